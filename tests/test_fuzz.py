@@ -1,4 +1,4 @@
-"""Random input with a fixed seed; `make fuzz` runs more of it (FUZZ_FACTOR, FUZZ_SEED)."""
+"""Tests with random inputs. FUZZ_SEED is the seed, and FUZZ_FACTOR multiplies the number of inputs (`make fuzz`)."""
 import copy
 import io
 import os
@@ -21,11 +21,11 @@ from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 SEED = int(os.environ.get('FUZZ_SEED', 0))
-FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 200 sizes of each network
+FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 200 image sizes per network
 
 
 def cases(name: str, count: int) -> Iterator[random.Random]:
-    """Yields sources of random numbers, as many on every machine; a failure names its own."""
+    """Yields generators of random numbers that are the same on every machine."""
     for number in range(count * FACTOR):
         yield random.Random(f'{name} {SEED} {number}')
 
@@ -38,7 +38,7 @@ def random_size(source: random.Random) -> int:
 
 
 def random_images(source: random.Random) -> torch.Tensor:
-    """Returns images of any size and batch size, as slices, transposed, repeated or channels-last."""
+    """Returns images of random size, batch size and memory layout."""
     batch, height, width = source.choice([0, 1, 1, 2, 3]), random_size(source), random_size(source)
     generator = torch.Generator().manual_seed(source.randrange(2**31))
     layout = source.choice(['plain', 'channels_last', 'transposed', 'slice', 'repeated'])
@@ -59,7 +59,7 @@ def reference_model(network: str) -> torch.nn.Module:
 
 @cache
 def bfloat16_is_right() -> bool:
-    """Returns whether PyTorch's own layers stay finite on narrow maps: those of 2.11 don't on CPUs with AMX."""
+    """Returns whether bfloat16 layers are finite on narrow maps, which fails in PyTorch 2.11 on CPUs with AMX."""
     conv, norm = torch.nn.Conv2d(3, 16, 7, 4, padding=3), torch.nn.LayerNorm(16)
     with torch.autocast('cpu', torch.bfloat16):
         maps = [norm(conv(torch.randn(3, 3, 74, 1)).permute(0, 2, 3, 1)) for _ in range(20)]
@@ -90,7 +90,7 @@ def training_state() -> dict:
 
 
 def mutated(content: bytes, source: random.Random) -> bytes:
-    """Returns bytes with changes, removals, insertions, moves, or truncated."""
+    """Returns a copy with random changes: bytes are overwritten, removed or inserted, or the end is cut off."""
     data = bytearray(content)
     for _ in range(source.choice([1, 1, 2, 8])):
         start = source.randrange(max(len(data), 1))
@@ -139,18 +139,18 @@ def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
 
 
 def test_tensor_marked_as_a_folder_is_refused(tmp_path):
-    """A file found by fuzzing: torch would skip the tensor and return uninitialized memory."""
+    """Tests a file found by fuzzing, from which torch would load uninitialized memory as a tensor."""
     file, path = io.BytesIO(), tmp_path / 'folder.pth'
     torch.save(training_state(), file)
     content, name = bytearray(file.getvalue()), b'archive/data/0'
-    content[content.rindex(name) - 8] |= 0x10  # the external attributes in the directory at the end
+    content[content.rindex(name) - 8] |= 0x10  # the file attributes in the archive's central directory
     path.write_bytes(content)
     with raises(CheckpointError, 'archive/data/0'):
         load_checkpoint_file(path)
 
 
 @pytest.mark.parametrize('form', ['safetensors', 'legacy'])
-@pytest.mark.filterwarnings('ignore')  # torch's about types of long ago
+@pytest.mark.filterwarnings('ignore')  # torch warns of deprecated storage types
 def test_damaged_file_without_checksums_is_refused_or_loaded(form, tmp_path):
     path, before = tmp_path / ('a.safetensors' if form == 'safetensors' else 'a.pth'), peak()
     if form == 'safetensors':
@@ -177,7 +177,7 @@ class MakesFolder:
 
 
 def test_code_in_a_checkpoint_never_runs(tmp_path):
-    """Pickles that would create a folder, intact and mutated, in archives with valid checksums."""
+    """Tests intact and damaged pickles that would create a folder, in archives with valid checksums."""
     file, path, ran = io.BytesIO(), tmp_path / 'evil.pth', tmp_path / 'ran'
     torch.save(dict(training_state(), extra=MakesFolder(ran)), file)
     evil = pickle.dumps(MakesFolder(ran), protocol=2)

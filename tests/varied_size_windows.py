@@ -1,4 +1,4 @@
-"""Arguments of varied-size window attention, how results of backends are compared, and the authors' numbers."""
+"""Helpers for tests of varied-size windows: random arguments, comparisons of backends, and goldens."""
 import torch
 from golden import digest, make_input, mismatch
 from golden_files import GOLDENS
@@ -23,13 +23,13 @@ def problem(batch: int, heads: int, d: int, height: int, width: int, ws: int, pa
 
 
 def evaluate(arguments: dict, backend: str, operator=varied_size_window_attention) -> dict[str, torch.Tensor]:
-    """The result and all gradients, on the CPU."""
+    """Returns the result and all gradients, on the CPU."""
     tensors = {key: x.detach().to(DEVICES[backend]).requires_grad_()
                for key, x in arguments.items() if isinstance(x, torch.Tensor)}
     out = operator(**{**arguments, **tensors}, backend=backend)
     generator = torch.Generator().manual_seed(1)
     grad = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)
-    # Newer torch gives none where the batch is empty, which means 0; anywhere else, a missing one is an error.
+    # For empty batches, newer versions of torch omit gradients of 0. Otherwise, a missing gradient is an error.
     gradients = torch.autograd.grad(out, list(tensors.values()), grad, materialize_grads=out.numel() == 0)
     return {'out': out.detach().cpu(), **{f'grad_{key}': x.cpu() for key, x in zip(tensors, gradients)}}
 
@@ -39,7 +39,7 @@ def sampling_of(arguments: dict) -> dict:
 
 
 def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
-    """Compares with what is expected, relative to its root mean square."""
+    """Asserts that deviations, relative to the root mean square of the expected tensor, are within the tolerance."""
     for name, x in expected.items():
         assert actual[name].shape == x.shape and actual[name].dtype == x.dtype, name
         if x.numel():
@@ -48,7 +48,7 @@ def assert_agree(actual: dict, expected: dict, tolerance: float) -> None:
 
 
 def golden_cases(operator: str) -> list[tuple[dict, float]]:
-    """Returns the authors' cases of an operator, each with how exactly it must be met."""
+    """Returns the golden cases of an operator, each with its relative tolerance."""
     return [(case, golden['rtol']) for golden in GOLDENS.values() if golden.get('op') == operator
             for case in golden['cases']]
 

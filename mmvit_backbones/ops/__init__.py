@@ -1,4 +1,4 @@
-"""Operators of the package: in plain PyTorch, in Triton and, where they are built, in C++ and CUDA."""
+"""Operators in plain PyTorch, with faster kernels in Triton and, if compiled, in C++ and CUDA."""
 from .varied_size_window import varied_size_window_attention, varied_size_window_sample
 
 __all__ = ['varied_size_window_attention', 'varied_size_window_sample']

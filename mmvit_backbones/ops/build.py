@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpp|cuda|0]``.
 
-Needs a C++ compiler, for CUDA also nvcc of torch's CUDA version. Without an argument, the
-environment variable ``MMVIT_BUILD_OPS`` is read. pip runs this file alone, without the package.
+Requires a C++ compiler and, for CUDA, an nvcc of torch's major CUDA version. The default argument is the value of the
+environment variable ``MMVIT_BUILD_OPS``, or ``auto``. With ``auto``, a library that can't be built is not an error.
+pip runs this file by itself, without importing the package.
 
-Not by ``torch.utils.cpp_extension.BuildExtension``, which cannot give these libraries: it compiles a source once, and
-the kernels for CPUs are compiled for three instruction sets; it gives all sources the same flags; it links torch's
-Python library, and these know nothing of Python, so that one build serves all of its versions; and it forbids the
-kernels the operators of half precision.
+``torch.utils.cpp_extension.BuildExtension`` can't build these libraries, for four reasons:
+
+- It compiles each source once, but the CPU kernels are compiled for three instruction sets.
+- It passes the same flags to all sources.
+- It links torch's Python library, which would restrict the libraries to one version of Python.
+- It disables the half-precision operators that the CUDA kernels use.
 """
 import argparse
 import concurrent.futures
@@ -28,28 +31,28 @@ STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
 CHOICES = ('auto', 'cpp', 'cuda', '0')
 LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
 CPU_FLAGS = ['-O3', *LIBRARY_FLAGS, '-fno-math-errno']
-# cpu_kernels.cpp is compiled for each; the choice is made at run time, so that the library runs everywhere.
+# cpu_kernels.cpp is compiled once per instruction set, and the library selects one of them at run time.
 CAPABILITIES = {'DEFAULT': []}
 if platform.machine() == 'x86_64':
     CAPABILITIES['AVX2'] = ['-mavx2', '-mfma']
     CAPABILITIES['AVX512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
                               '-mprefer-vector-width=512']
-CUDA_ARCHITECTURES = '8.0 8.6 8.9 9.0'  # unless TORCH_CUDA_ARCH_LIST names others; with PTX, for what comes later
+CUDA_ARCHITECTURES = '8.0 8.6 8.9 9.0'  # used if TORCH_CUDA_ARCH_LIST is not set
 NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
 CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
 
 class BuildError(Exception):
-    """The operators can't be built; the message has one line."""
+    """Raised if the operators can't be built; the message is a single line."""
 
 
 def torch_flags() -> tuple[list[str], list[str]]:
-    """Returns flags to compile and link the files that include torch, which hold no arithmetic."""
-    import torch  # pip's isolated build has none
+    """Returns the flags to compile and to link sources that include torch."""
+    import torch  # imported here because pip's isolated build has no torch
     if torch.__version__ < '2.4':
-        raise BuildError(f'the operators need PyTorch 2.4 or newer, this is {torch.__version__}')
+        raise BuildError(f'the operators need PyTorch 2.4 or newer, got {torch.__version__}')
     folder = Path(torch.__file__).parent
-    standard = 20 if torch.__version__ >= '2.14' else 17  # which its headers ask for
+    standard = 20 if torch.__version__ >= '2.14' else 17  # required by torch's headers
     include = folder / 'include'
     abi = f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'
     return (['-O1', f'-std=c++{standard}', abi, f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
@@ -59,15 +62,17 @@ def torch_flags() -> tuple[list[str], list[str]]:
 def find_compiler() -> list[str]:
     compiler = (os.environ.get('CXX') or 'c++').split()
     if not shutil.which(compiler[0]):
-        raise BuildError(f'no C++ compiler ({" ".join(compiler)})')
+        raise BuildError(f'C++ compiler {compiler[0]!r} not found; set the environment variable CXX')
     return compiler
 
 
 def find_nvcc() -> str:
-    """Returns nvcc of torch's CUDA version: that of CUDA_HOME, of the environment's wheels, on PATH, or the system's.
+    """Returns the path of an nvcc with torch's major CUDA version.
+
+    Searches only CUDA_HOME if it is set; otherwise NVIDIA's wheels, PATH and /usr/local/cuda, in this order.
 
     Raises:
-        BuildError: If there is none, or if it is of another major version.
+        BuildError: If torch is built without CUDA, no nvcc is found, or every nvcc has another major version.
     """
     import torch
     if torch.version.cuda is None:
@@ -77,22 +82,22 @@ def find_nvcc() -> str:
     places = [Path(home, 'bin', 'nvcc')] if home else [nvcc_of_wheels(wanted), 'nvcc', '/usr/local/cuda/bin/nvcc']
     found = [nvcc for place in places if place and (nvcc := shutil.which(str(place)))]
     if not found:
-        raise BuildError('no CUDA compiler (nvcc)')
+        raise BuildError('no CUDA compiler (nvcc) found')
     releases = {nvcc: release_of(nvcc) for nvcc in found}
     for nvcc, release in releases.items():
         if release == wanted:
             return nvcc
-    raise BuildError(f'nvcc is of CUDA {", ".join(dict.fromkeys(releases.values()))}, torch of {torch.version.cuda}')
+    raise BuildError(f'nvcc must have CUDA {wanted} like torch, got CUDA {", ".join(dict.fromkeys(releases.values()))}')
 
 
 def nvcc_of_wheels(release: str) -> Path | None:
-    """Returns nvcc of NVIDIA's wheels for a major version of CUDA, or None if one of the wheels is missing."""
+    """Returns the nvcc in NVIDIA's wheels of a major CUDA version, or None if any of the wheels is missing."""
     namespace = importlib.util.find_spec('nvidia')
     folders = namespace.submodule_search_locations if namespace else None
     for folder in folders or ():
         root = Path(folder, f'cu{release}')
-        # nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-cccl and nvidia-cuda-runtime; other packages
-        # require some of them.
+        # One path for each of the wheels nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-cccl and
+        # nvidia-cuda-runtime. Other packages install only some of these wheels.
         parts = 'bin/nvcc', 'nvvm/bin/cicc', 'include/crt', 'include/cccl', 'include/cuda_runtime.h'
         if all((root / part).exists() for part in parts):
             return root / 'bin' / 'nvcc'
@@ -100,18 +105,18 @@ def nvcc_of_wheels(release: str) -> Path | None:
 
 
 def release_of(nvcc: str) -> str:
-    """Returns the major version of an nvcc, or '?'."""
-    told = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
-    release = re.search(r'release (\d+)\.', told)
+    """Returns the major CUDA version that an nvcc reports, or '?' if it reports none."""
+    output = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
+    release = re.search(r'release (\d+)\.', output)
     return release.group(1) if release else '?'
 
 
 def run(command: list) -> str:
-    """Runs a compiler; returns what it says."""
+    """Runs a compiler and returns its standard error."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines()
-        raise BuildError(f'{command[0]} failed: {errors[0] if errors else done.returncode}')
+        raise BuildError(f'{command[0]} failed: {errors[0] if errors else f"exit status {done.returncode}"}')
     return done.stderr
 
 
@@ -137,31 +142,39 @@ def build_cuda(target: Path) -> str:
     architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
     objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
-    # libcudart is the one that libtorch_cuda has loaded; NVIDIA's wheels have none that a linker finds.
+    # No libcudart is linked: torch has already loaded it, and linkers do not find the one in NVIDIA's wheels.
     libraries += ['-lc10_cuda', '-ltorch_cuda']
     return build_library(objects, [nvcc, '-shared', '-cudart', 'none'], libraries, target)
 
 
 def build_library(objects: dict[str, list], linker: list, libraries: list, target: Path) -> str:
-    """Builds next to the target and moves the result there at once: a library is complete or it does not exist.
+    """Compiles and links a library, and returns the standard error of the compilers.
 
-    Returns what the compilers say.
+    The library is moved to ``target`` when it is complete, so that other processes never load a partial file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         files = {name: Path(folder, f'{name}.o') for name in objects}
-        said = run_all([[*command, '-o', files[name]] for name, command in objects.items()])
+        messages = run_all([[*command, '-o', files[name]] for name, command in objects.items()])
         run([*linker, *files.values(), *libraries, '-o', Path(folder, target.name)])
         os.replace(Path(folder, target.name), target)
-    return said
+    return messages
 
 
 def build(what: Literal['auto', 'cpp', 'cuda', '0'] = 'auto', folder: Path = FOLDER) -> dict[str, str]:
-    """Builds ``'0'`` nothing, ``'cpp'``, ``'cuda'`` both, or ``'auto'`` what can be built; reports on each backend."""
+    """Builds the libraries and returns a status message for each backend.
+
+    Args:
+        what (str): ``'cpp'`` builds the C++ library, ``'cuda'`` and ``'auto'`` build both, ``'0'`` builds none.
+        folder (Path): Folder of the libraries. Defaults to the folder of this file.
+
+    Raises:
+        BuildError: If ``what`` has another value.
+    """
     if what not in CHOICES:
         raise BuildError(f'MMVIT_BUILD_OPS must be one of {CHOICES}, got {what!r}')
     wanted = {'0': (), 'cpp': ('cpp', )}.get(what, STEMS)
-    return {kind: build_one(kind, folder) if kind in wanted else 'not asked for' for kind in STEMS}
+    return {kind: build_one(kind, folder) if kind in wanted else 'not requested' for kind in STEMS}
 
 
 def build_one(kind: str, folder: Path) -> str:
@@ -170,16 +183,18 @@ def build_one(kind: str, folder: Path) -> str:
         target = folder / f'{STEMS[kind]}.torch{torch.__version__}.so'
         (build_cpp if kind == 'cpp' else build_cuda)(target)
     except ModuleNotFoundError:
-        return 'not built: torch is not installed where the package is built (pip: --no-build-isolation)'
+        return 'not built: torch is not installed in the build environment; use pip install --no-build-isolation'
     except (BuildError, ImportError, OSError) as error:
         return f'not built: {error}'
     return f'built {target.name}'
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description='Compile the operators for the torch that is installed.')
-    parser.add_argument('what', nargs='?', choices=CHOICES, default=os.environ.get('MMVIT_BUILD_OPS', 'auto'))
-    parser.add_argument('--folder', type=Path, default=FOLDER, help='where the libraries go (default: this package)')
+    parser = argparse.ArgumentParser(description='Compile the operators for the installed version of torch.')
+    parser.add_argument('what', nargs='?', choices=CHOICES, default=os.environ.get('MMVIT_BUILD_OPS', 'auto'),
+                        help='cpp: C++; cuda: C++ and CUDA; auto: whichever of these can be built; 0: nothing')
+    parser.add_argument('--folder', type=Path, default=FOLDER,
+                        help='folder of the libraries (default: mmvit_backbones/ops)')
     arguments = parser.parse_args()
     report = build(arguments.what, arguments.folder)
     for kind, result in report.items():

@@ -1,4 +1,4 @@
-"""Tensors that depend on numbers alone: made once, and shared by all modules instead of stored in each."""
+"""A cache of constant tensors that modules share instead of storing copies."""
 from collections.abc import Callable
 
 import torch
@@ -7,19 +7,20 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from .eager import is_eager
 
-made: dict[tuple, Tensor] = {}
+cache: dict[tuple, Tensor] = {}
 
 
 def constant(make: Callable[..., Tensor], *arguments, like: Tensor) -> Tensor:
-    """Returns ``make(*arguments, like)``, which takes dtype and device from ``like``; must not be written to.
+    """Returns ``make(*arguments, like)`` from a cache; callers must not modify the result in place.
 
-    Graphs, fake tensors and transformed functions have their own.
+    ``make`` takes dtype and device from ``like``. The cache is not used in graphs, under function transforms or for
+    fake tensors.
     """
     if not is_eager(like):
         return make(*arguments, like)
     key = make, arguments, like.dtype, like.device
-    if key not in made:
-        # Autograd can't save an inference tensor, and what is made once is no part of what a mode records.
+    if key not in cache:
+        # Autograd can't save inference tensors, and dispatch modes must not record an operation that runs only once.
         with torch.inference_mode(False), _disable_current_modes():
-            made[key] = make(*arguments, like)
-    return made[key]
+            cache[key] = make(*arguments, like)
+    return cache[key]

@@ -1,7 +1,7 @@
-"""Operators: a formula in plain PyTorch, and kernels that compute the same faster.
+"""Operators that have a formula in plain PyTorch and faster kernels.
 
-An :class:`Operator` puts them together, for all operators alike: which backend runs, why another can't, and the check
-of kernels on the GPU at hand. What Triton's kernels need besides is in ``triton/``.
+:class:`Operator` selects the backend of a call, reports why a backend can't run, and compares kernels with the formula
+on the current GPU before using them. Helpers of Triton kernels are in ``triton/``.
 """
 import logging
 import os
@@ -20,37 +20,40 @@ from .precision import without_autocast
 from .triton.availability import why_not_triton
 
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
-Result = TypeVar('Result')  # of an operator: a tensor, or several
+Result = TypeVar('Result')  # a tensor or a tuple of tensors
 
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
-# The largest deviation of a kernel from its formula in float32, relative to the largest element; float32 itself is
-# compared with float64, which is not checked.
+# Maximum deviation of a kernel from its formula, relative to the largest element. The formula runs in float32, or in
+# float64 if the kernel runs in float32. Kernels in float64 are not checked.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 
-# Why the kernels of (operator, backend, device, dtype) are not used, or None.
+# Results of the self-check by (operator, backend, device, dtype): the reason not to use the kernels, or None.
 checked: dict[tuple[str, str, torch.device, torch.dtype], str | None] = {}
-logged: set[tuple[str, str]] = set()  # operators and backends that log_missing has named
-formulas_alone: ContextVar[bool] = ContextVar('formulas_alone', default=False)  # see plain_pytorch
+logged: set[tuple[str, str]] = set()  # (operator, backend) pairs that log_missing has reported
+formulas_only: ContextVar[bool] = ContextVar('formulas_only', default=False)  # set by plain_pytorch
 
 
 class Operator(Generic[Result]):
-    """A function of tensors and numbers that runs a kernel where one can run, else the formula.
+    """A function of tensors and numbers that runs a kernel where possible, and its formula in plain PyTorch otherwise.
 
-    It takes the formula's arguments by keyword. Without a backend, tensors on CPUs take the kernel ``cpp``. On GPUs
-    half precision takes ``triton``, else ``cuda``, the other dtypes ``cuda``, else ``triton``, once a kernel has agreed
-    with the formula on the example. Tensors on the meta device are dispatched as on a GPU with Triton. Under transforms
-    of ``torch.func`` and in forward-mode autograd the formula runs. A backend that is asked for and can't run raises a
-    ValueError with the reason.
+    Calls take the formula's arguments by keyword, and optionally a backend. A requested backend that can't run raises a
+    ValueError with the reason. If no backend is requested:
+
+    - CPU tensors use ``cpp``.
+    - GPU tensors in half precision use ``triton`` or, if it can't run, ``cuda``. In other dtypes, they use ``cuda`` or,
+      if it can't run, ``triton``. These kernels are used only if they agree with the formula on the example.
+    - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
+    - The formula runs if no kernel can run, under ``torch.func`` transforms and in forward-mode autograd.
 
     Args:
-        name (str): As messages call it.
-        formula (Callable): The operator in plain PyTorch, backend ``'reference'``.
-        example (Callable): ``example(randn)`` returns a list of small calls, each a dict of arguments, whose tensors
-            ``randn(*shape)`` draws, on the device and in the dtype that are checked.
-        like (str): The argument, a tensor, whose device and dtype decide which backends can run.
-        why_not (Callable | None): ``why_not(backend, **arguments)`` returns the operator's own reason why a kernel
-            can't run, or None. Defaults to no such reasons.
-        kernels (Callable): By backend, functions that take the formula's arguments and return its results.
+        name (str): Name of the operator in messages.
+        formula (Callable): The operator in plain PyTorch, which is the backend ``'reference'``.
+        example (Callable): ``example(randn)`` returns the arguments of small test calls, as a list of dicts.
+            ``randn(*shape)`` returns a random tensor on the device and in the dtype of the test.
+        like (str): Name of the tensor argument whose device and dtype determine which backends can run.
+        why_not (Callable | None): ``why_not(backend, **arguments)`` returns a reason specific to this operator why a
+            kernel can't run, or None if it can. Defaults to None, for operators without such reasons.
+        kernels (Callable): Functions by backend, with the arguments and results of the formula.
     """
 
     def __init__(self, name: str, formula: Callable[..., Result], example: Callable[..., list[dict]], *, like: str,
@@ -97,58 +100,62 @@ OPERATORS: dict[str, Operator] = {}  # by name
 
 @contextmanager
 def plain_pytorch() -> Iterator[None]:
-    """Makes operators run their formulas in its scope, unless they are asked for a backend.
+    """Makes operators run in plain PyTorch inside this context, unless a call requests a backend.
 
-    It holds for the thread that enters it. Autograd recomputes blocks on GPUs in a thread of its own.
+    The context affects only the current thread. It does not affect blocks with activation checkpointing on GPUs, which
+    autograd recomputes in another thread.
     """
-    token = formulas_alone.set(True)
+    token = formulas_only.set(True)
     try:
         yield
     finally:
-        formulas_alone.reset(token)
+        formulas_only.reset(token)
 
 
-@torch.compiler.assume_constant_result  # compilers do not read context variables
+@torch.compiler.assume_constant_result  # torch.compile can't trace context variables
 def is_plain_pytorch() -> bool:
-    return formulas_alone.get()
+    return formulas_only.get()
 
 
 def order(x: Tensor) -> list[Backend]:
-    """Returns the backends for a tensor, the best first."""
+    """Returns the candidate backends for a tensor, in order of preference."""
     if is_plain_pytorch() or is_transformed() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
         return ['cpp']
     is_full_precision = x.dtype.itemsize >= 4 and not x.is_meta
     backends: list[Backend] = ['cuda', 'triton'] if is_full_precision else ['triton', 'cuda']
-    # An exported program can hold operators in C++ and CUDA, but no kernels of Triton.
+    # Exported programs can contain C++ and CUDA operators, but no Triton kernels.
     return [backend for backend in backends if backend != 'triton' or not is_exporting()]
 
 
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
-    """Returns whether a program is exported: inlined into a graph, ``torch.compiler.is_exporting`` is always true."""
+    """Returns whether ``torch.export`` is tracing.
+
+    The function is not inlined into graphs, because ``torch.compiler.is_exporting`` would then always be true.
+    """
     return versions.is_exporting()
 
 
 def why_not_backend(backend: Backend, x: Tensor) -> str | None:
-    """Returns the reason why no kernel of a backend can run on such a tensor, or None if one can."""
+    """Returns the reason why a backend can't run on the tensor, or None if it can."""
     if backend == 'triton':
         return why_not_triton(x)
-    if library.MISSING['cpp' if x.is_meta else backend] is not None:  # the C++ library has the fake implementations
+    if library.MISSING['cpp' if x.is_meta else backend] is not None:  # the C++ library implements the meta device
         return library.MISSING[backend]
     device = 'cpu' if backend == 'cpp' else 'cuda'
-    return None if x.device.type in (device, 'meta') else f'it needs tensors on {device}, got {x.device}'
+    return None if x.device.type in (device, 'meta') else f'tensors must be on {device}, got {x.device}'
 
 
-@torch.compiler.assume_constant_result  # logs while a graph is recorded, and is no part of it
+@torch.compiler.assume_constant_result  # logs while a graph is traced, without becoming part of it
 def log_missing(name: str, backend: Backend) -> None:
-    """Logs one line, the first time an operator's formula serves for a compiled backend that is missing."""
+    """Logs a warning the first time that an operator runs in plain PyTorch because a backend is not built."""
     if (name, backend) not in logged:
         logged.add((name, backend))
         logging.getLogger(__name__).warning(
-            '%s runs in plain PyTorch; its %s backend is missing: %s; %s', name, backend, library.MISSING[backend],
-            library.HOW_TO_BUILD)
+            '%s runs in plain PyTorch, because its %s backend is missing: %s; %s', name, backend,
+            library.MISSING[backend], library.HOW_TO_BUILD)
 
 
 # ---- self-check
@@ -156,41 +163,41 @@ def log_missing(name: str, backend: Backend) -> None:
 
 @torch.compiler.assume_constant_result
 def why_not_trusted(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns the reason why an operator's kernels are not used on a device, or None; checked once per dtype."""
-    if not SELF_CHECK or dtype not in TOLERANCES:  # float64 has nothing to be compared with
+    """Returns the reason why the self-check rejects an operator's kernels, or None. The result is cached."""
+    if not SELF_CHECK or dtype not in TOLERANCES:  # there is no higher precision to compare float64 with
         return None
     key = name, backend, device, dtype
     if key not in checked:
         checked[key] = self_check(name, backend, device, dtype)
         if checked[key] is not None:
             logging.getLogger(__name__).warning(
-                '%s does not use %s on %s in %s: %s', name, backend, device, dtype, checked[key])
+                '%s does not use its %s kernels on %s in %s: %s', name, backend, device, dtype, checked[key])
     return checked[key]
 
 
 def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns how the kernels of an operator fail on its example, or None if they agree with the formula."""
+    """Returns how an operator's kernels fail on its example, or None if they agree with the formula."""
     exact = torch.float64 if dtype == torch.float32 else torch.float32
     try:
         actual = run_example(name, backend, device, dtype)
-    except Exception as error:  # whatever a compiler or a driver raises
+    except Exception as error:  # compilers and drivers raise many types of errors
         return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
     for a, b in zip(actual, run_example(name, 'reference', device, exact), strict=True):
         if a is None or b is None:
             continue
         deviation = ((a.to(exact) - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
         if not deviation <= TOLERANCES[dtype]:
-            return f'its kernels deviate by {deviation:.1e} of the largest element, allowed are {TOLERANCES[dtype]}'
+            return f'its kernels deviate by {deviation:.1e} of the largest element, the limit is {TOLERANCES[dtype]}'
     return None
 
 
 def run_example(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
-    """Returns results of an operator's example, and gradients of their squares; None for what has none, as a mask."""
+    """Returns the example's results, then the gradients of their sum of squares, or None for unused arguments."""
     operator = OPERATORS[name]
     generator, found = torch.Generator().manual_seed(0), []
 
     def randn(*shape: int) -> Tensor:
-        """Rounded to bfloat16: in other dtypes the computation alone differs."""
+        """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
         return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
 
     with torch.enable_grad(), without_autocast(device.type):

@@ -1,4 +1,4 @@
-"""Whether operators run eagerly, or are recorded or transformed."""
+"""Checks whether operators run eagerly, are recorded in a graph, or run under a function transform."""
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
@@ -8,7 +8,7 @@ from ..utils import versions
 
 
 def is_eager(x: Tensor) -> bool:
-    """Returns whether operators on ``x`` run at once, on its own memory."""
+    """Returns whether operators on ``x`` run immediately, outside of graphs and function transforms."""
     if versions.is_compiling() or is_tracing() or is_transformed() or type(x) not in (Tensor, nn.Parameter):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
@@ -19,15 +19,15 @@ def is_tracing() -> bool:
     return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
 
 
-@torch.compiler.assume_constant_result  # read while a graph is recorded: compilers take None for an object here
+@torch.compiler.assume_constant_result  # torch.compile mistakes the None compared below for an object
 def is_transformed() -> bool:
-    """Returns whether a transform of ``torch.func`` runs, such as ``vmap`` or ``jvp``, or forward-mode autograd.
+    """Returns whether a ``torch.func`` transform, such as ``vmap`` or ``jvp``, or forward-mode autograd is active.
 
-    Kernels step aside there for formulas in plain PyTorch, which have all derivatives.
+    In this case, operators run in plain PyTorch, which has derivatives of every order and mode.
     """
     return peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Returns an NCHW map stored channels-last, as convolutions keep it; under ``vmap``, without layouts, as it is."""
+    """Converts an NCHW map to the channels-last memory format, except under transforms, which don't support it."""
     return x if is_transformed() else x.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Loads the compiled operators, if they are built for the torch that runs."""
+"""Loads the C++ and CUDA operators if they are built for the installed version of torch."""
 from pathlib import Path
 from typing import Literal
 
@@ -6,22 +6,22 @@ import torch
 
 FOLDER = Path(__file__).parent
 STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
-HOW_TO_BUILD = 'build them with `python -m mmvit_backbones.ops.build`'
+HOW_TO_BUILD = 'build it with `python -m mmvit_backbones.ops.build`'
 
 
 def library_name(backend: Literal['cpp', 'cuda'], torch_version: str) -> str:
-    """Returns the file of a compiled backend; torch's C++ interface changes with its version, so it is in the name."""
+    """Returns a library's file name, which includes torch's version because its C++ ABI differs between versions."""
     return f'{STEMS[backend]}.torch{torch_version}.so'
 
 
 def load(backend: Literal['cpp', 'cuda']) -> str | None:
-    """Loads the library of a backend; returns why it can't be, or None."""
+    """Loads a backend's library; returns the reason if it can't be loaded, or None."""
     if backend == 'cuda' and torch.version.cuda is None:
         return 'this torch is built without CUDA'
     path = FOLDER / library_name(backend, torch.__version__)
     if not path.exists():
         others = sorted(file.name for file in FOLDER.glob(f'{STEMS[backend]}.torch*.so'))
-        return f'not built for torch {torch.__version__}' + (f' (there is {", ".join(others)})' if others else '')
+        return f'not built for torch {torch.__version__}' + (f' (found {", ".join(others)})' if others else '')
     try:
         torch.ops.load_library(path)
     except OSError as error:
@@ -29,6 +29,6 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
     return None
 
 
-# Why each compiled backend is missing, or None.
+# The reason why a backend is missing, or None if it is loaded.
 MISSING = {'cpp': load('cpp')}
-MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # which needs the schemas of the C++ library
+MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # the C++ library defines the schemas

@@ -1,4 +1,4 @@
-"""Arithmetic that needs more than half precision."""
+"""Dtypes of computations under half precision and autocast."""
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -8,18 +8,21 @@ from ..utils import versions
 
 
 def at_least_float32(x: Tensor) -> torch.dtype:
-    """Returns the tensor's dtype, or float32 for one of 16 bits."""
+    """Returns the tensor's dtype, or float32 for half precision."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
-    """Disables autocast where it is on: graphs hold a context as a graph of its own, which not all tools can split."""
+    """Returns a context that disables autocast, or an empty context if autocast is disabled already.
+
+    In exported graphs, an autocast context would become a subgraph, which not all tools support.
+    """
     is_on = device_type != 'meta' and versions.is_autocast_enabled(device_type)
     return torch.autocast(device_type, enabled=False) if is_on else nullcontext()
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Returns the dtype of a linear layer's output for ``x``."""
+    """Returns the dtype that a linear layer's output would have for the input ``x``, with or without autocast."""
     device = x.device.type
     autocast = device != 'meta' and versions.is_autocast_enabled(device)
     return versions.get_autocast_dtype(device) if autocast else x.dtype

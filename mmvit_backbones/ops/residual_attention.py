@@ -1,4 +1,4 @@
-"""Attention with logits that are blended with those of the previous block.
+"""Attention whose logits are blended with the logits of the previous block.
 
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301).
@@ -17,28 +17,29 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
                        backend: Backend | None = None) -> tuple[Tensor, Tensor]:
     """Returns ``softmax(S + mask) v`` and the logits S.
 
-    ``S = alpha * (q k^T / sqrt(d) + own_bias) + (1 - alpha) * prev_logits + bias``, and without ``prev_logits``
-    ``S = q k^T / sqrt(d) + own_bias + bias``.
+    With ``prev_logits``, ``S = alpha * (q k^T / sqrt(d) + own_bias) + (1 - alpha) * prev_logits + bias``. Without
+    ``prev_logits``, ``S = q k^T / sqrt(d) + own_bias + bias``.
 
     Paper: arXiv 2402.11301, equation 5.
 
     Args:
-        q (Tensor): ``(B, num_heads, N, d)``, or ``(B, windows, num_heads, N, d)``; ``...`` stands for all but the last
-            two dimensions.
+        q (Tensor): ``(B, num_heads, N, d)``, or ``(B, windows, num_heads, N, d)``; ``...`` stands for all
+            dimensions except the last two.
         k, v (Tensor): ``(..., M, d)``, in the dtype of ``q``.
-        prev_logits (Tensor | None): Broadcast to ``(..., N, M)``.
-        alpha (float | Tensor): Weight of the own logits; a tensor has one element, and its dtype decides nothing.
-        own_bias, bias (Tensor | None): Added to the logits, before and after they are blended, and handed on with them;
-            broadcast to ``(..., N, M)``. Only one of the two.
-        mask (Tensor | None): Added before the softmax alone, without gradient; broadcast to ``(..., N, M)``.
-        backend (str | None): ``'reference'`` or ``'triton'``; None takes Triton where it runs. See
-            :class:`.dispatch.Operator`.
+        prev_logits (Tensor | None): Logits of the previous block, broadcastable to ``(..., N, M)``.
+        alpha (float | Tensor): Weight of this block's logits. A tensor must have one element; its dtype does not affect
+            the dtype of the results.
+        own_bias, bias (Tensor | None): Added to the logits, ``own_bias`` before and ``bias`` after they are blended.
+            The returned logits include them. Broadcastable to ``(..., N, M)``; at most one of the two can be given.
+        mask (Tensor | None): Added to the logits only for the softmax, and not differentiable. Broadcastable to
+            ``(..., N, M)``.
+        backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None, the fastest backend that can run.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
 
     Raises:
-        ValueError: If there are both biases, or if the backend can't run; the message says why.
+        ValueError: If both biases are given, or if the requested backend can't run; the message states the reason.
     """
     if own_bias is not None and bias is not None:
         raise ValueError('only one of own_bias and bias can be given, got both')
@@ -62,7 +63,7 @@ def residual_attention_formula(q: Tensor, k: Tensor, v: Tensor, prev_logits: Ten
 
 
 def launch_triton(**arguments) -> tuple[Tensor, Tensor]:
-    from .triton import residual_attention as kernels  # here, as Triton may be missing
+    from .triton import residual_attention as kernels  # imported here because Triton may be missing
     return kernels.run(**arguments)
 
 
@@ -70,12 +71,12 @@ def why_not(backend: Backend, q: Tensor, v: Tensor, **others) -> str | None:
     if q.ndim not in (4, 5):
         return f'q must have 4 or 5 dimensions, got {q.ndim}'
     if v.shape[-1] != q.shape[-1]:
-        return f'values must have as many channels as queries, {q.shape[-1]}, got {v.shape[-1]}'
+        return f'v must have as many channels as q, {q.shape[-1]}, got {v.shape[-1]}'
     return why_not_channels(q.shape[-1])
 
 
 def example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Windows with bias and mask; a learned weight and previous logits that heads share; no previous logits."""
+    """Returns three calls: with windows and a mask, with ``alpha`` as a tensor, and without ``prev_logits``."""
     return [
         dict(q=randn(2, 3, 2, 70, 48), k=randn(2, 3, 2, 35, 48), v=randn(2, 3, 2, 35, 48),
              prev_logits=randn(2, 3, 2, 70, 35), alpha=0.3, bias=randn(2, 70, 35), mask=randn(3, 1, 70, 35)),

@@ -1,9 +1,9 @@
-"""Varied-size window attention: every head has windows of its own position and size.
+"""Varied-size window attention, in which the position and size of windows differ between heads.
 
-VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). A window
-of ``ws x ws`` queries attends to ``ws x ws`` keys and values, sampled bilinearly on a grid that an offset moves and a
-scale stretches. Kernels are in C++ and CUDA (``csrc/``), and in Triton (``triton/``); ``docs/ops.md`` holds the
-derivatives.
+VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). Each
+window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are sampled bilinearly on a grid, which is
+shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++ and CUDA, ``triton/`` has kernels in Triton,
+and ``docs/ops.md`` lists the derivatives.
 """
 from collections.abc import Callable, Iterator
 
@@ -19,46 +19,49 @@ from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Bytes of one window's sampled keys in accumulators; the backward kernel holds four such arrays in shared memory.
+# Maximum size in bytes of a window's sampled keys in the dtype of accumulation. The backward kernel holds four arrays
+# of this size in shared memory.
 CUDA_WINDOW_BYTES = 20480
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
                               pad: tuple[int, int] = (0, 0), backend: Backend | None = None) -> Tensor:
-    """Samples a map at the tokens of windows that moved and changed their size.
+    """Samples a map at the tokens of shifted and scaled windows.
 
-    Token (i, j) of window (r, c) looks at the pixel, with ``m = (window_size - 1) / 2``::
+    With ``m = (window_size - 1) / 2``, the position of token (i, j) of window (r, c) in pixels is::
 
         x = c * window_size + m - left + (1 + scale_x) * (j - m) + offset_x
         y = r * window_size + m - top + (1 + scale_y) * (i - m) + offset_y
 
-    and gets the bilinear interpolation of the four pixels around it; pixels outside the map count as 0, and so do
-    positions that are not finite. Positions are computed in float32, for float64 features in float64.
+    The token is interpolated bilinearly from the four pixels around its position. Pixels outside the map are 0, and
+    tokens whose position is not finite are 0. Positions are computed in float32, or in float64 for float64 features.
 
     Paper: arXiv 2204.08446, section 3.2, sampling.
 
     Args:
-        features (Tensor): ``(B, heads, C, H, W)``, any strides; channels that are contiguous are the fast case.
-            float16, bfloat16, float32 or float64.
-        scale (Tensor): ``(B, heads, 2, nh, nw)``, index 0 is x and 1 is y. Tokens are ``1 + scale`` pixels apart.
-        offset (Tensor): Like ``scale``, in pixels.
-        window_size (int): Tokens along a side of a window.
-        pad (tuple[int, int]): Rows and columns of zeros, (top, left), that the grid of windows has before the map.
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'``, ``'triton'``; None: the fastest that can run.
+        features (Tensor): ``(B, heads, C, H, W)`` in float16, bfloat16, float32 or float64. Any strides are allowed;
+            contiguous channels are fastest.
+        scale (Tensor): ``(B, heads, 2, nh, nw)``; in the third dimension, index 0 is x and index 1 is y. Tokens
+            are ``1 + scale`` pixels apart.
+        offset (Tensor): Shift of the windows in pixels, with the shape of ``scale``.
+        window_size (int): Number of tokens along each side of a window.
+        pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None, the fastest
+            backend that can run.
 
     Returns:
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
 
     Raises:
-        ValueError: If shapes don't fit together or the backend can't run; the message says why.
-        TypeError: If ``features`` is not of a floating dtype named above.
+        ValueError: If the shapes don't match or the requested backend can't run; the message states the reason.
+        TypeError: If the dtype of ``features`` is not one of the above.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.ops import varied_size_window_sample
         >>> features, zeros = torch.rand(1, 2, 8, 14, 21), torch.zeros(1, 2, 2, 2, 3)
         >>> sampled = varied_size_window_sample(features, zeros, zeros, window_size=7)
-        >>> torch.allclose(sampled, features, atol=1e-5)  # windows that stay where they are
+        >>> torch.allclose(sampled, features, atol=1e-5)  # scale and offset of 0 keep the map
         True
     """
     check_windows('features', features, scale, offset, window_size, pad)
@@ -70,37 +73,38 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
 def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                                  window_size: int, pad: tuple[int, int] = (0, 0), softmax_scale: float | None = None,
                                  backend: Backend | None = None) -> Tensor:
-    """Attends from the tokens of fixed windows to keys and values that :func:`varied_size_window_sample` samples.
+    """Attends from the queries of fixed windows to keys and values sampled by :func:`varied_size_window_sample`.
 
-    Per window and head ``softmax(softmax_scale * Q K^T + bias) V``. Queries in the padding are zero and their outputs
-    dropped; keys that fell outside the map stay, as zeros. The compiled backends save nothing but the
-    log-sum-exp of each query for the backward pass.
+    Computes ``softmax(softmax_scale * Q K^T + bias) V`` per window and head. Queries in the padding are zero, and their
+    outputs are dropped. Keys sampled outside the map are zero, but are not masked. For the backward pass, kernels save
+    only the arguments and the log-sum-exp of each query.
 
     Paper: arXiv 2204.08446, section 3.2.
 
     Args:
-        q, k, v (Tensor): ``(B, heads, d, H, W)`` each, any strides: views of a packed channels-last projection are
-            the fast case.
-        scale, offset (Tensor): ``(B, heads, 2, nh, nw)`` as in :func:`varied_size_window_sample`; the windows cover
-            the padded map: ``nh * window_size >= top + H``, ``nw * window_size >= left + W``.
-        bias_table (Tensor): ``((2 * window_size - 1) ** 2, heads)``. A query at (i, j) and a key at (i', j') of a
-            window take row ``(i - i' + window_size - 1) * (2 * window_size - 1) + j - j' + window_size - 1``.
-        window_size (int): Tokens along a side of a window.
-        pad (tuple[int, int]): Virtual zero padding before the map, (top, left).
-        softmax_scale (float | None): Factor of the logits; None means ``d ** -0.5``.
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'``, ``'triton'``; None: the fastest that can run.
+        q, k, v (Tensor): ``(B, heads, d, H, W)`` each. Any strides are allowed; views of a packed channels-last
+            projection are fastest.
+        scale, offset (Tensor): ``(B, heads, 2, nh, nw)`` as in :func:`varied_size_window_sample`. The windows must
+            cover the padded map: ``nh * window_size >= top + H`` and ``nw * window_size >= left + W``.
+        bias_table (Tensor): ``((2 * window_size - 1) ** 2, heads)``. For a query at (i, j) and a key at (i', j') of a
+            window, the row is ``(i - i' + window_size - 1) * (2 * window_size - 1) + j - j' + window_size - 1``.
+        window_size (int): Number of tokens along each side of a window.
+        pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
+        softmax_scale (float | None): Factor of the logits. Defaults to None, which means ``d ** -0.5``.
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None, the fastest
+            backend that can run.
 
     Returns:
-        Tensor: ``(B, heads, d, H, W)``, laid out as ``(B, H, W, heads, d)``.
+        Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
 
     Raises:
-        ValueError: If shapes don't fit together or the backend can't run; the message says why.
-        TypeError: If ``q`` is not of a floating dtype, or ``k`` and ``v`` of another.
+        ValueError: If the shapes don't match or the requested backend can't run; the message states the reason.
+        TypeError: If ``q`` does not have a floating dtype, or if ``k`` or ``v`` has another dtype than ``q``.
 
     Example:
         >>> import torch
         >>> from mmvit_backbones.ops import varied_size_window_attention
-        >>> qkv = torch.rand(1, 10, 13, 3, 2, 8)  # what a linear layer gives: (B, H, W, 3, heads, d)
+        >>> qkv = torch.rand(1, 10, 13, 3, 2, 8)  # the output of a linear layer: (B, H, W, 3, heads, d)
         >>> q, k, v = qkv.permute(3, 0, 4, 5, 1, 2)
         >>> scale, offset = 0.1 * torch.randn(2, 1, 2, 2, 3, 4)  # 3 x 4 windows cover 12 x 16 pixels
         >>> varied_size_window_attention(q, k, v, scale, offset, torch.zeros(49, 2), window_size=4).shape
@@ -131,19 +135,24 @@ def check_windows(name: str, features: Tensor, scale: Tensor, offset: Tensor, wi
 def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: Tensor, window_size: int,
                     pad: tuple[int, int]) -> None:
     if k.shape != q.shape or v.shape != q.shape:
-        raise ValueError(f'q, k and v must have one shape, got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}')
+        raise ValueError(f'q, k and v must have the same shape, '
+                         f'got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}')
     if k.dtype != q.dtype or v.dtype != q.dtype:
-        raise TypeError(f'q, k and v must have one dtype, got {q.dtype}, {k.dtype}, {v.dtype}')
+        raise TypeError(f'q, k and v must have the same dtype, got {q.dtype}, {k.dtype}, {v.dtype}')
     if bias_table.shape != ((2 * window_size - 1)**2, q.shape[1]):
         raise ValueError(f'bias_table must be ((2 * window_size - 1) ** 2, heads) = '
                          f'{((2 * window_size - 1)**2, q.shape[1])}, got {tuple(bias_table.shape)}')
     for axis, size, windows, front in zip('HW', q.shape[3:], scale.shape[3:], pad):
         if windows * window_size < front + size:
-            raise ValueError(f'{windows} windows of {window_size} do not cover {axis} = {size} after {front} of pad')
+            raise ValueError(f'windows must cover pad + {axis} = {front} + {size} pixels, '
+                             f'got {windows} windows of window_size {window_size}')
 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Converts positions to 32 bits, or 64 if features have these: half precision merges pixels of large maps."""
+    """Converts tensors to float32, or to float64 for float64 features.
+
+    In half precision, neighboring pixels of large maps would have the same position.
+    """
     return [x.to(at_least_float32(features)).contiguous() for x in tensors]
 
 
@@ -151,7 +160,7 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 
 def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
-    """Samples by ``grid_sample``, in the dtype of ``scale``."""
+    """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
     if is_transformed():
         return sample_pixels(features, x, y)
@@ -163,11 +172,11 @@ def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size:
 
 
 def sample_pixels(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Samples pixel by pixel, with derivatives of every order and mode; ``grid_sample`` has first ones alone.
+    """Samples by ``gather``, which has derivatives of every order and mode, unlike ``F.grid_sample``.
 
     Args:
         features (Tensor): ``(B, heads, C, H, W)``.
-        x, y (Tensor): Columns and rows that tokens look at, ``(B, heads, nh, nw, window_size)``.
+        x, y (Tensor): Positions from :func:`window_positions`, ``(B, heads, nh, nw, window_size)`` each.
 
     Returns:
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)``.
@@ -186,7 +195,7 @@ def sample_pixels(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def neighbors(position: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the pixel on either side of every position of an axis, and its weight, 0 outside of the map."""
+    """Yields the two pixels around each position along an axis, with their weights, which are 0 outside the map."""
     position = clamp_positions(position, size)
     first = position.detach().floor()
     for pixel, weight in ((first, 1 - (position - first)), (first + 1, position - first)):
@@ -195,7 +204,7 @@ def neighbors(position: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
-    """Returns the pixels that tokens look at, x by column and y by row, ``(B, heads, nh, nw, window_size)`` each."""
+    """Returns x of the token columns and y of the token rows in pixels, ``(B, heads, nh, nw, window_size)`` each."""
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
@@ -205,23 +214,23 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
 
 
 def normalize(position: Tensor, size: int) -> Tensor:
-    """Returns positions in the units of ``grid_sample``, where -1 and 1 are the outer edges of the map."""
+    """Converts pixels to the coordinates of ``F.grid_sample``, where -1 and 1 are the outer edges of the map."""
     return (2 * clamp_positions(position, size) + 1) / size - 1
 
 
 def clamp_positions(position: Tensor, size: int) -> Tensor:
-    """Clamps positions to the range from -2 to ``size + 1``, whose ends are outside of the map; so is NaN."""
+    """Clamps positions to the range from -2 to ``size + 1``, whose ends are outside the map, and replaces NaN by -2."""
     return torch.where(position.isnan(), -2., position).clamp(-2, size + 1)
 
 
 def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                       window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
-    """Samples, then attends window by window."""
+    """Computes :func:`varied_size_window_attention` in plain PyTorch."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
 
     def windows(x: Tensor) -> Tensor:
-        """Maps (B, heads, C, nh * ws, nw * ws) to (B * nh * nw, heads, ws * ws, C)."""
+        """Partitions a map (B, heads, C, nh * ws, nw * ws) into windows (B * nh * nw, heads, ws * ws, C)."""
         x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
@@ -248,12 +257,12 @@ def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
 
 
 def launch_sample(**arguments) -> Tensor:
-    from .triton import window_sampling  # here, as Triton may be missing
+    from .triton import window_sampling  # imported here because Triton may be missing
     return window_sampling.run(**arguments)
 
 
 def launch_attention(**arguments) -> Tensor:
-    from .triton import varied_size_window  # here, as Triton may be missing
+    from .triton import varied_size_window  # imported here because Triton may be missing
     return varied_size_window.run(**arguments)
 
 
@@ -266,24 +275,24 @@ def why_not_attention(backend: Backend, q: Tensor, window_size: int, **others) -
 
 
 def why_not_windows(backend: Backend, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
-    """Returns the reason why kernels can't hold a window of one head, or None if they can."""
+    """Returns the reason why a backend's kernels can't process windows of this size, or None if they can."""
     size = 8 if dtype == torch.float64 else 4
     if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
-        return f'{window_size} x {window_size} tokens of {channels} channels exceed shared memory'
+        return f'windows of {window_size} x {window_size} tokens with {channels} channels exceed the shared memory'
     if backend == 'triton' and window_size > MAX_WINDOW_SIZE:
-        return f'windows must have at most {MAX_WINDOW_SIZE} x {MAX_WINDOW_SIZE} tokens, got {window_size}'
+        return f'window_size must be at most {MAX_WINDOW_SIZE}, got {window_size}'
     return why_not_channels(channels) if backend == 'triton' else None
 
 
 def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Returns windows that are partly outside."""
+    """Returns a call with windows that are partly outside the map."""
     features = randn(2, 2, 32, 9, 12)
     scale, offset = to_position_dtype(features, randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2))
     return [dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)]
 
 
 def attention_example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Returns attention's arguments for the same windows."""
+    """Returns a call with the windows of :func:`sample_example`."""
     sampling, = sample_example(randn)
     k = sampling.pop('features')
     bias_table, = to_position_dtype(k, randn(13**2, 2))

@@ -1,4 +1,4 @@
-"""Windows of Swin (Liu et al., ICCV 2021, arXiv 2103.14030, section 3.2) on channels-last maps."""
+"""Window operations of Swin (Liu et al., ICCV 2021, arXiv 2103.14030, section 3.2) on channels-last maps."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,37 +8,44 @@ from .sizes import may_be_nonzero, to_multiple
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
-    """Pads a channels-last map ``(B, H, W, C)``, right and bottom, to multiples of ``multiple``."""
+    """Pads a map ``(B, H, W, C)`` on the right and bottom so that height and width are divisible by ``multiple``."""
     bottom, right = (to_multiple(n, multiple) - n for n in x.shape[1:3])
     return pad(x, bottom=bottom, right=right, value=value)
 
 
 def pad_images(images: Tensor, multiple: int) -> Tensor:
-    """Pads images ``(B, C, H, W)`` with zeros, right and bottom, to multiples of ``multiple``."""
+    """Zero-pads images ``(B, C, H, W)`` on the right and bottom so that their sides are divisible by ``multiple``."""
     return pad_to_multiple(images.permute(0, 2, 3, 1), multiple).permute(0, 3, 1, 2)
 
 
 def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, value: float = 0.) -> Tensor:
-    """Pads a channels-last map ``(B, H, W, C)``; negative numbers of rows and columns crop it."""
+    """Pads a channels-last map ``(B, H, W, C)`` by numbers of rows and columns. Negative numbers crop the map."""
     if not may_be_nonzero(top, left, bottom, right):
         return x
     return F.pad(x, (0, 0, left, right, top, bottom), value=value)
 
 
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
-    """Returns ``height`` rows and ``width`` columns of a channels-last map ``(B, H, W, C)``: reverses :func:`pad`.
+    """Crops a channels-last map ``(B, H, W, C)`` to ``height`` rows and ``width`` columns, which reverses :func:`pad`.
 
-    Unlike a slice, whose size is a minimum (:mod:`.sizes`).
+    A slice would have a size that torch can't simplify in graphs (see :mod:`.sizes`).
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Partitions a projected map into windows and heads, in one copy.
+    """Partitions a packed projection into windows and heads, in one copy.
 
-    From ``(B, H, W, 3 * num_heads * d)``, ordered (3, head, d), H and W multiples of ``window_size``, to query, key and
-    value, each ``(B, windows, num_heads, N, d)`` with ``N = window_size ** 2``; windows row-major.
+    Args:
+        qkv (Tensor): ``(B, H, W, 3 * num_heads * d)``, whose last dimension is ordered as (3, num_heads, d). H and W
+            must be multiples of ``window_size``.
+        num_heads (int): Number of heads.
+        window_size (int): Number of tokens along each side of a window.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
+            ``N = window_size ** 2`` and the windows in row-major order.
     """
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
@@ -48,7 +55,7 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
 
 
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
-    """Maps ``(B, windows, num_heads, N, d)`` to ``(B, height, width, num_heads * d)``, in one copy."""
+    """Merges windows ``(B, windows, num_heads, N, d)`` into a map ``(B, height, width, num_heads * d)`` in one copy."""
     b, _, num_heads, _, d = x.shape
     s = window_size
     x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
@@ -56,9 +63,9 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
 
 
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
-    """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right by a negative.
+    """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right if ``shift`` < 0.
 
-    In two parts, because exporters know no ``torch.roll`` by a shift that depends on the size.
+    ``torch.roll`` is not used, because exporters don't support it with a shift that depends on the map's size.
 
     Paper: arXiv 2103.14030, figure 4.
     """
@@ -71,15 +78,15 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
-    """Returns ``attn_mask`` of shifted windows: only tokens that are neighbors in the image attend to each other.
+    """Returns the mask that restricts attention in shifted windows to tokens of the same image region.
 
-    Of a map of whole windows that was rolled up and left by ``shift`` tokens: ``(windows, 1, N, N)``, 0 inside a region
-    and -100 between regions, with the dtype and device of ``like``.
+    The mask is for a map of complete windows that is rolled up and left by ``shift`` tokens. Its shape is
+    ``(windows, 1, N, N)``, with 0 within a region and -100 between regions, in the dtype and on the device of ``like``.
 
     Paper: arXiv 2103.14030, figure 4.
     """
     s = window_size
-    # Only windows of the last row and column hold tokens of two regions.
+    # Only the windows of the last row and of the last column contain several regions.
     rows, columns = (torch.arange(length, device=like.device) >= length - shift for length in (height, width))
     region = (2 * rows.view(-1, 1, s, 1) + columns.view(-1, 1, s)).flatten(2).flatten(0, 1)  # (windows, N)
     differs = region[:, :, None] != region[:, None, :]
@@ -87,22 +94,25 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
 
 
 def position_bias(table: Tensor, window_size: int, wrapped: bool = False) -> Tensor:
-    """Reads a flat table of displacements ``(heads, (2 * window_size - 1) ** 2)`` for every query and key of a window.
+    """Returns the relative position biases of a window from a table ``(heads, (2 * window_size - 1) ** 2)``.
 
     Paper: arXiv 2103.14030, equation 4.
 
     Returns:
-        Tensor: ``(heads, N, N)`` with ``N = window_size ** 2``; :func:`relative_position_index` has the layouts.
+        Tensor: ``(heads, N, N)`` with ``N = window_size ** 2``. :func:`relative_position_index` defines the order of
+            the table, which depends on ``wrapped``.
     """
     index = constant(relative_position_index, window_size, wrapped, like=table)
     return table.index_select(1, index).view(-1, window_size**2, window_size**2)
 
 
 def relative_position_index(window_size: int, wrapped: bool, like: Tensor) -> Tensor:
-    """Returns the entry of a flat table of displacements for every query and key of a window, ``(N * N, )``.
+    """Returns the index into a table of relative position biases for every query and key of a window, ``(N * N, )``.
 
-    Swin's layout is query minus key, the most negative first. RegionViT's is ``wrapped``: key minus query, displacement
-    0 at ``window_size // 2`` and what is below wrapped around. On the device of ``like``.
+    The flattened table has ``2 * window_size - 1`` rows and columns. In Swin's layout, row and column are the query's
+    position minus the key's, plus ``window_size - 1``. In RegionViT's layout (``wrapped``), row and column are the
+    key's position minus the query's, plus ``window_size // 2``, modulo ``2 * window_size - 1``. The index is on the
+    device of ``like``.
     """
     position, side = torch.arange(window_size, device=like.device), 2 * window_size - 1
     offset = position[:, None] - position + window_size - 1

@@ -1,8 +1,11 @@
-"""Runs the goldens of operators and blocks: a file per family, a function per ``model`` of a golden.
+"""Functions that compute the outputs of goldens, in one module per family of networks.
 
-Each takes the golden, one of its inputs and a dtype, and returns the outputs by the golden's names. A file has them in
-``OPERATORS``; by the type of a backbone, ``DETAILS`` has outputs of goldens of whole networks in addition to logits,
-stages and maps, and ``TRAINING_PASSES`` their training passes.
+A module can define three dicts:
+
+- ``OPERATORS`` has functions by the ``model`` of a golden. They take the golden, one of its cases and a dtype, and
+  return the outputs by name.
+- ``DETAILS`` has functions by backbone class. They return outputs of a whole network besides logits, stages and maps.
+- ``TRAINING_PASSES`` has functions by backbone class. They return outputs of a whole network in training mode.
 """
 import pkgutil
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Refiner-ViT: its parts, training passes of the whole network, and token labels."""
+"""Goldens of Refiner-ViT: parts of the network, training passes of the whole network, and token labels."""
 import numpy as np
 import pytest
 import torch
@@ -15,7 +15,10 @@ from mmvit_backbones.zoo.converters.layout import rename
 
 
 def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The golden's weights by our names, as those of the part of a network that is called ``prefix`` there."""
+    """Returns a golden's weights under our names.
+
+    The golden holds a module that is called ``prefix`` in the authors' network and ``ours`` in our backbone.
+    """
     weights = {prefix + key: value for key, value in fill_state_dict(golden['state_dict'], dtype).items()}
     return {key.removeprefix(f'backbone.{ours}'): value
             for key, value in rename(weights, refiner.LAYOUT, 'Refiner-ViT').items()}
@@ -87,7 +90,7 @@ def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 @torch.no_grad()
 def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A pass of the whole network in training mode, with the golden's exchanged box."""
+    """Runs a whole network in training mode, with the golden's box exchanged between images."""
     model.train()
     box = tuple(case['mix_box'] or (0, 0, 0, 0))
     features = model.backbone.read_tokens(images, box)
@@ -98,7 +101,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
 
 
 def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns what a golden of the classifier records besides logits and stages."""
+    """Returns the outputs in a classifier's golden, except logits and stages."""
     features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     norm = features.tokens[:, 1:].transpose(1, 2).unflatten(2, features.grid)
@@ -106,8 +109,11 @@ def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
 
 
 def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Smoothed ground truth, target of the class token and, beyond a grid of one, targets of the patches."""
-    pytest.importorskip('torchvision')  # RoIAlign
+    """Returns the smoothed ground truth, the class token's target and the patches' targets.
+
+    With a label size of 1, there are no targets of patches.
+    """
+    pytest.importorskip('torchvision')  # for RoIAlign
     kwargs = golden['variant_kwargs']
     num_classes, size = kwargs['num_classes'], kwargs['map_size']
     dense = make_input((kwargs['batch'], num_classes, size, size), 0, dtype)
@@ -131,7 +137,7 @@ def token_label_loss(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, 
     batch, num_classes, grid = kwargs['batch'], kwargs['num_classes'], tuple(kwargs['grid'])
     class_logits = make_input((batch, num_classes), 0, dtype)
     patch_logits = make_input((batch, kwargs['num_tokens'], num_classes), 1, dtype)
-    if case['dense']:  # without the ground truth, which is not used
+    if case['dense']:  # removes the ground truth, which this loss does not use
         target = make_input((batch, num_classes, 2 + kwargs['num_tokens']), 2, dtype).softmax(1)[:, :, 1:]
     else:
         target = make_input((batch, num_classes), 3, dtype).softmax(1)[:, :, None]

@@ -1,4 +1,4 @@
-"""RegionViT: a stage with its masks, block by block, and weights for other windows."""
+"""Goldens of RegionViT: stages with their masks, and weights converted to another window size."""
 import torch
 from golden import fill_state_dict, make_input
 
@@ -22,7 +22,7 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 
 def check_masks(case: dict, window: int) -> None:
-    """Compares the golden's counts of allowed pairs with the mask."""
+    """Compares the mask with the golden's numbers of allowed pairs of query and key."""
     size, grid = (tuple(case['outputs'][kind]['shape'][2:]) for kind in ('local', 'regional'))
     sees, mask = window_mask(size, grid, window, like=torch.empty(0))
     allowed = (sees.bool() & (mask == 0)).squeeze(1)  # (windows, N, N)
@@ -36,7 +36,7 @@ def check_masks(case: dict, window: int) -> None:
 
 @torch.no_grad()
 def convert_window(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A checkpoint of one window size in a network of another, under the authors' names."""
+    """Loads weights into a network with another window size; returns the converted weights by the authors' names."""
     network = RegionViT('tiny', window_size=case['new_window']).to(dtype)
     weights = regionvit.convert(fill_state_dict(golden['state_dict'], dtype))
     loaded = network.load_state_dict({k.removeprefix('backbone.'): v for k, v in weights.items()}, strict=False)

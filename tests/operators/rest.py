@@ -1,4 +1,4 @@
-"""Attention of ResTv1 and ResTv2."""
+"""Goldens of the attention of ResTv1 and ResTv2."""
 import torch
 from golden import fill_state_dict, make_input
 
@@ -10,7 +10,7 @@ OUR_NAMES = {'transform_conv.': 'mix_heads.', 'up.0.': 'up.'}
 
 @torch.no_grad()
 def run_attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """One attention module on a map, without residual."""
+    """Runs one attention module on a map, without the residual connection."""
     kwargs = golden['variant_kwargs']
     kind = EMSAv2 if kwargs.get('upsample_branch') else EMSA
     attention = kind(kwargs['dim'], kwargs['num_heads'], kwargs['sr_ratio'], kwargs['ln_eps']).to(dtype).eval()

@@ -1,4 +1,4 @@
-"""Single cells of ViTAE and ViTAEv2."""
+"""Goldens of single cells of ViTAE and ViTAEv2."""
 import torch
 from golden import fill_state_dict, make_input
 

@@ -1,4 +1,4 @@
-"""Constants are shared by all modules, whoever needs them first."""
+"""Tests the cache of constant tensors."""
 import torch
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, vmap
@@ -6,8 +6,8 @@ from torch.func import functional_call, vmap
 from mmvit_backbones.layers import RelativePositionBias
 
 
-def test_whoever_comes_first_leaves_nothing_behind():
-    """Fake tensors, transforms and inference mode make tensors that nothing else can use."""
+def test_constants_are_usable_after_any_mode():
+    """Calls under fake tensors, function transforms or inference mode must not change later calls."""
     layer = RelativePositionBias(num_heads=2, window_size=3)
     with FakeTensorMode():
         RelativePositionBias(num_heads=2, window_size=3)()

@@ -1,4 +1,4 @@
-"""The CUDA sources without a GPU: they compile, without spilling registers, they load, and emulated they are right."""
+"""Tests the CUDA sources without a GPU: compilation, register spills, loading, and emulated kernels."""
 import os
 import re
 import shutil
@@ -12,7 +12,7 @@ from runs import CONTEXT, load_cuda_kernels
 
 from mmvit_backbones.ops import build, library
 
-SHARED_LIMIT = 48 * 1024  # of memory that a kernel asks for by itself
+SHARED_LIMIT = 48 * 1024  # bytes of static shared memory per kernel
 
 
 def nvcc() -> str | None:
@@ -25,8 +25,8 @@ def nvcc() -> str | None:
 needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
-def test_nvcc_of_wheels_is_used_if_all_of_them_are_installed(tmp_path, monkeypatch):
-    """Other packages require some of the wheels, with which alone nvcc cannot compile."""
+def test_nvcc_of_wheels_is_used_only_if_all_wheels_are_installed(tmp_path, monkeypatch):
+    """Other packages install only some of the wheels, with which nvcc cannot compile."""
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     root = tmp_path / 'nvidia/cu99'
     for file in ('bin/nvcc', 'nvvm/bin/cicc', 'include/crt/host_config.h', 'include/cccl/cub/cub.cuh',
@@ -42,12 +42,12 @@ def test_nvcc_of_wheels_is_used_if_all_of_them_are_installed(tmp_path, monkeypat
 @needs_nvcc
 @pytest.mark.compiler
 def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
-    """Compiled for one architecture, to save time. Loading it needs no GPU, and nothing of Python's."""
+    """Compiles for one architecture only, to save time. The library must not require a GPU or Python to load."""
     path = tmp_path / 'mmvit_cuda.so'
     monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0+PTX')
     monkeypatch.setattr(build, 'CUDA_FLAGS', [*build.CUDA_FLAGS, '-Xptxas', '-v'])
-    said = build.build_cuda(path)
-    check_resources('80', said)
+    messages = build.build_cuda(path)
+    check_resources('80', messages)
     process = CONTEXT.Process(target=load_cuda_kernels, args=(str(path), ))
     process.start()
     process.join(100)
@@ -56,10 +56,10 @@ def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
     assert not re.search(r' Py[A-Z_]\w+', symbols)
 
 
-def check_resources(architecture: str, said: str) -> None:
-    """Returns the assembler's report of each kernel."""
+def check_resources(architecture: str, messages: str) -> None:
+    """Prints and checks the resources of each kernel, which the assembler reports."""
     figures = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
-                         r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', said, flags=re.DOTALL)
+                         r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', messages, flags=re.DOTALL)
     assert figures
     for name, stores, loads, registers, rest in figures:
         print(f'sm_{architecture} {name}: {registers} registers{rest}')
@@ -72,9 +72,9 @@ def check_resources(architecture: str, said: str) -> None:
 @pytest.mark.compiler
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
-    """Goldens, dtypes, far and non-finite windows, from the kernels' own code.
+    """Tests goldens, dtypes, and windows at far and non-finite positions with the code of the kernels.
 
-    Fibers run forward, some tests also in reverse: a barrier that is missing would show as a difference.
+    Some tests also run the fibers in reverse order, because a missing barrier would then change the results.
     """
     command = [sys.executable, '-W', 'ignore', ROOT / 'tests/ops/emulated/run_tests.py', tmp_path]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)},

@@ -1,4 +1,4 @@
-"""Operators can be used where there is torch but no MMEngine."""
+"""Tests that the operators can be used without MMEngine."""
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""Attention of ResTv1: precision of its formula."""
+"""Tests the formula of ResTv1's attention: agreement with the paper, gradients and precision."""
 import pytest
 import torch
 from torch.func import grad, vmap
@@ -7,7 +7,7 @@ from mmvit_backbones.ops.normalized_attention import normalized_attention
 
 
 def published(logits, value, eps=1e-5):
-    """``IN(softmax(logits)) v``, by the definition of the instance norm."""
+    """Computes ``IN(softmax(logits)) v`` by the definition of the instance norm."""
     attn = logits.softmax(-1)
     mean, var = attn.mean((2, 3), keepdim=True), attn.var((2, 3), correction=0, keepdim=True)
     return (attn - mean) / (var + eps).sqrt() @ value
@@ -31,7 +31,7 @@ def test_gradients_per_image():
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
 def test_nearly_uniform_attention_is_accurate(dtype, tolerance):
-    """The instance norm amplifies rounding most here, and values have a large mean."""
+    """The instance norm amplifies rounding errors most if attention is nearly uniform and values have a large mean."""
     logits, value = 0.02 * torch.randn(2, 2, 144, 144), 3 + torch.randn(2, 2, 144, 32)
     logits, value = logits.to(dtype), value.to(dtype)
     expected = published(logits.double(), value.double())

@@ -1,4 +1,4 @@
-"""Attention with residual logits: equation 5, differentiable in every argument, in all dtypes."""
+"""Tests residual attention: equation 5 of the paper, gradients, and dtypes."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ def test_without_previous_logits_it_is_attention():
 
 
 @pytest.mark.parametrize('alpha', [0.3, torch.tensor(0.3)], ids=['constant', 'learned'])
-def test_previous_logits_are_blended_and_the_mask_is_not_handed_on(alpha):
+def test_previous_logits_are_blended_and_the_mask_is_not_in_the_logits(alpha):
     q, prev_logits, mask = rand(2, 4, 3, 5, 4), rand(2, 4, 1, 5, 5), -100. * torch.eye(5).expand(4, 1, 5, 5)
     _, own = residual_attention(q, q, q, prev_logits=None, alpha=alpha)
     out, logits = residual_attention(q, q, q, prev_logits=prev_logits, alpha=alpha, mask=mask)
@@ -41,7 +41,7 @@ def test_an_own_bias_is_blended_with_the_own_logits(alpha):
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 4e-2)])
 @pytest.mark.parametrize('autocast', [False, True])
 def test_dtypes(dtype, tolerance, autocast):
-    """A gate in float32 does not decide the dtype of the results."""
+    """A float32 ``alpha`` does not change the dtype of the results."""
     tensors = rand(2, 3, 9, 4), rand(2, 3, 7, 4), rand(2, 3, 7, 4), rand(2, 3, 9, 7), rand(3, 9, 7)
     alpha = torch.tensor(0.3)
     *qkv, prev_logits, bias = (x.to(dtype) for x in tensors)

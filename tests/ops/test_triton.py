@@ -1,4 +1,4 @@
-"""The Triton kernels agree with plain PyTorch: on a GPU, or else in Triton's interpreter."""
+"""Tests that Triton kernels agree with plain PyTorch, on a GPU or in Triton's interpreter."""
 import os
 import random
 
@@ -19,17 +19,18 @@ from mmvit_backbones.ops.triton import availability
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or availability.INTERPRETED),
                                 reason='needs a GPU or TRITON_INTERPRET=1')
-SEED, FACTOR = int(os.environ.get('FUZZ_SEED', 0)), int(os.environ.get('FUZZ_FACTOR', 1))  # 50 makes 300 shapes
+SEED = int(os.environ.get('FUZZ_SEED', 0))
+FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 300 shapes
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 def size(rng, largest):
-    """Mostly a few elements, sometimes more than a kernel's block."""
+    """Returns a random size, usually small, sometimes larger than a kernel's block."""
     return rng.randint(1, largest if rng.random() < 0.2 else 9)
 
 
 def layout(rng):
-    """Returns a function that makes a tensor dense, strided among NaN, or swaps its dimensions 1 and 2 in memory."""
+    """Returns a function that keeps a tensor, surrounds it by NaN, or swaps its dimensions 1 and 2 in memory."""
     return rng.choice([
         lambda x: x, lambda x: F.pad(x, (1, 2, 3, 0), value=torch.nan)[..., 3:, 1:-2],
         lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)])
@@ -43,7 +44,7 @@ def normalized_attention_case(rng):
 
 
 def residual_attention_case(rng):
-    """Tokens or windows, every subset of the optional arguments; one tensor holds both results."""
+    """Returns a random case with or without windows. The function concatenates both results into one tensor."""
     n, m, d = size(rng, 90), size(rng, 60), size(rng, 128)
     lead = rng.randint(0, 2), *rng.choice([(), (rng.randint(1, 3), )]), rng.randint(1, 2)
     place, (learned, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.6 for _ in range(4))
@@ -62,7 +63,7 @@ def residual_attention_case(rng):
 
 
 def varied_size_window_case(rng):
-    """For compilers; ``test_varied_size_window_triton.py`` has random shapes."""
+    """Returns a fixed case for compilers. ``test_varied_size_window_triton.py`` tests random shapes."""
     shapes = *[(1, 2, 8, 5, 6)] * 3, *[(1, 2, 2, 2, 2)] * 2, (25, 2)
     return (lambda *inputs, backend: varied_size_window_attention(*inputs, 3, backend=backend)), [
         torch.randn(shape) for shape in shapes]
@@ -79,7 +80,7 @@ def test_agrees_on_random_shapes(case, dtype):
         rng = random.Random(f'{case.__name__} {SEED} {number}')
         torch.manual_seed(rng.randint(0, 2**30))
         function, inputs = case(rng)
-        inputs = [x.bfloat16() for x in inputs]  # exact in every dtype
+        inputs = [x.bfloat16() for x in inputs]  # every dtype represents them exactly
 
         def run(backend, device, dtype, noise=0):
             x = [x.to(device, dtype) for x in inputs]
@@ -95,10 +96,12 @@ def test_agrees_on_random_shapes(case, dtype):
 
 
 def agrees(run, dtype):
-    """Within the tolerance, or four times what the formula in the same dtype, or inputs rounded otherwise, deviate.
+    """Returns whether a kernel deviates by at most its tolerance, or at most four times the formula's rounding errors.
 
-    Where sums cancel, such as the gradient of alpha, and where the instance norm magnifies a flat map 316 times, no
-    dtype holds its tolerance. Elements below 1 are rounded as 1 is, which the exponential makes of a logit of 0.
+    The tolerance alone is too strict where sums cancel, as in the gradient of alpha, and where the instance norm
+    amplifies a flat map. Rounding errors are estimated by the formula in the kernel's dtype, and by the formula in
+    float64 with random noise on the inputs. Small inputs get the noise of an input of 1, because the exponential of a
+    logit of 0 is 1.
     """
     exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)
     if all((a - e).abs().max() <= dispatch.TOLERANCES[dtype] * e.abs().max() for a, e in zip(actual, exact)):
@@ -113,8 +116,9 @@ def agrees(run, dtype):
 @pytest.mark.compiler
 @pytest.mark.parametrize('case', [*CASES, varied_size_window_case])
 def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
-    """On the meta device, which stands for a GPU."""
-    function, inputs = next(found for found in (case(random.Random(seed)) for seed in range(9)) if found[1][0].numel())
+    """Meta tensors are dispatched like tensors on a GPU."""
+    cases = (case(random.Random(seed)) for seed in range(9))
+    function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())
     inputs, compiled = [x.to('meta').requires_grad_() for x in inputs], []
 
     def record(graph, example_inputs):
@@ -135,12 +139,11 @@ def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
 
     for strict in (False, True):
         exported = str(torch.export.export(Network(), tuple(inputs), strict=strict).graph)
-        assert 'mmvit' not in exported.replace('mmvit.vsa_', '')  # the C++ and CUDA library's, where it is built
+        assert 'mmvit' not in exported.replace('mmvit.vsa_', '')  # operators of the C++ and CUDA libraries are allowed
 
 
 def test_operators_are_registered_correctly():
-    """For autograd, fake tensors and compilers."""
-    from mmvit_backbones.ops.triton import residual_attention as kernels  # registers them
+    from mmvit_backbones.ops.triton import residual_attention as kernels  # registers the operators
     assert kernels.forward
     q, k, bias = (torch.randn(1, 2, 3, n, 4, device=DEVICE) for n in (5, 4, 5))
     torch.library.opcheck(torch.ops.mmvit.residual_attention.default,
@@ -156,7 +159,7 @@ def test_empty_batch():
     assert (out.shape, logits.shape, q.grad.shape) == (q.shape, prev_logits.shape, q.shape)
 
 
-def test_a_request_that_cannot_run_says_why():
+def test_error_of_a_request_that_cannot_run_names_the_reason():
     x = torch.randn(1, 1, 4, 4, device=DEVICE)
     with raises(ValueError, 'float64'):
         normalized_attention(x.double(), x.double(), backend='triton')
@@ -172,7 +175,7 @@ def test_kernels_agree_on_the_example_that_decides_their_use(name):
 
 @pytest.fixture
 def register(monkeypatch):
-    """Registers an operator for the time of a test, whose formula is the identity."""
+    """Returns a function that registers an operator for the duration of a test. Its formula is the identity."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     monkeypatch.setattr(dispatch, 'checked', {})
     return lambda name, kernel: dispatch.Operator(
@@ -186,7 +189,7 @@ def raise_error(x):
 @pytest.mark.parametrize('kernel, message', [
     (lambda x: 1.5 * x, 'deviate'), (lambda x: x / 0 * 0, 'deviate'), (raise_error, 'RuntimeError')])
 def test_broken_kernels_are_not_used(register, kernel, message, caplog):
-    """The kernels behave as if a driver had miscompiled them."""
+    """The kernels simulate errors of a driver or a compiler."""
     register('broken', kernel)
     register('sound', lambda x: 2 * x - x)
     for _ in range(2):
@@ -196,7 +199,7 @@ def test_broken_kernels_are_not_used(register, kernel, message, caplog):
 
 
 def test_kernels_are_checked_while_a_graph_is_compiled(register):
-    """Once, when it is traced."""
+    """The check runs only once, while the graph is traced."""
     calls = []
 
     def kernel(x):

@@ -1,4 +1,4 @@
-"""Varied-size window attention: the authors' numbers, and that all backends agree."""
+"""Tests varied-size windows: goldens, agreement of the backends, integration with PyTorch, and errors."""
 import os
 
 import pytest
@@ -36,7 +36,7 @@ def why_missing(backend: str) -> str | None:
 def marks(backend: str) -> list[pytest.MarkDecorator]:
     why = why_missing(backend)
     missing = pytest.mark.skipif(why is not None, reason=f'backend {backend!r}: {why}')
-    return [missing, pytest.mark.slow] if backend == 'triton' else [missing]  # in its interpreter
+    return [missing, pytest.mark.slow] if backend == 'triton' else [missing]  # Triton's interpreter is slow
 
 
 def backends(*names: str) -> pytest.MarkDecorator:
@@ -47,11 +47,11 @@ every_backend = backends('reference', 'cpp', 'cuda')
 every_compiled_backend = backends('cpp', 'cuda')
 
 
-# ---- the authors' numbers
+# ---- goldens
 
 
 def each_golden(operator: str, *names: str) -> pytest.MarkDecorator:
-    """Each case on each backend; the first alone in Triton's interpreter, which takes seconds for some windows."""
+    """Parametrizes a test by case and backend. Triton's interpreter is slow and runs only the first case."""
     cases = golden_cases(operator)
     return pytest.mark.parametrize('case, rtol, backend', [
         pytest.param(case, rtol, name, marks=marks(name), id=f'{case["name"]}-{name}') for name in names
@@ -59,7 +59,7 @@ def each_golden(operator: str, *names: str) -> pytest.MarkDecorator:
 
 
 def precision(backend: str, rtol: float) -> tuple[torch.dtype, float]:
-    """In which a golden is computed, and how exactly it must be met."""
+    """Returns the dtype in which a golden is computed, and its relative tolerance."""
     return (torch.float32, 1e-4) if backend == 'triton' else (torch.float64, rtol)
 
 
@@ -94,7 +94,7 @@ def test_golden_core(case, rtol, backend):
 
 
 def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float64) -> dict:
-    """Arguments of the attention: sizes from nothing upwards, windows small and large, inside the map and beyond."""
+    """Returns random arguments: batches of 0 to 2, window sizes of 1 to 8, windows inside and outside the map."""
 
     def integer(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
@@ -130,13 +130,13 @@ def test_random_shapes(backend):
 @pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
 def test_dtypes(backend, sizes, dtype):
     if backend == 'cuda' and dtype == torch.float64 and sizes[2] * sizes[5]**2 * 8 > CUDA_WINDOW_BYTES:
-        pytest.skip('a window of this size does not fit shared memory in float64')
+        pytest.skip('a float64 window of this size does not fit in shared memory')
     arguments = problem(*sizes, dtype=dtype)
     exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
     expected = evaluate(exact, 'reference')
     actual = evaluate(arguments, backend)
     assert all(actual[name].dtype == dtype for name in expected)
-    # Positions of 32 bits differ by 1e-6 pixels, to which their gradients are sensitive where a pixel begins.
+    # Positions in float32 deviate by 1e-6 pixels, which changes the gradients of positions near whole pixels.
     loose = {'grad_scale', 'grad_offset'}
     for name, x in expected.items():
         error = (actual[name].double() - x).norm() / x.norm()
@@ -146,7 +146,7 @@ def test_dtypes(backend, sizes, dtype):
 @every_backend
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 def test_far_outside_and_not_finite(backend, dtype):
-    """Such windows see zeros: every key has the same logit but for the bias, values and gradients are 0."""
+    """Windows outside the map have keys and values of 0, so that outputs and gradients of positions are 0."""
     arguments = problem(1, 1, 8, 14, 35, 7, dtype=dtype)
     windows = [1e4, -1e4, 3e38, float('inf'), float('nan')]
     arguments['offset'][0, 0, 0, 0] = torch.tensor(windows, dtype=dtype)
@@ -170,7 +170,7 @@ def test_scale_not_finite(backend):
 @every_compiled_backend
 @pytest.mark.parametrize('scale', [-1., -2., 0., 4.])
 def test_scales(backend, scale):
-    """Windows of one point, mirrored ones, and large ones."""
+    """Scale -1 shrinks windows to a point, -2 mirrors them, and 4 enlarges them."""
     arguments = problem(1, 2, 8, 20, 20, 7)
     arguments['scale'].fill_(scale)
     assert_agree(evaluate(arguments, backend), evaluate(arguments, 'reference'), 1e-8)
@@ -178,7 +178,7 @@ def test_scales(backend, scale):
 
 @every_compiled_backend
 def test_any_strides(backend):
-    """Channels first, channels last, slices with gaps and expanded tensors give the same."""
+    """Channels first, channels last, slices with gaps and expanded tensors give the same results."""
     arguments = problem(2, 2, 8, 10, 13, 4)
     expected = evaluate(arguments, backend)
     names = ('q', 'k', 'v')
@@ -200,15 +200,16 @@ def test_any_strides(backend):
 
 
 @every_compiled_backend
-def test_more_elements_than_32_bits_count(backend):
-    """Strides that reach beyond 2^31 elements, and a map that has as many; memory that is not touched costs nothing.
+def test_more_elements_than_32_bit_integers_can_index(backend):
+    """Tests strides that reach beyond 2^31 elements, and a map with more than 2^31 elements.
 
-    An output with as many elements is left out: it would be written whole.
+    These tensors need little memory, because most of their elements are never accessed. An output of this size is not
+    tested, because all of its elements would be written.
     """
-    side = 46368  # its square is beyond 2^31
-    memory = torch.empty(side**2, device=DEVICES[backend])  # in 32 bits, as the C++ backend copies what has 16
+    side = 46368  # its square is larger than 2^31
+    memory = torch.empty(side**2, device=DEVICES[backend])  # float32, because the C++ backend would copy half precision
     arguments = problem(1, 1, 8, 7, 7, 7, dtype=torch.float32)
-    row = 2**31 // 6 + 1  # the seventh begins beyond
+    row = 2**31 // 6 + 1  # the seventh row begins beyond 2^31 elements
     apart = {name: memory[8 * i:].as_strided((1, 1, 8, 7, 7), (1, 1, 1, row, 24)).copy_(arguments[name])
              for i, name in enumerate('qkv')}
     assert_agree(evaluate({**arguments, **apart}, backend), evaluate(arguments, backend), 1e-4)
@@ -221,8 +222,8 @@ def test_more_elements_than_32_bits_count(backend):
 
 
 @every_backend
-def test_windows_that_stay_are_window_attention(backend):
-    """Scale 0 and offset 0: the attention of Swin, without a shift."""
+def test_zero_scale_and_offset_give_window_attention(backend):
+    """The result is the attention of Swin without a shift."""
     arguments = problem(2, 2, 8, 14, 21, 7, dtype=torch.float32)
     arguments['scale'].zero_()
     arguments['offset'].zero_()
@@ -249,7 +250,7 @@ def test_gradcheck(backend):
 
 @every_compiled_backend
 def test_deterministic_algorithms(backend):
-    """The same result, and twice the same bits."""
+    """Deterministic algorithms give the usual results, which are identical in two runs."""
     exact = problem(2, 2, 16, 14, 21, 7, dtype=torch.float32)
     half = {key: x.bfloat16() if isinstance(x, torch.Tensor) else x for key, x in exact.items()}
 
@@ -279,7 +280,7 @@ def test_second_derivatives_are_refused(backend):
         grad.sum().backward()
 
 
-# ---- in PyTorch's surroundings
+# ---- integration with PyTorch
 
 
 @every_compiled_backend
@@ -295,7 +296,7 @@ def test_opcheck(backend, sizes):
 
 
 @every_compiled_backend
-def test_operator_compiles_whole_and_dynamic(backend):
+def test_operator_compiles_into_one_dynamic_graph(backend):
     counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
 
     def operator(qkv, scale, offset, bias_table):
@@ -305,7 +306,7 @@ def test_operator_compiles_whole_and_dynamic(backend):
     torch._dynamo.reset()
     compiled = torch.compile(operator, fullgraph=True, dynamic=True, backend=counter)
     for height, width in [(20, 28), (16, 24), (12, 36)]:
-        arguments = problem(2, 6, 9, height, width, 4, dtype=torch.float32)  # no two sizes alike at first
+        arguments = problem(2, 6, 9, height, width, 4, dtype=torch.float32)  # all sizes of the first problem differ
         qkv = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3)
         leaves = [x.detach().to(DEVICES[backend]).requires_grad_() for x in
                   (qkv, arguments['scale'], arguments['offset'], arguments['bias_table'])]
@@ -317,7 +318,7 @@ def test_operator_compiles_whole_and_dynamic(backend):
 
 @every_backend
 def test_autocast(backend):
-    """Attention runs in 16 bits, sampling in its features' dtype, positions in 32 bits."""
+    """Attention runs in bfloat16, sampling in the dtype of its features, and positions are in float32."""
     device = DEVICES[backend]
     arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x
                  for key, x in problem(1, 2, 8, 14, 14, 7, dtype=torch.float32).items()}
@@ -336,7 +337,7 @@ def test_autocast(backend):
     assert torch.equal(row, far['features'][0, 0, 0, 0])
 
 
-# ---- what is asked for wrongly, and what is missing
+# ---- wrong arguments and missing backends
 
 
 @pytest.mark.parametrize('change, words', [

@@ -1,6 +1,6 @@
-"""Varied-size window attention in Triton: on a GPU, or else in its interpreter, which takes seconds for some windows.
+"""Tests varied-size windows in Triton, on a GPU or in Triton's interpreter, which takes seconds for a few windows.
 
-FUZZ_FACTOR times as many random shapes by `make fuzz`. The authors' numbers: ``test_varied_size_window.py``.
+`make fuzz` multiplies the number of random shapes by FUZZ_FACTOR. ``test_varied_size_window.py`` tests the goldens.
 """
 import os
 
@@ -19,14 +19,14 @@ pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_random_shapes(dtype):
-    """Small ones, most of them."""
+    """Most shapes are small, because the interpreter is slow."""
     generator = torch.Generator().manual_seed(int(os.environ.get('FUZZ_SEED', 0)))
 
     def integer(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
     factor = int(os.environ.get('FUZZ_FACTOR', 1))
-    for number in range(6 * factor if factor > 1 else 2):  # 50 makes 300 shapes
+    for number in range(6 * factor if factor > 1 else 2):  # a factor of 50 tests 300 shapes
         ws, heads, d, batch = integer(1, 8) if number % 10 == 9 else integer(1, 5), integer(1, 2), integer(1, 40), 1
         height, width = integer(1, ws + 2), integer(1, ws)
         if number % 5 == 4:
@@ -34,7 +34,7 @@ def test_random_shapes(dtype):
         pad = integer(0, ws - 1), integer(0, ws - 1)
         grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
         arguments = problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
-        # Positions have 32 bits with 16-bit features: at a whole pixel, the derivative of another position may differ.
+        # The expected results must use positions in float32, too, because rounding changes derivatives at whole pixels.
         more = torch.float64 if dtype == torch.float32 else torch.float32
         exact = {key: x.to(more) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
         if number % 2:
@@ -45,7 +45,7 @@ def test_random_shapes(dtype):
 
 
 def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
-    """Like ``test_dtypes``; tensors that are almost 0, as there is a single key, are compared with 0.1."""
+    """Asserts small deviations relative to a tensor's norm, or to a root mean square of 0.1 for tensors close to 0."""
     for name, x in expected.items():
         loose = 10 if name in ('grad_scale', 'grad_offset') else 1
         error = (actual[name].double() - x).norm() / max(x.norm(), 0.1 * x.numel()**0.5, 1e-9)
@@ -63,7 +63,7 @@ def test_far_outside_and_not_finite(value):
 
 
 def test_position_one_pixel_before_the_map():
-    """The slope is that towards the first pixel, as in ``F.grid_sample``; found by random shapes in bfloat16."""
+    """The gradient is the slope between this position and the first pixel, as in ``F.grid_sample``."""
     arguments = problem(1, 2, 5, 3, 1, 1, dtype=torch.float32)
     arguments['scale'].zero_()
     arguments['offset'].fill_(-1)
@@ -73,7 +73,7 @@ def test_position_one_pixel_before_the_map():
 
 
 def test_arguments_of_any_strides():
-    """Positions as a linear layer gives them; q, k and v that lie differently in memory."""
+    """Scale and offset have the layout of a linear layer's output, and k has another layout than q and v."""
     arguments = problem(1, 2, 5, 4, 7, 4, dtype=torch.float32)
     expected = evaluate(arguments, 'reference')
     for name in ('scale', 'offset'):
@@ -83,7 +83,7 @@ def test_arguments_of_any_strides():
 
 
 def test_operators_are_registered_correctly():
-    """Schemas, fake implementations, tracing, and that nothing is written but what says so."""
+    """Checks schemas, including undeclared writes to arguments, fake implementations, and tracing."""
     from mmvit_backbones.ops.triton import varied_size_window as kernels
     from mmvit_backbones.ops.triton import window_sampling
     arguments = problem(1, 1, 3, 2, 3, 3, dtype=torch.float32)
@@ -103,7 +103,7 @@ def test_operators_are_registered_correctly():
             operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
-def test_compiles_whole():
+def test_compiles_without_graph_breaks():
     def operator(qkv, scale, offset, bias_table):
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
         return varied_size_window_attention(q, k, v, scale, offset, bias_table, 4, backend='triton')
@@ -134,14 +134,14 @@ def test_autocast():
 
 
 def test_order_on_gpus(monkeypatch):
-    """Half precision takes Triton, float32 and float64 take CUDA where it is built; the meta device takes Triton."""
+    """Half precision and the meta device prefer Triton, float32 and float64 prefer CUDA."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
     operator = dispatch.Operator('order', lambda x: 'reference', None, like='x', **kernels)
 
     def chosen(dtype, missing=None, broken=()):
         class OnGpu:
-            """The attributes that select a backend."""
+            """Stands for a GPU tensor, with the attributes that select a backend."""
             device, is_cuda, is_meta = torch.device('cuda'), True, False
 
         OnGpu.dtype = dtype

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Compares the kernels of the operators with their formulas, and times varied-size window attention.
+"""Compares the kernels of operators with their formulas in plain PyTorch, and times varied-size window attention.
 
-    python tools/dev/benchmark_ops.py agreement                   on a GPU if there is one
+    python tools/dev/benchmark_ops.py agreement                   on a GPU, if available
     python tools/dev/benchmark_ops.py agreement --device cpu      C++, and Triton's interpreter if TRITON_INTERPRET=1
     python tools/dev/benchmark_ops.py time --shapes 224 2048x2048 --dtypes bfloat16
 
-Both print tables in Markdown, a row as soon as it is known, and need torch and MMEngine. `agreement`: the largest
-deviation of results and gradients from the formula in float64, relative to the largest element, next to that of the
-formula in the same dtype; the exit code is 1 if a kernel deviates by more than the operators' self-check allows and by
-more than four times what the formula does. Inputs are rounded to the dtype first, so that only errors of the
-computation remain. `time`: random data at the four stages of ViTAEv2-VSA-S, each kernel next to `grid_sample` and to
-Swin's shifted windows by scaled_dot_product_attention.
+Both commands print Markdown tables, and require torch and MMEngine.
+
+`agreement` prints the maximum deviation of results and gradients from the formula in float64, relative to the largest
+element, for each kernel and for the formula in the kernel's dtype. The exit code is 1 if a kernel's deviation exceeds
+the limit of the operators' self-check and is more than four times the formula's deviation. Inputs are rounded to the
+dtype first, so that their rounding errors do not count.
+
+`time` runs the kernels on random data of the four stages of ViTAEv2-VSA-S. For comparison, it also runs `grid_sample`,
+and Swin's shifted windows with scaled_dot_product_attention.
 """
 import argparse
 import statistics
@@ -33,7 +36,7 @@ from mmvit_backbones.utils.measure import SavedStorages
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)
-SHAPES = {  # images, and the map of each stage
+SHAPES = {  # number of images, and the size of each stage's map
     '224': (64, [(56, 56), (28, 28), (14, 14), (7, 7)]),
     '800x1333': (2, [(200, 334), (100, 167), (50, 84), (25, 42)]),
     '2048x2048': (1, [(512, 512), (256, 256), (128, 128), (64, 64)]),
@@ -46,30 +49,31 @@ TOLERANCES = {torch.float64: 1e-10, **dispatch.TOLERANCES}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest='part', required=True)
-    part = parts.add_parser('agreement', help='kernels against formulas')
-    part.add_argument('--tiny', action='store_true', help="small inputs, as for Triton's interpreter")
-    part.add_argument('--library', help='operators that take the place of the C++ backend, such as the emulated CUDA '
-                                        'kernels that tests/ops/emulated/run_tests.py leaves in its folder')
+    part = parts.add_parser('agreement', help='compare kernels with formulas')
+    part.add_argument('--tiny', action='store_true', help="use small inputs, which suit Triton's interpreter")
+    part.add_argument('--library', help='library that replaces the C++ backend, such as the emulated CUDA kernels '
+                                        'built by tests/ops/emulated/run_tests.py')
     part.set_defaults(run=compare)
     add_common_arguments(part)
-    part = parts.add_parser('time', help='varied-size windows against others')
+    part = parts.add_parser('time', help='time varied-size windows and other methods')
     part.add_argument('--shapes', nargs='+', default=['224', '800x1333', '2048x2048'], choices=SHAPES)
     part.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4], choices=[1, 2, 3, 4])
     part.add_argument('--dtypes', nargs='+', default=['bfloat16', 'float32'], choices=[*DTYPES][1:])
-    part.add_argument('--compile', action='store_true', help='the grid_sample path also through torch.compile')
-    part.add_argument('--seconds', type=float, default=0.3, help='for each figure; default: %(default)s')
+    part.add_argument('--compile', action='store_true', help='also time grid_sample under torch.compile')
+    part.add_argument('--seconds', type=float, default=0.3,
+                      help='minimum duration of each measurement; default: %(default)s')
     part.set_defaults(run=time_windows)
     add_common_arguments(part)
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if not options.run(options):
-        sys.exit('some have failed')
+        sys.exit('some kernels or methods failed')
 
 
 def add_common_arguments(part: argparse.ArgumentParser) -> None:
     part.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=('cpu', 'cuda'))
     part.add_argument('--backends', nargs='+', default=['cpp', 'cuda', 'triton'], choices=['cpp', 'cuda', 'triton'],
-                      help='default: those of the device')
+                      help='default: all that the device supports')
 
 
 def print_row(*cells: object) -> None:
@@ -86,7 +90,7 @@ def first_line(error: Exception) -> str:
 
 
 def available_backends(options: argparse.Namespace) -> list[str]:
-    """Returns the backends that are asked for and can run on the device; prints why others can't."""
+    """Returns the requested backends that can run on the device; prints why the others can't run."""
     available = []
     for backend in options.backends:
         if backend not in ('triton', {'cpu': 'cpp', 'cuda': 'cuda'}[options.device]):
@@ -100,14 +104,14 @@ def available_backends(options: argparse.Namespace) -> list[str]:
 
 
 def why_not_triton(device: str) -> str | None:
-    """Returns why Triton, or on a CPU its interpreter, cannot run, or None."""
+    """Returns the reason why Triton (on a CPU, its interpreter) can't run, or None if it can."""
     if reason := availability.why_not_triton(torch.empty(1, device=device)):
         return reason
     if device == 'cpu':
         try:
             count_up(torch.zeros(1), 1)
-        except Exception as error:  # NumPy 2.5 refuses conversions that Triton 3.6 needs
-            return f'its interpreter fails: {first_line(error)}'
+        except Exception as error:  # NumPy 2.5 rejects conversions that Triton 3.6 needs
+            return f"Triton's interpreter fails: {first_line(error)}"
     return None
 
 
@@ -129,22 +133,22 @@ def count_up(x: Tensor, number: int) -> None:
 
 class Case(NamedTuple):
     title: str
-    function: Callable  # (**tensors, **numbers, backend) returns a tensor or several
+    function: Callable  # takes the tensors, the numbers and a backend; returns a tensor or a tuple
     backends: tuple[str, ...]
     tensors: dict[str, Tensor]
     numbers: dict[str, object] = {}
-    exact: tuple[str, ...] = ()  # names of tensors that have 32 bits next to features of 16 bits
+    exact: tuple[str, ...] = ()  # names of tensors that have at least float32
 
 
 def cases(tiny: bool) -> list[Case]:
-    """Returns random inputs of every operator, in float64; some windows are partly outside of the map."""
+    """Returns random inputs of every operator, in float64; some windows are partly outside the map."""
     generator = torch.Generator().manual_seed(0)
     randn = partial(torch.randn, generator=generator, dtype=torch.float64)
 
     def windows(batch: int, heads: int, channels: int, height: int, width: int, window_size: int) -> list[Case]:
         q, k, v = randn(batch, height, width, 3, heads, channels).permute(3, 0, 4, 5, 1, 2)  # a packed projection
         scale, offset, bias_table = window_parameters(randn, batch, heads, height, width, window_size)
-        # Float32 holds these positions, and none is at a whole pixel, where the derivative jumps.
+        # float32 represents these positions exactly. None is a whole pixel, where the derivative is discontinuous.
         scale, offset = (8 * scale).round() / 8, (8 * offset).round() / 8 + 1 / 16
         places, size = dict(scale=scale, offset=offset), dict(window_size=window_size)
         return [
@@ -155,7 +159,7 @@ def cases(tiny: bool) -> list[Case]:
         ]
 
     def residual(*lead: int, tokens: int, keys: int, channels: int) -> Case:
-        """Attention with all that it can have, of ReSwin's windows or of ReViT's tokens."""
+        """Returns a case with all optional arguments, for windows as in ReSwin or all tokens as in ReViT."""
         tensors = dict(q=randn(*lead, tokens, channels), k=randn(*lead, keys, channels), v=randn(*lead, keys, channels),
                        prev_logits=randn(*lead, tokens, keys), alpha=randn(()), bias=randn(lead[-1], tokens, keys))
         if len(lead) == 3:
@@ -175,7 +179,7 @@ def cases(tiny: bool) -> list[Case]:
 
 def window_parameters(randn: Callable, batch: int, heads: int, height: int, width: int,
                       window_size: int = WINDOW) -> list[Tensor]:
-    """Returns scale, offset and biases as in a trained network: windows 1.5 times as large, shifted by some pixels."""
+    """Returns random scale, offset and biases. Their magnitudes are realistic for trained networks."""
     grid = -(-height // window_size), -(-width // window_size)
     return [0.5 * randn(batch, heads, 2, *grid), 3 * randn(batch, heads, 2, *grid),
             0.02 * randn((2 * window_size - 1)**2, heads)]
@@ -201,17 +205,17 @@ def compare(options: argparse.Namespace) -> bool:
     agree += check_examples(backends, options)
     if not agree:
         print('no kernel was compared', flush=True)
-        return options.device == 'cpu'  # where kernels are optional
+        return options.device == 'cpu'  # kernels are optional on a CPU
     return all(agree)
 
 
 def compare_backend(case: Case, backend: str, dtype: torch.dtype, formula: list[Tensor], expected: list[Tensor],
                     options: argparse.Namespace) -> bool:
-    """Prints the row of a kernel; returns whether it agrees."""
+    """Prints the row of a kernel; returns whether it agrees with the formula."""
     name = 'cuda, emulated' if backend == 'cpp' and options.library else backend
     try:
         actual = evaluate(case, backend, dtype, dtype, options.device)
-    except Exception as error:  # whatever a compiler or a driver raises: the other kernels are to be compared
+    except Exception as error:  # an error of any type must not stop the other kernels
         print_row(case.title, name, str(dtype)[6:], f'**failed**: {first_line(error)}', '')
         return False
     allowed = [max(TOLERANCES[dtype], 4 * deviation(f, e)) for f, e in zip(formula, expected, strict=True)]
@@ -221,7 +225,15 @@ def compare_backend(case: Case, backend: str, dtype: torch.dtype, formula: list[
 
 
 def evaluate(case: Case, backend: str, rounded: torch.dtype, dtype: torch.dtype, device: str) -> list[Tensor]:
-    """Returns results, and gradients of all tensors but the mask, in ``dtype`` of inputs that ``rounded`` can hold."""
+    """Returns the results, and the gradients of all tensors except the mask.
+
+    Args:
+        case (Case): Operator and inputs.
+        backend (str): Backend of the operator.
+        rounded (torch.dtype): Dtype to which inputs are rounded first.
+        dtype (torch.dtype): Dtype of the computation.
+        device (str): Device of the computation.
+    """
     def convert(x: Tensor, at_least: torch.dtype) -> Tensor:
         return x.to(torch.promote_types(rounded, at_least)).to(device, torch.promote_types(dtype, at_least))
 
@@ -236,7 +248,7 @@ def evaluate(case: Case, backend: str, rounded: torch.dtype, dtype: torch.dtype,
 
 
 def deviation(actual: Tensor, expected: Tensor) -> float:
-    """Returns the largest deviation, relative to the largest element; inf if an element is not finite."""
+    """Returns the largest deviation relative to the largest element, or inf if an element is NaN."""
     found = ((actual.double() - expected).abs().max() / expected.abs().max()).item()
     return found if found == found else torch.inf
 
@@ -251,12 +263,13 @@ def print_deviations(case: Case, backend: str, dtype: torch.dtype, actual: list[
 
 
 def check_examples(backends: list[str], options: argparse.Namespace) -> list[bool]:
-    """Prints which kernels pass the self-check, without which networks do not use them; returns whether they do."""
+    """Prints whether each kernel passes the self-check that networks run before using it; returns the results."""
     passed = []
     for name in dispatch.OPERATORS:
         for backend in backends:
-            if backend != 'triton' and not name.startswith('varied-size') or backend == 'triton' and options.tiny:
-                continue  # there is no such kernel, or the example takes long in an interpreter
+            is_slow = backend == 'triton' and options.tiny  # the interpreter takes long for the example
+            if backend not in dispatch.OPERATORS[name].functions or is_slow:
+                continue
             for dtype in dispatch.TOLERANCES:
                 reason = dispatch.self_check(name, backend, torch.device(options.device), dtype)
                 result = 'agrees' if reason is None else f'**failed**: {reason}'
@@ -275,7 +288,7 @@ def varied(backend: str, qkv: Tensor, scale: Tensor, offset: Tensor, bias: Tenso
 
 
 def shifted(qkv: Tensor, scale: Tensor, offset: Tensor, bias: Tensor) -> Tensor:
-    """Computes Swin's shifted windows by SDPA, with partition, shift and reverse; ignores offset and scale."""
+    """Computes Swin's shifted window attention with SDPA; ignores scale and offset."""
     (height, width), heads, shift = qkv.shape[1:3], scale.shape[1], WINDOW // 2
     padded = pad_to_multiple(qkv, WINDOW)
     padded_height, padded_width = padded.shape[1:3]
@@ -292,14 +305,15 @@ def shifted(qkv: Tensor, scale: Tensor, offset: Tensor, bias: Tensor) -> Tensor:
 
 
 def time_windows(options: argparse.Namespace) -> bool:
-    """Prints times and memory of all methods; returns whether all could run."""
+    """Prints time and memory of all methods; returns whether all methods could run."""
     methods = {backend: partial(varied, backend) for backend in available_backends(options)}
     methods['grid_sample'] = partial(varied, 'reference')
     if options.compile:
         methods['grid_sample, compiled'] = torch.compile(methods['grid_sample'])
     methods['shifted windows'] = shifted
-    print_head('image', 'stage', 'method', 'dtype', 'forward, ms (10 and 90 %)', 'with backward, ms (10 and 90 %)',
-               'gradient of pixels alone, ms', 'peak, MiB', 'saved, MiB', 'forward, GB/s')
+    print_head('image', 'stage', 'method', 'dtype', 'forward, ms (10th, 90th percentile)',
+               'with backward, ms (10th, 90th percentile)',
+               'pixel gradients only, ms', 'peak, MiB', 'saved, MiB', 'forward, GB/s')
     can_all_run = True
     for shape in options.shapes:
         for stage in options.stages:
@@ -308,7 +322,7 @@ def time_windows(options: argparse.Namespace) -> bool:
                     row = shape, stage, name, dtype
                     try:
                         print_row(*row, *measure(name, method, shape, stage, DTYPES[dtype], options))
-                    except Exception as error:  # too little memory, or whatever a driver raises: others can run
+                    except Exception as error:  # an error of any type must not stop other methods
                         print_row(*row, f'**failed**: {first_line(error)}', *[''] * 5)
                         can_all_run = False
     return can_all_run
@@ -332,7 +346,7 @@ def measure(name: str, method: Callable, shape: str, stage: int, dtype: torch.dt
 
     with SavedStorages(*leaves) as saved:
         out = method(*leaves)
-    moved = qkv.numel() * qkv.element_size() + out.numel() * out.element_size()  # once each
+    min_traffic = qkv.numel() * qkv.element_size() + out.numel() * out.element_size()
     del out
     alone = milliseconds(forward, options.seconds)
     if device == 'cuda':
@@ -344,21 +358,21 @@ def measure(name: str, method: Callable, shape: str, stage: int, dtype: torch.dt
         with torch.no_grad():
             pixels = f'{milliseconds(pixels_gradient(leaves, dtype), options.seconds)[0]:.3f}'
     spans = [f'{median:.3f} ({low:.3f}, {high:.3f})' for median, low, high in (alone, with_backward)]
-    return [*spans, pixels, peak, f'{saved.num_bytes / 2**20:.2f}', f'{moved / alone[0] / 1e6:.1f}']
+    return [*spans, pixels, peak, f'{saved.num_bytes / 2**20:.2f}', f'{min_traffic / alone[0] / 1e6:.1f}']
 
 
 def pixels_gradient(leaves: list[Tensor], dtype: torch.dtype) -> Callable[[], Tensor]:
-    """Returns a launch of Triton's kernel in which every pixel gathers its gradient from the windows."""
+    """Returns a function that launches the Triton kernel for the gradients of pixels."""
     from mmvit_backbones.ops.triton import window_sampling
     qkv, scale, offset, _ = (x.detach() for x in leaves)
     batch, heads, _, rows, columns = scale.shape
-    tokens = window_sampling.stored(torch.randn(  # of keys and of values
+    tokens = window_sampling.stored(torch.randn(  # gradients of keys and values
         2, batch, heads, CHANNELS_PER_HEAD, rows * WINDOW, columns * WINDOW, device=qkv.device, dtype=dtype))
     return partial(window_sampling.grad_pixels, tokens, scale, offset, *qkv.shape[1:3], WINDOW, 0, 0)
 
 
 def milliseconds(run: Callable, seconds: float) -> list[float]:
-    """Returns median, 10th and 90th percentile of a run's time; short runs are timed in groups."""
+    """Returns the median, the 10th and the 90th percentile of a function's run time."""
     timer = Timer('run()', globals={'run': run}, num_threads=torch.get_num_threads())
     times = timer.blocked_autorange(min_run_time=seconds).times
     deciles = statistics.quantiles(times, n=10, method='inclusive') if len(times) > 1 else times

@@ -1,12 +1,13 @@
-"""Checks operators and backbones on a GPU and measures them; writes a report in Markdown that docs/benchmarks.md shows.
+"""Checks and benchmarks operators and backbones on a GPU, and writes a Markdown report for docs/benchmarks.md.
 
-    tools/dev/check_gpu.sh                                    every part; never run on a GPU so far
-    tools/dev/check_gpu.sh kernels networks --report FILE     some parts, appended to FILE
-    tools/dev/check_gpu.sh --device cpu                       tries every part without a GPU, on tiny inputs
+    tools/dev/check_gpu.sh                                    all parts; they have not run on a GPU yet
+    tools/dev/check_gpu.sh kernels networks --report FILE     some parts, appended to the report
+    tools/dev/check_gpu.sh --device cpu                       all parts without a GPU, on tiny inputs
 
-Each part writes its result when it ends, and takes at most nine minutes. A part that fails is told at the end, and the
-others run nevertheless; the exit code is 1. Needs torch, Triton, MMEngine and pytest, not OpenMMLab; nvcc and
-compute-sanitizer where they are there. Works from any folder; PYTHON names the interpreter.
+Each part is stopped after nine minutes, and adds its result to the report when it ends. If a part fails, the others
+still run, and the exit code is 1. The end of the report lists the results of all parts. The script requires torch,
+Triton, MMEngine and pytest, but not OpenMMLab. It uses nvcc and compute-sanitizer if they are installed. It can be
+started from any folder. The environment variable PYTHON selects the interpreter.
 """
 import argparse
 import os
@@ -26,8 +27,8 @@ from typing import NamedTuple
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_SECONDS = 540  # of a part
-TAIL = 30  # lines of a part that prints no table, or that fails
+LIMIT_SECONDS = 540  # per part
+TAIL = 30  # number of output lines to report for parts that fail or print no table
 
 OPERATORS = ['tools/dev/benchmark_ops.py']
 NETWORKS = ['tools/dev/check_networks.py']
@@ -39,13 +40,13 @@ SANITIZED = [*OPERATORS, 'agreement', '--tiny']
 
 class Part(NamedTuple):
     title: str
-    on_gpu: list[list[str]]  # arguments of Python
+    on_gpu: list[list[str]]  # commands without the interpreter
     on_cpu: list[list[str]]
-    tool: list[str] = []  # what runs Python on a GPU; the part is left out if it is not installed
+    tool: list[str] = []  # wraps the commands on a GPU; if it is not installed, the part is skipped
 
 
 def what_to_build() -> str:
-    """Returns ``'cuda'`` if there is nvcc for this torch, else ``'cpp'``."""
+    """Returns ``'cuda'`` if an nvcc for the installed torch is found, else ``'cpp'``."""
     builder = runpy.run_path(str(ROOT / 'mmvit_backbones/ops/build.py'))
     try:
         builder['find_nvcc']()
@@ -54,39 +55,39 @@ def what_to_build() -> str:
     return 'cuda'
 
 
-# In the order of what one wants to know first. A GPU's C++ library is built for the schemas of the CUDA library.
+# The most important parts come first.
 PARTS: dict[str, Part] = {
     'build': Part(
         'Build of the compiled operators',
         [['-m', 'mmvit_backbones.ops.build', what_to_build()]],
         [['-m', 'mmvit_backbones.ops.build', '0']]),
     'kernels': Part(
-        'Kernels against their formulas, forward and backward',
+        'Kernels compared with plain PyTorch, forward and backward',
         [[*OPERATORS, 'agreement', '--device', 'cuda']],
         [[*OPERATORS, 'agreement', '--device', 'cpu', '--tiny']]),
     'networks': Part(
-        'Backbones against float32 on the CPU',
+        'Backbones compared with float32 on the CPU',
         [[*NETWORKS, 'agreement']],
         [[*NETWORKS, 'agreement', 'rest_lite', *TINY_NETWORK]]),
     'time': Part(
-        'Time of a training step, autocast in bfloat16',
+        'Time of a training step under bfloat16 autocast',
         [[*NETWORKS, 'time', '--ways', 'kernels', 'formulas'], [*NETWORKS, 'time', '--ways', 'kernels', 'compiled']],
         [[*NETWORKS, 'time', 'rest_lite', *TINY_NETWORK]]),
     'windows': Part(
-        'Varied-size windows against grid_sample',
+        'Varied-size windows compared with grid_sample',
         [[*OPERATORS, 'time', '--device', 'cuda']],
         [[*OPERATORS, 'time', '--device', 'cpu', '--shapes', 'tiny', '--stages', '1', '--dtypes', 'bfloat16',
           '--seconds', '1e-6']]),
     'memory': Part(
-        'Memory of a training step, autocast in bfloat16: 64 images of 224 x 224, then 2 of 800 x 1333',
+        'Memory of a training step under bfloat16 autocast: 64 images of 224 x 224, then 2 of 800 x 1333',
         [[*NETWORKS, 'memory'], [*NETWORKS, 'memory', '--size', '800', '1333', '--batch-size', '2']],
         [[*NETWORKS, 'memory', 'rest_lite', *TINY_NETWORK]]),
     'graphs': Part(
-        'CUDA graphs against eager',
+        'CUDA graphs compared with eager mode',
         [[*NETWORKS, 'graphs']],
         [[*NETWORKS, 'graphs', 'rest_lite', *TINY_NETWORK]]),
     'ddp': Part(
-        'DistributedDataParallel against one process',
+        'DistributedDataParallel compared with one process',
         [[*NETWORKS, 'ddp', 'reswin_tiny', 'vitaev2_vsa_small']],
         [[*NETWORKS, 'ddp', 'rest_lite', *TINY_NETWORK]]),
     'tests': Part(
@@ -96,11 +97,11 @@ PARTS: dict[str, Part] = {
         [[*PYTEST, 'tests/ops/test_varied_size_window.py', 'tests/ops/test_varied_size_window_triton.py',
           'tests/ops/test_triton.py', '-k', 'golden and not triton or request_that_cannot_run']]),
     'memcheck': Part(
-        'Kernels under compute-sanitizer: memory',
+        'Memory errors found by compute-sanitizer',
         [[*SANITIZED, '--device', 'cuda']], [[*SANITIZED, '--device', 'cpu', '--backends', 'cpp']],
         ['compute-sanitizer', '--tool', 'memcheck', '--error-exitcode', '9']),
     'racecheck': Part(
-        'Kernels under compute-sanitizer: races',
+        'Race conditions found by compute-sanitizer',
         [[*SANITIZED, '--device', 'cuda']], [[*SANITIZED, '--device', 'cpu', '--backends', 'cpp']],
         ['compute-sanitizer', '--tool', 'racecheck', '--error-exitcode', '9']),
 }
@@ -111,13 +112,13 @@ def parse_args() -> argparse.Namespace:
                                      prog='check_gpu.sh')
     parser.add_argument('parts', nargs='*', metavar='PART', help=f'default: all; {", ".join(PARTS)}')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
-    parser.add_argument('--report', type=Path, help='a Markdown file, to which the results of PART are appended; '
-                        'default: docs/gpu_report.md, on a CPU build/gpu_report_cpu.md')
+    parser.add_argument('--report', type=Path, help='Markdown file; with PART, results are appended to it; '
+                        'default: docs/gpu_report.md, or build/gpu_report_cpu.md with --device cpu')
     args = parser.parse_args()
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f'PART must be one of {", ".join(PARTS)}, got {", ".join(unknown)}')
     if args.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda needs a GPU, and torch sees none; --device cpu tries the script')
+        parser.error('--device cuda requires a GPU, but torch finds none; use --device cpu to test the script')
     default = ROOT / ('docs/gpu_report.md' if args.device == 'cuda' else 'build/gpu_report_cpu.md')
     args.report = (args.report or default).resolve()
     return args
@@ -125,11 +126,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the part that runs, and writes what it printed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the current part and reports its output
     os.chdir(ROOT)
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
     os.environ['PYTHONUNBUFFERED'] = '1'
-    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # each part would compile again what it imports
+    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # cached bytecode makes each part start faster
     os.environ.setdefault('FUZZ_FACTOR', '2' if args.device == 'cuda' else '1')
     os.environ['TRITON_INTERPRET'] = str(int(args.device == 'cpu'))
     args.report.parent.mkdir(parents=True, exist_ok=True)
@@ -143,25 +144,25 @@ def main() -> None:
 
 
 def write(report: Path, text: str) -> None:
-    """Appends a paragraph to the report, and prints it."""
+    """Prints a paragraph and appends it to the report."""
     print(text, flush=True)
     with report.open('a') as file:
         file.write(text + '\n')
 
 
 def describe(device: str) -> str:
-    name = torch.cuda.get_device_name() if device == 'cuda' else 'CPU, to try the script'
+    name = torch.cuda.get_device_name() if device == 'cuda' else 'CPU (test of the script)'
     return f'{name}, {date.today()}: Python {platform.python_version()}, torch {torch.__version__}'
 
 
 def run(part: Part, args: argparse.Namespace) -> str:
-    """Runs a part and writes its section; returns the last line of that, which begins with 'failed' if it has."""
+    """Runs a part and writes its section of the report; returns its result, which begins with 'failed' on failure."""
     commands, start = part.on_gpu if args.device == 'cuda' else part.on_cpu, time.monotonic()
     commands = [[sys.executable, *command] for command in commands]
     if part.tool and args.device == 'cuda':
         if not shutil.which(part.tool[0]):
-            write(args.report, f'#### {part.title}\n\nLeft out: {part.tool[0]} is not installed.\n')
-            return f'left out, {part.tool[0]} is not installed'
+            write(args.report, f'#### {part.title}\n\nSkipped: {part.tool[0]} is not installed.\n')
+            return f'skipped, {part.tool[0]} is not installed'
         commands = [[*part.tool, *command] for command in commands]
     with tempfile.TemporaryFile('w+') as log:
         fault = 'interrupted'
@@ -175,7 +176,7 @@ def run(part: Part, args: argparse.Namespace) -> str:
 
 
 def run_commands(commands: list[list[str]], log) -> str:
-    """Runs commands one after another within the time of a part; returns what went wrong, or ''."""
+    """Runs commands one after another within the time limit of a part; returns the failure, or '' on success."""
     end = time.monotonic() + LIMIT_SECONDS
     for command in commands:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -183,10 +184,10 @@ def run_commands(commands: list[list[str]], log) -> str:
         try:
             status = process.wait(max(end - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            return f'ended after {LIMIT_SECONDS} s'
+            return f'stopped after {LIMIT_SECONDS} s'
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it started, too
+                os.killpg(process.pid, signal.SIGKILL)  # includes its child processes
             process.wait()
         if status:
             return f'exit status {status}'
@@ -194,7 +195,7 @@ def run_commands(commands: list[list[str]], log) -> str:
 
 
 def layout(text: str, fault: str) -> str:
-    """Returns the tables of a part in Markdown, and the end of what else it printed if that is needed."""
+    """Returns the tables in a part's output; if it failed or printed no tables, also the last lines of other output."""
     lines = text.splitlines()
     table = [line for line in lines if line.startswith('|')]
     rest = [line for line in lines if not line.startswith('|')]

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Checks and measures on a GPU: see check_gpu.py. PYTHON names the interpreter, by default python3.
+# Runs check_gpu.py with the interpreter in the environment variable PYTHON, or with python3 if it is not set.
 exec "${PYTHON:-python3}" "$(dirname "$(realpath "$0")")/check_gpu.py" "$@"

@@ -1,14 +1,19 @@
-"""Compares the backbones on a GPU with the CPU, and measures them; each part prints a table in Markdown.
+"""Compares backbones on a GPU with the CPU, and benchmarks them. Each part prints a Markdown table.
 
-    python tools/dev/check_networks.py agreement                     one network of each kind, on the GPU
+    python tools/dev/check_networks.py agreement                     one network of each family, on a GPU
     python tools/dev/check_networks.py agreement 'rest*' --device cpu --size 64
 
-Parts: `agreement` (float32, bfloat16 and autocast against float32 on the CPU: outputs and gradients), `time` (forward
-and backward under autocast in bfloat16, with kernels, with the formulas alone, and compiled), `memory` (of the same:
-saved activations, and the peak), `graphs` (a CUDA graph of the forward pass), `ddp` (a step on one and on all GPUs by
-NCCL against one process). Needs torch and MMEngine, not OpenMMLab. A row is printed as soon as it is known. A network
-that fails, or takes a formula because kernels failed their self-check, has a row with the reason; the others are still
-checked, and the exit code is 1.
+Parts:
+
+- agreement: compares outputs and gradients in float32, in bfloat16 and under autocast with float32 on the CPU.
+- time: times a forward and backward pass under bfloat16 autocast, with kernels, in plain PyTorch, and compiled.
+- memory: measures saved activations and peak memory of a forward and backward pass under bfloat16 autocast, with
+  kernels, in plain PyTorch, and with activation checkpointing.
+- graphs: compares a CUDA graph of the forward pass with eager mode.
+- ddp: compares the gradients of DistributedDataParallel, on one GPU and on all GPUs, with those of one process.
+
+The script requires torch and MMEngine, but not OpenMMLab. If a network fails, or if its kernels fail their self-check,
+the table has a row with the reason. The other networks are still checked, and the exit code is 1.
 """
 import argparse
 import copy
@@ -29,31 +34,33 @@ from mmvit_backbones.ops import dispatch
 from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import find_names
 
-# One of each kind.
+# One network of each family.
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',
             'vitaev2_small', 'vitaev2_vsa_small', 'swin_vsa_tiny', 'refiner_vit_small')
 MEASURED = ('reswin_tiny', 'vitaev2_vsa_small', 'restv2_tiny', 'regionvit_small')
-# Largest deviation of outputs and gradients by norm: of networks, whose layers add up what operators round.
+# Maximum deviation of outputs, relative to their norm. Rounding errors accumulate over the layers of a network.
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1.5e-1}
 WAYS = ('kernels', 'formulas', 'compiled')
-Row = tuple[list[str], bool]  # cells, and whether the network has passed
+Row = tuple[list[str], bool]  # cells, and whether the network passed
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('part', choices=PARTS)
-    parser.add_argument('networks', nargs='*', help='names or shell patterns; default: one of each kind, and the four '
-                                                    f'that are measured: {", ".join(MEASURED)}')
+    parser.add_argument('networks', nargs='*', help='names or shell patterns; default: one network of each family, '
+                                                    f'but in `time` and `memory` {", ".join(MEASURED)}')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
-    parser.add_argument('--size', type=int, nargs='+', default=[224], metavar='SIDE', help='default: 224')
-    parser.add_argument('--batch-size', type=int, help='default: 2; for `time` and `memory` 64')
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=WAYS, help='of `time`; default: all')
-    parser.add_argument('--repeats', type=int, default=10, help='timings of each; default: %(default)s')
+    parser.add_argument('--size', type=int, nargs='+', default=[224], metavar='SIDE',
+                        help='height and width of the images in pixels, or one side of square images; default: 224')
+    parser.add_argument('--batch-size', type=int, help='default: 64 in `time` and `memory`, otherwise 2')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=WAYS,
+                        help='how to run the step in `time`; default: all')
+    parser.add_argument('--repeats', type=int, default=10, help='number of timed runs; default: %(default)s')
     args = parser.parse_args()
     if args.device == 'cuda' and not torch.cuda.is_available():
-        raise UsageError('--device cuda needs a GPU, and torch sees none')
+        raise UsageError('--device cuda requires a GPU, but torch finds none')
     if len(args.size) > 2 or min(args.size) < 1:
-        raise UsageError(f'--size takes one or two sides of at least 1, got {args.size}')
+        raise UsageError(f'--size must be one or two positive integers, got {args.size}')
     is_measured = args.part in ('time', 'memory')
     args.networks = args.networks or (MEASURED if is_measured else NETWORKS)
     args.batch_size = args.batch_size or (64 if is_measured else 2)
@@ -73,21 +80,21 @@ def main() -> None:
     for (operator, backend, _, dtype), reason in dispatch.checked.items():
         if reason is not None:
             failed.append(operator)
-            print(f'| {operator} by {backend} in {dtype} was not used: {reason} | **failed**', flush=True)
+            print(f'| {operator}: {backend} kernels were not used in {dtype}: {reason} | **failed**', flush=True)
     if failed:
         sys.exit(f'failed: {", ".join(dict.fromkeys(failed))}')
 
 
 def rows_of(part: Callable, name: str, args: argparse.Namespace) -> Iterator[Row]:
-    """Yields the rows of a network; an error is a row that has failed."""
+    """Yields the rows of a network. An error becomes a failed row."""
     try:
         yield from part(name, args)
-    except Exception as error:  # whatever a driver or a compiler raises: the other networks are to be checked
-        told = (str(error).strip() or 'no message').splitlines()[0].replace('|', '/')
-        yield [f'{type(error).__name__}: {told}'], False
+    except Exception as error:  # an error of any type must not stop the other networks
+        message = (str(error).strip() or 'no message').splitlines()[0].replace('|', '/')
+        yield [f'{type(error).__name__}: {message}'], False
 
 
-# ---- what the parts share
+# ---- helpers of the parts
 
 
 def build(name: str, **overrides) -> nn.Module:
@@ -102,7 +109,7 @@ def make_images(args: argparse.Namespace) -> Tensor:
 
 
 def step(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Runs forward and backward and returns the outputs; the parameters keep the gradients."""
+    """Runs a forward and a backward pass and returns the outputs. The gradients stay in the parameters."""
     outs = model(images)
     sum(out.float().square().mean() for out in outs).backward()
     return [out.detach() for out in outs]
@@ -124,7 +131,7 @@ def synchronize(device: str) -> None:
 
 
 def peak_of(run: Callable, device: str) -> str:
-    """Returns the peak memory of a GPU in MiB during a call, which a CPU does not tell."""
+    """Returns the peak GPU memory of a call in MiB, or an empty string on a CPU."""
     if device == 'cpu':
         return ''
     torch.cuda.reset_peak_memory_stats()
@@ -139,7 +146,7 @@ def agreement(name: str, args: argparse.Namespace) -> Iterator[Row]:
     model, images = build(name).train(), make_images(args)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eval()  # statistics of two images would multiply every deviation
+            module.eval()  # the statistics of two images would amplify deviations
     cases = [(torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True), (torch.float16, True)]
     on_device = [copy.deepcopy(model).to(args.device, torch.float32 if amp else dtype) for dtype, amp in cases]
     expected = step(model, images)
@@ -148,7 +155,7 @@ def agreement(name: str, args: argparse.Namespace) -> Iterator[Row]:
         with torch.autocast(args.device, dtype, enabled=amp):
             outs = step(other, images.to(args.device, torch.float32 if amp else dtype))
         errors = deviation(outs, expected), deviation(gradients(other), gradients(model))
-        # float16 without a scaled loss loses small gradients: they need only be numbers.
+        # Small gradients in float16 underflow without loss scaling, so that their limit is only a rough check.
         limit = TOLERANCES[dtype]
         is_sound &= errors[0] <= limit and errors[1] <= (1 if dtype == torch.float16 else 3 * limit)
         row.append(f'{errors[0]:.1e}, {errors[1]:.1e}')
@@ -156,14 +163,17 @@ def agreement(name: str, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def timed(name: str, args: argparse.Namespace) -> Iterator[Row]:
-    """Times a step in several ways, whose outputs have to agree; of gradients, batch norm multiplies the deviation."""
+    """Times a step in several ways, and checks that their outputs agree.
+
+    Gradients are compared but not checked, because batch norm amplifies their deviations.
+    """
     images, expected = make_images(args).to(args.device), None
     for way in args.ways:
         model = build(name).to(args.device).train()
         network = model
         if way == 'compiled':
             torch._dynamo.reset()
-            # Code for CPUs takes minutes to compile, and is not what is checked here.
+            # Inductor takes minutes on a CPU, where this part is only a test of the script.
             network = torch.compile(model, backend='inductor' if args.device == 'cuda' else 'aot_eager')
 
         def run() -> list[Tensor]:
@@ -209,7 +219,7 @@ def memory(name: str, args: argparse.Namespace) -> Iterator[Row]:
                 step(model, images)
 
         with dispatch.plain_pytorch() if way == 'formulas' else nullcontext():
-            run()  # checks and compiles the kernels
+            run()  # runs the self-check and compiles the kernels
             peak = peak_of(run, args.device)
             with torch.autocast(args.device, torch.bfloat16), SavedStorages(model, images) as saved:
                 model(images)
@@ -217,10 +227,10 @@ def memory(name: str, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def cuda_graph(name: str, args: argparse.Namespace) -> Iterator[Row]:
-    """Replays a recorded forward pass with other images than it was recorded with."""
+    """Captures a forward pass in a CUDA graph, and replays the graph with other images."""
     model, images = build(name).to(args.device).eval(), make_images(args).to(args.device)
     with torch.no_grad():
-        expected = [out.clone() for out in model(images)]  # checks and compiles the kernels
+        expected = [out.clone() for out in model(images)]  # runs the self-check and compiles the kernels
         recorded = torch.zeros_like(images)
         if args.device == 'cuda':
             stream = torch.cuda.Stream()
@@ -234,7 +244,7 @@ def cuda_graph(name: str, args: argparse.Namespace) -> Iterator[Row]:
             recorded.copy_(images)
             graph.replay()
             torch.cuda.synchronize()
-        else:  # no graphs: tries the rest
+        else:  # CPUs have no CUDA graphs
             outs = model(recorded.copy_(images))
     error = deviation(list(outs), expected)
     yield [f'{error:.1e}'], error <= TOLERANCES[torch.float32]
@@ -249,18 +259,21 @@ def distributed(name: str, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Namespace) -> None:
-    """Runs a step on a part of the batch; its mean gradients are those of all images in one process."""
+    """Compares the gradients of a DDP step on part of a batch with those of one process on the whole batch.
+
+    Rank 0 writes the deviation to the file ``error`` in ``folder``.
+    """
     dist.init_process_group('nccl' if args.device == 'cuda' else 'gloo', init_method=f'file://{folder}/store',
                             rank=rank, world_size=world)
     device = torch.device('cuda', rank) if args.device == 'cuda' else torch.device('cpu')
     if args.device == 'cuda':
         torch.cuda.set_device(rank)
-    model = build(name).to(device).eval()  # batch norm by stored statistics: of parts they would differ
+    model = build(name).to(device).eval()  # batch statistics would differ between the parts
     images = torch.cat([make_images(args)] * world).to(device)
     step(model, images)
     expected = [grad.clone() for grad in gradients(model)]
     model.zero_grad(set_to_none=True)
-    # Some networks take gradients for all parameters only where all outputs are used.
+    # The returned maps don't depend on all parameters of some networks.
     parallel = nn.parallel.DistributedDataParallel(model, device_ids=[rank] if args.device == 'cuda' else None,
                                                    find_unused_parameters=True)
     step(parallel, images.chunk(world)[rank])
@@ -273,7 +286,7 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
 PARTS = {
     'agreement': (agreement, ['float32: outputs, gradients', 'bfloat16', 'autocast, bfloat16', 'autocast, float16']),
     'time': (timed, ['way', 'first step, s', 'step, ms', 'images/s', 'peak, MiB',
-                     'against the first: outputs, gradients']),
+                     'deviation from the first way: outputs, gradients']),
     'memory': (memory, ['way', 'saved, MiB', 'peak, MiB']),
     'graphs': (cuda_graph, ['outputs']),
     'ddp': (distributed, ['processes', 'gradients']),

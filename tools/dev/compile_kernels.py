@@ -1,12 +1,12 @@
-"""Compile the Triton kernels for GPUs that need not be there, and print what each kernel takes.
+"""Compiles the Triton kernels for several GPUs, which need not be present, and prints the resources of each kernel.
 
     python tools/dev/compile_kernels.py                        all targets, float16, heads of 32, 64 and 128 channels
     python tools/dev/compile_kernels.py --targets 90 gfx942 --dtypes bfloat16 --channels 64
-    python tools/dev/compile_kernels.py --quick                heads of 32 channels, largest launches; as in CI
+    python tools/dev/compile_kernels.py --quick                largest launches, heads of 32 channels; used in CI
 
-A row is a kernel: registers per thread and bytes of shared memory on each target, the most of its launches. One that
-spills registers ends the run with exit code 1, and so does one of which torch.compile would think that it writes other
-arguments than the results of its operator.
+Each row shows the registers per thread and the bytes of shared memory of a kernel on each target, as the maxima of its
+launches. The exit code is 1 if a kernel spills registers, or if torch.compile would assume that a kernel writes to
+other arguments than its operator's results.
 """
 import argparse
 import contextlib
@@ -37,19 +37,23 @@ TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '10
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('kernels', nargs='*', default=['*'], help="names or shell patterns, 'residual_attention.*'")
-    parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS), help='compute capabilities')
+    parser.add_argument('kernels', nargs='*', default=['*'],
+                        help="names or shell patterns, such as 'residual_attention.*'; default: all")
+    parser.add_argument('--targets', nargs='+', choices=TARGETS, default=list(TARGETS),
+                        help='compute capabilities of NVIDIA GPUs, or architectures of AMD GPUs; default: all')
     parser.add_argument('--dtypes', nargs='+', choices=['float16', 'bfloat16', 'float32'], default=['float16'])
     parser.add_argument('--channels', nargs='+', type=int, choices=[16, 32, 64, 128], default=[32, 64, 128],
-                        help='of a head')
-    parser.add_argument('--quick', action='store_true', help='the largest launch of each kernel, heads of 32 channels')
+                        help='number of channels per head')
+    parser.add_argument('--quick', action='store_true',
+                        help='only the largest launch of each kernel, with heads of 32 channels')
     args = parser.parse_args()
-    triton.knobs.nvidia.dump_ptxas_log = triton.knobs.compilation.always_compile = True  # what is cached tells nothing
+    triton.knobs.nvidia.dump_ptxas_log = True
+    triton.knobs.compilation.always_compile = True  # cached kernels have no log
     launches_of = {dtype: recorded_launches(getattr(torch, dtype)) for dtype in args.dtypes}
     names = sorted({name_of(kernel) for launches in launches_of.values() for kernel in launches})
     wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in args.kernels)]
     if not wanted:
-        parser.error(f'no kernel is called {" or ".join(args.kernels)}; there are: {", ".join(names)}')
+        parser.error(f'kernels must be among {", ".join(names)}, got {", ".join(args.kernels)}')
     print(f'| kernel | dtype | channels | {" | ".join(args.targets)} |\n|---|---|---|{"---|" * len(args.targets)}')
     triton.runtime.driver.set_active(argparse.Namespace(get_current_target=lambda: TARGETS[args.targets[0]]))
     faults = []
@@ -58,16 +62,21 @@ def main():
             name = name_of(kernel)
             if name not in wanted:
                 continue
+            channel_counts = args.channels
             if args.quick:
-                launches = [max(launches, key=size_of)]
-            faults += [f'{name} seems to write {sorted(found)}, not {sorted(launch.made)}' for launch in launches
-                       if not launch.made <= (found := written(kernel, launch)) <= launch.made | launch.passed]
-            for channels in ([32] if args.quick else args.channels) if 'BLOCK_D' in launches[0].constants else ['']:
-                found = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
-                cells = [f'{registers}, {shared}' for registers, shared, _ in found]
+                launches, channel_counts = [max(launches, key=size_of)], [32]
+            if 'BLOCK_D' not in launches[0].constants:
+                channel_counts = ['']
+            for launch in launches:
+                names_written = written(kernel, launch)
+                if not launch.allocated <= names_written <= launch.allocated | launch.declared:
+                    faults.append(f'{name} must write to {sorted(launch.allocated)}, got {sorted(names_written)}')
+            for channels in channel_counts:
+                resources_used = [most(kernel, launches, channels, TARGETS[target]) for target in args.targets]
+                cells = [f'{registers}, {shared}' for registers, shared, _ in resources_used]
                 print(f'| `{name}` | {dtype} | {channels} | {" | ".join(cells)} |', flush=True)
-                faults += [f'{name} spills {spills} on {target}'
-                           for target, (*_, spills) in zip(args.targets, found) if spills]
+                faults += [f'{name} spills registers on {target} ({spills})'
+                           for target, (*_, spills) in zip(args.targets, resources_used) if spills]
     if faults:
         sys.exit('; '.join(faults))
 
@@ -101,12 +110,12 @@ def size_of(launch):
 class Launch(NamedTuple):
     values: dict  # arguments by name
     constants: dict
-    made: set  # names of the arguments that the operator makes
-    passed: set  # names of those that it gets for writing
+    allocated: set  # names of arguments that the operator allocates
+    declared: set  # names of arguments that the operator declares to write to
 
 
 class Operator(TorchDispatchMode):
-    """Records the storages passed to the current operator, and whether it declares to write to them."""
+    """Records which storages the current operator receives, and whether its schema declares writing to them."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.namespace == 'mmvit':
@@ -116,15 +125,15 @@ class Operator(TorchDispatchMode):
 
 
 def recorded_launches(dtype):
-    """Returns the launches of every kernel by the operators, once per set of constants."""
+    """Returns the launches by kernel, one per set of constants."""
     launches = {}
 
     def record(kernel, grid, first, *arguments, **constants):
         values = dict(zip(kernel.arg_names, (first, *arguments)))
-        is_written = {name: operator.written.get(storage_key(x)) for name, x in values.items()
-                      if torch.is_tensor(x) and x.numel()}
-        made, passed = ({name for name, known in is_written.items() if known is state} for state in (None, True))
-        launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, made, passed)
+        tensors = {name: storage_key(x) for name, x in values.items() if torch.is_tensor(x) and x.numel()}
+        allocated = {name for name, key in tensors.items() if key not in operator.written}
+        declared = {name for name, key in tensors.items() if operator.written.get(key)}
+        launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, allocated, declared)
 
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
@@ -135,13 +144,13 @@ def recorded_launches(dtype):
 
 
 def written(kernel, launch):
-    """Returns the names of the arguments that torch regards as written."""
+    """Returns the names of the arguments that torch.compile assumes the kernel writes to."""
     values = {name: torch.empty(2, dtype=x.dtype) if torch.is_tensor(x) else x for name, x in launch.values.items()}
     return set(identify_mutated_tensors(kernel, {**values, **launch.constants}, {}))
 
 
 def source_of(kernel, values, constants):
-    """Returns the source as Triton specializes a launch: strides of 1 are constants, multiples of 16 are marked."""
+    """Returns the source as specialized by Triton: integers of 1 are constants, multiples of 16 are marked."""
     constants = {**constants, **{name: 1 for name, value in values.items() if isinstance(value, int) and value == 1}}
     signature, attributes = {}, {}
     for i, name in enumerate(kernel.arg_names):
@@ -159,11 +168,11 @@ def source_of(kernel, values, constants):
 
 
 def resources(compiled, log):
-    """Returns registers per thread and spills reported by NVIDIA's assembler and AMD's compiler."""
+    """Returns the registers per thread and the spills that NVIDIA's assembler or AMD's compiler reports."""
     if 'ptx' in compiled.asm:
         return int(re.search(r'(\d+) registers', log)[1]), int(re.search(r'(\d+) bytes spill stores', log)[1])
-    told = compiled.asm['amdgcn']
-    return int(re.search(r'\.vgpr_count: +(\d+)', told)[1]), int(re.search(r'\.vgpr_spill_count: +(\d+)', told)[1])
+    code = compiled.asm['amdgcn']
+    return int(re.search(r'\.vgpr_count: +(\d+)', code)[1]), int(re.search(r'\.vgpr_spill_count: +(\d+)', code)[1])
 
 
 if __name__ == '__main__':

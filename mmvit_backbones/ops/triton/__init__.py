@@ -1,1 +1,1 @@
-"""Triton kernels of the operators, imported where they are launched: Triton may be missing."""
+"""Triton kernels of the operators. Other modules import them only at launch, because Triton may be missing."""

@@ -1,4 +1,4 @@
-"""Gradients of operators that launch Triton's kernels."""
+"""Autograd support for operators that launch Triton kernels."""
 import inspect
 from collections.abc import Callable, Sequence
 
@@ -8,17 +8,19 @@ from torch import Tensor
 
 def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
                    shapes_of: Sequence[str] = ()) -> Callable:
-    """Returns a function that launches kernels, and that autograd differentiates once; it takes keywords alone.
+    """Combines a forward and a backward function into a function that autograd can differentiate once.
+
+    The returned function takes keyword arguments only.
 
     Args:
-        forward (Callable): Takes tensors, numbers or None, and returns a tuple of tensors: first the results, then what
-            else the backward pass needs.
-        backward (Callable): ``backward(outputs, grads, **arguments)`` returns a dict of gradients by the names of
-            arguments. ``outputs`` are what ``forward`` returned, ``grads`` the gradients of the results, None for one
-            that nobody used.
-        num_results (int): Number of results. Defaults to 1, which is returned without a tuple.
-        shapes_of (Sequence[str]): Arguments of which ``backward`` gets the shape alone, so that they are not saved.
-            Defaults to none.
+        forward (Callable): Takes tensors, numbers or None, and returns a tuple of tensors: the results, followed by
+            other tensors that the backward pass needs.
+        backward (Callable): ``backward(outputs, grads, **arguments)`` returns a dict of gradients by argument name.
+            ``outputs`` is the tuple that ``forward`` returned. ``grads`` has the gradients of the results, None for
+            unused results.
+        num_results (int): Number of results. A single result is returned without a tuple. Defaults to 1.
+        shapes_of (Sequence[str]): Names of tensors that are not saved. ``backward`` gets only their shapes. Defaults
+            to none.
     """
     names = tuple(inspect.signature(forward).parameters)
 
@@ -38,7 +40,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride] - by the decorator's annotation
+        def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride] - caused by the decorator
             saved = ctx.saved_tensors
             arguments = {name: number if x is None else x for name, x, number in zip(names, saved, ctx.numbers)}
             gradients = backward(saved[len(names):], grads[:num_results], **arguments)
@@ -46,7 +48,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
     def run(**arguments) -> Tensor | tuple[Tensor, ...]:
         in_order = [arguments[name] for name in names]
-        # torch.compile binds the arguments of a Function that nothing is differentiated by to the wrong parameters.
+        # If no input requires gradients, torch.compile binds the arguments of a Function to the wrong parameters.
         is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in in_order)
         results = (Kernels.apply if is_differentiated else forward)(*in_order)
         return results[0] if num_results == 1 else results[:num_results]

@@ -1,10 +1,10 @@
-"""Functions shared by the kernels."""
+"""Functions that Triton kernels share."""
 import triton.language as tl
 
 from .availability import INTERPRETED
 from .launch import jit
 
-# The interpreter multiplies the bits of bfloat16 as if they were integers.
+# Triton's interpreter wrongly multiplies bfloat16 numbers as if they were integers.
 DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)
 
 
@@ -18,41 +18,47 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 @jit
 def block_at(x, stride_n, stride_m, row, column, rows, columns):
-    """Returns the start of a block in 64 bits; offsets in it fit into 32, which halves the registers of addresses."""
+    """Returns pointers to the elements of a block that starts at (row, column).
+
+    Only the start is computed in 64 bits. Offsets in the block have 32 bits, which need half as many registers.
+    """
     return x + tl.cast(row, tl.int64) * stride_n + tl.cast(column, tl.int64) * stride_m + (
         rows[:, None] * stride_n + columns[None, :] * stride_m)
 
 
 @jit
 def is_inside(row, column, rows, columns, n, m):
-    """Returns which elements of a block exist in ``(n, m)``."""
+    """Returns a mask of the block's elements that are inside a matrix of shape ``(n, m)``."""
     return (rows[:, None] < n - row) & (columns[None, :] < m - column)
 
 
 @jit
 def load_block(x, stride_n, stride_m, row, column, rows, columns, n, m):
-    """Loads the block of ``(n, m)`` from (row, column) on, zero outside; ``rows`` and ``columns`` count from 0."""
+    """Loads the block at (row, column) of a matrix of shape ``(n, m)``, with zeros outside the matrix.
+
+    ``rows`` and ``columns`` are the ranges of indices in the block, starting at 0.
+    """
     return tl.load(block_at(x, stride_n, stride_m, row, column, rows, columns),
                    mask=is_inside(row, column, rows, columns, n, m), other=0.)
 
 
 @jit
 def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
-    """Writes what of a block is inside of ``(n, m)``."""
+    """Stores the elements of a block that are inside a matrix of shape ``(n, m)``."""
     tl.store(block_at(x, stride_n, stride_m, row, column, rows, columns), block.to(x.dtype.element_ty),
              mask=is_inside(row, column, rows, columns, n, m))
 
 
 @jit
 def head_of(x, heads, stride_b, stride_h):
-    """Returns the start of the program's head in ``(batch, heads, ...)``."""
+    """Returns a pointer to the program's head in a tensor of shape ``(batch, heads, ...)``."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * stride_b + (image % heads).to(tl.int64) * stride_h
 
 
 @jit
 def load_rows(x, row, rows, n):
-    """Loads one number for each row of the program's head, zero from row n on."""
+    """Loads one number per row of the program's head, which has n rows, with zeros for rows beyond them."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
 
 

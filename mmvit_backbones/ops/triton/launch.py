@@ -1,4 +1,4 @@
-"""Launching Triton's kernels, so that compilers, counters and the meta device see them."""
+"""Launches Triton kernels as operators, which torch.compile, FLOP counters and the meta device support."""
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,21 +11,21 @@ from .availability import INTERPRETED, MAX_HEAD_CHANNELS
 
 
 def jit(function: Callable) -> Any:
-    """Decorates a kernel, or a function of kernels, as ``triton.jit`` does, whose annotation is for launches alone."""
+    """Applies ``triton.jit``, whose type annotation would be wrong for functions that are called by kernels."""
     return triton.jit(function)
 
 
 def kernel_operator(name: str) -> Callable:
-    """Decorates a function as the operator ``mmvit::name``, which launches one Triton kernel.
+    """Returns a decorator that registers a function with one kernel launch as the operator ``mmvit::name``.
 
-    The function is its own fake implementation: it makes the results, and :func:`launch` runs nothing on the meta
-    device.
+    The function is also the fake implementation: it allocates the results, and :func:`launch` skips the kernel for meta
+    tensors.
     """
 
     def decorate(function: Callable) -> Callable:
         if not INTERPRETED:
             return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
-        # The interpreter has no graphs.
+        # Graphs can't contain kernels that run in the interpreter.
         operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
         operator.register_fake(function)
         return operator
@@ -34,7 +34,7 @@ def kernel_operator(name: str) -> Callable:
 
 
 def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **constants) -> None:
-    """Runs a kernel, unless there is nothing to run: the first argument is a meta tensor, or the grid is empty."""
+    """Launches a kernel, unless the first argument is a tensor without data or the grid is empty."""
     first = arguments[0]
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
@@ -44,26 +44,29 @@ def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **consta
 
 
 def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
-    """Yields tensors, each followed by its strides."""
+    """Yields each tensor, followed by its strides."""
     for x in tensors:
         yield from (x, *x.stride())
 
 
 def warps_of(constants: dict, warp_size: int) -> int:
-    """Returns the warps of a kernel: 256 threads hold a block of a map and one of a head's channels in registers."""
+    """Returns the number of warps of a kernel.
+
+    Kernels with a block of channels (``BLOCK_D``) need the registers of 256 threads, other kernels those of 128.
+    """
     return (256 if 'BLOCK_D' in constants else 128) // warp_size
 
 
 def num_blocks(size: int, block: int) -> int:
-    """Returns how many blocks of a kernel cover a dimension."""
+    """Returns the number of blocks that cover a dimension."""
     return (size + block - 1) // block
 
 
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
-    """Returns the block of a kernel for a dimension: a power of two, at least the 16 that ``tl.dot`` asks for."""
-    return max(16, triton.next_power_of_2(min(size, largest)))  # pyright: ignore[reportReturnType] - of an int, one
+    """Returns the block size for a dimension: a power of two, and at least 16, which ``tl.dot`` requires."""
+    return max(16, triton.next_power_of_2(min(size, largest)))  # pyright: ignore[reportReturnType] - it is an int
 
 
 def precision_of(x: Tensor) -> str:
-    """Returns the precision of float32 products on matrix units, by torch's own setting."""
+    """Returns the precision of matrix products in float32, according to torch's setting for TF32."""
     return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

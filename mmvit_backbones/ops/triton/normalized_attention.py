@@ -1,8 +1,8 @@
 """Triton kernels of :mod:`mmvit_backbones.ops.normalized_attention`.
 
-With ``P = softmax(logits)`` and ``C = P - 1 / M``, which has mean 0, the normalized map is ``A = rstd * C`` with
-``rstd = (mean(C ** 2) + eps) ** -0.5`` per image and head, and the output ``A v``. For a gradient G of the output and
-``D = G v^T``::
+Let ``P = softmax(logits)`` and ``C = P - 1 / M``, which has mean 0. The normalized map is ``A = rstd * C`` with
+``rstd = (mean(C ** 2) + eps) ** -0.5`` per image and head, and the output is ``A v``. With the gradient G of the output
+and ``D = G v^T``, the backward pass computes::
 
     grad_value = A^T G
     grad_C = rstd * (D - A * mean(A * D)) + constant
@@ -24,7 +24,7 @@ from .launch import block_of, jit, kernel_operator, launch, num_blocks, precisio
 
 @jit
 def _softmax(logits, stride_n, stride_m, lse, row, key, rows, keys, n, m):
-    """Computes a block of ``P`` and of ``C``, both zero outside of the map."""
+    """Computes a block of ``P`` and of ``C``, both with zeros outside the map."""
     inside = is_inside(row, key, rows, keys, n, m)
     block = load_block(logits, stride_n, stride_m, row, key, rows, keys, n, m).to(tl.float32)
     attn = tl.where(inside, tl.exp(block - lse[:, None]), 0.)
@@ -56,7 +56,7 @@ def _statistics_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, squa
 
 @jit
 def _sum_of(partial, image, count, BLOCK: tl.constexpr):
-    """Adds the ``count`` partial sums of an image's head."""
+    """Returns the sum of ``count`` partial sums of one image and head."""
     total = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, count, BLOCK):
         index = start + tl.arange(0, BLOCK)
@@ -101,7 +101,7 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
     factor, mean = tl.load(rstd + image), _sum_of(products, image, blocks, 128) / n / m
     row_lse = load_rows(lse, row, rows, n)
     row_sum, attn_sum = tl.zeros((BLOCK_N,), tl.float32), tl.zeros((BLOCK_N,), tl.float32)
-    for sweep in tl.static_range(2):  # the first finds the sums of rows
+    for sweep in tl.static_range(2):  # the first sweep computes the sums of the rows
         for key in range(0, m, BLOCK_M):
             attn, centered = _softmax(logits, stride_n, stride_m, row_lse, row, key, rows, keys, n, m)
             v = load_block(value, value_m, value_d, key, 0, keys, channels, m, d)
@@ -109,7 +109,7 @@ def _grad_logits_kernel(logits, stride_b, stride_h, stride_n, stride_m, lse, rst
             if sweep == 0:
                 row_sum += tl.sum(attn * grad_centered, 1)
                 attn_sum += tl.sum(attn, 1)
-            else:  # a rounded softmax sums up to nearly 1, and what gradients of a row have in common must cancel
+            else:  # dividing by attn_sum cancels the constant even if the rounded P doesn't sum to exactly 1
                 row_mean = row_sum / tl.where(attn_sum > 0, attn_sum, 1.)
                 result = attn * (grad_centered - row_mean[:, None])
                 store_block(grad_logits, out_n, out_m, row, key, rows, keys, n, m, result)
@@ -142,7 +142,7 @@ BLOCK_N, BLOCK_M = 64, 64
 
 @kernel_operator('softmax_statistics')
 def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the log-sum-exp of rows, ``(B, heads, N)``, and sums of ``C ** 2`` over row blocks."""
+    """Returns the log-sum-exp of each row, ``(B, heads, N)``, and the sum of ``C ** 2`` over each block of rows."""
     b, heads, n, m = logits.shape
     lse = logits.new_empty((b, heads, n), dtype=torch.float32)
     squares = logits.new_empty((b, heads, num_blocks(n, BLOCK_N)), dtype=torch.float32)
@@ -153,7 +153,7 @@ def softmax_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 @kernel_operator('normalized_attention')
 def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Returns the output ``(B, heads, N, d)``, laid out as ``(B, N, heads, d)``, and ``rstd`` ``(B, heads)``."""
+    """Returns the output ``(B, heads, N, d)``, stored as ``(B, N, heads, d)``, and ``rstd`` ``(B, heads)``."""
     (b, heads, n, m), d = logits.shape, value.shape[3]
     out = value.new_empty((b, n, heads, d)).transpose(1, 2)
     rstd = lse.new_empty((b, heads))
@@ -176,7 +176,7 @@ def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, val
 
 @kernel_operator('normalized_attention_grad_value')
 def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the gradient of the values, laid out as ``(B, M, heads, d)``, and sums of ``A * D`` by block."""
+    """Returns the gradient of the values, stored as ``(B, M, heads, d)``, and sums of ``A * D`` per block of keys."""
     (b, heads, n, m), d = logits.shape, grad.shape[3]
     result = grad.new_empty((b, m, heads, d)).transpose(1, 2)
     block_m = block_of(m, BLOCK_M)
@@ -188,7 +188,7 @@ def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: T
 
 
 def launch_forward(logits: Tensor, value: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the output, and for the backward pass the log-sum-exp of rows and the factors of the norm."""
+    """Returns the output and the tensors for the backward pass: the log-sum-exp of each row, and ``rstd``."""
     lse, squares = softmax_statistics(logits)
     out, rstd = forward(logits, lse, squares, value, eps)
     return out, lse, rstd
@@ -196,7 +196,7 @@ def launch_forward(logits: Tensor, value: Tensor, eps: float) -> tuple[Tensor, T
 
 def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, logits: Tensor, value: Tensor,
                     eps: float) -> dict[str, Tensor]:
-    """Returns the gradients by name."""
+    """Returns the gradients by argument name."""
     (_, lse, rstd), (grad, ) = outputs, grads
     of_value, products = grad_value(logits, lse, rstd, value, grad)
     return dict(logits=grad_logits(logits, lse, rstd, products, value, grad), value=of_value)

@@ -1,15 +1,16 @@
 """Triton kernels of :mod:`mmvit_backbones.ops.residual_attention`.
 
-Forward, with ``S = alpha * q k^T / sqrt(d) + (1 - alpha) * prev + bias`` and ``P = softmax(S + mask)``: the output
-``O = P v``, the logits S and the log-sum-exp of every row. Backward, for gradients G of the output and H of the
-logits::
+Let ``S = alpha * q k^T / sqrt(d) + (1 - alpha) * prev + bias`` and ``P = softmax(S + mask)``. The forward pass computes
+the output ``O = P v``, the logits S, and the log-sum-exp of each row of ``S + mask``. Let G be the gradient of O, and H
+the gradient of S that comes from later blocks. The backward pass computes::
 
-    L = P * (G v^T - sum over channels of G * O) + H        the gradient of S
+    L = P * (G v^T - sum over channels of G * O) + H        (the total gradient of S)
     grad_q = alpha * L k / sqrt(d),  grad_k = alpha * L^T q / sqrt(d),  grad_v = P^T G
 
-All are ``(B, windows, heads, ...)``: arguments with any strides, which are 0 where they are broadcast; maps and numbers
-of rows dense; O and grad_q dense as ``(B, windows, rows, heads, channels)``, which linear layers take. A program of
-``_grad_keys_kernel`` has a block of keys of one head, one of the other kernels a block of rows.
+All tensors are ``(B, windows, heads, ...)``. Arguments have any strides, with 0 for broadcast dimensions. S, L and the
+log-sum-exp are contiguous. O and grad_q are stored as ``(B, windows, rows, heads, channels)``, as linear layers expect.
+Each program processes one head of one window: a block of keys in ``_grad_keys_kernel``, a block of rows in the other
+kernels.
 """
 from collections.abc import Sequence
 
@@ -21,12 +22,12 @@ from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
-BLOCK = 32  # rows, and keys: as many as registers allow with heads of 128 channels
+BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
 
 
 @jit
 def _head(x, windows, heads, stride_b, stride_w, stride_h):
-    """Returns the start of the program's head in an argument."""
+    """Returns a pointer to the program's head in an argument."""
     image = tl.program_id(0)
     return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
@@ -34,14 +35,14 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
 
 @jit
 def _head_of_tokens(x, heads, n, d):
-    """Returns the start of the program's head in O or grad_q."""
+    """Returns a pointer to the program's head in O or grad_q."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
 
 
 @jit
 def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, n, m, HAS_MASK: tl.constexpr):
-    """Computes a block of the softmax map of the program's head, zero outside."""
+    """Computes a block of P for the program's head, with zeros outside the map."""
     logits += tl.program_id(0).to(tl.int64) * n * m
     block = load_block(logits, m, 1, row, key, rows, keys, n, m).to(tl.float32)
     if HAS_MASK:
@@ -77,7 +78,7 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
             block = weight * block + (1 - weight) * before
         if HAS_BIAS:
             block += load_block(bias, bias_n, bias_m, row, key, rows, keys, n, m).to(tl.float32)
-        block = block.to(logits.dtype.element_ty)  # the softmax is that of the logits as they are handed on
+        block = block.to(logits.dtype.element_ty)  # the backward pass computes P from the rounded logits
         store_block(logits, m, 1, row, key, rows, keys, n, m, block)
         block = block.to(tl.float32)
         if HAS_MASK:
@@ -102,7 +103,7 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
                       grad_q, grad_logits, grad_alpha, windows, heads, n, m, d,
                       HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr,
                       BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Writes L, ``grad_q``, and each program's part of the gradient of alpha."""
+    """Stores L, grad_q, and the program's partial sum of the gradient of alpha."""
     image = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * BLOCK
     rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
@@ -176,7 +177,7 @@ def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, 
 @kernel_operator('residual_attention')
 def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,
             mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns output, logits and log-sum-exp ``(B, windows, heads, N)``."""
+    """Returns O, S and the log-sum-exp of each row, ``(B, windows, heads, N)``."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
@@ -190,7 +191,10 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
 @kernel_operator('residual_attention_grad_rows')
 def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, mask: Tensor | None, out: Tensor,
               logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of q and of the logits, and parts of that of alpha; ``grad_next`` is dense."""
+    """Returns the gradients of q and the logits, and partial sums of the gradient of alpha.
+
+    ``grad_next`` is the gradient of the returned logits, and must be contiguous.
+    """
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grid = b * windows * heads, num_blocks(n, BLOCK)
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
@@ -206,7 +210,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
 @kernel_operator('residual_attention_grad_keys')
 def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | None, has_prev: bool, logits: Tensor,
               lse: Tensor, grad: Tensor, grad_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of k and v, with their strides."""
+    """Returns the gradients of k and v, with the same memory layouts as k and v."""
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
     launch(_grad_keys_kernel, (b * windows * heads, num_blocks(m, BLOCK)), *with_strides(q),
@@ -217,13 +221,13 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
 
 
 def tokens(q: Tensor) -> Tensor:
-    """Allocates ``(B, windows, heads, n, d)``, dense as ``(B, windows, n, heads, d)``."""
+    """Allocates a tensor ``(B, windows, heads, n, d)``, stored as ``(B, windows, n, heads, d)``."""
     b, windows, heads, n, d = q.shape
     return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
 
 
 def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
-    """Returns a tensor and its strides as it is broadcast to the logits; for None, what the kernel never reads."""
+    """Returns a tensor and its strides when broadcast to the logits, or a placeholder that the kernel never reads."""
     return (other, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())
 
 
@@ -235,7 +239,7 @@ def launch_forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: 
 def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *, q: Tensor, k: Tensor, v: Tensor,
                     prev: Tensor | None, alpha: Tensor, bias: torch.Size | None,
                     mask: Tensor | None) -> dict[str, Tensor]:
-    """Returns the gradients by name; of the bias it needs the shape alone."""
+    """Returns the gradients by argument name; ``bias`` is the shape of the bias."""
     (out, logits, lse), (grad, grad_logits) = outputs, grads
     grad = torch.zeros_like(out) if grad is None else grad
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
@@ -250,13 +254,13 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *
     return gradients
 
 
-# A bias may be as large as the logits.
+# The bias is not saved, because it may be as large as the logits.
 attend = differentiable(launch_forward, launch_backward, num_results=2, shapes_of=['bias'])
 
 
 def run(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, bias: Tensor | None,
         mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns the output and the logits, as the formula does; where there are no windows, as of a single one."""
+    """Returns the output and the logits. Arguments without a window dimension are processed as one window."""
     alpha = alpha if torch.is_tensor(alpha) else torch.full((), alpha, device=q.device)
     if q.ndim == 5:
         return attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)

@@ -1,14 +1,14 @@
 """Triton kernels of :func:`mmvit_backbones.ops.varied_size_window.varied_size_window_attention`.
 
-A program has all tokens of one window of one head, and samples its keys and values in registers. Backward, with
-``S = softmax_scale Q K^T + bias`` and the log-sum-exp of every query::
+Each program processes one window of one head, and holds the sampled keys and values in registers. With
+``S = softmax_scale Q K^T + bias`` and the log-sum-exp ``lse`` of each query, the backward pass computes::
 
     P = exp(S - lse),  dP = dO V^T,  dS = P * (dP - sum over keys of P * dP)
     dQ = softmax_scale dS K,   dK = softmax_scale dS^T Q,   dV = P^T dO
 
-dK and dV belong to tokens between pixels. They are written once, as maps of tokens ``(B, heads, d, nh * ws, nw * ws)``,
-from which :func:`.window_sampling.grad_pixels` gathers. Query, key and value have any strides; else all is as in
-:mod:`.window_sampling`.
+dK and dV are the gradients of the sampled tokens, stored as maps ``(B, heads, d, nh * ws, nw * ws)``. From these maps,
+:func:`.window_sampling.grad_pixels` computes the gradients of the pixels. Query, key and value have any strides. All
+other tensors are stored as in :mod:`.window_sampling`.
 """
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ from .window_sampling import (
 
 @jit
 def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
-    """Pixels of the tokens of a fixed window, and whether they are on the map."""
+    """Returns rows and columns of the pixels of a fixed window, and whether they are inside the map."""
     y, x = positions(token, row, column, WINDOW)
     y, x = y - top, x - left
     return y, x, (token < WINDOW * WINDOW) & (y >= 0) & (y < size[0]) & (x >= 0) & (x < size[1])
@@ -49,7 +49,7 @@ def _queries(token, row, column, top, left, size, WINDOW: tl.constexpr):
 
 @jit
 def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.constexpr, PRECISION: tl.constexpr):
-    """Computes the logits of one head, whose biases begin at ``bias``; -inf for keys outside of the window."""
+    """Computes the logits of one head, -inf for keys beyond the window; ``bias`` points to the biases of the head."""
     side: tl.constexpr = 2 * WINDOW - 1
     index = (query // WINDOW * side + query % WINDOW)[:, None] - (token // WINDOW * side + token % WINDOW)[None, :]
     valid = (token < WINDOW * WINDOW)[None, :]
@@ -61,9 +61,9 @@ def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.
 
 @jit
 def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Adds the gradients of the logits of some queries of a window to its table of biases.
+    """Adds the gradients of a block of logits to the gradient of the window's bias table.
 
-    A query has at most one key for each entry of the table, so what an entry receives is a column of gathered logits.
+    Each query has at most one key per entry of the table. The gradient of an entry is therefore a sum over queries.
     """
     side: tl.constexpr = 2 * WINDOW - 1
     for first in range(0, side * side, BLOCK_N):
@@ -103,7 +103,7 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
                  offset, bias, lse, grad_q, tokens, grad_scale, grad_offset, table, images, softmax_scale, heads,
                  height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr,
                  BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Computes gradients of q, of sampled keys and values, of scale and offset, and of biases, by blocks of queries."""
+    """Computes the gradients of q, sampled keys and values, scale, offset and biases for blocks of queries."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     q = strided_head(q, q_b, q_h, q_d, q_y, q_x, image, head)
@@ -129,14 +129,14 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
         block = block.to(queries.dtype)
         store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * dot(block, keys, None, PRECISION))
         for_key = dot(tl.trans(block), queries, for_key, PRECISION)
-        tl.debug_barrier()  # the table is read again
+        tl.debug_barrier()  # the next block of queries reads the table
     grad_k = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     grad_v = stored_head(tokens, image + images, head, heads, rows * WINDOW, columns * WINDOW, d)
     y, x = positions(token, row, column, WINDOW)
     valid = token < WINDOW * WINDOW
     store_pixels(grad_k, y, x, valid, channels, d, softmax_scale * for_key)
     store_pixels(grad_v, y, x, valid, channels, d, for_value)
-    tl.debug_barrier()  # what the program wrote, it reads
+    tl.debug_barrier()  # add_slopes reads the gradients stored above
     zero = tl.zeros((FEW,), tl.float32)
     sums = add_slopes(k, grad_k, place, row, column, channels, size, (zero, zero, zero, zero), WINDOW)
     sums = add_slopes(v, grad_v, place, row, column, channels, size, sums, WINDOW)
@@ -146,7 +146,7 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
 @kernel_operator('window_attention')
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
               top: int, left: int, softmax_scale: float) -> tuple[Tensor, Tensor]:
-    """Returns the output, and the log-sum-exp of every query ``(B, nh, nw, heads, window_size ** 2)``."""
+    """Returns the output and the log-sum-exp of each query, ``(B, nh, nw, heads, window_size ** 2)``."""
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
     arguments = *with_strides(q, k, v), scale, offset, bias_table, out, lse, softmax_scale
@@ -159,8 +159,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
 def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, lse: Tensor,
          window_size: int, top: int, left: int,
          softmax_scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, of sampled keys and values ``(2, B, heads, d, nh * window_size, nw * window_size)``, of scale and
-    offset, and of the table of biases by window. ``grad`` is :func:`.window_sampling.stored`."""
+    """Returns the gradients of q, sampled keys and values, scale, offset, and the bias table of each window.
+
+    The gradients of sampled keys and values are one tensor,
+    ``(2, B, heads, d, nh * window_size, nw * window_size)``. ``grad`` must have the layout
+    of :func:`.window_sampling.stored`.
+    """
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     grad_q = empty_map(q, *q.shape)
     tokens = empty_map(q, 2, *q.shape[:3], rows * window_size, columns * window_size)
@@ -169,7 +173,7 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
                  tables, b, softmax_scale)
     block = block_of(window_size**2)
-    # Products without tensor cores hold whole rows of both factors in registers, which larger blocks would spill.
+    # Matrix products without tensor cores hold whole rows of both factors in registers. Larger blocks would spill them.
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
                    BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=precision_of(q))
     return grad_q, tokens, grad_scale, grad_offset, tables
@@ -183,7 +187,7 @@ def launch_forward(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tenso
 def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Tensor, k: Tensor, v: Tensor,
                     scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int, top: int, left: int,
                     softmax_scale: float) -> dict[str, Tensor]:
-    """Returns the gradients by name."""
+    """Returns the gradients by argument name."""
     (_, lse), (grad_out, ) = outputs, grads
     grad_q, tokens, grad_scale, grad_offset, tables = grad(
         stored(grad_out), q, k, v, scale, offset, bias_table, lse, window_size, top, left, softmax_scale)
@@ -196,6 +200,6 @@ attend = differentiable(launch_forward, launch_backward)
 
 
 def run(q: Tensor, k: Tensor, v: Tensor, **others) -> Tensor:
-    """Returns the output, as the formula does, in the dtype of autocast."""
+    """Returns the output. Under autocast, q, k and v are converted to the autocast dtype."""
     q, k, v = (x.to(product_dtype(x)) for x in (q, k, v))
     return attend(q=q, k=k, v=v, **others)

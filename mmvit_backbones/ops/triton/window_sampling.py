@@ -1,12 +1,12 @@
 """Triton kernels of :func:`mmvit_backbones.ops.varied_size_window.varied_size_window_sample`.
 
-Backward, a token between pixels gives each of them its gradient: at distance ``a < 1`` along x and ``b < 1`` along y
-with the weight ``(1 - a) (1 - b)``, which is bilinear interpolation read backwards. Every pixel gathers from the
-windows that reach it, in their order: no atomic additions, and the same bits in every run.
+In the backward pass, the gradient of a pixel is a weighted sum over tokens. A token at distance ``a < 1`` along x and
+``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. Each pixel adds the gradients of the
+windows near it in a fixed order and without atomic operations, so that results are deterministic.
 
-A program has one window of one head, ``_pixels_kernel`` a tile of the map. Windows are ``(B, nh, nw, heads)`` with the
-last fastest. Maps ``(B, heads, d, H, W)`` that kernels sample have any strides; all
-others are stored as ``(B, H, W, heads, d)``, see :func:`empty_map`. Scale and offset are contiguous.
+Each program processes one window of one head, except in ``_pixels_kernel``, where it processes a tile of the map.
+Programs are numbered in the order ``(B, nh, nw, heads)``. Sampled maps ``(B, heads, d, H, W)`` have any strides; other
+maps are stored as ``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
 """
 from collections.abc import Sequence
 
@@ -19,19 +19,19 @@ from .autograd import differentiable
 from .blocks import dot
 from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
-FEW = tl.constexpr(16)  # tokens at a time, where a whole block takes too many registers
-TILE = tl.constexpr(8)  # pixels along a side
+FEW = tl.constexpr(16)  # tokens per iteration, where a whole window would need too many registers
+TILE = tl.constexpr(8)  # height and width of a tile in pixels
 
 
 @jit
 def strided_head(x, x_b, x_h, x_d, x_y, x_x, image, head):
-    """Returns where the map of one head begins, and its strides."""
+    """Returns a pointer to the map of one head, and its strides."""
     return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
 
 
 @jit
 def stored_head(x, image, head, heads, height, width, d):
-    """Returns the same of a map that is stored as ``(B, H, W, heads, d)``."""
+    """Returns a pointer to the map of one head that is stored as ``(B, H, W, heads, d)``, and its strides."""
     return x + (image.to(tl.int64) * height * width * heads + head) * d, 1, width * heads * d, heads * d
 
 
@@ -43,7 +43,7 @@ def _at(x, row, column, channels):
 
 @jit
 def load_pixels(x, row, column, valid, channels, d):
-    """Pixels of a map, ``(tokens, channels)``; 0 for tokens that are not valid."""
+    """Loads one pixel per token, ``(tokens, channels)``, with zeros for invalid tokens."""
     return tl.load(_at(x, row, column, channels), mask=valid[:, None] & (channels < d)[None, :], other=0.)
 
 
@@ -55,16 +55,17 @@ def store_pixels(x, row, column, valid, channels, d, block):
 
 @jit
 def _axis(scale, offset, index, window, pad, WINDOW: tl.constexpr):
-    """Returns the middle of a window along an axis, and the distance of its tokens, in pixels."""
+    """Returns the center of a window along an axis, and the spacing of its tokens, in pixels."""
     center = (window * WINDOW - pad).to(tl.float32) + (WINDOW - 1) / 2
     return center + tl.load(offset + index), 1 + tl.load(scale + index)
 
 
 @jit
 def find_window(heads, rows, columns):
-    """Returns the program's window: image, row, column, head, and the index of its parameters for x.
+    """Returns image, row, column and head of the program's window, and the index of its scale and offset along x.
 
-    No pointers go in: torch.compile would take them for what a kernel writes to, if a place of a result came out.
+    This function must not take pointers. Otherwise torch.compile would assume that the kernel writes to their tensors,
+    because the addresses of the results depend on the returned values.
     """
     window = tl.program_id(0)
     image, row = window // heads // columns // rows, window // heads // columns % rows
@@ -79,7 +80,10 @@ def _parameters(image, row, column, head, heads, rows, columns):
 
 @jit
 def find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW: tl.constexpr):
-    """Returns ``_axis`` of y and x of a window; its parameters for y follow those for x, a grid later."""
+    """Returns center and spacing of a window along y, then along x.
+
+    The distance between the x and y parameters of a window is ``rows * columns`` elements.
+    """
     y, spacing_y = _axis(scale, offset, index + rows * columns, row, top, WINDOW)
     x, spacing_x = _axis(scale, offset, index, column, left, WINDOW)
     return y, spacing_y, x, spacing_x
@@ -87,19 +91,22 @@ def find_place(scale, offset, index, row, column, rows, columns, top, left, WIND
 
 @jit
 def positions(token, row, column, WINDOW: tl.constexpr):
-    """Returns the positions of a window's tokens in the map of all tokens."""
+    """Returns rows and columns of a window's tokens in the map of all tokens."""
     return row * WINDOW + token // WINDOW, column * WINDOW + token % WINDOW
 
 
 @jit
 def _distance(token, WINDOW: tl.constexpr):
-    """Returns the distances of tokens from the middle of their window, in tokens, along y and x."""
+    """Returns the signed distances of tokens from the center of their window along y and x, in tokens."""
     return (token // WINDOW).to(tl.float32) - (WINDOW - 1) / 2, (token % WINDOW).to(tl.float32) - (WINDOW - 1) / 2
 
 
 @jit
 def _tap(position, size):
-    """Returns the pixel before a position and the distance to it; -2 for what is outside or not finite."""
+    """Returns the pixel before a position, and their distance.
+
+    The pixel is -2 if the position is outside the map or not finite.
+    """
     near = (position >= -1) & (position < size)
     low = tl.floor(tl.where(near, position, -2.))
     return low.to(tl.int32), tl.where(near, position - low, 0.)
@@ -107,7 +114,7 @@ def _tap(position, size):
 
 @jit
 def _taps(place, token, size, WINDOW: tl.constexpr):
-    """Returns ``_tap`` of tokens along y and x."""
+    """Returns :func:`_tap` of the tokens along y, then along x."""
     y, spacing_y, x, spacing_x = place
     distance_y, distance_x = _distance(token, WINDOW)
     row, fy = _tap(y + spacing_y * distance_y, size[0])
@@ -117,7 +124,7 @@ def _taps(place, token, size, WINDOW: tl.constexpr):
 
 @jit
 def _corner(x, row, column, valid, channels, size):
-    """Loads a pixel of every token, in float32; 0 outside of the map. ``size`` is height, width and channels."""
+    """Loads one pixel per token in float32, with zeros outside the map; ``size`` is (height, width, channels)."""
     height, width, d = size
     inside = valid & (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return load_pixels(x, row, column, inside, channels, d).to(tl.float32)
@@ -125,7 +132,7 @@ def _corner(x, row, column, valid, channels, size):
 
 @jit
 def _sample(x, taps, valid, channels, size):
-    """Interpolates bilinearly."""
+    """Returns bilinearly interpolated tokens in float32."""
     row, fy, column, fx = taps
     total = ((1 - fy) * (1 - fx))[:, None] * _corner(x, row, column, valid, channels, size)
     total += ((1 - fy) * fx)[:, None] * _corner(x, row, column + 1, valid, channels, size)
@@ -135,7 +142,7 @@ def _sample(x, taps, valid, channels, size):
 
 @jit
 def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
-    """Returns the sampled tokens, in the dtype of the maps."""
+    """Returns the sampled keys and values, in the dtypes of their maps."""
     taps, valid = _taps(place, token, size, WINDOW), token < WINDOW * WINDOW
     keys = _sample(k, taps, valid, channels, size).to(k[0].dtype.element_ty)
     return keys, _sample(v, taps, valid, channels, size).to(v[0].dtype.element_ty)
@@ -143,7 +150,7 @@ def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
 
 @jit
 def _slopes(x, taps, valid, channels, size, grad):
-    """Returns the gradients of the positions of tokens, along y and x, from those of the sampled values."""
+    """Returns the gradients of token positions along y and x, computed from the gradients of sampled tokens."""
     row, fy, column, fx = taps
     a = tl.sum(_corner(x, row, column, valid, channels, size) * grad, 1)
     b = tl.sum(_corner(x, row, column + 1, valid, channels, size) * grad, 1)
@@ -155,9 +162,9 @@ def _slopes(x, taps, valid, channels, size, grad):
 
 @jit
 def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
-    """Adds what scale and offset of a window receive.
+    """Adds the gradients of a window's scale and offset to ``sums``.
 
-    ``sums`` are those of offset and scale along y, then along x, for each of ``FEW`` tokens.
+    ``sums`` holds offset along y, scale along y, offset along x and scale along x, each with ``FEW`` partial sums.
     """
     offset_y, scale_y, offset_x, scale_x = sums
     for first in range(0, WINDOW * WINDOW, FEW):
@@ -203,7 +210,7 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
 @jit
 def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_scale, grad_offset, heads, height,
                    width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Gradients of scale and offset, from those of sampled features."""
+    """Computes the gradients of scale and offset from the gradients of sampled features."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
@@ -216,14 +223,14 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_
 
 @jit
 def _triangle(center, spacing, distance, pixel):
-    """Weights of pixels in tokens along an axis, ``(pixels, tokens)``."""
+    """Returns the weights of pixels in the interpolation of tokens along an axis, ``(pixels, tokens)``."""
     apart = tl.abs((center + spacing * distance)[None, :] - pixel[:, None].to(tl.float32))
     return tl.where(apart < 1, 1 - apart, 0.)
 
 
 @jit
 def _reaches(center, spacing, first, WINDOW: tl.constexpr):
-    """Returns whether a window has tokens within a pixel of a tile along an axis; may be true if it is not finite."""
+    """Returns whether a window may have tokens within one pixel of a tile along an axis."""
     reach = tl.abs(spacing) * ((WINDOW - 1) / 2)
     return (center + reach > first - 1) & (center - reach < first + TILE)
 
@@ -231,9 +238,12 @@ def _reaches(center, spacing, first, WINDOW: tl.constexpr):
 @jit
 def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, height, width, rows, columns, top, left,
                    d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Sums over tokens of their weight in a pixel times their gradient; several maps that sampled alike."""
+    """Computes the gradients of a tile's pixels, as weighted sums of the gradients of tokens.
+
+    ``tokens`` and ``out`` hold several maps with the same windows. ``image`` numbers the images of all maps.
+    """
     plane, tile = tl.program_id(0) // (tiles_y * tiles_x), tl.program_id(0) % (tiles_y * tiles_x)
-    image, head = plane // heads, plane % heads  # of all maps
+    image, head = plane // heads, plane % heads
     tokens = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     out = stored_head(out, image, head, heads, height, width, d)
     tile_y, tile_x = tile // tiles_x * TILE, tile % tiles_x * TILE
@@ -254,22 +264,19 @@ def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, 
 
 
 def empty_map(like: Tensor, *shape: int) -> Tensor:
-    """Allocates ``(..., heads, d, H, W)``, stored as ``(..., H, W, heads, d)``."""
+    """Allocates a map ``(..., heads, d, H, W)`` that is stored as ``(..., H, W, heads, d)``."""
     *first, heads, d, height, width = shape
     return like.new_empty((*first, height, width, heads, d)).movedim((-2, -1), (-4, -3))
 
 
 def stored(x: Tensor) -> Tensor:
-    """Returns the map ``(..., heads, d, H, W)``, or a copy of it, stored as :func:`empty_map` does."""
+    """Returns a map ``(..., heads, d, H, W)`` in the layout of :func:`empty_map`, copied if it has another layout."""
     return x.movedim((-4, -3), (-2, -1)).contiguous().movedim((-2, -1), (-4, -3))
 
 
 def launch_windows(kernel: triton.JITFunction, num_programs: int, arguments: tuple, x: Tensor, scale: Tensor,
                    window_size: int, top: int, left: int, **constants) -> None:
-    """Runs a kernel.
-
-    What follows its own arguments are the sizes of the map ``x`` and of the grid of windows.
-    """
+    """Launches a kernel with ``arguments``, followed by the sizes of the map ``x`` and of the grid of windows."""
     heads, d, *size = x.shape[-4:]
     launch(kernel, (num_programs, ), *arguments, heads, *size, *scale.shape[3:], top, left, d, WINDOW=window_size,
            BLOCK_D=block_of(d), **constants)
@@ -277,7 +284,7 @@ def launch_windows(kernel: triton.JITFunction, num_programs: int, arguments: tup
 
 @kernel_operator('window_sample')
 def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
-    """Returns ``(B, heads, d, nh * window_size, nw * window_size)``."""
+    """Returns the sampled tokens ``(B, heads, d, nh * window_size, nw * window_size)``."""
     rows, columns = scale.shape[3:]
     out = empty_map(features, *features.shape[:3], rows * window_size, columns * window_size)
     launch_windows(_sample_kernel, scale.numel() // 2, (*with_strides(features), scale, offset, out), features, scale,
@@ -288,7 +295,7 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
 @kernel_operator('window_sample_slopes')
 def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
            left: int) -> tuple[Tensor, Tensor]:
-    """Gradients of scale and offset. ``grad`` is :func:`stored`."""
+    """Returns the gradients of scale and offset; ``grad`` must have the layout of :func:`stored`."""
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
     arguments = *with_strides(features), grad, scale, offset, grad_scale, grad_offset
     launch_windows(_slopes_kernel, scale.numel() // 2, arguments, features, scale, window_size, top, left)
@@ -298,7 +305,10 @@ def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window
 @kernel_operator('window_pixels')
 def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, width: int, window_size: int, top: int,
                 left: int) -> Tensor:
-    """Gradients of maps ``(maps, B, heads, d, height, width)``, from those of what was sampled, which are stored."""
+    """Returns the gradients of maps ``(maps, B, heads, d, height, width)``.
+
+    ``tokens`` is the gradient of the sampled tokens, in the layout of :func:`stored`.
+    """
     parts, images, heads, d = tokens.shape[:4]
     out = empty_map(tokens, parts, images, heads, d, height, width)
     tiles = [num_blocks(length, TILE.value) for length in (height, width)]
@@ -315,7 +325,7 @@ def launch_forward(features: Tensor, scale: Tensor, offset: Tensor, window_size:
 
 def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, features: Tensor, scale: Tensor,
                     offset: Tensor, window_size: int, top: int, left: int) -> dict[str, Tensor]:
-    """Returns the gradients by name."""
+    """Returns the gradients by argument name."""
     grad = stored(grads[0])
     height, width = features.shape[3:]
     grad_features, = grad_pixels(grad[None], scale, offset, height, width, window_size, top, left).unbind(0)

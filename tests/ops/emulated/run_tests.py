@@ -1,7 +1,7 @@
-"""Tests the CUDA kernels, compiled for the CPU, in place of the C++ backend: ``run_tests.py FOLDER``.
+"""Compiles the CUDA kernels for the CPU, and tests them in place of the C++ backend: ``run_tests.py FOLDER``.
 
-FOLDER takes the library. Each thread of a block is a fiber (``block.h``), so that this
-shows whether the kernels compute the right thing, not whether a GPU runs them, nor races between its threads.
+The library is written to FOLDER. Each thread of a block is emulated by a fiber (see ``block.h``). The tests show
+whether the kernels compute correct results, but not whether they run on a GPU, and they do not detect data races.
 """
 import os
 import re
@@ -15,7 +15,7 @@ import torch
 from mmvit_backbones.ops import build
 
 HERE = Path(__file__).resolve().parent
-# Order of the fibers, and what is tested so: windows that fit shared memory.
+# Selected tests by order of the fibers. They exclude windows that do not fit in shared memory.
 TESTS = {
     'forward': 'golden_core or golden_sampling or far_outside or deterministic '
                'or dtypes and not large_window and not (wide and float64)',
@@ -27,7 +27,7 @@ def compile_library(folder: Path) -> Path:
     torch_flags, torch_libraries = build.torch_flags()
     plan = subprocess.run([build.find_nvcc(), '--dryrun', '-x', 'cu', '-c', '/dev/null'], capture_output=True,
                           text=True)
-    cuda = Path(re.search(r'TOP=(\S+)', plan.stderr)[1])  # what is called nvcc may be a script elsewhere
+    cuda = Path(re.search(r'TOP=(\S+)', plan.stderr)[1])  # nvcc may be a script in another folder
     headers = [f'-DMMVIT_DEVICE_PRIMITIVES="{HERE / "block.h"}"', f'-DMMVIT_DEVICE_HEADER="{HERE / "device.h"}"']
     flags = [*torch_flags, *build.LIBRARY_FLAGS, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
     compiler = build.find_compiler()
@@ -46,10 +46,10 @@ if __name__ == '__main__':
         try:
             compile_library(Path(sys.argv[1]))
         except (build.BuildError, subprocess.SubprocessError) as error:
-            sys.exit(f'the emulation cannot be compiled: {error}')
+            sys.exit(f'the emulated kernels cannot be compiled: {error}')
     torch.ops.load_library(library)
     for order, tests in TESTS.items():
-        os.environ['MMVIT_EMULATED_ORDER'] = order  # which the kernels read
+        os.environ['MMVIT_EMULATED_ORDER'] = order  # read by block.h
         if code := pytest.main(['-q', '-x', '-W', 'ignore', '-p', 'no:cacheprovider', '-k', f'cpp and ({tests})',
                                 str(HERE.parent / 'test_varied_size_window.py')]):
             sys.exit(code)

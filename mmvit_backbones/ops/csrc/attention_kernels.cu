@@ -1,12 +1,12 @@
-// Attention to varied-size windows on GPUs, for all dtypes and sizes: a block of threads per window and head, sampled
-// keys and values in shared memory, a few queries at a time.
+// CUDA kernels of varied-size window attention, for all dtypes. Each block of threads processes one window of one head.
+// Shared memory holds the sampled keys and values, and ROWS queries at a time.
 #include "window_device.cuh"
 
 namespace mmvit {
 namespace {
 
-constexpr int ROWS = 8;  // queries at a time
-// Channels that a thread samples at once; eight 16-bit ones would need more registers than are good.
+constexpr int ROWS = 8;
+// Number of channels that a thread samples at once; eight channels in half precision would need too many registers.
 template <typename T> constexpr int GROUP = WIDE<T> < 4 ? WIDE<T> : 4;
 
 template <typename T, typename A>
@@ -18,7 +18,7 @@ struct Attention {
   Map<A> lse;
 };
 
-// Tiles of shared memory; rows of channels are an odd number of words apart, against bank conflicts.
+// Arrays in shared memory. The odd row stride avoids bank conflicts.
 template <typename A>
 struct Tiles {
   int32_t row;
@@ -48,7 +48,7 @@ struct Tiles {
   }
 };
 
-// Queries [first, first + ROWS) of a map, times a factor, zeros in the padding.
+// Loads queries [first, first + ROWS), multiplied by a factor, with zeros in the padding.
 template <typename T, typename A>
 __device__ void load_queries(const Shape& s, const Window& w, const Map<const T>& map, A factor, int32_t first,
                              A* out, int32_t out_row) {
@@ -67,7 +67,7 @@ __device__ __forceinline__ A dot(const A* a, const A* b, int32_t count) {
   return sum;
 }
 
-// Sum over rows of a column: factor[i * factor_row] * x[i * x_row].
+// Returns the sum over i of factor[i * factor_row] * x[i * x_row].
 template <typename A>
 __device__ __forceinline__ A weigh(const A* factor, int32_t factor_row, const A* x, int32_t x_row, int32_t count) {
   A sum = 0;
@@ -143,13 +143,13 @@ template <typename T, typename A>
 struct AttentionGradients {
   Map<const T> grad_out;
   Map<T> grad_q;
-  Map<A> grad_k, grad_v;  // without data in the deterministic kernel
+  Map<A> grad_k, grad_v;  // null in deterministic mode
   A *grad_scale, *grad_offset, *grad_bias;
   int64_t slots;
   BufferGradient<A> grad_sampled_k, grad_sampled_v;
 };
 
-// Probabilities and gradients of the logits of a few queries, in place of logits and of gradients of probabilities.
+// Replaces logits by probabilities, and the gradients of the probabilities by the gradients of the logits.
 template <typename T, typename A>
 __device__ void softmax_backward(const Attention<T, A>& p, const Window& w, const Tiles<A>& tiles, int32_t first,
                                  int32_t rows) {

@@ -1,6 +1,6 @@
-// The CPU backend, on ATen's vectors: compiled once per instruction set, which CPU_CAPABILITY (DEFAULT, AVX2, AVX512)
-// names for ATen as well. Inline functions of other headers are linked from the files compiled for any processor, which
-// come first.
+// The CPU kernels, vectorized with ATen. This file is compiled once per instruction set, which CPU_CAPABILITY (DEFAULT,
+// AVX2 or AVX512) names. Files compiled for every processor must be linked first, because the linker takes inline
+// functions from the first file that has them.
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 
@@ -32,7 +32,7 @@ MMVIT_INLINE int64_t padded(int64_t count) {
   return (count + LANES<A> - 1) / LANES<A> * LANES<A>;
 }
 
-// ---- small matrix products: c (rows x columns) += a b, columns being whole vectors
+// ---- small matrix products c += a b, where c has a multiple of LANES columns
 
 template <typename A, int ROWS, int VECTORS>
 MMVIT_INLINE void multiply_tile(A* c, int64_t c_row, const A* a, int64_t a_row, int64_t a_column, const A* b,
@@ -59,7 +59,7 @@ MMVIT_INLINE void multiply_tile(A* c, int64_t c_row, const A* a, int64_t a_row, 
     for (int j = 0; j < VECTORS; ++j) sums[i][j].store(c + i * c_row + j * LANES<A>);
 }
 
-// Seven rows fit the registers of all instruction sets, and windows of seven tokens.
+// multiply() uses tiles of seven rows, which fit in the registers of all instruction sets and divide 7 x 7 tokens.
 template <typename A, int ROWS, int VECTORS>
 MMVIT_INLINE void multiply_rows(A* c, int64_t c_row, const A* a, int64_t a_row, int64_t a_column, const A* b,
                                 int64_t b_row, int64_t rows, int64_t depth) {
@@ -92,7 +92,7 @@ void fill(A* data, int64_t count, A value) {
 
 // ---- sampling
 
-// The taps of a window's columns and rows; a grid of tokens needs no more.
+// Computes the taps of each column and each row of a window.
 template <typename A>
 void make_taps(const Shape& s, const Window& w, const A* scale, const A* offset, Tap<A>* x, Tap<A>* y) {
   const int64_t px = w.parameter(s), py = px + int64_t(s.rows) * s.columns;
@@ -120,13 +120,13 @@ MMVIT_INLINE void sample_token(const A* plane, const Map<const A>& map, const Ta
              corners.weight[3] * row[3][c];
 }
 
-// Hands a token's gradient on to the pixels it was sampled from, and to its position.
+// Adds a token's gradient to the gradients of its four pixels, and of the window's scale and offset.
 template <typename A>
 MMVIT_INLINE void scatter_token(const A* grad, const A* plane, const Map<const A>& map, A* grad_plane,
                                 const Map<A>& grad_map, const Shape& s, int32_t token, const Tap<A>& y,
                                 const Tap<A>& x, WindowGradient<A>& window) {
   const Corners<A> corners(y, x);
-  A product[4] = {0, 0, 0, 0};  // of gradient and corner
+  A product[4] = {0, 0, 0, 0};  // gradient times corner, summed over channels
   for (int i = 0; i < 4; ++i) {
     if (!corners.inside[i]) continue;
     const A* value = plane + corner_pixel(map, y, x, i);
@@ -158,18 +158,18 @@ void write_window_gradient(const Shape& s, const Window& w, const WindowGradient
   }
 }
 
-// ---- workspace of a thread
+// ---- memory of a thread
 
 template <typename A>
 struct Workspace {
-  int64_t channels, keys;  // padded to whole vectors
+  int64_t channels, keys;  // rounded up to a multiple of LANES
   A *q, *k, *v, *out, *grad_q, *grad_k, *grad_v;  // tokens x channels
   A *k_transposed, *v_transposed;                 // channels x keys
   A *logits, *grad_logits, *grad_bias;            // tokens x keys
   A* zeros;
   Tap<A>*x, *y;
 
-  // Lays the arrays out from `start` on and gives the number of elements; sampling alone needs few of them.
+  // Places the arrays in memory from `start` on, and returns the number of elements.
   int64_t place(const Shape& s, bool attention, A* start) {
     const int64_t tokens = attention ? s.tokens() : 0;
     channels = padded<A>(s.channels);
@@ -242,7 +242,7 @@ void sample_backward(const SampleGradients<A>& a, A* workspace, int64_t begin, i
 
 // ---- attention
 
-// Rows of the queries that are on the map, times a factor.
+// Copies the queries inside the map, multiplied by a factor.
 template <typename A>
 void gather_queries(const Shape& s, const Window& w, const Map<const A>& map, A factor, A* out, int64_t out_row) {
   const A* plane = map.plane(w.batch, w.head);
@@ -267,7 +267,7 @@ int64_t lse_index(const Shape& s, const Window& w, int32_t token) {
   return (w.batch * s.heads + w.head) * int64_t(s.height) * s.width + w.pixel(s, map, token);
 }
 
-// Sampled keys and values of a window and, for its queries on the map, the logits.
+// Samples the keys and values of a window, and computes the logits of the queries inside the map.
 template <typename A>
 void compute_logits(const AttentionArguments<A>& a, const Window& w, Workspace<A>& ws) {
   const Shape& s = a.shape;
@@ -287,7 +287,7 @@ void compute_logits(const AttentionArguments<A>& a, const Window& w, Workspace<A
   multiply(ws.logits, ws.keys, ws.q, ws.channels, 1, ws.k_transposed, ws.keys, w.queries(), ws.keys, s.channels);
 }
 
-// Softmax of a row in place, but for the division: gives the sum, and the maximum that was subtracted.
+// Replaces a row of logits by exponentials relative to their maximum, and returns the sum of the exponentials.
 template <typename A>
 MMVIT_INLINE A exponentiate(A* row, int64_t keys, A& maximum) {
   Vector<A> largest = load(row), total(0);
@@ -312,7 +312,7 @@ void attention(const AttentionArguments<A>& a, A* workspace, int64_t begin, int6
     if (queries == 0) continue;
     compute_logits(a, w, ws);
     fill(ws.out, queries * ws.channels, A(0));
-    A* normalizers = ws.grad_logits;  // free in the forward pass
+    A* normalizers = ws.grad_logits;  // this array is unused in the forward pass
     for (int32_t n = 0; n < queries; ++n) {
       A maximum;
       const A total = exponentiate(ws.logits + n * ws.keys, ws.keys, maximum);
@@ -326,7 +326,7 @@ void attention(const AttentionArguments<A>& a, A* workspace, int64_t begin, int6
   }
 }
 
-// Recomputes the probabilities, then goes backward through the products to sampled keys and values.
+// Recomputes the probabilities of a window, and computes its contribution to all gradients.
 template <typename A>
 void attention_backward_window(const AttentionGradients<A>& a, const Window& w, Workspace<A>& ws) {
   const AttentionArguments<A>& f = a.forward;
@@ -349,7 +349,7 @@ void attention_backward_window(const AttentionGradients<A>& a, const Window& w, 
         probability.store(p + j);
         products = at::vec::fmadd(probability, load(g + j), products);
       }
-      const Vector<A> mean(sum(products));  // of the gradient under the probabilities
+      const Vector<A> mean(sum(products));  // expected gradient under the probabilities
       for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
         const Vector<A> x = load(p + j) * (load(g + j) - mean);
         x.store(g + j);

@@ -1,5 +1,5 @@
-// The CPU backend's interface between torch (cpu_operators.cpp) and plain C++ (cpu_kernels.cpp), which is compiled once
-// for each instruction set. A is float or double; all maps have contiguous channels.
+// Interface between the CPU operators (cpu_operators.cpp) and their kernels (cpu_kernels.cpp), which are compiled once
+// per instruction set. A is float or double. All maps have contiguous channels.
 #pragma once
 
 #include "window.h"
@@ -18,7 +18,7 @@ template <typename A>
 struct SampleGradients {
   SampleArguments<A> forward;  // `sampled` is not read
   Map<const A> grad_sampled;
-  Map<A> grad_features;  // zeros
+  Map<A> grad_features;  // must be initialized with zeros
   A *grad_scale, *grad_offset;
 };
 
@@ -37,24 +37,24 @@ template <typename A>
 struct AttentionGradients {
   AttentionArguments<A> forward;  // `out` is not read
   Map<const A> grad_out;
-  Map<A> grad_q, grad_k, grad_v;  // the last two zeros
+  Map<A> grad_q, grad_k, grad_v;  // grad_k and grad_v must be initialized with zeros
   A *grad_scale, *grad_offset;
   A* grad_bias;  // (batch, heads, bias_rows)
 };
 
-// Forward kernels run windows [begin, end), backward kernels planes (batch, head) [begin, end): what windows of a plane
-// add to the same pixel is added by one thread in a fixed order.
+// `begin` and `end` are indices of windows in forward kernels, and of planes (batch, head) in backward kernels. In the
+// backward pass, one thread processes all windows of a plane, because windows can add gradients to the same pixel.
 template <typename A>
 struct CpuKernels {
-  int64_t (*padded)(int64_t count);                         // to whole vectors
-  int64_t (*workspace)(const Shape&, bool attention);  // elements that a thread needs, aligned to 64 bytes
+  int64_t (*padded)(int64_t count);                    // rounds up to a multiple of LANES
+  int64_t (*workspace)(const Shape&, bool attention);  // number of elements per thread
   void (*sample)(const SampleArguments<A>&, A* workspace, int64_t begin, int64_t end);
   void (*sample_backward)(const SampleGradients<A>&, A* workspace, int64_t begin, int64_t end);
   void (*attention)(const AttentionArguments<A>&, A* workspace, int64_t begin, int64_t end);
   void (*attention_backward)(const AttentionGradients<A>&, A* workspace, int64_t begin, int64_t end);
 };
 
-// One per instruction set that cpu_kernels.cpp is compiled for.
+// One function per instruction set.
 namespace DEFAULT { template <typename A> CpuKernels<A> kernels(); }
 namespace AVX2 { template <typename A> CpuKernels<A> kernels(); }
 namespace AVX512 { template <typename A> CpuKernels<A> kernels(); }

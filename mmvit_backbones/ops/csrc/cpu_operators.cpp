@@ -1,4 +1,4 @@
-// The operators on CPU tensors: what is not float is computed as float.
+// The operators for CPU tensors. Half precision is computed in float.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/ops/full.h>
@@ -13,7 +13,7 @@
 namespace mmvit {
 namespace {
 
-// The kernels for the instruction set that torch itself uses on this machine.
+// Returns the kernels for the instruction set that torch has selected.
 template <typename A>
 const CpuKernels<A>& kernels() {
   static const CpuKernels<A> chosen = [] {
@@ -80,7 +80,7 @@ std::tuple<Tensor, Tensor, Tensor> sample_backward_cpu(const Tensor& grad_sample
 
 // ---- attention
 
-// The bias of every query and key, (heads, tokens, padded tokens), -inf in the padding.
+// Returns the bias of each query and key, (heads, tokens, padded tokens), with -inf in the padding.
 template <typename A>
 Tensor expand_bias(const Shape& shape, const Tensor& table) {
   const int64_t tokens = shape.tokens(), padded = kernels<A>().padded(tokens);

@@ -1,8 +1,8 @@
-// Device, stream and limits of a call, from torch. The tests put a header of their own in the place of this one.
+// Device, stream and memory limit of a call. The tests replace this header by tests/ops/emulated/device.h.
 #pragma once
 
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>  // ATen/cuda/CUDAContext.h wants headers of cuSPARSE, which not every CUDA has
+#include <c10/cuda/CUDAStream.h>  // ATen/cuda/CUDAContext.h would require the headers of cuSPARSE
 #include <cuda_runtime_api.h>
 
 #define MMVIT_DEVICE_KEY CUDA
@@ -15,7 +15,7 @@ inline cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().
 
 inline const char* error_text(cudaError_t error) { return cudaGetErrorString(error); }
 
-// Bytes of shared memory that a block of the current device may ask for.
+// Returns the maximum shared memory per block on the current device, in bytes.
 inline int32_t shared_memory_limit() {
   int device = 0, bytes = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||

@@ -1,4 +1,4 @@
-// The CUDA backend's interface between torch (cuda_operators.cpp) and the kernels (*.cu), which know nothing of torch.
+// Interface between the CUDA operators (cuda_operators.cpp) and their kernels (*.cu), which do not include torch.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,11 +9,11 @@ namespace mmvit {
 
 enum class Type { HALF, BFLOAT16, FLOAT, DOUBLE };
 
-// Where a launch runs, and what for. Features are of `type`; positions, biases and sums are float (double for DOUBLE).
+// Features have the dtype `type`. Positions, biases and sums are double if it is DOUBLE, and float otherwise.
 struct Launch {
   cudaStream_t stream;
   Type type;
-  int32_t shared_limit;  // bytes of shared memory that a block of the device may have
+  int32_t shared_limit;  // maximum shared memory per block, in bytes
 };
 
 struct SampleProblem {
@@ -25,7 +25,7 @@ struct SampleProblem {
 struct SampleGradientProblem {
   SampleProblem forward;
   Map<const void> grad_sampled;
-  Map<void> grad_features;  // sums, zeros at first
+  Map<void> grad_features;  // sums, must be initialized with zeros
   void *grad_scale, *grad_offset;
   bool deterministic;
 };
@@ -42,16 +42,17 @@ struct AttentionProblem {
 struct AttentionGradientProblem {
   AttentionProblem forward;
   Map<const void> grad_out;
-  Map<void> grad_q;          // of `type`
-  Map<void> grad_k, grad_v;  // sums, zeros at first
+  Map<void> grad_q;
+  Map<void> grad_k, grad_v;  // sums, must be initialized with zeros
   void *grad_scale, *grad_offset;
-  void* grad_bias;  // sums (slots, heads, bias_rows), zeros at first: window n adds to slot n % slots
+  // Sums (slots, heads, bias_rows), must be initialized with zeros. The n-th window of a head adds to slot n % slots.
+  void* grad_bias;
   int64_t slots;
-  // For the deterministic kernel, else null: gradients of sampled keys and values, sums (windows, tokens, channels).
+  // Sums (windows, tokens, channels): gradients of sampled keys and values in deterministic mode, otherwise null.
   void *grad_sampled_k, *grad_sampled_v;
 };
 
-// Each returns the first error of its launches.
+// Each function returns the first error of its kernel launches.
 cudaError_t launch_sample(const Launch&, const SampleProblem&, const Map<void>& sampled);
 cudaError_t launch_sample_backward(const Launch&, const SampleGradientProblem&);
 cudaError_t launch_attention(const Launch&, const AttentionProblem&, const Map<void>& out);

@@ -1,4 +1,4 @@
-// The operators on CUDA tensors.
+// The operators for CUDA tensors.
 #include <ATen/Context.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
@@ -18,7 +18,7 @@
 namespace mmvit {
 namespace {
 
-// Tables that windows add their biases' gradients to: as many as keep the additions out of each other's way.
+// Number of tables for the gradient of the bias. Several tables reduce contention between atomic additions.
 constexpr int64_t BIAS_SLOTS = 128;
 
 Launch launch_for(const Tensor& features) {
@@ -38,8 +38,8 @@ Launch launch_for(const Tensor& features) {
 void check_launch(cudaError_t error, const Shape& shape) {
   TORCH_CHECK(error != cudaErrorInvalidConfiguration, "varied-size windows: ", shape.window_size, " x ",
               shape.window_size, " tokens of ", shape.channels,
-              " channels exceed the shared memory of this device; expected smaller ones, or backend='reference'");
-  TORCH_CHECK(error == cudaSuccess, "varied-size windows: CUDA says ", error_text(error));
+              " channels exceed the shared memory of this device; use smaller windows or backend='reference'");
+  TORCH_CHECK(error == cudaSuccess, "varied-size windows: CUDA error: ", error_text(error));
 }
 
 Map<const void> input(const Tensor& x) { return map_of<const void>(x); }

@@ -1,5 +1,5 @@
-// What the kernels need of a GPU beyond plain C++. The tests put a header of their own in the place of this one, which
-// runs the threads of a block one after the other on the CPU.
+// GPU features that the kernels use. The tests replace this header by tests/ops/emulated/block.h, which emulates the
+// features on the CPU.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -27,7 +27,7 @@ __device__ __forceinline__ void atomic_add(A* sum, A value) {
 __device__ __forceinline__ float exponential(float x) { return expf(x); }
 __device__ __forceinline__ double exponential(double x) { return exp(x); }
 
-// Runs a kernel; gives the first error.
+// Launches a kernel and returns the first error.
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
                           cudaStream_t stream, const Arguments&... arguments) {

@@ -1,5 +1,5 @@
-// Schemas of the operators, and what does not depend on the device: shapes of results, autograd, autocast.
-// TORCH_LIBRARY alone, no Python: one build serves every Python version.
+// Schemas of the operators, and their implementations for meta tensors, autograd and autocast. The library does not use
+// Python, so that one build works with every Python version.
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
@@ -49,7 +49,7 @@ Tensor6 attention_backward(const Tensor& grad_out, const Tensor& q, const Tensor
                  softmax_scale);
 }
 
-// ---- shapes of results
+// ---- meta tensors
 
 Tensor sample_meta(const Tensor& features, const Tensor& scale, const Tensor&, int64_t window_size, SymInt, SymInt) {
   return empty_token_major(features.sym_size(0), features.sym_size(1), features.sym_size(2),
@@ -128,12 +128,13 @@ struct Attention : torch::autograd::Function<Attention> {
   }
 };
 
-// Derivatives of derivatives: an error rather than a silent zero.
+// Raises an error in a second backward pass, in which gradients would silently be 0 otherwise.
 struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: kernels have first derivatives only; the transforms of torch.func have all");
+    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only; "
+                "use torch.func for higher derivatives");
   }
 };
 
@@ -185,7 +186,7 @@ Tensor6 attention_backward_autograd(const Tensor& grad_out, const Tensor& q, con
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
 
-// ---- autocast: features run in the dtype of autocast (attention) or their own (sampling), positions in float32
+// ---- autocast: attention runs in the autocast dtype, sampling in the dtype of its features, positions in float32
 
 template <c10::DispatchKey KEY, c10::DeviceType DEVICE>
 Tensor sample_autocast(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,

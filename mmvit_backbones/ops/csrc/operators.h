@@ -1,7 +1,7 @@
-// What the operators of all devices share: checks, layouts, and torch tensors as plain structures.
+// Helpers of the operators for all devices: checks of arguments, memory layouts, and conversion of tensors to maps.
 #pragma once
 
-#include <ATen/core/Tensor.h>  // ATen.h alone takes half a minute to compile
+#include <ATen/core/Tensor.h>  // ATen/ATen.h would take half a minute to compile
 #include <ATen/ops/empty.h>
 
 #include <tuple>
@@ -27,7 +27,7 @@ inline Tensor zeros_token_major_like(const Tensor& x, const at::TensorOptions& o
   return empty_token_major_like(x, options).zero_();
 }
 
-// The tensor itself if its channels are contiguous, else a copy in which they are.
+// Returns the tensor, or a copy with contiguous channels if its channels are not contiguous.
 inline Tensor with_contiguous_channels(const Tensor& x) {
   if (x.stride(2) == 1 || x.size(2) == 1) return x;
   return x.permute({0, 3, 4, 1, 2}).contiguous().permute({0, 3, 4, 1, 2});
@@ -38,7 +38,7 @@ Map<T> map_of(const Tensor& x) {
   return {static_cast<T*>(x.data_ptr()), x.stride(0), x.stride(1), x.stride(3), x.stride(4)};
 }
 
-// Positions, biases and sums are float32, or float64 where features are.
+// Returns the dtype of positions, biases and sums: float64 for float64 features, float32 otherwise.
 inline at::ScalarType position_dtype(const Tensor& features) {
   return features.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
@@ -60,17 +60,17 @@ inline Shape check_sample(const Tensor& features, const Tensor& scale, const Ten
               scale.sizes());
   TORCH_CHECK(offset.sizes() == scale.sizes(), "offset: expected ", scale.sizes(), ", got ", offset.sizes());
   TORCH_CHECK(scale.device() == features.device() && offset.device() == features.device(),
-              "scale and offset: expected on ", features.device(), ", got on ", scale.device(), " and ",
+              "scale and offset: expected tensors on ", features.device(), ", got ", scale.device(), " and ",
               offset.device());
   check_position_dtype("scale", scale, features);
   check_position_dtype("offset", offset, features);
-  TORCH_CHECK(window_size >= 1 && window_size <= 256, "window_size: expected from 1 to 256, got ", window_size);
+  TORCH_CHECK(window_size >= 1 && window_size <= 256, "window_size: expected 1 to 256, got ", window_size);
   constexpr int64_t LIMIT = int64_t(1) << 30;
   for (const int64_t size : {features.size(1), features.size(2), features.size(3), features.size(4),
                              scale.size(3) * window_size, scale.size(4) * window_size})
-    TORCH_CHECK(size < LIMIT, "expected every axis below ", LIMIT, ", got ", size);
-  TORCH_CHECK(top >= 0 && top < LIMIT && left >= 0 && left < LIMIT, "pad: expected from 0 to ", LIMIT, ", got ", top,
-              " and ", left);
+    TORCH_CHECK(size < LIMIT, "expected all sizes below ", LIMIT, ", got ", size);
+  TORCH_CHECK(top >= 0 && top < LIMIT && left >= 0 && left < LIMIT, "pad: expected at least 0 and less than ", LIMIT,
+              ", got ", top, " and ", left);
   const auto narrow = [](int64_t size) { return static_cast<int32_t>(size); };
   return {features.size(0),         narrow(features.size(1)), narrow(features.size(2)), narrow(features.size(3)),
           narrow(features.size(4)), narrow(scale.size(3)),    narrow(scale.size(4)),    narrow(window_size),
@@ -82,18 +82,19 @@ inline Shape check_attention(const Tensor& q, const Tensor& k, const Tensor& v, 
                              int64_t left) {
   const Shape shape = check_sample(q, scale, offset, window_size, top, left);
   for (const Tensor& x : {k, v}) {
-    TORCH_CHECK(x.sizes() == q.sizes(), "k and v: expected ", q.sizes(), " as q, got ", x.sizes());
-    TORCH_CHECK(x.scalar_type() == q.scalar_type() && x.device() == q.device(), "k and v: expected ",
-                q.scalar_type(), " on ", q.device(), " as q, got ", x.scalar_type(), " on ", x.device());
+    TORCH_CHECK(x.sizes() == q.sizes(), "k and v: expected the shape of q, ", q.sizes(), ", got ", x.sizes());
+    TORCH_CHECK(x.scalar_type() == q.scalar_type() && x.device() == q.device(),
+                "k and v: expected the dtype and device of q, ", q.scalar_type(), " on ", q.device(), ", got ",
+                x.scalar_type(), " on ", x.device());
   }
   TORCH_CHECK(bias_table.dim() == 2 && bias_table.size(0) == shape.bias_rows() && bias_table.size(1) == shape.heads,
               "bias_table: expected (", shape.bias_rows(), ", ", shape.heads, "), got ", bias_table.sizes());
-  TORCH_CHECK(bias_table.device() == q.device(), "bias_table: expected on ", q.device(), ", got on ",
+  TORCH_CHECK(bias_table.device() == q.device(), "bias_table: expected a tensor on ", q.device(), ", got ",
               bias_table.device());
   check_position_dtype("bias_table", bias_table, q);
   TORCH_CHECK(int64_t(shape.rows) * shape.window_size >= int64_t(shape.top) + shape.height &&
                   int64_t(shape.columns) * shape.window_size >= int64_t(shape.left) + shape.width,
-              "scale: expected windows over the map ", q.sizes(), " after a pad of ", top, " and ", left, ", got ",
+              "scale: expected windows that cover the map ", q.sizes(), " and pad (", top, ", ", left, "), got ",
               shape.rows, " x ", shape.columns, " windows of ", window_size);
   return shape;
 }

@@ -1,10 +1,10 @@
-// The sampling operator on GPUs.
+// CUDA kernels of varied-size window sampling.
 #include "window_device.cuh"
 
 namespace mmvit {
 namespace {
 
-// A thread has N channels of one sampled token; neighbors in memory are neighbors among the threads.
+// Each thread samples N channels of one token. Adjacent threads write to adjacent memory.
 template <int N, typename T, typename A>
 __global__ void sample_forward(Shape s, Map<const T> features, const A* scale, const A* offset, Map<T> sampled) {
   const int32_t groups = s.channels / N;

@@ -1,4 +1,4 @@
-// The arithmetic of one window of varied size, the same on CPU and GPU (VSA, arXiv 2204.08446, section 3.2).
+// Arithmetic of a varied-size window, shared by CPU and GPU kernels (VSA, arXiv 2204.08446, section 3.2).
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,8 @@
 
 namespace mmvit {
 
-// Sizes of a problem. Windows form a grid of `rows` x `columns`; the map begins `top` rows and `left` columns inside.
+// Sizes of the tensors. The grid of `rows` x `columns` windows begins `top` pixels above and `left` pixels left of the
+// map.
 struct Shape {
   int64_t batch;
   int32_t heads, channels, height, width, rows, columns, window_size, top, left;
@@ -22,7 +23,7 @@ struct Shape {
   MMVIT_INLINE int32_t bias_rows() const { return (2 * window_size - 1) * (2 * window_size - 1); }
 };
 
-// A map (batch, heads, channels, height, width) whose channels are contiguous; strides in elements.
+// A map (batch, heads, channels, height, width) with contiguous channels; the other strides are in elements.
 template <typename T>
 struct Map {
   T* data;
@@ -31,13 +32,13 @@ struct Map {
   MMVIT_INLINE T* plane(int64_t b, int32_t h) const { return data + b * batch + h * head; }
 };
 
-// One window of one head, and the pixels of the map that its queries cover: [row_begin, row_end) within the window.
+// One window of one head. Its rows [row_begin, row_end) and columns [column_begin, column_end) are inside the map.
 struct Window {
   int64_t batch;
   int32_t head, row, column;
   int32_t row_begin, row_end, column_begin, column_end;
 
-  // Heads change fastest, so that neighbors in time are neighbors in memory.
+  // The head is the fastest index, so that consecutive windows are close in memory.
   MMVIT_INLINE Window(const Shape& s, int64_t index) {
     head = int32_t(index % s.heads);
     index /= s.heads;
@@ -66,18 +67,18 @@ struct Window {
 
   MMVIT_INLINE int32_t queries() const { return (row_end - row_begin) * (column_end - column_begin); }
 
-  // The token of the n-th query that is on the map.
+  // Returns the token index of the n-th query inside the map.
   MMVIT_INLINE int32_t query_token(int32_t n, int32_t window_size) const {
     const int32_t width = column_end - column_begin;
     return (row_begin + n / width) * window_size + column_begin + n % width;
   }
 
-  // Index of this window's x in (batch, heads, 2, rows, columns); y follows rows * columns later.
+  // Returns the index of scale and offset along x. The index along y is larger by rows * columns.
   MMVIT_INLINE int64_t parameter(const Shape& s) const {
     return (((batch * s.heads + head) * 2) * s.rows + row) * s.columns + column;
   }
 
-  // Pixel of a token of the fixed window, as an offset into a map's plane.
+  // Returns the offset of a query's pixel in a plane of a map.
   template <typename T>
   MMVIT_INLINE int64_t pixel(const Shape& s, const Map<T>& map, int32_t token) const {
     const int64_t y = int64_t(row) * s.window_size + token / s.window_size - s.top;
@@ -86,21 +87,22 @@ struct Window {
   }
 };
 
-// Distance of a token from the middle of its window: also the derivative of its position in the scale.
+// Returns the distance of a token from the center of its window, which is also d position / d scale.
 template <typename A>
 MMVIT_INLINE A token_distance(int32_t token, int32_t window_size) {
   return A(token) - A(window_size - 1) / 2;
 }
 
-// Pixel, along one axis, that the `token`-th token of the `window`-th window looks at.
+// Returns the position of a token along one axis, in pixels.
 template <typename A>
 MMVIT_INLINE A token_position(int32_t window, int32_t token, int32_t window_size, int32_t pad, A scale, A offset) {
   const A center = A(int64_t(window) * window_size) + A(window_size - 1) / 2 - A(pad);
   return center + (1 + scale) * token_distance<A>(token, window_size) + offset;
 }
 
-// The two pixels around a position on one axis: `low` with weight 1 - fraction, `low + 1` with weight fraction.
-// What is outside or not finite has neither; comparing comes before converting, as positions may exceed integers.
+// The two pixels around a position along one axis: `low` with weight 1 - fraction, and `low + 1` with weight fraction.
+// Positions far outside the map or not finite have no pixels. Comparing a position before converting it avoids an
+// integer overflow.
 template <typename A>
 struct Tap {
   int32_t low;
@@ -136,14 +138,14 @@ struct Corners {
   }
 };
 
-// Offset of a token's corner into a map's plane; only to be used where the corner is inside.
+// Returns the offset of a corner's pixel in a plane of a map. The corner must be inside the map.
 template <typename A, typename T>
 MMVIT_INLINE int64_t corner_pixel(const Map<T>& map, const Tap<A>& y, const Tap<A>& x, int corner) {
   return (int64_t(y.low) + corner / 2) * map.row + (int64_t(x.low) + corner % 2) * map.column;
 }
 
-// Derivative of an interpolated value in its position, from the values at the four corners (0 outside). At whole
-// pixels it is the one to the right.
+// Returns the derivative of an interpolated value with respect to its position, from the values of the four corners. At
+// whole pixels, it is the right-hand derivative.
 template <typename A>
 MMVIT_INLINE A derivative_x(const A value[4], const Tap<A>& y) {
   return (1 - y.fraction) * (value[1] - value[0]) + y.fraction * (value[3] - value[2]);
@@ -154,7 +156,7 @@ MMVIT_INLINE A derivative_y(const A value[4], const Tap<A>& x) {
   return (1 - x.fraction) * (value[2] - value[0]) + x.fraction * (value[3] - value[1]);
 }
 
-// What a window's scale and offset receive, summed over tokens and channels; index 0 is x.
+// Gradients of a window's scale and offset, summed over tokens and channels; index 0 is x.
 template <typename A>
 struct WindowGradient {
   A scale[2], offset[2];
@@ -169,7 +171,7 @@ struct WindowGradient {
   }
 };
 
-// Row of the table of relative position biases for a query and a key of one window.
+// Returns the row of the bias table for a query and a key of one window.
 MMVIT_INLINE int32_t bias_row(int32_t query, int32_t key, int32_t window_size) {
   const int32_t rows = query / window_size - key / window_size + window_size - 1;
   const int32_t columns = query % window_size - key % window_size + window_size - 1;

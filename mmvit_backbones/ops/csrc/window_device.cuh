@@ -1,4 +1,4 @@
-// What the kernels of a window share: taps, sampling into shared memory, handing gradients on to pixels.
+// Device functions that the CUDA kernels share: taps, sampling into shared memory, and gradients of pixels.
 #pragma once
 
 #ifdef MMVIT_DEVICE_PRIMITIVES
@@ -13,7 +13,7 @@ namespace mmvit {
 
 constexpr int WARP = 32;
 constexpr int THREADS = 128;
-constexpr int64_t MOST_BLOCKS = 1 << 30;  // blocks beyond take their windows in turn
+constexpr int64_t MOST_BLOCKS = 1 << 30;  // with more windows, blocks process several of them
 
 template <typename T> struct AccumulatorOf { using Type = float; };
 template <> struct AccumulatorOf<double> { using Type = double; };
@@ -26,7 +26,7 @@ MMVIT_INLINE Map<T> typed(const Map<V>& map) {
 
 inline int64_t blocks_for(int64_t count) { return count < MOST_BLOCKS ? count : MOST_BLOCKS; }
 
-// Calls a function with a value of the type's C++ type.
+// Calls a function with a value of the C++ type for `type`.
 template <typename Function>
 cudaError_t with_type(Type type, Function function) {
   switch (type) {
@@ -39,7 +39,7 @@ cudaError_t with_type(Type type, Function function) {
 
 // ---- memory
 
-// N neighboring elements, read and written at once.
+// N adjacent elements that are read or written by one instruction.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {
   T values[N];
@@ -47,7 +47,7 @@ struct alignas(sizeof(T) * N) Pack {
 
 template <typename T> constexpr int WIDE = 16 / sizeof(T);
 
-// Whether rows of channels can be read 16 bytes at a time.
+// Returns whether channels are aligned for accesses of 16 bytes.
 template <typename V>
 bool is_wide(const Map<V>& map, int32_t channels, int64_t item_bytes) {
   const int64_t wide = 16 / item_bytes;
@@ -70,7 +70,7 @@ __device__ __forceinline__ Pack<T, N> zero_pack() {
 
 // ---- sampling
 
-// Taps of a window's columns (first `window_size`) and rows (the others); to be followed by __syncthreads().
+// Computes the taps of a window's columns, then of its rows. The caller must call __syncthreads() before reading them.
 template <typename A>
 __device__ void make_taps(const Shape& s, const Window& w, const A* scale, const A* offset, Tap<A>* taps) {
   for (int32_t i = threadIdx.x; i < 2 * s.window_size; i += blockDim.x) {
@@ -83,7 +83,7 @@ __device__ void make_taps(const Shape& s, const Window& w, const A* scale, const
   }
 }
 
-// N neighbouring channels at the position of two taps; all four corners are in flight at once.
+// Samples N adjacent channels of a token. All four corners are loaded before they are used, to overlap the loads.
 template <int N, typename T, typename A>
 __device__ __forceinline__ void sample_channels(const Map<const T>& map, const T* plane, const Tap<A>& y,
                                                 const Tap<A>& x, A (&out)[N]) {
@@ -100,7 +100,7 @@ __device__ __forceinline__ void sample_channels(const Map<const T>& map, const T
   }
 }
 
-// All tokens of a window into shared memory, keys and values together.
+// Samples the keys and values of a window, and passes them to `store`.
 template <int N, typename T, typename A, typename Store>
 __device__ void sample_window(const Shape& s, const Map<const T>& k, const T* k_plane, const Map<const T>& v,
                               const T* v_plane, const Tap<A>* taps, Store store) {
@@ -134,7 +134,7 @@ __device__ __forceinline__ A warp_maximum(A x) {
   return x;
 }
 
-// Where the gradients of a window's sampled tokens are: in a tile of shared memory, ...
+// Gradients of a window's sampled tokens in shared memory.
 template <typename A>
 struct TileGradient {
   const A* data;
@@ -144,7 +144,7 @@ struct TileGradient {
   }
 };
 
-// ... in a map of sampled tokens, ...
+// Gradients of sampled tokens in a map.
 template <typename T>
 struct MapGradient {
   Map<const T> map;
@@ -155,7 +155,7 @@ struct MapGradient {
   }
 };
 
-// ... or in a buffer (windows, tokens, channels).
+// Gradients of sampled tokens in a buffer (windows, tokens, channels).
 template <typename A>
 struct BufferGradient {
   A* data;
@@ -168,8 +168,8 @@ struct BufferGradient {
   }
 };
 
-// Hands the gradients of a window's tokens on: to positions, and, unless `sums` has no data, to pixels. A warp has a
-// token, its lanes the channels, so that the additions of a warp are to neighbouring addresses.
+// Adds the gradients of a window's tokens to the gradients of scale and offset, and to those of pixels unless `sums` is
+// null. Each warp processes one token, and its lanes process adjacent channels.
 template <typename T, typename A, typename Gradient>
 __device__ void scatter_window(const Shape& s, const Window& w, const Tap<A>* taps, const Gradient& gradient,
                                const Map<const T>& map, const Map<A>& sums, WindowGradient<A>& window) {
@@ -193,7 +193,8 @@ __device__ void scatter_window(const Shape& s, const Window& w, const Tap<A>* ta
   }
 }
 
-// Sums what the threads hold and writes it; `scratch` has room for 4 elements per warp. All threads must come.
+// Stores the sum of `grad` over the threads of the block. All threads must call this function. `scratch` must have 4
+// elements per warp.
 template <typename A>
 __device__ void write_window_gradient(const Shape& s, const Window& w, const WindowGradient<A>& grad, A* scratch,
                                       A* grad_scale, A* grad_offset) {
@@ -210,7 +211,7 @@ __device__ void write_window_gradient(const Shape& s, const Window& w, const Win
   }
 }
 
-// The deterministic way to the pixels: one block per plane and one thread per channel adds in the order of windows.
+// Computes the gradients of pixels deterministically: each thread adds the gradients of a channel in a fixed order.
 template <typename A, typename Gradient>
 __global__ void scatter_in_order(Shape s, const A* scale, const A* offset, Gradient gradient, Map<A> sums) {
   for (int64_t plane = blockIdx.x; plane < s.batch * s.heads; plane += gridDim.x)
@@ -240,8 +241,8 @@ cudaError_t launch_scatter_in_order(cudaStream_t stream, const Shape& s, const A
                        offset, gradient, sums);
 }
 
-// What a window's logits add to the table of biases: each entry has one thread, which visits the pairs that share it.
-// `grad_logit(query, key)` gives a logit's gradient; queries are [first, last).
+// Returns the gradient of an entry of the bias table: the sum of `grad_logit(query, key)` over all pairs that share the
+// entry, for queries [first, last).
 template <typename A, typename GradLogit>
 __device__ __forceinline__ A bias_gradient(int32_t entry, int32_t window_size, int32_t first, int32_t last,
                                            GradLogit grad_logit) {
@@ -255,7 +256,7 @@ __device__ __forceinline__ A bias_gradient(int32_t entry, int32_t window_size, i
   return sum;
 }
 
-// Offset of a token's query into a map's plane, or -1 if it is in the padding.
+// Returns the offset of a query's pixel in a plane of a map, or -1 if it is in the padding.
 template <typename T>
 __device__ __forceinline__ int64_t query_pixel(const Shape& s, const Window& w, const Map<T>& map, int32_t token) {
   const int32_t i = token / s.window_size, j = token % s.window_size;

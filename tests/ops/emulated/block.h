@@ -1,6 +1,6 @@
-// Runs a CUDA kernel on the CPU, for tests: each thread of a block is a fiber that runs until it has to wait for others.
-// Kernels that wait wrongly (a barrier that not all threads reach) are found; the order of the fibers can be reversed,
-// which shows results that depend on it.
+// Emulates CUDA kernels on the CPU for tests. Each thread of a block is a fiber that runs until it waits for others.
+// The emulation detects barriers that only some threads reach. The order of the fibers can be reversed, to detect
+// results that depend on the order.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -38,7 +38,7 @@ inline ucontext_t scheduler;
 inline std::vector<Fiber> fibers;
 inline std::function<void()> body;
 inline std::vector<unsigned char> shared;
-inline uint64_t exchange[1024];  // what the lanes of warps show each other
+inline uint64_t exchange[1024];  // values exchanged by the lanes of warps
 
 inline void run_body() {
   body();
@@ -52,7 +52,7 @@ inline void wait(Wait what) {
   swapcontext(&self.context, &scheduler);
 }
 
-// Lets go the fibers of [begin, end) if all of them that have not ended wait for the same.
+// Resumes the fibers [begin, end) if all fibers that have not ended are waiting for `what`.
 inline bool release(unsigned begin, unsigned end, Wait what) {
   bool any = false;
   for (unsigned t = begin; t < end; ++t) {
@@ -93,7 +93,7 @@ inline void run_block(unsigned threads) {
     if (!progress) {
       const bool ended = std::all_of(fibers.begin(), fibers.end(), [](auto& f) { return f.wait == Wait::FOREVER; });
       if (ended) return;
-      std::fprintf(stderr, "threads of a block wait for different things\n");
+      std::fprintf(stderr, "deadlock: some threads of a block do not reach a barrier\n");
       std::abort();
     }
   }
@@ -111,7 +111,7 @@ using std::min;
 
 inline unsigned char* shared_memory() { return emulated::shared.data() + (64 - uintptr_t(emulated::shared.data()) % 64); }
 
-// Shows a value to the warp, waits, looks, and lets every lane look before the next exchange.
+// The second wait ensures that every lane has read its value before the next exchange.
 template <typename A>
 A shuffle_xor(A value, int lanes) {
   static_assert(sizeof(value) <= sizeof(emulated::exchange[0]), "too large");
@@ -134,7 +134,7 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
                           cudaStream_t, const Arguments&... arguments) {
   emulated::body = [&] { kernel(arguments...); };
-  // Few blocks, so that they take several windows each; garbage in shared memory.
+  // With few blocks, each block processes several windows. NaN in shared memory makes missing writes visible.
   gridDim.x = unsigned(std::min<int64_t>(blocks, 3));
   blockDim.x = unsigned(threads);
   for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {

@@ -1,4 +1,4 @@
-// Stands in for cuda_device.h where the CUDA kernels run on the CPU: their operators take CPU tensors.
+// Replaces cuda_device.h in the emulation: the operators of the CUDA kernels are registered for CPU tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -78,7 +78,7 @@ def cyclic_shift(x: Tensor, shift: int) -> Tensor:
 
 
 def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
-    """Returns the mask that restricts attention in shifted windows to tokens of the same image region.
+    """Returns the ``attn_mask`` of shifted windows, which restricts attention to tokens of the same image region.
 
     The mask is for a map of complete windows that is rolled up and left by ``shift`` tokens. Its shape is
     ``(windows, 1, N, N)``, with 0 within a region and -100 between regions, in the dtype and on the device of ``like``.

@@ -80,7 +80,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 @pytest.mark.compiler
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
-    """Up to 56 pixels, the second stage has a single window, and the option keeps torch from treating 1 as a constant."""
+    """Up to 56 pixels, the second stage has a single window; torch would otherwise treat this 1 as a constant."""
     model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1

@@ -4,6 +4,8 @@ import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
+import mmvit_backbones  # noqa: F401
+
 
 def build(network: str = 'ResT', **arguments) -> torch.nn.Module:
     torch.manual_seed(0)

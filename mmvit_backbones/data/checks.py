@@ -121,12 +121,12 @@ def sample_error(sample: tuple[dict, int]) -> str:
 
 
 def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
-    """Reads an image as the frameworks do, but raises UsageError for a truncated file instead of padding it."""
+    """Reads an image as OpenMMLab does, but raises UsageError for a truncated file instead of padding the image."""
     import mmcv
     check_image(path)
     image = mmcv.imread(path, flag=flag, backend=backend)
     if image is None:
-        raise UsageError(f'image {path} cannot be read by OpenCV, which the frameworks use')
+        raise UsageError(f'image {path} cannot be read by OpenCV, which OpenMMLab uses')
     return image
 
 

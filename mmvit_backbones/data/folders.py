@@ -177,7 +177,7 @@ class Search:
 
 
 def list_folder(path: str) -> list[os.DirEntry]:
-    """Returns the entries of a folder sorted by name; raises UsageError if it cannot be read."""
+    """Returns the entries of a folder sorted by name; raises UsageError if the folder cannot be read."""
     try:
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -193,7 +193,7 @@ def find_classes(folder: str, part: str) -> dict[str, str]:
     """Returns the class folders in the subfolder ``part`` of a data set's folder, keyed by the name of the class.
 
     Raises:
-        UsageError: If there is no class folder, names differ only by case or spaces, or two names are the same folder.
+        UsageError: If there is no class folder, names differ only by case or spaces, or two class folders are the same.
     """
     root, classes, places = osp.join(folder, part), {}, {}
     entries = list_folder(root) if osp.isdir(root) else []

@@ -19,7 +19,7 @@ def check_labels(path: str, mask: np.ndarray, last: float) -> None:
 
 
 def check_orientation(image: str, mask: str) -> None:
-    """Raises UsageError if a mask has an EXIF orientation, or its image has one that may not match the mask.
+    """Raises UsageError for an EXIF orientation of a mask, or of an image if the mask may not match it.
 
     mmseg applies the orientation to images, but not to masks. Orientations that exchange width and height are accepted
     for images that are not square, because the check of sizes reports the masks that do not match.

@@ -74,10 +74,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
     parser.add_argument('--memory-only', action='store_true', help='report only the saved bytes')
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='measure images per second for square images with these sides in pixels')
+                        help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='image files or folders for training checkpoints (default: %(default)s)')
+                        help='image files or folders for training checkpoints (default: data/coco_mini/val)')
     return parser
 
 

@@ -10,7 +10,8 @@ A training checkpoint contains its config; published weights require --config. I
 
 - classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
 - segmenter: `images` as for a classifier -> `segmentation`
-- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes`, `masks` in its pixels
+- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and `masks` in pixels of
+  the image
 - network: `images` (batch, 3, height, width), normalized -> `map0`, `map1`, ..., or `logits`
 
 For models, the metadata of the file and FILE.json also describe inputs and outputs.
@@ -66,7 +67,8 @@ def get_parser() -> argparse.ArgumentParser:
                              'NETWORK.onnx)')
     add_pretrained_argument(parser)
     network = parser.add_argument_group('networks')
-    network.add_argument('--task', choices=TASKS, default='backbone', help='model to export (default: %(default)s)')
+    network.add_argument('--task', choices=TASKS, default='backbone',
+                         help='export the classifier or only its backbone (default: %(default)s)')
     network.add_argument('--opset', type=whole(1, 100), default=OPSET,
                          help='version of the ONNX operators (default: %(default)s)')
     model = parser.add_argument_group('models')
@@ -75,8 +77,8 @@ def get_parser() -> argparse.ArgumentParser:
     model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                        help='whether the file includes the preprocessing (default: %(default)s); with outside, only '
-                            'for onnx, the file takes preprocessed images (batch, 3, height, width), and results are '
-                            'in their pixels')
+                            'for onnx, the file takes preprocessed images (batch, 3, height, width), and boxes and '
+                            'masks are in pixels of these')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
                        help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
                             'PyTorch (default: the test set of --config, else the folder of --int8, else generated '

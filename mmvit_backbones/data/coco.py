@@ -559,7 +559,7 @@ def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
 
 
 def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
-    """Returns the sum of the run lengths in each of COCO's compressed texts, or -1 for an invalid text.
+    """Returns the sum of the run lengths in each of COCO's compressed texts, or -1 if a text or a run is invalid.
 
     A number consists of digits of five bits, the lowest digit first. Each digit is stored as the character with the
     code ``48 + 32 * more + digit``, where ``more`` is 1 if another digit follows. The highest bit of the last digit is
@@ -585,6 +585,10 @@ def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
     first = np.searchsorted(starts, text_starts)  # index of each text's first number
     several = np.diff(np.r_[first, len(numbers)])
     index = np.arange(len(numbers)) - np.repeat(first, several)
-    # A difference adds to its own number and to every second number after it. No number is relative to the first.
-    weight = np.where(index == 0, 1, (np.repeat(several, several) - 1 - index) // 2 + 1)
-    return np.where(is_text, np.add.reduceat(numbers * weight, first), -1)
+    is_odd = index % 2 == 1
+    odd, even = np.where(is_odd, numbers, 0).cumsum(), np.where(is_odd, 0, numbers).cumsum()
+    # Subtracting the sums at the first number ends the differences of the text before; none is relative to the first.
+    runs = np.where(is_odd, odd - np.repeat(odd[first], several), even - np.repeat(even[first], several))
+    runs[first] = numbers[first]
+    is_text &= np.minimum.reduceat(runs, first) >= 0
+    return np.where(is_text, np.add.reduceat(runs, first), -1)

@@ -189,7 +189,7 @@ def test_sums_of_compressed_run_lengths():
 
 
 @pytest.mark.parametrize('counts', [
-    'zzzz', '', [], [5], [1000, 200, WIDTH * HEIGHT - 1199], [1000, -200, WIDTH * HEIGHT - 800], ['a'],
+    'zzzz', 'Xo0hIPW2', '', [], [5], [1000, 200, WIDTH * HEIGHT - 1199], [1000, -200, WIDTH * HEIGHT - 800], ['a'],
     encoded(1)['counts'][:-2], encoded(1)['counts'] + '5'])
 def test_run_lengths_that_do_not_add_up(counts, content, tmp_path):
     content['annotations'][3]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=counts)

@@ -181,7 +181,8 @@ def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.d
     try:
         actual = run_example(name, backend, device, dtype)
     except Exception as error:  # compilers and drivers raise many types of errors
-        return f'its kernels raise {type(error).__name__}: {str(error).strip().splitlines()[:1]}'
+        first_line = str(error).strip().partition('\n')[0]
+        return f'its kernels raise {type(error).__name__}: {first_line}'
     for a, b in zip(actual, run_example(name, 'reference', device, exact), strict=True):
         if a is None or b is None:
             continue

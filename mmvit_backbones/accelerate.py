@@ -13,9 +13,9 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
 
     Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results agree within 1e-5.
 
-    On CPUs, float32 linear layers run in oneDNN as 1 x 1 convolutions. PyTorch itself runs them in MKL, which takes
-    twice as long on AMD processors. With ``inference``, a copy of each weight is stored in the memory layout of oneDNN.
-    Measurements are in ``docs/benchmarks.md``. Models on other devices are returned unchanged.
+    On CPUs, float32 linear layers run in oneDNN: as 1 x 1 convolutions or, with ``inference``, with a copy of each
+    weight in the memory layout of oneDNN. PyTorch itself runs them in MKL, which takes twice as long on AMD processors.
+    Measurements are in ``docs/benchmarks.md``. On other devices, no module is replaced.
 
     Args:
         model (nn.Module): A backbone, or a model that contains a backbone.
@@ -43,7 +43,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     if devices != {'cpu'} or not torch.backends.mkldnn.is_available():
         return model
     linear = PackedLinear if inference else OneDNNLinear
-    # Subclasses are kept, such as linear layers of adapters and quantizers, and parametrized linear layers.
+    # Subclasses of nn.Linear, such as parametrized layers and those of adapters and quantizers, are not replaced.
     fastest = {nn.Linear: linear, OneDNNLinear: linear}
     replaced = {}  # a module that is used in several places gets a single replacement
     for parent in list(model.modules()):

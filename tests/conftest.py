@@ -1,4 +1,4 @@
-"""Fixtures of all tests, such as a fixed seed."""
+"""Pytest hooks, and fixtures shared by all tests, such as a fixed random seed."""
 import gc
 import importlib
 import os
@@ -15,7 +15,7 @@ if not torch.cuda.is_available():
 
 
 def pytest_collection_modifyitems(items):
-    """Runs trainings first, because other processes would have to wait for a long test at the end."""
+    """Runs training tests first, because a long test at the end would leave other pytest-xdist workers idle."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)
 
 
@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Returns a function that runs `mmvit VERB ARGUMENTS` in this process, to save imports, and returns the output."""
-    monkeypatch.setenv('LOCAL_RANK', '0')  # restores the variable, which the command sets, after the test
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the command sets this variable; monkeypatch restores it after the test
 
     def run(verb: str, *arguments: str) -> str:
         mmvit.main([*verb.split(), *arguments])
@@ -53,10 +53,10 @@ def frozen():
 
 @pytest.fixture
 def symbolic_shapes():
-    """Speeds up torch.compile and torch.export by settings of torch.
+    """Changes PyTorch settings to speed up torch.compile and torch.export.
 
-    Looking up symbolic shapes in the disabled cache takes longer than deriving them again. Floats, such as rates of
-    stochastic depth, are constants; otherwise torch would find this out by tracing twice.
+    The fake tensor cache is disabled, because lookups with symbolic shapes take longer than recomputing the results.
+    Floats, such as stochastic depth rates, are constants from the start, which saves a second trace.
     """
     with torch._dynamo.config.patch(fake_tensor_cache_enabled=False, specialize_float=True):
         yield

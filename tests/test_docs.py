@@ -42,7 +42,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize('name', MODULES)
 def test_examples(name, monkeypatch):
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # e.g. the chosen backends of operators
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # hides the choice of backends
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         runner.run(test)
@@ -105,7 +105,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
 @torch.no_grad()
 def test_config_on_page(text, tmp_path, monkeypatch):
     """Builds the model and the optimizer, and runs the model."""
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # three lines per parameter
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # hides three lines per parameter
     if base := re.search(r"'\./(.+)'", text):
         folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
         text = text.replace("'./", f"'{folder}/")
@@ -148,7 +148,7 @@ def test_options_on_page_exist(page):
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
-    """Returns the verbs of commands on a page, with their arguments; scripts are replaced by the verbs they call."""
+    """Returns the subcommand and arguments of each command on a page; ``tools/train.py`` counts as ``train``."""
     found = []
     blocks = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
     for block in (text for language, text in blocks if not language):
@@ -190,7 +190,7 @@ def test_outputs_of_notebook_are_current(notebook):
     cells = [cell for cell in content['cells'] if cell['cell_type'] == 'code']
     code = '\n'.join(''.join(cell['source']) for cell in cells)
     assert content['metadata'].get('sha256_of_run_code') == hashlib.sha256(code.encode()).hexdigest(), (
-        f"make tutorials TUTORIALS='{notebook.stem} --save'")
+        f"the outputs are out of date: run make tutorials TUTORIALS='{notebook.stem} --save'")
     assert [cell['execution_count'] for cell in cells] == list(range(1, len(cells) + 1))
     assert any('image/png' in output.get('data', {}) for cell in cells for output in cell['outputs'])
     assert not any(output['output_type'] == 'error' for cell in cells for output in cell['outputs'])

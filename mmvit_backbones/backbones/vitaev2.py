@@ -19,7 +19,7 @@ MLP_RATIO = 4
 
 
 class Stage(nn.Module):
-    """A reduction cell and the normal cells on its grid."""
+    """A reduction cell, followed by normal cells at its output resolution."""
 
     def __init__(self, reduction: ReductionCell, cells: Iterable[NormalCell]) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class ViTAEv2(Backbone):
 
     - For window attention, maps are padded on all sides to whole windows. Padding tokens are attended to; their keys
       and values are the biases of the projection.
-    - In reduction cells, window attention has no residual connection. Global attention adds its values instead of a
-      residual connection, and its projection to query, key and value has no bias.
+    - Reduction cells have no residual connection around attention. Their global attention adds the values to its output
+      instead, and has no bias in the projection to query, key and value.
 
     Paper: arXiv 2202.10108, multi-stage design.
     Paper: arXiv 2202.10108, variants.
@@ -164,7 +164,7 @@ class ViTAEv2(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per reduction cell, except the first, which is the stem, and one per normal cell."""
+        """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""
         layers: list[list[nn.Module]] = [[cell] for cell in self.stages[stage].cells]
         if stage > 0:
             layers.insert(0, [self.stages[stage].reduction])

@@ -116,7 +116,7 @@ def find_loaders(cfg: Config) -> dict:
 
 @torch.inference_mode()
 def features_of(model: Any, loader) -> tuple[np.ndarray, np.ndarray]:
-    """Returns an mmpretrain classifier's features ``(N, C)`` of all images, and their labels ``(N,)``."""
+    """Returns a classifier's features ``(N, C)`` of the images in a loader, and the labels ``(N,)``."""
     features, labels = [], []
     for batch in loader:
         batch = model.data_preprocessor(batch)

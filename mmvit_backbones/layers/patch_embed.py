@@ -27,11 +27,11 @@ class PatchEmbed(nn.Module):
 
 
 class TokenEmbed(nn.Module):
-    """Embeds square patches of images as a sequence of tokens with learned positions.
+    """Embeds square patches of images as a sequence of tokens, and adds learned position embeddings.
 
     Args:
         patch_size (int): Side of a patch, in pixels.
-        img_size (int): Side of the square images for which positions are stored, in pixels.
+        img_size (int): Side of the square images whose grid of position embeddings is stored, in pixels.
         class_token (bool): Whether the sequence starts with a class token.
     """
 

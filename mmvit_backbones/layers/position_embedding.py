@@ -19,7 +19,7 @@ class PositionEmbedding(nn.Module):
 
     Args:
         patch_size (int): Side of a patch, in pixels.
-        img_size (int): Side of the square images for which positions are stored, in pixels.
+        img_size (int): Side of the square images whose grid of position embeddings is stored, in pixels.
         class_token (bool): Whether the first vector belongs to a class token.
         interpolation (str): Interpolation at run time: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
 

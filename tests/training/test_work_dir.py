@@ -38,7 +38,7 @@ class Line(BaseModel):
 
 
 def runner_of(work_dir, **arguments) -> Runner:
-    """Returns MMEngine's runner with our checkpoint hook, as used without `mmvit train`."""
+    """Returns an MMEngine runner with our checkpoint hook, as in a script that does not use `mmvit train`."""
     data = torch.utils.data.DataLoader([dict(x=torch.zeros(1))])
     return Runner(Line(), str(work_dir), data, train_cfg=dict(by_epoch=True, max_epochs=1),
                   optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level='ERROR',

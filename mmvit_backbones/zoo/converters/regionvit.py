@@ -24,5 +24,6 @@ def flatten_norm(key: str, x: Tensor) -> Tensor:
     return x.flatten() if 'norm' in key and x.ndim == 4 else x
 
 
-# Classifiers also have keys ``neck.norm.*``. The prefix is detectron2's.
+# Converted classifiers have keys ``neck.norm.*`` in addition to ``backbone.*`` and ``head.fc.*``.
+# Detectors have detectron2's prefix ``backbone.bottom_up.model.``.
 convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)

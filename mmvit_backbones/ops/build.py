@@ -2,8 +2,8 @@
 """Compiles the operators: ``python -m mmvit_backbones.ops.build [auto|cpp|cuda|0]``.
 
 Requires a C++ compiler and, for CUDA, an nvcc of torch's major CUDA version. The default argument is the value of the
-environment variable ``MMVIT_BUILD_OPS``, or ``auto``. With ``auto``, a library that can't be built is not an error.
-pip runs this file by itself, without importing the package.
+environment variable ``MMVIT_BUILD_OPS``, or ``auto``. With ``auto``, it is not an error if a library can't
+be built. setup.py runs this file directly, without importing the package.
 
 ``torch.utils.cpp_extension.BuildExtension`` can't build these libraries, for four reasons:
 
@@ -97,7 +97,7 @@ def nvcc_of_wheels(release: str) -> Path | None:
     for folder in folders or ():
         root = Path(folder, f'cu{release}')
         # One path for each of the wheels nvidia-cuda-nvcc, nvidia-nvvm, nvidia-cuda-crt, nvidia-cuda-cccl and
-        # nvidia-cuda-runtime. Other packages install only some of these wheels.
+        # nvidia-cuda-runtime. All must be installed, but other packages may have installed only some of them.
         parts = 'bin/nvcc', 'nvvm/bin/cicc', 'include/crt', 'include/cccl', 'include/cuda_runtime.h'
         if all((root / part).exists() for part in parts):
             return root / 'bin' / 'nvcc'
@@ -142,7 +142,7 @@ def build_cuda(target: Path) -> str:
     architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
     objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
-    # No libcudart is linked: torch has already loaded it, and linkers do not find the one in NVIDIA's wheels.
+    # The library is not linked to libcudart, which torch loads anyway, and which linkers don't find in NVIDIA's wheels.
     libraries += ['-lc10_cuda', '-ltorch_cuda']
     return build_library(objects, [nvcc, '-shared', '-cudart', 'none'], libraries, target)
 

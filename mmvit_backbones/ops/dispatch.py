@@ -1,7 +1,7 @@
 """Operators that have a formula in plain PyTorch and faster kernels.
 
-:class:`Operator` selects the backend of a call, reports why a backend can't run, and compares kernels with the formula
-on the current GPU before using them. Helpers of Triton kernels are in ``triton/``.
+:class:`Operator` selects the backend of a call, reports why a backend can't run, and compares GPU kernels with
+the formula before using them.
 """
 import logging
 import os
@@ -41,9 +41,11 @@ class Operator(Generic[Result]):
 
     - CPU tensors use ``cpp``.
     - GPU tensors in half precision use ``triton`` or, if it can't run, ``cuda``. In other dtypes, they use ``cuda`` or,
-      if it can't run, ``triton``. These kernels are used only if they agree with the formula on the example.
+      if it can't run, ``triton``. Kernels are used only if they agree with the formula on the example (not checked in
+      float64).
     - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
-    - The formula runs if no kernel can run, under ``torch.func`` transforms and in forward-mode autograd.
+    - The formula runs if no kernel can run, inside :func:`plain_pytorch`, during ONNX export, under ``torch.func``
+      transforms, and in forward-mode autograd.
 
     Args:
         name (str): Name of the operator in messages.
@@ -51,8 +53,8 @@ class Operator(Generic[Result]):
         example (Callable): ``example(randn)`` returns the arguments of small test calls, as a list of dicts.
             ``randn(*shape)`` returns a random tensor on the device and in the dtype of the test.
         like (str): Name of the tensor argument whose device and dtype determine which backends can run.
-        why_not (Callable | None): ``why_not(backend, **arguments)`` returns a reason specific to this operator why a
-            kernel can't run, or None if it can. Defaults to None, for operators without such reasons.
+        why_not (Callable | None): ``why_not(backend, **arguments)`` returns an operator-specific reason why a kernel
+            can't run, or None if it can. Defaults to None, which means that there are no such reasons.
         kernels (Callable): Functions by backend, with the arguments and results of the formula.
     """
 
@@ -102,8 +104,8 @@ OPERATORS: dict[str, Operator] = {}  # by name
 def plain_pytorch() -> Iterator[None]:
     """Makes operators run in plain PyTorch inside this context, unless a call requests a backend.
 
-    The context affects only the current thread. It does not affect blocks with activation checkpointing on GPUs, which
-    autograd recomputes in another thread.
+    The context affects only the current thread. On GPUs, it does not affect the recomputation of blocks with activation
+    checkpointing, because autograd runs it in another thread.
     """
     token = formulas_only.set(True)
     try:
@@ -133,7 +135,7 @@ def order(x: Tensor) -> list[Backend]:
 def is_exporting() -> bool:
     """Returns whether ``torch.export`` is tracing.
 
-    The function is not inlined into graphs, because ``torch.compiler.is_exporting`` would then always be true.
+    This function must not be inlined into graphs, in which ``torch.compiler.is_exporting`` is always true.
     """
     return versions.is_exporting()
 
@@ -150,7 +152,7 @@ def why_not_backend(backend: Backend, x: Tensor) -> str | None:
 
 @torch.compiler.assume_constant_result  # logs while a graph is traced, without becoming part of it
 def log_missing(name: str, backend: Backend) -> None:
-    """Logs a warning the first time that an operator runs in plain PyTorch because a backend is not built."""
+    """Logs a warning the first time that an operator runs in plain PyTorch because a backend is missing."""
     if (name, backend) not in logged:
         logged.add((name, backend))
         logging.getLogger(__name__).warning(
@@ -163,7 +165,7 @@ def log_missing(name: str, backend: Backend) -> None:
 
 @torch.compiler.assume_constant_result
 def why_not_trusted(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns the reason why the self-check rejects an operator's kernels, or None. The result is cached."""
+    """Returns the reason why the self-check rejects an operator's kernels, or None if it accepts them."""
     if not SELF_CHECK or dtype not in TOLERANCES:  # there is no higher precision to compare float64 with
         return None
     key = name, backend, device, dtype
@@ -193,7 +195,10 @@ def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.d
 
 
 def run_example(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
-    """Returns the example's results, then the gradients of their sum of squares, or None for unused arguments."""
+    """Returns the results of each example call, followed by the gradients of their sum of squares.
+
+    The gradient of an unused argument is None.
+    """
     operator = OPERATORS[name]
     generator, found = torch.Generator().manual_seed(0), []
 

@@ -8,7 +8,7 @@ from ..utils import versions
 
 
 def is_eager(x: Tensor) -> bool:
-    """Returns whether operators on ``x`` run immediately, outside of graphs and function transforms."""
+    """Returns whether operators on ``x`` run immediately: not in graphs, under transforms or on tensor subclasses."""
     if versions.is_compiling() or is_tracing() or is_transformed() or type(x) not in (Tensor, nn.Parameter):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
@@ -23,7 +23,7 @@ def is_tracing() -> bool:
 def is_transformed() -> bool:
     """Returns whether a ``torch.func`` transform, such as ``vmap`` or ``jvp``, or forward-mode autograd is active.
 
-    In this case, operators run in plain PyTorch, which has derivatives of every order and mode.
+    In this case, operators run their formulas, which have derivatives of every order and mode.
     """
     return peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 

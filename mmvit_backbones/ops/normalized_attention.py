@@ -36,9 +36,9 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
 def normalized_attention_formula(logits: Tensor, value: Tensor, eps: float) -> Tensor:
     """Computes :func:`normalized_attention` in plain PyTorch, with softmax and norm in at least float32.
 
-    With the default ``eps``, the norm amplifies the rounding errors of nearly uniform attention up to 316 times. The
-    mean of the values is subtracted to reduce these errors further. This does not change the exact result, because each
-    row of the normalized map sums to 0.
+    With the default ``eps``, the norm amplifies the rounding errors of nearly uniform attention up to 316 times. To
+    reduce these errors, the mean of the values is subtracted. The exact result is the same, because each row of the
+    normalized map sums to 0.
     """
     attn = logits.softmax(-1, dtype=at_least_float32(logits))
     attn = F.layer_norm(attn, attn.shape[2:], eps=eps)  # per head; F.instance_norm rejects 1 x 1 maps

@@ -16,7 +16,7 @@ def may_be_nonzero(*numbers: int) -> bool:
 
 
 def is_positive(size: int) -> int:
-    """Returns 1 for a positive size and 0 for a size of 0, to be multiplied by other sizes."""
+    """Returns 1 for a positive size and 0 for a size of 0, without adding a guard."""
     if isinstance(size, torch.SymInt):
         return torch.sym_min(size, 1)  # pyright: ignore[reportReturnType] - the minimum of integers is an integer
     return min(size, 1)
@@ -45,7 +45,7 @@ def to_multiple(length: int, multiple: int) -> int:
 def count_windows(length: int, window_size: int) -> int:
     """Returns the number of windows that cover a length.
 
-    The result equals :func:`ceil_div`, but no number is negative: torch wrongly simplifies quotients of negative
-    numbers that are divided by ``window_size`` again.
+    The result is the same as that of :func:`ceil_div`. Negative numbers are avoided, because torch wrongly simplifies
+    their quotients if these are divided by ``window_size`` again.
     """
     return (length + window_size - 1) // window_size

@@ -77,7 +77,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
 
     Computes ``softmax(softmax_scale * Q K^T + bias) V`` per window and head. Queries in the padding are zero, and their
     outputs are dropped. Keys sampled outside the map are zero, but are not masked. For the backward pass, kernels save
-    only the arguments and the log-sum-exp of each query.
+    the log-sum-exp of each query instead of the attention weights.
 
     Paper: arXiv 2204.08446, section 3.2.
 
@@ -99,7 +99,7 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
 
     Raises:
         ValueError: If the shapes don't match or the requested backend can't run; the message states the reason.
-        TypeError: If ``q`` does not have a floating dtype, or if ``k`` or ``v`` has another dtype than ``q``.
+        TypeError: If ``q``, ``k`` and ``v`` don't all have the same dtype: float16, bfloat16, float32 or float64.
 
     Example:
         >>> import torch

@@ -28,7 +28,7 @@ def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int =
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
     """Crops a channels-last map ``(B, H, W, C)`` to ``height`` rows and ``width`` columns, which reverses :func:`pad`.
 
-    A slice would have a size that torch can't simplify in graphs (see :mod:`.sizes`).
+    This function does not use slices, because torch can't simplify their sizes in graphs (see :mod:`.sizes`).
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)

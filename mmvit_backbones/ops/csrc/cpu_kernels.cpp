@@ -1,6 +1,6 @@
-// The CPU kernels, vectorized with ATen. This file is compiled once per instruction set, which CPU_CAPABILITY (DEFAULT,
-// AVX2 or AVX512) names. Files compiled for every processor must be linked first, because the linker takes inline
-// functions from the first file that has them.
+// The CPU kernels, vectorized with ATen. This file is compiled once per instruction set, with CPU_CAPABILITY defined as
+// DEFAULT, AVX2 or AVX512. Object files that run on every processor must be linked first, because the linker takes each
+// inline function from the first file that contains it.
 #include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 

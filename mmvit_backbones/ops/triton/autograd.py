@@ -20,7 +20,7 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
             unused results.
         num_results (int): Number of results. A single result is returned without a tuple. Defaults to 1.
         shapes_of (Sequence[str]): Names of tensors that are not saved. ``backward`` gets only their shapes. Defaults
-            to none.
+            to an empty tuple.
     """
     names = tuple(inspect.signature(forward).parameters)
 

@@ -58,7 +58,7 @@ def head_of(x, heads, stride_b, stride_h):
 
 @jit
 def load_rows(x, row, rows, n):
-    """Loads one number per row of the program's head, which has n rows, with zeros for rows beyond them."""
+    """Loads one number per row of the program's head, with zeros beyond its n rows."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
 
 

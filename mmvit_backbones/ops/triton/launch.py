@@ -1,4 +1,4 @@
-"""Launches Triton kernels as operators, which torch.compile, FLOP counters and the meta device support."""
+"""Registers Triton kernels as operators that work with torch.compile, FLOP counters and meta tensors."""
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,8 +18,8 @@ def jit(function: Callable) -> Any:
 def kernel_operator(name: str) -> Callable:
     """Returns a decorator that registers a function with one kernel launch as the operator ``mmvit::name``.
 
-    The function is also the fake implementation: it allocates the results, and :func:`launch` skips the kernel for meta
-    tensors.
+    The function is also the fake implementation: it allocates the results, and :func:`launch` skips the kernel for
+    tensors without data.
     """
 
     def decorate(function: Callable) -> Callable:

@@ -254,7 +254,7 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *
     return gradients
 
 
-# The bias is not saved, because it may be as large as the logits.
+# The bias may be as large as the logits, and the backward pass needs only its shape.
 attend = differentiable(launch_forward, launch_backward, num_results=2, shapes_of=['bias'])
 
 

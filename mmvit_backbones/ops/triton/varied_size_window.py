@@ -8,7 +8,7 @@ Each program processes one window of one head, and holds the sampled keys and va
 
 dK and dV are the gradients of the sampled tokens, stored as maps ``(B, heads, d, nh * ws, nw * ws)``. From these maps,
 :func:`.window_sampling.grad_pixels` computes the gradients of the pixels. Query, key and value have any strides. All
-other tensors are stored as in :mod:`.window_sampling`.
+other maps are stored as in :mod:`.window_sampling`.
 """
 from collections.abc import Sequence
 
@@ -103,7 +103,7 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
                  offset, bias, lse, grad_q, tokens, grad_scale, grad_offset, table, images, softmax_scale, heads,
                  height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr,
                  BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Computes the gradients of q, sampled keys and values, scale, offset and biases for blocks of queries."""
+    """Computes the gradients of q, sampled keys and values, scale, offset and biases, a block of queries at a time."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     q = strided_head(q, q_b, q_h, q_d, q_y, q_x, image, head)

@@ -1,11 +1,11 @@
 """Triton kernels of :func:`mmvit_backbones.ops.varied_size_window.varied_size_window_sample`.
 
 In the backward pass, the gradient of a pixel is a weighted sum over tokens. A token at distance ``a < 1`` along x and
-``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. Each pixel adds the gradients of the
-windows near it in a fixed order and without atomic operations, so that results are deterministic.
+``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. A program adds the gradients of the
+windows near a pixel in a fixed order and without atomic operations, so that results are deterministic.
 
 Each program processes one window of one head, except in ``_pixels_kernel``, where it processes a tile of the map.
-Programs are numbered in the order ``(B, nh, nw, heads)``. Sampled maps ``(B, heads, d, H, W)`` have any strides; other
+Programs are numbered in the order ``(B, nh, nw, heads)``. Input maps ``(B, heads, d, H, W)`` have any strides; other
 maps are stored as ``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
 """
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def _distance(token, WINDOW: tl.constexpr):
 def _tap(position, size):
     """Returns the pixel before a position, and their distance.
 
-    The pixel is -2 if the position is outside the map or not finite.
+    The pixel is -2 if the position is not finite or not within one pixel of the map.
     """
     near = (position >= -1) & (position < size)
     low = tl.floor(tl.where(near, position, -2.))

@@ -25,7 +25,7 @@ FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 200 image
 
 
 def cases(name: str, count: int) -> Iterator[random.Random]:
-    """Yields generators of random numbers that are the same on every machine."""
+    """Yields random number generators that produce the same numbers on every machine."""
     for number in range(count * FACTOR):
         yield random.Random(f'{name} {SEED} {number}')
 
@@ -59,7 +59,7 @@ def reference_model(network: str) -> torch.nn.Module:
 
 @cache
 def bfloat16_is_right() -> bool:
-    """Returns whether bfloat16 layers are finite on narrow maps, which fails in PyTorch 2.11 on CPUs with AMX."""
+    """Returns whether bfloat16 layers return finite maps for narrow images, unlike in PyTorch 2.11 on CPUs with AMX."""
     conv, norm = torch.nn.Conv2d(3, 16, 7, 4, padding=3), torch.nn.LayerNorm(16)
     with torch.autocast('cpu', torch.bfloat16):
         maps = [norm(conv(torch.randn(3, 3, 74, 1)).permute(0, 2, 3, 1)) for _ in range(20)]

@@ -111,7 +111,7 @@ def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
 def token_label_target(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Returns the smoothed ground truth, the class token's target and the patches' targets.
 
-    With a label size of 1, there are no targets of patches.
+    With a label size of 1, there are no patch targets.
     """
     pytest.importorskip('torchvision')  # for RoIAlign
     kwargs = golden['variant_kwargs']

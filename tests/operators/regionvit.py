@@ -22,7 +22,7 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 
 def check_masks(case: dict, window: int) -> None:
-    """Compares the mask with the golden's numbers of allowed pairs of query and key."""
+    """Compares the numbers of query-key pairs that the masks allow with the golden."""
     size, grid = (tuple(case['outputs'][kind]['shape'][2:]) for kind in ('local', 'regional'))
     sees, mask = window_mask(size, grid, window, like=torch.empty(0))
     allowed = (sees.bool() & (mask == 0)).squeeze(1)  # (windows, N, N)

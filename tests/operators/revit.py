@@ -7,7 +7,7 @@ from mmvit_backbones.zoo.converters import revit
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """Loads a classifier's weights into a backbone. The number of the last norm is that of the last stage."""
+    """Loads a classifier's weights into a backbone. ``norm3`` is renamed after the backbone's last stage."""
     last, = network.out_indices
     network.load_state_dict({
         key.removeprefix('backbone.').replace('norm3.', f'norm{last}.'): value
@@ -21,7 +21,7 @@ def logits_of(network: torch.nn.Module, weights: dict[str, torch.Tensor], images
 
 
 def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: torch.Tensor) -> tuple[list, tuple]:
-    """Returns tokens and logits of each block, and the outputs of ``forward_stages``."""
+    """Returns the tokens and attention logits of each block, and the outputs of ``forward_stages``."""
     tokens, logits = [], []
     hooks = [block.register_forward_hook(lambda *args: tokens.append(args[-1])) for block in blocks]
     hooks += [block.attn.register_forward_hook(lambda *args: logits.append(args[-1][1])) for block in blocks]
@@ -33,7 +33,7 @@ def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: 
 
 @torch.no_grad()
 def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Returns tokens and logits of each block of a small ReSwin."""
+    """Returns the class logits and stages of a small ReSwin, and the tokens and attention logits of its blocks."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depths', 'num_heads', 'window_size', 'mlp_ratio')}
     weights = revit.convert_reswin(fill_state_dict(golden['state_dict'], dtype))
@@ -51,7 +51,7 @@ def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torc
 
 @torch.no_grad()
 def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Returns tokens and logits of each block of a small ReViT."""
+    """Returns the class logits and map of a small ReViT, and the tokens and attention logits of its blocks."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')}
     weights = revit.convert_revit(fill_state_dict(golden['state_dict'], dtype))
@@ -67,7 +67,7 @@ def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch
 
 @torch.no_grad()
 def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Returns tokens and logits of each block of a small ReMViTv2."""
+    """Returns the class logits and stages of a small ReMViTv2, and the tokens and attention logits of its blocks."""
     kwargs = golden['variant_kwargs']
     arch = dict(embed_dims=kwargs['embed_dims'], depths=kwargs['depths'], num_heads=kwargs['stage_heads'],
                 mlp_ratio=kwargs['mlp_ratio'])

@@ -26,7 +26,7 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
 def test_nvcc_of_wheels_is_used_only_if_all_wheels_are_installed(tmp_path, monkeypatch):
-    """Other packages install only some of the wheels, with which nvcc cannot compile."""
+    """Some packages install only a part of the wheels. With this part, nvcc cannot compile."""
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     root = tmp_path / 'nvidia/cu99'
     for file in ('bin/nvcc', 'nvvm/bin/cicc', 'include/crt/host_config.h', 'include/cccl/cub/cub.cuh',
@@ -57,11 +57,11 @@ def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
 
 
 def check_resources(architecture: str, messages: str) -> None:
-    """Prints and checks the resources of each kernel, which the assembler reports."""
-    figures = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
+    """Prints and checks the resources that the assembler reports for each kernel."""
+    kernels = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "
                          r'(\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n', messages, flags=re.DOTALL)
-    assert figures
-    for name, stores, loads, registers, rest in figures:
+    assert kernels
+    for name, stores, loads, registers, rest in kernels:
         print(f'sm_{architecture} {name}: {registers} registers{rest}')
         assert (int(stores), int(loads)) == (0, 0), name
         shared = re.search(r'(\d+) bytes smem', rest)
@@ -72,7 +72,7 @@ def check_resources(architecture: str, messages: str) -> None:
 @pytest.mark.compiler
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
-    """Tests goldens, dtypes, and windows at far and non-finite positions with the code of the kernels.
+    """Tests goldens, dtypes, and windows at far and non-finite positions with the emulated kernels.
 
     Some tests also run the fibers in reverse order, because a missing barrier would then change the results.
     """

@@ -30,7 +30,7 @@ def size(rng, largest):
 
 
 def layout(rng):
-    """Returns a function that keeps a tensor, surrounds it by NaN, or swaps its dimensions 1 and 2 in memory."""
+    """Returns a function that keeps a tensor, surrounds it with NaN, or swaps its dimensions 1 and 2 in memory."""
     return rng.choice([
         lambda x: x, lambda x: F.pad(x, (1, 2, 3, 0), value=torch.nan)[..., 3:, 1:-2],
         lambda x: x.transpose(1, 2).contiguous().transpose(1, 2)])
@@ -96,12 +96,12 @@ def test_agrees_on_random_shapes(case, dtype):
 
 
 def agrees(run, dtype):
-    """Returns whether a kernel deviates by at most its tolerance, or at most four times the formula's rounding errors.
+    """Returns whether a kernel's deviations are at most its tolerance or four times the formula's rounding errors.
 
     The tolerance alone is too strict where sums cancel, as in the gradient of alpha, and where the instance norm
-    amplifies a flat map. Rounding errors are estimated by the formula in the kernel's dtype, and by the formula in
-    float64 with random noise on the inputs. Small inputs get the noise of an input of 1, because the exponential of a
-    logit of 0 is 1.
+    amplifies the errors of a flat map. Rounding errors are estimated by the formula in the kernel's dtype, and by the
+    formula in float64 with random noise on the inputs. Inputs below 1 get the noise of an input of 1, because the
+    exponential of a small logit is close to 1 and rounded accordingly.
     """
     exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)
     if all((a - e).abs().max() <= dispatch.TOLERANCES[dtype] * e.abs().max() for a, e in zip(actual, exact)):
@@ -116,7 +116,7 @@ def agrees(run, dtype):
 @pytest.mark.compiler
 @pytest.mark.parametrize('case', [*CASES, varied_size_window_case])
 def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
-    """Meta tensors are dispatched like tensors on a GPU."""
+    """Meta tensors use Triton, like half-precision tensors on a GPU."""
     cases = (case(random.Random(seed)) for seed in range(9))
     function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())
     inputs, compiled = [x.to('meta').requires_grad_() for x in inputs], []

@@ -223,7 +223,7 @@ def test_more_elements_than_32_bit_integers_can_index(backend):
 
 @every_backend
 def test_zero_scale_and_offset_give_window_attention(backend):
-    """The result is the attention of Swin without a shift."""
+    """The result is Swin's attention without a shift."""
     arguments = problem(2, 2, 8, 14, 21, 7, dtype=torch.float32)
     arguments['scale'].zero_()
     arguments['offset'].zero_()

@@ -34,7 +34,7 @@ def test_random_shapes(dtype):
         pad = integer(0, ws - 1), integer(0, ws - 1)
         grid = (-(-(height + pad[0]) // ws), -(-(width + pad[1]) // ws))
         arguments = problem(batch, heads, d, height, width, ws, pad, grid, dtype, generator)
-        # The expected results must use positions in float32, too, because rounding changes derivatives at whole pixels.
+        # With float64 positions, half precision would deviate, because rounding changes derivatives at whole pixels.
         more = torch.float64 if dtype == torch.float32 else torch.float32
         exact = {key: x.to(more) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
         if number % 2:
@@ -134,7 +134,7 @@ def test_autocast():
 
 
 def test_order_on_gpus(monkeypatch):
-    """Half precision and the meta device prefer Triton, float32 and float64 prefer CUDA."""
+    """Half precision and the meta device prefer Triton. Float32 and float64 prefer CUDA."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
     operator = dispatch.Operator('order', lambda x: 'reference', None, like='x', **kernels)

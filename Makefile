@@ -4,7 +4,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Containers often set this variable, but without byte code, each process takes seconds to compile its imports.
 export PYTHONDONTWRITEBYTECODE =
 
-# Two processes with one thread each are faster than one process with two, because most tests are small.
+# Two processes with one thread each are faster than one process with two threads, because most tests are small.
 WORKERS = 2
 PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JOBS),$(WORKERS)) --dist worksteal
 PYTEST = $(call PYTEST_IN,.venv) tests
@@ -22,7 +22,7 @@ setup:  ## create .venv with all packages; slow on the first call
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
-# Trainings often wait for their processes, so three workers use two cores better.
+# Tests of trainings often wait for the processes they start, so three workers use two cores better.
 test: WORKERS = 3
 test: setup  ## run the tests, except slow ones of compilers and exporters
 	$(PYTEST) -m 'not compiler'
@@ -85,7 +85,7 @@ mutants: setup .venv-mutants/stamp  ## change the package in N places, and show 
 	.venv-mutants/bin/python tools/dev/mutants.py --number $(or $(N),100) $(if $(SEED),--seed $(SEED)) \
 		--commit $(or $(COMMIT),HEAD) --rooms $(ROOM)
 
-# Otherwise, pyright asks PyPI whether it has a newer version.
+# Without the variable, pyright would ask PyPI whether there is a newer version.
 lint: setup  ## check style and types
 	.venv/bin/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
@@ -98,7 +98,8 @@ docs: .venv-docs/stamp  ## build the documentation into site/ and check its link
 tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; TUTORIALS
 	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)
 
-# Requires neither torch nor `make setup`. If .venv exists, its Python is used, because it can create environments.
+# The documentation requires neither torch nor `make setup`. If .venv exists, its Python is used, because it certainly
+# has the venv module.
 .venv-docs/stamp: requirements/docs.txt
 	$(firstword $(wildcard .venv/bin/python) $(PYTHON)) -m venv --clear .venv-docs
 	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<

@@ -1,4 +1,4 @@
-"""Build steps in addition to pyproject.toml: compiled operators, files for mim, and the choice of MMEngine package."""
+"""Build steps in addition to pyproject.toml: compiled operators, files for mim, and MMEngine or its fork."""
 import importlib.util
 import os
 import runpy
@@ -30,7 +30,7 @@ class BuildPyWithMim(build_py):
         build_operators(package / 'ops')
 
     def copy_mim_files(self, mim: Path) -> None:
-        shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have left files that no longer exist
+        shutil.rmtree(mim, ignore_errors=True)  # an earlier build may have copied files that have been deleted since
         # mim finds configs by file name, and configs in demo/ have the same names as recipes.
         for folder, excluded in (('configs', ('demo', )), ('tools', ('dev', 'demo.py'))):
             shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *excluded))
@@ -55,9 +55,9 @@ class Wheel(bdist_wheel):
     def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
         """Writes the files for mim into two folders.
 
-        mim reads them from the package, but onedl-mim 0.5.1 from the folder of the distribution's first file. pip sorts
-        the files by name, including the command `../../../bin/mmvit`, so this folder's name starts with `+`, which
-        precedes the dot.
+        mim reads them from the package, but onedl-mim 0.5.1 reads them from the folder of the distribution's first
+        file. pip sorts the files by name, including the command `../../../bin/mmvit`. The second folder's name
+        therefore starts with `+`, which precedes the dot.
         """
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         mim = Path(self.bdist_dir) / 'mmvit_backbones' / '.mim'
@@ -85,7 +85,7 @@ def builds_operators() -> bool:
 
 
 # The requirement is chosen here, because mmengine and its fork install the same files, and an extra cannot replace a
-# base requirement. Both import cv2, but the fork does not require it. `make test-matrix` tests the lower bounds.
+# base requirement. Both import cv2, but the fork does not depend on OpenCV. `make test-matrix` tests the lower bounds.
 MMENGINES = {'forks': ['onedl-mmengine>=0.10.12', 'opencv-python-headless'], 'upstream': ['mmengine>=0.10.7']}
 openmmlab = os.environ.get('MMVIT_OPENMMLAB', 'forks')
 if openmmlab not in MMENGINES:

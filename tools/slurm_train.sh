@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains a model in a Slurm job of GPUS processes. CPUS_PER_TASK and SRUN_ARGS set more options of srun.
-# If Slurm stops the training (SIGTERM), it saves a checkpoint, is queued again and resumes from the checkpoint.
+# A training that Slurm stops with SIGTERM saves a checkpoint. This script then queues it again, and it resumes from
+# the checkpoint.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 usage 4 $# 'tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]'
 partition=$1 name=$2 config=$3 work_dir=$4

@@ -1,9 +1,9 @@
-"""Reads archives written by ``torch.save`` safely with PyTorch before 2.10.
+"""Safe reader of archives written by ``torch.save``, for PyTorch before 2.10.
 
 With ``torch.load(weights_only=True)``, a malicious file can execute code in PyTorch before 2.6 (CVE-2025-32434), and
 corrupt memory in PyTorch before 2.10 (GHSA-63cw-57p8-fm3p). This reader allows only the pickle operations and names
-that build tensors, plain values, timm's options and MMEngine's log history. It checks that no tensor exceeds its
-storage.
+that build tensors, plain values, timm's options and MMEngine's log history. It also checks that no tensor exceeds
+its storage.
 """
 import argparse
 import io
@@ -50,9 +50,9 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
     """Returns the object that ``torch.save`` wrote into an archive.
 
     Raises:
-        BadZipFile: If a checksum is wrong.
+        BadZipFile: If the file is not a zip archive or a checksum is wrong.
         RefusedError: If the pickle refers to a name that is not on the allowlist; the message contains the name.
-        UnpicklingError: If the file was not written by ``torch.save``.
+        UnpicklingError: If the archive was not written by ``torch.save``, or has an invalid tensor or storage.
     """
     with zipfile.ZipFile(path) as archive:
         return Reader(archive, device).load()

@@ -30,11 +30,13 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
             ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
             Defaults to False.
         num_classes (int | None): Number of classes. If the checkpoint has a different number, only its backbone is
-            loaded and the head is new. Defaults to None: 1000 classes, and other checkpoints are refused.
-        in_channels (int): Number of image channels. As in timm, pretrained weights for RGB are summed for one channel,
-            and repeated and rescaled for other numbers of channels. Defaults to 3.
-        img_size (int | None): Image side of the position embedding, in pixels. The embedding is resized for images of
-            other sizes. Networks without a position embedding ignore the argument. Defaults to None: the paper's size.
+            loaded and the head is new. Defaults to None: 1000 classes; checkpoints with a different number are
+            refused.
+        in_channels (int): Number of image channels. As in timm, weights for RGB images are summed over the channels if
+            ``in_channels`` is 1, and repeated and rescaled for other numbers. Defaults to 3.
+        img_size (int | None): Side of the images for which the position embedding is created, in pixels. The embedding
+            is resized for images of other sizes. Networks without a position embedding ignore the argument. Defaults
+            to None: the paper's size.
         backbone_overrides: Other arguments of the backbone, e.g. ``drop_path_rate=0.2`` instead of 0.
 
     Raises:

@@ -15,7 +15,7 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag."""
+    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with the tag."""
     if checkpoint and not tag:
         return checkpoint
     if checkpoint or not tag:
@@ -42,7 +42,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
     """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
 
     Raises:
-        UsageError: If an argument is invalid, or ``data_preprocessor`` is for a different number of channels.
+        UsageError: If an argument is invalid, or ``data_preprocessor.mean`` has a different number of channels.
     """
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
@@ -67,7 +67,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
 
 
 def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
-    """Checks that a model config's pretrained weights can be read, and that the backbone's match ``backbone``.
+    """Checks that a model config's pretrained weights can be read, and that those of the backbone fit ``backbone``.
 
     Raises:
         UsageError: If pretrained weights cannot be read or do not match.

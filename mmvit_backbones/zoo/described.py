@@ -67,7 +67,7 @@ STEPS: dict[str, Texts] = {
     'GetBBoxCenterScale': {}, 'TopdownAffine': {},
     'PackInputs': META_KEYS, 'PackDetInputs': META_KEYS, 'PackSegInputs': META_KEYS, 'PackPoseInputs': META_KEYS,
 }
-# Largest allowed number by the last one or two names in an argument's path; MAX_NUMBER is the default.
+# Largest allowed absolute value by the last one or two names in an argument's path; MAX_NUMBER is the default.
 MAX_NUMBER = 4096
 LARGEST = {
     'num_classes': 100_000, 'num_things_classes': 100_000, 'num_stuff_classes': 100_000, 'temperature': 20_000,

@@ -65,7 +65,10 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
 
 
 def fetch_address(address: str) -> Path:
-    """Returns the cached file of an http(s) URL, in a folder named after the whole URL; see :func:`fetch`."""
+    """Returns the cached file of an http(s) URL, and downloads the file if it is missing; see :func:`fetch`.
+
+    The file is in a folder named after the URL and its hash.
+    """
     try:
         parts, digest = urlparse(address), hashlib.sha256(address.encode()).hexdigest()[:32]
         folder = f'{quote(address, safe="")[:100]}-{digest}'
@@ -142,7 +145,7 @@ def _get(link: str, incoming: Path) -> Path:
         except UsageError:
             if not before or _received_bytes(incoming) != before:
                 raise
-            _partial_files(incoming)[0].unlink()  # the server cannot resume: start again
+            _partial_files(incoming)[0].unlink()  # no progress: the server possibly cannot resume, so start again
 
 
 def _partial_files(incoming: Path) -> list[Path]:
@@ -228,7 +231,8 @@ def hash_of(path: Path) -> str:
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
     """Records the hash of a file after the ``with`` block has read the file successfully for the first time.
 
-    If the block raises CheckpointError or KeyError, sets the file aside and puts ``title`` before the message.
+    If the block raises CheckpointError or KeyError, sets the file aside and raises a CheckpointError whose message
+    begins with ``title``.
     """
     try:
         yield

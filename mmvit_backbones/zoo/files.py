@@ -20,10 +20,10 @@ from ..utils.files import why_no_file
 from .archive import history_method, read_archive
 
 OLD_FORMAT_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # first bytes of files written before PyTorch 1.6
-CONVERTED = 'model.safetensors'  # name of the weights in folders of `mmvit weights convert`
+CONVERTED = 'model.safetensors'  # name of the weights in folders written by `mmvit weights convert`
 MAX_HEADER = 2**23  # bytes, enough for tens of thousands of tensors
 MAX_OPERATIONS = 1_000_000  # in a pickle, enough for tens of thousands of tensors
-DOS_FOLDER = 0x10  # attribute of archive members that PyTorch skips, which would leave tensors uninitialized
+DOS_FOLDER = 0x10  # attribute of folders; PyTorch does not read members with it, so tensors would be uninitialized
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
@@ -33,12 +33,13 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     Args:
         path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
         map_location (str | torch.device): Device of the tensors.
-        mmap (bool): Whether to memory-map the file, for callers that only inspect the tensors or copy them at once. The
-            tensors become invalid when the file is overwritten, and checksums are not verified. Defaults to False.
+        mmap (bool): Whether to memory-map archives written by ``torch.save`` (with PyTorch 2.10 or newer), for callers
+            that only inspect the tensors or copy them at once. The tensors become invalid when the file is overwritten,
+            and checksums are not verified. Defaults to False.
 
     Raises:
         CheckpointNotFoundError: If the file does not exist.
-        CheckpointError: If the file is truncated, corrupt, or contains more than weights.
+        CheckpointError: If the file is truncated or corrupt, is not a dict, or contains types that are not allowed.
     """
     checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
@@ -50,9 +51,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
 
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
-    """Returns the object in a torch or safetensors file, which need not be a dict; see :func:`load_checkpoint_file`."""
+    """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of `mmvit weights convert` or Transformers
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder written by `mmvit weights convert` or Transformers
         path = osp.join(path, CONVERTED)
     if reason := why_no_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
@@ -92,7 +93,7 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
 
 
 def _check_sums(path: str) -> None:
-    """Verifies the checksums of an archive, unlike PyTorch; raises BadZipFile if a checksum is wrong."""
+    """Raises BadZipFile if a checksum in an archive is wrong; PyTorch itself does not verify checksums."""
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
     if part:
@@ -100,7 +101,7 @@ def _check_sums(path: str) -> None:
 
 
 def _check_members(path: str) -> None:
-    """Raises BadZipFile for an archive that torch.save cannot have written: reading such a file could fill memory."""
+    """Raises BadZipFile for an archive that torch.save cannot have written, because reading it could fill memory."""
     length = _directory_size(path)
     if length > MAX_HEADER:
         raise zipfile.BadZipFile(f'the archive directory has {length} bytes; the maximum is {MAX_HEADER}')
@@ -120,7 +121,7 @@ def _check_members(path: str) -> None:
 
 
 def _directory_size(path: str) -> int:
-    """Returns the size of an archive's directory without reading the directory, in the same way as ZipFile."""
+    """Returns the size of an archive's directory in bytes, as found by ZipFile, without reading the directory."""
     with open(path, 'rb') as file:
         return zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # pyright: ignore[reportAttributeAccessIssue]  # private
 
@@ -147,7 +148,7 @@ def _describe_error(path: str, error: Exception) -> str:
         return f'is truncated or corrupt: {first_line}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it contains more than weights (loading would import {refused[1]})'
-    return 'is truncated or corrupt, or was not written by torch.save'  # torch's message suggests allowing code
+    return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False
 
 
 def _has_old_format(path: str) -> bool:

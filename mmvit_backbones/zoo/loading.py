@@ -50,7 +50,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         mmap (bool): See :func:`load_checkpoint_file`.
 
     Raises:
-        CheckpointError: If the checkpoint is missing or contains more than weights.
+        CheckpointError: If the checkpoint is missing or corrupt, or contains types that are not allowed.
     """
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
@@ -82,7 +82,8 @@ def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[st
     """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
-        CheckpointError: If the weights are unavailable or belong to another network; such a file is set aside.
+        CheckpointError: If the weights are unavailable or belong to another network. Sets a file of another network
+            aside.
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not for {variant.name}: '):
@@ -93,7 +94,7 @@ def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[st
 
 
 def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of the networks whose linear layers have the same shapes as the converted weights."""
+    """Returns the names of the networks whose linear layers have the same shapes as in the converted weights."""
     found = []
     for name, variant in VARIANTS.items():
         with suppress(CheckpointError):
@@ -115,7 +116,7 @@ def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
 
 
 def use_safe_loading() -> None:
-    """Makes MMEngine load all checkpoints with :func:`load_from_safe`, because its own loaders may execute code."""
+    """Replaces MMEngine's own checkpoint loaders, which may execute code, with :func:`load_from_safe`."""
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         if loader.__module__.startswith('mmengine.'):
             CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
@@ -124,8 +125,8 @@ def use_safe_loading() -> None:
 def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config with a safe one.
 
-    MMEngine executes the config in a checkpoint. The new config therefore has only the allowed parts, as literals. A
-    config that is not allowed is removed.
+    The frameworks execute the config in a checkpoint. The safe config therefore has only the allowed parts, as
+    literals. A config with other parts, or for other weights, is removed.
     """
     state = read_state(filename, map_location)
     holders, texts = _remove_configs(state)
@@ -249,7 +250,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
 
 @WEIGHT_INITIALIZERS.register_module()
 class PretrainedBackbone:
-    """Initializes this package's backbones with ``init_cfg=dict(type='Pretrained', ...)``."""
+    """Loads the checkpoint in ``init_cfg=dict(type='Pretrained', ...)`` into a backbone of this package."""
 
     def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
         self.checkpoint, self.prefix = checkpoint, prefix

@@ -1,12 +1,12 @@
 """Results published by the authors, not measured by this package.
 
-``published.csv`` has one figure per row, with its source; notes point out contradictions between rows.
+``published.csv`` has one value per row, with its source; notes point out contradictions and missing details.
 Parameters are in millions, and FLOPs in billions (multiply-adds for classifiers). Throughputs have the published units.
 """
 import csv
 from pathlib import Path
 
-# Key of a figure -> task, dataset and metric in the metafiles.
+# Key of a value -> task, dataset and metric in the metafiles.
 METRICS = {
     'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
     'top5': ('Image Classification', 'ImageNet-1k', 'published Top 5 Accuracy'),
@@ -26,7 +26,7 @@ METRICS = {
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     # All values are strings. The columns are variant, config (may be empty), key, value, setting, source and note.
     FIGURES = list(csv.DictReader(file))
-# Accuracies by config and key of ``METRICS``; if several figures contradict each other, the first.
+# Accuracies by config and key of ``METRICS``. If several values are published, the first is used.
 RESULTS: dict[str, dict[str, float]] = {}
 for _line in FIGURES:
     if _line['config'] and _line['key'] in METRICS:

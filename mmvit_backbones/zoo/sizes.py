@@ -25,12 +25,12 @@ from .described import NotDescribedError
 
 MAX_MODULES = 5000  # three times as many as in the largest model in configs/
 MAX_SECONDS = 5.  # CPU time of the thread that builds the model on the meta device
-MAX_RATIO = 1.5  # model elements per element in the file, which lacks computed tables
+MAX_RATIO = 1.5  # elements of the model per element in the file; computed tables are not in the file
 FREE_ELEMENTS = 2**20  # additional elements, for tiny models
 
 
 class TooLarge(BaseException):
-    """A model exceeds the limits. Not a subclass of Exception, because MMEngine would replace its message."""
+    """A model exceeds the limits. Not a subclass of Exception, so that frameworks do not catch it."""
 
 
 def build_without_weights(model: dict, scope: str | None = None, num_elements: float = math.inf) -> nn.Module:
@@ -42,7 +42,7 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
         num_elements (float): Number of elements of the weights in the file. Defaults to no limit.
 
     Raises:
-        NotDescribedError: If the model cannot be built, or is larger than the weights in the file.
+        NotDescribedError: If the model cannot be built, or exceeds the limits above.
     """
     named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
     for framework in {scope, *named} & set(FRAMEWORKS):

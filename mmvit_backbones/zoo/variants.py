@@ -1,7 +1,7 @@
 """The published classifiers, read from ``variants.yml``.
 
 Each entry of the file is a :class:`Family` with one row per :class:`Variant`. A new variant needs a row, an ``arch`` in
-its backbone, configs and golden files. ``published.csv`` has the published figures, and ``weights.csv`` has the URLs of
+its backbone, configs and golden files. ``published.csv`` has the published results, and ``weights.csv`` has the URLs of
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ class Family:
     title: str
     authors: str  # with the venue of the paper
     paper: str  # URL
-    code: str  # the authors' repository, with the published figures and links to the checkpoints
+    code: str  # the authors' repository, with the published results and links to the checkpoints
     license: str  # of the authors' repository
     docs: str  # page of the documentation
     architecture: list[str]  # keywords for the metafiles
@@ -41,7 +41,7 @@ class Family:
         type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    remark: str = ''  # about the published figures
+    remark: str = ''  # about the published results
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Variant:
 
     @property
     def backbone(self) -> dict:
-        """Returns the config of the backbone, without drop path, which is part of the training recipe."""
+        """Returns the config of the backbone; drop path is part of the training recipe and therefore disabled."""
         return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
 
     @property

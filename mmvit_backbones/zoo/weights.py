@@ -2,7 +2,7 @@
 
 ``weights.csv`` has one file per row. Several URLs are separated by spaces. Files that no network of this package reads
 have no tag. The authors publish no file sizes or hashes, and no URLs for some checkpoints, such as those of Swin-VSA,
-RegionViT's + classifiers and ViTAEv2's detectors.
+the RegionViT+ classifiers and ViTAEv2's detectors.
 """
 import csv
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Weights:
     """A published checkpoint."""
     variant: str  # name of the network
     tag: str  # image side, training data or task of the checkpoint
-    addresses: tuple[str, ...]  # URLs, sorted so that downloads without a browser come first
+    addresses: tuple[str, ...]  # URLs; those that do not require a browser come first
     access_code: str = ''  # for Baidu's URLs
     member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
     sha256: str = ''  # empty if unknown

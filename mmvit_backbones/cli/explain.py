@@ -67,7 +67,8 @@ def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
     if not images.batch:
         return f'{name}, before the first batch'
     what = f'{name} on {images.batch} images of {images.size[0]} x {images.size[1]}'
-    if isinstance(backbone, Backbone) and not versions.why_not('counting activation checkpointing'):
+    feature = 'counting kernels and memory with activation checkpointing'
+    if isinstance(backbone, Backbone) and not versions.why_not(feature):
         memory, config = _memory(), dict(runner.cfg.model.backbone)
         plain, recomputed = (memory // _per_image({**config, 'with_cp': with_cp}, images.size)
                              for with_cp in (bool(config.get('with_cp')), True))

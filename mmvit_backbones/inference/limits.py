@@ -52,7 +52,7 @@ def check_graph(path: Path) -> None:
 
 
 def limit_memory(options) -> None:
-    """Sets the options of an ONNX Runtime session to allocate from a shared arena of ``MAX_MEMORY`` bytes."""
+    """Makes ONNX Runtime sessions with these options share an arena of at most ``MAX_MEMORY`` bytes of CPU memory."""
     _register_arena(MAX_MEMORY)
     options.add_session_config_entry('session.use_env_allocators', '1')
 

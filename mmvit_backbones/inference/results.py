@@ -269,7 +269,7 @@ def color_of(label: int, palette: Sequence[Color]) -> Color:
 
 
 def contour_of(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels along the edges of a mask ``(height, width)``, except at the border of the image."""
+    """Returns a mask of the pixels along the edges of ``mask`` ``(height, width)``, except at the image border."""
     width = max(1, round(math.sqrt(mask.size) / 250))
     return mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3)), iterations=width).astype(bool)
 

@@ -52,7 +52,7 @@ class Checkpoint:
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
         backbone = getattr(self.module, 'backbone', None)
-        if isinstance(backbone, nn.Module):  # checks the time in each step of a sliding window
+        if isinstance(backbone, nn.Module):  # also checks the time in each step of a sliding window
             backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
@@ -91,7 +91,7 @@ class Checkpoint:
     def preprocess(self, image: np.ndarray) -> dict:
         """Returns the network's ``inputs`` ``(1, 3, H, W)`` and ``data_samples`` for an image, in a dict.
 
-        The data samples state the size of the inputs instead of the image, so predictions are in input pixels.
+        In the data samples, the size of the inputs replaces that of the image, so predictions are in input pixels.
         """
         data = self.module.data_preprocessor(self.collate([self._prepare(image)]), False)
         size = tuple(data['inputs'].shape[2:])
@@ -235,7 +235,7 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
                is_limited: bool = False):
     """Returns an ONNX Runtime session for a file or its contents, with PyTorch's number of threads.
 
-    If ``is_limited`` is True, :func:`limit_memory` limits the memory of sessions on the CPU.
+    If ``is_limited`` is True and the CPU is the only provider, :func:`limit_memory` limits the memory.
 
     Raises:
         UsageError: If the first provider cannot be used; ONNX Runtime itself would silently use the next provider.

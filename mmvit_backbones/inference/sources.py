@@ -42,7 +42,7 @@ def check_address(address: str) -> None:
 
 
 def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path | str]:
-    """Returns the files and URLs in ``sources``, with each folder replaced by its image files in sorted order.
+    """Returns the files and URLs in ``sources``; replaces folders with the image files in them, recursively and sorted.
 
     Raises:
         UsageError: If a source does not exist or a folder contains no images.

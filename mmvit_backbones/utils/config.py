@@ -83,7 +83,7 @@ def named_configs() -> dict[str, Path]:
 
 
 def is_config(name: str) -> bool:
-    """Returns whether ``name`` has the suffix of a config file or is the name of one of this package's configs."""
+    """Returns whether ``name`` has a config's suffix, or names one of this package's configs and not a file."""
     return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
 
 

@@ -1,4 +1,8 @@
-"""Opens only regular files: a pipe or a device may block forever, and an output link may point anywhere."""
+"""Checks input files and opens output files.
+
+Pipes and devices are rejected, because opening them may block forever. Links are rejected for output, because they may
+lead to any file.
+"""
 import errno
 import os
 import stat
@@ -30,7 +34,7 @@ def why_no_file(path: str | Path) -> str | None:
 
 
 def open_output(path: str | Path, mode: str = 'wb', **options) -> IO:
-    """Opens a file for writing like ``open``, but does not follow links.
+    """Opens a file for writing like the built-in ``open``, but does not follow links.
 
     Raises:
         UsageError: If the path is a link, a pipe or a device, or cannot be written.

@@ -12,7 +12,7 @@ from ..errors import TooLargeError, UsageError, first_line
 with suppress(ImportError):
     import pillow_heif.HeifImagePlugin  # noqa: F401  registers HEIF formats with Pillow
 
-# Formats that some or all builds of OpenCV cannot read.
+# Suffixes of formats that some or all builds of OpenCV cannot read.
 PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
@@ -27,7 +27,7 @@ Content = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
 
 
 def check_image(path: str | Path) -> Image.Image:
-    """Reads an image file; raises UsageError if it is damaged or could be a decompression bomb."""
+    """Reads an image file; raises UsageError if it is damaged or exceeds Pillow's limit for decompression bombs."""
     try:
         with Image.open(path) as image:
             image.load()

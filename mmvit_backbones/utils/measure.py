@@ -24,7 +24,7 @@ class Counter(TorchDispatchMode):
 
     Every operator call, including calls of ``torch.library`` operators, counts as one kernel that reads its tensor
     arguments and writes its results; views do not count. An operator without results writes to its mutable arguments.
-    Caches, and memory that libraries allocate inside an operator, are ignored.
+    Hardware caches, and memory that libraries allocate inside an operator, are ignored.
 
     Attributes:
         kernels (int): Number of kernel launches.
@@ -64,7 +64,7 @@ class Counter(TorchDispatchMode):
 
 
 class FusedAttention(TorchFunctionMode):
-    """Makes ``F.scaled_dot_product_attention`` count as one forward and one backward kernel, as on a GPU."""
+    """Makes ``F.scaled_dot_product_attention`` count as one forward and one backward kernel, as if fused."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:
@@ -87,9 +87,9 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         images (Tensor): ``(B, C, H, W)``, on the meta device.
 
     Returns:
-        dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter` for two keys. ``'forward'``
-        is a forward pass in evaluation mode. ``'step'`` is a forward pass in training mode and the backward pass of a
-        mean-square loss; it also has ``saved``, the bytes saved for the backward pass. If a module has ``with_cp``,
+        dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter` for ``'forward'``, a forward
+        pass in evaluation mode, and ``'step'``, a forward pass in training mode and the backward pass of a mean-square
+        loss. ``'step'`` also has ``saved``, the bytes saved for the backward pass. If a module has ``with_cp``,
         ``'step'`` counts attention as unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
@@ -97,7 +97,7 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     # PyTorch disables function modes in the backward pass, so a recomputed attention would not be fused.
     recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
     if recomputes:
-        versions.require('counting activation checkpointing')
+        versions.require('counting kernels and memory with activation checkpointing')
     with Counter() as step, nullcontext() if recomputes else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live

@@ -99,7 +99,7 @@ def _arguments(cfg: Config, place: list[str], node: dict) -> tuple[set[str], boo
 
 
 def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
-    """Returns the arguments of a class and of bases that receive its ``**kwargs``, and whether it accepts no others."""
+    """Returns the arguments of a class and of bases that receive its ``**kwargs``, and whether these are all."""
     calls = [cls]
     if isinstance(cls, type):
         calls = [base.__dict__['__init__'] for base in cls.__mro__ if '__init__' in base.__dict__]
@@ -117,7 +117,7 @@ def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
 
 
 def _classes(cfg: Config, name: object) -> Iterator[Callable]:
-    """Yields the classes that a ``type`` can refer to: the class itself, or all classes registered by that name."""
+    """Yields the classes that a ``type`` can refer to: ``name`` itself, or all classes registered under that name."""
     if callable(name):
         yield name
     elif isinstance(name, str):
@@ -144,7 +144,7 @@ def _check_type(cfg: Config, key: str, name: str) -> None:
 
 
 def _check_value(key: str, before: object, value: object) -> None:
-    """Raises UsageError if a value differs in type from the current value, or is an integer below its minimum."""
+    """Raises UsageError if a value differs in type from the current value, or is out of range."""
     least = _MINIMUMS.get(key.rpartition('.')[2])
     is_default = before is None and value is None
     if key.endswith('.seed') and isinstance(value, int) and value >= 2**32:

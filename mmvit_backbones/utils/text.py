@@ -11,7 +11,7 @@ def printable(text: object) -> str:
 
 
 def cell(text: str) -> str:
-    """Returns text for a CSV file, with a leading quote (as OWASP recommends) if a spreadsheet would evaluate it."""
+    """Returns text for a CSV file, with a leading quote (as OWASP recommends) if it could be read as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

@@ -8,7 +8,8 @@ from ..errors import UsageError
 
 # Feature -> first PyTorch version that supports it. Comments name the required API and its pull requests.
 NEEDS = {
-    'counting activation checkpointing': '2.6',  # torch.utils.checkpoint on the meta device (132684, 137715)
+    # torch.utils.checkpoint on the meta device (132684, 137715)
+    'counting kernels and memory with activation checkpointing': '2.6',
     'export': '2.8',  # torch.export.pt2_archive (153795)
     'torch.compile': '2.4',  # found by testing
     'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
@@ -39,7 +40,7 @@ tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(
 
 
 def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which cannot report tracing."""
+    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which cannot tell."""
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
@@ -73,7 +74,7 @@ else:
 if is_older('2.4'):
 
     def gelu(input: Tensor) -> Tensor:
-        """Returns ``F.gelu(input)`` with contiguous gradients, which its CPU backward pass assumes in this version."""
+        """Returns ``F.gelu(input)``; makes the output's gradient contiguous, as older PyTorch assumes on CPUs."""
         output = F.gelu(input)
         if output.requires_grad:
             output.register_hook(Tensor.contiguous)

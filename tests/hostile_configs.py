@@ -17,7 +17,7 @@ HONEST = dict(
     test_dataloader=dict(dataset=dict(type='ImageNet', data_root='data', pipeline=PIPELINE)))
 META = dict(classes=['one', 'two', 'three', 'four'])
 
-# If built, each config creates the file `canary`, reads a file, or contacts a server.
+# Configs that must not be built. Most would create the file `canary`, read a file, or contact a server.
 OFF_LIST = [
     dict(type='os.system', command='touch canary'), dict(type='pathlib.Path.touch', self='canary'),
     dict(type='builtins.eval', source='open("canary", "w")'), dict(type='runpy.run_path', path_name='evil.py'),

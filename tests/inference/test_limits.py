@@ -1,4 +1,4 @@
-"""Files that take unlimited time or memory are refused, or stopped with a one-line error."""
+"""Files that need unlimited time or memory are refused, or stopped with a one-line error."""
 import json
 import resource
 

@@ -200,7 +200,7 @@ def test_sources(file, tmp_path):
 
 
 def test_images_in_memory(file, tmp_path):
-    """Bytes, open files, Pillow images and arrays give the same results as a path, with the file name if known."""
+    """Bytes, open files, Pillow images and arrays give the same results as a path; file names are kept if known."""
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / 'turned.png', Image.fromarray(np.arange(120, dtype=np.uint8).reshape(5, 8, 3)), exif=exif)
@@ -226,7 +226,7 @@ def test_images_in_memory(file, tmp_path):
         assert result is None and 'object at' not in frame.error
 
 
-@pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow warns of some damaged files
+@pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow warns about some damaged files
 def test_damaged_entries_of_exif_stop_nothing(file, tmp_path):
     """A wrong value in any byte of EXIF does not stop the prediction; neither does a folder named like an image."""
     exif = Image.Exif()

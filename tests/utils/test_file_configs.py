@@ -15,13 +15,13 @@ TEXTS = ['import os\nos.system("touch canary")', 'model = open("canary", "w")', 
          'model = dict(a=open("canary", "w"))', 'model = (lambda: open("canary", "w"))()',
          '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1',
          f'model = [{"1, " * 2**19}]']
-# Valid values that would become code if they were not escaped. MMEngine does not escape the first value.
+# Valid values that would become code if they were not escaped. MMEngine does not escape the key in the first value.
 UNESCAPED = [{"a': open('canary', 'w'), 'b": 1}, {'a\nopen("canary", "w")': 1}, {1: '"\'+open("canary", "w")+\'"'}]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Provides a current folder with a module that creates `canary` if executed, and checks that it was not."""
+    """Provides a current folder with a module that creates `canary` if executed; checks that no canary was created."""
     (tmp_path / 'evil.py').write_text('open("canary", "w")')
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

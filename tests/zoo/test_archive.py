@@ -14,7 +14,7 @@ from mmvit_backbones.zoo.archive import RefusedError, read_archive
 
 
 class Reduced:
-    """Pickles as a call that is executed when unpickled."""
+    """An object whose pickle executes a call when it is loaded."""
 
     def __init__(self, *call) -> None:
         self.call = call
@@ -92,7 +92,7 @@ def test_tensors_stay_within_their_storage(numbers, tmp_path):
         read_archive(written(dict(extra=extra), tmp_path / 'a.pth'))
 
 
-# Pickle operations on an unpickled tensor, which torch.save never writes.
+# Pickle operations that change or call an unpickled tensor; torch.save never writes them.
 HARMFUL = {
     'state of a tensor': b'}b',
     'item of a tensor': b'K\x00K\x07s',

@@ -68,7 +68,7 @@ def test_whole_detectors(config, golden, variant, prefix, parts, monkeypatch):
 
 @torch.no_grad()
 def test_retinanet_finds_the_same():
-    """Scores and boxes are the same at every position, summed over the anchors because their order differs."""
+    """At every position, the sum of the boxes weighted by score is the same; the order of the anchors differs."""
     torch.manual_seed(0)
     channels = [128, 256, 512]
     weights = tensors(pyramid(3, channels) | RETINANET, 'cpu')

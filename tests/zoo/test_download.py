@@ -71,7 +71,7 @@ def servers(all_drives, tmp_path, monkeypatch):
 
 
 def put_on_drive(servers, content: bytes) -> None:
-    """Publishes a large file on Google Drive, behind the warning page about viruses."""
+    """Publishes a large file on Google Drive, behind the virus warning page."""
     form = ('<html><form id="download-form" action="https://drive.usercontent.google.com/download">'
             '<input type="hidden" name="confirm" value="t"></form></html>')
     servers.answers['https://drive.google.com/uc'] = drives.page(form)

@@ -35,7 +35,7 @@ each_way = pytest.mark.parametrize('load', [
 
 
 class Reduced:
-    """Pickles as a call that is executed when unpickled."""
+    """An object whose pickle executes a call when it is loaded."""
 
     def __init__(self, *call) -> None:
         self.call = call

@@ -49,7 +49,7 @@ IMAGE = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg'))
 
 
 class Call:
-    """Pickles as a call that is executed when unpickled."""
+    """An object whose pickle executes a call when it is loaded."""
 
     def __init__(self, *call) -> None:
         self.call = call
@@ -109,7 +109,7 @@ def overlapping(path: Path) -> None:
 
 
 def many_records(path: Path) -> None:
-    """Writes an archive whose directory is larger than its contents; reading a million records would take minutes."""
+    """Writes an archive with a directory of ten megabytes; larger directories could take minutes to read."""
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('archive/data.pkl', pickle.dumps({}))
         archive.writestr(f'archive/data/{"0" * 4000}', b'')
@@ -143,7 +143,7 @@ EXCESSIVE = dict(
 )
 
 
-# Configs that are not on the allowlist, in checkpoints with valid weights.
+# Configs that are not allowed or describe a different model, in checkpoints with valid weights.
 DESCRIBED = [
     *(dict(HONEST, model=dict(MODEL, backbone=backbone)) for backbone in (*OFF_LIST, *LARGE.values())),
     *(dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[*PIPELINE, step]))) for step in (
@@ -236,7 +236,7 @@ READERS = dict(
     official=lambda path: read_checkpoint(f'official://{path}'), mmengine=CheckpointLoader.load_checkpoint,
     backbone=lambda path: load_backbone(fresh_model('ReSwin'), path), predictor=Predictor,
     config=lambda path: config_of(None, path), resume=resume, hugging_face=hugging_face, timm=timm_model)
-# Readers that build the model from the config in a file; all other readers ignore the config.
+# Readers that refuse a file with a bad config; all other readers ignore or remove the config.
 READ_CONFIGS = 'predictor', 'config'
 
 

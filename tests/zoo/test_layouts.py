@@ -1,4 +1,4 @@
-"""Checkpoints in the authors' layouts are converted: training checkpoints, detectors and unused keys."""
+"""Checkpoints in the authors' layouts are converted, including training checkpoints, detectors and segmenters."""
 import re
 
 import pytest
@@ -28,7 +28,7 @@ WRAPPERS = {
 
 
 def weights_of(golden: str) -> dict[str, torch.Tensor]:
-    """Returns a tensor with one distinct element for every key."""
+    """Returns a one-element tensor with a distinct value for every key."""
     return {key: torch.tensor([float(i)]) for i, key in enumerate(GOLDENS[golden]['state_dict'], start=1)}
 
 
@@ -75,7 +75,7 @@ def test_detectors(golden, prefix, others):
     converted = convert_state_dict(name, file, 'backbone')
     assert_same(converted, convert_state_dict(name, weights, 'backbone'))
     assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()
-    for key in others[:1]:  # without the prefix, the file is not a detector's
+    for key in others[:1]:  # without the prefix, the file is not treated as a detector
         with pytest.raises(KeyError, match='fpn_lateral2'):
             convert_state_dict(name, {**weights, key: torch.zeros(1)})
 

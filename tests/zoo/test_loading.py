@@ -12,7 +12,7 @@ from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
-    """Builds a backbone with pretrained weights like a user's program."""
+    """Builds a backbone with pretrained weights as a user's program does."""
     backbone = fresh_model('ReSwin', init_cfg=dict(type='Pretrained', checkpoint=str(path), **arguments))
     backbone.init_weights()
     return backbone
@@ -68,7 +68,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, words):
 
 
 def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
-    """The head is loaded into a model with as many classes, dropped for a backbone, and refused otherwise."""
+    """The head is loaded into a model with the same number of classes, dropped for a backbone, or else refused."""
     pytest.importorskip('mmpretrain')
     path = str(tmp_path / '22k.pth')
     weights = get_model('vitae_tiny', num_classes=21842).state_dict()
@@ -101,7 +101,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
 @each_network
 @torch.no_grad()
 def test_weights_of_rgb_serve_other_channels(network):
-    """One gray channel gives the same outputs as three, and six channels with an RGB image twice as the RGB image."""
+    """Gray images give the same outputs with one and three channels, and so do RGB images with three and six."""
     rgb = trained_model(network).eval()
     x = torch.randn(1, 1, 64, 64)
     for channels, of_rgb, of_other in [(1, x.expand(-1, 3, -1, -1), x), (6, (y := torch.randn(1, 3, 64, 64)),

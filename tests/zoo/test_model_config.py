@@ -27,7 +27,7 @@ def test_input_channels_are_the_stems():
 
 
 def test_weights_are_found_by_tag():
-    """Without a tag, the weights are for the paper's image size, or the only ones of the variant."""
+    """Without a tag, the weights are for the paper's image size, or the variant's only weights."""
     base = VARIANTS['vitae_base']
     assert base.find_weights() is base.find_weights(True) is base.find_weights('224') is base.weights['224']
     assert base.find_weights('22k') is base.weights['22k']

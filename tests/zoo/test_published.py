@@ -74,13 +74,13 @@ def test_other_window_size_is_resized():
     name = 'stages.0.blocks.0.attn.position_bias.relative_position_bias_table'
     table, resized = weights[name], model.state_dict()[name]
     assert resized.shape == (23 * 23, 3)
-    # The table is sampled more densely: its center is unchanged, and its mean changes little because of the borders.
+    # The table is sampled more densely: its center is unchanged; its mean changes slightly because of the borders.
     torch.testing.assert_close(resized.mean(0), table.mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
 
 
 def test_options_beside_the_weights_are_read_over(tmp_path):
-    """Some published files also contain the command line of timm's training script, which wrote the files."""
+    """Some published files also contain the options of timm's training script, which wrote the files."""
     weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
     torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
     model = get_model('reswin_tiny', 'backbone', checkpoint=str(tmp_path / 'training.pth'))

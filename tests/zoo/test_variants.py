@@ -15,7 +15,7 @@ DIFFERENCES = {
     '384', '448', '769', 'dagger',  # image sizes
     '22k', 'ade20k', 'camvid', 'cityscapes', 'real',  # data and labels
     'peg',  # position encoding
-    'pretrain',  # weights from which other configs start
+    'pretrain',  # pretraining of weights for other configs
 }
 
 
@@ -55,7 +55,8 @@ def test_mim_gets_what_it_needs_of_every_config(written):
     assert sorted(model['Config'] for model in models) == [f'configs/{path.name}' for path in CONFIGS]
     weights = [model['Weights'] for model in models if 'Weights' in model]
     assert weights and all(re.fullmatch(r'https://github\.com/\S+/releases/download/\S+\.pth', x) for x in weights)
-    # mim uses this URL for models without weights, and downloads nothing if it ends in a slash and has no comma.
+    # For models without weights, mim uses the collection's Weight. It downloads nothing if Weight ends with a slash
+    # and has no comma.
     for metafile in metafiles:
         assert re.fullmatch('[^,]+/', metafile['Collections'][0]['Metadata']['Weight'])
 
@@ -65,7 +66,7 @@ def test_published_figures_have_a_config():
 
 
 def test_contradictions_are_told():
-    """Contradictory figures for the same config and metric have a note."""
+    """Contradictory results for a config and metric have a note in at least one row."""
     figures = {}
     for line in FIGURES:
         figures.setdefault((line['config'], line['key']), []).append(line)

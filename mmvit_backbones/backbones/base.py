@@ -26,9 +26,9 @@ class Backbone(BaseModule):
     :meth:`add_output_norms` if the network has output norms, and then calls :meth:`freeze`. The network implements
     the methods in the section "for networks to implement".
 
-    Users can pass the other arguments to every network, together with ``arch`` and ``drop_path_rate`` (float), the
-    stochastic depth rate of the last block; rates increase linearly from 0 at the first block. Images may have any size
-    of at least 1 x 1 pixel, unless the network's documentation says otherwise.
+    Users can pass the other arguments to every network, in addition to ``arch`` and ``drop_path_rate`` (float). The
+    latter is the stochastic depth rate of the last block; rates increase linearly from 0 at the first block. Images may
+    have any size of at least 1 x 1 pixel. If a network differs, its documentation says so.
 
     Args:
         channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
@@ -108,17 +108,17 @@ class Backbone(BaseModule):
             yield x, self.output_norm(stage)(x)
 
     def init_layers(self) -> None:
-        """Initializes the layers that don't use PyTorch's default initialization; the constructor calls this method."""
+        """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
 
     def stem_modules(self) -> list[nn.Module]:
-        """Returns the modules before the first stage, whose names are in ``stem``."""
+        """Returns the modules of the stem, whose names are in ``stem``."""
         return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns the layers of a stage in order, each as a list of modules.
 
-        A layer is a block together with neighboring modules that share its rate in layer-wise learning rate decay, such
-        as the downsampling before it. Output norms are not included unless a network says otherwise.
+        A layer is a block together with neighboring modules that get the same learning rate in layer-wise decay, such
+        as the downsampling before the block. Output norms are not included unless a network says otherwise.
         """
         raise NotImplementedError
 
@@ -145,7 +145,7 @@ class Backbone(BaseModule):
                 WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
 
     def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns the raw map ``(B, C, H / stride, W / stride)`` of each stage, without output norm and merging."""
+        """Returns the raw map ``(B, C, H / stride, W / stride)`` of each stage, before the output norm."""
         return self._compute(self.raw_maps, images)
 
     def forward_with_stages(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -185,7 +185,7 @@ class Backbone(BaseModule):
         return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Validates the images and calls ``compute``; while ``torch.jit.trace`` runs, image sizes are constants."""
+        """Validates the images and calls ``compute``, with constant sizes in traces unless ``traces_all_sizes``."""
         if is_tracing() and not self.traces_all_sizes:
             with fixed_sizes():
                 return self._trace(compute, images)
@@ -247,7 +247,7 @@ class Backbone(BaseModule):
         """
         in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
         if not in_checkpoint:
-            return  # not a checkpoint of this network; load_state_dict reports the missing keys
+            return  # load_state_dict reports the missing keys
         for stage in set(in_checkpoint) - set(self.normed_stages):
             print_log(f'{prefix}norm{stage}: in the checkpoint, but not in the network; ignored', logger='current')
             for kind in ('weight', 'bias'):

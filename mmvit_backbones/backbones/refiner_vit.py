@@ -1,4 +1,4 @@
-"""Refiner-ViT: a vision transformer in which every second block attends with a refined map of the block before it.
+"""Refiner-ViT: a vision transformer in which every second block reuses the attention map of the block before it.
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
@@ -37,7 +37,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(128, channels, 8, stride=8)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``, rounded down."""
+        """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``; ``H`` and ``W`` must be multiples of 16."""
         # In training on CPUs, PyTorch's batch norm is less accurate on channels-last maps.
         x = images if self.training and images.device.type == 'cpu' else channels_last(images)
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
@@ -142,7 +142,7 @@ class SharedAttention(nn.Module):
 
 
 class Block(BaseBlock):
-    """Pre-norm block of attention and an MLP; each branch ``f`` computes ``x + 2 f(x / 2)``.
+    """Pre-norm block of attention and an MLP; each branch ``f`` is applied as ``x + 2 f(x / 2)``.
 
     ``attention`` is an :class:`Attention` or a :class:`SharedAttention`.
     """
@@ -168,8 +168,8 @@ class RefinerViT(Backbone):
     """Refiner-ViT, a plain vision transformer with patches of 16 x 16 pixels and a class token.
 
     Blocks come in pairs. The first block of a pair computes attention maps, and adds the scaled maps of the previous
-    pair. The second block attends with the same maps, refined by convolutions. The four outputs have stride 16; each
-    follows a quarter of the blocks.
+    pair. The second block attends with the same maps, refined by convolutions. The four outputs have stride 16; one
+    is taken after each quarter of the blocks.
 
     Attention is global and stores whole attention maps, so memory grows with the fourth power of the image side. For
     training with few images per process, set ``norm_eval`` or synchronize the batch norms. Images are zero-padded at

@@ -33,7 +33,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class ThreeConvEmbed(nn.Module):
-    """Embeds images ``(B, 3, H, W)`` as local tokens ``(B, ceil(H/4), ceil(W/4), C)`` by three 3 x 3 convolutions."""
+    """Embeds images as local tokens ``(B, ceil(H/4), ceil(W/4), C)`` by three 3 x 3 convolutions."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ThreeConvEmbed(nn.Module):
 
 
 class OneConvEmbed(nn.Module):
-    """Embeds images ``(B, 3, H, W)`` as local tokens ``(B, (H+2) // 4, (W+2) // 4, C)`` by one 8 x 8 convolution."""
+    """Embeds images as local tokens ``(B, (H+2) // 4, (W+2) // 4, C)`` by one 8 x 8 convolution."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ EMBEDDINGS = {'3conv': ThreeConvEmbed, '1conv': OneConvEmbed}
 
 
 class RegionEmbed(nn.Module):
-    """Embeds images ``(B, 3, H, W)`` as regional tokens ``(B, Hr, Wr, C)``.
+    """Embeds images as regional tokens ``(B, Hr, Wr, C)``.
 
     A regional token stands for a square with a side of ``region_size`` pixels.
     """
@@ -83,9 +83,9 @@ class RegionEmbed(nn.Module):
 def region_padding(height: int, width: int, region_size: int) -> tuple[int, int]:
     """Returns the total number of rows and columns to pad an image with, as in the authors' code.
 
-    If height or width is not a multiple of ``region_size``, both are padded, and the side that is a multiple gains a
-    whole region. With regions of 28 pixels, an image of 28 x 56 pixels is not padded, and an image of 28 x 50 pixels
-    gains 28 rows and 6 columns.
+    If height or width is not a multiple of ``region_size``, both are padded, and a side that is already a multiple
+    gains a whole region. With regions of 28 pixels, an image of 28 x 56 pixels is not padded, and an image of 28 x 50
+    pixels gains 28 rows and 6 columns.
     """
     remaining_rows, remaining_columns = height % region_size, width % region_size
     is_padded = is_positive(remaining_rows + remaining_columns)
@@ -193,7 +193,7 @@ class Attention(nn.Module):
         attn_mask = None
         if is_local:
             bias = self.position_bias()
-            if mask is not None:  # with zero logits, queries without any allowed key take the mean
+            if mask is not None:  # queries without any allowed key get zero logits, and average all values
                 q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows become heads, because all images share a mask
@@ -397,7 +397,7 @@ class RegionViT(Backbone):
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block; projection and PEG belong to the first layer, the stage norm to the last.
 
-        The norm of the last stage is an output norm, which belongs to no layer.
+        The norm of the last stage is an output norm, and is not included.
         """
         module = self.stages[stage]
         first, *others = module.blocks

@@ -134,7 +134,7 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Pools one axis to ``length``, which may be larger than the axis, like ``F.adaptive_avg_pool1d``."""
+    """Pools one axis to ``length`` like ``F.adaptive_avg_pool1d``; ``length`` may exceed the size of the axis."""
     old_length = x.shape[dim]
     if old_length == length:
         return x
@@ -233,7 +233,7 @@ class ReMViTv2(Backbone):
         grid = pooled_grid((img_size, img_size), PATCH_STRIDE)
         for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
             for i, drop_path in enumerate(drop_paths):
-                is_transition = stage > 0 and i == 0  # the first block of a stage changes channels and grid
+                is_transition = stage > 0 and i == 0  # changes channels and resolution
                 channels = self.channels[stage]
                 in_channels = self.channels[stage - 1] if is_transition else channels
                 query_stride = 2 if is_transition else 1
@@ -253,7 +253,8 @@ class ReMViTv2(Backbone):
         x = self.patch_embed(images)
         logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
-            if logits is not None:  # not in the block, which would keep the larger logits in memory
+            if logits is not None:
+                # If the block resized the logits, it would keep the larger logits in memory.
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
             x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:

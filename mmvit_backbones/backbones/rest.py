@@ -148,10 +148,10 @@ class ResT(Backbone):
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (lists with one entry per stage) and
             ``mlp_ratio`` (int).
         out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
-            normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results;
-            published v1 detectors require this. With ``'side'``, the next stage receives the raw map, as in v2. With
-            None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and ``'side'``
-            are equivalent.
+            normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results.
+            Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the raw map, as in
+            v2. With None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and
+            ``'side'`` are equivalent.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32.
 
     Example:

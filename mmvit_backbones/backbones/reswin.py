@@ -22,7 +22,7 @@ from ..ops.window import (
 )
 from .swin import NORM_EPS, SwinBase
 
-ALPHA = 0.5  # weight of a block's own logits, which the published network does not learn
+ALPHA = 0.5  # weight of a block's own logits; a constant in the published network
 
 
 class WindowAttention(nn.Module):
@@ -65,8 +65,8 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     """Selects logits of the previous stage for the windows and heads of the next stage, as in the authors' code.
 
     The logits ``(B, windows, num_heads, N, N)`` consist of ``windows * num_heads`` maps. New map ``n`` is the old map
-    ``n * old // new``, where ``old`` and ``new`` are the numbers of maps. For example, 6 old maps yield 3 new maps from
-    maps 0, 2 and 4, and 4 new maps from maps 0, 1, 3 and 4.
+    ``n * old // new``, where ``old`` and ``new`` are the numbers of maps. For example, 3 new maps from 6 old maps are
+    the old maps 0, 2 and 4, and 4 new maps from 6 old maps are the old maps 0, 1, 3 and 4.
 
     Paper: arXiv 2402.11301, residual attention.
     """
@@ -136,7 +136,7 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns the shift and mask for every second block of a stage, or 0 and None if one window covers a side.
+        """Returns the shift and mask for every second block, or 0 and None if one window covers a side of the map.
 
         Paper: arXiv 2103.14030, figure 2.
         """

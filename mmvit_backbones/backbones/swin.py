@@ -34,7 +34,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks on one grid, followed by patch merging or, in the last stage, by ``nn.Identity``."""
+    """Blocks at one resolution, followed by patch merging or, in the last stage, by ``nn.Identity``."""
 
     def __init__(self, blocks: Iterable[nn.Module], downsample: nn.Module) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from .swin import NORM_EPS, SwinBase
 
 
 class VSABlock(nn.Module):
-    """Swin block with a position encoding before the norm of attention.
+    """Swin block with a position encoding before the attention's LayerNorm.
 
     Paper: arXiv 2103.14030, equation 3.
     Paper: arXiv 2204.08446, figure 3c.
@@ -37,13 +37,13 @@ class VSABlock(nn.Module):
 class SwinVSA(SwinBase):
     """Swin Transformer with varied-size windows in all four stages.
 
-    This is the package's own definition, which may differ from the network with the published scores:
+    This is the package's own definition, which may differ from the authors' network:
 
     - Patch embedding, patch merging, MLPs, channels and depths are those of Swin Transformer.
     - Attention and the 7 x 7 convolution before attention are those of the authors' ViTAEv2-VSA classifier: maps are
       padded at the right and bottom, and offsets are divided by the number of windows along their own axis. See
       :class:`ViTAEv2VSA`.
-    - Windows are not shifted, because predicted windows already overlap with their neighbors.
+    - Windows are not shifted, because predicted windows can overlap.
 
     Paper: arXiv 2204.08446, variants.
     Paper: arXiv 2103.14030, table 7.

@@ -89,7 +89,7 @@ class ViTAE(Backbone):
             normal cells), ``groups`` (of convolutions in normal cells) and ``mlp_ratio``.
         img_size (int): Side in pixels of the square images for which plain networks store positions. For other image
             sizes, the positions are interpolated.
-        drop_rate (float): Dropout rate in normal cells, after attention, and inside and after the MLP.
+        drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
         kwargs: Common arguments of :class:`Backbone`. Stochastic depth applies to normal cells. The stem is the first
             reduction or the patch embedding.
 

@@ -51,7 +51,7 @@ class ViTAEv2(Backbone):
             convolution), ``depths`` (number of normal cells), ``num_heads`` (of normal cells), ``reduction_heads`` (of
             the reduction cell) and ``attention`` (``'window'`` or ``'global'``).
         window_size (int): Side of the windows in tokens. The weights fit all window sizes.
-        drop_rate (float): Dropout rate in normal cells, after attention, and inside and after the MLP.
+        drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
             this bound; see :func:`published_drop_paths`.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32. The stem is the
@@ -100,7 +100,7 @@ class ViTAEv2(Backbone):
     }
 
     stem = ('stages.0.reduction', )
-    position_type = nn.Identity  # position encoding before the norm of attention; overridden by ViTAEv2VSA
+    position_type = nn.Identity  # position encoding before the attention's LayerNorm; overridden by ViTAEv2VSA
 
     def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
                  drop_path_rate: float = 0.1, **kwargs) -> None:

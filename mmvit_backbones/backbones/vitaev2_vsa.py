@@ -14,7 +14,7 @@ from .vitaev2 import ViTAEv2
 class ViTAEv2VSA(ViTAEv2):
     """ViTAEv2 with varied-size window attention in all four stages.
 
-    A depth-wise 7 x 7 convolution before the norm of attention encodes positions. In normal cells, the residual
+    A depth-wise 7 x 7 convolution before the attention's LayerNorm encodes positions. In normal cells, the residual
     connection skips this convolution. Everything else is as in :class:`ViTAEv2`.
 
     The authors' classifier and detector give different results for maps that are not square or not a multiple of the

@@ -18,7 +18,7 @@ from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 class TokenLabelHead(BaseModule):
     """Linear layer for the class token and, if ``dense``, a second linear layer for the patches.
 
-    For each class, the logit of an image is the logit of the class token plus half the highest logit of the patches.
+    If ``dense``, the logit of an image for each class is the class token's logit plus half the highest patch logit.
 
     Paper: arXiv 2104.10858, section 3.2.
 

@@ -2,14 +2,14 @@
 
 Maps are channels-last, ``(B, H, W, C)``. These arguments have the same meaning in all layers:
 
-- ``in_channels`` and ``channels`` (int): channels of the input and output. A layer with only ``channels`` keeps them.
+- ``in_channels`` and ``channels`` (int): channels of the input and output. With only ``channels``, both are equal.
 - ``num_heads`` (int): number of attention heads.
 - ``window_size`` (int): side of a window in tokens.
 - ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.
 - ``drop_rate`` (float): dropout rate.
 - ``drop_path`` (float): probability of dropping a residual branch (stochastic depth).
 - ``eps`` (float): epsilon of the norms.
-- ``position`` (nn.Module | None): position encoding before the norm of attention, such as :class:`ContextPosition`.
+- ``position`` (nn.Module | None): position encoding before the attention's LayerNorm, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import BaseBlock, Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_

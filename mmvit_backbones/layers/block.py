@@ -70,7 +70,7 @@ class ResidualAttentionBlock(BaseBlock):
 
 
 def trunc_normal_(weight: Tensor) -> None:
-    """Initializes a weight from a truncated normal (std 0.02), except on the meta device, where drawing is slow."""
+    """Initializes a weight from a truncated normal (std 0.02), but skips the slow drawing on the meta device."""
     if not weight.is_meta:
         nn.init.trunc_normal_(weight, std=0.02)
 

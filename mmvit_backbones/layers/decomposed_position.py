@@ -15,8 +15,8 @@ class DecomposedPosition(nn.Module):
     Paper: arXiv 2112.01526, equation 4.
 
     Each term is the product of the query with a learned vector for the distance between query and key. All heads share
-    the two tables of vectors. Tables are interpolated linearly, at run time for images with other grids, and on load
-    for checkpoints with other grids; the latter is logged.
+    the two tables of vectors. Tables are interpolated linearly: at run time for other grids, and on load for
+    checkpoints with other grids. Interpolation on load is logged.
 
     Args:
         channels (int): Channels of a head.

@@ -14,8 +14,8 @@ Interpolation = Literal['bicubic', 'bilinear']
 class PositionEmbedding(nn.Module):
     """Learned vectors for the positions of a square grid and, if ``class_token``, for a class token.
 
-    The grid is resized at run time for images with another grid, and bicubically on load for checkpoints with another
-    grid; the latter is logged.
+    The grid is resized at run time for images of another size, and bicubically on load for checkpoints with another
+    grid. Resizing on load is logged.
 
     Args:
         patch_size (int): Side of a patch, in pixels.

@@ -1,4 +1,4 @@
-"""Resizing of learned position tables, on load and at run time."""
+"""Resizing of learned parameters, such as position tables, on load and at run time."""
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
@@ -20,7 +20,7 @@ def interpolate(x: Tensor, size: Sequence[int], mode: Literal['linear', 'bilinea
 
 def resize_on_load(module: nn.Module, name: str, resize: Callable[[Tensor, torch.Size], Tensor],
                    dims: Sequence[int]) -> None:
-    """Adds a hook that resizes a parameter on load if its size in the checkpoint differs, and logs both sizes.
+    """Adds a hook that resizes a parameter on load if its shape in the checkpoint differs, and logs both shapes.
 
     Args:
         module (nn.Module): The module with the parameter.

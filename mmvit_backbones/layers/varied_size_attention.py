@@ -95,7 +95,7 @@ class VariedSizeWindowAttention(nn.Module):
             windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
             scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
         scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
-        # A predicted offset of 1 means half the padded map, divided by the number of whole windows along an axis.
+        # A predicted offset of 1 means half a side of the padded map, divided by the number of whole windows.
         num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
@@ -105,7 +105,7 @@ class VariedSizeWindowAttention(nn.Module):
 
 
 def reset_projections(model: nn.Module) -> None:
-    """Resets the projections of varied-size window attention to PyTorch's default, as in the authors' code."""
+    """Resets the projections of varied-size window attention to PyTorch's default initialization."""
     for module in model.modules():
         if isinstance(module, VariedSizeWindowAttention):
             for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):

@@ -26,7 +26,7 @@ class MapSimilarityLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Returns the scalar loss of more than ``num_pairs`` maps ``(B, heads, N, N)``, one per block."""
+        """Returns the scalar loss of at least ``num_pairs + 1`` maps ``(B, heads, N, N)``, one per block."""
         if len(maps) <= self.num_pairs:
             raise ValueError(f'num_pairs must be less than the number of maps, got {self.num_pairs} and {len(maps)}')
         # Blocks that share a map return the same tensor: the similarity is 1, without a gradient.

@@ -19,7 +19,7 @@ class SimpleFeaturePyramid(BaseModule):
     """Simple feature pyramid of ViTDet (Li et al., ECCV 2022, arXiv 2203.16527, figure 2c).
 
     The last map of a plain backbone is upsampled and downsampled, without lateral connections. From a map of stride 16,
-    the pyramid has maps of strides 4, 8, 16 and 32. Each additional map is the previous one, subsampled by 2.
+    the pyramid has maps of strides 4, 8, 16 and 32. Each additional map is the previous map subsampled by 2.
 
     Args:
         in_channels (int | Sequence[int]): Channels of the last map, or of each map of the backbone.

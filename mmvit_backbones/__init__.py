@@ -1,14 +1,14 @@
 """Vision-transformer backbones for dense prediction with OpenMMLab.
 
-Importing the package registers all modules in MMEngine's root registries, and the ``official://`` prefix for
-checkpoints published by the authors.
+Importing the package registers all modules in MMEngine's root registries. It also registers the ``official://``
+prefix for checkpoints that the authors of the networks published.
 """
 from .version import __version__
 
 try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError:
-    __all__ = ['__version__']  # without MMEngine, only mmvit_backbones.ops can be imported
+    __all__ = ['__version__']  # mmvit_backbones.ops works without MMEngine
 else:
     from . import backbones, data, heads, losses, necks, training  # noqa: F401
     from .accelerate import accelerate

@@ -1,4 +1,4 @@
-"""Makes ``python -m mmvit_backbones`` run the command ``mmvit``."""
+"""Makes ``python -m mmvit_backbones`` run the ``mmvit`` command."""
 from mmvit import command
 
 if __name__ == '__main__':

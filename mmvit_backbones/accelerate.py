@@ -1,4 +1,4 @@
-"""Replacement of modules by faster ones with the same results."""
+"""Replacement of modules by faster ones, whose results differ only by rounding."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ MAPS = 16  # batch size of the convolutions; with a single thread, PyTorch runs 
 def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     """Replaces modules of a model in place by faster ones for its device.
 
-    Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results agree within 1e-5.
+    Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results typically agree within a
+    relative error of 1e-5.
 
     On CPUs, float32 linear layers run in oneDNN: as 1 x 1 convolutions or, with ``inference``, with a copy of each
     weight in the memory layout of oneDNN. PyTorch itself runs them in MKL, which takes twice as long on AMD processors.

@@ -6,11 +6,11 @@ class MMViTError(Exception):
 
 
 class UsageError(MMViTError, ValueError):
-    """Raised for an invalid argument, config or file of the user."""
+    """Raised if the user passes an invalid argument, config or file."""
 
 
 class TooLargeError(UsageError):
-    """Raised for an image or a file that is larger than a limit."""
+    """Raised for an image or file that exceeds a size limit."""
 
 
 class CheckpointError(MMViTError, ValueError):
@@ -37,5 +37,5 @@ class UnreadableSampleError(TrainingError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the class of an error and the first line of its message."""
+    """Returns the class name of an error and the first line of its message."""
     return f'{type(error).__name__}: {error}'.strip().split('\n')[0]

@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     """Prints the reasons for skipped tests, with the number of tests, at the end of the run."""
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get('skipped', ())
-               if isinstance(report.longrepr, tuple)]  # except expected failures
+               if isinstance(report.longrepr, tuple)]  # (file, line, reason)
     reasons = Counter(' '.join(reason.removeprefix('Skipped: ').split()) for reason in skipped)
     for reason, number in sorted(reasons.items()):
         terminalreporter.write_line(f'skipped {number}: {reason}')
@@ -30,11 +30,11 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Returns a function that runs `mmvit VERB ARGUMENTS` in this process, to save imports, and returns the output."""
+    """Returns a function that runs an `mmvit` subcommand in this process, to save imports, and returns its output."""
     monkeypatch.setenv('LOCAL_RANK', '0')  # the command sets this variable; monkeypatch restores it after the test
 
-    def run(verb: str, *arguments: str) -> str:
-        mmvit.main([*verb.split(), *arguments])
+    def run(subcommand: str, *arguments: str) -> str:
+        mmvit.main([*subcommand.split(), *arguments])
         return capsys.readouterr().out
 
     return run
@@ -42,7 +42,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def frozen():
-    """Excludes the frameworks from garbage collection, which MMEngine runs for half a second per data set."""
+    """Excludes the frameworks from MMEngine's garbage collection, which would take half a second per data set."""
     for framework in ('mmdet', 'mmseg', 'mmpretrain'):
         importlib.import_module(f'{framework}.datasets')
         importlib.import_module(f'{framework}.models')

@@ -6,11 +6,11 @@ from pathlib import Path
 from mmvit_backbones import list_models
 from mmvit_backbones.zoo.variants import VARIANTS
 
-SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # larger ones take seconds
+SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 12e6}  # larger networks take seconds
 
 
 def read_goldens() -> dict[str, dict]:
-    """Returns all goldens by file name; for a different file with the same name, the folder is appended."""
+    """Returns all goldens by file name, with the folder appended if the name is taken by a different golden."""
     goldens = {}
     for folder in filter(None, (Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
         paths = sorted(Path(folder).rglob('golden_*.json'))

@@ -48,7 +48,7 @@ def shared_model(network: str) -> nn.Module:
 
 
 def trained_model(network: str, **arguments) -> nn.Module:
-    """Builds a tiny network with noise on all parameters and batch statistics, so that each one affects the output."""
+    """Builds a tiny network with random changes to all parameters and statistics, so that all affect the output."""
     model = fresh_model(network, **arguments)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -89,7 +89,7 @@ def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> f
 
 @contextmanager
 def raises(error: type[Exception] | tuple[type[Exception], ...], *words: object) -> Iterator[pytest.ExceptionInfo]:
-    """Expects an error whose message contains all words: the argument, the received value, the allowed values."""
+    """Expects an error whose message contains all words, such as the argument, its value and the allowed values."""
     with pytest.raises(error) as caught:
         yield caught
     missing = [word for word in map(str, words) if word not in str(caught.value)]

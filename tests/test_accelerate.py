@@ -69,7 +69,7 @@ def test_weights_loaded_later_are_used():
 
 
 def is_slower(fast, plain, images, limit=1.15):
-    """Compares the minimum CPU times of alternating runs; stops when ``fast`` is not slower, at the latest after 40."""
+    """Compares the minimum CPU times of 5 to 40 alternating runs, and stops as soon as ``fast`` is not slower."""
     least = {fast: inf, plain: inf}
     with torch.no_grad():
         for turn in range(40):
@@ -84,7 +84,7 @@ def is_slower(fast, plain, images, limit=1.15):
 
 @pytest.mark.slow
 def test_inference_is_never_slower():
-    """Repeats the comparison after training another network, which makes memory allocation faster or slower."""
+    """Repeats the comparison after training another network, which changes the speed of memory allocation."""
     arch = dict(embed_dims=384, depth=8, num_heads=12, mlp_ratio=3)
     plain, images = MODELS.build(dict(type='RefinerViT', arch=arch)).eval(), torch.randn(1, 3, 224, 224)
     fast = accelerate(copy.deepcopy(plain), inference=True)

@@ -1,4 +1,4 @@
-"""The contract that all backbones fulfill. For a new network, only a tiny config must be added."""
+"""The contract that all backbones fulfill. A new network needs only a tiny config."""
 import copy
 import math
 
@@ -271,7 +271,7 @@ def test_weights_after_to_empty_are_initialized_as_in_the_constructor(network):
             assert x.numel() == 1 or 0.3 * scale <= x.std(correction=0).item() <= 3 * scale + 1e-9, key
     loaded = empty_model(network)
     loaded.load_state_dict(state_dict)
-    loaded.init_weights()  # MMEngine's runner calls it before training; loaded weights must stay
+    loaded.init_weights()  # MMEngine's runner also calls init_weights; loaded weights must not change
     assert all(torch.equal(x, state_dict[key]) for key, x in loaded.state_dict().items())
 
 

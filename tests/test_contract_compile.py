@@ -1,4 +1,4 @@
-"""The contract of all backbones with compilers: one graph for all image sizes, with the same gradients."""
+"""The contract of all backbones with compilers: few graphs for all image sizes, and the same results and gradients."""
 import random
 
 import pytest
@@ -9,8 +9,8 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-# Image sizes of detectors, in both orientations; some are multiples of strides and windows. Below 224 pixels, a stage
-# has a single window, and torch.compile treats the number 1 as a constant.
+# Image sizes of detectors, in both orientations; some are multiples of strides and windows. In smaller
+# images, a stage can have a single window, and torch.compile treats the number 1 as a constant.
 RANDOM = random.Random(0)
 SIZES = [(800, 1333), (768, 1344), (1333, 800), (640, 1120)] + [(RANDOM.randint(480, 1000), RANDOM.randint(480, 1333))
                                                                 for _ in range(16)]
@@ -80,7 +80,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 @pytest.mark.compiler
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
-    """Up to 56 pixels, the second stage has a single window; torch would otherwise treat this 1 as a constant."""
+    """Up to 56 pixels, the second stage has a single window; by default, torch treats this number as a constant."""
     model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1

@@ -1,4 +1,4 @@
-"""The contract of all backbones with torch.func: both modes of differentiation, per-sample gradients, Hessians."""
+"""The contract of all backbones with torch.func: forward and reverse mode, per-sample gradients, Hessians, vmap."""
 from collections.abc import Callable
 
 import pytest

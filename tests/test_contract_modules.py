@@ -17,8 +17,8 @@ from mmvit_backbones.utils import versions
 HERE = Path(__file__).parent
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
 in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
-# Images with and without padding, training and evaluation. Two combinations are enough, because the libraries treat
-# padding and mode independently.
+# Images with and without padding, training and evaluation. Two of the four combinations are enough, because padding and
+# mode are independent.
 with_and_without = pytest.mark.parametrize('size, mode', [((64, 96), 'eval'), ((70, 90), 'train')], ids=str)
 
 
@@ -95,7 +95,7 @@ def test_lora_adapters_can_be_merged(network, size, mode):
     peft = pytest.importorskip('peft')
     model, x = model_in(mode, network), images(*size).double()
     names, before = linear_layers(model), model(x)
-    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # by default, adapters start at 0
+    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # by default, they have no effect
     model = peft.get_peft_model(model, config).train(mode == 'train')
     unmerged = model(x)
     assert largest_error(unmerged, before) > 1e-3
@@ -173,7 +173,7 @@ def test_fsdp_takes_the_same_steps(tmp_path):
 
 
 def agree(ranks: list[dict]) -> bool:
-    """Returns whether both processes of ``sharded_training.py`` have the losses of a single process."""
+    """Returns whether both processes of ``sharded_training.py`` have the same losses as a single process."""
     if any('error' in rank for rank in ranks):
         return False
     alone = ranks[0]['alone']

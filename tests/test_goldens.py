@@ -23,7 +23,7 @@ RUN_HERE = {name: golden for name, golden in GOLDENS.items() if name in NETWORKS
 
 
 def cases() -> list:
-    """Returns all inputs of all goldens in float64, and the first of operators and small networks in float32, too.
+    """Returns all inputs of all goldens in float64, and the first input also in float32, except for large networks.
 
     Inputs are ordered by golden, so that :func:`filled` can reuse the weights.
     """
@@ -98,7 +98,7 @@ def deviation(got: torch.Tensor, expected: dict | float) -> float:
 def test_every_golden_is_tested(name):
     golden = GOLDENS[name]
     assert name in RUN_HERE or golden.get('op') in ELSEWHERE, (
-        f'{name}: its network is missing in the zoo, or its operator is missing in tests/operators')
+        f'{name}: its network is missing from the zoo, or its operator is missing from tests/operators')
 
 
 @pytest.mark.parametrize('golden, case, dtype', cases())
@@ -109,7 +109,7 @@ def test_outputs(golden, case, dtype):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_parameter_count(name):
-    """Counts the parameters of the classifier, or of the backbone for goldens of networks without a classifier."""
+    """Counts the parameters of the classifier, or of the backbone if the golden is not of a classifier."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
     config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)

@@ -1,15 +1,15 @@
 """Numbers of attention heads, compared with the tables of the papers.
 
-In most networks, the shapes of the weights don't depend on the number of heads. A wrong number would only change the
-predictions of published weights, and the goldens don't cover the large networks.
+In most networks, the shapes of the weights don't depend on the number of heads, so published weights would load with a
+wrong number and give wrong predictions. The goldens do not cover the large networks.
 """
 import pytest
 import torch
 
 from mmvit_backbones import get_model
 
-# Numbers of heads by stage. Of two different numbers in a stage, the first belongs to the reduction cell. Linear
-# attention has a single head, and no attribute num_heads.
+# Numbers of heads by stage. If a stage has two different numbers, the first belongs to the reduction cell. Stages with
+# only linear attention are empty, because linear attention has a single head and no num_heads attribute.
 HEADS = {
     'vitae_tiny': [[], [], [4]], 'vitae_6m': [[], [], [4]], 'vitae_13m': [[], [], [5]],
     'vitae_small': [[], [], [6]], 'vitae_base': [[12]], 'vitae_large': [[16]], 'vitae_huge': [[16]],

@@ -1,4 +1,4 @@
-"""Refiner-ViT: tests that the goldens don't cover, such as training, batch statistics and resized positions."""
+"""Refiner-ViT: behavior that the goldens don't cover, such as training, batch statistics and resized positions."""
 import copy
 
 import pytest

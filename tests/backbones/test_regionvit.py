@@ -36,7 +36,7 @@ def test_images_larger_than_the_windows_can_cover_are_refused(local_embed, large
 
 @torch.no_grad()
 def test_shapes_with_one_convolution():
-    """A single remaining pixel adds no token. With 57 pixels, the last window contains only padding."""
+    """A single pixel beyond a multiple of 4 adds no token. At 57 pixels, the last window contains only padding."""
     model = build('1conv', window_size=7).eval()
     for height, width in [(2, 3), (57, 29), (85, 113)]:
         maps = model(torch.rand(1, 3, height, width))
@@ -73,7 +73,7 @@ def test_raw_maps_are_maps_before_the_stage_norm():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
 def test_queries_without_allowed_keys_in_half_precision(dtype):
-    """With 57 x 85 pixels, some padding tokens have no allowed key, but influence tokens of the last window."""
+    """With 57 x 85 pixels, some padding tokens have no allowed key."""
     model, x = build('1conv', window_size=7).eval(), torch.rand(1, 3, 57, 85)
     for half, single in zip(copy.deepcopy(model).to(dtype)(x.to(dtype)), model(x)):
         assert ((half.float() - single).norm() / single.norm()).item() < 0.05
@@ -87,7 +87,7 @@ def authors_weights(golden: str) -> dict:
 
 
 def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
-    """Weights of windows are resized. Position encoding and stage norms keep their initial values. Both are logged."""
+    """Logs which weights are resized, and that the position encoding and stage norms keep their initial values."""
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
     before = model.state_dict()['stages.2.peg.weight'].clone()
@@ -133,7 +133,7 @@ def decays(config: str, **model) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_weight_decay_of_the_recipes():
-    """Norms over maps have weight decay, unlike norms over tokens: their weights are not 1-D in the authors' code."""
+    """Unlike norms over tokens, norms over maps have weight decay: their weights are not 1-D in the authors' code."""
     for name, decay in decays('imagenet_regionvit_t.py').items():
         exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
         assert decay == (0 if exempt else 0.05), name

@@ -38,7 +38,7 @@ def test_peak_memory_of_inference_does_not_depend_on_depth():
 def test_residuals_at_most_double_the_error_of_half_precision(network, dtype):
     images, errors = torch.randn(2, 3, 64, 96), []
     for model in (build(network), without_residuals(build(network))):
-        for name, parameter in model.named_parameters():  # scales logits to the size in trained networks
+        for name, parameter in model.named_parameters():  # gives logits the magnitude of trained networks
             if name.endswith('qkv.weight'):
                 parameter.mul_(10)
         exact = copy.deepcopy(model).double()

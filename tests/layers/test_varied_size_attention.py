@@ -1,4 +1,4 @@
-"""The layer of varied-size window attention; ``tests/ops`` has the tests of its operator."""
+"""The layer of varied-size window attention; ``tests/ops`` contains the tests of the operator."""
 import pytest
 import torch
 from golden import fill_state_dict

@@ -235,7 +235,7 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
                is_limited: bool = False):
     """Returns an ONNX Runtime session for a file or its contents, with PyTorch's number of threads.
 
-    If ``is_limited`` is True and the CPU is the only provider, :func:`limit_memory` limits the memory.
+    If ``is_limited`` is True and the CPU is the only provider, :func:`limit_memory` limits the session's memory.
 
     Raises:
         UsageError: If the first provider cannot be used; ONNX Runtime itself would silently use the next provider.

@@ -74,7 +74,7 @@ else:
 if is_older('2.4'):
 
     def gelu(input: Tensor) -> Tensor:
-        """Returns ``F.gelu(input)``; makes the output's gradient contiguous, as older PyTorch assumes on CPUs."""
+        """Returns ``F.gelu(input)``; makes the output's gradient contiguous, as PyTorch before 2.4 assumes on CPUs."""
         output = F.gelu(input)
         if output.requires_grad:
             output.register_hook(Tensor.contiguous)

@@ -25,7 +25,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
             ``(B, num_classes)``, and ``model.backbone`` is the backbone. ``'backbone'`` builds the bare backbone.
             Defaults to ``'classification'``.
         checkpoint (str | None): File or URL of a checkpoint in the authors' layout or in this package's; the layout
-            is recognized by its keys.
+            is recognized by the checkpoint's keys.
         pretrained (bool | str): True for the authors' default weights, or the tag of other weights: ``'384'``,
             ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
             Defaults to False.

@@ -15,7 +15,7 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with the tag."""
+    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag."""
     if checkpoint and not tag:
         return checkpoint
     if checkpoint or not tag:

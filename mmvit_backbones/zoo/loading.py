@@ -82,8 +82,7 @@ def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[st
     """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
-        CheckpointError: If the weights are unavailable or belong to another network. Sets a file of another network
-            aside.
+        CheckpointError: If the weights are unavailable or belong to another network; the wrong file is set aside.
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} is not for {variant.name}: '):
@@ -126,7 +125,7 @@ def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config with a safe one.
 
     The frameworks execute the config in a checkpoint. The safe config therefore has only the allowed parts, as
-    literals. A config with other parts, or for other weights, is removed.
+    literals. A config that is not allowed, or does not match the weights, is removed.
     """
     state = read_state(filename, map_location)
     holders, texts = _remove_configs(state)

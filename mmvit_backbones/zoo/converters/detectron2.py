@@ -1,7 +1,7 @@
 """Converts the pyramid and heads of detectron2's Mask R-CNN and RetinaNet to mmdet's layout.
 
-Both libraries have the same layers under different names, and the same box coding and order of classes. Their anchors
-are the same, too, but detectron2 orders RetinaNet's anchors by size first, and mmdet by ratio first.
+Both libraries have the same layers under different names, and the same box coding and order of classes. They
+also have the same anchors, but detectron2 orders RetinaNet's anchors by size first, and mmdet by ratio first.
 """
 import re
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ HEADS = {
     **{rf'roi_heads\.mask_head\.mask_fcn{i + 1}': f'roi_head.mask_head.convs.{i}.conv' for i in range(4)},
     r'roi_heads\.mask_head\.deconv': 'roi_head.mask_head.upsample',
     r'roi_heads\.mask_head\.predictor': 'roi_head.mask_head.conv_logits',
-    # RetinaNet; detectron2 also counts the ReLU after each convolution.
+    # RetinaNet; detectron2's indices also count the ReLU after each convolution.
     **{rf'head\.cls_subnet\.{2 * i}': f'bbox_head.cls_convs.{i}.conv' for i in range(4)},
     **{rf'head\.bbox_subnet\.{2 * i}': f'bbox_head.reg_convs.{i}.conv' for i in range(4)},
     r'head\.cls_score': 'bbox_head.retina_cls',

@@ -10,8 +10,8 @@ from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # indices skip the ReLU after each norm
 MAX_WRAPPERS = 3  # limits the search, because a dict may contain itself
-CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # prefixes in files of `mmvit weights convert`
-AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # averaged weights first: their accuracy is published
+CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # prefixes in files written by `mmvit weights convert`
+AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # averaged weights first, because their accuracy is published
 # Pattern of the authors' name -> our name, a function that maps the match to our name, or None to drop the tensor.
 Layout = Mapping[str, str | Callable[[re.Match], str] | None]
 
@@ -65,7 +65,8 @@ def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
 def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', )) -> dict[str, Tensor]:
     """Returns the state dict inside a training checkpoint, from the first of the keys ``wrappers`` that is present.
 
-    Removes the prefixes ``module.`` of DataParallel, and ``model.`` of our classifiers for Transformers.
+    The state dict may be nested up to ``MAX_WRAPPERS`` levels deep. Removes the prefix ``module.`` of DataParallel, or
+    ``model.`` of our classifiers for Transformers.
 
     Raises:
         KeyError: If a key is not a string.
@@ -88,8 +89,8 @@ def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
 def rename(state_dict: Mapping[str, Tensor], layout: Layout, network: str) -> dict[str, Tensor]:
     """Renames every key by the first pattern in ``layout`` that matches the full name of the module.
 
-    A parameter's name is part of the matched name unless it is one of ``PARAMETERS``. Replacements are strings or
-    functions of the match, as in ``re.sub``; None drops the tensor.
+    If the last part of a key is not one of ``PARAMETERS``, the pattern must match the whole key. Replacements are
+    strings or functions of the match, as in ``re.sub``; None drops the tensor.
 
     Raises:
         KeyError: If no pattern matches a key.

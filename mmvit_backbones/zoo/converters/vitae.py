@@ -10,12 +10,12 @@ CONV_BRANCH = {
     **{rf'PCM\.{k}': f'conv_branch.convs.{k // 3}' for k in (0, 3, 6)},
     **{rf'PCM\.{k}': f'conv_branch.norms.{k // 3}' for k in (1, 4)},
 }
-# Groups in the layout of a cell are named, because a prefix can add groups that shift the numbers.
+# The regex groups in a cell's layout are named, because a prefix can add groups and shift their numbers.
 MODULES = r'(?P<name>norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)'
 PYRAMID = {r'PRM\.convs\.(?P<branch>\d+)\.0': r'pyramid.convs.\g<branch>'}
 NORMAL_CELL = {
     MODULES: r'\g<name>',
-    r'attn\.relative_position_index': None,  # unused by the authors
+    r'attn\.relative_position_index': None,  # unused in the authors' code
     **CONV_BRANCH,
 }
 REDUCTION_CELL = {

@@ -9,7 +9,7 @@ MAPS = 16  # batch size of the convolutions; with a single thread, PyTorch runs 
 
 
 def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
-    """Replaces modules of a model in place by faster ones for its device.
+    """Replaces modules of a model in place with faster ones for the model's device.
 
     Parameters, buffers, hooks and the ``state_dict`` stay the same. In float32, results typically agree within a
     relative error of 1e-5.

@@ -95,7 +95,7 @@ def test_lora_adapters_can_be_merged(network, size, mode):
     peft = pytest.importorskip('peft')
     model, x = model_in(mode, network), images(*size).double()
     names, before = linear_layers(model), model(x)
-    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # by default, they have no effect
+    config = peft.LoraConfig(r=2, target_modules=names, init_lora_weights=False)  # by default, adapters have no effect
     model = peft.get_peft_model(model, config).train(mode == 'train')
     unmerged = model(x)
     assert largest_error(unmerged, before) > 1e-3

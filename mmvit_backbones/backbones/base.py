@@ -326,9 +326,9 @@ class Backbone(BaseModule):
 
 
 def output_map(x: Tensor) -> Tensor:
-    """Maps ``(B, H, W, C)`` to a contiguous ``(B, C, H, W)``.
+    """Maps ``(B, H, W, C)`` to a contiguous tensor ``(B, C, H, W)``.
 
-    Operators of mmcv, such as RoIAlign, ignore strides.
+    Operators of mmcv, such as RoIAlign, ignore the strides of tensors.
     """
     return x.permute(0, 3, 1, 2).contiguous()
 

@@ -177,7 +177,7 @@ class Attention(nn.Module):
         trunc_normal_(self.rel_pos)
 
     def position_bias(self) -> Tensor:
-        """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; pairs with the regional token have 0.
+        """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 for pairs with the regional token.
 
         Paper: arXiv 2106.02689, relative position bias.
         """
@@ -196,7 +196,7 @@ class Attention(nn.Module):
             if mask is not None:  # queries without any allowed key get zero logits, and average all values
                 q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
-        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # windows become heads, because all images share a mask
+        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # treats windows as heads, because all images share a mask
         x = dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 

@@ -28,7 +28,7 @@ PATCH_SIZE = 16
 
 
 class BareReduction(nn.Module):
-    """Last reduction before the normal cells, which consists of dilated convolutions only."""
+    """The last reduction, before the normal cells: dilated convolutions without attention."""
 
     def __init__(self, pyramid: PyramidReduction) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class ViTAE(Backbone):
             yield x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per reduction, except the first, which is the stem, and one per normal cell."""
+        """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""
         layers: list[list[nn.Module]] = []
         if stage > 0:
             layers.append([self.reductions[stage]])

@@ -2,7 +2,7 @@
 
 Maps are channels-last, ``(B, H, W, C)``. These arguments have the same meaning in all layers:
 
-- ``in_channels`` and ``channels`` (int): channels of the input and output. With only ``channels``, both are equal.
+- ``in_channels`` and ``channels`` (int): channels of the input and output; without ``in_channels``, they are equal.
 - ``num_heads`` (int): number of attention heads.
 - ``window_size`` (int): side of a window in tokens.
 - ``mlp_ratio`` (float): hidden channels of the MLP, relative to ``channels``.

@@ -69,7 +69,7 @@ class GlobalAttention(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention by random features with a single head; the cost is linear in the number of tokens.
+    """Attention with random features and a single head; the cost is linear in the number of tokens.
 
     This is the attention of Performer (Choromanski et al., ICLR 2021, arXiv 2009.14794) as used in T2T-ViT (Yuan et
     al., ICCV 2021, arXiv 2101.11986), with half as many features as channels. The features are exponentials, and are

@@ -34,7 +34,7 @@ def check_time(*_) -> None:
 
 
 def check_graph(path: Path) -> None:
-    """Raises UsageError if an ONNX file has loops, branches or functions, which ``mmvit export`` never writes."""
+    """Raises UsageError if an ONNX file has loops, branches or functions; ``mmvit export`` never writes any of them."""
     try:
         import onnx
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Selects the weights for a config, and checks its backbone and pretrained weights before the model is built."""
+"""Selects weights for a config, and checks the backbone and pretrained weights before a model is built."""
 import os.path as osp
 import warnings
 from typing import Literal

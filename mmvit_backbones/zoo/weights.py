@@ -45,7 +45,7 @@ class Weights:
 
 
 def host_of(address: str) -> str:
-    """Returns the host of a URL: its name in ``HOSTS`` if it is listed there, or else its host name."""
+    """Returns the service that hosts a URL according to ``HOSTS``, or the URL's host name for other hosts."""
     machine = urlparse(address).hostname or ''
     return HOSTS.get(machine, machine)
 

@@ -72,10 +72,17 @@ def test_changed_options_change_the_config(convert):
 @pytest.mark.parametrize('content, message', [
     ([1], 'must be a YAML file with options in sections'),
     (changed('SOLVER', base_lr='fast'), "SOLVER.base_lr must be of type .*, got 'fast'"),
+    (changed('SOLVER', base_lr='1.2.3'), "SOLVER.base_lr must be of type .*, got '1.2.3'"),
+    (changed('SOLVER', base_lr=0), 'SOLVER.base_lr must be from 1e-12 to 1000, got 0'),
+    (changed('SOLVER', optimizing_method='sgd'), "SOLVER.optimizing_method must be adam or adamw, got 'sgd'"),
+    (changed('DATA', VAL_CROP_RATIO=0), 'DATA.VAL_CROP_RATIO must be from 0.01 to 1, got 0'),
+    (changed('DEVICE', num_gpu=0), 'DEVICE.num_gpu must be from 1 to 1000000, got 0'),
+    (changed('AUG', AA_TYPE='rand-m9-n6-mstd.-inc1'), 'AUG.AA_TYPE must be rand-mM-nN-mstdS-inc1'),
     (changed('SOLVER', lr_policy='steps'), "SOLVER.lr_policy must be 'cosine', got 'steps'"),
     (changed('ReSwin', embed_dim=64), 'ReSwin.embed_dim must be 96, got 64'),
     (changed('SOLVER', BASE_LR=1), 'unknown options: SOLVER.BASE_LR=1')])
 def test_mistakes_are_errors(convert, capsys, content, message):
     with pytest.raises(SystemExit):
         convert(content)
-    assert re.search(message, capsys.readouterr().err)
+    error, = capsys.readouterr().err.splitlines()
+    assert re.search(message, error)

@@ -53,6 +53,8 @@ ARCHITECTURES = {  # type of the backbone -> section of its options, and their s
     'ReSwin': ('ReSwin', dict(
         patch_size=4, in_chans=3, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], windw_size=7,
         mlp_ratio=4, qkv_bias=True, qk_scale=[], ape=False, patch_norm=True, drop_rate=0., attn_drop_rate=0.))}
+OPTIMIZERS = dict(adam='Adam', adamw='AdamW')
+NUMBER = r'\d+\.?\d*|\.\d+'
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -98,17 +100,23 @@ def change(cfg: Config, options: dict) -> None:
     """Applies the options to a config. Learning rates in the options are for 512 images per step and are rescaled.
 
     Raises:
-        UsageError: If an option is missing, unknown or of a wrong type.
+        UsageError: If an option is missing or unknown, or has a wrong type or value.
     """
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
 
     def take(name: str, kind: type | tuple = (int, float)) -> Any:
         value = options.pop(name, None)
         if isinstance(value, str) and kind is not str:  # YAML reads 1e-3 as a string
-            value = float(value) if re.fullmatch(r'[\d.]+(e-?\d+)?', value) else value
+            value = float(value) if re.fullmatch(rf'({NUMBER})(e-?\d+)?', value) else value
         if not isinstance(value, kind):
             kinds = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind, )))
             raise UsageError(f'{name} must be of type {kinds}, got {value!r}')
+        return value
+
+    def take_between(name: str, least: float, most: float, kind: type | tuple = (int, float)) -> Any:
+        value = take(name, kind)
+        if not least <= value <= most:
+            raise UsageError(f'{name} must be from {least} to {most}, got {value!r}')
         return value
 
     def update(kind: str, **values) -> None:
@@ -116,13 +124,17 @@ def change(cfg: Config, options: dict) -> None:
             if step.get('type') == kind:
                 step.update(values)
 
-    loader.batch_size, loader.num_workers = take('TRAIN.batch_size', int), take('DATALOADER.num_worker', int)
-    cfg.auto_scale_lr.base_batch_size = loader.batch_size * take('DEVICE.num_gpu', int)
-    wrapper.accumulative_counts = take('SOLVER.accumulate_steps', int) if take('SOLVER.accumulate', bool) else 1
+    loader.batch_size = take_between('TRAIN.batch_size', 1, 10**6, int)
+    loader.num_workers = take('DATALOADER.num_worker', int)
+    cfg.auto_scale_lr.base_batch_size = loader.batch_size * take_between('DEVICE.num_gpu', 1, 10**6, int)
+    steps, is_accumulated = take_between('SOLVER.accumulate_steps', 1, 10**6, int), take('SOLVER.accumulate', bool)
+    wrapper.accumulative_counts = steps if is_accumulated else 1
     scale = cfg.auto_scale_lr.base_batch_size / 512 * wrapper.accumulative_counts
     wrapper.type = 'AmpOptimWrapper' if take('TRAIN.mixed_precision', bool) else 'OptimWrapper'
-    rate, kind = take('SOLVER.base_lr') * scale, dict(adam='Adam', adamw='AdamW')[take('SOLVER.optimizing_method', str)]
-    wrapper.optimizer.update(type=kind, lr=round(rate, 12), weight_decay=take('SOLVER.weight_decay'))
+    rate, method = take_between('SOLVER.base_lr', 1e-12, 1000) * scale, take('SOLVER.optimizing_method', str)
+    if method not in OPTIMIZERS:
+        raise UsageError(f'SOLVER.optimizing_method must be {" or ".join(OPTIMIZERS)}, got {method!r}')
+    wrapper.optimizer.update(type=OPTIMIZERS[method], lr=round(rate, 12), weight_decay=take('SOLVER.weight_decay'))
     wrapper.clip_grad = dict(max_norm=clip) if (clip := take('SOLVER.clip_grad_l2norm')) else None
     warmup, cosine = cfg.param_scheduler
     warmup.start_factor = round(take('SOLVER.warmup_start_lr') * scale / rate, 9)
@@ -134,9 +146,9 @@ def change(cfg: Config, options: dict) -> None:
     cfg.model.head.update(num_classes=take('MODEL.num_classes', int))
     cfg.model.head.loss.label_smooth_val = take('MIXUP.labels_smooth_value')
     update('RandomErasing', erase_prob=take('AUG.re_prob'))
-    update('ResizeEdge', scale=int(FIXED['DATA.crop_size'] / take('DATA.VAL_CROP_RATIO')))
+    update('ResizeEdge', scale=int(FIXED['DATA.crop_size'] / take_between('DATA.VAL_CROP_RATIO', 0.01, 1)))
     policy = take('AUG.AA_TYPE', str)
-    if not (level := re.fullmatch(r'rand-m(\d+)-n(\d+)-mstd([\d.]+)-inc1', policy)):
+    if not (level := re.fullmatch(rf'rand-m(\d+)-n(\d+)-mstd({NUMBER})-inc1', policy)):
         raise UsageError(f'AUG.AA_TYPE must be rand-mM-nN-mstdS-inc1, got {policy!r}')
     update('RandAugment', magnitude_level=int(level[1]), num_policies=int(level[2]), magnitude_std=float(level[3]))
     alphas = dict(Mixup=take('MIXUP.mixup_alpha'), CutMix=take('MIXUP.cutmix_alpha'))

@@ -9,7 +9,7 @@ RATES = ('eta_min', 'eta_max')  # scheduler settings that are absolute learning 
 INTERVALS = ('val_interval', 'val_begin', 'interval')  # settings of evaluations and checkpoints
 # The main metric of each framework: type, key, and the smallest change that early stopping counts as an improvement.
 MAIN_METRICS = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
-                    mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
+                    mmpretrain=('Accuracy', 'accuracy/top1', 0.1), mmpose=('CocoMetric', 'coco/AP', 0.001))
 
 
 def scale_length(cfg: Config, unit: str, length: int) -> None:
@@ -68,7 +68,7 @@ def stop_early(cfg: Config, patience: int) -> None:
     """Adds MMEngine's EarlyStoppingHook, which ends a training after ``patience`` evaluations without progress."""
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
-    metric, key, change = MAIN_METRICS.get(cfg.default_scope, (None, ) * 3)
+    metric, key, change = MAIN_METRICS[cfg.default_scope]
     if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
         raise UsageError(f'--early-stop requires a val_evaluator of type {metric} in {cfg.filename}; for another '
                          'metric, set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')

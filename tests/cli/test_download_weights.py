@@ -37,7 +37,10 @@ def test_check_reads_what_is_cached(run, home, capsys):
     assert 'has changed since it was first loaded' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('arguments, message', [(['reswin_huge'], 'matches reswin_huge'), ([], 'PATTERN')])
+@pytest.mark.parametrize('arguments, message', [
+    (['reswin_huge'], 'matches reswin_huge'), ([], 'PATTERN'),
+    (['swin_vsa_tiny'], 'match swin_vsa_tiny have no published weights'),
+    (['restv2_tiny', 'swin_vsa_tiny'], '4 of 4 checkpoints could not be downloaded')])
 def test_mistakes_are_told(run, home, capsys, arguments, message):
     with pytest.raises(SystemExit):
         run('weights download', *arguments)

@@ -27,15 +27,15 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    entries = find_entries(args.patterns)
+    entries = [(variant, tag, weights) for variant, tag, weights in find_entries(args.patterns) if weights]
+    if not entries:
+        raise UsageError(f'the networks that match {" or ".join(args.patterns)} have no published weights')
     if args.check:
-        entries = [entry for entry in entries if entry[2] and cached_file(entry[2]).exists()]
+        entries = [entry for entry in entries if cached_file(entry[2]).exists()]
         if not entries:
             print(f'no weights are cached in {cache_folder()}')
     problems = 0
     for variant, tag, weights in entries:
-        if weights is None:
-            continue
         try:
             path = check(variant, tag, weights) if args.check else fetch(weights)
             print(f'{path}: {"matches " + variant.name if args.check and variant else "cached"}')
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
             print(f'error: {error}', file=sys.stderr)
     if problems:
         outcome = 'do not match' if args.check else 'could not be downloaded'
-        raise UsageError(f'{problems} of {len(entries)} entries {outcome}')
+        raise UsageError(f'{problems} of {len(entries)} checkpoints {outcome}')
 
 
 def check(variant: Variant | None, tag: str, weights: Weights) -> Path:

@@ -13,7 +13,7 @@ from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
 # EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
-# Calibration images are allowed half the errors of LOSSY, because other images lose more accuracy.
+# On its calibration images, an int8 file may have half the errors of LOSSY, because it is less accurate on others.
 CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}
 
 
@@ -38,7 +38,7 @@ class Comparison:
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
     def figures(self, path: str | PathLike, limits: dict[str, float]) -> dict[str, float]:
-        """Returns the worst figures of :func:`compare` over all images for a file."""
+        """Returns the results of :func:`compare` for a file, combined over all images by :func:`worst`."""
         return worst([compare(*pair, limits) for pair in zip(self.expected, self._predict(path), strict=True)])
 
     def _predict(self, path: str | PathLike) -> list[Arrays]:
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
-    """Returns the inputs of files: the images, or if the files don't preprocess, arrays ``(1, 3, height, width)``."""
+    """Returns the images, or arrays ``(1, 3, height, width)`` for files that take preprocessed images."""
     return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
@@ -62,10 +62,11 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 
     Returns:
         dict[str, float]: For a classifier, ``scores``: the largest difference. For a segmenter, ``pixels``: the
-        fraction of equal pixels. For a detector, ``instances``: their number. If there are instances, each expected
-        instance is paired with the actual instance of its class that has the highest IoU, and ``matched`` is the
-        fraction of pairs whose IoU exceeds the limit of ``boxes``. Over these pairs, ``scores`` is the largest
-        difference, and ``boxes`` and ``masks`` are the smallest IoUs.
+        fraction of equal pixels. For a detector, ``instances``: the number of expected or actual instances, whichever
+        is larger. If there are instances, each expected instance is paired with the actual instance of its class that
+        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU exceeds the limit for ``boxes``, reduced
+        if there are more actual than expected instances. Over these pairs, ``scores`` is the largest difference, and
+        ``boxes`` and ``masks`` are the smallest IoUs.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
@@ -91,10 +92,10 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 
 
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Returns the worst figures of :func:`compare` for several images.
+    """Combines the results of :func:`compare` for several images.
 
-    ``instances`` is summed over the images, ``pixels`` and ``matched`` are averaged; ``matched`` only over images with
-    instances.
+    ``instances`` is the sum over the images; ``pixels`` and ``matched`` are means, ``matched`` over the images with
+    instances; the other results are the worst over the images.
     """
     choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
@@ -102,7 +103,7 @@ def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
-    """Returns the names of the figures that violate their limits."""
+    """Returns the names of the results that violate their limits."""
     return [name for name, value in figures.items()
             if not (value <= limits[name] if name == 'scores' else value >= limits[name])]
 

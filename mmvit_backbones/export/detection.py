@@ -149,7 +149,7 @@ class TwoStageInstances(Dense):
 
     @staticmethod
     def pool(extractor: SingleRoIExtractor, pyramid: tuple[Tensor, ...], boxes: Tensor) -> Tensor:
-        """Pools features ``(N, C, size, size)`` for boxes ``(N, 4)``, each from the pyramid level for its size."""
+        """Pools features ``(N, C, size, size)`` for boxes ``(N, 4)``, each from the level that fits its size."""
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
         levels = extractor.map_roi_levels(rois, extractor.num_inputs)
         layers: list = list(extractor.roi_layers)
@@ -179,7 +179,7 @@ def of_class(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def scale_of(image: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
-    """Returns the scale factors of x1, y1, x2, y2."""
+    """Returns the factors that scale x1, y1, x2, y2 from the image to the resized image."""
     height, width = size_of(image)
     return torch.stack([size[1] / width, size[0] / height] * 2).float()
 

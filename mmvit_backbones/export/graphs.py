@@ -15,7 +15,7 @@ from ..inference.runtimes import as_tuple
 from .parts import Parts
 
 OPSET = 18
-EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad it, and all stages have several windows
+EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
             masks=['instances', 'height', 'width'])
@@ -55,7 +55,7 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Converts a module to an ONNX graph; dynamic axes are named as in ``AXES``, or ``TENSOR_AXIS`` by default."""
+    """Converts a module to an ONNX graph; dynamic axes are named as in ``AXES``, or by tensor and number."""
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -63,8 +63,8 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     if program is None:
         raise RuntimeError('torch.onnx.export returned no program')
     graph = program.model.graph
-    # The exporter gives the same name to dimensions that are equal in the example, so that ONNX Runtime would reuse
-    # memory for values of other sizes.
+    # The exporter gives the same name to dimensions that are equal in the example. If they differ for another image,
+    # ONNX Runtime would reuse memory of the wrong size.
     for node in graph:
         for value in node.outputs:
             if not value.is_graph_output():
@@ -96,7 +96,7 @@ def ignore_deprecations() -> Iterator[None]:
 def translations() -> dict:
     """Returns ONNX translations for operations on sizes.
 
-    torch's exporter rounds ``//`` towards zero, and lacks the minimum and maximum.
+    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes.
     """
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')

@@ -1,4 +1,4 @@
-"""Exports networks and whole models: ONNX, ``torch.export`` and AOTInductor."""
+"""Exports networks to ONNX, and whole models to ONNX, ``torch.export`` or AOTInductor."""
 import json
 import os
 from os import PathLike
@@ -69,8 +69,8 @@ def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx'
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
-        UsageError: If the suffix does not match the format, if the format requires preprocessing in the file, or if
-            AOTInductor cannot compile the model.
+        UsageError: If the file cannot be written, if its suffix does not match the format, if the format requires
+            preprocessing that the parts don't include, or if AOTInductor cannot compile the model.
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:

@@ -20,7 +20,8 @@ DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which 
 REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
-# Modules with max pooling. torch.export assumes that its input size is odd or even, as for the example image.
+# Modules with max pooling. If the pooled map of the example image has an odd (or even) size, torch.export assumes that
+# the size is odd (or even) for all images.
 MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
@@ -28,8 +29,8 @@ class Parts(NamedTuple):
     """Parts of a model; ``postprocess(images, *network(preprocess(images)))`` returns predictions.
 
     ``images`` has the shape ``(B, H, W, 3)``, or for a detector ``(H, W, 3)``. If ``preprocess`` is None, ``images`` is
-    the input of the network, ``(B, 3, H, W)``, and boxes and masks are in its pixels. If ``postprocess`` is None, the
-    predictions are the network's maps or logits.
+    the input of the network, ``(B, 3, H, W)``, and boxes and masks are in pixels of this input. If ``postprocess`` is
+    None, the predictions are the network's maps or logits.
     """
 
     preprocess: nn.Module | None
@@ -107,8 +108,8 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     """Returns the parts of a copy of a model, which must be in float32 on a CPU.
 
     Args:
-        model (BaseModel): The model of the config.
-        cfg (Config): Its config.
+        model (BaseModel): The model to split.
+        cfg (Config): Config of the model.
         preprocessing (bool): Whether the parts include resizing and normalization. Defaults to True.
 
     Raises:
@@ -169,7 +170,7 @@ class Probabilities(nn.Module):
 
 
 class Segment(Part):
-    """Computes logits ``(B, classes, h, w)`` of the decode head from images ``(B, 3, H, W)``."""
+    """Computes the decode head's logits from images ``(B, 3, H, W)``, and resizes them to ``(B, classes, H, W)``."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model.decode_head(self.model.extract_feat(images))

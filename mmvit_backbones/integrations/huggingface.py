@@ -73,7 +73,8 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             to None: the stages of ``out_indices``.
         out_indices (list[int] | None): Indices of these stages. Defaults to None: the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
-        image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the network's.
+        image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the ``img_size`` of
+            ``backbone`` or ``network``.
     """
     model_type = 'mmvit'
 
@@ -207,7 +208,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
         """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for images ``(B, in_channels, H, W)``.
 
-        ``hidden_states`` are the raw maps of all stages.
+        ``hidden_states``, if requested, are the raw maps of all stages.
         """
         if not self.wants_stages(output_hidden_states):
             return output_of(BackboneOutput, feature_maps=self.backbone(pixel_values))
@@ -244,7 +245,7 @@ class MMViTModel(MMViTPreTrainedModel):
                 **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
         """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``.
 
-        ``hidden_states`` are the raw maps of all stages.
+        ``hidden_states``, if requested, are the raw maps of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         pooled = self.model.forward_head(features, pre_logits=True)
@@ -280,7 +281,7 @@ class MMViTForImageClassification(MMViTModel):
             **kwargs) -> ImageClassifierOutputWithNoAttention:
         """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` for the config's ``problem_type``.
 
-        ``hidden_states`` are the raw maps of all stages.
+        ``hidden_states``, if requested, are the raw maps of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         logits = self.model.forward_head(features)

@@ -64,9 +64,6 @@ class TimmClassifier(Classifier):
     Args:
         variant (Variant), num_classes (int), in_chans (int), drop_rate (float): See :class:`Classifier`.
         arguments: Arguments of the backbone.
-
-    Raises:
-        ValueError: If an argument is not allowed.
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
@@ -92,7 +89,7 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns the output of :meth:`forward_features` unless ``intermediates_only``, and raw NCHW maps of stages."""
+        """Returns :meth:`forward_features` and raw NCHW maps of stages; with ``intermediates_only``, only the maps."""
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm must be False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
@@ -170,7 +167,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
 def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
                  overlay: dict | None) -> tuple[str | Literal[True], str | None]:
-    """Returns the tag and the file of the weights in timm's ``pretrained_cfg``, a tag or a config, and its overlay."""
+    """Returns tag and file of the weights, from timm's ``pretrained_cfg`` (a tag or a config) and its overlay."""
     if isinstance(pretrained_cfg, str):
         return pretrained_cfg, (overlay or {}).get('file')
     config = asdict(pretrained_cfg) if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
@@ -179,7 +176,7 @@ def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
-    """Returns timm's configs of a network by ``NAME.TAG``; the paper's image size has no tag."""
+    """Returns timm's configs of a network by ``NAME.TAG``; the config for the paper's image size is ``NAME``."""
     family = variant.family
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
                   classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,
@@ -193,7 +190,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
     return cfgs
 
 
-register_notrace_module(Backbone)  # torch.fx makes them one node, because they branch on sizes
+register_notrace_module(Backbone)  # a single node in torch.fx, because backbones branch on sizes
 default_cfgs = generate_default_cfgs({name: cfg for variant in VARIANTS.values()
                                       for name, cfg in published_cfgs(variant).items()})
 for _name in list_models():

@@ -108,7 +108,7 @@ def segmenter() -> Config:
 
 
 def detector(kind: str) -> Config:
-    """Returns the config of a detector with two pyramid levels, and group norm in the mask head if it has one."""
+    """Returns the config of a detector with two pyramid levels; mask heads have group norm."""
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
     neck, strides = dict(in_channels=[8, 16], out_channels=16, num_outs=2), [4, 8]
     if kind == 'RetinaNet':

@@ -18,7 +18,8 @@ from mmvit_backbones.inference.runtimes import session_of
 # Sizes with and without padding, smaller and larger than a window, in portrait and landscape format.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
 
-# One network of each kind, with few blocks, because deriving sizes takes long; ``make test-exports`` runs all.
+# One network of each kind, with few blocks, because exports with dynamic sizes take long; ``make test-exports`` tests
+# all networks.
 SHIFTED = dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2], window_size=7, mlp_ratio=1)
 ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_ratio=1)
 ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)
@@ -75,7 +76,7 @@ def test_differences_are_found(change, tmp_path):
 
 
 class OutlierThenLinear(nn.Module):
-    """A convolution with one large channel, next to which int8 rounds the others to zero, and a linear layer."""
+    """A convolution and a linear layer. The convolution has one large channel, so int8 rounds its others to zero."""
 
     def __init__(self) -> None:
         super().__init__()

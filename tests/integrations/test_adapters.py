@@ -1,4 +1,4 @@
-"""Adapters in the libraries that they are for. test_timm.py and test_huggingface.py have further tests."""
+"""Tests the adapters in their libraries; test_timm.py and test_huggingface.py contain more tests."""
 import pytest
 import torch
 from helpers import raises

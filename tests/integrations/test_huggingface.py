@@ -71,7 +71,7 @@ def test_saved_classifiers_can_be_loaded(network, tmp_path):
 
 @each_network
 def test_a_new_head_is_initialized(network, tmp_path):
-    """Only weights with other shapes are initialized, by the default of the layer."""
+    """Only weights whose shapes differ from the file's are initialized, with the default of the layer."""
     model = classifier(network)
     with torch.no_grad():
         for x in [*model.parameters(), *model.buffers()]:
@@ -90,7 +90,7 @@ def test_a_new_head_is_initialized(network, tmp_path):
 
 
 def test_a_new_stem_and_its_norms_are_initialized(tmp_path):
-    """Buffers are also initialized: the statistics of batch norms don't fit other channels."""
+    """Buffers are also initialized: the statistics of batch norms don't fit another number of channels."""
     model = classifier('ResT')
     model.save_pretrained(tmp_path)
     config = config_of('ResT')

@@ -1,6 +1,6 @@
-"""Runs timm's and Transformers' own tests with the networks of this package; `make test-neighbors` downloads them.
+"""Runs timm's and Transformers' own tests, which `make test-neighbors` downloads, with the networks of this package.
 
-``LEFT_OUT`` lists the tests that are not run. The packages of mmpretrain do not contain its tests.
+``LEFT_OUT`` lists the tests that are not run. The tests of mmpretrain are not run, because its packages lack them.
 """
 import importlib.util
 import inspect

@@ -133,7 +133,7 @@ def test_state_dict_round_trip(network, tmp_path):
     x = images()
     assert torch.equal(create(network, checkpoint=str(path)).eval()(x), model(x))
     assert torch.equal(create(network, checkpoint_path=str(path)).eval()(x), model(x))  # by timm's own loader
-    # With another number of classes and of channels.
+    # With another number of classes and of input channels.
     other = create(network, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), num_classes=4, in_chans=1)
     assert other.eval()(x[:, :1]).shape == (2, 4)
 

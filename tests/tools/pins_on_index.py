@@ -1,4 +1,4 @@
-"""Every pin has a wheel for every supported Python on the package index; run by `make test-matrix`, with a network."""
+"""Every pin has a wheel for every supported Python on the package index; `make test-matrix` runs this test."""
 import functools
 import os
 

@@ -107,7 +107,7 @@ def test_a_pin_that_does_not_support_this_python_is_reported(checkout):
 
 @pytest.mark.parametrize('python', PYTHONS)
 def test_source_packages_support_every_python(python):
-    """Reads the metadata of the installed packages, because the index has no wheels of them."""
+    """Reads the metadata of the installed packages, because the index has no wheels of these packages."""
     for pin in pins_for(python, ['openmmlab']):
         needed = metadata(pin.name)['Requires-Python']
         assert not needed or python in SpecifierSet(needed), pin

@@ -1,4 +1,4 @@
-"""Imports the modules and reads the files of every training, in the server of `runs.py` before it forks."""
+"""Imports modules and reads files that all trainings need; the fork server of `runs.py` runs this before it forks."""
 import gc
 
 import mmdet.models  # noqa: F401
@@ -13,4 +13,4 @@ from mmengine.config import Config
 import mmvit_backbones.training  # noqa: F401
 
 Config.fromfile(runs.TINY).pretty_text  # noqa: B018  caches the metafiles and the formatter's grammar
-gc.freeze()  # MMEngine calls the garbage collector for every data set
+gc.freeze()  # saves time, because MMEngine runs the garbage collector for every data set

@@ -28,11 +28,11 @@ os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.e
 
 
 class Run:
-    """Runs a verb of `mmvit`, or a script, in a separate process.
+    """Runs a subcommand of `mmvit`, or a script, in a separate process.
 
     Args:
         log (Path): File for the output of the process.
-        *arguments: The verb, or the path of the script, and its arguments.
+        *arguments: The subcommand, or the path of the script, and its arguments.
         limits (dict[int, int]): Resource limits by constant, e.g. ``resource.RLIMIT_FSIZE``.
         before (Callable): Function that is called first in the process, e.g. to inject a fault.
     """
@@ -117,7 +117,7 @@ def be_one_of(rank: int, processes: int, port: int) -> None:
 
 
 def hold_signals(ready) -> None:
-    """Receives SIGTERM like a training during a step that never ends."""
+    """Handles SIGTERM like a training whose step never ends."""
     hook = InterruptHook()
     signal.signal(signal.SIGTERM, hook.receive)
     ready.set()

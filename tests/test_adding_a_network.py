@@ -79,8 +79,7 @@ def add_network(tree: Path) -> None:
     (tree / 'tests/goldens/patch_mixer/golden_patch_mixer_t.json').write_text(json.dumps(golden()))
 
 
-# Writes the names of the state dict, updates derived files and runs the tests, except those that are slow for all
-# networks.
+# Writes the names and shapes of the state dict, updates generated files, and runs the tests, except slow ones.
 PROGRAM = """
 import runpy, sys
 import pytest

@@ -1,4 +1,4 @@
-"""Imports inside the package have one direction, and importing it changes only MMEngine's registries."""
+"""Imports inside the package have one direction, and importing the package changes only MMEngine's registries."""
 import re
 import runpy
 import subprocess

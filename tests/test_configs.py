@@ -19,7 +19,7 @@ from mmvit_backbones.zoo.loading import described_config, read_checkpoint
 
 
 def recipes() -> list:
-    """Returns the configs without those of the demo, which test_training.py trains; only ReSwin-T's are not slow."""
+    """Returns the configs except the demo's, which test_training.py trains; all but ReSwin-T's are marked slow."""
     return [pytest.param(path, id=path.stem, marks=[] if 'reswin_t' in path.stem else [pytest.mark.slow])
             for path in sorted(ROOT.glob('configs/*.py'))]
 
@@ -45,7 +45,7 @@ def built_backbone(backbone: str) -> tuple[float, list[int]]:
 
 
 def test_backbone_fits(config):
-    """The backbone can be built, has its drop path rate, and returns the channels that neck or head require."""
+    """The backbone can be built, has the config's drop path rate, and returns the channels that neck or head need."""
     model = config.model
     rate, channels = built_backbone(json.dumps(model.backbone.to_dict(), sort_keys=True))
     # As published, no cell of ViTAEv2 reaches the rate.
@@ -85,7 +85,7 @@ def without_gradient(model: str) -> list[str]:
 
 
 def test_a_checkpoint_contains_the_config_of_its_model(config, tmp_path, logged):
-    """Without a config file, a checkpoint of a training describes a model with the names and shapes of its weights."""
+    """The config in a training's checkpoint describes a model whose weights have the names and shapes in the file."""
     init_default_scope(config.default_scope)
     model = deepcopy(config.model)  # mmdet modifies the config
     if 'data_preprocessor' in config:
@@ -150,7 +150,7 @@ def learning_rates(config) -> list[float]:
 
 @pytest.mark.parametrize('name, last', [('vitaev2_s', 1e-5), ('vitaev2_48m', 2e-5)])
 def test_schedule_of_vitaev2(name, last):
-    """Published: a cosine from epoch 0 to 300, the first ten replaced by warm-up, then ten epochs at the last rate."""
+    """Published: a cosine over 300 epochs, the first ten of them replaced by warm-up, then ten at the last rate."""
     rates = learning_rates(Config.fromfile(ROOT / f'configs/imagenet_{name}.py'))
     assert len(rates) == 310 and rates[0] == pytest.approx(1e-6, rel=0.01)
     for epoch in (10, 50, 150, 250, 299):

@@ -105,7 +105,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
 @torch.no_grad()
 def test_config_on_page(text, tmp_path, monkeypatch):
     """Builds the model and the optimizer, and runs the model."""
-    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # hides three lines per parameter
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # hides three log lines per parameter
     if base := re.search(r"'\./(.+)'", text):
         folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
         text = text.replace("'./", f"'{folder}/")
@@ -131,7 +131,7 @@ def test_files_and_targets_on_page_exist(page):
     named = set(re.findall(r'(?<!/)\b(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
     named -= set(re.findall(r' title="(.+?)"', text))  # files whose content is on the page
     verbs = re.findall(r'^\| `mmvit .*', text, flags=re.MULTILINE)
-    named -= {name for row in verbs for name in row.split('`')}  # OpenMMLab's scripts that correspond to verbs
+    named -= {name for row in verbs for name in row.split('`')}  # OpenMMLab's scripts that correspond to subcommands
     assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()
     assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))

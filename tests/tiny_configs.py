@@ -2,7 +2,7 @@
 
 The arguments are in ``goldens/FAMILY/tiny_configs.yml``. Tiny networks must cover all features of the real networks:
 several blocks and heads, every kind of layer, and the same number of stages. If a network has two architectures, the
-second has a config with an explicit ``type``.
+config of the second has an explicit ``type``.
 """
 from pathlib import Path
 

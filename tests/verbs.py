@@ -1,4 +1,4 @@
-"""Runs verbs of the command line in the process of the test, which saves imports."""
+"""Runs subcommands of `mmvit` in the process of the test, to save imports."""
 import importlib
 from types import ModuleType
 
@@ -10,6 +10,6 @@ def module_of(verb: str) -> ModuleType:
 
 
 def call(verb: str, *arguments: object) -> None:
-    """Runs a verb. Its exceptions propagate to the test."""
+    """Runs a subcommand. Its exceptions propagate to the test."""
     module = module_of(verb)
     module.main(module.get_parser().parse_args(list(map(str, arguments))))

@@ -1,4 +1,4 @@
-"""Generates wrong values for each option of a verb from its parser, and runs the verb with them."""
+"""Generates wrong values for each option of a subcommand from its parser, and runs the subcommand with them."""
 import argparse
 import contextlib
 import io
@@ -33,7 +33,7 @@ default_scope = 'mmpretrain'
 model = dict(type='ImageClassifier', backbone=dict(
     type='SwinVSA', arch=dict(embed_dims=12, depths=[1], num_heads=[1], window_size=7, mlp_ratio=4), out_indices=0))
 """
-# Verb -> {argument: valid value}; None is a flag. {} is replaced by the folder of the input files.
+# Subcommand -> {argument: valid value}; flags have the value None. {} is replaced by the folder of the input files.
 BASES = {
     'train': dict(config='{}/config.py', work_dir='work', check=None),
     'test': dict(config='{}/config.py', checkpoint='{}/model.pth', work_dir='work', check=None),
@@ -59,7 +59,7 @@ BASES = {
     'reproduce': dict(name='imagenet_vitae_t', checkpoint='{}/vitae.pth', data_root='{}/imagenet', work_dir='work'),
     'features': dict(config='{}/config.py', checkpoint='{}/model.pth', neighbors='1', regularization='1'),
 }
-# Verb -> function of its module that starts the work after all arguments are checked. The tests replace the function.
+# Subcommand -> function of its module that starts the work after all arguments are checked; tests replace it.
 WORK = {'export': 'compare_with', 'serve': 'build_server', 'reproduce': 'measure', 'features': 'features_of',
         'config import': 'change'}
 ALTERNATIVES = dict(pretrained='checkpoint')
@@ -68,7 +68,7 @@ END = 'all tried'
 
 
 class WorkBegins(BaseException):
-    """Raised instead of starting the work of a verb, after all arguments are checked."""
+    """Raised instead of starting the work of a subcommand, after all arguments are checked."""
 
 
 def make_inputs(folder: Path, published: dict) -> None:
@@ -112,9 +112,9 @@ def wrong_values(folder: Path, like: str) -> dict[str, str]:
 
 
 def cases(verb: str, folder: Path, count: int) -> Iterator[tuple[str, list[str]]]:
-    """Yields arguments of a verb, each with a description: first valid arguments, then arguments with one wrong value.
+    """Yields descriptions and arguments of a subcommand: first valid arguments, then arguments with one wrong value.
 
-    For each option, all wrong values that the parser rejects are tried, and ``count`` that it accepts.
+    For each option, all wrong values that the parser rejects are tried, and ``count`` values that it accepts.
     """
     parser, base = module_of(verb).get_parser(), BASES[verb]
     yield 'valid', arguments_of(parser, base, folder)
@@ -171,7 +171,7 @@ def is_parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> bool:
 
 
 def try_all(verb: str, folder: str, log: str, count: int) -> None:
-    """Runs a verb with wrong values in this process, and writes its output and tracebacks to the file ``log``."""
+    """Runs a subcommand with wrong values in this process, and writes its output and tracebacks to the file ``log``."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -215,7 +215,7 @@ def begin_work(*args, **kwargs) -> None:
 
 
 def run(verb: str, arguments: list[str]) -> object:
-    """Runs a verb and returns its exit code, or None if it raises an exception that is not a SystemExit."""
+    """Runs a subcommand and returns its exit code, or None if it raises an exception that is not a SystemExit."""
     try:
         command.run(verb, mmvit.VERBS[verb][0], arguments)
     except WorkBegins:

@@ -55,7 +55,10 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
             opset: int = OPSET) -> torch.onnx.ONNXProgram:
-    """Converts a module to an ONNX graph; dynamic axes are named as in ``AXES``, or by tensor and number."""
+    """Converts a module to an ONNX graph.
+
+    Dynamic axes are named as in ``AXES``; those of other tensors are named ``TENSOR_0``, ``TENSOR_1`` and so on.
+    """
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -63,8 +66,8 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     if program is None:
         raise RuntimeError('torch.onnx.export returned no program')
     graph = program.model.graph
-    # The exporter gives the same name to dimensions that are equal in the example. If they differ for another image,
-    # ONNX Runtime would reuse memory of the wrong size.
+    # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
+    # share memory between values whose sizes differ for other images.
     for node in graph:
         for value in node.outputs:
             if not value.is_graph_output():

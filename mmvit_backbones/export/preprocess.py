@@ -15,7 +15,10 @@ RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to these of ``out`` positions."""
+    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to ``out`` pixels.
+
+    The result is computed only for the output pixels ``position``.
+    """
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5

@@ -83,7 +83,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
 
 
 def outputs_of_network(model) -> list[str]:
-    """Returns the names of the network's outputs that postprocessing uses, or without it, of the file's outputs."""
+    """Returns the names of the network's outputs that postprocessing uses; without postprocessing, all outputs."""
     last = [node for node in model.graph.node if node.name.startswith('postprocess/')]
     inner = {name for node in model.graph.node if node.name.startswith('network/') for name in node.output}
     return sorted({name for node in last for name in node.input} & inner) or [v.name for v in model.graph.output]

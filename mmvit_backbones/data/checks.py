@@ -22,7 +22,7 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 
 @without_collection()
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """Checks that the data of the given splits exists and that its annotations are valid.
+    """Checks that the files of the given splits exist and that COCO annotations are valid.
 
     Prints minor mistakes in the annotations as warnings.
 
@@ -32,7 +32,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
         content (bool): Whether to check the content of COCO annotations. Defaults to True.
 
     Raises:
-        UsageError: If a file or folder is missing, or the annotations have errors.
+        UsageError: If a file is missing, a folder is missing or empty, or the annotations have errors.
     """
     for split in splits:
         for dataset in datasets_of(cfg, split):
@@ -64,9 +64,9 @@ def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True)
 
     Args:
         dataset (dict): Config of the data set.
-        num_images (int): Number of images whose sizes are checked. If it is positive, at most ``OUTLINES_TO_CHECK``
-            segmentations are compared with their boxes. Defaults to 0: checks all segmentations, but no sizes.
-        is_evaluated (bool): Whether a metric evaluates predictions on the data set. Defaults to True.
+        num_images (int): Maximum number of images whose sizes are checked. If positive, at most ``OUTLINES_TO_CHECK``
+            segmentations are compared with their boxes. Defaults to 0: compares all segmentations, but no sizes.
+        is_evaluated (bool): Whether the data set is used for evaluation, which requires ``iscrowd``. Defaults to True.
     """
     if not is_coco(dataset) or not is_first_process():
         return []
@@ -94,7 +94,7 @@ def coco_paths(dataset: dict) -> tuple[str, str]:
 
 
 def sample_error(sample: tuple[dict, int]) -> str:
-    """Returns the error message for the image and the mask of a sample, or an empty string if both are valid.
+    """Returns an error message if the image or the mask of a sample is invalid, or an empty string otherwise.
 
     Args:
         sample (tuple[dict, int]): Entry of the data set, as returned by ``get_data_info``, and the number of classes.
@@ -121,7 +121,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
 
 
 def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
-    """Reads an image as OpenMMLab does, but raises UsageError for a truncated file instead of padding the image."""
+    """Reads an image like OpenMMLab, but raises UsageError for a damaged file instead of filling in missing pixels."""
     import mmcv
     check_image(path)
     image = mmcv.imread(path, flag=flag, backend=backend)
@@ -131,7 +131,7 @@ def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -
 
 
 def _paths(dataset: dict) -> list[str]:
-    """Returns the paths of the annotation file, if any, and of the image folders, whose paths end with a slash."""
+    """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     folders = prefix.values() if isinstance(prefix, dict) else [prefix]
     names = [dataset['ann_file']] if dataset.get('ann_file') else []
@@ -153,7 +153,9 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
                f'expected in {osp.abspath(root)}: {", ".join(layout)}')
     example = EXAMPLES.get(cfg.get('default_scope'))
-    return f'{message} ({example} works without a download in a checkout of the repository)' if example else message
+    if not example:
+        return message
+    return f'{message} (to try a small example without a download, pass {example} in a checkout of the repository)'
 
 
 def _layout(path: str, dataset: dict, root: str) -> str:

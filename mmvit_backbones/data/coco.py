@@ -47,7 +47,8 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            if not gc.get_freeze_count():  # moves the new objects to the oldest generation, which is rarely collected
+            if not gc.get_freeze_count():
+                # Together, the two calls move the new objects to the oldest generation, which is rarely collected.
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
@@ -208,14 +209,15 @@ def coco_mistakes(file: str, content: dict, folder: str, classes: Sequence[str] 
                   is_evaluated: bool = True, num_outlines: int | None = None) -> list[Mistake]:
     """Returns the mistakes in a COCO file.
 
-    If entries are invalid and would stop a run, only invalid entries are returned. Otherwise, suspicious entries are
-    returned: as errors if they make up at least half of all entries, and as warnings if they are fewer.
+    Invalid entries, which would stop a run, are errors. If there are none, the file is also checked for suspicious
+    entries. Most kinds of these are errors if they affect at least half of the entries, and warnings otherwise.
 
     Args:
         file (str): Path of the file, for the messages.
         content (dict): Content of the file.
         folder (str): Folder of the images.
-        classes (Sequence[str] | None): Classes of the config. Defaults to None: those of the file.
+        classes (Sequence[str] | None): Classes of the config; the categories must have the same order. Defaults to
+            None: allows any order.
         is_evaluated (bool): Whether the file is used for evaluation, which requires ``iscrowd``. Defaults to True.
         num_outlines (int | None): Maximum number of segmentations that are compared with their boxes. Defaults to
             None: compares all.
@@ -357,7 +359,7 @@ class _Checks:
 
 
 class _Columns(dict):
-    """Maps a key to its values in all entries; collects them once, because iterating over the entries is slow."""
+    """Maps a key to its value in each entry; collects the values once, because iterating over the entries is slow."""
 
     def __init__(self, entries: list[dict]) -> None:
         self.entries = entries
@@ -398,7 +400,7 @@ class _Table:
             mask &= ~left_out
 
     def reasons_left_out(self) -> dict[str, np.ndarray]:
-        """Returns a mask of the annotations that mmdet leaves out for each reason; only the first reason counts."""
+        """Returns a mask for each reason why mmdet leaves out annotations; only an annotation's first reason counts."""
         width, height = self.boxes[:, 2:].T
         cases = {
             'category_id not in the list of categories': ~self.is_known,
@@ -420,9 +422,9 @@ class _Table:
     def _has_corners(self) -> np.ndarray:
         """Returns a mask of the boxes that are probably x1, y1, x2, y2.
 
-        Such a box has x1 < x2 and y1 < y2. Read as x, y, width, height, it extends beyond the image or is larger than
-        the stated area, which matches the corners instead. With a segmentation, the stated area is not used, because
-        it is the area of the segmentation.
+        Such a box has x1 < x2 and y1 < y2. Read as x, y, width, height, the box extends beyond the image or is larger
+        than the stated area, which equals (x2 - x1) * (y2 - y1) instead. For annotations with a segmentation, the
+        stated area is ignored, because it is the area of the segmentation.
         """
         x, y, width, height = self.boxes.T
         corner_areas = (width - x) * (height - y)
@@ -540,7 +542,7 @@ def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
 
 
 def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
-    """Returns the annotations whose run lengths do not add up to the number of pixels of their image.
+    """Returns the annotations whose run lengths are invalid or do not add up to the number of pixels of their image.
 
     pycocotools raises an error if the sum is too large, but returns uninitialized memory if the sum is too small.
     """
@@ -559,7 +561,7 @@ def _wrong_run_lengths(encoded: list[dict]) -> list[dict]:
 
 
 def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
-    """Returns the sum of the run lengths in each of COCO's compressed texts, or -1 if a text or a run is invalid.
+    """Returns the sum of the run lengths in each COCO-compressed text, or -1 if it is invalid or has a negative run.
 
     A number consists of digits of five bits, the lowest digit first. Each digit is stored as the character with the
     code ``48 + 32 * more + digit``, where ``more`` is 1 if another digit follows. The highest bit of the last digit is
@@ -587,7 +589,8 @@ def sums_of_run_lengths(texts: list[str]) -> np.ndarray:
     index = np.arange(len(numbers)) - np.repeat(first, several)
     is_odd = index % 2 == 1
     odd, even = np.where(is_odd, numbers, 0).cumsum(), np.where(is_odd, 0, numbers).cumsum()
-    # Subtracting the sums at the first number ends the differences of the text before; none is relative to the first.
+    # Subtracting the sums at a text's first number removes all earlier numbers and the first number itself, to which
+    # no other number is relative.
     runs = np.where(is_odd, odd - np.repeat(odd[first], several), even - np.repeat(even[first], several))
     runs[first] = numbers[first]
     is_text &= np.minimum.reduceat(runs, first) >= 0

@@ -1,4 +1,4 @@
-"""Draws images with their annotations as stored in the files, without any transform."""
+"""Draws images with the annotations stored in their data set, without the transforms of the training pipeline."""
 import os.path as osp
 from math import isfinite
 from typing import Any, NamedTuple, TypeGuard
@@ -52,7 +52,7 @@ def samples_of_coco(content: dict, folder: str) -> list[Sample]:
 def draw_sample(sample: Sample) -> np.ndarray:
     """Returns an RGB drawing (height, width, 3) with a gray margin; invalid annotations are not drawn.
 
-    A mask whose size differs from its image is not stretched, but aligned with the upper left corner.
+    A mask whose size differs from its image is not stretched, but aligned with the image's upper left corner.
     """
     try:
         image = read_rgb(sample.image)

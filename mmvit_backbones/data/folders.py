@@ -117,7 +117,8 @@ class Search:
 
     Args:
         folder (str): Folder of the data set.
-        roots (Iterable[str]): All folders to search. Links to these folders and their subfolders are not followed.
+        roots (Iterable[str]): All folders to search. Links to these folders, their subfolders or their parent folders
+            are not followed.
     """
 
     def __init__(self, folder: str, roots: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ def check_labels(path: str, mask: np.ndarray, last: float) -> None:
 
 
 def check_orientation(image: str, mask: str) -> None:
-    """Raises UsageError for an EXIF orientation of a mask, or of an image if the mask may not match it.
+    """Raises UsageError if a mask has an EXIF orientation, or if its image has one that the mask may not match.
 
     mmseg applies the orientation to images, but not to masks. Orientations that exchange width and height are accepted
     for images that are not square, because the check of sizes reports the masks that do not match.
@@ -43,12 +43,12 @@ def _orientation(path: str) -> tuple[int, tuple[int, int]]:
 def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
     """Checks masks, given as ``{image: mask}``, against their images and the labels 0 to ``last``.
 
-    Reads 100 masks, and then continues until two different labels are found.
+    Reads at least 100 masks, or all if there are fewer, and stops when two different labels have been found.
 
     Raises:
-        UsageError: If a mask has an invalid label, or an orientation that may not match its image; if at least half of
-            the masks differ from their image in size or have only ignored pixels; or, with ``needs_labels``, if all
-            masks have the same label.
+        UsageError: If a mask has several channels, an invalid label or an EXIF orientation, or if its image has an
+            EXIF orientation that the mask may not match; if at least half of the checked masks differ from their image
+            in size or have only ignored pixels; or, with ``needs_labels``, if all masks have the same label.
     """
     images = list(pairs)
     step = -(-len(images) // MASKS_TO_CHECK)

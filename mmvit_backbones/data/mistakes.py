@@ -1,4 +1,4 @@
-"""Mistakes in a data set: errors, or warnings if less than half of the data set is affected."""
+"""Mistakes in a data set, reported as errors or warnings."""
 import sys
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def check_share(wrong: list[str], total: int, rule: str) -> None:
     Args:
         wrong (list[str]): A message for each failed check.
         total (int): Number of checks.
-        rule (str): Requirement that is added to the message.
+        rule (str): Requirement or remedy that ends the message.
     """
     if not wrong:
         return

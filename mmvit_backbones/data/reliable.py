@@ -1,4 +1,4 @@
-"""Reproducible training data that resumes at any batch with the same random numbers and skips unreadable samples."""
+"""Makes training data reproducible, even if training resumes within an epoch, and replaces unreadable samples."""
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +28,8 @@ class SeededIndex:
 class ResumableBatchSampler(Sampler):
     """Yields the batches of a batch sampler as lists of :class:`SeededIndex`, starting at any batch.
 
-    The random state of a sample is seeded with the seed, the process, the epoch, the batch and the position in the
-    batch, so the random numbers do not depend on the number of workers. The data set must be a
-    :class:`ReliableDataset`.
+    The random state of a sample is derived from the seed, the rank, the epoch, the batch and the position in the batch,
+    so the random numbers do not depend on the number of workers. The data set must be a :class:`ReliableDataset`.
 
     Args:
         sampler (Sampler): Sampler of the data loader.
@@ -65,11 +64,12 @@ class ReliableDataset(Dataset):
     """Makes the samples of a data set reproducible, and replaces unreadable samples with random other samples.
 
     The attributes of the wrapped data set are also attributes of the wrapper. Bugs are not hidden: an exception that
-    does not come from reading a file is re-raised if two other samples raise the same exception in the same line.
+    does not come from reading a file is re-raised if two other samples raise the same exception at the same line.
 
     Args:
         dataset (dict | Dataset): The data set, or its config.
-        max_skipped (int): Maximum number of unreadable samples. Each is logged once and not read again. Defaults to 0.
+        max_skipped (int): Maximum number of unreadable samples per training process. Each is logged once and not read
+            again. Defaults to 0.
 
     Raises:
         TrainingError: If the data set is empty, has more than ``max_skipped`` unreadable samples, or has no readable
@@ -124,7 +124,7 @@ class ReliableDataset(Dataset):
                 yield index
 
     def _is_bug(self, index: int, error: Exception) -> bool:
-        """Returns whether an error does not come from reading a file, and two other samples fail in the same line."""
+        """Returns whether an error is a bug: it is not a reading error, and two other samples fail at the same line."""
         if is_reading_error(error):
             return False
         others = (~self.is_bad).nonzero().flatten().numpy()

@@ -10,7 +10,7 @@ BATCH = 256  # epochs are rounded down to a multiple of 256 samples, regardless 
 
 @DATA_SAMPLERS.register_module()
 class RepeatedAugmentationSampler(DefaultSampler):
-    """Samples each image several times per epoch, and distributes the repetitions over the processes.
+    """Repeats each sampled image several times, and distributes the repetitions over the processes.
 
     An epoch has as many samples as the data set, rounded down to a multiple of 256 if there are at least 256. With
     three repetitions, these samples come from a third of the images. mmpretrain's ``RepeatAugSampler`` draws the same

@@ -67,7 +67,8 @@ def read_class_list(path: str | Path) -> ClassList:
     255 marks ignored pixels in masks.
 
     Raises:
-        UsageError: If the lines differ in form, or numbers, colors or names are invalid.
+        UsageError: If the file cannot be read, a line has a color but not all lines have the same form, or a number,
+            color or name is invalid.
     """
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if lines and lines[0].startswith('# label:'):  # the header of CVAT's labelmap.txt

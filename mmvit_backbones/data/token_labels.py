@@ -1,7 +1,7 @@
 """Token labels: a map of the classes that another network predicts at each position of a training image.
 
-Token labels were introduced by "Re-labeling ImageNet" (Yun et al., CVPR 2021, arXiv 2101.05022), and are used here as
-in "All Tokens Matter" (Jiang et al., NeurIPS 2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
+Such maps were introduced by "Re-labeling ImageNet" (Yun et al., CVPR 2021, arXiv 2101.05022), and are used here as in
+"All Tokens Matter" (Jiang et al., NeurIPS 2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
 """
 import copy
 from collections.abc import Sequence
@@ -128,7 +128,7 @@ MOVES = dict(RandomFlip=flip, RandAugment=augment, RandomResizedCrop=crop)
 
 
 def move_labels(operation, results: dict) -> dict:
-    """Applies a geometric operation of mmpretrain to the image, and to its labels through a map of positions."""
+    """Applies a geometric operation of mmpretrain to an image, and moves its labels by transforming their positions."""
     height, width = results['img'].shape[:2]
     rows, columns = results['token_scores'].shape[1:]
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
@@ -156,8 +156,8 @@ class PoolTokenLabels:
 
     Scores are averaged over the crop and over each patch. At each position, classes other than the five best have the
     score 0. As published, a target sums to ``1 + label_smooth_val / num_classes``. ``gt_score`` is flat,
-    ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's data samples need vectors. ``Mixup`` and ``CutMix``
-    mix ``gt_score`` like any other score, and ``TokenLabelHead`` restores its shape.
+    ``(num_classes * (1 + grid_size ** 2), )``, because mmpretrain's data samples require vectors. ``Mixup`` and
+    ``CutMix`` mix ``gt_score`` like any other score, and ``TokenLabelHead`` reshapes it to one column per target.
 
     Paper: arXiv 2104.10858, figure 2.
 

@@ -28,7 +28,7 @@ class ImageNetReaL(BaseMetric):
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
-        ValueError: If a k is below 1, the label file has another format, or the name of an image has no valid number.
+        ValueError: If a k is below 1, the label file is missing or invalid, or an image's name has no valid number.
     """
 
     default_prefix = 'real'
@@ -65,7 +65,7 @@ def read_labels(path: str) -> list[list[int]]:
 
 
 def image_index(path: str) -> int:
-    """Returns the index of an image in the label file, which is 0 for ``ILSVRC2012_val_00000001``."""
+    """Returns the index of an image in the label file, e.g. 0 for ``ILSVRC2012_val_00000001``."""
     match = re.search(r'ILSVRC2012_val_(\d{8})', Path(path).name)
     if match is None or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(f'img_path {path} must have the name of a validation image, such as ILSVRC2012_val_00000001')

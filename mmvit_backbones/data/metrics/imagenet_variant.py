@@ -21,7 +21,7 @@ class ImageNetVariantAccuracy(BaseMetric):
 
     Scores of other classes are ignored, as defined for ImageNet-A and -R. For ImageNet-C, with images in
     ``CORRUPTION/SEVERITY/CLASS/``, the metric also computes the accuracy for each corruption. With all fifteen
-    corruptions, it also computes the mean corruption error ``mCE``, where errors are in percent of AlexNet's errors.
+    corruptions, it also computes the mean corruption error ``mCE``, where each error is relative to AlexNet's error.
     """
     default_prefix = 'accuracy'
 

@@ -6,12 +6,14 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-SHOWN = 50  # maximum number of logged classes; if there are more, the worst are logged
+SHOWN = 50  # maximum number of classes in the log, or named in the confusion matrix
 
 
 @METRICS.register_module()
 class PerClassAccuracy(BaseMetric):
-    """Computes ``mean_class_accuracy`` in percent, logs the accuracy of each class, and can draw a confusion matrix.
+    """Computes ``mean_class_accuracy`` in percent, logs the accuracy by class, and can draw a confusion matrix.
+
+    At most 50 classes are logged, namely those with the lowest accuracy.
 
     Args:
         out_file (str | None): Image file for the confusion matrix. Defaults to None: draws no matrix.

@@ -1,4 +1,4 @@
-"""Saves checkpoints atomically: an interrupted write leaves no partial file."""
+"""Saves checkpoints atomically: an interrupted write leaves no partial checkpoint."""
 import os
 import shutil
 from collections import deque
@@ -80,9 +80,10 @@ class LateRemoval:
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook`` with atomic writes.
 
-    A checkpoint is written under a temporary name, synced and renamed, so a crash leaves no partial file. Old
-    checkpoints are removed after the new checkpoint is complete. Weights with NaN or inf are not saved, so the last
-    checkpoint can always be resumed. Free disk space is checked before the first step.
+    A checkpoint is written under a temporary name, synced and renamed, so a crash leaves no partial checkpoint. Old
+    checkpoints are removed after the new checkpoint is complete. Weights with NaN or inf are not saved, so training can
+    resume from the last checkpoint. Unless ``on_error`` is ``'continue'``, free disk space is checked before the first
+    step.
 
     Args:
         on_error (str): ``'stop'`` ends training if a checkpoint cannot be written; ``'continue'`` skips the checkpoint.
@@ -91,7 +92,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Raises:
         ValueError: If ``on_error`` has another value.
-        TrainingError: If a checkpoint cannot be written, or the weights are not finite.
+        TrainingError: If the weights are not finite, or, with ``on_error='stop'``, if a checkpoint cannot be written.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))

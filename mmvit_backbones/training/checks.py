@@ -10,7 +10,7 @@ from ..utils.text import near_names
 
 
 def check_optimizer(cfg: Config) -> None:
-    """Checks that the optimizer and the schedulers of a config can be built, with a single dummy parameter.
+    """Checks that the optimizer and the schedulers of a config can be built; uses a single dummy parameter.
 
     Raises:
         UsageError: If the optimizer or a scheduler cannot be built; the message names the config key.

@@ -18,16 +18,17 @@ NEW_TRAINING = 'start a new run from the weights with load_from'
 class ExactResumeHook(Hook):
     """Makes a resumed run equal to an uninterrupted run, bitwise if the kernels are deterministic.
 
-    MMEngine does not restore random states. This hook sets the random state before each iteration from the seed, the
-    process and the iteration. ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a
-    :class:`ReliableDataset`, which seed the data. Checkpoints may be from the middle of an epoch.
+    MMEngine does not restore random states. Before each iteration, this hook seeds the random state with the seed of
+    the run, the rank and the iteration. ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a
+    :class:`ReliableDataset`, which make the data reproducible. Checkpoints may be from the middle of an epoch.
 
     The settings of the optimizer and the schedulers, and the frozen stages, may have changed since the checkpoint was
     written. Schedules then continue as if the new settings had been used from the start.
 
     Raises:
-        TrainingError: If the data loader has another sampler or data set, or if the checkpoint was written with other
-            classes, another number of images per step or steps per epoch, or another optimizer.
+        TrainingError: If the data loader has another batch sampler or data set; if the checkpoint was written with
+            different classes, a different number of images per step or of steps per epoch, or a different optimizer; or
+            if changed settings cannot be applied, e.g. with several optimizers.
     """
 
     priority = 'LOWEST'
@@ -91,7 +92,7 @@ def check_classes(runner: Runner, meta: dict) -> None:
 
 
 def check_steps(runner: Runner, meta: dict) -> None:
-    """Raises TrainingError if a checkpoint was written with another number of images per step or steps per epoch."""
+    """Raises TrainingError if a checkpoint and this run differ in images per step or steps per epoch."""
     before = meta['world_size'], meta['batch_size']
     now = get_world_size(), batch_sampler_of(runner).batch_size
     text = ('the checkpoint was written with {} process(es) and batch size {}, but this run has {} process(es) and '

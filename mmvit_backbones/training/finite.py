@@ -1,4 +1,4 @@
-"""Stops training if the loss or the weights have NaN or inf."""
+"""Stops training if the loss or a weight is NaN or inf."""
 import math
 
 import torch

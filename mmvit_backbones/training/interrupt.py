@@ -62,7 +62,7 @@ class InterruptHook(Hook):
             self.stop(runner, number, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        # Several processes may have different numbers of validation steps, and EMAHook has replaced the weights.
+        # Validation must finish if processes may have different numbers of steps, or EMAHook has replaced the weights.
         has_average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         if self.received and get_world_size() == 1 and not has_average:
             self.stop(runner, self.received, runner.iter)

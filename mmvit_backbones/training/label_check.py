@@ -11,7 +11,7 @@ from ..zoo.loading import unwrap_model
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Raises TrainingError for a label outside the head's classes, which would be an opaque error on CUDA."""
+    """Raises TrainingError for a label outside the head's classes, which would cause an opaque error on CUDA."""
 
     priority = 'VERY_HIGH'
 

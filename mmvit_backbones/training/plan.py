@@ -1,4 +1,4 @@
-"""Prints a summary before training starts; until then, the runners log only warnings to the console."""
+"""Logs a summary before training starts; until then, the runners log only warnings and errors to the console."""
 import logging
 import re
 from collections.abc import Iterator, Sequence, Sized

@@ -1,6 +1,6 @@
 """Applies new settings of the optimizer and the schedulers to a resumed run.
 
-MMEngine restores the settings together with the states, so a new learning rate or length would have no effect.
+MMEngine restores the settings together with the states, so a new learning rate or schedule would have no effect.
 """
 import warnings
 
@@ -67,7 +67,10 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
 
 
 def same_settings(before: dict, now: dict) -> bool:
-    """Returns whether two settings are equal; ignores optimizer options that exist in only one PyTorch version."""
+    """Returns whether two settings are equal; ignores optimizer options that only one of them has.
+
+    The options may differ between PyTorch versions.
+    """
     if [group['names'] for group in before['groups']] != [group['names'] for group in now['groups']]:
         return False
     options = all(old['options'][key] == new['options'][key] for old, new in zip(before['groups'], now['groups'])

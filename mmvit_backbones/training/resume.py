@@ -29,7 +29,7 @@ def read_training_state(path: str) -> dict:
 
 
 def resume_from(cfg: Config, path: str) -> None:
-    """Sets the config to resume from a checkpoint with the same seed, and prints how the config has changed.
+    """Sets the config to resume from a checkpoint and use its seed, and prints how the config has changed.
 
     Raises:
         UsageError: If the checkpoint has no training state, or the config has a different seed.
@@ -49,7 +49,7 @@ def resume_from(cfg: Config, path: str) -> None:
 
 
 def _set_seed(cfg: Config, path: str, seed: int | None) -> None:
-    """Sets the seed, because MMEngine reads the checkpoint only after building the data loaders."""
+    """Sets the checkpoint's seed, because MMEngine reads the checkpoint only after building the data loaders."""
     given = (cfg.get('randomness') or {}).get('seed')
     if given not in (None, seed):
         raise UsageError(f'checkpoint {path} was trained with seed {seed}, not {given}; omit the seed, or start a new '
@@ -63,7 +63,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
     Newer checkpoints that are damaged are renamed and reported, one per line.
 
     Raises:
-        UsageError: If all checkpoints are damaged.
+        UsageError: If checkpoints are damaged and no other checkpoint has training state.
     """
     is_damaged = False
     for path in _newest_first(work_dir):
@@ -122,7 +122,7 @@ def _leaves(config: dict) -> dict[str, str]:
 
 
 def _newest_first(work_dir: str) -> list[Path]:
-    """Returns the checkpoints in a work dir, newest first; ignores ``last_checkpoint``, which may name another file."""
+    """Returns the checkpoints in a work dir except ``best_*``, newest first, regardless of ``last_checkpoint``."""
     times = {}
     for path in Path(work_dir).glob('*.pth'):
         with suppress(FileNotFoundError):  # another process has renamed the file

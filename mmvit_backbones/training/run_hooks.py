@@ -15,7 +15,7 @@ class CheckpointMatchHook(Hook):
     Args:
         name (str): Name of the checkpoint for error messages.
         strict (bool): Whether the checkpoint must have all weights of the model. If False, as for fine-tuning, one
-            matching weight is enough.
+            weight with a matching name is enough.
     """
 
     priority = 'LOWEST'

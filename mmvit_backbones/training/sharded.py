@@ -38,7 +38,7 @@ class ShardedStrategy(DDPStrategy):
             self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
-                module.to(get_device())  # the preprocessor stores its device
+                module.to(get_device())  # sets the device to which the preprocessor moves the data
         model = self.convert_model(model)
         for block in blocks(getattr(model, 'backbone', nn.Module())):
             fully_shard(block)

@@ -17,8 +17,8 @@ def lock_work_dir(work_dir: str) -> IO:
     """Creates the work dir, and locks it until this process ends or the returned file is closed.
 
     Raises:
-        UsageError: If the work dir cannot be written, is in use, or has a link to a file that is not named ``*.pth``.
-            MMEngine could write its log, the config or ``last_checkpoint`` through such a link.
+        UsageError: If the work dir cannot be written, is in use, or contains a link, unless the link is named ``*.pth``
+            or leads to a folder. MMEngine could write its log, the config or ``last_checkpoint`` through other links.
     """
     try:
         os.makedirs(work_dir, exist_ok=True)
@@ -43,9 +43,9 @@ def lock_work_dir(work_dir: str) -> IO:
 
 
 def check_last_checkpoint(runner: Runner) -> None:
-    """Raises UsageError if ``last_checkpoint`` names a file outside the folders of this run's checkpoints.
+    """Raises UsageError if ``last_checkpoint`` is a link or names a file outside this run's checkpoint folders.
 
-    These folders are the work dir and the folder of the checkpoint hook. Call this function before a checkpoint is
+    These folders are the work dir and the folders of checkpoint hooks. Call this function before a checkpoint is
     loaded; MMEngine's ``Runner`` loads checkpoints after calling the hooks' ``before_run``.
     """
     path = osp.join(runner.work_dir, 'last_checkpoint')

@@ -1,4 +1,4 @@
-"""Trains every tiny network with FSDP2 in one of two processes; the first process also trains without FSDP2."""
+"""Trains every tiny network as one of two processes with FSDP2; the first process also trains it without FSDP2."""
 import copy
 import json
 from datetime import timedelta

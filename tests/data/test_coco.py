@@ -76,7 +76,7 @@ def test_only_crowds_are_an_error(content, tmp_path):
 def test_some_of_many_outlines_tell_of_all(content, tmp_path):
     for annotation in content['annotations'][:6]:
         shrink_outline(annotation)
-    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second one
+    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second segmentation
     assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
     for annotation in content['annotations'][:6]:
         annotation['segmentation'] = [[1, 2, 3, 4]]
@@ -163,7 +163,7 @@ def test_what_annotations_lack_is_filled_in(content, tmp_path):
 
 
 def test_what_evaluation_needs(content, tmp_path):
-    """Without iscrowd, the evaluation with pycocotools would fail after the first epoch; training does not need it."""
+    """Without iscrowd, evaluation with pycocotools would fail after the first epoch. Training does not need iscrowd."""
     del content['annotations'][3]['iscrowd']
     (is_error, text), = mistakes(content, tmp_path)
     assert is_error and 'iscrowd of annotations 3' in text

@@ -21,7 +21,7 @@ def pixel(drawing: np.ndarray, x: float, y: float) -> tuple[int, ...]:
 
 
 def test_boxes_and_outlines(image):
-    """Draws boxes that extend beyond the image, too."""
+    """Parts of a box beyond the image are drawn, too."""
     full = [0, WIDTH * HEIGHT]
     drawing = draw_sample(Sample(image, [Annotation(3, 'cat', [20, 10, 85, 20], [[70, 32, 90, 32, 90, 46, 70, 46]])]))
     assert pixel(drawing, 20, 20) == pixel(drawing, 104.8, 20) == COLORS[3]

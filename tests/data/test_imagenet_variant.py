@@ -23,7 +23,7 @@ def make(folder, *names):
 
 
 def evaluate(folder: str, best: list[list[int]]) -> dict[str, float]:
-    """Returns the metrics of predictions: for each image, sorted by name, the classes with the highest scores first."""
+    """Returns the metrics; ``best`` lists the highest-scoring classes of each image, with the images sorted by path."""
     dataset = DATASETS.build(dict(type='ImageNetVariant', data_root=folder, test_mode=True))
     metric = METRICS.build(dict(type='ImageNetVariantAccuracy'))
     metric.dataset_meta = dataset.metainfo

@@ -1,4 +1,4 @@
-"""Checks of masks against the EXIF orientation of their images."""
+"""Checks of the EXIF orientation and the labels of masks."""
 import numpy as np
 import pytest
 from PIL import Image

@@ -9,7 +9,8 @@ from mmvit_backbones.data import RepeatedAugmentationSampler
 def specified_indices(count: int, world_size: int, rank: int, epoch: int, repeats: int = 3) -> list[int]:
     """Returns the indices of the authors' sampler.
 
-    Repeats the shuffled indices, extends them cyclically, takes every ``world_size``-th from ``rank``, and truncates.
+    Repeats the shuffled indices, extends them cyclically, takes every ``world_size``-th index from position ``rank``,
+    and truncates the result.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch)).tolist()
     repeated = [index for index in order for _ in range(repeats)]

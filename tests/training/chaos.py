@@ -1,4 +1,4 @@
-"""Kills training at random times; run by `make chaos`, because it takes too long for the test suite."""
+"""Kills training at random times; `make chaos` runs these tests, which take too long for the test suite."""
 import os
 import random
 import shutil
@@ -102,7 +102,7 @@ def test_one_of_two_ranks(number, code, tmp_path):
 
 
 def test_two_machines(tmp_path):
-    """Two launchers with two processes each give the same weights as one with four, even if a process is killed."""
+    """Two launchers of two processes give the same weights as one launcher of four, even if a process is killed."""
     options = ['train_dataloader.dataset.indices=48']
 
     def launch_both(*arguments):

@@ -124,7 +124,7 @@ def test_training_that_diverges_stops(max_steps, what, tmp_path):
 
 
 def test_overflow_of_float16_is_no_error():
-    """Overflows in the second of three steps, which the gradient scaler skips."""
+    """The second of three steps overflows, and the gradient scaler skips it."""
     model, hook = torch.nn.Linear(1, 1), FiniteLossHook(max_steps=2)
     scaler = torch.amp.GradScaler('cpu', init_scale=64.)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -145,7 +145,7 @@ def test_overflow_of_float16_is_no_error():
 
 
 def test_interrupted_training_goes_on_exactly(whole, tmp_path):
-    """Interrupts within epochs, with one or two workers, whereas the uninterrupted run has none."""
+    """The interruptions are within epochs; the interrupted runs have workers, and the uninterrupted run has none."""
     work_dir = tmp_path / 'work'
     for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
                                          (signal.SIGINT, 130, '[3][1/', 1)]:
@@ -187,7 +187,7 @@ def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
 
 
 def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
-    """The config saved by a run enables the hooks, and MMEngine resumes the checkpoint named in `last_checkpoint`."""
+    """The config saved by a run enables the hooks. MMEngine resumes from the checkpoint named in `last_checkpoint`."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')

@@ -36,7 +36,7 @@ def rates(work_dir):
 
 
 def resumed(work_dir, epoch, folder, *options, **more):
-    """Resumes from the checkpoint of an epoch in another work dir, and returns the finished run."""
+    """Copies the checkpoint of an epoch to a new work dir, resumes from it, and returns the finished run."""
     folder.mkdir()
     shutil.copy2(work_dir / f'epoch_{epoch}.pth', folder)
     run = train(folder, '--resume', *options, **more)
@@ -55,7 +55,7 @@ def test_schedules_go_on_as_if_they_had_been_these_from_the_start(short, epoch, 
     expected, found = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
     assert len(set(expected.values())) > 2
     assert found == {step: rate for step, rate in expected.items() if step > 4 * epoch}
-    assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the summary has the learning rate of the first step
+    assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the summary has the rate of the first resumed step
 
 
 BY_STEPS = f"""

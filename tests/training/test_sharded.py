@@ -13,7 +13,7 @@ OPTIONS = ['find_unused_parameters=True', 'train_dataloader.dataset.indices=16']
 
 @pytest.mark.training
 def test_sharded_training_takes_the_same_steps(tmp_path):
-    """A sharded run that is interrupted and resumed matches an unsharded run, and resumes without sharding."""
+    """A sharded run that is interrupted and resumed matches an unsharded run; unsharded runs accept its checkpoint."""
     end(train_together(tmp_path / 'whole', *OPTIONS))
     runs = train_together(tmp_path / 'work', '--strategy=fsdp', *OPTIONS)
     runs[0].wait_for('Epoch(train) [2][1/2]')

@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
 def train(run, own_loaders, monkeypatch):
     """Trains with `mmvit train` in this process, which saves the time for imports, and returns the log.
 
-    Visualizers are global. If a config names its visualizer, the test must rename it, so that each test writes to its
-    own folder.
+    Visualizers are global. If a config names its visualizer, the test must rename the visualizer. Otherwise, the
+    test would write to the folder of an earlier test.
     """
     monkeypatch.chdir(ROOT)
 
@@ -77,7 +77,7 @@ CHANNELS = [16, 32, 64, 128]
 
 
 def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
-    """Writes a demo config with a narrow ReSwin, which learns quickly; ``parts`` update its neck and heads."""
+    """Writes a demo config with a narrow ReSwin, which learns quickly; ``parts`` update the neck and the heads."""
     text = (f"_base_ = '{ROOT}/configs/demo/{demo}.py'\n"
             f'model = {dict(backbone=dict(arch=ARCH), **parts)}\n'
             f'optim_wrapper = dict(optimizer=dict(lr={lr}))\n')

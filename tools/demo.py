@@ -2,7 +2,7 @@
 
 All three have a ReSwin-T backbone and use the data sets in `data/`. The demo writes predictions.png,
 learning_curves.png, and for each task a log and a folder with the checkpoint into work_dirs/demo. It fails if a metric
-is near chance.
+is below its minimum, which is above chance level.
 
 The frameworks are imported only once, because the trainings are forks of this process.
 """

@@ -12,8 +12,8 @@ element, for each kernel and for the formula in the kernel's dtype. The exit cod
 the limit of the operators' self-check and is more than four times the formula's deviation. Inputs are rounded to the
 dtype first, so that their rounding errors do not count.
 
-`time` runs the kernels on random data of the four stages of ViTAEv2-VSA-S. For comparison, it also runs `grid_sample`,
-and Swin's shifted windows with scaled_dot_product_attention.
+`time` runs the kernels on random inputs with the shapes of ViTAEv2-VSA-S's four stages. For comparison, it also runs
+`grid_sample`, and Swin's shifted windows with scaled_dot_product_attention.
 """
 import argparse
 import statistics
@@ -137,7 +137,7 @@ class Case(NamedTuple):
     backends: tuple[str, ...]
     tensors: dict[str, Tensor]
     numbers: dict[str, object] = {}
-    exact: tuple[str, ...] = ()  # names of tensors that have at least float32
+    exact: tuple[str, ...] = ()  # names of tensors that are never converted to half precision
 
 
 def cases(tiny: bool) -> list[Case]:
@@ -263,11 +263,11 @@ def print_deviations(case: Case, backend: str, dtype: torch.dtype, actual: list[
 
 
 def check_examples(backends: list[str], options: argparse.Namespace) -> list[bool]:
-    """Prints whether each kernel passes the self-check that networks run before using it; returns the results."""
+    """Prints whether each kernel passes the self-check that operators run before using it; returns the results."""
     passed = []
     for name in dispatch.OPERATORS:
         for backend in backends:
-            is_slow = backend == 'triton' and options.tiny  # the interpreter takes long for the example
+            is_slow = backend == 'triton' and options.tiny  # the interpreter is too slow for the example
             if backend not in dispatch.OPERATORS[name].functions or is_slow:
                 continue
             for dtype in dispatch.TOLERANCES:

@@ -4,10 +4,10 @@
     tools/dev/check_gpu.sh kernels networks --report FILE     some parts, appended to the report
     tools/dev/check_gpu.sh --device cpu                       all parts without a GPU, on tiny inputs
 
-Each part is stopped after nine minutes, and adds its result to the report when it ends. If a part fails, the others
-still run, and the exit code is 1. The end of the report lists the results of all parts. The script requires torch,
-Triton, MMEngine and pytest, but not OpenMMLab. It uses nvcc and compute-sanitizer if they are installed. It can be
-started from any folder. The environment variable PYTHON selects the interpreter.
+Parts that take longer than nine minutes are stopped. Each part adds its result to the report when it ends. If a part
+fails, the others still run, and the exit code is 1. The end of the report lists the results of all parts. The script
+requires torch, Triton, MMEngine and pytest, but not OpenMMLab. It uses nvcc and compute-sanitizer if they are
+installed. It can be started from any folder. The environment variable PYTHON selects the interpreter.
 """
 import argparse
 import os

@@ -273,7 +273,7 @@ def ddp_process(rank: int, world: int, folder: str, name: str, args: argparse.Na
     step(model, images)
     expected = [grad.clone() for grad in gradients(model)]
     model.zero_grad(set_to_none=True)
-    # The returned maps don't depend on all parameters of some networks.
+    # In some networks, the returned maps don't depend on all parameters.
     parallel = nn.parallel.DistributedDataParallel(model, device_ids=[rank] if args.device == 'cuda' else None,
                                                    find_unused_parameters=True)
     step(parallel, images.chunk(world)[rank])

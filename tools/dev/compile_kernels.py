@@ -4,9 +4,9 @@
     python tools/dev/compile_kernels.py --targets 90 gfx942 --dtypes bfloat16 --channels 64
     python tools/dev/compile_kernels.py --quick                largest launches, heads of 32 channels; used in CI
 
-Each row shows the registers per thread and the bytes of shared memory of a kernel on each target, as the maxima of its
+Each row shows the registers per thread and the bytes of shared memory of a kernel on each target, as maxima over its
 launches. The exit code is 1 if a kernel spills registers, or if torch.compile would assume that a kernel writes to
-other arguments than its operator's results.
+arguments other than its operator's results.
 """
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""Draws the imports between components of the package, its top-level folders and modules, in docs/architecture.md.
+"""Draws the imports between the package's components (top-level folders and modules) in docs/architecture.md.
 
     python tools/dev/draw_imports.py
 """

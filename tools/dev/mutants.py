@@ -2,14 +2,14 @@
 
     make mutants N=100 SEED=42 ROOM='zoo utils/config.py'
 
-The seed draws N mutants. The same command resumes an interrupted run; a larger N extends a finished run. Results are
-stored in .mutants/COMMIT. Tests run in two clones of the commit, never in this checkout.
+The seed determines which N mutants are drawn. The same command resumes an interrupted run; a larger N extends a
+finished run. Results are stored in .mutants/COMMIT. Tests run in two clones of the commit, never in this checkout.
 
 cosmic-ray makes the mutants and stores the results. First, all tests run once with coverage, which records the tests
-that reach each line. A mutant is then tested with these tests only, the quickest first, in a process forked from one
-that has imported OpenMMLab.
+that reach each line. Each mutant is then tested only with the tests that reach it, first those in the module's own test
+file, then the quickest. They run in a fork of a process that has imported OpenMMLab.
 
-Limits: tests that fail without a mutant are skipped. Where a process caches a result, coverage only records the first
+Limits: tests that fail without a mutant are skipped. Where a process caches a result, coverage records only the first
 test that computes it. A mutant that is equivalent to the original survives.
 """
 import argparse
@@ -39,10 +39,10 @@ PACKAGE = 'mmvit_backbones'
 ROOMS = ('backbones', 'layers', 'ops', 'zoo', 'utils', 'data', 'training', 'inference', 'cli')
 # Mutants of Triton kernels are not valid Triton, and the tests of the build need a compiler.
 LEFT_OUT = ('ops/triton', 'ops/build.py')
-# These rooms are also tested with TESTS_OF_NETWORKS.
+# Mutants in these folders are also tested with TESTS_OF_NETWORKS.
 NETWORKS = ('backbones', 'layers', 'ops')
 TESTS_OF_NETWORKS = ['tests/test_goldens.py', 'tests/test_contract.py']
-# Surviving mutants whose effect no user could notice, each with the reason.
+# File of surviving mutants whose effect no user could notice, each with the reason.
 UNNOTICED = ROOT / 'tools/dev/unnoticed_mutants.txt'
 WORKERS = 2
 DATA_LIMIT = 8 << 30  # bytes per test process: a mutant of a size limit could allocate all memory
@@ -67,7 +67,7 @@ ARITHMETIC = 'Add', 'Sub', 'Mul', 'Div', 'FloorDiv', 'Mod', 'Pow'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--number', type=int, default=100, help='mutants')
+    parser.add_argument('--number', type=int, default=100, help='number of mutants')
     parser.add_argument('--seed', type=int, default=random.randrange(10**6))
     parser.add_argument('--rooms', nargs='*', default=ROOMS, help='folders or files of the package')
     parser.add_argument('--commit', default='HEAD')
@@ -148,10 +148,10 @@ def work_items(clone: Path, module: str) -> Iterator:
 
 
 def makes_sense(operator: str) -> bool:
-    """Returns whether an operator of cosmic-ray makes mutants that say something about the tests.
+    """Returns whether the mutants of a cosmic-ray operator are informative about the tests.
 
-    Left out are ``a ^ b`` for ``a * b``, half of all mutants, which raises TypeError for floats and tensors, and ``is``
-    for ``==``, which mostly gives the same result.
+    Replacements of arithmetic by bitwise operators, such as ``a ^ b`` for ``a * b``, are half of all mutants and raise
+    TypeError for floats and tensors. Replacements of ``==`` by ``is`` mostly give the same result.
     """
     kind, *operands = operator.partition('/')[2].split('_')
     if kind == 'ReplaceBinaryOperator':
@@ -283,7 +283,7 @@ class Session:
         return sample
 
     def is_program(self, item) -> bool:
-        """Returns whether a mutant compiles; ``f(/args)`` for ``f(*args)`` does not."""
+        """Returns whether a mutant is valid Python, unlike ``f(/args)`` for ``f(*args)``."""
         _, after = self.sources(item)
         try:
             return after is not None and bool(compile(after, '', 'exec'))
@@ -298,7 +298,7 @@ class Session:
         before = (self.clones[0] / mutation.module_path).read_text()
         try:
             return before, mutate_code(before, get_operator(mutation.operator_name)(), mutation.occurrence)
-        except AttributeError:  # ExceptionReplacer does not know dotted names
+        except AttributeError:  # ExceptionReplacer does not support dotted names
             return before, None
 
     def keep(self, item, outcome: str, output: str, seconds: float):
@@ -319,7 +319,7 @@ class Session:
         self.each(paths, self.map_path)
 
     def noted(self, path: str) -> Path:
-        """Returns the file for the durations of a path's tests; the lines are in the same name with ``.coverage``."""
+        """Returns the file for the durations of a path's tests. The lines that they reach are in ``FILE.coverage``."""
         return self.map / path.replace('/', '.').removesuffix('.py')
 
     def map_path(self, clone: Path, path: str) -> str:
@@ -355,9 +355,9 @@ class Session:
     def choose(self, item) -> list[str]:
         """Returns the tests that reach a mutant: first those in the module's own test file, then the quickest.
 
-        For a line that runs at import, returns the tests that reach the module's functions, then all others of the
-        table. For a line without recorded tests, for example because the tested process was killed, returns the tests
-        that reach the module's functions.
+        For a line that runs at import, returns the tests that reach the module's functions, then all other
+        tests of the module. For a line without recorded tests, for example because the tested process was killed,
+        returns the tests that reach the module's functions.
         """
         mutation, = item.mutations
         module, line = str(mutation.module_path), mutation.start_pos[0]
@@ -368,8 +368,9 @@ class Session:
         imported = at_import(tree)
         lines = self.reached[module]
         functions = {name for number, names in lines.items() if number not in imported for name in names}
+        # Coverage records only the first line of a statement.
         statement = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno <= line <=
-                     node.end_lineno and not hasattr(node, 'body')]  # coverage records its first line only
+                     node.end_lineno and not hasattr(node, 'body')]
         reached = set.union(lines[line], *(lines[node.lineno] for node in statement))
         always = line in imported or '' in reached
         first = functions if always else (reached or functions)

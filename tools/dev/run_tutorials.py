@@ -32,7 +32,7 @@ def main():
     path_of = {path.stem: path for path in paths}
     for name in args.names or path_of:
         if name not in path_of:
-            parser.error(f'names must be of {", ".join(path_of)}, got {name}')
+            parser.error(f'names must be among {", ".join(path_of)}, got {name}')
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # outputs must not contain warnings of other packages
     with ProcessPoolExecutor(JOBS) as pool:
@@ -56,7 +56,7 @@ def run(path, save):
         for cell in notebook.cells:
             if cell.cell_type == 'code':  # drops messages that frameworks print on import
                 cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
-        # Without the version of Python. tests/test_docs.py compares the hash with that of the notebook's code.
+        # The metadata omit the version of Python. tests/test_docs.py compares the hash with the notebook's code.
         notebook.metadata = {'kernelspec': notebook.metadata.kernelspec, 'sha256_of_run_code': hash_of_code(notebook)}
         nbformat.write(notebook, path)
     return f'{path.stem}: {time.monotonic() - start:.0f} s'

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Creates .venv with pinned versions of all packages, and compiles mmcv's operators once per machine.
+"""Creates .venv with pinned versions of all packages, and compiles the operators of mmcv and of this package.
 
-``MMVIT_OPENMMLAB=upstream`` creates .venv-upstream instead, with the original OpenMMLab packages and not their forks.
+``MMVIT_OPENMMLAB=upstream`` creates .venv-upstream with the original OpenMMLab packages instead of their forks.
 ``MMVIT_BUILD_OPS=cuda`` compiles operators for GPUs even if there is no GPU, e.g. while a Docker image is built.
 
-Compiled wheels are cached in ~/.cache/mmvit_backbones/wheels, below XDG_CACHE_HOME if it is set, or in the checkout if
-the cache is read-only. pip's own cache would not distinguish wheels compiled against different versions of torch.
+Compiled wheels are cached in ~/.cache/mmvit_backbones/wheels (XDG_CACHE_HOME replaces ~/.cache), or in the checkout if
+that folder is not writable. pip's own cache would not distinguish wheels compiled against different versions of torch.
 """
 import contextlib
 import fcntl
@@ -82,13 +82,13 @@ def use(folder):
 
 
 def read_pins(file):
-    """Returns {package: version} of a requirements file; if a package has several pins, that for the newest Python."""
+    """Returns {package: version} of a requirements file; if a package has several pins, the first one."""
     lines = (re.split('[#;]', line)[0].strip() for line in reversed(file.read_text().splitlines()))
     return dict(re.split('={2,3}', line) for line in lines if line)
 
 
 def fingerprint():
-    """Returns a hash of the pins and of the path of the checkout, which .venv contains."""
+    """Returns a hash of the pins and of the path of the checkout, because .venv contains this path."""
     return hashlib.sha256(b'\0'.join([str(ROOT).encode(), *(file.read_bytes() for file in PINS)])).hexdigest()
 
 
@@ -190,13 +190,13 @@ def install(*arguments):
 
 
 def output(*command):
-    # With arguments that old Pythons support too, so that the setup can report that they are too old.
+    # Old versions of Python support these arguments, too, so that the setup can report that they are too old.
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True).stdout
 
 
 def find_python(versions=PYTHON_VERSIONS):
-    """Returns the path and version of a Python that can create environments; prefers that of an existing one."""
+    """Returns the path and version of a Python that can create environments; prefers the existing environment's."""
     probe = ('import sys, venv, ensurepip; '
              'print("%d.%d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))')
     by_pyenv = (Path.home() / '.pyenv' / 'versions').glob('3.*/bin/python')
@@ -251,7 +251,7 @@ def create_venv(python, requirements=BUILD):
 def choose_device():
     """Returns the device for which operators are compiled, 'cpu' or 'cuda'.
 
-    CUDA requires nvcc of CUDA 13, as for torch's wheels, and a GPU or ``MMVIT_BUILD_OPS=cuda``.
+    'cuda' requires nvcc of CUDA 13, like torch's wheels, and either nvidia-smi on PATH or ``MMVIT_BUILD_OPS=cuda``.
     """
     setting = os.environ.get('MMVIT_BUILD_OPS', 'auto')
     if setting not in ('auto', 'cuda') or setting == 'auto' and not shutil.which('nvidia-smi'):
@@ -291,7 +291,7 @@ def build_wheel(requirement, folder, **env):
 
 
 def merge_sources(folder, parts, alone):
-    """Replaces the C++ files of a folder by ``parts`` files that include them; files that match ``alone`` stay.
+    """Replaces the C++ files of a folder by ``parts`` files that include them; files that match ``alone`` remain.
 
     This saves time, because compiling torch's headers, once per file, takes longer than compiling the file itself.
     """

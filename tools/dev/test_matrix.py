@@ -24,7 +24,7 @@ PYTHONS = {'oldest': '3.10', 'middle': '3.12', 'newest': '3.13'}
 TESTS = ('tests/test_contract.py', 'tests/test_contract_modules.py', 'tests/test_goldens.py', 'tests/zoo/test_files.py',
          'tests/zoo/test_archive.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py',
          'tests/zoo/test_published.py', 'tests/training/test_step.py', 'tests/test_versions.py')
-PINS = 'tests/tools/pins_on_index.py'  # the same in every environment, so it runs only in the newest
+PINS = 'tests/tools/pins_on_index.py'  # has the same result in every environment, so it runs only in the newest
 SHOWN = {'torch': ['torch'], 'NumPy': ['numpy'], 'MMEngine': ['mmengine', 'onedl-mmengine'],
          'mmcv': ['mmcv', 'mmcv-lite'], 'mmpretrain': ['mmpretrain', 'onedl-mmpretrain']}
 PAGE = ROOT / 'docs' / 'upstream.md'
@@ -114,7 +114,7 @@ def versions() -> list[str]:
 
 
 def train_detectors() -> None:
-    """Trains for two iterations with the scripts of mmdetection and mmsegmentation, on a compiled mmcv."""
+    """Trains for two iterations with the scripts of mmdetection and mmsegmentation, and with a compiled mmcv."""
     pins = ROOT / 'requirements' / 'oldest.txt'
     cache, torch = setup_env.choose_cache(), setup_env.read_pins(pins)['torch']
     python = PYTHONS['oldest'].replace('.', '')
@@ -179,7 +179,7 @@ def main() -> None:
     arguments = parser.parse_args()
     unknown = set(arguments.environments) - PYTHONS.keys()
     if unknown:
-        parser.error(f'environments must be of {", ".join(PYTHONS)}, got {", ".join(sorted(unknown))}')
+        parser.error(f'ENVIRONMENT must be one of {", ".join(PYTHONS)}, got {", ".join(sorted(unknown))}')
     try:
         rows = {name: test(name) for name in arguments.environments or PYTHONS}
     except (SetupError, OSError) as error:

@@ -22,10 +22,10 @@ def main() -> None:
 
 
 def tests_of(path: Path) -> list[str]:
-    """Returns the tests in the table's row of a file or of its nearest folder; for a test file, the file itself.
+    """Returns the tests in the table's row for a file or its nearest folder; for a test file, the file itself.
 
     Raises:
-        LookupError: If the table has no row of the file or of a folder that contains it.
+        LookupError: If the table has no row for the file or a folder that contains it.
     """
     if path.name.startswith('test_'):
         return [str(path)]

@@ -74,7 +74,7 @@ def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx'
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
-        raise UsageError(f'format {file_format} requires parts.preprocess, got None; allowed without it is onnx')
+        raise UsageError(f'format {file_format} requires parts.preprocess, got None; only onnx allows None')
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
     if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])

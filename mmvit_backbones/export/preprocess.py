@@ -92,8 +92,8 @@ class Geometry:
             width, height = (size, size) if isinstance(size, int) else size
             self.crop = height, width
             if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
-                raise UsageError(f'CenterCrop must be at most {self.resize["scale"]} pixels, as ResizeEdge, got '
-                                 f'{max(self.crop)}')
+                raise UsageError(f'CenterCrop must be at most {self.resize["scale"]} pixels, the scale of ResizeEdge, '
+                                 f'got {max(self.crop)}')
         scale = self.resize.get('scale')
         if self.resize['type'] == 'Resize' and not isinstance(scale, (tuple, list)):
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')

@@ -42,7 +42,7 @@ def wheel(checkout, tmp_path_factory):
 
 def test_wheel_contains_the_files_for_mim(wheel):
     names = set(wheel.namelist())
-    # onedl-mim reads the folder of the first file in pip's list, which is sorted and contains the command.
+    # onedl-mim searches .mim in the folder of the first file in pip's sorted list, which also has the command's script.
     first_folder = sorted([*names, '../../../bin/mmvit'])[0].split('/')[0]
     assert first_folder != 'mmvit_backbones'
     for place in ('mmvit_backbones/.mim', f'{first_folder}/.mim'):

@@ -100,7 +100,7 @@ def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
     ('mask_rcnn_restv2_t', ('backbone.norm0', 'backbone.norm1', 'backbone.norm2', 'backbone.norm3'), 0.05),
 ])
 def test_norms_that_the_authors_decay(name, keys, decay):
-    """Norms that the authors decay are decayed; all others are not."""
+    """Weight decay applies to the norms that the authors decay, and to no other norms."""
     config = read(name)
     steps.set_precision(config, Namespace(precision='float32'))
     init_default_scope(config.default_scope)
@@ -193,7 +193,7 @@ def test_mlps_have_dropout_before_and_after_the_last_layer(network):
 @pytest.mark.parametrize('name, base', [('upernet_restv2_t', 512),
                                         ('upernet_vitaev2_s_window_cityscapes', 1024)])
 def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
-    """As published, the scale of Resize and not the image size is multiplied by 0.5 to 1.75."""
+    """As published, the factors 0.5 to 1.75 multiply the scale of Resize, not the image size."""
     from mmseg.registry import TRANSFORMS
     config = read(name)
     init_default_scope(config.default_scope)
@@ -211,7 +211,7 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
 
 
 def test_recipes_of_vsa_on_cityscapes():
-    """Published for 40,000 and 80,000 iterations, and for training and testing on windows of 769 x 769 pixels."""
+    """Results are published for 40,000 and 80,000 iterations, and for windows of 769 x 769 pixels."""
     longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')
     assert longer.train_cfg.max_iters == longer.param_scheduler[-1].end == 80_000
     assert larger.train_cfg.max_iters == larger.param_scheduler[-1].end == 40_000

@@ -1,4 +1,4 @@
-"""Functions return the same results with all versions of PyTorch, and missing features raise errors."""
+"""The functions of utils/versions.py work with all versions of PyTorch, and missing features raise errors."""
 import pytest
 import torch
 from helpers import fresh_model, images, raises, relative_error
@@ -9,7 +9,7 @@ from mmvit_backbones.utils import versions
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 def test_gelu_with_a_permuted_gradient(dtype):
-    """The gradient is permuted, as a convolution passes it to a channels-last layer."""
+    """The gradient is permuted, like the one that a channels-last layer gets from a convolution."""
     x, weight = torch.randn(2, 4, 6, 32, dtype=dtype), torch.randn(2, 32, 4, 6, dtype=dtype).permute(0, 2, 3, 1)
     leaf, exact = x.clone().requires_grad_(), x.double().requires_grad_()
     versions.gelu(leaf).backward(weight)

@@ -298,7 +298,7 @@ def test_an_interrupt_ends_an_export_even_if_its_exception_is_lost(tmp_path):
 @pytest.mark.slow
 @torch.no_grad()
 def test_boxes_without_masks_can_be_exported():
-    """Faster R-CNN scales boxes to the image before non-maximum suppression; one graph supports all image sizes."""
+    """Without masks, boxes are scaled to the original image before non-maximum suppression, as in mmdet."""
     cfg = detector('FasterRCNN')
     cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
     cfg.merge_from_dict(FREE_SIZE)

@@ -76,7 +76,7 @@ def test_differences_are_found(change, tmp_path):
 
 
 class OutlierThenLinear(nn.Module):
-    """A convolution and a linear layer. The convolution has one large channel, so int8 rounds its others to zero."""
+    """A convolution and a linear layer. As one channel of the convolution is large, int8 rounds the others to 0."""
 
     def __init__(self) -> None:
         super().__init__()

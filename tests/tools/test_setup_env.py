@@ -74,7 +74,7 @@ with setup_env['locked'](folder):
 
 
 def test_an_interrupted_setup_ends_its_processes(checkout):
-    """Otherwise, a compiler that pip started would still write into the folder that the next setup uses."""
+    """A compiler that pip started could otherwise still write into the folder that the next setup uses."""
     program = f"""
 import runpy
 setup_env = runpy.run_path({str(checkout / 'tools/dev/setup_env.py')!r})

@@ -1,15 +1,15 @@
-"""The command `mmvit`, which runs one of its verbs or lists them.
+"""Runs the subcommands of the command `mmvit`, or lists them.
 
-This module is outside the package to print the list of verbs at once: importing the package also imports torch, which
-takes seconds.
+This module is outside the package to print the list of subcommands at once: importing the package also imports torch,
+which takes seconds.
 """
-# Ctrl-C prints a traceback until `command` sets a handler: import only modules here that Python has already loaded.
+# Until `command` sets a handler, Ctrl-C prints a traceback: import only modules here that Python has already loaded.
 import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
 import os
 import sys
 import warnings
 
-# Verb -> (module in mmvit_backbones.cli, help text).
+# Subcommand -> (module in mmvit_backbones.cli, help text).
 VERBS = {
     'train': ('train', 'train a classifier, a detector or a segmenter'),
     'test': ('test', 'test a checkpoint or an exported model'),
@@ -60,23 +60,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def usage(verbs: dict[str, str]) -> str:
-    lines = ['usage: mmvit VERB [options]', '', *(f'  {name:18} {text}' for name, text in verbs.items()), '',
-             'Run mmvit VERB --help for the options and examples of a verb.']
+    lines = ['usage: mmvit SUBCOMMAND [options]', '', *(f'  {name:18} {text}' for name, text in verbs.items()), '',
+             'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.']
     return '\n'.join(lines)
 
 
 def unknown_verb(name: str) -> str:
-    """Returns the error message for an unknown verb, with suggestions."""
+    """Returns the error message for an unknown subcommand, with suggestions."""
     from difflib import get_close_matches
     near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.split()[0], VERBS, n=3)
-    hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of verbs'
-    return f'error: mmvit has no verb {name!r}; {hint}'
+    hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of subcommands'
+    return f'error: mmvit has no subcommand {name!r}; {hint}'
 
 
 def command(arguments: list[str] | None = None) -> None:
     """Runs `mmvit` as a console script.
 
-    While torch is imported, Ctrl-C ends the process at once. After the import, `cli.command` sets its own handler.
+    While torch is imported, Ctrl-C ends the process at once. After the import, `cli.command` restores Python's handler.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # background jobs of scripts ignore SIGINT
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

@@ -1,1 +1,1 @@
-"""Verbs of the command `mmvit`: one module with `get_parser` and `main` per verb, and modules that verbs share."""
+"""Subcommands of `mmvit`: one module with `get_parser` and `main` per subcommand, and modules that they share."""

@@ -1,4 +1,4 @@
-"""Command-line arguments that several verbs share, and their types."""
+"""Command-line arguments that several subcommands share, and their types."""
 import argparse
 import errno
 import math
@@ -26,7 +26,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:
-    """Adds the arguments of verbs that can run in several processes."""
+    """Adds the arguments of subcommands that can run in several processes."""
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--processes', type=whole(1, 1024), metavar='N',
                          help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
@@ -66,7 +66,7 @@ def whole(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:
 
 
 def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[str], float]:
-    """Returns an argument type that accepts finite numbers from ``low`` to ``high``, including both if ``ends``."""
+    """Returns an argument type for finite numbers between ``low`` and ``high``; the limits are allowed if ``ends``."""
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -112,7 +112,7 @@ def pixel(text: str) -> tuple[int, int]:
 
 
 class ConfigOptions(DictAction):
-    """Parses KEY=VALUE pairs like MMEngine's ``DictAction``, but reports invalid pairs as errors of the parser."""
+    """Parses KEY=VALUE pairs like MMEngine's ``DictAction``, but reports invalid pairs as the parser's errors."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: str | Sequence[str] | None, option_string: str = '') -> None:

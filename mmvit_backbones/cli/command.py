@@ -1,4 +1,4 @@
-"""Runs a verb: parses its arguments, starts its processes, and prints user errors in one line."""
+"""Runs a subcommand: parses its arguments, starts its processes, and prints user errors on one line."""
 import gc
 import importlib
 import os
@@ -21,7 +21,7 @@ STEPS = 'build_', 'register_custom', 'register_default', 'setup_'  # prefixes of
 
 
 def run(verb: str, module_name: str, arguments: list[str]) -> None:
-    """Runs ``main`` of a verb's module with ``arguments``, in several processes if they contain ``--processes``."""
+    """Runs ``main`` of a subcommand's module, in several processes if ``arguments`` contain ``--processes``."""
     module = importlib.import_module(f'{__package__}.{module_name}')
     parser = module.get_parser()
     parser.prog = f'mmvit {verb}'
@@ -51,13 +51,13 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
             print(f'error: {rank}{printable(reason)}', file=sys.stderr, flush=True)
         sys.exit(1)
     if torch.distributed.is_initialized():
-        # References to the process group would keep gloo's threads alive, and these abort at interpreter exit.
+        # References to the process group would keep gloo's threads alive, which abort at interpreter exit.
         gc.collect()
         torch.distributed.destroy_process_group()
 
 
 def _not_built(error: Exception) -> str | None:
-    """Returns a message if a part of the config cannot be built, else None."""
+    """Returns a message if the error was raised while a part of the config was built, else None."""
     frames, parts = list(traceback.walk_tb(error.__traceback__)), []
     for frame, _ in frames:
         file, function = frame.f_code.co_filename, frame.f_code.co_name
@@ -86,7 +86,7 @@ def _lost_process(error: Exception) -> str | None:
     worker = re.search(
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
-        return (f'data loader worker {worker[1]} {worker[2]}, often because memory or shared memory (/dev/shm) is '
+        return (f'data loader worker {worker[1]} {worker[2]}, possibly because memory or shared memory (/dev/shm) is '
                 'full; reduce train_dataloader.num_workers')
     connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
     if torch.distributed.is_initialized() and re.search(connection, text):

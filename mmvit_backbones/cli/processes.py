@@ -1,4 +1,4 @@
-"""Starts the processes of a verb with torchrun and connects them."""
+"""Runs a subcommand of mmvit in several processes: starts them with torchrun and connects them."""
 import argparse
 import os
 import signal
@@ -15,9 +15,9 @@ from ..utils.file_configs import dicts_in
 
 def start(verb: str, arguments: list[str], args: argparse.Namespace,
           main: Callable[[argparse.Namespace], None]) -> None:
-    """Runs a verb in ``args.processes`` processes.
+    """Runs a subcommand in ``args.processes`` processes, started by torchrun.
 
-    This process checks the arguments first, so an error in them is printed only once.
+    This process checks the arguments first, so an error in the arguments is printed only once.
 
     Raises:
         SystemExit: With the exit code of the first process that failed.
@@ -62,7 +62,7 @@ def _run_torchrun(arguments: list[str]) -> int:
         outcome = f'failed with exit code {code}'
         if code < 0:
             name = signal.Signals(-code).name
-            hint = ', often because the machine is out of memory' if name == 'SIGKILL' else ''
+            hint = ', possibly because the machine ran out of memory' if name == 'SIGKILL' else ''
             outcome = f'was killed by {name}{hint}; the other processes were stopped'
         if code not in (130, 143):  # interrupted by SIGINT or SIGTERM
             print(f'error: rank {rank} (process {failure.pid}) {outcome}', file=sys.stderr)
@@ -71,7 +71,10 @@ def _run_torchrun(arguments: list[str]) -> int:
 
 
 def check_launcher(launcher: str) -> None:
-    """Raises UsageError if there are more processes than GPUs, or if the launcher needs a GPU and there is none."""
+    """Raises UsageError if the GPUs don't suffice.
+
+    Without GPUs, processes run on the CPU; only the launcher ``mpi`` needs GPUs.
+    """
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes need one GPU each, but this machine has {gpus}')
@@ -80,7 +83,7 @@ def check_launcher(launcher: str) -> None:
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes on machines without GPUs, because MMEngine's launchers need GPUs."""
+    """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs."""
     launcher = cfg.launcher
     if launcher == 'none' or torch.cuda.is_available():
         return

@@ -1,1 +1,1 @@
-"""The verbs `mmvit config ...`."""
+"""The subcommands `mmvit config ...`."""

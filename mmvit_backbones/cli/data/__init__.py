@@ -1,1 +1,1 @@
-"""The verbs `mmvit data ...`."""
+"""The subcommands `mmvit data ...`."""

@@ -1,1 +1,1 @@
-"""The verbs `mmvit draw ...`."""
+"""The subcommands `mmvit draw ...`."""

@@ -1,1 +1,1 @@
-"""The verbs `mmvit weights ...`."""
+"""The subcommands `mmvit weights ...`."""

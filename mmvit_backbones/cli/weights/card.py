@@ -38,10 +38,12 @@ from transformers import AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained('{folder}')
 ```
 
-For mmpretrain, mmdetection, mmsegmentation and plain PyTorch, use
-`mmvit_backbones.get_model('{network}', checkpoint='{folder}/{file}')`.
+`mmvit_backbones.get_model('{network}', checkpoint='{folder}/{file}', num_classes={num_classes})` builds an
+mmpretrain classifier. With `task='backbone'` instead of `num_classes`, `get_model` builds the backbone in plain
+PyTorch. In a config of mmpretrain, mmdetection or mmsegmentation, set
+`init_cfg=dict(type='Pretrained', checkpoint='{folder}/{file}')` in the backbone.
 
-## Published figures
+## Published results
 
 {figures}
 """
@@ -73,13 +75,13 @@ def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str
 
 
 def figures_of(variant: Variant, tag: str, num_classes: int) -> str:
-    """Returns a Markdown table of the figures published for the weights, with their sources."""
+    """Returns a Markdown table of the weights' published results and their sources, or a sentence if there are none."""
     names = {key: name for key, (_, _, name) in METRICS.items()} | OTHER_FIGURES
     lines = [line for line in FIGURES if line['config'] in config_names(variant, tag) and line['key'] in names
              and line['key'].endswith('22k') == (tag == '22k')]
     if not lines or num_classes != IMAGENET_CLASSES:
-        return 'The authors have not published figures for these weights.'
+        return 'No published results are known for these weights.'
     rows = [f'| {names[line["key"]]} | {line["value"]} | {line["setting"]} | '
             f'{"; ".join(filter(None, [line["source"], line["note"]]))} |' for line in lines]
-    return '\n'.join(['The authors published these figures. They were not measured with this file.', '',
-                      '| figure | value | setting | source |', '|---|---|---|---|', *rows])
+    return '\n'.join(['The authors published these results. They were not measured with this file.', '',
+                      '| result | value | setting | source |', '|---|---|---|---|', *rows])

@@ -6,12 +6,12 @@
     mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
 
 A folder contains the classifier's weights (model.safetensors), their SHA-256, the config and the image processor of
-Hugging Face Transformers, and a model card. It can be uploaded to a hub. A web server with folders that are named as in
-`mmvit weights list` is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
+Hugging Face Transformers, and a model card. It can be uploaded to a hub. A web server with folders named like the
+files in `mmvit weights list`, without suffix, is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
 
-A single file has the keys of mmpretrain for a classifier (`backbone.*` and `head.fc.*`), and those of mmdet or mmseg
-for a detector or segmenter. To load its backbone with these frameworks, use
-`init_cfg=dict(type='Pretrained', checkpoint=OUT, prefix='backbone.')`.
+A single file has mmpretrain's keys for a classifier (`backbone.*` and `head.fc.*`), and mmdet's or mmseg's keys for a
+detector or segmenter. With --task backbone, it has only the backbone's weights, without a prefix. In a config, both
+kinds of files are loaded by `init_cfg=dict(type='Pretrained', checkpoint=OUT)` in the backbone.
 """
 import argparse
 from importlib.util import find_spec
@@ -139,7 +139,7 @@ def write_folder(source: Source, folder: Path) -> None:
     load_weights(model.model, weights, origin, strict=True)
     model.save_pretrained(folder, max_shard_size='100GB')
     file = folder / CONVERTED
-    file.chmod((folder / 'config.json').stat().st_mode)  # safetensors makes it private, but web servers must read it
+    file.chmod((folder / 'config.json').stat().st_mode)  # safetensors makes files private; web servers must read them
     write_hash(file)
     name, published = folder.resolve().name, variant.weights.get(tag)
     (folder / 'README.md').write_text(model_card(variant, tag, origin, name, hash_of(file), num_classes))
@@ -149,7 +149,7 @@ def write_folder(source: Source, folder: Path) -> None:
 
 
 def class_names(num_classes: int) -> dict:
-    """Returns arguments of a config: ImageNet's class names if mmpretrain is installed, or the number of classes."""
+    """Returns arguments of MMViTConfig: ImageNet's class names if mmpretrain is installed, or the number of classes."""
     if num_classes != IMAGENET_CLASSES or not find_spec('mmpretrain'):
         return dict(num_labels=num_classes)
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES

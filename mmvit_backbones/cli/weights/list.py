@@ -60,7 +60,7 @@ def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]
 
 
 def published(variant: Variant | None, tag: str) -> dict[str, float]:
-    """Returns the authors' figures of a checkpoint, by name."""
+    """Returns the published results of a checkpoint, by name."""
     if variant is None:
         return {}
     figures = {key: value for name in config_names(variant, tag) for key, value in RESULTS.get(name, {}).items()}
@@ -68,7 +68,7 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
 
 
 def config_names(variant: Variant, tag: str) -> list[str]:
-    """Returns the names of the configs that have a checkpoint's figures, for '22k' also the plain config."""
+    """Returns the names of the configs with a checkpoint's published results; '22k' includes the plain config."""
     plain = [variant.config_name(str(variant.img_size))] if tag == '22k' else []
     return [*plain, variant.config_name(tag)]
 

@@ -1,4 +1,4 @@
-"""Changes a config to use custom data, or another root folder of its data set."""
+"""Changes a config to use custom data, or another root folder for its own data set."""
 import atexit
 import os
 import os.path as osp
@@ -129,8 +129,8 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
-    mmdet numbers categories by their order in each file. If this order differs, the validation file is replaced by a
-    copy with the categories of the training file.
+    mmdet numbers categories by their order in each file. If the order in the validation file differs, the file is
+    replaced by a copy with the categories in the order of the training file.
     """
     prefixes = choice.find_parts(folder)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
@@ -208,7 +208,7 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
 
 
 def use_data_root(cfg: Config, folder: str) -> None:
-    """Replaces the root folder of a config's data sets, also in the file names of its evaluators."""
+    """Replaces the root folder of a config's data sets, also in the file names in its evaluators."""
     for split, _ in SPLITS:
         for dataset in datasets_of(cfg, split):
             old = dataset.get('data_root') or ''
@@ -224,7 +224,7 @@ KINDS = dict(class_folder=('mmpretrain', use_class_folder), coco_folder=('mmdet'
 
 
 def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
-    """Replaces the data sets, but keeps their pipelines and filters; sets the number of classes of the model."""
+    """Replaces the data sets, but keeps their pipelines and filters; sets the model's number of classes."""
     classes = metainfo['classes']
     for split, part in SPLITS:
         for dataset in datasets_of(cfg, split):
@@ -236,7 +236,7 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
             node['num_classes'] = len(classes)
         elif 'num_things_classes' in node:  # Mask2Former of mmdet
             node['num_things_classes'] = len(classes)
-        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former: the classes and "no object"
+        if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former: one weight per class, and one for "no object"
             node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
 
 

@@ -62,7 +62,7 @@ def fix_for(message: str) -> str:
 
 
 def describe_environment() -> list[str]:
-    """Returns problems of the environment: incompatible NumPy, distributions that overwrite each other's files."""
+    """Returns the environment's problems: an incompatible NumPy, or distributions that overwrite each other's files."""
     found = []
     try:
         torch.zeros(1).numpy()
@@ -76,7 +76,7 @@ def describe_environment() -> list[str]:
 
 
 def describe() -> list[str]:
-    """Returns one line on each part of the environment."""
+    """Returns the lines of the report."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     lines = [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',

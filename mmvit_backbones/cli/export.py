@@ -49,7 +49,7 @@ from .arguments import add_config_options, add_pretrained_argument, whole
 
 CHECKED_IMAGES = 8
 CALIBRATION_IMAGES = 32
-TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights; others differ by less than 1e-5
+TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights; other networks differ by less than 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 NETWORK_OPTIONS = 'task', 'opset'
@@ -76,9 +76,9 @@ def get_parser() -> argparse.ArgumentParser:
                                     'config in the training checkpoint)')
     model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                       help='whether the file includes the preprocessing (default: %(default)s); with outside, only '
-                            'for onnx, the file takes preprocessed images (batch, 3, height, width), and boxes and '
-                            'masks are in pixels of these')
+                       help='whether the file includes the preprocessing (default: %(default)s); outside is only for '
+                            'onnx: the file takes preprocessed images (batch, 3, height, width), and boxes and '
+                            'masks are in pixels of the preprocessed images')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
                        help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
                             'PyTorch (default: the test set of --config, else the folder of --int8, else generated '
@@ -142,7 +142,7 @@ def written_when_complete(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    """Yields a list of interrupts so far, because Python drops a KeyboardInterrupt in a callback from C code."""
+    """Yields a list of interrupts so far, because Python drops a KeyboardInterrupt raised in a callback from C code."""
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -190,7 +190,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
     comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
-    # With --int8, the float32 file is compared first and then quantized in place; its details already say int8.
+    # With --int8, the float32 file is compared first and then quantized in place, so its details already say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
         export_model(parts, partial, args.format, details, images[0])
@@ -205,7 +205,7 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
 
 
 def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]:
-    """Returns images for the comparison: of --images, else of the config's test set, else of --int8, else generated."""
+    """Returns images to compare: from --images, else the config's test set, else --int8, else generated ones."""
     if args.images:
         return read(find_images(args.images), CHECKED_IMAGES)
     if args.config:
@@ -250,7 +250,7 @@ def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: boo
 
 
 def quantize(path: Path, reference: Checkpoint, images: list[np.ndarray], is_inside: bool, source: str) -> None:
-    """Quantizes a file to int8 in place, calibrated on images, and prints which layers stay in float."""
+    """Quantizes a file to int8 in place, calibrated on images, and prints the layers that stay in float."""
     from ..export.quantize import to_int8
     calibration = Comparison(reference, images[:CHECKED_IMAGES], is_inside)
     if calibration.is_empty:
@@ -266,7 +266,7 @@ def size(path: Path) -> float:
 
 
 def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Comparison, limits: dict) -> None:
-    """Compares a file with PyTorch and prints the figures; without --accept-loss, raises UsageError beyond limits."""
+    """Compares a file with PyTorch and prints the results; raises UsageError beyond limits, unless --accept-loss."""
     figures = comparison.figures(partial, limits)
     print(f'{path}: {size(partial):.1f} MiB; compared with PyTorch on {len(comparison.inputs)} images: '
           + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)

@@ -1,4 +1,4 @@
-"""Draws figures with matplotlib without a display."""
+"""Draws and saves figures with matplotlib, without a display."""
 import argparse
 from pathlib import Path
 from typing import BinaryIO

@@ -7,13 +7,14 @@
 
 The networks run on PyTorch's meta device, which computes nothing. The multiply-adds of convolutions and matrix
 products are counted, including attention (torch.utils.flop_counter). Papers usually report this number as FLOPs. Norms,
-activations and additions are not counted. At the published image size, the published figure is also printed.
+activations and additions are not counted. For classifiers at the published image size, the published number
+is also printed.
 
 --traffic counts the kernels, bytes moved and peak memory of a forward pass and of a training step. Each operator except
 views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
 pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory kept for
-the backward pass. 1 GB is 1e9 bytes. The authors' figures were counted in the same way on their implementations.
+the backward pass. 1 GB is 1e9 bytes. The authors' numbers were counted in the same way with the authors' code.
 """
 import argparse
 import json
@@ -78,14 +79,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
-    """Returns the figures of one network; ``gmacs`` is in units of 1e9 multiply-adds per image."""
+    """Returns the row of a network in the table; ``gmacs`` is in units of 1e9 multiply-adds per image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
-    with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for our kernels
+    with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for this package's kernels
         model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),

@@ -1,6 +1,6 @@
 """Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
 
-    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; classes are also printed
+    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings, and prints the classes of images
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
     mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
@@ -209,7 +209,7 @@ class Outputs:
         if self.film != path:
             open_output(path).close()  # raises an error for a link, which OpenCV would follow
             self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the last video
+            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the previous video
             print(printable(f'{source} -> {path}'))
         self.video.write(np.array(drawing)[..., ::-1])
 

@@ -1,11 +1,11 @@
-"""Tests a published checkpoint and compares the measured figures with the published ones.
+"""Tests a published checkpoint and compares the results with the published ones.
 
     mmvit reproduce restv2_tiny                          # the classifier, on ImageNet
     mmvit reproduce configs/upernet_restv2_t.py
     mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
-The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Figures published for several scales and flips
-are measured with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists. All
+The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Results published for several scales and flips
+are reproduced with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists. All
 missing files are listed in one error message.
 """
 import argparse
@@ -30,7 +30,7 @@ from .arguments import add_config_options, output_folder
 from .custom_data import use_data_root
 from .steps import set_work_dir
 
-# Published figure: metric, factor from the metric's unit to the figure's unit, and tolerated difference.
+# Key of a published result -> metric, factor from the metric's unit to the published unit, and tolerated difference.
 MEASURED = {
     'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
     'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
@@ -76,12 +76,12 @@ def config_of(name: str) -> Path:
 
 
 def base_key(key: str) -> str:
-    """Returns a figure's key without the suffixes for ImageNet-22k and multi-scale testing."""
+    """Returns a published result's key without the suffixes for ImageNet-22k and multi-scale testing."""
     return key.removesuffix('_22k').removesuffix('_ms')
 
 
 def make_config(args: argparse.Namespace, path: Path, lines: Sequence[dict[str, str]] = ()) -> Config:
-    """Returns the config with the metrics that the published figures require."""
+    """Returns the config with the metrics that the published results require."""
     cfg = load_config(str(path), args.cfg_options)
     set_work_dir(cfg, args)
     keys = {base_key(line['key']) for line in lines}
@@ -144,7 +144,7 @@ def measure(cfg: Config, checkpoint: str, tta: bool) -> dict[str, float]:
 
 
 def compare(line: dict[str, str], metrics: dict[str, float]) -> str:
-    """Returns a row of the table, with a note if the published figures contradict each other."""
+    """Returns a row of the table, with the note on the published result if there is one."""
     name, factor, tolerance = MEASURED[base_key(line['key'])]
     if name not in metrics:  # mmdet omits the metric if no boxes are predicted
         raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')

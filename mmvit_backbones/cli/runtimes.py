@@ -85,10 +85,10 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
 
 @torch.inference_mode()
 def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: int) -> dict[str, dict[str, float]]:
-    """Measures the speed of functions, alternating calls so that other load on the machine affects all equally.
+    """Measures the speed of functions, alternating their calls so that other load on the machine affects all equally.
 
     Returns:
-        dict[str, dict[str, float]]: Figures by name of the function: the latencies ``p50_ms`` and ``p95_ms`` for one
+        dict[str, dict[str, float]]: Results by name of the function: the latencies ``p50_ms`` and ``p95_ms`` for one
         image, the throughput ``images_per_second`` for all images, and ``speedup``, the median ratio of the first
         function's latency to this function's latency.
     """
@@ -120,7 +120,7 @@ def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor
         repeats (int): Number of timed calls per runtime.
 
     Returns:
-        dict[str, dict]: The figures of :func:`measure` by runtime, or ``error`` for a runtime that fails.
+        dict[str, dict]: The results of :func:`measure` by runtime, or ``error`` for a runtime that fails.
     """
     functions, failed = {}, {}
     with tempfile.TemporaryDirectory() as folder:

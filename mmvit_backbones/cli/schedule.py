@@ -65,7 +65,7 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def stop_early(cfg: Config, patience: int) -> None:
-    """Adds MMEngine's EarlyStoppingHook, which ends a training after ``patience`` evaluations without progress."""
+    """Adds MMEngine's EarlyStoppingHook, which ends a training after ``patience`` evaluations without improvement."""
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
     metric, key, change = MAIN_METRICS[cfg.default_scope]

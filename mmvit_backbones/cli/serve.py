@@ -5,7 +5,7 @@
     curl -F file=@image.jpg 'http://127.0.0.1:7860/predict?threshold=0.5'
     curl --data-binary @image.jpg 'http://127.0.0.1:7860/predict?format=png' -o drawing.png
 
-The page works offline. Other machines can access the server only with --host and --allow-host.
+The page works offline. By default, only this machine can access the server; see --host and --allow-host.
 """
 import argparse
 import asyncio
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path(__file__).parent / 'page'
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
-LARGEST_RATIO = 20  # long side / short side; resizing the short side to a fixed length also enlarges the long side
+LARGEST_RATIO = 20  # limit of long side / short side; resizing the short side of longer images would make them huge
 LOOK_SIZE = 384  # long side in pixels of the images in drawings of attention and windows
 HEADER_SECONDS = 20  # time limit for receiving the headers of a request
 CLOSE_SECONDS = 5  # time for the client to receive the error after a timeout
@@ -93,7 +93,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def find_look(backbone: nn.Module | None) -> str | None:
-    """Returns the view that can be drawn of a backbone, 'windows' or 'attention', or None."""
+    """Returns what :meth:`Served.look` draws for a backbone: 'windows', 'attention', or None for nothing."""
     modules = [] if backbone is None else list(backbone.modules())
     if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
         return 'windows'
@@ -125,7 +125,7 @@ class Served:
                     colors=colors, look=find_look(self.backbone))
 
     def look(self, image: np.ndarray, x: float, y: float) -> bytes:
-        """Draws the windows of every stage, or the attention of four blocks, at a point of an image.
+        """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
 
         Args:
             image (np.ndarray): RGB image ``(height, width, 3)``, uint8.
@@ -260,7 +260,7 @@ class Example(NamedTuple):
 
 
 def find_examples(folder: str | None, task: str) -> list[Example]:
-    """Returns up to four images of a folder, by default one in data/, without links to files outside the folder."""
+    """Returns up to four images of a folder, by default of one in data/; skips links to files outside the folder."""
     path = Path(folder) if folder else ROOT / EXAMPLES.get(task, '')
     images = [Path(image) for image in find_images([path])] if folder or path.is_dir() and path != ROOT else []
     inside = [image for image in images if image.resolve().is_relative_to(path.resolve())]
@@ -337,8 +337,8 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 def protocol_with_timeouts(timeout: float):
     """Returns a subclass of uvicorn's protocol that closes the connections of slow clients.
 
-    A connection is closed if the headers take longer than ``HEADER_SECONDS``, if the body takes longer than ``timeout``
-    seconds, or if the client reads nothing of the response for ``timeout`` seconds.
+    A connection is closed if the headers take longer than ``HEADER_SECONDS``, if the body takes longer than ``timeout +
+    CLOSE_SECONDS``, or if the client reads nothing of the response for ``timeout`` seconds.
     """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -412,6 +412,6 @@ def main(args: argparse.Namespace) -> None:
     models = load_models(args)
     server = build_server(models, args)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # While uvicorn runs, it replaces this handler; then it restores the handler and raises the signal again.
+        # uvicorn replaces this handler while it runs; at the end, it restores the handler and raises the signal again.
         signal.signal(number, server.handle_exit)
     server.run([listener])

@@ -194,7 +194,7 @@ def set_seed(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the batch size per process. Runs before the batch sampler is wrapped, which may contain it."""
+    """Sets the batch size per process. Runs before the batch sampler, which may contain the size, is wrapped."""
     if args.batch_size is None:
         return
     loader = cfg.train_dataloader

@@ -33,11 +33,11 @@ TTA_MODELS = {
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 PICKLES = '.pkl', '.pickle'
-STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # steps of a test pipeline that exported files lack
+STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test pipeline steps that exported files need
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Makes the framework's visualization hook show every prediction in a window, or for mmpose in a folder."""
+    """Enables the framework's visualization hook for all predictions; mmpose's hook also saves them in ``show_dir``."""
     framework = cfg.default_scope
     cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
@@ -60,7 +60,7 @@ def add_class_figures(cfg: Config) -> None:
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Adds the output of predictions: label images in a folder for mmseg, a pickle file for other frameworks."""
+    """Makes the test save its predictions: label images in a folder for mmseg, a pickle file for other frameworks."""
     if cfg.default_scope == 'mmseg':
         for metric in metrics_of(cfg, 'test'):
             metric['output_dir'] = out
@@ -91,7 +91,7 @@ def use_imagenet_variant(cfg: Config, folder: str) -> None:
 
 
 def add_metric(cfg: Config, **metric) -> None:
-    """Adds a metric, replacing one of the same type."""
+    """Adds a metric to the test, replacing a metric of the same type."""
     others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
     cfg.test_evaluator = [*others, ConfigDict(metric)]
 
@@ -220,7 +220,7 @@ class DrawingHook(Hook):
 
 
 def metainfo_and_root(dataset: Any) -> tuple[dict, str]:
-    """Returns the metainfo and the root folder of a data set; the default folder is the current one."""
+    """Returns the metainfo and the root folder of a data set; the root folder defaults to the current folder."""
     return dataset.metainfo, getattr(dataset, 'data_root', None) or '.'
 
 

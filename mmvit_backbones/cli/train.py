@@ -82,7 +82,7 @@ def get_parser() -> argparse.ArgumentParser:
                              'starts a new training if there is no checkpoint')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
-                             'do not fit into one GPU, and disables acceleration')
+                             'do not fit on one GPU, and disables acceleration')
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     add_pretrained_argument(parser)

@@ -1,10 +1,10 @@
-"""Copies a config of this package to a new file for editing.
+"""Copies a config to a new file for editing.
 
     mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
-    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the installed config
+    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the original config
 
-A copy is self-contained. A file written with --heir inherits from the installed config, including changes in later
-versions of this package.
+A copy contains all settings. A file written with --heir inherits from the original config, including its later changes,
+e.g. in a new version of this package.
 """
 import argparse
 import os

@@ -3,7 +3,8 @@
     mmvit config show configs/mask_rcnn_reswin_t.py
     mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o my_config.yaml
 
-All verbs accept the output as a config. JSON and YAML have no tuples, so tuples are written as `_tuple_: [...]`.
+All subcommands accept the output as a config. In JSON and YAML, which have no tuples, tuples are written as
+`_tuple_: [...]`.
 """
 import argparse
 import io

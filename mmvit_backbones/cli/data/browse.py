@@ -62,7 +62,7 @@ def read_batch(cfg: Config, split: str, number: int, seed: int) -> tuple[list[np
     preprocessor = build_preprocessor(cfg)
     mean, std = (getattr(preprocessor, name, torch.tensor(value)) for name, value in (('mean', 0.), ('std', 1.)))
     images, samples = [], []
-    # Training images are preprocessed in one batch, which mixes them. Test images can differ in size.
+    # Training images are preprocessed as one batch, so that Mixup and CutMix apply. Test images may differ in size.
     for part in [chosen] if split == 'train' else [[sample] for sample in chosen]:
         batch = preprocessor(collate(part), training=split == 'train')
         pixels = [to_rgb(image, preprocessor) for image in (batch['inputs'] * std + mean).clamp(0, 255)]
@@ -105,7 +105,7 @@ def draw(framework: str, image: np.ndarray, sample, metainfo: dict) -> tuple[np.
 
 
 def count_classes(sample, classes: tuple | None) -> str:
-    """Returns the number of objects per class of a detector's sample as text, or '' for other models."""
+    """Returns the numbers of objects of the most frequent classes as text, or '' for models other than detectors."""
     if 'gt_instances' not in sample or not classes:
         return ''
     counts = Counter(classes[label] for label in sample.gt_instances.labels.tolist()).most_common()
@@ -114,7 +114,7 @@ def count_classes(sample, classes: tuple | None) -> str:
 
 
 def describe_classes(sample, classes: tuple | None) -> str:
-    """Returns the classes of an image as text; of mixed images, the two classes with the highest scores."""
+    """Returns the classes of an image as text; for a mixed image, the two classes with the highest scores."""
     if 'gt_score' not in sample:
         labels = {int(label): None for label in sample.gt_label}
     else:

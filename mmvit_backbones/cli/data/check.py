@@ -4,7 +4,7 @@
     mmvit data check mask_rcnn_reswin_t --jobs 8
 
 All images, segmentation masks and annotations are read. The output has one line per error and per kind of warning; the
-exit code is 1 if there are errors. --out draws the six images with the most mistakes, with their boxes and masks.
+exit code is 1 if there are errors. --out draws six images, those with the most mistakes first, with boxes and masks.
 """
 import argparse
 import os
@@ -121,7 +121,7 @@ def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample
 
 
 def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
-    """Draws the images with the most errors, then images with warnings, then images without mistakes."""
+    """Draws up to ``DRAWN`` images: first those with most errors, then with most warnings, then without mistakes."""
     counts, texts = Counter(), defaultdict(dict)
     for mistake in sorted(mistakes, key=lambda mistake: not mistake.is_error):
         for image in mistake.images:

@@ -151,7 +151,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -> None:
-    """Raises UsageError if no image has annotations; warns of images without annotations and of unused files."""
+    """Raises UsageError if no image has annotations; warns about images without annotations and unused files."""
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
@@ -187,7 +187,7 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
 
 
 def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
-    """Writes a COCO file, without the license and the crowd flags for multi-part outlines that supervision adds."""
+    """Writes a COCO file without the license and the crowd flags on multi-part outlines that supervision adds."""
     for detections in dataset.annotations.values():
         detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
     dataset.as_coco(annotations_path=str(file))

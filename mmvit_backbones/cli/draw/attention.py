@@ -3,14 +3,14 @@
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
     mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT --evidence 281
 
-Each row shows the mean over the heads of a block, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
-residual, i.e. the logits passed to the next block. Refiner-ViT shows the raw and the refined maps of a pair of blocks.
-RegionViT shows the attention of regional tokens, and of local tokens in their window.
+Each row shows one block: the mean over its heads, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
+residual, i.e. the logits passed to the next block. Refiner-ViT has one row per pair of blocks, with raw and refined
+maps. RegionViT shows the attention of regional tokens, and of local tokens within their windows.
 
-With `--query`, the maps show the attention of one pixel. With `--evidence`, they show the attention of all positions
-that support a class, weighted by their contribution to the logit of the class (class activation maps, Zhou et al., CVPR
-2016, arXiv 1512.04150). In maps with both signs, red is positive and blue is negative. Every panel has its own color
-scale; gray means no weight.
+The maps show the attention of one pixel, by default the center of the image; `--query` selects another pixel. With
+`--evidence`, they show the attention of all positions that support a class, weighted by each position's contribution to
+the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). In maps with both signs, red is
+positive and blue is negative. Every panel has its own color scale; gray means a weight of 0.
 """
 import argparse
 from collections.abc import Sequence
@@ -113,8 +113,8 @@ def resize(image: Image.Image, size: int) -> Tensor:
 def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Maps]:
     """Returns the attention maps of each block for the query weights ``(H, W)`` in an image ``(1, 3, H, W)``.
 
-    The output of attention is a weighted sum of values, and its gradient with respect to the values gives the weights.
-    This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
+    Attention outputs a weighted sum of values, so the gradient of the output with respect to the values gives the
+    weights. This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
     """
     blocks, watchers = {}, []
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
@@ -155,7 +155,7 @@ class Watcher:
                       values.register_forward_hook(self.take_values),
                       attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
                       attn.register_forward_hook(self.record_residual)]
-        if hasattr(attn, 'up'):  # ResTv2 also adds its values to the output without attention
+        if hasattr(attn, 'up'):  # ResTv2 also adds the upsampled values to the output, past the attention
             self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
                 lambda module, inputs: inputs[0].detach()))
 
@@ -181,7 +181,7 @@ class Watcher:
         return out.detach()
 
     def gradient(self, output: Tensor) -> Tensor:
-        """Returns the gradient of each head's first channel with respect to the values, ``(..., heads)``."""
+        """Returns the gradient with respect to the first channel of each head's values, ``(..., heads)``."""
         gradient, = torch.autograd.grad(output, self.values)
         if gradient.ndim == 5:  # values (1, heads, h, w, d)
             return gradient[..., 0].permute(0, 2, 3, 1)
@@ -192,12 +192,12 @@ class Watcher:
         return x.unflatten(-1, (self.num_heads, -1))[..., 0]
 
     def pool(self, grid: tuple[int, int]) -> Tensor:
-        """Returns the query weights pooled to a grid, with a sum of 1."""
+        """Returns the query weights pooled to ``grid`` (rows, columns), with a sum of 1."""
         weights = F.adaptive_avg_pool2d(self.queries[None], grid)[0]
         return weights / weights.sum()
 
     def place_values(self, x: Tensor) -> Tensor:
-        """Rearranges the weights of values, in the order of computation, to a map ``(heads, h, w)``."""
+        """Rearranges the weights of the values from the order in the attention module to a map ``(heads, h, w)``."""
         x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
             x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
@@ -254,7 +254,7 @@ class RegionalWatcher(Watcher):
     def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: Stage, blocks: dict[str, Maps]) -> None:
         super().__init__(attn, name, queries, (0, 0), blocks)
         self.window_size = stage.window_size
-        self.shapes: list[tuple[int, int]] = []  # of the local and the regional map
+        self.shapes: list[tuple[int, int]] = []  # resolutions of the local and the regional map
         self.hooks.append(stage.projection.register_forward_hook(
             lambda module, inputs, out: self.shapes.append(size_of(out))))
 
@@ -278,7 +278,7 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
-    """Joins the pairs of Refiner-ViT's blocks: the second block refines the maps of the first."""
+    """Joins each pair of Refiner-ViT's blocks: the second block refines the maps of the first."""
     names = list(blocks)
     return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
             for raw, refined in zip(names[::2], names[1::2])}

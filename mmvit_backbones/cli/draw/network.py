@@ -66,7 +66,7 @@ def draw(name: str, size: int, backbone: Backbone, maps: tuple, path: str) -> No
 
 
 def describe(modules: list[torch.nn.Module]) -> list[tuple[str, str]]:
-    """Returns the number and class of each run of equal blocks, and their layers."""
+    """Returns two texts for each sequence of equal blocks: the number of blocks with their class, and their layers."""
     blocks = [block for module in modules for block in flatten(module) if any(block.children())]
     lines = []
     for (kind, parts), group in groupby(blocks, key=kind_and_parts):

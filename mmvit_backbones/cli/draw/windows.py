@@ -85,7 +85,7 @@ def build_backbone(args: argparse.Namespace) -> Backbone:
 
 @torch.no_grad()
 def predict_frames(backbone: Backbone, image: np.ndarray) -> list[Frames]:
-    """Returns the windows of the last attention of each stage, in pixels of the image."""
+    """Returns the windows of the last attention layer of each stage, in pixels of the image."""
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions: dict[nn.Module, tuple[Tensor, Tensor, tuple[int, int]]] = {}
 
@@ -153,7 +153,7 @@ def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int
 
 
 def draw_windows(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
-    """Draws the default window that contains a query, and the windows that its heads predict."""
+    """Draws the default window that contains a query, and the windows that the heads predict from it."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side
     own = [(column + 0.5) * side - pad[1], (row + 0.5) * side - pad[0], side, side]

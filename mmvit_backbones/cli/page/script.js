@@ -5,7 +5,7 @@ const status = find('#status');
 const DARKNESS = 165; // opacity of the shade around a highlighted object, from 0 to 255
 let models = [];
 let image = null; // the selected file
-let request = 0; // number of the latest request; responses to earlier ones are ignored
+let request = 0; // number of the latest request; responses to earlier requests are ignored
 
 function purpose(model) {
   const names = model.classes.slice(0, 6).join(', ') + (model.classes.length > 6 ? ' and others' : '');
@@ -124,7 +124,8 @@ function offer(link, address, name) {
 
 // ---- highlighting
 
-// Darkens the image around an object while the object's row is hovered or focused, and after a click on the row.
+// Darkens the image around an object while its row is hovered or its button is focused. A click on the button keeps the
+// image dark until the next click.
 function letHighlight(canvas, found) {
   const buttons = [];
   let pressed = null;
@@ -177,7 +178,7 @@ function darkenAround(canvas, found, { box, mask }) {
 
 // Decodes COCO's compressed run lengths into a mask in column-major order. Runs of zeros and ones alternate. A length is
 // stored in one or more characters of five bits each; a sixth bit marks that another character follows. From the fourth
-// length on, the difference to the length two positions earlier is stored.
+// length on, the difference from the length two positions earlier is stored.
 function decode({ size: [height, width], counts }) {
   const mask = new Uint8Array(height * width);
   const runs = [];

@@ -98,8 +98,8 @@ docs: .venv-docs/stamp  ## build the documentation into site/ and check its link
 tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; TUTORIALS
 	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)
 
-# The documentation requires neither torch nor `make setup`. If .venv exists, its Python is used, because it certainly
-# has the venv module.
+# The documentation requires neither torch nor `make setup`. If .venv exists, its Python is used, because it has
+# the venv module.
 .venv-docs/stamp: requirements/docs.txt
 	$(firstword $(wildcard .venv/bin/python) $(PYTHON)) -m venv --clear .venv-docs
 	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<

@@ -142,7 +142,7 @@ def build_cuda(target: Path) -> str:
     architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
     objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
-    # The library is not linked to libcudart, which torch loads anyway, and which linkers don't find in NVIDIA's wheels.
+    # libcudart is not linked, because torch loads it anyway, and linkers don't find it in NVIDIA's wheels.
     libraries += ['-lc10_cuda', '-ltorch_cuda']
     return build_library(objects, [nvcc, '-shared', '-cudart', 'none'], libraries, target)
 

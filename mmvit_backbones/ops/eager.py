@@ -8,7 +8,7 @@ from ..utils import versions
 
 
 def is_eager(x: Tensor) -> bool:
-    """Returns whether operators on ``x`` run immediately: not in graphs, under transforms or on tensor subclasses."""
+    """Returns whether operators on ``x`` run immediately: not in graphs, under transforms or on fake tensors."""
     if versions.is_compiling() or is_tracing() or is_transformed() or type(x) not in (Tensor, nn.Parameter):
         return False
     return not (x.is_cuda and torch.cuda.is_current_stream_capturing())

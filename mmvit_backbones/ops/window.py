@@ -19,7 +19,7 @@ def pad_images(images: Tensor, multiple: int) -> Tensor:
 
 
 def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, value: float = 0.) -> Tensor:
-    """Pads a channels-last map ``(B, H, W, C)`` by numbers of rows and columns. Negative numbers crop the map."""
+    """Pads a channels-last map ``(B, H, W, C)`` by the given rows and columns. Negative numbers crop the map."""
     if not may_be_nonzero(top, left, bottom, right):
         return x
     return F.pad(x, (0, 0, left, right, top, bottom), value=value)

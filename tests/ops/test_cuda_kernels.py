@@ -26,7 +26,7 @@ needs_nvcc = pytest.mark.skipif(nvcc() is None, reason='no nvcc for this torch')
 
 
 def test_nvcc_of_wheels_is_used_only_if_all_wheels_are_installed(tmp_path, monkeypatch):
-    """Some packages install only a part of the wheels. With this part, nvcc cannot compile."""
+    """Some packages install only some of the wheels, and nvcc can't compile without the others."""
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     root = tmp_path / 'nvidia/cu99'
     for file in ('bin/nvcc', 'nvvm/bin/cicc', 'include/crt/host_config.h', 'include/cccl/cub/cub.cuh',

@@ -82,6 +82,14 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
         is_over.set()
 
 
+def is_unreachable(error: BaseException | None) -> bool:
+    """Returns whether the error of a download, or one of its causes, is that the server cannot be reached."""
+    import requests
+    if error is None or isinstance(error, requests.ConnectionError | requests.Timeout):
+        return error is not None
+    return is_unreachable(error.__cause__)
+
+
 def reason_of(error: Exception) -> str:
     """Returns the message of a download error in one line, shortened if there is no connection."""
     text = ' '.join(str(error).split())

@@ -142,8 +142,8 @@ def _get(link: str, incoming: Path) -> Path:
         try:
             download.receive(link, str(incoming), resume=True)
             return incoming
-        except UsageError:
-            if not before or _received_bytes(incoming) != before:
+        except UsageError as error:
+            if not before or _received_bytes(incoming) != before or download.is_unreachable(error):
                 raise
             _partial_files(incoming)[0].unlink()  # no progress: the server possibly cannot resume, so start again
 

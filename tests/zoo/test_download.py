@@ -206,6 +206,18 @@ def test_the_next_call_goes_on(servers, monkeypatch):
                                                                              f'{RELEASE.file_name}.lock'}
 
 
+def test_an_unreachable_server_keeps_the_partial_file(servers, monkeypatch):
+    monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
+    monkeypatch.setattr(receiving, 'RETRIES', 0)
+    for answer in (drives.serve(CONTENT, breaks=1), drives.slow(1.)):
+        servers.answers[RELEASE_URL] = answer
+        with pytest.raises(CheckpointError):
+            fetch(RELEASE)
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT)
+    assert fetch(RELEASE).read_bytes() == CONTENT
+    assert servers.asked[-1][1] not in (None, 'bytes=0-')
+
+
 def test_a_server_without_ranges_starts_again(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1, ranges=False)

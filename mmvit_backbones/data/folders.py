@@ -51,7 +51,7 @@ class Split:
 
 @dataclass
 class Account:
-    """Counts the files of a folder that are taken, hidden, or left out for a reason."""
+    """Counts the files of a folder: how many are taken, hidden, or left out for each reason."""
 
     place: str
     taken: int = 0

@@ -114,7 +114,7 @@ class ReliableDataset(Dataset):
                             f'all {len(self)} have failed, see the log')
 
     def _candidates(self, index: int, entropy: tuple[int, ...]) -> Iterator[int]:
-        """Yields an index, then random indices that depend only on the entropy; skips known unreadable samples."""
+        """Yields the index, then random indices seeded with the entropy; skips samples known to be unreadable."""
         if not self.is_bad[index]:
             yield index
         generator = np.random.default_rng(entropy or np.random.randint(2**31))

@@ -25,7 +25,7 @@ ROWS = [re.compile(row) for row in (
 
 
 class ClassList(NamedTuple):
-    """Names of classes, and their colors (red, green, blue), or None for a list without colors."""
+    """Names of classes, and their colors (red, green, blue); ``palette`` is None for a list without colors."""
 
     names: tuple[str, ...]
     palette: list[list[int]] | None

@@ -153,7 +153,7 @@ def test_frozen_stages_keep_their_weights_and_the_others_their_moments(tmp_path)
     (dict(cfg_options={'optim_wrapper.optimizer.type': 'os.mkdir'}), 'type=os.mkdir'),
     (dict(cfg_options={'custom_imports.imports': ['evil']}), 'evil'), (dict(epochs='many'), 'many'), ('text', 'text')])
 def test_saved_options_are_data(short, options, word, tmp_path):
-    """Options in a checkpoint cannot name code, because MMEngine would call any function that a config names."""
+    """Options in a checkpoint must not name code, because MMEngine would call any function that a config names."""
     checkpoint = load_checkpoint_file(short / 'epoch_1.pth')
     checkpoint['meta']['options'] = options
     torch.save(checkpoint, tmp_path / 'foreign.pth')

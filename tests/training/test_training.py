@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
 
 @pytest.fixture
 def train(run, own_loaders, monkeypatch):
-    """Trains with `mmvit train` in this process, which saves the time for imports, and returns the log.
+    """Returns a function that runs `mmvit train` in this process, to save time for imports, and returns the log.
 
     Visualizers are global. If a config names its visualizer, the test must rename the visualizer. Otherwise, the
     test would write to the folder of an earlier test.

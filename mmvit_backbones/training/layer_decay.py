@@ -55,7 +55,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
                    is_dcn_module: int | float | None = None) -> None:
-        """Adds one group per combination of learning rate and options; MMEngine calls it for every submodule."""
+        """Adds a group per combination of learning rate and options; MMEngine calls this method for each submodule."""
         if prefix:
             super().add_params(params, module, prefix, is_dcn_module)
             return

@@ -33,7 +33,7 @@ VERBS = {
     'draw windows': ('draw.windows', 'draw varied-size windows'),
     'draw network': ('draw.network', 'draw the stages of a network'),
     'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
-    'reproduce': ('reproduce', 'test published weights and compare the results with the published figures'),
+    'reproduce': ('reproduce', 'test published weights and compare the results with the published ones'),
     'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }

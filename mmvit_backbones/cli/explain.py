@@ -72,7 +72,7 @@ def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
         memory, config = _memory(), dict(runner.cfg.model.backbone)
         plain, recomputed = (memory // _per_image({**config, 'with_cp': with_cp}, images.size)
                              for with_cp in (bool(config.get('with_cp')), True))
-        what += (f'. By a count of the backbone alone, {memory / 2**30:.1f} GiB can hold at most {plain} images, or '
+        what += (f'. Counting only the backbone, {memory / 2**30:.1f} GiB can hold at most {plain} images, or '
                  f'{recomputed} with model.backbone.with_cp=True; head, weights and optimizer need additional memory')
     return f'{what}; try a smaller --batch-size, model.backbone.with_cp=True, or --amp on a GPU'
 

@@ -254,7 +254,7 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
     written atomically.
 
     Returns:
-        int: In the first process, the number of images that failed; in all others, 0.
+        int: In the first process, the number of images that failed; in the other processes, 0.
     """
     import pyarrow as pa
     from pyarrow import parquet

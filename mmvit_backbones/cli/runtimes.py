@@ -117,7 +117,7 @@ def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor
             ``folder``.
         images (Sequence | Tensor): The images.
         runtimes (Sequence[str]): Some of ``RUNTIMES``.
-        repeats (int): Number of timed calls per runtime.
+        repeats (int): Number of timed rounds; each calls every runtime with one image and with all images.
 
     Returns:
         dict[str, dict]: The results of :func:`measure` by runtime, or ``error`` for a runtime that fails.

@@ -363,7 +363,7 @@ def protocol_with_timeouts(timeout: float):
                 self.watching = self.loop.call_later(min(HEADER_SECONDS, timeout) / 10, self.watch)
 
         def wait_for_client(self) -> tuple[object, float]:
-            """Returns a state that changes whenever the client makes progress, and the state's timeout in seconds."""
+            """Returns a state that changes when the client makes progress, and the state's time limit in seconds."""
             if unread := self.transport.get_write_buffer_size():
                 return unread, timeout
             if self.conn.their_state is h11.IDLE:

@@ -71,7 +71,7 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 
 def use_real(cfg: Config, label_file: str) -> None:
-    """Adds the accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
+    """Adds a metric for the accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
     check_imagenet(cfg, '--real')
     add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
 

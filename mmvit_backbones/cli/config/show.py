@@ -63,7 +63,7 @@ def write(cfg: Config, kind: str) -> str:
 
 
 def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:
-    """Raises UsageError for a `type` that is not registered."""
+    """Raises UsageError if a `type` in the config is not registered."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         here = f'{path}.{key}' if path else str(key)

@@ -3,8 +3,8 @@
     mmvit weights list
     mmvit weights list 'rest*'
 
-A pattern matches the names of networks or files. The files token_labels and vitaev2_small_pose_ap10k belong to no
-network of this package.
+A pattern matches the names of networks or files. No network of this package reads the files
+token_labels and vitaev2_small_pose_ap10k.
 """
 import argparse
 from fnmatch import fnmatchcase

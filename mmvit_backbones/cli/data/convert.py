@@ -58,7 +58,7 @@ def find_parts(source: Path, layouts: tuple) -> dict[str, list[Path]]:
 
 
 def read_description(source: Path) -> dict | None:
-    """Returns YOLO's ``data.yaml`` or ``classes.txt`` with ``names`` as a dict by class id, or None if there is neither."""
+    """Returns YOLO's ``data.yaml`` or ``classes.txt`` with ``names`` as a dict by class id, or None without a file."""
     files = sorted([*source.glob('*.yaml'), *source.glob('*.yml'), *source.glob('classes.txt')])
     if not files:
         return None

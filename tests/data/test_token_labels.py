@@ -15,6 +15,7 @@ from verbs import call, module_of
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.data import PoolTokenLabels
 from mmvit_backbones.data.token_labels import read_token_labels
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.zoo.build import import_mmpretrain
@@ -230,6 +231,15 @@ def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
     mean, std = (torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
     expected = model.get_classifier()(to_map(model.forward_features((images / 255 - mean) / std)))
     torch.testing.assert_close(scores, expected.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('name, message', [
+    *[(name, f'{name} requires --checkpoint') for name in (
+        'rest_lite', 'configs/imagenet_rest_lite.py', 'timm:nfnet_f0', 'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
+    ('mmpretrain:none', 'mmpretrain has no model none')])
+def test_classifiers_without_weights_are_errors(tool, name, message):
+    with pytest.raises(UsageError, match=message):
+        tool.build(name, None, 'cpu')
 
 
 def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('out', type=output_folder, help='folder for the token labels')
     parser.add_argument('model', help='classifier: timm:NAME, mmpretrain:NAME, a network of this package, or a config')
     parser.add_argument('--checkpoint', help='weights of the classifier (default: pretrained weights for timm and '
-                                             'mmpretrain, random weights for other classifiers)')
+                                             'mmpretrain; required for other classifiers)')
     parser.add_argument('--size', type=pixels, default=224,
                         help='side of the square images, in pixels (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
@@ -118,14 +118,19 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     from mmpretrain.models import ImageClassifier
     init_default_scope('mmpretrain')
     if library == 'mmpretrain':
+        from mmpretrain import ModelHub
         from mmpretrain import get_model as get_theirs
-        model = get_theirs(rest, pretrained=checkpoint or True)
+        try:
+            default = ModelHub.get(rest).weights
+        except ValueError:
+            raise UsageError(f'mmpretrain has no model {rest}') from None
+        model = get_theirs(rest, pretrained=require_weights(name, checkpoint or default))
     elif name in list_models():
-        model = get_model(name, checkpoint=checkpoint)
+        model = get_model(name, checkpoint=require_weights(name, checkpoint))
     elif name.endswith('.py'):
+        file = require_weights(name, checkpoint)
         model = build_model(load_config(name))
-        if checkpoint:
-            load_weights(model, read_checkpoint(checkpoint), checkpoint)
+        load_weights(model, read_checkpoint(file), file)
     else:
         raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
                          f'got {name}')
@@ -134,6 +139,12 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     use_feature_maps(model.backbone)
     model.to(device).eval()
     return partial(annotate, model)
+
+
+def require_weights(name: str, weights: str | None) -> str:
+    if weights is None:
+        raise UsageError(f'{name} requires --checkpoint, because it has no default weights')
+    return weights
 
 
 def use_feature_maps(backbone: Any) -> None:
@@ -173,9 +184,11 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
         raise UsageError(f'timm:{name} requires timm: run pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
+    if not timm.is_model_pretrained(name):
+        require_weights(f'timm:{name}', checkpoint)
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # offline, huggingface_hub logs every retry
     model = timm.create_model(name, pretrained=checkpoint is None)
-    if checkpoint:
+    if checkpoint is not None:
         load_weights(model, read_checkpoint(checkpoint), checkpoint)
     return partial(annotate_by_timm, model.to(device).eval())
 

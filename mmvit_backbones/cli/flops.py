@@ -113,7 +113,8 @@ def table(rows: list[dict]) -> str:
 def count_traffic(args: argparse.Namespace, names: list[str], task: str) -> None:
     """Prints the counts of each network, followed by the authors' counts if the settings match."""
     size, batch_size, dtype = tuple(args.size or (224, 224)), args.batch_size or 64, args.dtype or 'bfloat16'
-    is_as_authors = (size, batch_size, dtype, task) == ((224, 224), 64, 'bfloat16', 'classification')
+    settings = size, batch_size, dtype, task, args.with_cp
+    is_as_authors = settings == ((224, 224), 64, 'bfloat16', 'classification', False)
     result = {}
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=args.with_cp)

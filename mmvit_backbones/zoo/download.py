@@ -145,7 +145,7 @@ def _get(link: str, incoming: Path) -> Path:
         except UsageError as error:
             if not before or _received_bytes(incoming) != before or download.is_unreachable(error):
                 raise
-            _partial_files(incoming)[0].unlink()  # no progress: the server possibly cannot resume, so start again
+            _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
 
 
 def _partial_files(incoming: Path) -> list[Path]:

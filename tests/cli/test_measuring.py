@@ -58,6 +58,11 @@ def test_unknown_networks_are_told_in_one_line(run, verb, capsys):
     assert error.startswith('error: ') and 'resnet50' in error and 'reswin_tiny' in error
 
 
+def test_only_the_same_settings_are_compared_with_the_authors(run):
+    assert 'authors' in run('flops', 'restv2_tiny', '--traffic')
+    assert 'authors' not in run('flops', 'restv2_tiny', '--traffic', '--with-cp')
+
+
 def test_list_of_networks(run):
     rows = {row['name']: row for row in json.loads(run('models', 'res*', '--json'))}
     assert rows['reswin_tiny']['parameters'] == 28_288_354 and rows['reswin_tiny']['top1'] == 81.5

@@ -53,10 +53,11 @@ def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
     images = list(pairs)
     step = -(-len(images) // MASKS_TO_CHECK)
     checked = images[::step] + [image for i, image in enumerate(images) if i % step]
-    labels, wrong = set(), []
-    for number, image in enumerate(checked):
-        if number >= MASKS_TO_CHECK and len(labels) > 1:
+    labels, wrong, num_checked = set(), [], 0
+    for image in checked:
+        if num_checked >= MASKS_TO_CHECK and len(labels) > 1:
             break
+        num_checked += 1
         mask = np.array(check_image(pairs[image]))
         check_labels(pairs[image], mask, last)
         check_orientation(image, pairs[image])
@@ -67,8 +68,7 @@ def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
             wrong.append(f'mask {pairs[image]} has only the ignored label {IGNORED}')
         else:
             labels |= values
-    check_share(wrong, min(len(checked), MASKS_TO_CHECK), 'masks must have the size of their images, and labels '
-                f'other than {IGNORED}')
+    check_share(wrong, num_checked, f'masks must have the size of their images, and labels other than {IGNORED}')
     if len(labels) < 2 and needs_labels:
         raise UsageError(f'all masks have only the labels {sorted(labels)}, e.g. the mask of {images[0]}; pixel values '
                          'must be class indices from 0, with at least two different classes')

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvit_backbones.data import masks
 from mmvit_backbones.data.checks import sample_error
 from mmvit_backbones.data.masks import check_masks
 from mmvit_backbones.errors import UsageError
@@ -51,3 +52,14 @@ def test_masks_after_those_of_all_classes_are_checked(tmp_path):
         Image.fromarray(labels).save(tmp_path / str(number) / 'a.png')
     with pytest.raises(UsageError, match='9'):
         check_masks(pairs, 1, needs_labels=True)
+
+
+def test_wrong_masks_are_compared_with_all_masks_that_were_read(tmp_path, monkeypatch):
+    """Until two labels have been found, more masks are read than usual."""
+    monkeypatch.setattr(masks, 'MASKS_TO_CHECK', 2)
+    pairs = {}
+    for number, label in enumerate([255, 0, 0, 255, 0, 1]):  # the first two to be read are those of 255
+        (tmp_path / str(number)).mkdir()
+        pairs |= write(tmp_path / str(number))
+        Image.new('L', (30, 20), label).save(tmp_path / str(number) / 'a.png')
+    check_masks(pairs, 1, needs_labels=True)

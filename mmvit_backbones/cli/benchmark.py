@@ -50,15 +50,19 @@ from ..zoo.variants import find_names
 from .arguments import ConfigOptions, pixels, positive, whole
 from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
 
-SWIN_TINY = 'swin_tiny_patch4_window7_224'
+IMAGES = 'data/coco_mini/val'
+SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
+# Arguments that --runtime and --throughput cannot be combined with.
+EXCLUDED = dict(runtime=('against', 'override', 'dense', 'memory_only', 'throughput'),
+                throughput=('against', 'size', 'memory_only'))
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
                                                     'also training checkpoints (.pth)')
-    parser.add_argument('--against', default=f'timm:{SWIN_TINY}',
-                        help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: %(default)s)')
+    parser.add_argument('--against', help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: '
+                                          f'{SWIN_TINY})')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
                         help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_true',
@@ -76,12 +80,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
                         help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
-    parser.add_argument('--images', nargs='+', metavar='IMAGE', default=['data/coco_mini/val'],
-                        help='image files or folders for training checkpoints (default: data/coco_mini/val)')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE',
+                        help=f'image files or folders for training checkpoints (default: {IMAGES})')
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
+    check_options(args)
     torch.set_num_threads(args.threads)
     args.device = find_device(args.device)
     if args.runtime:
@@ -92,14 +97,26 @@ def main(args: argparse.Namespace) -> None:
     print(json.dumps(measure(args, names), indent=1))
 
 
+def check_options(args: argparse.Namespace) -> None:
+    for option, excluded in EXCLUDED.items():
+        for other in excluded:
+            if getattr(args, option) and getattr(args, other) not in (None, False, {}):
+                raise UsageError(f'--{other.replace("_", "-")} cannot be combined with --{option}')
+    if args.images and not args.runtime:
+        raise UsageError('--images requires --runtime')
+    if args.runtime and args.device != 'cpu':
+        raise UsageError(f'--device must be cpu with --runtime, got {args.device}')
+
+
 def ratios(args: argparse.Namespace, names: list[str]) -> dict:
     """Returns the time and memory of each network relative to the reference."""
     size = args.size or ((448, 672) if args.dense else (224, 224))
     images = torch.randn(args.batch_size or (1 if args.dense else 4), 3, *size, device=args.device)
-    other = build_other(args.against, args.dense, size).to(args.device)
+    against = SWIN_TINY if args.against is None else args.against
+    other = build_other(against, '--against', args.dense, size).to(args.device)
     other_saved = saved_bytes(other, images)
     result: dict = dict(
-        about=f'relative to {args.against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
+        about=f'relative to {against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
               f'{args.threads} CPU threads, median of {args.repeats} ratios',
         torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
     for name in names:
@@ -144,11 +161,11 @@ def runtimes(args: argparse.Namespace) -> dict:
     for name in args.networks:
         if name.endswith('.pth'):
             Predictor(name)  # raises an error for an unusable file before any timing
-            images = [np.array(read_rgb(path)) for path in find_images(args.images)[:count]]
+            images = [np.array(read_rgb(path)) for path in find_images(args.images or [IMAGES])[:count]]
             compare(name, partial(prepare_whole, path=name), images)
             continue
         for plain_name in [name] if ':' in name else find_names([name]):
-            model = build_other(plain_name, False, size).eval().requires_grad_(False)
+            model = build_other(plain_name, 'network', False, size).eval().requires_grad_(False)
             compare(plain_name, partial(prepare, model=model), torch.rand(count, 3, *size))
     return result
 
@@ -160,20 +177,23 @@ def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
         raise UsageError(f'--override: {first_line(error)}') from error
 
 
-def build_other(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
-    """Builds a network of this package, or for ``LIBRARY:NAME`` of another library."""
+def build_other(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    """Builds a network of this package, or for ``LIBRARY:NAME`` of another library; errors start with ``argument``."""
     library, _, plain_name = name.rpartition(':')
     if library not in LIBRARIES:
-        raise UsageError(f'--against must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
+        raise UsageError(f'{argument} must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
     try:
         return LIBRARIES[library](plain_name, dense, size)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = error if isinstance(error, UsageError) else first_line(error)
+        raise UsageError(f'{argument} {name}: {reason}') from error
     except ImportError:
-        raise UsageError(f'--against {name} requires {library}: run pip install {library}, or use a network listed by '
+        raise UsageError(f'{argument} {name} requires {library}: run pip install {library}, or use a network listed by '
                          'mmvit models') from None
 
 
 def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
-    return build(name, dense, {})
+    return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification')
 
 
 def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
@@ -184,12 +204,12 @@ def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module
 
 def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     if dense:
-        raise UsageError('--against mmpretrain:NAME cannot be combined with --dense')
+        raise UsageError('networks of mmpretrain cannot be combined with --dense')
     import_mmpretrain()
     from mmpretrain import get_model
     model = get_model(name, pretrained=False)
     if not isinstance(model, torch.nn.Module):
-        raise UsageError(f'--against mmpretrain:{name} is not a model')
+        raise TypeError(f'model must be a torch.nn.Module, got a {type(model).__name__}')
     return model
 
 

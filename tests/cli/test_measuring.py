@@ -43,11 +43,24 @@ def test_memory_against_another_librarys_network(run):
     assert json.loads(output)['models']['reswin_tiny']['saved_ratio'] > 0
 
 
-def test_another_library_must_be_a_known_one(run, capsys):
+@pytest.mark.parametrize('arguments, message', [
+    (['reswin_tiny', '--against', 'torch:x'], '--against must be NAME, timm:NAME or mmpretrain:NAME, got torch:x'),
+    (['reswin_tiny', '--against', 'resnet'], '--against resnet: name must be one of'),
+    (['reswin_tiny', '--against', 'timm:none'], '--against timm:none: RuntimeError: Unknown model'),
+    (['reswin_tiny', '--against', 'mmpretrain:none'], '--against mmpretrain:none: '),
+    (['reswin_tiny', '--against', 'mmpretrain:none', '--dense'], 'mmpretrain cannot be combined with --dense'),
+    (['torch:x', '--runtime', 'eager'], 'network must be NAME, timm:NAME or mmpretrain:NAME, got torch:x'),
+    *[(['reswin_tiny', '--runtime', 'eager', option, *values], f'{option} cannot be combined with --runtime')
+      for option, *values in (['--override', 'window_size=4'], ['--dense'], ['--against', 'reswin_tiny'],
+                              ['--throughput', '32'], ['--memory-only'])],
+    (['reswin_tiny', '--runtime', 'eager', '--device', 'meta'], '--device must be cpu with --runtime, got meta'),
+    (['rest_lite', '--throughput', '32', '--against', 'rest_lite'], '--against cannot be combined with --throughput'),
+    (['reswin_tiny', '--images', 'data'], '--images requires --runtime')])
+def test_mistakes_of_a_benchmark_are_told_in_one_line(run, capsys, arguments, message):
     with pytest.raises(SystemExit):
-        run('benchmark', 'reswin_tiny', '--against', 'torch:x')
+        run('benchmark', *arguments)
     error, = capsys.readouterr().err.splitlines()
-    assert '--against' in error and 'timm:NAME' in error and 'torch:x' in error
+    assert message in error
 
 
 @pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])

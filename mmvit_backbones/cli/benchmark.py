@@ -198,7 +198,10 @@ def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
 
 def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
     import timm
-    options: dict = dict(features_only=True, img_size=size) if dense else {}
+    from timm.models import get_pretrained_cfg
+    options: dict = dict(features_only=True) if dense else {}
+    if (settings := get_pretrained_cfg(name)) and settings.fixed_input_size:
+        options['img_size'] = size
     return timm.create_model(name, pretrained=False, **options)
 
 

@@ -37,9 +37,10 @@ def test_relative_figures_of_a_network_against_itself(run):
 
 
 @pytest.mark.slow
-def test_memory_against_another_librarys_network(run):
-    output = run('benchmark', 'reswin_tiny', '--against', 'mmpretrain:resnet18_8xb32_in1k', '--memory-only',
-                 '--size', '32', '32', '--override', 'window_size=4')
+@pytest.mark.parametrize('other', ['mmpretrain:resnet18_8xb32_in1k', 'timm:resnet18', 'timm:deit_tiny_patch16_224'])
+def test_memory_against_another_librarys_network(run, other):
+    output = run('benchmark', 'reswin_tiny', '--against', other, '--memory-only', '--size', '32', '32',
+                 '--override', 'window_size=4')
     assert json.loads(output)['models']['reswin_tiny']['saved_ratio'] > 0
 
 

@@ -1,4 +1,4 @@
-"""Exceptions of the package. Each message is one line with the received value, and the allowed values or a remedy."""
+"""Exceptions of the package. A message is one line: the received value, then either the allowed values or a remedy."""
 
 
 class MMViTError(Exception):
@@ -22,7 +22,7 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class TrainingError(MMViTError, RuntimeError):
-    """Raised if training cannot continue; the message also suggests a remedy.
+    """Raised if training cannot continue; the message suggests a remedy where one is known.
 
     A data loader re-raises the error of a worker process with the whole traceback in the message. In this case, only
     the original message is kept.

@@ -1,4 +1,4 @@
-"""The functions of utils/versions.py work with all versions of PyTorch, and missing features raise errors."""
+"""The functions of utils/versions.py work, and features that need a newer PyTorch raise errors."""
 import pytest
 import torch
 from helpers import fresh_model, images, raises, relative_error

@@ -49,7 +49,7 @@ class PatchEmbed(nn.Module):
 
 
 class HeadPooling(nn.Module):
-    """Pools every head by the same depth-wise 3 x 3 convolution with ``stride`` and the same LayerNorm.
+    """Pools each head with a depth-wise 3 x 3 convolution of stride ``stride`` and a LayerNorm, which all heads share.
 
     Paper: arXiv 2112.01526, equation 1.
     """
@@ -95,7 +95,7 @@ class PooledAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps a normalized map ``(B, H, W, in_channels)`` to an output ``(B, h, w, channels)`` and blended logits.
+        """Returns the output ``(B, h, w, channels)`` and the blended logits of a map ``(B, H, W, in_channels)``.
 
         Logits are ``(B, num_heads, h, w, h', w')``. The logits of the previous block may have a single head, which is
         then used for all heads. ``alpha`` is the weight of this block's own logits.
@@ -208,7 +208,8 @@ class ReMViTv2(Backbone):
             one entry per stage) and ``mlp_ratio`` (int).
         img_size (int): Side in pixels of the square images for which relative positions are stored. Positions are
             interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and a LayerNorm each.
+        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and each has its own
+            LayerNorm.
 
     Example:
         >>> import torch
@@ -254,7 +255,7 @@ class ReMViTv2(Backbone):
         logits, alpha = None, self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
             if logits is not None:
-                # If the block resized the logits, it would keep the larger logits in memory.
+                # If the block resized the logits, its caller would keep the larger logits in memory.
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
             x, logits = self.run_attention_block(block, x, logits, alpha)
             if number in self.stage_ends:

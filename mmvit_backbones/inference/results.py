@@ -13,7 +13,7 @@ from ..utils.text import printable
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for pixels without a class
 SCORE_THR = 0.3  # default minimum score of objects and keypoints
-MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels do not hide the image
+MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
 
 
 @dataclass(repr=False)
@@ -53,8 +53,8 @@ class Result:
     def to_dict(self) -> dict:
         """Returns a JSON-serializable dict: source and size of the image; category, label and score of each item.
 
-        Detected objects also have a box ``[x1, y1, x2, y2]`` in pixels. Masks of objects and segments are encoded as
-        COCO RLE.
+        Detected objects and poses also have a box ``[x1, y1, x2, y2]`` in pixels, and poses have ``points``, a list of
+        ``[x, y, score]``. Masks of objects and segments are encoded as COCO RLE.
         """
         items = []
         for item in self.items():

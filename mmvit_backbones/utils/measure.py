@@ -23,8 +23,9 @@ class Counter(TorchDispatchMode):
     """Counts the kernels that a GPU would launch in eager mode, and the bytes that they move and allocate.
 
     Every operator call, including calls of ``torch.library`` operators, counts as one kernel that reads its tensor
-    arguments and writes its results; views do not count. An operator without results writes to its mutable arguments.
-    Hardware caches, and memory that libraries allocate inside an operator, are ignored.
+    arguments and writes its results. Views and uninitialized allocations do not count. An operator without results
+    writes to its mutable arguments. Hardware caches, and memory that libraries allocate inside an operator, are
+    ignored.
 
     Attributes:
         kernels (int): Number of kernel launches.
@@ -89,12 +90,13 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     Returns:
         dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter` for ``'forward'``, a forward
         pass in evaluation mode, and ``'step'``, a forward pass in training mode and the backward pass of a mean-square
-        loss. ``'step'`` also has ``saved``, the bytes saved for the backward pass. If a module has ``with_cp``,
-        ``'step'`` counts attention as unfused.
+        loss. ``'step'`` also has ``saved``, the bytes allocated after the forward pass: outputs, and tensors saved for
+        the backward pass. If a module sets ``with_cp=True``, ``'step'`` counts attention as unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    # PyTorch disables function modes in the backward pass, so a recomputed attention would not be fused.
+    # PyTorch disables function modes in the backward pass, so attention recomputed there would not be fused. To be
+    # consistent, attention in the forward pass of the step is then not fused either.
     recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
     if recomputes:
         versions.require('counting kernels and memory with activation checkpointing')

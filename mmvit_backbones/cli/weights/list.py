@@ -1,10 +1,10 @@
-"""Lists the authors' weights: cached, missing, available only in a browser (by hand), or not published.
+"""Lists the authors' weights and their state: cached, missing, to be downloaded by hand, or not published.
 
     mmvit weights list
     mmvit weights list 'rest*'
 
-A pattern matches the names of networks or files. No network of this package reads the files
-token_labels and vitaev2_small_pose_ap10k.
+Patterns are matched against the names of networks, and of files without their extension. The list includes two files
+that no network of this package can load: token_labels and vitaev2_small_pose_ap10k.
 """
 import argparse
 from fnmatch import fnmatchcase
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
-    """Returns matching networks, tags and weights; the weights are None if the network has none."""
+    """Returns matching networks, tags and weights; unpublished weights, and networks of files without one, are None."""
     entries = [(variant, tag, weights) for variant in VARIANTS.values()
                for tag, weights in (variant.weights or {'': None}).items()]
     entries += [(None, '', weights) for weights in OTHER_FILES.values()]
@@ -68,7 +68,7 @@ def published(variant: Variant | None, tag: str) -> dict[str, float]:
 
 
 def config_names(variant: Variant, tag: str) -> list[str]:
-    """Returns the names of the configs with a checkpoint's published results; '22k' includes the plain config."""
+    """Returns the names of the configs with a checkpoint's published results, for '22k' also the default config."""
     plain = [variant.config_name(str(variant.img_size))] if tag == '22k' else []
     return [*plain, variant.config_name(tag)]
 

@@ -24,7 +24,7 @@ LAYOUT = {
     r'blocks\.(\d+)\.mlp\.scale_channel': r'backbone.blocks.\1.scale',
     'norm': 'backbone.norm3',
     'head': 'head.fc',
-    'aux_head': 'head.aux_fc',  # only in dense heads
+    'aux_head': 'head.aux_fc',  # only with dense=True
 }
 
 convert = converter('Refiner-ViT', LAYOUT, AVERAGED)

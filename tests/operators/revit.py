@@ -7,7 +7,7 @@ from mmvit_backbones.zoo.converters import revit
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """Loads a classifier's weights into a backbone. ``norm3`` is renamed after the backbone's last stage."""
+    """Loads a classifier's weights into a backbone. ``norm3`` becomes the norm of the backbone's last stage."""
     last, = network.out_indices
     network.load_state_dict({
         key.removeprefix('backbone.').replace('norm3.', f'norm{last}.'): value

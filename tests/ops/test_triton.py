@@ -80,7 +80,7 @@ def test_agrees_on_random_shapes(case, dtype):
         rng = random.Random(f'{case.__name__} {SEED} {number}')
         torch.manual_seed(rng.randint(0, 2**30))
         function, inputs = case(rng)
-        inputs = [x.bfloat16() for x in inputs]  # every dtype represents them exactly
+        inputs = [x.bfloat16() for x in inputs]  # so that all dtypes get the same values
 
         def run(backend, device, dtype, noise=0):
             x = [x.to(device, dtype) for x in inputs]

@@ -26,8 +26,8 @@ def test_formulas_are_texts(text):
 def test_names_of_classes_are_drawn_and_printed_as_texts():
     image = np.zeros((64, 64, 3), np.uint8)
 
-    def found(name: str) -> Classification:
+    def result_with_class(name: str) -> Classification:
         return Classification('image.jpg', image, [name], [], np.array([0]), np.array([1.], np.float32))
 
-    assert repr(found('a\x1b[2J\nb')) == repr(found(r'a\x1b[2J\nb'))
-    assert found('a\x1b[2J\nb').draw().tobytes() == found(r'a\x1b[2J\nb').draw().tobytes()
+    assert repr(result_with_class('a\x1b[2J\nb')) == repr(result_with_class(r'a\x1b[2J\nb'))
+    assert result_with_class('a\x1b[2J\nb').draw().tobytes() == result_with_class(r'a\x1b[2J\nb').draw().tobytes()

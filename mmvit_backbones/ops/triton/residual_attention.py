@@ -7,8 +7,9 @@ the gradient of S that comes from later blocks. The backward pass computes::
     L = P * (G v^T - sum over channels of G * O) + H        (the total gradient of S)
     grad_q = alpha * L k / sqrt(d),  grad_k = alpha * L^T q / sqrt(d),  grad_v = P^T G
 
-All tensors are ``(B, windows, heads, ...)``. Arguments have any strides, with 0 for broadcast dimensions. S, L and the
-log-sum-exp are contiguous. O and grad_q are stored as ``(B, windows, rows, heads, channels)``, as linear layers expect.
+All tensors are ``(B, windows, heads, ...)``. Arguments may have any strides, with 0 for broadcast dimensions. S, L
+and the log-sum-exp are contiguous. O and grad_q are stored as ``(B, windows, rows, heads, channels)``, which linear
+layers expect.
 Each program processes one head of one window: a block of keys in ``_grad_keys_kernel``, a block of rows in the other
 kernels.
 """

@@ -7,8 +7,8 @@ Each program processes one window of one head, and holds the sampled keys and va
     dQ = softmax_scale dS K,   dK = softmax_scale dS^T Q,   dV = P^T dO
 
 dK and dV are the gradients of the sampled tokens, stored as maps ``(B, heads, d, nh * ws, nw * ws)``. From these maps,
-:func:`.window_sampling.grad_pixels` computes the gradients of the pixels. Query, key and value have any strides. All
-other maps are stored as in :mod:`.window_sampling`.
+:func:`.window_sampling.grad_pixels` computes the gradients of the pixels. Query, key and value may have any strides.
+All other maps are stored as in :mod:`.window_sampling`.
 """
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
 from .launch import block_of, jit, kernel_operator, precision_of, with_strides
 from .window_sampling import (
-    FEW,
+    TOKENS_PER_STEP,
     add_slopes,
     empty_map,
     find_place,
@@ -137,7 +137,7 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
     store_pixels(grad_k, y, x, valid, channels, d, softmax_scale * for_key)
     store_pixels(grad_v, y, x, valid, channels, d, for_value)
     tl.debug_barrier()  # add_slopes reads the gradients stored above
-    zero = tl.zeros((FEW,), tl.float32)
+    zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
     sums = add_slopes(k, grad_k, place, row, column, channels, size, (zero, zero, zero, zero), WINDOW)
     sums = add_slopes(v, grad_v, place, row, column, channels, size, sums, WINDOW)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)

@@ -4,9 +4,9 @@ In the backward pass, the gradient of a pixel is a weighted sum over tokens. A t
 ``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. A program adds the gradients of the
 windows near a pixel in a fixed order and without atomic operations, so that results are deterministic.
 
-Each program processes one window of one head, except in ``_pixels_kernel``, where it processes a tile of the map.
-Programs are numbered in the order ``(B, nh, nw, heads)``. Input maps ``(B, heads, d, H, W)`` have any strides; other
-maps are stored as ``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
+Each program processes one window of one head, in the order ``(B, nh, nw, heads)``, except in ``_pixels_kernel``, where
+it processes a tile of a map. Input maps ``(B, heads, d, H, W)`` may have any strides; other maps are stored as
+``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
 """
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from .autograd import differentiable
 from .blocks import dot
 from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
 
-FEW = tl.constexpr(16)  # tokens per iteration, where a whole window would need too many registers
+TOKENS_PER_STEP = tl.constexpr(16)  # because a whole window would need too many registers
 TILE = tl.constexpr(8)  # height and width of a tile in pixels
 
 
@@ -164,11 +164,11 @@ def _slopes(x, taps, valid, channels, size, grad):
 def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
     """Adds the gradients of a window's scale and offset to ``sums``.
 
-    ``sums`` holds offset along y, scale along y, offset along x and scale along x, each with ``FEW`` partial sums.
+    ``sums`` holds the gradients of offset and scale along y, then along x, each as ``TOKENS_PER_STEP`` partial sums.
     """
     offset_y, scale_y, offset_x, scale_x = sums
-    for first in range(0, WINDOW * WINDOW, FEW):
-        token = first + tl.arange(0, FEW)
+    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
+        token = first + tl.arange(0, TOKENS_PER_STEP)
         valid = token < WINDOW * WINDOW
         y, x = positions(token, row, column, WINDOW)
         g = load_pixels(grad, y, x, valid, channels, size[2])
@@ -199,8 +199,8 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
     out = stored_head(out, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
-    for first in range(0, WINDOW * WINDOW, FEW):
-        token = first + tl.arange(0, FEW)
+    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
+        token = first + tl.arange(0, TOKENS_PER_STEP)
         valid = token < WINDOW * WINDOW
         y, x = positions(token, row, column, WINDOW)
         result = _sample(features, _taps(place, token, size, WINDOW), valid, channels, size)
@@ -215,7 +215,7 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
     grad = stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d)
-    zero = tl.zeros((FEW,), tl.float32)
+    zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
     sums = add_slopes(features, grad, place, row, column, tl.arange(0, BLOCK_D), (height, width, d),
                       (zero, zero, zero, zero), WINDOW)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
@@ -240,7 +240,7 @@ def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, 
                    d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Computes the gradients of a tile's pixels, as weighted sums of the gradients of tokens.
 
-    ``tokens`` and ``out`` hold several maps with the same windows. ``image`` numbers the images of all maps.
+    ``tokens`` and ``out`` hold several maps with the same windows. ``image`` is an index over maps and batch.
     """
     plane, tile = tl.program_id(0) // (tiles_y * tiles_x), tl.program_id(0) % (tiles_y * tiles_x)
     image, head = plane // heads, plane % heads

@@ -84,7 +84,8 @@ class OneDNNLinear(nn.Linear):
 class PackedLinear(OneDNNLinear):
     """``nn.Linear`` for inference, with a packed copy of its weight in the memory layout of oneDNN.
 
-    The weight is packed again after it changes. While gradients are enabled, the packed copy is not used.
+    The weight is packed again after it is replaced or changed in place, except through ``weight.data``. While
+    gradients are enabled, the packed copy is not used.
     """
     packed_weight, packed_from = None, None
 

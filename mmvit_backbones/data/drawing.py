@@ -50,7 +50,7 @@ def samples_of_coco(content: dict, folder: str) -> list[Sample]:
 
 
 def draw_sample(sample: Sample) -> np.ndarray:
-    """Returns an RGB drawing (height, width, 3) with a gray margin; invalid annotations are not drawn.
+    """Returns an RGB drawing (height, width, 3) with a gray margin; shapes that are not in COCO's format are not drawn.
 
     A mask whose size differs from its image is not stretched, but aligned with the image's upper left corner.
     """

@@ -90,7 +90,7 @@ def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
 
 @torch.no_grad()
 def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Runs a whole network in training mode, with the golden's box exchanged between images."""
+    """Runs a whole network in training mode; images exchange the patches in the case's ``mix_box``."""
     model.train()
     box = tuple(case['mix_box'] or (0, 0, 0, 0))
     features = model.backbone.read_tokens(images, box)
@@ -101,7 +101,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
 
 
 def details(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns the outputs in a classifier's golden, except logits and stages."""
+    """Returns a classifier's map of patch tokens, and the logits of the class token and of the patches."""
     features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     norm = features.tokens[:, 1:].transpose(1, 2).unflatten(2, features.grid)

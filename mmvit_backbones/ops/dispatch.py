@@ -13,6 +13,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from ..errors import first_line
 from ..utils import versions
 from . import library
 from .eager import is_transformed
@@ -183,8 +184,7 @@ def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.d
     try:
         actual = run_example(name, backend, device, dtype)
     except Exception as error:  # compilers and drivers raise many types of errors
-        first_line = str(error).strip().partition('\n')[0]
-        return f'its kernels raise {type(error).__name__}: {first_line}'
+        return f'its kernels raise {first_line(error)}'
     for a, b in zip(actual, run_example(name, 'reference', device, exact), strict=True):
         if a is None or b is None:
             continue

@@ -176,7 +176,7 @@ def test_results_belong_to_a_model_whatever_its_path(classifier, tmp_path):
     table, = out.glob('*.parquet')
     assert parquet.read_table(table)['source'].to_pylist() == [str(images / '2.jpg'), str(images / '2.png')]
     call(*arguments, classifier)  # the same model at another path
-    state = torch.load(model)
+    state = torch.load(model, weights_only=True)
     next(iter(state['state_dict'].values())).add_(1)
     torch.save(state, model)
     with raises(UsageError, out, 'model'):

@@ -28,7 +28,7 @@ Three networks with a ReSwin-T backbone are trained from random weights on a few
 vehicles, animals and food, UperNet segments street scenes, and a classifier distinguishes five kinds of flowers.
 This takes ten minutes of CPU time, or five minutes on two free cores. The remaining time is shown during training."""
 NEXT_STEPS = """\
-Next, try the tutorials in docs/tutorials, or predict your own image:
+Next, try the tutorials in docs/tutorials, or detect objects in your own image:
   .venv/bin/python tools/predict.py IMAGE --config {config} --checkpoint {checkpoint}"""
 SECONDS_BETWEEN_LINES = 20  # if the output is not a terminal
 

@@ -19,7 +19,7 @@ from .finite import check_finite
 from .work_dir import check_last_checkpoint
 
 ON_ERROR = ('stop', 'continue')
-CONTINUE = 'use default_hooks.checkpoint.on_error=continue to train without it'
+CONTINUE = 'use default_hooks.checkpoint.on_error=continue to train without the checkpoint'
 TEMPORARY = '.tmp'
 
 

@@ -122,7 +122,7 @@ def num_images(dataset: Dataset) -> int:
 
 @runtime_checkable
 class FixedBatchSize(Protocol):
-    """A batch sampler with a fixed batch size; the batch samplers of torch and of this package share no base class."""
+    """A batch sampler with a fixed batch size; torch's base class does not declare ``batch_size``."""
 
     batch_size: int
 

@@ -69,7 +69,7 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
 def same_settings(before: dict, now: dict) -> bool:
     """Returns whether two settings are equal; ignores optimizer options that only one of them has.
 
-    The options may differ between PyTorch versions.
+    Which options an optimizer has depends on the PyTorch version.
     """
     if [group['names'] for group in before['groups']] != [group['names'] for group in now['groups']]:
         return False

@@ -77,7 +77,7 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
             if is_first_process():
                 print(f'set aside as {aside.name}: {error}', file=sys.stderr)
     if is_damaged:
-        raise UsageError(f'all checkpoints in {work_dir} are damaged; start a new run')
+        raise UsageError(f'no intact checkpoint in {work_dir} has training state; start a new run')
     return None
 
 

@@ -44,18 +44,18 @@ class ShardedStrategy(DDPStrategy):
             fully_shard(block)
         fully_shard(model)
         for module in model.modules():
-            module.register_load_state_dict_pre_hook(_share_out)
+            module.register_load_state_dict_pre_hook(_shard_weights)
         return model
 
     def model_state_dict(self) -> dict:
-        return whole(self.model.state_dict())
+        return full_state(self.model.state_dict())
 
     def optim_state_dict(self) -> dict:
-        return whole(self.optim_wrapper.state_dict())
+        return full_state(self.optim_wrapper.state_dict())
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         parameters = [p for group in self.optim_wrapper.param_groups for p in group['params']]
-        state = {index: {name: share_of(value, parameters[index]) for name, value in values.items()}
+        state = {index: {name: shard_of(value, parameters[index]) for name, value in values.items()}
                  for index, values in state_dict['state'].items()}
         self.optim_wrapper.load_state_dict({**state_dict, 'state': state})
 
@@ -88,7 +88,7 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def whole(state):
+def full_state(state):
     """Gathers a state on the CPU of the first process; all processes must call this function."""
     def gather(tensor: Tensor) -> Tensor | None:
         if isinstance(tensor, DTensor):
@@ -99,7 +99,7 @@ def whole(state):
     return tree_map_only(Tensor, gather, state)
 
 
-def share_of(value, parameter: nn.Parameter):
+def shard_of(value, parameter: nn.Parameter):
     """Returns this process's shard of a tensor, sharded like ``parameter``; returns other values unchanged."""
     if isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape:
         value = value.to(parameter.device)
@@ -107,7 +107,7 @@ def share_of(value, parameter: nn.Parameter):
     return value
 
 
-def _share_out(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+def _shard_weights(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
     for name, parameter in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
-            state_dict[prefix + name] = share_of(state_dict[prefix + name], parameter)
+            state_dict[prefix + name] = shard_of(state_dict[prefix + name], parameter)

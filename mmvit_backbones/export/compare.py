@@ -13,7 +13,7 @@ from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
 # EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
-# Limits for int8 files on their calibration images: half the errors of LOSSY, because other images lose more accuracy.
+# Limits for int8 files on their calibration images: half the errors of LOSSY, as errors on other images are larger.
 CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}
 
 
@@ -64,9 +64,9 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
         dict[str, float]: For a classifier, ``scores``: the largest difference. For a segmenter, ``pixels``: the
         fraction of equal pixels. For a detector, ``instances``: the number of expected or actual instances, whichever
         is larger. If there are instances, each expected instance is paired with the actual instance of its class that
-        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU exceeds the limit for ``boxes``, reduced
-        if there are more actual than expected instances. Over these pairs, ``scores`` is the largest difference, and
-        ``boxes`` and ``masks`` are the smallest IoUs.
+        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU exceeds the limit for ``boxes`` minus
+        0.01, reduced if there are more actual than expected instances. Over these pairs, ``scores`` is the largest
+        difference, and ``boxes`` and ``masks`` are the smallest IoUs.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))

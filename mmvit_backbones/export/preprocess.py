@@ -1,7 +1,7 @@
 """Resizes, crops and normalizes images in modules that can be exported.
 
-Resizing and cropping multiply images by matrices. The matrices are computed from the image size, so one graph supports
-images of all sizes.
+Images are resized and cropped by matrix products, or by indexing for OpenCV's bilinear interpolation. The matrices and
+indices are computed from the image size, so one graph supports images of all sizes.
 """
 from collections.abc import Sequence
 

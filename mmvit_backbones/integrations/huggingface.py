@@ -68,7 +68,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
 
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``.
-            ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``.
+            ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``, or ReSwin-T without it.
         out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on. Defaults
             to None: the stages of ``out_indices``.
         out_indices (list[int] | None): Indices of these stages. Defaults to None: the last stage.

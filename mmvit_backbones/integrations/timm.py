@@ -20,8 +20,8 @@ from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
 
-# Position embeddings and gates of attention residuals, which recipes exempt from weight decay. timm itself exempts
-# one-dimensional parameters.
+# Class tokens, position embeddings and gates of attention residuals, which recipes exempt from weight decay. timm
+# itself exempts one-dimensional parameters.
 NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
 
 

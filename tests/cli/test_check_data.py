@@ -213,7 +213,7 @@ def test_data_check_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
         run('data check', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
             '--cfg-options', f'val_dataloader.dataset.data_root={tmp_path}')
     printed = capsys.readouterr().out
-    assert ended.value.code == 1 and '3 mistakes' in printed
+    assert ended.value.code == 1 and '3 errors' in printed
     assert all(f'image {path} cannot be read' in printed for path in bad)
 
 
@@ -249,7 +249,7 @@ def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
             image.save(path, exif=exif)
     printed, colors = drawn(run, capsys, 'upernet_reswin_t', '--seg-folder', f'{tmp_path}/data', '--val-fraction',
                             '0.2', str(tmp_path))
-    assert printed.count('has the EXIF orientation 3') == 7 and '\n7 mistakes\n' in printed
+    assert printed.count('has the EXIF orientation 3') == 7 and '\n7 errors\n' in printed
     assert '6 images with mistakes and 0 others' in printed and colors > 1000
 
 
@@ -262,12 +262,12 @@ def test_left_out_files_do_not_hide_other_mistakes(tmp_path, run, capsys):
                        str(tmp_path))
     assert '1 of 61 files left out: 1 without suffix; at most one in a hundred files' in printed
     assert '--allow-left-out' in printed
-    assert f'image {image} cannot be read' in printed and '\n2 mistakes\n' in printed
+    assert f'image {image} cannot be read' in printed and '\n2 errors\n' in printed
 
 
 @pytest.mark.parametrize('option, folder', [('--coco-folder', 'coco_mini'), ('--class-folder', 'flowers_mini')])
 def test_folder_without_config(run, option, folder):
-    assert '0 mistakes' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
+    assert '0 errors' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
 
 
 def test_neither_config_nor_folder(run, capsys):

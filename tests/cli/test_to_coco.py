@@ -44,7 +44,7 @@ def error(convert, capsys):
 def check(run, tmp_path: Path) -> None:
     printed = run('data check', str(ROOT / 'configs/retinanet_rest_s.py'), '--coco-folder',
                   str(tmp_path / 'out'), '--jobs', '1')
-    assert printed.endswith('\n0 mistakes\n')
+    assert printed.endswith('\n0 errors\n')
 
 
 def converted(tmp_path: Path, part: str) -> dict:

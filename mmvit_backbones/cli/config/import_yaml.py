@@ -20,8 +20,8 @@ from ...utils.config import LOADERS, load_config
 from ...utils.file_configs import dicts_in
 from ..arguments import output_file
 
-# Ignored options: data paths, logs and processes of the authors' program, and settings of other optimizers and
-# schedules. RandAugment replaces color jitter, and the authors' networks have no dropout.
+# Ignored options: data paths, logging and distributed training of the authors' program, and settings of other
+# optimizers and schedules. RandAugment replaces color jitter, and the authors' networks have no dropout.
 IGNORED = set("""
     TRAIN.enable TRAIN.dataset TRAIN.eval_period TRAIN.auto_resume TRAIN.checkpoint_path
     TEST.enable TEST.dataset TEST.batch_size TEST.checkpoint_file DATA.path

@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
         forget_files()
     errors = [mistake.text for mistake in mistakes if mistake.is_error]
     errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
-    print(*map(printable, errors), f'{len(errors)} mistakes', sep='\n')
+    print(*map(printable, errors), f'{len(errors)} errors', sep='\n')
     if args.out:
         draw(samples, mistakes, args.out)
     if errors:
@@ -121,7 +121,7 @@ def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample
 
 
 def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
-    """Draws up to ``DRAWN`` images: first those with most errors, then with most warnings, then without mistakes."""
+    """Draws up to ``DRAWN`` images: first those with the most errors, then the most warnings, then the others."""
     counts, texts = Counter(), defaultdict(dict)
     for mistake in sorted(mistakes, key=lambda mistake: not mistake.is_error):
         for image in mistake.images:

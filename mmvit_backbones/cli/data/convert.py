@@ -1,4 +1,4 @@
-"""Converts boxes and outlines in YOLO or Pascal VOC format to a folder for --coco-folder.
+"""Converts boxes and polygons in YOLO or Pascal VOC format to a folder for --coco-folder.
 
     mmvit data convert data/cats_yolo data/cats
     mmvit train configs/mask_rcnn_reswin_t.py --coco-folder data/cats
@@ -187,7 +187,7 @@ def read_source(source: Path, allow_left_out: bool) -> tuple[dict[str, 'Detectio
 
 
 def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
-    """Writes a COCO file without the license and the crowd flags on multi-part outlines that supervision adds."""
+    """Writes a COCO file without the license and the crowd flags on multi-part polygons that supervision adds."""
     for detections in dataset.annotations.values():
         detections.data['iscrowd'] = np.zeros(len(detections), dtype=int)
     dataset.as_coco(annotations_path=str(file))
@@ -196,7 +196,7 @@ def write_coco(dataset: 'DetectionDataset', file: Path) -> None:
                                         for image in content['images']])
     boxes = [annotation for annotation in content['annotations'] if not annotation['segmentation']]
     if 0 < len(boxes) < len(content['annotations']):
-        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no outline; their boxes are used '
+        warn(f'{file}: {len(boxes)} of {len(content["annotations"])} objects have no polygon; their boxes are used '
              'instead')
         for annotation in boxes:
             x, y, width, height = annotation['bbox']

@@ -155,7 +155,7 @@ class Watcher:
                       values.register_forward_hook(self.take_values),
                       attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
                       attn.register_forward_hook(self.record_residual)]
-        if hasattr(attn, 'up'):  # ResTv2 also adds the upsampled values to the output, past the attention
+        if hasattr(attn, 'up'):  # ResTv2 also adds upsampled values to the output, which are not part of the attention
             self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
                 lambda module, inputs: inputs[0].detach()))
 

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def find_entries(patterns: list[str]) -> list[tuple[Variant | None, str, Weights | None]]:
-    """Returns matching networks, tags and weights; unpublished weights, and networks of files without one, are None."""
+    """Returns matching networks, tags and weights; None for unpublished weights, or for a file without a network."""
     entries = [(variant, tag, weights) for variant in VARIANTS.values()
                for tag, weights in (variant.weights or {'': None}).items()]
     entries += [(None, '', weights) for weights in OTHER_FILES.values()]

@@ -34,7 +34,7 @@ test-quick: setup  ## run the fast tests of the library, without those of script
 	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py --ignore tests/test_docs.py
 
-test-one: setup  ## run the tests of FILE=mmvit_backbones/layers/attention.py in CONTRIBUTING.md's table
+test-one: setup  ## run the tests that CONTRIBUTING.md's table lists for a file, e.g. FILE=mmvit_backbones/layers/attention.py
 	@tests=$$(.venv/bin/python tools/dev/tests_of.py $(FILE)) && $(call PYTEST_IN,.venv) -m 'not compiler' $$tests
 
 test-upstream:  ## run contract tests and goldens with the original OpenMMLab packages, in .venv-upstream
@@ -62,26 +62,26 @@ test-neighbors: setup .neighbors/stamp  ## run timm's and Transformers' own test
 	for archive in .neighbors/*.tar.gz; do tar -xzf $$archive -C .neighbors; done
 	touch $@
 
-test-matrix:  ## test in the oldest, a middle and the newest environment, .venv-*; ENVIRONMENTS, WITH_MMDET=1
+test-matrix:  ## test in the oldest, a middle and the newest environment, .venv-*; variables: ENVIRONMENTS, WITH_MMDET=1
 	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)
 
 test-oldest:  ## test only in the oldest environment, if Python 3.10 is installed
 	$(PYTHON) tools/dev/test_matrix.py oldest
 
-test-exports: setup  ## export all tiny networks to ONNX and compare eight image sizes; test-compilers has one per kind
+test-exports: setup  ## export all tiny networks to ONNX and compare outputs for eight image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
 
-docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; BASE_IMAGE, OPTIONS
+docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh
 
-chaos: setup  ## kill trainings 100 times at random moments and resume them; CHAOS_KILLS, CHAOS_SEED
+chaos: setup  ## kill trainings 100 times at random moments and resume them; variables: CHAOS_KILLS, CHAOS_SEED
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py
 
-fuzz: setup  ## run the tests of random input with 50 times as much input; FUZZ_FACTOR, FUZZ_SEED
+fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/cli/test_wrong_values.py \
 		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py
 
-mutants: setup .venv-mutants/stamp  ## change the package in N places, and show changes that no test finds; SEED, ROOM, COMMIT
+mutants: setup .venv-mutants/stamp  ## change the package in N places, and show changes that no test finds; variables: SEED, ROOM, COMMIT
 	.venv-mutants/bin/python tools/dev/mutants.py --number $(or $(N),100) $(if $(SEED),--seed $(SEED)) \
 		--commit $(or $(COMMIT),HEAD) --rooms $(ROOM)
 
@@ -91,11 +91,11 @@ lint: setup  ## check style and types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
 	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
 
-# --quiet would silence --strict.
+# With --quiet, --strict would ignore warnings.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
-tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; TUTORIALS
+tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; variable: TUTORIALS
 	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)
 
 # The documentation requires neither torch nor `make setup`. If .venv exists, its Python is used, because it has

@@ -1,4 +1,4 @@
-"""Build steps in addition to pyproject.toml: compiled operators, files for mim, and MMEngine or its fork."""
+"""What pyproject.toml can't express: compiled operators, files for mim, and the choice of MMEngine or its fork."""
 import importlib.util
 import os
 import runpy

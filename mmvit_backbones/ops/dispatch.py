@@ -136,7 +136,7 @@ def order(x: Tensor) -> list[Backend]:
 def is_exporting() -> bool:
     """Returns whether ``torch.export`` is tracing.
 
-    This function must not be inlined into graphs, in which ``torch.compiler.is_exporting`` is always true.
+    torch.compile must not trace this function, because it replaces ``torch.compiler.is_exporting()`` by True.
     """
     return versions.is_exporting()
 

@@ -19,7 +19,7 @@ def is_tracing() -> bool:
     return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
 
 
-@torch.compiler.assume_constant_result  # torch.compile mistakes the None compared below for an object
+@torch.compiler.assume_constant_result  # torch.compile assumes that peek_interpreter_stack() isn't None
 def is_transformed() -> bool:
     """Returns whether a ``torch.func`` transform, such as ``vmap`` or ``jvp``, or forward-mode autograd is active.
 

@@ -5,7 +5,7 @@
 
 Parts:
 
-- agreement: compares outputs and gradients in float32, in bfloat16 and under autocast with float32 on the CPU.
+- agreement: compares outputs and gradients in float32, in bfloat16 and under autocast with those in float32 on the CPU.
 - time: times a forward and backward pass under bfloat16 autocast, with kernels, in plain PyTorch, and compiled.
 - memory: measures saved activations and peak memory of a forward and backward pass under bfloat16 autocast, with
   kernels, in plain PyTorch, and with activation checkpointing.

@@ -50,8 +50,8 @@ ADVICE = {
     '407 Proxy Authentication Required|Cannot connect to proxy':
         'the proxy refused the connection; set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT correctly',
     'CERTIFICATE_VERIFY_FAILED':
-        'the certificate of the package index or proxy is not trusted; set PIP_CERT to the certificate file '
-        'of its authority',
+        'the certificate of the package index or proxy is not trusted; set PIP_CERT to the file '
+        'of its CA certificate',
     'Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ConnectTimeout'
     '|Network is unreachable|Read timed out|Connection reset|Connection refused|incomplete-download':
         'the package index does not respond; check the network, set HTTPS_PROXY behind a proxy or '
@@ -63,10 +63,10 @@ ADVICE = {
         'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf sets your own index, it must '
         'mirror pypi.org, or set PIP_EXTRA_INDEX_URL to an index that has the version',
     'fatal error: Python.h': 'the development files of Python are missing (Debian, Ubuntu: apt install python3-dev)',
-    'Killed signal|cc1plus: out of memory': 'the memory is full; close other programs and run the setup again',
+    'Killed signal|cc1plus: out of memory': 'out of memory; close other programs and run the setup again',
 }
 SIGNALS = {
-    -9: 'the command was killed, probably because the memory was full; close other programs and run the setup again',
+    -9: 'the command was killed, probably for lack of memory; close other programs and run the setup again',
     -4: "this CPU lacks instructions that torch's wheels use; use a newer machine",
 }
 
@@ -217,7 +217,7 @@ def find_python(versions=PYTHON_VERSIONS):
 
 def check_machine(python, version):
     if not shutil.which('c++'):
-        raise SetupError('mmcv requires a C++ compiler that `c++` starts: install g++ '
+        raise SetupError('mmcv requires a C++ compiler, but `c++` was not found: install g++ '
                          '(Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++)')
     include = output(python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))').strip()
     if not Path(include, 'Python.h').exists():
@@ -402,7 +402,7 @@ def set_up():
 
 def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # unchanged under nohup
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP, and it must stay ignored
             signal.signal(number, signal.default_int_handler)  # like Ctrl-C
     try:
         set_up()

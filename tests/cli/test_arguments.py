@@ -1,4 +1,4 @@
-"""Arguments and config options are checked before a verb starts its work."""
+"""Arguments and config options are checked before a subcommand starts its work."""
 import pytest
 from helpers import ROOT
 from runs import TINY, train

@@ -1,4 +1,4 @@
-"""Faulty data either work as in the framework, or are reported in one line before the first training step."""
+"""Faulty data are either read as the framework reads them, or reported in one line before the first training step."""
 import json
 import os
 import shutil

@@ -104,7 +104,7 @@ def test_a_single_file(home, published, name):
     (['vitae_huge_one', '--out', 'new'], ['vitae_huge_one']),
     (['home/vitae_tiny.pth', '--out', 'new', '--network', 'reswin_tiny'], ['vitae_tiny.pth']),
 ])
-def test_mistakes_are_told_before_anything_is_written(home, tmp_path, arguments, words):
+def test_mistakes_are_reported_before_anything_is_written(home, tmp_path, arguments, words):
     pytest.importorskip('transformers')
     with raises((UsageError, CheckpointError), *words):
         call('weights convert', *arguments)

@@ -14,7 +14,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_list_says_what_is_there_and_what_cannot_be_had(run, home):
+def test_list_shows_cached_and_missing_weights(run, home):
     cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
     table = run('weights list', 'rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k')
     rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
@@ -25,7 +25,7 @@ def test_list_says_what_is_there_and_what_cannot_be_had(run, home):
     assert rows['folder:', str(home)]
 
 
-def test_check_reads_what_is_cached(run, home, capsys):
+def test_check_verifies_cached_files(run, home, capsys):
     weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
     path = cached_file(WEIGHTS['vitae_tiny'])
     torch.save(weights, path)
@@ -41,7 +41,7 @@ def test_check_reads_what_is_cached(run, home, capsys):
     (['reswin_huge'], 'matches reswin_huge'), ([], 'PATTERN'),
     (['swin_vsa_tiny'], 'match swin_vsa_tiny have no published weights'),
     (['restv2_tiny', 'swin_vsa_tiny'], '4 of 4 checkpoints could not be downloaded')])
-def test_mistakes_are_told(run, home, capsys, arguments, message):
+def test_mistakes_are_reported(run, home, capsys, arguments, message):
     with pytest.raises(SystemExit):
         run('weights download', *arguments)
     assert message in capsys.readouterr().err

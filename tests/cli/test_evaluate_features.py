@@ -45,7 +45,7 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors'),
     ([CONFIG], 'either checkpoint or pretrained'),
 ])
-def test_mistakes_are_told(arguments, message, run, capsys, monkeypatch):
+def test_mistakes_are_reported(arguments, message, run, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
         run('features', *arguments)

@@ -1,4 +1,4 @@
-"""Tests verbs and scripts: errors, outputs, pretrained weights, several processes and Slurm."""
+"""Tests subcommands and scripts: errors, outputs, pretrained weights, several processes and Slurm."""
 import argparse
 import os
 import re
@@ -71,7 +71,7 @@ def tiny_checkpoint(tmp_path_factory):
     return path
 
 
-def test_missing_data_is_told_before_any_work(run, capsys, tmp_path, monkeypatch):
+def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = tmp_path / 'tiny.py'
     config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
@@ -112,7 +112,7 @@ def test_config_that_does_not_exist(run, capsys):
     assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
 
 
-def test_config_that_is_no_config(tmp_path):
+def test_config_with_a_syntax_error(tmp_path):
     config = tmp_path / 'bad.py'
     config.write_text('model = dict(')
     with raises(UsageError, 'bad.py', 'SyntaxError'):
@@ -141,7 +141,7 @@ def test_known_options():
     assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
 
 
-def test_truncated_checkpoint_stops_before_the_work(tiny_checkpoint, tmp_path):
+def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_path):
     path = tmp_path / 'half.pth'
     path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
     with raises(CheckpointError, path, 'truncated'):
@@ -206,7 +206,7 @@ def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
 
 @pytest.mark.parametrize('prefix, own, is_right', [
     ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
-def test_pretrained_weights_are_the_backbones(prefix, own, is_right, tmp_path):
+def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_path):
     cfg = load_config(str(TINY))
     weights = tiny_model().backbone.state_dict()
     torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
@@ -234,7 +234,7 @@ def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name)
     assert choose_checkpoint(load_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
 
 
-def test_a_checkpoint_is_named_once():
+def test_checkpoint_and_pretrained_are_exclusive():
     cfg = load_config(str(TINY))
     for checkpoint, tag in ((None, None), ('a.pth', True)):
         with raises(UsageError, 'checkpoint', 'pretrained'):

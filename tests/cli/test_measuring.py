@@ -9,7 +9,7 @@ from mmvit_backbones.zoo.variants import VARIANTS
 
 # GMACs counted in the code of ResTv1; its README states lower figures (1.4, 1.9, 4.3, 7.9).
 COUNTED = dict(rest_lite=1.54, rest_small=2.11, rest_base=4.65, rest_large=8.39)
-# Sums for VSA, which has no published figures: Swin (4.5, 8.7), 7 x 7 convolutions (0.07, 0.11) and predictors.
+# Sums for Swin-VSA, whose GMACs are not published: Swin (4.5, 8.7), 7 x 7 convolutions (0.07, 0.11) and predictors.
 COUNTED.update(swin_vsa_tiny=4.57, swin_vsa_small=8.82)
 
 
@@ -57,7 +57,7 @@ def test_memory_against_another_librarys_network(run, other):
     (['reswin_tiny', '--runtime', 'eager', '--device', 'meta'], '--device must be cpu with --runtime, got meta'),
     (['rest_lite', '--throughput', '32', '--against', 'rest_lite'], '--against cannot be combined with --throughput'),
     (['reswin_tiny', '--images', 'data'], '--images requires --runtime')])
-def test_mistakes_of_a_benchmark_are_told_in_one_line(run, capsys, arguments, message):
+def test_mistakes_of_a_benchmark_are_reported_in_one_line(run, capsys, arguments, message):
     with pytest.raises(SystemExit):
         run('benchmark', *arguments)
     error, = capsys.readouterr().err.splitlines()
@@ -65,7 +65,7 @@ def test_mistakes_of_a_benchmark_are_told_in_one_line(run, capsys, arguments, me
 
 
 @pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])
-def test_unknown_networks_are_told_in_one_line(run, verb, capsys):
+def test_unknown_networks_are_reported_in_one_line(run, verb, capsys):
     with pytest.raises(SystemExit):
         run(*verb, 'resnet50')
     error, = capsys.readouterr().err.splitlines()

@@ -36,7 +36,7 @@ def checkpoint_of(cfg, folder):
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    """Returns the config of the tiny classifier with one block."""
+    """Returns the path of a config of the tiny classifier with one block."""
     path = tmp_path_factory.mktemp('config') / 'one_block.py'
     path.write_text(f"""
 _base_ = {str(TINY)!r}
@@ -122,14 +122,14 @@ def test_code_is_loaded_if_it_is_trusted(verb, tmp_path, monkeypatch, own_loader
     arguments = [FLOWERS, '--checkpoint', 'model.pt2'] if verb == 'predict' else [TINY, 'model.pt2', *data]
     with pytest.raises(UsageError, match='trust_code=True'):
         call(verb, *arguments)
-    # By default, both tests would be named after the same second.
+    # By default, experiments are named after the time in seconds, so both calls could have the same name.
     names = ['--cfg-options', 'experiment_name=trusted'] if verb == 'test' else []
     with raises(UsageError, 'model.pt2', 'mmvit export'):
         call(verb, *arguments, '--trust-code', *names)
 
 
 @pytest.mark.training
-def test_processes_share_images_and_go_on(classifier, tmp_path):
+def test_two_processes_complete_an_interrupted_run(classifier, tmp_path):
     """Completes an interrupted run, with missing and partly written shards, in two processes."""
     parquet = pytest.importorskip('pyarrow.parquet')
     images = tmp_path / 'images'
@@ -161,7 +161,7 @@ def test_processes_share_images_and_go_on(classifier, tmp_path):
 
 
 @pytest.mark.slow
-def test_results_belong_to_a_model_whatever_its_path(classifier, tmp_path):
+def test_results_belong_to_a_model_at_any_path(classifier, tmp_path):
     parquet = pytest.importorskip('pyarrow.parquet')
     first, second, *_ = sorted(FLOWERS.rglob('*.jpg'))
     images, out, model = tmp_path / 'images', tmp_path / 'out', tmp_path / 'model.pth'

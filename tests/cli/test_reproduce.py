@@ -40,7 +40,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
+def test_a_network_with_cached_weights_is_tested(imagenet, cache, tmp_path, run):
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == 'vitae_tiny')
     torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), cache / 'vitae_tiny.pth')
     printed = run('reproduce', 'vitae_tiny', '--data-root', str(imagenet), '--work-dir',
@@ -62,14 +62,14 @@ def test_a_network_is_downloaded_and_tested(imagenet, cache, tmp_path, run):
     (['mask_rcnn_vitaev2_s'], r"data set not found.*no download URL .*vitaev2_small with the tag 'mask_rcnn'"),
     (['imagenet_vitae_13m'], 'no figures are published'), (['resnet_50'], 'resnet_50'),
 ])
-def test_what_is_missing_is_said(arguments, missing, cache, run, capsys):
+def test_missing_data_weights_and_figures_are_reported(arguments, missing, cache, run, capsys):
     with pytest.raises(SystemExit):
         run('reproduce', *arguments)
     error, = (line for line in capsys.readouterr().err.splitlines() if line.startswith('error: '))
     assert re.search(missing, error)
 
 
-def test_the_loss_and_contradicted_figures_are_compared():
+def test_the_loss_and_differing_figures_are_compared():
     tool = vars(module_of('reproduce'))
     lines = [line for line in FIGURES if line['config'] == 'imagenet_restv2_t_384']
     rows = [tool['compare'](line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})

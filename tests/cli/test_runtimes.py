@@ -17,7 +17,7 @@ class Branches(nn.Module):
         return images if images.sum() > 0 else -images
 
 
-def test_a_runtime_that_fails_says_why():
+def test_a_failed_runtime_has_its_error_as_result():
     images = torch.rand(2, 3, 8, 8)
     figures = compare_runtimes(partial(prepare, model=Branches(), images=images), images, ['onnxruntime', 'eager'], 1)
     assert figures['eager']['speedup'] == 1 and figures['eager']['p50_ms'] <= figures['eager']['p95_ms']

@@ -71,7 +71,7 @@ def test_the_whole_schedule_is_scaled(name, unit, length, steps_per_epoch):
     ('mask_rcnn_reswin_t', {'train_cfg.max_epochs': 40}, 4000, 1200),
     ('upernet_reswin_t', {'train_cfg.max_iters': 4000}, 4000, 160000),
     ('mask_rcnn_reswin_t', {'train_cfg.max_epochs': 12}, 1200, None), ('imagenet_refiner_vit_s', {}, 31000, None)])
-def test_length_that_leaves_the_schedule_behind(name, options, steps, scheduled):
+def test_schedule_of_another_length_gives_a_warning(name, options, steps, scheduled):
     found = schedulers(config(name, options), optimizer_of(0.1), 100)
     warning = unfitting_schedule(found, steps, steps_per_epoch=100)
     assert warning is None if scheduled is None else f'{scheduled} steps, but training has {steps}' in warning
@@ -101,7 +101,7 @@ def test_mistakes_are_errors():
 
 
 @pytest.mark.training
-def test_a_run_does_what_its_options_say(tmp_path):
+def test_options_change_the_run(tmp_path):
     """Trains with a learning rate near 0: the second evaluation is no better, so early stopping ends the training."""
     run = train(tmp_path / 'work', '--epochs=5', '--lr=1e-9', '--early-stop=1', '--freeze=2')
     assert run.wait() == 0, run.text
@@ -119,7 +119,7 @@ def test_a_run_does_what_its_options_say(tmp_path):
 
 
 @pytest.mark.training
-def test_a_training_that_is_rarely_meant_is_told_in_one_warning(tmp_path):
+def test_unusual_settings_are_reported_in_one_warning(tmp_path):
     run = train(tmp_path / 'work', '--epochs=1', '--batch-size=20', 'default_hooks.checkpoint=None')
     assert run.wait() == 0, run.text
     warning, = (line for line in run.text.splitlines() if 'is this intended' in line)

@@ -66,7 +66,7 @@ def models(paths):
     return [serve.Served(path, None, None, 'cpu', False) for path in paths]
 
 
-def test_a_prediction_has_the_time_of_a_request(paths):
+def test_timeout_also_limits_a_prediction(paths):
     model, = serve.load_models(serve.get_parser().parse_args([str(paths[0]), '--timeout', '1e-9', '--device', 'cpu']))
     with raises(UsageError, 'time limit'):
         model.predictor(np.zeros((32, 32, 3), np.uint8))
@@ -149,7 +149,7 @@ def test_answers(address, paths):
     (IMAGE.read_bytes(), 'format=gif', 422, "'json', 'png' or 'both'"),
     (IMAGE.read_bytes(), 'treshold=0.5', 422, 'treshold'),
 ], ids=['text', 'nothing', 'cut', 'bytes', 'pixels', 'ratio', 'model', 'threshold', 'format', 'mistyped'])
-def test_bad_requests_are_told(address, data, query, status, message):
+def test_bad_requests_are_errors(address, data, query, status, message):
     answer = post(address, data, query)
     assert answer[0] == status and message in str(json.loads(answer[1])['detail'])
 
@@ -176,7 +176,7 @@ def test_requests_at_once_and_memory(address):
 
 @needs_server
 @pytest.mark.slow
-def test_interface_describes_itself(address):
+def test_other_endpoints(address):
     assert json.loads(send(f'{address}/health')[1]) == dict(status='ok')
     assert send(f'{address}/health', method='HEAD') == (200, b'')
     assert [model['classes'] for model in json.loads(send(f'{address}/models')[1])] == [CLASSES, CLASSES]
@@ -263,7 +263,7 @@ def held(models):
 
 @needs_server
 @pytest.mark.slow
-def test_full_server_refuses_and_ends_with_what_runs(held):
+def test_full_server_refuses_requests_and_completes_running_ones(held):
     with serving([held], '--queue', '1') as (server, address), ThreadPoolExecutor(1) as client:
         first = client.submit(post, address, IMAGE.read_bytes())
         assert held.predictor.entered.wait(TIMEOUT)
@@ -331,7 +331,7 @@ def test_clients_that_do_not_finish(models, monkeypatch, sent):
 
 @needs_server
 @pytest.mark.slow
-def test_bodies_that_do_not_come_are_told(models):
+def test_missing_bodies_time_out(models):
     with serving(models, '--timeout', '0.2') as (_, address):
         with socket.create_connection(place(address), timeout=TIMEOUT) as client:
             client.sendall(head('POST /predict', 10**6))
@@ -352,7 +352,7 @@ def test_clients_that_do_not_read(models, tmp_path):
 @needs_server
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_tool(paths, tmp_path, number):
+def test_signal_ends_the_server(paths, tmp_path, number):
     """Sends the signal as soon as the server prints its address."""
     server = Run(tmp_path / 'log.txt', 'serve', paths[0], '--port', 0, '--device', 'cpu')
     server.wait_for('at http://127.0.0.1:', TIMEOUT)

@@ -30,7 +30,7 @@ def test_plan_shows_the_step_of_each_change(run, tmp_path, monkeypatch):
         else:
             title = line
     assert changes['default_hooks.finite_loss.type', 'Adds'] == "not set -> 'FiniteLossHook'"
-    assert changes['default_hooks.finite_loss.max_steps', 'Applies'] == 'not set -> 9'  # an earlier step added it
+    assert changes['default_hooks.finite_loss.max_steps', 'Applies'] == 'not set -> 9'  # an earlier step added the hook
     assert changes['train_cfg.max_epochs', 'Sets'] == '3 -> 6'
     assert changes['optim_wrapper.optimizer.lr', 'Sets'].endswith(' -> 0.5')
     assert changes['train_dataloader.dataset.type', 'Wraps'] == "'CustomDataset' -> 'ReliableDataset'"
@@ -48,7 +48,7 @@ def test_a_run_is_reliable_and_keeps_few_checkpoints(name, best):
     assert {'finite_loss', 'interrupt', 'label_check', 'exact_resume'} <= cfg.default_hooks.keys()
 
 
-def test_what_the_config_says_stays():
+def test_settings_of_the_config_are_kept():
     cfg = config('imagenet_reswin_t')
     cfg.default_hooks.checkpoint.update(max_keep_ckpts=-1, interval=5)
     cfg.val_dataloader = None
@@ -65,7 +65,7 @@ def test_training_data_are_wrapped_once():
     assert cfg.train_dataloader.batch_sampler == dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
 
 
-def test_logs_go_to_what_is_installed(monkeypatch):
+def test_log_backends_must_be_installed(monkeypatch):
     cfg = config('upernet_reswin_t')
     with raises(UsageError, 'wandb'):
         monkeypatch.setattr(steps, 'find_spec', lambda name: None)
@@ -82,7 +82,7 @@ def test_mixed_precision_needs_a_gpu():
         steps.set_precision(config('imagenet_reswin_t'), Namespace(precision='bfloat16'))
 
 
-def test_token_labels_that_are_missing_are_told_before_the_training(tmp_path, monkeypatch):
+def test_missing_token_labels_are_reported_before_the_training(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = config('imagenet_reswin_t')
     pipeline = [dict(type='LoadTokenLabels', root=str(tmp_path / 'labels'), num_classes=5)]
@@ -114,7 +114,7 @@ def test_runs_are_drawn(run, tmp_path):
 
 @pytest.mark.parametrize('content, message', [
     (None, 'has no TIME/vis_data'), ('{"loss": 1}', 'line 1, is not an entry')])
-def test_what_is_no_run_is_told(run, tmp_path, capsys, content, message):
+def test_invalid_runs_are_reported(run, tmp_path, capsys, content, message):
     if content:
         file = write_run(tmp_path, 'time') / 'time/vis_data/scalars.json'
         file.write_text(content)

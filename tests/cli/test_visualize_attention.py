@@ -11,7 +11,8 @@ from mmvit_backbones.layers.attention import GlobalAttention
 
 KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual'], 'ReSwin': ['attention', 'residual'],
          'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional', 'local']}
-# Maps whose sum can exceed 1: instance-normalized, refined, repeated for every local token of a region.
+# Maps whose sum can exceed 1: ResT applies instance norm, Refiner-ViT adds the previous maps and refines the sums, and
+# RegionViT's regional maps are repeated for every local token of a region.
 UNNORMALIZED = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional']}
 
 
@@ -42,8 +43,8 @@ def test_maps_equal_the_softmax(visualize):
     cell, inputs = model.cells[1].attn, []
     assert isinstance(cell, GlobalAttention)
     hook = cell.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    looking = visualize['place']((16 * 3 + 2, 16 * 2 + 5), (128, 96), (96, 128))
-    blocks = visualize['record'](model, image, looking)
+    queries = visualize['place']((16 * 3 + 2, 16 * 2 + 5), (128, 96), (96, 128))
+    blocks = visualize['record'](model, image, queries)
     hook.remove()
     query, key, _ = cell.qkv(inputs[0]).flatten(1, 2).unflatten(-1, (3, cell.num_heads, -1))[0].permute(1, 2, 0, 3)
     expected = (query @ key.transpose(1, 2) * key.shape[-1]**-0.5).softmax(-1)[:, 2 * 8 + 3]
@@ -51,11 +52,11 @@ def test_maps_equal_the_softmax(visualize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('looking', [('--query', '100,90'), ('--evidence', '-1')], ids=lambda words: words[0])
-def test_figure_is_written(visualize, looking, tmp_path):
+@pytest.mark.parametrize('position', [('--query', '100,90'), ('--evidence', '-1')], ids=lambda words: words[0])
+def test_figure_is_written(visualize, position, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
     visualize['main'](visualize['get_parser']().parse_args([
-        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *looking, '--size', '64',
+        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *position, '--size', '64',
         '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""Checks that wrong values of options end every verb with a one-line error, without a traceback or a hang."""
+"""Checks that wrong values of options end every subcommand with a one-line error, without a traceback or a hang."""
 import os
 
 import pytest
@@ -12,7 +12,7 @@ import mmvit
 
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))
 PER_OPTION = 1  # number of wrong values per option, among those that the parser accepts
-LIMIT = 600  # seconds per verb; long enough for a busy machine
+LIMIT = 600  # seconds per subcommand; long enough for a busy machine
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_every_verb_has_valid_arguments():
+def test_every_subcommand_has_valid_arguments():
     assert BASES.keys() == mmvit.VERBS.keys()
 
 

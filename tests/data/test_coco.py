@@ -73,7 +73,7 @@ def test_only_crowds_are_an_error(content, tmp_path):
         assert [error for error, text in mistakes(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
 
 
-def test_some_of_many_outlines_tell_of_all(content, tmp_path):
+def test_many_outlines_are_sampled(content, tmp_path):
     for annotation in content['annotations'][:6]:
         shrink_outline(annotation)
     (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second segmentation
@@ -84,7 +84,7 @@ def test_some_of_many_outlines_tell_of_all(content, tmp_path):
     assert is_error and 'leaves out 6 of 10 annotations' in text
 
 
-def test_area_of_an_outline_may_be_any(content, tmp_path):
+def test_area_of_an_outline_may_differ_from_the_box(content, tmp_path):
     """The area of a segmentation may equal the area of the box read as two corners."""
     counts = [0, 100, WIDTH * HEIGHT - 100]
     content['annotations'][3].update(bbox=[10, 10, 20, 20], area=100,
@@ -94,7 +94,7 @@ def test_area_of_an_outline_may_be_any(content, tmp_path):
     assert mistakes(content, tmp_path)
 
 
-def test_images_concerned_are_named(content, tmp_path):
+def test_affected_images_are_named(content, tmp_path):
     to_corners(content['annotations'][4])
     found = coco_mistakes('file.json', content, str(tmp_path))
     assert {image for mistake in found for image in mistake.images} == {str(tmp_path / '4.png')}

@@ -43,7 +43,7 @@ def test_one_file_in_a_hundred_may_be_left_out(tmp_path, capsys):
         found(tmp_path)
 
 
-def test_all_files_taken_are_told(tmp_path, capsys):
+def test_number_of_files_is_printed_if_all_are_taken(tmp_path, capsys):
     write(tmp_path, 'cat/a.jpg', 'cat/deep/b.png')
     assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.png'])
     assert '2 files found, all taken' in capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_links_to_outside(tmp_path):
         found(tmp_path / 'data')
 
 
-def test_what_is_no_file_is_left_out_unopened(tmp_path):
+def test_pipes_and_broken_links_are_left_out_unopened(tmp_path):
     write(tmp_path, 'cat/a.jpg')
     os.mkfifo(tmp_path / 'cat/fifo.jpg')
     link(tmp_path / 'cat/nothing.jpg', 'missing')
@@ -109,7 +109,7 @@ def test_one_folder_is_not_two_classes(tmp_path):
     (['cat/a\nb.jpg'], "'cat/a.nb.jpg' has a line break"), ([' cat/a.jpg'], "' cat/a.jpg' has .* a space"),
     (['cat/\udcff.jpg'], 'is not in UTF-8'), (['cat/a.jpg', 'Cat/b.jpg'], "got 'Cat' and 'cat'"),
     (['traffic light/a.jpg', 'trafficlight/b.jpg'], 'differ by more than case or space')])
-def test_names_that_no_list_can_hold(names, message, tmp_path):
+def test_names_that_cannot_be_in_a_list(names, message, tmp_path):
     write(tmp_path, *names)
     with pytest.raises(UsageError, match=message):
         found(tmp_path)
@@ -127,12 +127,12 @@ def test_images_of_a_segmenter(tmp_path):
         seg_images(str(tmp_path), 'train', allow_left_out=True)
 
 
-def test_a_link_to_the_folder_around_is_no_class(tmp_path):
+def test_a_link_to_the_parent_folder_is_no_class(tmp_path):
     write(tmp_path, 'cat/a.jpg', 'dog/b.jpg')
     link(tmp_path / 'all', '.')
     assert found(tmp_path) == dict(cat=['cat/a.jpg'], dog=['dog/b.jpg'])
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(UsageError, match='cannot be read'):
         list_folder(str(tmp_path / 'missing'))

@@ -66,7 +66,7 @@ def test_other_folders_are_refused(tmp_path):
         evaluate(make(tmp_path, 'roses/a.jpg'), [])
 
 
-def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
+def test_an_imagenet_config_is_changed_to_a_variant(tmp_path):
     config = Config.fromfile(ROOT / 'configs/imagenet_vitae_t.py')
     pipeline = config.test_dataloader.dataset.pipeline
     testing.use_imagenet_variant(config, make(tmp_path, '7/a.jpeg'))
@@ -77,7 +77,7 @@ def test_every_classifier_of_imagenet_can_be_tested_so(tmp_path):
 
 
 @pytest.mark.parametrize('folder', ['data/flowers_mini/val', 'elsewhere'])
-def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypatch, folder):
+def test_folders_without_imagenet_classes_are_refused_by_mmvit_test(run, capsys, monkeypatch, folder):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
         run('test', 'configs/imagenet_vitae_t.py', '--imagenet-variant', folder)
@@ -85,7 +85,7 @@ def test_a_folder_of_other_classes_is_refused_by_the_tool(run, capsys, monkeypat
 
 
 @pytest.mark.slow
-def test_the_tool_prints_figures(run, tmp_path, monkeypatch):
+def test_metrics_of_mmvit_test(run, tmp_path, monkeypatch):
     """Tests random weights on flowers in the layout of ImageNet-A, with a config that averages weights."""
     monkeypatch.chdir(ROOT)
     torch.save(mmvit_backbones.get_model('vitae_tiny').state_dict(), tmp_path / 'random.pth')

@@ -26,7 +26,7 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
     (dict(orientation=6), '30 x 20 pixels, but its image has 20 x 30'),
     (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
     (dict(orientation=3, of_mask=3), 'a.png has the EXIF orientation 3')])
-def test_orientation_that_the_mask_lacks(changes, message, tmp_path):
+def test_orientation_that_does_not_fit(changes, message, tmp_path):
     """The frameworks apply the EXIF orientation to images, but never to masks."""
     (image, mask), = (pairs := write(tmp_path, **changes)).items()
     with pytest.raises(UsageError, match=message):

@@ -119,7 +119,7 @@ def test_defect_of_a_transform_ends_with_its_own_exception(max_skipped, num_work
     assert not dataset.is_bad.any()
 
 
-def test_what_a_single_sample_or_a_reader_meets_is_no_defect():
+def test_errors_of_a_single_sample_or_of_a_reader_are_no_defect():
     assert ReliableDataset(Numbers(transform=Fails([3])), max_skipped=1)[3][0] != 3
     assert ReliableDataset(Numbers(transform=LoadText(range(8))), max_skipped=8)[3][0] >= 8
     with raises(UnreadableSampleError, '3.jpg'):

@@ -65,7 +65,7 @@ def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
                 token_scores=colors.float().repeat(5, 1, 1), token_classes=colors.repeat(5, 1, 1))
 
 
-def seen_at_centres(image: np.ndarray, rows: int, columns: int) -> torch.Tensor:
+def colors_at_centers(image: np.ndarray, rows: int, columns: int) -> torch.Tensor:
     height, width = image.shape[:2]
     return torch.from_numpy(image[..., 0])[(2 * torch.arange(rows)[:, None] + 1) * height // (2 * rows),
                                            (2 * torch.arange(columns) + 1) * width // (2 * columns)]
@@ -87,7 +87,7 @@ def test_labels_move_with_the_image(policy):
     before = checkerboard()
     results = transform(checkerboard())
     scores = results['token_scores']
-    assert torch.equal(scores[0], seen_at_centres(results['img'], 6, 8).float())
+    assert torch.equal(scores[0], colors_at_centers(results['img'], 6, 8).float())
     assert (scores == 0).any() and not torch.equal(scores, before['token_scores'].flip(-1))
     assert torch.equal(scores, results['token_classes'].float())
 
@@ -100,7 +100,7 @@ def test_colors_do_not_move_labels():
     assert not np.array_equal(results['img'], checkerboard()['img'])
 
 
-def test_crop_and_pooled_labels_see_the_same_place():
+def test_pooled_labels_match_the_cropped_image():
     """The color at the center of a patch is the class with the highest score in the patch's target."""
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandomResizedCrop', scale=80, crop_ratio_range=(0.2, 0.5), interpolation='nearest')]))
@@ -110,13 +110,13 @@ def test_crop_and_pooled_labels_see_the_same_place():
         results['token_scores'] = torch.cat([torch.full((1, 6, 8), 50.), torch.zeros(4, 6, 8)])
         results['token_classes'] = torch.cat([results['token_classes'][:1], torch.zeros(4, 6, 8).long()])
         results = pool(transform(results))
-        seen = seen_at_centres(results['img'], 16, 16).flatten()
+        seen = colors_at_centers(results['img'], 16, 16).flatten()
         pooled = results['gt_score'].view(49, 257)[:, 1:].argmax(0)
         assert (seen == pooled).float().mean() > 0.6  # a patch on the border of two positions may have either class
         assert len(seen.unique()) > 3
 
 
-def test_transposed_boxes_are_a_switch():
+def test_boxes_are_transposed_on_request():
     scores, classes = labels()[0], labels()[1].long()
     results = dict(token_scores=scores, token_classes=classes, token_box=(0.1, 0.4, 0.3, 0.6))
     transposed = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
@@ -162,13 +162,13 @@ def test_logits_of_class_and_patches():
     assert sample.pred_label.item() == expected[0].argmax() and sample.pred_score.shape == (10, )
 
 
-def test_labels_of_another_grid_are_told():
+def test_labels_of_another_grid_are_errors():
     head = TokenLabelHead(10, 8)
     with pytest.raises(ValueError, match='grid_size'):
         head.losses(torch.randn(2, 10), torch.randn(2, 4, 10), torch.rand(2, 10, 10), (2, 2), (0, 0, 0, 0))
 
 
-def test_too_many_pairs_are_told():
+def test_too_many_pairs_are_an_error():
     with pytest.raises(ValueError, match='num_pairs'):
         MapSimilarityLoss(2)([torch.rand(1, 2, 3, 3)] * 2)
 
@@ -206,7 +206,7 @@ def tool():
 ], ids=['convolutions', 'tokens'])
 @torch.no_grad()
 def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
-    """If the head averages before its linear layer, the mean of the dense scores equals the model's scores."""
+    """If the linear layer follows the average pooling, the mean of the dense scores equals the model's scores."""
     model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
         type='LinearClsHead', num_classes=7, in_channels=512))).eval()
     images = torch.randn(2, 3, 64, 96)

@@ -144,7 +144,7 @@ def test_overflow_of_float16_is_no_error():
 # ---- signals
 
 
-def test_interrupted_training_goes_on_exactly(whole, tmp_path):
+def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
     """The interruptions are within epochs; the interrupted runs have workers, and the uninterrupted run has none."""
     work_dir = tmp_path / 'work'
     for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
@@ -173,7 +173,7 @@ log_processor = dict(by_epoch=False)
     return config
 
 
-def test_interrupted_training_by_iterations_goes_on_exactly(tmp_path):
+def test_interrupted_training_by_iterations_is_resumed_exactly(tmp_path):
     config = config_by_iterations(tmp_path, 10)
     undisturbed = train(tmp_path / 'whole', config=config)
     assert undisturbed.wait() == 0, undisturbed.text

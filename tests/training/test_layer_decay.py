@@ -84,7 +84,7 @@ def test_bad_options_are_named(options, message):
         groups('ResT', **options)
 
 
-def test_model_without_our_backbone_is_told():
+def test_model_without_our_backbone_is_an_error():
     with pytest.raises(ValueError, match='Linear'):
         build_optim_wrapper(nn.Linear(2, 2), dict(
             constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9),

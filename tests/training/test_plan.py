@@ -36,7 +36,7 @@ def test_schedules_that_do_not_fit(by_epoch, end, steps):
     assert f'{steps} steps, but training has 100' in unfitting(WARM_UP, cosine)
 
 
-def test_several_optimizers_are_their_constructors():
+def test_several_optimizers_of_a_custom_constructor_are_not_checked():
     cfg = load_config('imagenet_reswin_t')
     check_optimizer(cfg)
     cfg.optim_wrapper.optimizer.type = 'SGDD'

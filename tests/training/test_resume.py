@@ -46,7 +46,7 @@ def resumed(work_dir, epoch, folder, *options, **more):
 
 @pytest.mark.parametrize('epoch, options', [
     (2, ('--epochs=5', )), (2, ('--epochs=4', '--lr=0.001')), (1, ('--epochs=2', '--lr=1e-6'))])
-def test_schedules_go_on_as_if_they_had_been_these_from_the_start(short, epoch, options, tmp_path):
+def test_resumed_schedules_equal_those_of_an_uninterrupted_run(short, epoch, options, tmp_path):
     whole = train(tmp_path / 'whole', *options)
     assert whole.wait() == 0, whole.text
     # The number of epochs is saved in the checkpoint and need not be repeated.
@@ -68,7 +68,7 @@ log_processor = dict(by_epoch=False)
 """
 
 
-def test_a_training_by_iterations_goes_on_with_another_length(tmp_path):
+def test_a_training_by_iterations_is_resumed_with_another_length(tmp_path):
     config = tmp_path / 'by_steps.py'
     config.write_text(BY_STEPS)
     for name, length in (('short', 8), ('whole', 12)):
@@ -111,7 +111,7 @@ class InParts(ImageClassifier):
 """
 
 
-def test_several_optimizers_go_on_as_they_were_or_are_refused(tmp_path):
+def test_several_optimizers_are_resumed_unchanged_or_refused(tmp_path):
     (tmp_path / 'two_optimizers.py').write_text(TWO_OPTIMIZERS)
     config, options = tmp_path / 'config.py', dict(before=partial(site.addsitedir, str(tmp_path)))
     config.write_text(f"_base_ = {str(TINY)!r}\ncustom_imports = dict(imports=['two_optimizers'])\n"
@@ -134,7 +134,7 @@ def test_saved_options_hold_without_being_repeated(short, tmp_path):
 
 
 def test_frozen_stages_keep_their_weights_and_the_others_their_moments(tmp_path):
-    """Layer-wise decay has one parameter group per learning rate, so freezing changes the groups."""
+    """Layer-wise decay has parameter groups for each learning rate, so freezing changes the groups."""
     decay = ['optim_wrapper.constructor=LayerDecayConstructor', 'optim_wrapper.paramwise_cfg.decay_rate=0.5']
     run = train(tmp_path / 'whole', '--epochs=2', *decay)
     assert run.wait() == 0, run.text
@@ -171,7 +171,7 @@ CLASSES = 'tulips', 'sunflowers', 'roses', 'dandelion', 'daisy'
     ('train_dataloader = dict(dataset=dict(indices=32))', '', ('4 steps', '8 steps', 'load_from')),
     (f'train_dataloader = dict(dataset=dict(metainfo=dict(classes={CLASSES})))', '',
      ('daisy, dandelion', 'dandelion, daisy', 'load_from'))])
-def test_what_cannot_go_on_is_refused_in_one_line(short, content, option, words, tmp_path):
+def test_incompatible_changes_are_refused_in_one_line(short, content, option, words, tmp_path):
     config = tmp_path / 'edited.py'
     config.write_text(f"_base_ = '{TINY}'\n{content}\n")
     run = resumed(short, 1, tmp_path / 'resumed', *filter(None, [option]), config=config)

@@ -31,7 +31,7 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_process_has_nobody_to_share_with(tmp_path):
+def test_sharding_needs_several_processes(tmp_path):
     run = train(tmp_path / 'work', '--strategy=fsdp')
     assert run.wait() == 1 and '--strategy fsdp needs several processes' in run.error
 

@@ -50,7 +50,7 @@ def wait_for(log: Path, text: str) -> None:
         time.sleep(0.01)
 
 
-def test_training_that_makes_way_goes_on_exactly(slurm, tmp_path):
+def test_preempted_training_is_resumed_exactly(slurm, tmp_path):
     """A job that is preempted saves a checkpoint, is requeued, and gives the weights of an uninterrupted run."""
     log, urgent = tmp_path / 'job.txt', tmp_path / 'urgent.txt'
     submit(slurm, 'low', log, training(tmp_path / 'work'))

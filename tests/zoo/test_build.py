@@ -12,7 +12,7 @@ def test_list_models():
     assert list_models('resw*') == ['reswin_tiny'] and list_models('nothing*') == []
 
 
-def test_unknown_names_are_told():
+def test_unknown_names_are_errors():
     with pytest.raises(ValueError, match='reswin_tiny'):
         get_model('reswin_tiniest')
     with raises(ValueError, 'task', 'segmentation', 'backbone'):

@@ -76,7 +76,7 @@ def test_arguments_of_every_class_are_refused(framework, tmp_path, monkeypatch):
     assert tried > 1000 and not list(tmp_path.iterdir())
 
 
-def test_the_list_names_what_there_is():
+def test_allowed_names_are_registered():
     """All names on the allowlist are registered by the installed frameworks."""
     known = {name for framework in FRAMEWORKS if find_spec(framework) for name in registered(framework)}
     operators = {'RoIAlign', 'nms', 'soft_nms'}  # mmcv does not register these operators
@@ -106,7 +106,7 @@ def test_configs_off_the_list_are_refused(change):
     dict(classes=['x'] * 100_001), dict(palette=[(0, 0, 256)]), dict(palette=[10**9]), dict(palette=['red']),
     dict(palette=[(0, 0)]), dict(skeleton_links=[(0, 10**400)]), dict(flip_indices=['x']),
 ], ids=lambda meta: str(meta)[:50])
-def test_names_of_classes_are_names(meta):
+def test_invalid_dataset_meta_is_refused(meta):
     with pytest.raises(NotDescribedError, match='dataset_meta'):
         describe(HONEST, meta)
 
@@ -148,7 +148,7 @@ def test_a_model_larger_than_its_weights_is_refused(name):
         described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
 
 
-def test_views_of_one_number_are_no_weights():
+def test_expanded_tensors_do_not_count_as_weights():
     head = dict(MODEL['head'], num_classes=100_000)
     weights = honest_weights()
     weights |= {'head.fc.weight': torch.zeros(1).expand(100_000, 128), 'head.fc.bias': torch.zeros(1).expand(100_000)}
@@ -161,7 +161,7 @@ def test_views_of_one_number_are_no_weights():
     (dict(num_classes=5), 'shapes differ'), (dict(in_channels='x'), 'allowed: no strings'),
     (dict(type='evil'), "head.type='evil' .*; pass its config"),
     (dict(num_classes=-1), 'cannot be built')])
-def test_reasons_are_told_in_one_line(change, message):
+def test_reasons_are_reported_in_one_line(change, message):
     checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))))
     with pytest.raises(CheckpointError, match=message) as caught:
         described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
@@ -176,7 +176,7 @@ def test_a_config_in_a_checkpoint_is_not_run(text, message):
         described_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')
 
 
-def test_frameworks_get_what_is_described_or_nothing(tmp_path, own_loaders):
+def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
     use_safe_loading()
     path = str(tmp_path / 'file.pth')
     torch.save(checkpoint_of(HONEST), path)

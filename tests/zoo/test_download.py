@@ -31,7 +31,7 @@ from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
 from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
 
-# After a failed download that can be canceled, gdown 6.5 leaves its connection open until garbage collection.
+# If a download with a cancel event fails, gdown 6.5 leaves its connection open until garbage collection.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.addresses[0]
@@ -85,7 +85,7 @@ def folder_page(*names: str) -> str:
     return f'<html><title>weights</title>{"".join(links)}</html>'
 
 
-# ---- each drive
+# ---- file hosts
 
 
 def test_google_drives_confirm_page_is_passed(servers):
@@ -130,7 +130,7 @@ def test_onedrives_shares(servers):
     assert fetch(weights).read_bytes() == CONTENT
 
 
-def test_baidu_is_for_the_user(servers):
+def test_files_on_baidu_are_downloaded_by_hand(servers):
     weights = WEIGHTS['restv2_tiny_384']
     with pytest.raises(CheckpointError) as error:
         fetch(weights)
@@ -151,8 +151,8 @@ def test_a_mirror_is_asked_first(servers, monkeypatch):
     assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
 
 
-def test_the_cache_holds_the_whole_address(servers):
-    """URLs that differ only in scheme, host, port, path, query or case are cached separately."""
+def test_different_urls_are_cached_separately(servers):
+    """URLs that differ only in scheme, port, case, query or percent-encoding are cached separately."""
     addresses = [f'{start}{end}' for start in ('http://github.com', 'https://github.com', 'http://github.com:81')
                  for end in ('/a/model.pth', '/A/model.pth', '/a/model.pth?v=1', '/a/model.pth?v=2', '/a%2Fmodel.pth')]
     for number, address in enumerate(addresses):
@@ -193,7 +193,7 @@ def test_a_broken_connection_is_resumed(servers):
     assert first is None and 0 < int(second[6:-1]) <= len(CONTENT) // 2
 
 
-def test_the_next_call_goes_on(servers, monkeypatch):
+def test_the_next_call_resumes_the_download(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
     with raises(CheckpointError, 'resumes') as error:
@@ -226,7 +226,7 @@ def test_a_server_without_ranges_starts_again(servers, monkeypatch):
     assert fetch(RELEASE).read_bytes() == CONTENT
 
 
-def test_what_is_not_there_is_told(servers):
+def test_missing_weights_are_errors(servers):
     with raises(CheckpointError, '404', cached_file(RELEASE)):
         fetch(RELEASE)
     with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/ViTAE-VSA'):
@@ -237,7 +237,7 @@ def test_what_is_not_there_is_told(servers):
         get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
 
 
-def test_a_server_that_says_nothing_is_left(servers, monkeypatch):
+def test_a_server_that_sends_nothing_times_out(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
     monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.slow(1.)
@@ -250,7 +250,7 @@ def test_a_server_that_says_nothing_is_left(servers, monkeypatch):
     (drives.serve(CONTENT, length=False), ['larger than', '0.1 MB']),
     (drives.redirect(RELEASE_URL), ['redirects']), (drives.redirect('file:///etc/passwd'), ['file:///etc/passwd']),
     (drives.page('', 500), ['500'])], ids=['ends early', 'endless', 'in circles', 'to a file', 'error'])
-def test_what_a_server_does_wrong_is_told_in_one_line(servers, monkeypatch, answer, words):
+def test_server_errors_are_reported_in_one_line(servers, monkeypatch, answer, words):
     monkeypatch.setattr(receiving, 'MAX_BYTES', 1e5)
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, *words) as caught:
@@ -269,7 +269,7 @@ def test_images_have_the_same_limits(servers, monkeypatch, path, answer):
     assert frame.image is None and path in frame.error and '\n' not in frame.error
 
 
-def test_a_server_that_sends_hardly_anything_is_left(servers, monkeypatch):
+def test_slow_downloads_are_canceled(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'STALLED', 0.5)
     servers.answers[RELEASE_URL] = drives.dribble(CONTENT)
     with raises(CheckpointError, 'half a megabyte'):
@@ -281,7 +281,7 @@ def test_a_server_that_sends_hardly_anything_is_left(servers, monkeypatch):
 @pytest.mark.parametrize('address', [
     'http://', 'http://[::1', 'http://\udcff/', 'http://127.0.0.1:99999/', 'http://a b/', 'http://.../', 'http://%00/',
     'https://' + 'a' * 300 + '/'])
-def test_addresses_that_are_none(servers, address):
+def test_invalid_urls_are_errors(servers, address):
     frame, = read_frames(address)
     assert frame.image is None and frame.error
     with pytest.raises(CheckpointError):
@@ -293,7 +293,7 @@ def test_addresses_that_are_none(servers, address):
     (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
     (drives.serve(b''), 'empty'),
     (drives.serve(file_of({'weight': torch.zeros(3)})), hashlib.sha256(CONTENT).hexdigest())])
-def test_what_is_no_checkpoint_is_set_aside(servers, answer, message):
+def test_invalid_downloads_are_set_aside(servers, answer, message):
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, message):
         fetch(replace(RELEASE, sha256=hashlib.sha256(CONTENT).hexdigest()))
@@ -301,13 +301,13 @@ def test_what_is_no_checkpoint_is_set_aside(servers, answer, message):
     assert cached_file(RELEASE).with_name(f'{RELEASE.file_name}.bad').exists()
 
 
-def test_google_drives_quota_is_told(servers):
+def test_google_drives_quota_is_reported(servers):
     servers.answers['https://drive.google.com/uc'] = drives.page(QUOTA)
     with pytest.raises(CheckpointError, match='Too many users'):
         fetch(WEIGHTS['reswin_tiny'])
 
 
-def test_one_of_several_downloads(servers):
+def test_concurrent_calls_download_a_file_once(servers):
     servers.answers[RELEASE_URL] = drives.serve(CONTENT)
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(fetch, [RELEASE] * 4))) == 1
@@ -365,7 +365,7 @@ class Evil:
     (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
      ['fc1.weight', '(8, 256)']),
     (lambda weights: dict(weights, more=Evil()), ['mkdir'])])
-def test_another_file_than_the_networks_is_set_aside(vitae, servers, published, change, words):
+def test_files_of_other_networks_are_set_aside(vitae, servers, published, change, words):
     servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(
         file_of(change(published)) if change(published) else pickle.dumps(Evil()))
     with raises(CheckpointError, *words):

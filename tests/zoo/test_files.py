@@ -109,7 +109,7 @@ def test_missing_files_are_named(tmp_path):
         load_checkpoint_file(tmp_path / 'nothing.pth')
 
 
-def test_the_former_format_is_read_where_torch_reads_it_safely(tmp_path):
+def test_the_legacy_format_is_read_where_torch_reads_it_safely(tmp_path):
     torch.save({'weight': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
     if versions.is_older('2.10'):
         with raises(CheckpointError, 'a.pth', '2.10'):

@@ -77,7 +77,7 @@ def write_pickle(value: object, path: Path) -> None:
     path.write_bytes(pickle.dumps(value))
 
 
-def write_former(value: object, path: Path) -> None:
+def write_legacy(value: object, path: Path) -> None:
     torch.save(value, path, _use_new_zipfile_serialization=False)
 
 
@@ -161,7 +161,7 @@ def hostile(tmp_path_factory) -> list[Path]:
     os.chdir(folder)  # any file that this fixture writes by mistake stays here
     for number, call in enumerate(CALLS):
         state = dict(state_dict={'weight': torch.zeros(1)}, meta=dict(seed=0), optimizer={}, message_hub={})
-        for write in (write_pickle, torch.save, write_former, write_tar):
+        for write in (write_pickle, torch.save, write_legacy, write_tar):
             paths.append(folder / f'{write.__name__}{number}.pth')
             write(dict(state, extra=call), paths[-1])
     for name, value in EXCESSIVE.items():
@@ -265,7 +265,7 @@ TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'model = dict(type="mmengine.fileio.load", file="evil.pkl")',
     'test_dataloader = dict(dataset=dict(type="RepeatDataset", times=1, dataset=dict('
     'type="{dataset}", ann_file="evil.pkl")))')]
-SAMPLE = ('write_pickle0', 'save0', 'write_former0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
+SAMPLE = ('write_pickle0', 'save0', 'write_legacy0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
           'many_records', 'overlapping', 'a', 'page', *(f'described{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
 
 
@@ -337,7 +337,7 @@ SCRIPTS = dict(
 @pytest.mark.training
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_scripts_end_in_one_line(script, hostile, folder):
-    """Scripts refuse a hostile pickle; scripts that read the config in a checkpoint also refuse hostile configs."""
+    """Subcommands refuse a hostile pickle; those that read the config in a checkpoint also refuse hostile configs."""
     torch.save(dict(state_dict={}, meta=dict(cfg='import os\nos.mkdir("canary")'), optimizer={}, message_hub=dict(
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}

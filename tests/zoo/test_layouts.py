@@ -159,7 +159,7 @@ def test_every_published_layout_of_vitae_fills_the_model(name):
 # ---- Swin-VSA
 
 
-def test_that_none_is_published_is_told(tmp_path):
+def test_files_for_swin_vsa_are_refused(tmp_path):
     other = {'layers.0.blocks.0.attn.qkv.weight': torch.zeros(1)}
     torch.save(other, tmp_path / 'authors.pth')
     with raises(ValueError, 'Swin-VSA'):

@@ -67,7 +67,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, words):
         pretrained(tmp_path / 'other.pth')
 
 
-def test_a_head_of_imagenet_22k_is_told(tmp_path, logged):
+def test_a_head_of_imagenet_22k_is_loaded_dropped_or_refused(tmp_path, logged):
     """The head is loaded into a model with the same number of classes, dropped for a backbone, or else refused."""
     pytest.importorskip('mmpretrain')
     path = str(tmp_path / '22k.pth')

@@ -79,7 +79,7 @@ def test_other_window_size_is_resized():
     torch.testing.assert_close(resized[23 * 23 // 2], table[169 // 2], atol=1e-6, rtol=0)
 
 
-def test_options_beside_the_weights_are_read_over(tmp_path):
+def test_options_beside_the_weights_are_ignored(tmp_path):
     """Some published files also contain the options of timm's training script, which wrote the files."""
     weights, options = filled('golden_reswin_tiny'), argparse.Namespace(lr=1e-3, mean=None, data='imagenet')
     torch.save(dict(model=weights, args=options), tmp_path / 'training.pth')
@@ -98,7 +98,7 @@ def test_other_networks_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_other_number_of_classes_is_told(tmp_path):
+def test_other_number_of_classes_is_an_error(tmp_path):
     weights = {**filled('golden_reswin_tiny'), 'head.weight': torch.rand(5, 768), 'head.bias': torch.rand(5)}
     torch.save(weights, tmp_path / 'five.pth')
     with raises(ValueError, 'five.pth', '5 classes', '1000'):

@@ -65,7 +65,7 @@ def test_published_figures_have_a_config():
     assert RESULTS.keys() <= {path.stem for path in CONFIGS}
 
 
-def test_contradictions_are_told():
+def test_contradictory_figures_have_a_note():
     """Contradictory results for a config and metric have a note in at least one row."""
     figures = {}
     for line in FIGURES:
@@ -76,7 +76,7 @@ def test_contradictions_are_told():
 
 
 @pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
-def test_pages_state_what_the_zoo_does(variant):
+def test_pages_state_the_figures_of_the_zoo(variant):
     page = (ROOT / variant.family.docs).read_text()
     row, = re.findall(rf'^\| `{variant.name}` .*$', page, flags=re.MULTILINE)
     stated = {float(number.replace(',', '')) for number in re.findall(r'\d[\d,.]*\b', row)}

@@ -79,7 +79,8 @@ def add_network(tree: Path) -> None:
     (tree / 'tests/goldens/patch_mixer/golden_patch_mixer_t.json').write_text(json.dumps(golden()))
 
 
-# Writes the names and shapes of the state dict, updates generated files, and runs the tests, except slow ones.
+# Writes the names and shapes of the state dict, updates generated files, and runs the network's tests, except those of
+# LoRA and quantization.
 PROGRAM = """
 import runpy, sys
 import pytest

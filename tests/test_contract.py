@@ -118,7 +118,7 @@ def test_norm_eval(network):
 
 
 @each_network
-def test_stochastic_depth_starts_at_0_and_stays_below_the_given_rate(network):
+def test_stochastic_depth_starts_at_0_and_does_not_exceed_the_given_rate(network):
     """Schedules differ between networks, because they follow the authors' code."""
     model = fresh_model(network, drop_path_rate=0.3)
     rates = [m.drop_prob for m in model.modules() if type(m).__name__ == 'DropPath']
@@ -194,8 +194,8 @@ def test_autocast(network, dtype):
 @each_network
 def test_autocast_trains(network, dtype):
     """Four steps of AdamW reduce the loss of a batch."""
-    # On the single column of RegionViT's last stage at 32 x 32 pixels, the bfloat16 backward pass of oneDNN's
-    # convolutions reads uninitialized memory.
+    # The bfloat16 backward pass of oneDNN's convolutions reads uninitialized memory if a map has a single column, as in
+    # RegionViT's last stage at 32 x 32 pixels.
     side = 128 if network == 'RegionViT' else 32
     model, x = without_dropout(fresh_model(network, drop_path_rate=0.)).train(), images(side, side)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

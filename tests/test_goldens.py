@@ -1,7 +1,7 @@
 """Comparison with recorded results of the authors' code (goldens).
 
-Goldens are read from ``tests/goldens`` and from the folder in ``MMVIT_GOLDENS``. Goldens of networks need no additional
-code. Goldens of an operator or a block (``golden_op_*``) need a function in ``operators/``.
+Goldens are read from ``tests/goldens`` and from the folder in ``MMVIT_GOLDENS``. Most goldens of networks need no
+additional code. Goldens of an operator or a block (``golden_op_*``) need a function in ``operators/``.
 """
 import json
 from functools import lru_cache

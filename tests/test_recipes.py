@@ -211,7 +211,7 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
 
 
 def test_recipes_of_vsa_on_cityscapes():
-    """Results are published for 40,000 and 80,000 iterations, and for windows of 769 x 769 pixels."""
+    """Results are published for 40,000 and 80,000 iterations, and for crops of 769 x 769 pixels."""
     longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')
     assert longer.train_cfg.max_iters == longer.param_scheduler[-1].end == 80_000
     assert larger.train_cfg.max_iters == larger.param_scheduler[-1].end == 40_000

@@ -108,14 +108,15 @@ def wrong_values(folder: Path, like: str) -> dict[str, str]:
             make(made / f'{kind}{suffix}')
     return dict(nothing='', huge='9' * 30, negative='-1', nan='nan', words='no such thing', pair='a.b=[1',
                 device=DEVICE, unreadable='/proc/self/mem', unwritable=f'/proc/no{suffix}',
-                missing=f'{made}/no/missing{suffix}', long='x' * 300 + suffix, bytes=f'\udcff{suffix}', url=f'http://127.0.0.1:9/x{suffix}',
+                missing=f'{made}/no/missing{suffix}', long='x' * 300 + suffix, bytes=f'\udcff{suffix}',
+                url=f'http://127.0.0.1:9/x{suffix}',
                 **{kind: f'{made}/{kind}{suffix}' for kind in ('folder', 'fifo', 'text', 'empty', 'loop')})
 
 
 def cases(verb: str, folder: Path, count: int) -> Iterator[tuple[str, list[str]]]:
     """Yields descriptions and arguments of a subcommand: first valid arguments, then arguments with one wrong value.
 
-    For each option, all wrong values that the parser rejects are tried, and ``count`` values that it accepts.
+    For each option, all wrong values that the parser rejects are tried, and at most ``count`` values that it accepts.
     """
     parser, base = module_of(verb).get_parser(), BASES[verb]
     yield 'valid', arguments_of(parser, base, folder)

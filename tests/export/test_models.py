@@ -230,7 +230,7 @@ for number, found in enumerate(Predictor({str(path)!r}, trust_code=True).model.r
     (classifier, ['--fp16', '--preprocessing', 'outside'], TensorProto.FLOAT16),
     (partial(detector, 'RetinaNet'), ['--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--preprocessing', 'outside'],
      TensorProto.INT8)])
-def test_checkpoint_becomes_a_smaller_file_for_network_inputs(make, options, weights, tmp_path, monkeypatch, capsys):
+def test_export_in_lower_precision_without_preprocessing(make, options, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     reference_of(make(), tmp_path)
     call('export', 'model.pth', 'model.onnx', *options)

@@ -89,7 +89,7 @@ class OutlierThenLinear(nn.Module):
 
 
 @pytest.mark.slow
-def test_int8_keeps_the_most_expensive_layers_in_float(tmp_path):
+def test_int8_keeps_the_layers_with_the_largest_errors_in_float(tmp_path):
     model, path, images = OutlierThenLinear(), tmp_path / 'network.onnx', torch.rand(2, 3, 16, 16)
     save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)
     expected = model(images).detach()

@@ -45,7 +45,7 @@ def loop():
     return helper.make_node('Loop', ['count', 'true', 'floats'], ['scores'], body=body)
 
 
-def test_onnx_without_an_end_is_refused(tmp_path):
+def test_onnx_with_loops_or_functions_is_refused(tmp_path):
     pytest.importorskip('onnx')
     from onnx import helper
     constants = dict(count=np.array(2**40), true=np.array(True))
@@ -87,7 +87,7 @@ def test_onnx_gets_no_more_time_than_the_limit(tmp_path):
 @pytest.mark.parametrize('change', [
     dict(classes='/etc/passwd'), dict(classes=[1, 2]), dict(classes=['x' * 1000]), dict(palette=[[0, 0, 10**9]]),
     dict(outputs=7), dict(outputs=[{}]), dict(task=None, preprocessing=7)], ids=str)
-def test_details_of_a_file_are_data(change, tmp_path):
+def test_wrong_details_in_a_file_are_refused(change, tmp_path):
     pytest.importorskip('onnx')
     from onnx import helper
     nodes = [helper.make_node('ReduceMean', ['floats'], ['scores'], keepdims=0)]
@@ -103,7 +103,7 @@ def test_a_checkpoint_gets_no_more_time_than_the_limit(tmp_path):
         Predictor(tmp_path / 'model.pth', timeout=0)(IMAGE)
 
 
-def test_parts_that_do_not_fit_are_told_in_one_line(tmp_path):
+def test_an_error_of_the_model_is_one_line(tmp_path):
     pytest.importorskip('mmpretrain')
     torch.save(checkpoint_of(dict(HONEST, model=dict(MODEL, neck=None))), tmp_path / 'model.pth')
     with raises(UsageError, 'the model failed') as caught:
@@ -111,7 +111,7 @@ def test_parts_that_do_not_fit_are_told_in_one_line(tmp_path):
     assert '\n' not in str(caught.value)
 
 
-def test_an_image_that_the_model_does_not_take_stops_no_other_of_its_batch(tmp_path):
+def test_an_image_that_fails_does_not_stop_the_rest_of_its_batch(tmp_path):
     """The network accepts only images that are five pixels wide."""
     pytest.importorskip('onnx')
     from onnx import helper

@@ -113,7 +113,7 @@ def with_expression(content, marker):
 @pytest.mark.parametrize('change', [
     with_pickle, with_expression, lambda content, marker: {**content, 'model/data/aotinductor/model/model.so': b''},
     lambda content, marker: content], ids=['pickle', 'expression', 'compiled', 'as exported'])
-def test_pt2_is_loaded_if_it_is_trusted(file, change, tmp_path):
+def test_pt2_that_is_not_trusted_is_refused(file, change, tmp_path):
     rewrite(file, lambda content: change(content, tmp_path / 'was_run'))
     with raises(UsageError, 'model.pt2', 'code', 'trust_code=True'):
         Predictor(file)
@@ -131,7 +131,7 @@ def test_pt2_that_expands_is_refused(file):
     ('model.onnx', dict(config='imagenet_reswin_t')), ('model.onnx', dict(pretrained=True)),
     ('model.onnx', dict(checkpoint='epoch_1.pth')), ('imagenet_reswin_t', dict(config='imagenet_restv2_t')),
     ('epoch_1.pth', dict(checkpoint='epoch_2.pth'))])
-def test_what_the_source_has_no_use_for_is_refused(onnx_file, source, arguments):
+def test_arguments_that_the_source_does_not_use_are_refused(onnx_file, source, arguments):
     (name, value), = arguments.items()
     source = onnx_file if source == 'model.onnx' else source
     with raises(UsageError, name, value, source):
@@ -227,7 +227,7 @@ def test_images_in_memory(file, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # Pillow warns about some damaged files
-def test_damaged_entries_of_exif_stop_nothing(file, tmp_path):
+def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
     """A wrong value in any byte of EXIF does not stop the prediction; neither does a folder named like an image."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011a] = 6, 72.0
@@ -243,7 +243,7 @@ def test_damaged_entries_of_exif_stop_nothing(file, tmp_path):
     assert [frame.error for frame, _ in found] == [None] * 3 * len(places)
 
 
-def test_files_that_vanish_stop_nothing(file, tmp_path):
+def test_deleted_files_do_not_stop_the_prediction(file, tmp_path):
     for number in range(3):
         save(tmp_path / f'{number}.png', Image.fromarray(IMAGE))
     stream = Predictor(file, trust_code=True).stream([tmp_path / f'{number}.png' for number in range(3)])
@@ -264,7 +264,7 @@ def test_videos_are_read_frame_by_frame(file, tmp_path):
     assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
 
 
-def test_results_are_coco(tmp_path):
+def test_results_in_coco_format(tmp_path):
     masks = np.zeros((1, 20, 30), bool)
     masks[0, 5:10, 8:20] = True
     about = 'a.jpg', np.zeros((20, 30, 3), np.uint8), ['cat', 'dog'], [(9, 9, 9), (250, 250, 0)]

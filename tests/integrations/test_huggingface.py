@@ -21,7 +21,7 @@ from mmvit_backbones.layers.drop_path import DropPath  # noqa: E402
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
 IS_4 = major_version(transformers.__version__) == 4
-RECOMPUTATION = 'gradient_checkpointing' if IS_4 else 'activation_checkpointing'  # its name in Transformers
+RECOMPUTATION = 'gradient_checkpointing' if IS_4 else 'activation_checkpointing'  # the option's name in Transformers
 
 
 def config_of(network: str, **arguments) -> MMViTConfig:
@@ -146,7 +146,7 @@ def test_the_problem_type_determines_the_loss(problem_type, labels, loss):
 
 @each_network
 def test_lora_with_activation_checkpointing(network):
-    """Trainer and PEFT require gradients of the patch embedding's output."""
+    """Transformers and PEFT call ``enable_input_require_grads``: the patch embedding's output then requires grad."""
     peft = pytest.importorskip('peft')
     model = without_dropout(classifier(network, problem_type='regression')).train()
     names = [name for name, module in model.named_modules() if type(module) is nn.Linear]

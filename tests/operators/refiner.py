@@ -17,7 +17,7 @@ from mmvit_backbones.zoo.converters.layout import rename
 def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Returns a golden's weights under our names.
 
-    The golden holds a module that is called ``prefix`` in the authors' network and ``ours`` in our backbone.
+    The golden is of a module that is called ``prefix`` in the authors' network and ``ours`` in our backbone.
     """
     weights = {prefix + key: value for key, value in fill_state_dict(golden['state_dict'], dtype).items()}
     return {key.removeprefix(f'backbone.{ours}'): value

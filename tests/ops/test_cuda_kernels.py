@@ -41,7 +41,7 @@ def test_nvcc_of_wheels_is_used_only_if_all_wheels_are_installed(tmp_path, monke
 
 @needs_nvcc
 @pytest.mark.compiler
-def test_library_spills_nothing_and_loads(tmp_path, monkeypatch):
+def test_cuda_library_loads_and_has_no_register_spills(tmp_path, monkeypatch):
     """Compiles for one architecture only, to save time. The library must not require a GPU or Python to load."""
     path = tmp_path / 'mmvit_cuda.so'
     monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0+PTX')
@@ -74,7 +74,7 @@ def check_resources(architecture: str, messages: str) -> None:
 def test_emulated_kernels_are_right(tmp_path):
     """Tests goldens, dtypes, and windows at far and non-finite positions with the emulated kernels.
 
-    Some tests also run the fibers in reverse order, because a missing barrier would then change the results.
+    Some tests also run the threads of a block in reverse order, so that a missing barrier changes the results.
     """
     command = [sys.executable, '-W', 'ignore', ROOT / 'tests/ops/emulated/run_tests.py', tmp_path]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)},
@@ -84,7 +84,7 @@ def test_emulated_kernels_are_right(tmp_path):
 
 
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
-def test_library_knows_nothing_of_python():
+def test_cpp_library_does_not_use_python():
     path = library.FOLDER / library.library_name('cpp', torch.__version__)
     symbols = subprocess.run([shutil.which('nm') or 'nm', '-D', '--undefined-only', path], capture_output=True,
                              text=True).stdout

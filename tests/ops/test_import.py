@@ -21,6 +21,6 @@ print(varied_size_window_sample(torch.rand(1, 2, 8, 14, 21), zeros, zeros, windo
 
 
 @pytest.mark.slow
-def test_operators_need_torch_alone():
+def test_operators_do_not_need_mmengine():
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', CODE], capture_output=True, text=True)
     assert done.stdout.strip() == 'torch.Size([1, 2, 8, 14, 21])', done.stderr

@@ -115,7 +115,7 @@ def agrees(run, dtype):
 
 @pytest.mark.compiler
 @pytest.mark.parametrize('case', [*CASES, varied_size_window_case])
-def test_compiled_graphs_hold_the_kernels_and_exported_programs_do_not(case):
+def test_compiled_graphs_contain_the_kernels_and_exported_programs_do_not(case):
     """Meta tensors use Triton, like half-precision tensors on a GPU."""
     cases = (case(random.Random(seed)) for seed in range(9))
     function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())
@@ -169,7 +169,7 @@ def test_error_of_a_request_that_cannot_run_names_the_reason():
 
 @pytest.mark.compiler
 @pytest.mark.parametrize('name', dispatch.OPERATORS)
-def test_kernels_agree_on_the_example_that_decides_their_use(name):
+def test_kernels_pass_the_self_check(name):
     assert dispatch.self_check(name, 'triton', DEVICE, torch.bfloat16) is None
 
 

@@ -109,7 +109,7 @@ def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float6
 @every_compiled_backend
 @pytest.mark.parametrize('dtype', dispatch.TOLERANCES, ids=str)
 @pytest.mark.parametrize('name', ['varied-size window sampling', 'varied-size window attention'])
-def test_kernels_agree_on_the_example_that_decides_their_use(name, backend, dtype):
+def test_kernels_pass_the_self_check(name, backend, dtype):
     assert dispatch.self_check(name, backend, torch.device(DEVICES[backend]), dtype) is None
 
 
@@ -178,7 +178,7 @@ def test_scales(backend, scale):
 
 @every_compiled_backend
 def test_any_strides(backend):
-    """Channels first, channels last, slices with gaps and expanded tensors give the same results."""
+    """Channels first, channels last and slices with gaps give the same results; gradients may be expanded tensors."""
     arguments = problem(2, 2, 8, 10, 13, 4)
     expected = evaluate(arguments, backend)
     names = ('q', 'k', 'v')

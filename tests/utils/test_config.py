@@ -11,7 +11,7 @@ from mmvit_backbones.utils import config
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
 
-def test_an_option_without_workers_ends_their_persistence():
+def test_num_workers_of_0_disables_persistent_workers():
     """PyTorch rejects ``persistent_workers`` without workers; data loaders with workers keep the setting."""
     cfg = config.load_config(DETECTOR, {'val_dataloader.num_workers': 0, 'test_dataloader.num_workers': 1})
     assert cfg.val_dataloader.persistent_workers is False
@@ -54,7 +54,7 @@ def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
     (dict(val_dataloader=dict(dataset=7)), (), ['val_dataloader.dataset', 7]),
     (dict(val_evaluator=3), ('val_evaluator', ), ['val_evaluator', 3]),
     (dict(model=[1]), ('model', ), ['model must be a dict', '[1]'])], ids=str)
-def test_what_lacks_in_a_config_is_told(change, needs, words, tmp_path):
+def test_missing_and_wrong_entries_are_named(change, needs, words, tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))
     with raises(UsageError, path, *words):
@@ -67,7 +67,7 @@ def test_several_evaluators_are_allowed(tmp_path):
     assert config.metrics_of(config.load_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
 
 
-def test_only_mmpretrain_leaves_collate_fn_to_scripts():
+def test_collate_fn_is_set_only_for_mmpretrain():
     for name, is_set in [(CLASSIFIER, True), (DETECTOR, False)]:
         assert ('collate_fn' in config.load_config(name).train_dataloader) == is_set
 
@@ -80,7 +80,7 @@ def test_data_sets_are_found_in_wrappers():
     assert config.datasets_of(cfg, 'train') == [one, two, three] and config.datasets_of(cfg, 'val') == []
 
 
-def test_one_or_several_of_a_kind_are_a_list():
+def test_metrics_and_schedules_are_lists():
     cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')], param_scheduler=dict(type='c')))
     assert [config.metrics_of(cfg, split) for split in config.SPLITS] == [[], [dict(type='a')], [dict(type='b')]]
     assert config.schedules_of(cfg) == [dict(type='c')] and config.schedules_of(Config()) == []

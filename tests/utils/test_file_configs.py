@@ -41,7 +41,7 @@ def test_an_honest_text_is_read_as_mmengine_reads_it(folder):
 
 
 @pytest.mark.parametrize('value', UNESCAPED, ids=range(len(UNESCAPED)))
-def test_what_mmengine_runs_is_the_values(value, folder):
+def test_formatted_values_are_escaped(value, folder):
     config = dict(HONEST, model=dict(HONEST['model'], train_cfg=value))
     text = format_config(config)
     assert Config.fromstring(text, '.py').to_dict() == config and parse_config(text) == config

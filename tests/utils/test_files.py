@@ -8,7 +8,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.files import check_file, open_output
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_paths_that_are_not_files_are_refused(tmp_path):
     (tmp_path / 'a').touch()
     check_file(tmp_path / 'a')
     os.mkfifo(tmp_path / 'pipe')
@@ -18,7 +18,7 @@ def test_what_is_no_file_is_told(tmp_path):
             check_file(tmp_path / path, 'model')
 
 
-def test_what_cannot_be_written_is_told(tmp_path):
+def test_paths_that_cannot_be_written_are_refused(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     (tmp_path / 'a').symlink_to(tmp_path / 'b')
     for path, reason in [('pipe', 'it is a pipe'), ('a', 'it is a link'), ('', 'Is a directory'),
@@ -36,7 +36,7 @@ def test_a_file_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['old and longer', ''])
-def test_what_was_in_a_file_is_gone(text, tmp_path):
+def test_earlier_content_is_truncated(text, tmp_path):
     (tmp_path / 'a').write_text(text)
     with open_output(tmp_path / 'a', 'w') as file:
         file.write('new')

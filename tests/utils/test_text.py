@@ -19,7 +19,7 @@ def test_other_texts_stay_as_they_are(text):
 
 
 @pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1'], ids=repr)
-def test_formulas_are_texts(text):
+def test_formulas_are_escaped(text):
     assert cell(text) == f"'{text}"
 
 

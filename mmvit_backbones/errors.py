@@ -1,4 +1,4 @@
-"""Exceptions of the package. A message is one line: the received value, then either the allowed values or a remedy."""
+"""Exceptions of the package. A message is one line with the received value, and the allowed values or a remedy."""
 
 
 class MMViTError(Exception):

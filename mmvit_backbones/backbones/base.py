@@ -118,7 +118,7 @@ class Backbone(BaseModule):
         """Returns the layers of a stage in order, each as a list of modules.
 
         A layer is a block together with neighboring modules that get the same learning rate in layer-wise decay, such
-        as the downsampling before the block. Output norms are not included unless a network says otherwise.
+        as the downsampling before the block. Output norms are not included unless documented otherwise.
         """
         raise NotImplementedError
 
@@ -288,7 +288,7 @@ class Backbone(BaseModule):
     def _run(self, call: Callable, block: nn.Module, args: tuple) -> Any:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return call(*args)
-        if versions.is_compiling():  # torch.compile does not support context_fn
+        if versions.is_compiling():  # torch.compile supports context_fn for selective checkpointing only
             return checkpoint(call, *args, use_reentrant=False)
         return checkpoint(call, *args, use_reentrant=False,
                           context_fn=lambda: (nullcontext(), without_tracking(block)))

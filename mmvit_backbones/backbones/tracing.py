@@ -15,7 +15,7 @@ class FixedSizes(TorchFunctionMode):
     """Makes all sizes except the batch size plain numbers, which are constants in the traced graph.
 
     Otherwise, the tracer records arithmetic on sizes, but not the branches that depend on the results. The ONNX
-    exporter would also compute wrong quotients of negative numbers.
+    exporter would also turn floor division into truncation, which differs for negative numbers.
     """
 
     def __torch_function__(self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None):

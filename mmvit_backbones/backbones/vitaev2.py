@@ -38,7 +38,7 @@ class ViTAEv2(Backbone):
     Quirks kept for checkpoint compatibility:
 
     - For window attention, maps are padded on all sides to whole windows. Padding tokens are attended to; their keys
-      and values are the biases of the projection.
+      and values are the biases of the QKV projection.
     - Reduction cells have no residual connection around attention. Their global attention adds the values to its output
       instead, and has no bias in the projection to query, key and value.
 

@@ -15,7 +15,7 @@ class WindowAttention(nn.Module):
 
     Paper: arXiv 2202.10108, window attention.
 
-    Before the projection, the map is zero-padded on all sides to whole windows. Padding tokens are attended to.
+    Before the QKV projection, the map is zero-padded on all sides to whole windows. Padding tokens are attended to.
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int) -> None:

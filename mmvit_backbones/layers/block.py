@@ -70,7 +70,7 @@ class ResidualAttentionBlock(BaseBlock):
 
 
 def trunc_normal_(weight: Tensor) -> None:
-    """Initializes a weight from a truncated normal (std 0.02), but skips the slow drawing on the meta device."""
+    """Initializes a weight from a truncated normal (std 0.02); does nothing on the meta device, where this is slow."""
     if not weight.is_meta:
         nn.init.trunc_normal_(weight, std=0.02)
 

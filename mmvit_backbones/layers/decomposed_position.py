@@ -58,7 +58,7 @@ class DecomposedPosition(nn.Module):
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         shorter = num_queries + num_keys - longer
-        distance = (query[:, None] + key) // shorter  # in units of the longer axis, starting at 0
+        distance = (query[:, None] + key) // shorter  # in tokens of the finer grid, starting at 0
         return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
 

@@ -73,14 +73,14 @@ class VariedSizeWindowAttention(nn.Module):
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Predicts the scale and offset of each window of a normalized map ``(B, H, W, in_channels)``.
+        """Predicts the scale change and offset of each window of a normalized map ``(B, H, W, in_channels)``.
 
-        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 pixels to half pixels.
+        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 tokens to half tokens.
 
         Paper: arXiv 2204.08446, figure 3b.
 
         Returns:
-            tuple[Tensor, Tensor, tuple[int, int]]: Scale and offset (in pixels) of every window, each
+            tuple[Tensor, Tensor, tuple[int, int]]: Scale change and offset (in tokens) of every window, each
             ``(B, heads, 2, nh, nw)`` with x before y, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]

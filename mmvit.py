@@ -3,7 +3,7 @@
 This module is outside the package to print the list of subcommands at once: importing the package also imports torch,
 which takes seconds.
 """
-# Until `command` sets a handler, Ctrl-C prints a traceback: import only modules here that Python has already loaded.
+# Until `command` sets a handler, Ctrl-C prints a traceback, so import only modules here that load at once.
 import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
 import os
 import sys

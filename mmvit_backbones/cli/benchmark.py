@@ -60,7 +60,8 @@ EXCLUDED = dict(runtime=('against', 'override', 'dense', 'memory_only', 'through
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
-                                                    'also training checkpoints (.pth)')
+                                                    'also timm:NAME, mmpretrain:NAME, and training '
+                                                    'checkpoints (.pth)')
     parser.add_argument('--against', help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: '
                                           f'{SWIN_TINY})')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',

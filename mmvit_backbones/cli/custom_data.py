@@ -162,8 +162,8 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
             metric['ann_file'] = osp.join(folder, files['val'])
     needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
     if needs_masks and not all(a.get('segmentation') for a in parts['train']['annotations'] if not a.get('iscrowd')):
-        raise UsageError('some annotations have no segmentation, but this detector predicts masks; use a detector of '
-                         'boxes, e.g. configs/retinanet_*.py')
+        raise UsageError('some annotations have no segmentation, but this detector predicts masks; use a detector '
+                         'without masks, e.g. configs/retinanet_*.py')
 
 
 def _prepare(file: str, content: dict) -> bool:

@@ -113,6 +113,8 @@ def describe_check(name: str, device: torch.device) -> str:
     found = []
     for dtype in dispatch.TOLERANCES:
         reason = dispatch.why_not_trusted(name, 'triton', device, dtype)
-        found.append(f'{str(dtype)[6:]} ' + ('Triton' if reason is None else f'plain PyTorch, because {reason}'))
-    return f'on the GPU {", ".join(found)}'
+        name_of_dtype = str(dtype)[6:]
+        found.append(f'used in {name_of_dtype}' if reason is None else
+                     f'replaced by plain PyTorch in {name_of_dtype}, because {reason}')
+    return f'on the GPU, Triton is {"; ".join(found)}'
 

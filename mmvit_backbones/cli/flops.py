@@ -14,7 +14,8 @@ is also printed.
 views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
 pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory kept for
-the backward pass. 1 GB is 1e9 bytes. The authors' numbers were counted in the same way with the authors' code.
+the backward pass. 1 GB is 1e9 bytes. With the default options, the same counts of the authors' code are
+also printed, if known.
 """
 import argparse
 import json

@@ -1,6 +1,6 @@
 """Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
 
-    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings, and prints the classes of images
+    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
     mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video

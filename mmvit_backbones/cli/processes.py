@@ -71,7 +71,7 @@ def _run_torchrun(arguments: list[str]) -> int:
 
 
 def check_launcher(launcher: str) -> None:
-    """Raises UsageError if the GPUs don't suffice.
+    """Raises UsageError if there are fewer GPUs than processes.
 
     Without GPUs, processes run on the CPU; only the launcher ``mpi`` needs GPUs.
     """

@@ -1,4 +1,4 @@
-"""Combines the command line of a resumed training with the options saved in its checkpoint."""
+"""Combines the command line of a resumed run with the options saved in its checkpoint."""
 import argparse
 import os.path as osp
 import sys
@@ -20,7 +20,7 @@ GROUPS = (
 
 
 def saved_options(args: argparse.Namespace) -> dict:
-    """Returns the options to be saved in the checkpoints of a training."""
+    """Returns the options to be saved in the checkpoints of a training run."""
     options = {name: getattr(args, name) for group in GROUPS for name in group if _is_given(getattr(args, name))}
     return dict(options, cfg_options=args.cfg_options or {})
 
@@ -33,7 +33,7 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
         cfg (Config): The config with its work dir.
 
     Returns:
-        argparse.Namespace: The arguments; ``resume`` is the path of the checkpoint, or None for a new training.
+        argparse.Namespace: The arguments; ``resume`` is the path of the checkpoint, or None for a new run.
 
     Raises:
         UsageError: If there is no checkpoint to resume from, or its options cannot be used.
@@ -51,7 +51,7 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
     if texts := [f'{key}={value}' for key, value in saved.get('cfg_options', {}).items()
                  if key not in given and not _is_numeric(value)]:
         raise UsageError(f'checkpoint {path} was trained with --cfg-options {" ".join(texts)}; pass these options '
-                         'again: strings saved in a checkpoint are not used, because they could name code')
+                         'again: strings saved in a checkpoint are not used, because they could execute code')
     options = {**saved.get('cfg_options', {}), **given}
     return argparse.Namespace(**{**vars(args), **taken, 'cfg_options': options, 'resume': path})
 
@@ -74,14 +74,14 @@ def _is_numeric(value) -> bool:
 
 
 def _find_checkpoint(resume: str | None, cfg: Config) -> str | None:
-    """Returns the path of the checkpoint to resume from, or None for a new training."""
+    """Returns the path of the checkpoint to resume from, or None for a new run."""
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'auto'
     path = find_intact_checkpoint(cfg.work_dir) if resume in ('newest', 'auto') else resume
     if path is None and resume == 'newest':
-        state = 'has no checkpoint of a training' if osp.isdir(cfg.work_dir) else 'does not exist'
+        state = 'has no training checkpoint' if osp.isdir(cfg.work_dir) else 'does not exist'
         raise UsageError(f'nothing to resume: work dir {cfg.work_dir} {state}; omit --resume, or use --resume '
-                         'auto to start a new training if there is no checkpoint')
+                         'auto to start a new run if there is no checkpoint')
     return path
 
 

@@ -28,14 +28,14 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
 
     Args:
         runtime (str): One of ``RUNTIMES``; ``compile`` compiles only the backbone.
-        path (str): Checkpoint of a training.
+        path (str): Training checkpoint.
         images (Sequence[np.ndarray]): RGB images ``(height, width, 3)``, uint8, to export the model and calibrate
             ``int8``.
         folder (Path): Folder for exported files.
     """
     model = Predictor(path, device='cpu', accelerate=False).model
     if not isinstance(model, Checkpoint):
-        raise UsageError(f'{path} must be the checkpoint of a training, got an exported file')
+        raise UsageError(f'{path} must be a training checkpoint, got an exported file')
     function = model.run
     if runtime == 'accelerate':
         accelerate(model.module, inference=True)

@@ -1,4 +1,4 @@
-"""Sets the length, learning rate and early stopping of a training, and scales the schedulers."""
+"""Sets the length, learning rate and early stopping of a training run, and scales the schedulers."""
 from mmengine.config import Config
 
 from ..errors import UsageError
@@ -13,9 +13,9 @@ MAIN_METRICS = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMet
 
 
 def scale_length(cfg: Config, unit: str, length: int) -> None:
-    """Sets the length of a training and scales all schedulers to it, including the warm-up.
+    """Sets the length of a training run and scales all schedulers to it, including the warm-up.
 
-    The intervals of evaluations and checkpoints are shortened with the training, but never lengthened.
+    The intervals of evaluations and checkpoints are shortened with the run, but never lengthened.
 
     Args:
         cfg (Config): Changed in place.
@@ -65,7 +65,7 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def stop_early(cfg: Config, patience: int) -> None:
-    """Adds MMEngine's EarlyStoppingHook, which ends a training after ``patience`` evaluations without improvement."""
+    """Adds MMEngine's EarlyStoppingHook, which ends training after ``patience`` evaluations without improvement."""
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
     metric, key, change = MAIN_METRICS[cfg.default_scope]

@@ -56,7 +56,7 @@ HEADERS = [('Content-Security-Policy', "default-src 'self'; img-src 'self' data:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='+', metavar='MODEL',
-                        help='checkpoint of a training, or a file written by mmvit export')
+                        help='training checkpoint, or a file written by mmvit export')
     parser.add_argument('--config', nargs='+', default=[],
                         help='one config file per model, in the same order (default: the configs in the checkpoints)')
     parser.add_argument('--name', nargs='+', default=[],

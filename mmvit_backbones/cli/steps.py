@@ -44,7 +44,7 @@ def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, sho
                   *(f'      {difference}' for difference in differences(before, cfg.to_dict())), sep='\n')
 
 
-# ---- steps of trainings and tests
+# ---- steps of training and testing
 
 
 def set_options(cfg: Config, args: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
     use_custom_data(cfg, **data_options(args), list_folder=list_folder)
 
 
-# ---- steps of trainings
+# ---- steps of training
 
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:

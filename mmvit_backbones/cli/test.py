@@ -1,4 +1,4 @@
-"""Tests a checkpoint or an exported file of a classifier, detector, segmenter or pose estimator.
+"""Tests a checkpoint of a classifier, detector, segmenter or pose estimator, or an exported file.
 
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --coco-folder data/coco_mini
     mmvit test imagenet_reswin_t --pretrained --processes 8

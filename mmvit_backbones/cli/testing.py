@@ -114,7 +114,7 @@ def check_classes(cfg: Config, filename: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Enables test-time augmentation: the config's, or by default an average over the image and its mirror image."""
+    """Enables test-time augmentation: the config's, or by default the image and its mirror image."""
     framework = cfg.default_scope
     if framework == 'mmpose':
         raise UsageError('test-time augmentation does not support pose estimators; use model.test_cfg.flip_test')

@@ -79,7 +79,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help=f'skip at most N unreadable samples (default with --on-bad-data skip: {MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the newest intact one in the work dir); "auto" '
-                             'starts a new training if there is no checkpoint')
+                             'starts a new run if there is no checkpoint')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
                              'do not fit on one GPU, and disables acceleration')
@@ -97,7 +97,7 @@ def get_parser() -> argparse.ArgumentParser:
 def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
     """Returns the config and the arguments of the run after checking its data, backbone and checkpoint.
 
-    The arguments of a resumed training include those saved in the checkpoint.
+    The arguments of a resumed run include those saved in the checkpoint.
     """
     cfg = read_config(args.config, args.needs)
     located = deepcopy(cfg)

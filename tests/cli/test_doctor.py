@@ -41,8 +41,8 @@ def test_fallback_from_triton_is_reported_with_the_reason(monkeypatch):
     monkeypatch.setattr(dispatch, 'checked', {
         ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
     line = describe_check('gate', gpu)
-    assert 'float32 Triton, float16 plain PyTorch, because its kernels deviate by 1.0e+00' in line
-    assert line.endswith('bfloat16 Triton')
+    assert 'used in float32; replaced by plain PyTorch in float16, because its kernels deviate by 1.0e+00' in line
+    assert line.endswith('; used in bfloat16')
 
 
 @pytest.mark.parametrize('message, command', [

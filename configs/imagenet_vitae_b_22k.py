@@ -1,5 +1,5 @@
 # Fine-tuning after ImageNet-22K. Published: 84.8 % top-1, 89.9 % ReaL. No recipe is published, so this recipe is ours:
-# 30 epochs at a twentieth of the learning rate.
+# 30 epochs with a peak learning rate of 5e-5.
 _base_ = './imagenet_vitae_b.py'
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 5

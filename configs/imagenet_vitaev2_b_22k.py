@@ -1,5 +1,5 @@
 # Fine-tuning from the weights pretrained on ImageNet-22K. Published: 86.1 % top-1, 97.9 % top-5, 89.9 % ReaL. No recipe
-# is published, so this recipe is ours: 30 epochs at a twentieth of the learning rate.
+# is published, so this recipe is ours: 30 epochs with a peak learning rate of 5e-5.
 _base_ = './imagenet_vitaev2_b.py'
 param_scheduler = _base_.param_scheduler
 param_scheduler[0]['end'] = 5

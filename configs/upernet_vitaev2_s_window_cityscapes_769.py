@@ -5,4 +5,4 @@ train_pipeline[3]['crop_size'] = (769, 769)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(
     data_preprocessor=dict(size=(769, 769)),
-    test_cfg=dict(mode='slide', crop_size=(769, 769), stride=(513, 513)))  # published with windows; stride as in mmseg
+    test_cfg=dict(mode='slide', crop_size=(769, 769), stride=(513, 513)))  # windows as published; stride as in mmseg

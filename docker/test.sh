@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for engine in docker podman buildah none; do
-    if "$engine" info &> /dev/null; then break; fi  # docker info also fails if the daemon does not run
+    if "$engine" info &> /dev/null; then break; fi  # docker info also fails if the daemon is not running
 done
 if [ "$engine" = none ]; then
     echo 'docker-test: docker (with its daemon), podman or buildah is required' >&2

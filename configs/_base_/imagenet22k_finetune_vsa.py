@@ -1,5 +1,5 @@
-# Fine-tuning VSA after ImageNet-22K. Results are published without a recipe, so this recipe is ours: 30 epochs at a
-# twentieth of the learning rate. Weights are not published either, so train the config ..._22k_pretrain first.
+# Fine-tuning VSA after ImageNet-22K. Results are published without a recipe, so this recipe is ours: 30 epochs with
+# a peak learning rate of 5e-5. Weights are not published either, so train the config ..._22k_pretrain first.
 _base_ = ['./models/classifier_mixup_or_cutmix.py', './datasets/imagenet_vitae_bs64.py',
           './schedules/imagenet_vitaev2.py', './mmpretrain_runtime.py']
 param_scheduler = _base_.param_scheduler

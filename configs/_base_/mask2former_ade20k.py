@@ -1,6 +1,6 @@
 # mmseg's Mask2Former on ADE20K, with modules of mmdet: crops of 512 x 512 pixels, 160,000 iterations, 8 GPUs x 2
-# images. As mmseg trains Swin-T, the backbone has a tenth of the learning rate, and its norms and position tables have
-# no weight decay.
+# images. As in mmseg's config for Swin-T, the backbone has a tenth of the learning rate, and its norms and relative
+# position bias tables have no weight decay.
 _base_ = ['./datasets/ade20k.py', './schedules/ade20k_160k.py', './mmseg_runtime.py']
 custom_imports = dict(imports=['mmvit_backbones', 'mmdet.models'])
 train_pipeline = _base_.train_pipeline

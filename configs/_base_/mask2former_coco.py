@@ -7,8 +7,8 @@ train_dataloader = dict(
     persistent_workers=False, dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
 val_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img='val2017/')))
 test_dataloader = val_dataloader
-# As mmdet trains Swin-T, the backbone's norms and position tables have a tenth of the learning rate and no weight
-# decay.
+# As in mmdet's config for Swin-T, the backbone's norms and relative position bias tables have a tenth of the learning
+# rate and no weight decay.
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={

@@ -1,6 +1,6 @@
 # Fine-tuning an ImageNet classifier on a small data set at 224 x 224 pixels. No recipe is published, so this recipe is
-# ours: 100 epochs of AdamW at 1e-4 for 256 images per update (1 GPU), five epochs of warm-up, then a cosine. Images are
-# only cropped and flipped.
+# ours: 100 epochs of AdamW at 1e-4 for 256 images per update (1 GPU), five epochs of warm-up, then cosine decay. Images
+# are only cropped and flipped.
 _base_ = ['./models/classifier.py', './datasets/imagenet.py', './schedules/imagenet_300e.py',
           './mmpretrain_runtime.py']
 train_pipeline = [

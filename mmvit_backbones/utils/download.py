@@ -83,7 +83,7 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Returns whether the error of a download, or one of its causes, is that the server cannot be reached."""
+    """Returns whether a download error, or one of its causes, means that the server cannot be reached."""
     import requests
     if error is None or isinstance(error, requests.ConnectionError | requests.Timeout):
         return error is not None

@@ -90,8 +90,8 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     Returns:
         dict[str, dict[str, int]]: ``kernels``, ``moved`` and ``peak`` of :class:`Counter` for ``'forward'``, a forward
         pass in evaluation mode, and ``'step'``, a forward pass in training mode and the backward pass of a mean-square
-        loss. ``'step'`` also has ``saved``, the bytes allocated after the forward pass: outputs, and tensors saved for
-        the backward pass. If a module sets ``with_cp=True``, ``'step'`` counts attention as unfused.
+        loss. ``'step'`` also has ``saved``, the bytes in use after the forward pass: outputs, and tensors saved for the
+        backward pass. If a module sets ``with_cp=True``, ``'step'`` counts attention as unfused.
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)

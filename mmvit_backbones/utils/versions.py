@@ -40,7 +40,7 @@ tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(
 
 
 def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which cannot tell."""
+    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which added this check."""
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 

@@ -33,9 +33,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     Args:
         path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
         map_location (str | torch.device): Device of the tensors.
-        mmap (bool): Whether to memory-map archives written by ``torch.save`` (with PyTorch 2.10 or newer), for callers
-            that only inspect the tensors or copy them at once. The tensors become invalid when the file is overwritten,
-            and checksums are not verified. Defaults to False.
+        mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
+            or copy them at once. The tensors become invalid when the file is overwritten, and checksums are not
+            verified. Ignored before PyTorch 2.10. Defaults to False.
 
     Raises:
         CheckpointNotFoundError: If the file does not exist.

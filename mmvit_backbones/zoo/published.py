@@ -17,9 +17,9 @@ METRICS = {
     'box': ('Object Detection', 'COCO', 'published box AP'),
     'mask': ('Instance Segmentation', 'COCO', 'published mask AP'),
     'ade20k': ('Semantic Segmentation', 'ADE20K', 'published mIoU'),
-    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU with several scales and flips'),
+    'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU (multi-scale and flip)'),
     'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
-    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU with several scales and flips'),
+    'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU (multi-scale and flip)'),
     'ap10k': ('Animal Pose Estimation', 'AP-10K', 'published AP'),
 }
 

@@ -1,8 +1,8 @@
 """URLs of the authors' checkpoints, as published and unverified.
 
-``weights.csv`` has one file per row. Several URLs are separated by spaces. Files that no network of this package reads
-have no tag. The authors publish no file sizes or hashes, and no URLs for some checkpoints, such as those of Swin-VSA,
-the RegionViT+ classifiers and ViTAEv2's detectors.
+``weights.csv`` has one file per row. Several URLs are separated by spaces. Files that ``get_model`` cannot load have no
+tag. The authors publish no file sizes or hashes, and no URLs for some checkpoints, such as those of Swin-VSA, the
+RegionViT+ classifiers and ViTAEv2's detectors.
 """
 import csv
 from dataclasses import dataclass
@@ -53,4 +53,4 @@ def host_of(address: str) -> str:
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     _FILES = [Weights(**{**row, 'addresses': tuple(row['addresses'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
-OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # read by no network of this package
+OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # not loaded by get_model

@@ -1,4 +1,4 @@
-# The images of coco_instance_regionvit_1x_dagger.py, evaluated only by boxes.
+# The images of coco_instance_regionvit_1x_dagger.py, evaluated with box AP only.
 _base_ = './coco_instance_regionvit_1x_dagger.py'
 val_evaluator = dict(metric='bbox')
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# Images of RegionViT's trainings of 90,000 iterations. For training and testing, they are stretched to 1120 x 672
+# Images of RegionViT's schedule of 90,000 iterations. For training and testing, they are stretched to 1120 x 672
 # pixels, portrait images to 672 x 1120. To keep their aspect ratios, use --cfg-options
 # train_dataloader.dataset.pipeline.2.keep_ratio=True val_dataloader.dataset.pipeline.1.keep_ratio=True
 # test_dataloader.dataset.pipeline.1.keep_ratio=True.

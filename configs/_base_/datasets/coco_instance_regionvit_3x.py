@@ -1,5 +1,5 @@
-# Images of RegionViT's trainings of 270,000 iterations: short sides from 480 to 896 pixels; half of the images are
-# cropped before.
+# Images of RegionViT's schedule of 270,000 iterations: short sides from 480 to 896 pixels; half of the images are
+# cropped first.
 _base_ = './coco_instance.py'
 resize = dict(type='RandomChoiceResize', scales=[(short, 1120) for short in range(480, 897, 32)], keep_ratio=True)
 train_pipeline = [

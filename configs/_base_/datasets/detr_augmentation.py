@@ -1,4 +1,4 @@
-# DETR's augmentation for COCO: short sides from 480 to 800 pixels; half of the images are cropped before.
+# DETR's augmentation for COCO: short sides from 480 to 800 pixels; half of the images are cropped first.
 scales = [(480, 1333), (512, 1333), (544, 1333), (576, 1333), (608, 1333), (640, 1333), (672, 1333), (704, 1333),
           (736, 1333), (768, 1333), (800, 1333)]
 multiscale = dict(type='RandomChoiceResize', scales=scales, keep_ratio=True)

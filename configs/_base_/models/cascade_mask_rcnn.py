@@ -1,5 +1,4 @@
-# mmdet's Cascade Mask R-CNN, whose box heads have four convolutions and a linear layer and are trained by the GIoU
-# loss.
+# mmdet's Cascade Mask R-CNN, whose box heads have four convolutions and a linear layer and use the GIoU loss.
 _base_ = 'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py'
 model = dict(
     backbone=dict(_delete_=True),

@@ -1,5 +1,5 @@
 # Refiner-ViT without token labels. As in the authors' recipe, the loss for the similarity of attention maps uses two
-# pairs.
+# pairs of blocks.
 _base_ = './classifier_mixup_or_cutmix.py'
 model = dict(
     backbone=dict(type='RefinerViT', out_type='tokens'),

@@ -1,4 +1,4 @@
-# 160,000 iterations on ADE20K as mmseg trains Swin-T: AdamW at 6e-5, for 8 GPUs x 2 images.
+# 160,000 iterations on ADE20K, as in mmseg's configs for Swin-T: AdamW at 6e-5, for 8 GPUs x 2 images.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,5 @@
-# The class token, positions and 1-D tensors have no weight decay. The authors have no segmenters, so the schedule is
-# Swin-T's.
+# The class token, position embedding and 1-D tensors have no weight decay. The authors have no segmenters, so the
+# schedule is Swin-T's.
 _base_ = './ade20k_160k.py'
 optim_wrapper = dict(
     paramwise_cfg=dict(

@@ -1,4 +1,4 @@
-# 12 epochs as mmdet trains Swin-T: AdamW at 1e-4, 1000 iterations of warm-up, for 8 GPUs x 2 images.
+# 12 epochs, as in mmdet's configs for Swin-T: AdamW at 1e-4, 1000 iterations of warm-up, for 8 GPUs x 2 images.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),

@@ -1,4 +1,4 @@
-# 90 epochs: AdamW at 1e-3 for 1024 images per update, five epochs of warm-up, then a cosine. No recipe is published.
+# 90 epochs: AdamW at 1e-3 for 1024 images per update, 5 epochs of warm-up, then cosine decay. No recipe is published.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=dict(max_norm=5.0))
 train_cfg = dict(max_epochs=90)

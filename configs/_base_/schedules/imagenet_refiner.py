@@ -1,6 +1,6 @@
 # Refiner-ViT: 32 images per process. The authors did not scale their learning rate of 5e-4 by the number of processes,
-# which is not published; here it is 8. Five epochs of warm-up from 1e-6, 300 epochs of a cosine to 1e-5, and 10 more
-# epochs; weights are averaged.
+# which is not published; here it is 8. Five epochs of warm-up from 1e-6, 300 epochs of cosine decay to 1e-5, and 10
+# more epochs; weights are averaged.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

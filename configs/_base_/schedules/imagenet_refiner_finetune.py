@@ -1,4 +1,4 @@
-# Refiner-ViT at larger image sizes, from weights at 224, whose positions are resized when they are loaded. The authors'
+# Refiner-ViT at larger image sizes, from weights at 224, whose position embedding is resized on loading. The authors'
 # recipe is not published; this recipe is a suggestion: 30 epochs at a constant learning rate.
 _base_ = './imagenet_refiner.py'
 optim_wrapper = dict(optimizer=dict(lr=5e-6, weight_decay=1e-8))

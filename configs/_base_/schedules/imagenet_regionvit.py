@@ -1,7 +1,7 @@
 # RegionViT: learning rate 5e-4 per 512 images, 8 GPUs x 128 images = 1024 per update; --auto-scale-lr adapts the
-# learning rate to other numbers. The authors' script has 5 epochs of warm-up by default, and their command for several
-# machines has 50. The 20 epochs here are those of a third party's run with 1024 images per update, which reached 80.504
-# % with the tiny network.
+# learning rate to other batch sizes. The authors' script has 5 epochs of warm-up by default, and their command for
+# several machines has 50. The 20 epochs here are those of a third party's run with 1024 images per update, which
+# reached 80.504 % with the tiny network.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     paramwise_cfg=dict(

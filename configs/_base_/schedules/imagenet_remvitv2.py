@@ -1,6 +1,6 @@
 # ReMViTv2: 2 GPUs x 256 images x 8 accumulated steps = 4096 images per update, 70 epochs of warm-up, gradients clipped
-# at 1. Learning rates are computed as in imagenet_reswin.py. The gate, which is a vector, has no weight decay, but
-# position tables have.
+# at 1. Learning rates are computed as in imagenet_reswin.py. The gate is a 1-D tensor and has no weight decay; the
+# relative position embeddings do.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

@@ -1,7 +1,7 @@
 # ReViT: 2 GPUs x 256 images x 16 accumulated steps = 8192 images per update, 30 epochs of warm-up, gradients clipped at
 # 1. Learning rates are computed as in imagenet_reswin.py. The authors' config has Adam, whose weight decay of 0.3 would
-# be coupled to the gradients, so AdamW is used here. The gate, which is a vector, has no weight decay, but position
-# tables have.
+# be coupled to the gradients, so AdamW is used here. The gate is a 1-D tensor and has no weight decay; the position
+# embedding does.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

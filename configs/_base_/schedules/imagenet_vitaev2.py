@@ -1,5 +1,5 @@
-# The recipe of ViTAEv2 and VSA: 1024 images per update, averaged weights, 300 epochs of a cosine and 10 more epochs at
-# its last learning rate.
+# The recipe of ViTAEv2 and VSA: 1024 images per update, averaged weights, 300 epochs of cosine decay and 10 more
+# epochs at the last learning rate.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic')
 train_cfg = dict(max_epochs=310)

@@ -102,7 +102,7 @@ def test_removed_work_dir_ends_in_one_line(tmp_path):
 
 
 def test_nothing_to_resume_is_an_error(tmp_path):
-    for state in ('does not exist', 'has no checkpoint'):
+    for state in ('does not exist', 'has no training checkpoint'):
         run = train(tmp_path / 'work', '--resume')
         assert run.wait() == 1 and 'nothing to resume' in run.error and state in run.error
         assert '--resume auto' in run.error

@@ -38,10 +38,16 @@ class BuildPyWithMim(build_py):
 
 
 def build_operators(folder: Path) -> None:
-    """Compiles the operators, or prints why this is impossible; the package then uses plain PyTorch."""
+    """Compiles the operators, or prints why this is impossible; the package then uses plain PyTorch.
+
+    With ``MMVIT_BUILD_OPS=cpp`` or ``cuda``, it is an error if they can't be compiled.
+    """
     for library in folder.glob('*.so'):
         library.unlink()  # copied from a checkout, perhaps for another version of torch
-    report = builder['build'](os.environ.get('MMVIT_BUILD_OPS', 'auto'), folder)
+    try:
+        report = builder['build'](os.environ.get('MMVIT_BUILD_OPS', 'auto'), folder)
+    except builder['BuildError'] as error:
+        raise SystemExit(f'error: {error}') from error
     print('\n'.join(f'operators ({kind}): {result}' for kind, result in report.items()), flush=True)
 
 

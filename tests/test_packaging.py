@@ -87,12 +87,25 @@ def test_sdist_contains_the_files_of_the_wheel(checkout, wheel, tmp_path):
     assert in_wheel <= names
 
 
-def test_build_without_torch_reports_missing_operators(tmp_path):
+def test_build_without_torch_reports_missing_operators():
     """pip's isolated build environment has no torch, so the package is installed without compiled operators."""
-    script = ('import runpy, sys; sys.modules["torch"] = None; '
-              'print(runpy.run_path("mmvit_backbones/ops/build.py")["build"]("auto", None))')
-    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = build_without_torch('auto')
+    assert done.returncode == 0
     assert done.stdout.count('not built: torch is not installed') == 2
+
+
+@pytest.mark.parametrize('what', ['cpp', 'cuda'])
+def test_build_of_requested_operators_fails_without_torch(what):
+    done = build_without_torch(what)
+    assert done.returncode
+    raised = done.stderr.splitlines()[-1]
+    assert f'MMVIT_BUILD_OPS={what}' in raised and 'torch is not installed' in raised
+
+
+def build_without_torch(what):
+    script = ('import runpy, sys; sys.modules["torch"] = None; '
+              f'print(runpy.run_path("mmvit_backbones/ops/build.py")["build"]({what!r}, None))')
+    return subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_wheel_requires_only_torch_mmengine_and_opencv(wheel):

@@ -165,16 +165,21 @@ def build(what: Literal['auto', 'cpp', 'cuda', '0'] = 'auto', folder: Path = FOL
     """Builds the libraries and returns a status message for each backend.
 
     Args:
-        what (str): ``'cpp'`` builds the C++ library, ``'cuda'`` and ``'auto'`` build both, ``'0'`` builds none.
+        what (str): ``'cpp'`` builds the C++ library, ``'cuda'`` builds both, ``'auto'`` whichever can be built, and
+            ``'0'`` none.
         folder (Path): Folder of the libraries. Defaults to the folder of this file.
 
     Raises:
-        BuildError: If ``what`` has another value.
+        BuildError: If ``what`` has another value, or a library of ``'cpp'`` or ``'cuda'`` can't be built.
     """
     if what not in CHOICES:
         raise BuildError(f'MMVIT_BUILD_OPS must be one of {CHOICES}, got {what!r}')
     wanted = {'0': (), 'cpp': ('cpp', )}.get(what, STEMS)
-    return {kind: build_one(kind, folder) if kind in wanted else 'not requested' for kind in STEMS}
+    report = {kind: build_one(kind, folder) if kind in wanted else 'not requested' for kind in STEMS}
+    failed = [f'{kind} {result}' for kind, result in report.items() if result.startswith('not built')]
+    if failed and what != 'auto':
+        raise BuildError(f'MMVIT_BUILD_OPS={what}: {"; ".join(failed)}')
+    return report
 
 
 def build_one(kind: str, folder: Path) -> str:
@@ -196,11 +201,12 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, default=FOLDER,
                         help='folder of the libraries (default: mmvit_backbones/ops)')
     arguments = parser.parse_args()
-    report = build(arguments.what, arguments.folder)
+    try:
+        report = build(arguments.what, arguments.folder)
+    except BuildError as error:
+        sys.exit(f'error: {error}')
     for kind, result in report.items():
         print(f'operators ({kind}): {result}', flush=True)
-    if arguments.what != 'auto' and any(result.startswith('not built') for result in report.values()):
-        sys.exit(1)
 
 
 if __name__ == '__main__':

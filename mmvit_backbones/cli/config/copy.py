@@ -1,10 +1,10 @@
 """Copies a config to a new file for editing.
 
     mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
-    mmvit config copy mask_rcnn_reswin_t pets.py --heir        # inherits from the original config
+    mmvit config copy mask_rcnn_reswin_t pets.py --inherit     # inherits from the original config
 
-A copy contains all settings. A file written with --heir inherits from the original config, including its later changes,
-e.g. in a new version of this package.
+A copy contains all settings. With --inherit, the new file inherits from the original config, including its later
+changes, e.g. in a new version of this package.
 """
 import argparse
 import os
@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...utils.config import find_config, load_config
 from ..arguments import add_config_options
 
-HEIR = """_base_ = {base!r}
+TEMPLATE = """_base_ = {base!r}
 
 # Override settings of the base config here, for example:
 # train_dataloader = dict(batch_size=4)
@@ -26,7 +26,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a config in this package')
     parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
-    parser.add_argument('--heir', action='store_true', help='write a config that inherits from the original')
+    parser.add_argument('--inherit', action='store_true', help='write a config that inherits from the original')
     add_config_options(parser)
     return parser
 
@@ -38,9 +38,9 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'out must end with .py, got {out}')
     if os.path.lexists(out):
         raise UsageError(f'{out} already exists; pass another file')
-    if args.heir and args.cfg_options:
-        raise UsageError('--cfg-options cannot be combined with --heir; edit the new file instead')
-    text = HEIR.format(base=str(base)) if args.heir else load_config(str(base), args.cfg_options).pretty_text
+    if args.inherit and args.cfg_options:
+        raise UsageError('--cfg-options cannot be combined with --inherit; edit the new file instead')
+    text = TEMPLATE.format(base=str(base)) if args.inherit else load_config(str(base), args.cfg_options).pretty_text
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding='utf-8')

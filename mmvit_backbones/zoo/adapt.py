@@ -12,7 +12,8 @@ RGB = 3
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
     """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
 
-    If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's.
+    If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's. A head
+    that differs otherwise, as in another network, is not adapted.
 
     Raises:
         CheckpointError: If the number of classes differs and ``new_head`` is False.
@@ -25,6 +26,8 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
                   logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
     others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
+    if any(weights[name].ndim == 0 or weights[name].shape[1:] != head[name].shape[1:] for name in others):
+        return adapted
     if others and not new_head:
         theirs, ours = len(weights[others[0]]), len(head[others[0]])
         raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '

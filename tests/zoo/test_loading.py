@@ -98,6 +98,15 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
         get_model('vitae_tiny', checkpoint=path)
 
 
+@pytest.mark.parametrize('name, shape', [('head.fc.weight', (1000, 384)), ('head.fc.bias', ())])
+def test_a_head_with_another_shape_is_for_another_network(tmp_path, name, shape):
+    pytest.importorskip('mmpretrain')
+    torch.save(get_model('vitae_tiny').state_dict() | {name: torch.zeros(shape)}, tmp_path / 'small.pth')
+    for options in ({}, dict(num_classes=5)):
+        with raises(CheckpointError, 'small.pth', 'another network'):
+            get_model('vitae_tiny', checkpoint=str(tmp_path / 'small.pth'), **options)
+
+
 @each_network
 @torch.no_grad()
 def test_weights_of_rgb_serve_other_channels(network):

@@ -45,7 +45,7 @@ PAGE = Path(__file__).parent / 'page'
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
 LARGEST_RATIO = 20  # limit of long side / short side; resizing the short side of longer images would make them huge
-LOOK_SIZE = 384  # long side in pixels of the images in drawings of attention and windows
+VISUALIZATION_SIZE = 384  # long side in pixels of the images in drawings of attention and windows
 HEADER_SECONDS = 20  # time limit for receiving the headers of a request
 CLOSE_SECONDS = 5  # time for the client to receive the error after a timeout
 # Browsers must not load anything from other sites and must not run inline scripts.
@@ -92,8 +92,8 @@ def get_parser() -> argparse.ArgumentParser:
 # ---- one model
 
 
-def find_look(backbone: nn.Module | None) -> str | None:
-    """Returns what :meth:`Served.look` draws for a backbone: 'windows', 'attention', or None for nothing."""
+def find_visualization(backbone: nn.Module | None) -> str | None:
+    """Returns what :meth:`Served.visualize` draws for a backbone: 'windows', 'attention', or None for nothing."""
     modules = [] if backbone is None else list(backbone.modules())
     if any(isinstance(module, VariedSizeWindowAttention) for module in modules):
         return 'windows'
@@ -114,7 +114,7 @@ class Served:
         self.module = getattr(self.predictor.model, 'module', None)  # None for an exported file
         backbone = getattr(self.module, 'backbone', None)
         # Drawing registers hooks on a copy, because `accelerate` replaces modules.
-        self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_look(backbone) else None
+        self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_visualization(backbone) else None
         if self.module is not None:
             accelerate(self.module, inference=True)
 
@@ -122,9 +122,9 @@ class Served:
         predictor = self.predictor
         colors = [f'#{bytes(color_of(label, predictor.palette)).hex()}' for label in range(len(predictor.classes))]
         return dict(name=self.name, task=predictor.task, runtime=predictor.model.runtime, classes=predictor.classes,
-                    colors=colors, look=find_look(self.backbone))
+                    colors=colors, visualization=find_visualization(self.backbone))
 
-    def look(self, image: np.ndarray, x: float, y: float) -> bytes:
+    def visualize(self, image: np.ndarray, x: float, y: float) -> bytes:
         """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
 
         Args:
@@ -137,11 +137,11 @@ class Served:
         if self.backbone is None or self.module is None:
             raise ValueError(f'model {self.name} has no attention to draw')
         small = Image.fromarray(image)
-        small.thumbnail((LOOK_SIZE, LOOK_SIZE))
+        small.thumbnail((VISUALIZATION_SIZE, VISUALIZATION_SIZE))
         pixel = int(x * small.width), int(y * small.height)
         figure = io.BytesIO()
         with self.drawing:
-            if find_look(self.backbone) == 'windows':
+            if find_visualization(self.backbone) == 'windows':
                 frames = windows.predict_frames(self.backbone, np.array(small))
                 windows.draw_large(np.array(small), pixel, frames, figure)
             else:
@@ -184,7 +184,7 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
         threshold: float = Field(SCORE_THR, ge=0, le=1)
         format: Literal['json', 'png', 'both'] = 'json'
 
-    class LookQuery(ModelQuery):
+    class VisualizationQuery(ModelQuery):
         x: float = Field(ge=0, lt=1)
         y: float = Field(ge=0, lt=1)
 
@@ -230,13 +230,13 @@ def build_app(models: Sequence[Served], args: argparse.Namespace):
 
         return await work(request, answer)
 
-    @app.post('/page/look', include_in_schema=False)
-    async def look(request: Request, query: Annotated[LookQuery, Query()]) -> Response:
+    @app.post('/page/visualization', include_in_schema=False)
+    async def visualize(request: Request, query: Annotated[VisualizationQuery, Query()]) -> Response:
         model = models[query.model]
         if model.backbone is None:
             raise HTTPException(404, f'model {query.model} has no attention to draw')
 
-        return await work(request, lambda image: Response(model.look(image, query.x, query.y),
+        return await work(request, lambda image: Response(model.visualize(image, query.x, query.y),
                                                           media_type='image/png'))
 
     @app.get('/page/examples', include_in_schema=False)

@@ -408,16 +408,16 @@ def test_page(page, address, tmp_path):
     expect(drawings).to_have_count(2)
     expect(page.get_by_text(re.compile('daisy')).nth(2)).to_be_visible()
     assert not problems
-    for i, looked in enumerate(page.locator('.looked').all()):
+    for i, visualization in enumerate(page.locator('.visualization').all()):
         drawings.nth(i).press('Enter')
-        expect(looked).to_be_visible()
-        looked.click()
+        expect(visualization).to_be_visible()
+        visualization.click()
         expect(page.locator('dialog img')).to_be_visible()
         assert page.locator('dialog img').evaluate('image => image.width') > 2 * 390
         page.keyboard.press('Escape')
     assert all('drawn' in drawing.get_attribute('alt') for drawing in drawings.all())
     page.locator('#examples button').first.click()
-    expect(page.locator('.looked').first).to_be_hidden()
+    expect(page.locator('.visualization').first).to_be_hidden()
     page.locator('input[type=file]').set_input_files(text)
     expect(page.get_by_text('cannot be read')).to_be_visible()
     expect(drawings.first).to_be_hidden()

@@ -38,7 +38,7 @@ function addModel(model, number) {
   part('th.number').textContent = model.task === 'segmentation' ? 'share' : 'score';
   const drawing = part('.prediction');
   const highlight = part('.highlight');
-  const looked = part('.looked');
+  const visualization = part('.visualization');
   model.clear = () => { part('.result').hidden = true; };
   model.show = found => {
     const { drawing: address, ...numbers } = found;
@@ -74,33 +74,33 @@ function addModel(model, number) {
       score.textContent = percent(item.score);
       return row;
     }));
-    looked.hidden = true;
+    visualization.hidden = true;
   };
-  if (model.look) {
+  if (model.visualization) {
     part('.hint').hidden = false;
-    part('.hint').textContent = `Click a point in the image to draw the ${model.look} there, or press Enter for the center.`;
-    drawing.classList.add('looks');
+    part('.hint').textContent = `Click a point in the image to draw the ${model.visualization} there, or press Enter for the center.`;
+    drawing.classList.add('clickable');
     drawing.tabIndex = 0;
-    const look = async (x, y) => {
+    const visualize = async (x, y) => {
       try {
-        say(`Drawing the ${model.look} of ${model.name} …`);
-        const answer = await post('page/look', { model: number, x: x.toFixed(4), y: y.toFixed(4) });
-        const figure = looked.firstElementChild;
+        say(`Drawing the ${model.visualization} of ${model.name} …`);
+        const answer = await post('page/visualization', { model: number, x: x.toFixed(4), y: y.toFixed(4) });
+        const figure = visualization.firstElementChild;
         figure.src = blobAddress(await answer.blob(), figure.src);
-        figure.alt = `The ${model.look} of ${model.name} at the selected point`;
-        looked.hidden = false;
+        figure.alt = `The ${model.visualization} of ${model.name} at the selected point`;
+        visualization.hidden = false;
         say('');
       } catch (error) { say(error.message, true); }
     };
     drawing.addEventListener('click', event => {
       const box = drawing.getBoundingClientRect();
       const inside = value => Math.min(Math.max(value, 0), 0.9999);
-      look(inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height));
+      visualize(inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height));
     });
-    drawing.addEventListener('keydown', event => { if (event.key === 'Enter') look(0.5, 0.5); });
-    looked.addEventListener('click', () => {
-      find('#large img').src = looked.firstElementChild.src;
-      find('#large img').alt = looked.firstElementChild.alt;
+    drawing.addEventListener('keydown', event => { if (event.key === 'Enter') visualize(0.5, 0.5); });
+    visualization.addEventListener('click', () => {
+      find('#large img').src = visualization.firstElementChild.src;
+      find('#large img').alt = visualization.firstElementChild.alt;
       find('#large').showModal();
     });
   }

@@ -83,13 +83,13 @@ def train(work_dir: Path, *arguments, config: Path = TINY, **options) -> Run:
     return Run(log, 'train', config, '--work-dir', work_dir, *flags, '--cfg-options', *settings, **options)
 
 
-def train_together(work_dir: Path, *arguments, **options) -> list[Run]:
+def train_together(work_dir: Path, *arguments, launcher: str = 'pytorch', **options) -> list[Run]:
     """Starts a training in two processes."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    return [train(work_dir, '--launcher=pytorch', *arguments, before=partial(be_one_of, rank, 2, port), **options)
-            for rank in range(2)]
+    return [train(work_dir, f'--launcher={launcher}', *arguments, before=partial(be_one_of, rank, 2, port, launcher),
+                  **options) for rank in range(2)]
 
 
 def end(runs: list[Run], code: int = 0) -> None:
@@ -110,10 +110,15 @@ def fill_disk() -> None:
     shutil.disk_usage = lambda path: SimpleNamespace(free=0)
 
 
-def be_one_of(rank: int, processes: int, port: int) -> None:
-    """Sets the environment variables that a launcher sets for each process."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes),
-                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+def be_one_of(rank: int, processes: int, port: int, launcher: str) -> None:
+    """Sets the environment variables that torchrun or Open MPI's mpirun set for each process of one machine."""
+    numbers = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
+    for name, value in numbers.items():
+        name = f'OMPI_COMM_WORLD_{name.replace("WORLD_", "")}' if launcher == 'mpi' else name
+        os.environ[name] = str(value)
+    os.environ['MASTER_PORT'] = str(port)
+    if launcher == 'pytorch':
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
 
 
 def hold_signals(ready) -> None:

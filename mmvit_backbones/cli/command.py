@@ -26,12 +26,11 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
     parser = module.get_parser()
     parser.prog = f'mmvit {verb}'
     args = parser.parse_args(arguments)
-    if getattr(args, 'launcher', None) == 'slurm' and 'SLURM_PROCID' in os.environ:
-        processes.set_slurm_ranks()
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by mmvit.py during the imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        processes.set_ranks(getattr(args, 'launcher', 'none'))
         check_distributions()
         if getattr(args, 'processes', None):
             processes.start(verb, arguments, args, module.main)

@@ -70,26 +70,23 @@ def _run_torchrun(arguments: list[str]) -> int:
     return 0
 
 
-def check_launcher(launcher: str) -> None:
-    """Raises UsageError if there are fewer GPUs than processes.
-
-    Without GPUs, processes run on the CPU; only the launcher ``mpi`` needs GPUs.
-    """
+def check_number_of_processes() -> None:
+    """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
     gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if gpus and processes > gpus:
         raise UsageError(f'{processes} processes need one GPU each, but this machine has {gpus}')
-    if not gpus and launcher == 'mpi':
-        raise UsageError('--launcher mpi needs GPUs; use --processes N on a machine without GPUs')
 
 
 def init_processes(cfg: Config) -> None:
     """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs."""
     launcher = cfg.launcher
-    if launcher == 'none' or torch.cuda.is_available():
+    if launcher == 'none':
         return
     if 'RANK' not in os.environ:
-        program = 'srun' if launcher == 'slurm' else 'torchrun; use --processes N to start them'
-        raise UsageError(f'--launcher {launcher} needs processes that were started by {program}')
+        programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
+        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
+    if torch.cuda.is_available():
+        return
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
@@ -100,12 +97,26 @@ def init_processes(cfg: Config) -> None:
             node['type'] = 'BN'
 
 
-def set_slurm_ranks() -> None:
-    """Sets torchrun's environment variables from Slurm's; MMEngine sets them only when it connects the processes."""
-    os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
-                      LOCAL_RANK=os.environ['SLURM_LOCALID'])
-    hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-                           capture_output=True, text=True, check=True)
-    os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
-    # Jobs on the same node need different ports.
-    os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
+def set_ranks(launcher: str) -> None:
+    """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
+
+    MMEngine sets them only when it connects the processes.
+    """
+    if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
+        os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                          LOCAL_RANK=os.environ['SLURM_LOCALID'])
+        hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                               capture_output=True, text=True, check=True)
+        os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+        # Jobs on the same node need different ports.
+        os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
+    if launcher == 'mpi' and 'OMPI_COMM_WORLD_RANK' in os.environ:
+        for variable in ('RANK', 'LOCAL_RANK'):
+            os.environ[variable] = os.environ[f'OMPI_COMM_WORLD_{variable}']
+        os.environ.update(WORLD_SIZE=os.environ['OMPI_COMM_WORLD_SIZE'],
+                          LOCAL_WORLD_SIZE=os.environ['OMPI_COMM_WORLD_LOCAL_SIZE'])
+        if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:
+            os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+        elif 'MASTER_ADDR' not in os.environ:
+            raise UsageError('--launcher mpi on several machines needs MASTER_ADDR, the address of the first machine')
+        os.environ.setdefault('MASTER_PORT', '29500')

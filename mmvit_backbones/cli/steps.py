@@ -22,7 +22,7 @@ from ..zoo import checks
 from . import schedule
 from .arguments import data_options
 from .custom_data import use_custom_data
-from .processes import check_launcher
+from .processes import check_number_of_processes
 
 # Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.
 RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
@@ -60,7 +60,7 @@ def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
 
 def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
     """Checks the number of GPUs and sets the launcher. Does not depend on other steps."""
-    check_launcher(args.launcher)
+    check_number_of_processes()
     cfg.launcher = args.launcher
 
 

@@ -22,7 +22,7 @@ def without_autocast(device_type: str) -> AbstractContextManager:
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
-    """Returns the dtype that a linear layer's output would have for the input ``x``, with or without autocast."""
+    """Returns the autocast dtype of the tensor's device, or the tensor's dtype without autocast."""
     device = x.device.type
     autocast = device != 'meta' and versions.is_autocast_enabled(device)
     return versions.get_autocast_dtype(device) if autocast else x.dtype

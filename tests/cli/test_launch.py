@@ -274,8 +274,9 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
 
 
 @pytest.mark.training
-def test_two_processes_take_the_same_step(tmp_path):
-    runs = train_together(tmp_path / 'work', config=TRAINING / 'two_processes.py')
+@pytest.mark.parametrize('launcher', ['pytorch', 'mpi'])
+def test_two_processes_take_the_same_step(launcher, tmp_path):
+    runs = train_together(tmp_path / 'work', launcher=launcher, config=TRAINING / 'two_processes.py')
     end(runs)
     assert [run.text.splitlines().count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()

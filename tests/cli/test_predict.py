@@ -149,7 +149,7 @@ def test_two_processes_complete_an_interrupted_run(classifier, tmp_path):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     processes = [Run(tmp_path / f'{rank}.txt', *common, '--out-dir', tmp_path / 'two', '--launcher', 'pytorch',
-                     before=partial(be_one_of, rank, 2, port)) for rank in range(2)]
+                     before=partial(be_one_of, rank, 2, port, 'pytorch')) for rank in range(2)]
     assert [process.wait(300) for process in processes] == [1, 0], [process.text for process in processes]
     assert '10 predicted, 1 failed' in processes[0].text and '04.jpg cannot be read' in processes[0].text
     one, two = ([parquet.read_table(path).to_pylist() for path in sorted((tmp_path / name).glob('*.parquet'))]

@@ -355,9 +355,10 @@ class Session:
     def choose(self, item) -> list[str]:
         """Returns the tests that reach a mutant: first those in the module's own test file, then the quickest.
 
-        For a line that runs at import, returns the tests that reach the module's functions, then all other
-        tests of the module. For a line without recorded tests, for example because the tested process was killed,
-        returns the tests that reach the module's functions.
+        For a default value of an argument, returns the tests that reach the function. For another line that runs at
+        import, returns the tests that reach the module's functions, then all other tests of the module. For a line
+        without recorded tests, for example because the tested process was killed, returns the tests that reach the
+        module's functions.
         """
         mutation, = item.mutations
         module, line = str(mutation.module_path), mutation.start_pos[0]
@@ -372,7 +373,12 @@ class Session:
         statement = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno <= line <=
                      node.end_lineno and not hasattr(node, 'body')]
         reached = set.union(lines[line], *(lines[node.lineno] for node in statement))
-        always = line in imported or '' in reached
+        owner = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and
+                 node.lineno <= line < node.body[0].lineno]
+        if owner:
+            body = range(owner[0].body[0].lineno, owner[0].end_lineno + 1)
+            reached = set.union(*(lines[number] for number in body)) - {''}
+        always = line in imported and not owner or '' in reached
         first = functions if always else (reached or functions)
         stem = f'test_{Path(module).stem}.py'
         chosen = [name for name in known if always or name in first]

@@ -16,7 +16,8 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
 
     On CPUs, float32 linear layers run in oneDNN: as 1 x 1 convolutions or, with ``inference``, with a copy of each
     weight in the memory layout of oneDNN. PyTorch itself runs them in MKL, which takes twice as long on AMD processors.
-    Measurements are in ``docs/benchmarks.md``. On other devices, no module is replaced.
+    Measurements are in ``docs/benchmarks.md``. On other devices, no module is replaced. Compiled modules become no
+    faster, because their graphs contain plain linear layers.
 
     Args:
         model (nn.Module): A backbone, or a model that contains a backbone.
@@ -26,7 +27,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
         nn.Module: The same model.
 
     Raises:
-        TypeError: If ``model`` is not an ``nn.Module``, or is already compiled.
+        TypeError: If ``model`` is not an ``nn.Module``.
         ValueError: If the parameters of ``model`` are on several devices.
 
     Example:
@@ -34,8 +35,8 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
         >>> model = mmvit_backbones.get_model('rest_lite', task='backbone')
         >>> model = mmvit_backbones.accelerate(model, inference=True)
     """
-    if not isinstance(model, nn.Module) or isinstance(model, torch._dynamo.OptimizedModule):
-        raise TypeError(f'model must be an nn.Module that is not compiled yet, got {type(model).__name__}')
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     devices = {str(parameter.device) for parameter in model.parameters()}
     if len(devices) > 1:
         raise ValueError(f'model must be on one device, got {sorted(devices)}')
@@ -48,7 +49,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     fastest = {nn.Linear: linear, OneDNNLinear: linear}
     replaced = {}  # a module that is used in several places gets a single replacement
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children omits second names of a module
             if type(child) in fastest:
                 setattr(parent, name, replaced.setdefault(child, with_class(child, fastest[type(child)])))
     return model
@@ -84,15 +85,16 @@ class OneDNNLinear(nn.Linear):
 class PackedLinear(OneDNNLinear):
     """``nn.Linear`` for inference, with a packed copy of its weight in the memory layout of oneDNN.
 
-    The weight is packed again after it is replaced or changed in place, except through ``weight.data``. While
-    gradients are enabled, the packed copy is not used.
+    The weight is packed again after it is replaced or changed in place, except through ``weight.data``. The packed
+    copy is not used while gradients are enabled, and for weights created in inference mode, whose changes PyTorch does
+    not count.
     """
     packed_weight, packed_from = None, None
 
     def forward(self, input: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not is_fast_in_onednn(input):
+        if torch.is_grad_enabled() or not is_fast_in_onednn(input) or self.weight.is_inference():
             return super().forward(input)
-        source = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
+        source = self.weight.data_ptr(), self.weight._version
         if self.packed_from != source:
             self.packed_weight, self.packed_from = torch.ops.mkldnn._reorder_linear_weight(self.weight), source
         return torch.ops.mkldnn._linear_pointwise(input, self.packed_weight, self.bias, 'none', [], '')

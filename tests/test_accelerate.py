@@ -58,14 +58,15 @@ def test_gradients_match_the_plain_model(network, inference):
         torch.testing.assert_close(a.grad, e.grad, rtol=1e-3, atol=1e-6)
 
 
-@torch.no_grad()
-def test_weights_loaded_later_are_used():
-    plain = build('RefinerViT')
-    fast = accelerate(MODELS.build({'type': 'RefinerViT', **TINY_CONFIGS['RefinerViT']}), inference=True)
-    images = torch.randn(2, 3, 64, 96)
-    fast(images)
-    fast.load_state_dict(plain.state_dict())
-    assert close(fast(images), plain(images), 'RefinerViT')
+@pytest.mark.parametrize('without_gradients', [torch.no_grad, torch.inference_mode])
+def test_weights_loaded_later_are_used(without_gradients):
+    with without_gradients():
+        plain = build('RefinerViT')
+        fast = accelerate(MODELS.build({'type': 'RefinerViT', **TINY_CONFIGS['RefinerViT']}), inference=True)
+        images = torch.randn(2, 3, 64, 96)
+        fast(images)
+        fast.load_state_dict(plain.state_dict())
+        assert close(fast(images), plain(images), 'RefinerViT')
 
 
 def is_slower(fast, plain, images, limit=1.15):
@@ -98,17 +99,29 @@ def test_inference_is_never_slower():
 def test_hooks_and_shared_modules_are_kept():
     linear, calls = torch.nn.Linear(8, 8), []
     linear.register_forward_hook(lambda *_: calls.append(1))
-    model = accelerate(torch.nn.Sequential(linear, torch.nn.Sequential(linear)))
+    model = accelerate(torch.nn.Sequential(linear, torch.nn.Sequential(linear), linear))
     model(torch.randn(16, 8))
-    assert len(calls) == 2 and model[0] is model[1][0] is not linear and model[0].weight is linear.weight
+    assert len(calls) == 3 and model[0] is model[1][0] is model[2] is not linear and model[0].weight is linear.weight
+
+
+@pytest.mark.parametrize('inference', [False, True])
+@torch.no_grad()
+def test_compiled_modules_keep_their_results(inference):
+    models = [torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Sequential(torch.nn.Linear(8, 8))) for _ in range(3)]
+    x = torch.randn(16, 8)
+    expected = [model(x) for model in models]
+    models[0].compile(backend='eager')
+    models[1][1] = torch.compile(models[1][1], backend='eager')
+    models[2] = torch.compile(models[2], backend='eager')
+    for model, out in zip(models, expected):
+        model(x)
+        torch.testing.assert_close(accelerate(model, inference)(x), out)
 
 
 def test_unsupported_models_are_refused():
     with raises(TypeError, 'model', 'str'):
         accelerate('reswin_tiny')
     model = build('ResT')
-    with raises(TypeError, 'model', 'compiled'):
-        accelerate(torch.compile(model))
     model.norm0.to('meta')
     with raises(ValueError, 'device', 'cpu', 'meta'):
         accelerate(model)

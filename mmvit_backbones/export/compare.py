@@ -64,8 +64,8 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
         dict[str, float]: For a classifier, ``scores``: the largest difference. For a segmenter, ``pixels``: the
         fraction of equal pixels. For a detector, ``instances``: the number of expected or actual instances, whichever
         is larger. If there are instances, each expected instance is paired with the actual instance of its class that
-        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU exceeds the limit for ``boxes`` minus
-        0.01, reduced if there are more actual than expected instances. Over these pairs, ``scores`` is the largest
+        has the highest IoU, and ``matched`` is the fraction of pairs whose IoU is at least the limit for ``boxes``,
+        reduced if there are more actual than expected instances. Over these pairs, ``scores`` is the largest
         difference, and ``boxes`` and ``masks`` are the smallest IoUs.
     """
     if 'segmentation' in expected:
@@ -77,13 +77,14 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
         return dict(instances=instances, matched=0.) if instances else dict(instances=0)
     ious = box_iou(torch.from_numpy(expected['boxes']), torch.from_numpy(actual['boxes'])).nan_to_num().numpy()
     ious[expected['labels'][:, None] != actual['labels']] = 0
-    ious -= 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])  # among equal boxes, the closest score wins
-    pairs = ious.argmax(1)
-    found = ious.max(1) > limits['boxes'] - 0.01
+    # Among equal boxes, the closest score wins.
+    pairs = (ious - 1e-2 * np.abs(expected['scores'][:, None] - actual['scores'])).argmax(1)
+    ious = ious[np.arange(len(pairs)), pairs]
+    found = ious >= limits['boxes']
     result = dict(instances=instances,
                   matched=float(found.mean()) * min(1., len(expected['labels']) / len(actual['labels'])),
                   scores=float(np.abs(expected['scores'] - actual['scores'][pairs])[found].max(initial=0)),
-                  boxes=float(ious.max(1)[found].min(initial=1)))
+                  boxes=float(ious[found].min(initial=1)))
     if 'masks' in expected:
         ours, theirs = expected['masks'][found], actual['masks'][pairs][found]
         union = (ours | theirs).sum((1, 2))

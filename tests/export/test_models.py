@@ -25,7 +25,7 @@ from verbs import call
 from mmvit_backbones.cli.export import written_when_complete
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
-from mmvit_backbones.export.compare import EXACT, below_limits, compare, worst
+from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.inference import Predictor
@@ -74,6 +74,20 @@ def test_different_instances_exceed_the_limits():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert below_limits(compare(prediction, {**prediction, **change}), EXACT)
+
+
+def test_few_instances_may_be_unmatched():
+    """Of 30 instances, one may have any IoU; ``boxes`` is the smallest IoU of the others."""
+    corners = 20 * np.arange(30)[:, None]
+    expected = dict(labels=np.zeros(30, int), scores=np.full(30, 0.9, 'f'),
+                    boxes=(corners + [[0, 0, 10, 10]]).astype('f'))
+    for width in (1, 7.95, 8.5):
+        boxes = expected['boxes'].copy()
+        boxes[0, 2], boxes[1, 2] = width, 20 + 9
+        figures = compare(expected, dict(expected, boxes=boxes, scores=expected['scores'] - 0.05), LOSSY)
+        assert not below_limits(figures, LOSSY)
+        assert figures['boxes'] == pytest.approx(min(0.9, width / 10 if width > 8 else 1))
+        assert figures['matched'] == (1 if width > 8 else pytest.approx(29 / 30))
 
 
 def test_a_comparison_without_instances_fails():

@@ -77,8 +77,8 @@ def get_parser() -> argparse.ArgumentParser:
     model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                        help='whether the file includes the preprocessing (default: %(default)s); outside is only for '
-                            'onnx: the file takes preprocessed images (batch, 3, height, width), and boxes and '
-                            'masks are in pixels of the preprocessed images')
+                            'onnx: the file takes preprocessed images (batch, 3, height, width), one at a time for '
+                            'detectors, and boxes and masks are in pixels of the preprocessed images')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
                        help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
                             'PyTorch (default: the test set of --config, else the folder of --int8, else generated '
@@ -98,7 +98,7 @@ def main(args: argparse.Namespace) -> None:
     network, checkpoint, out = read_words(args.words)
     ignored = MODEL_OPTIONS if network else NETWORK_OPTIONS
     if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
-        models = 'models with a config' if network else 'networks given by name'
+        models = f'whole models, not for the network {network}' if network else 'networks given by name'
         raise UsageError(f'--{given[0].replace("_", "-")} is for {models}')
     if network:
         export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))

@@ -46,5 +46,8 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns the maps of the FPN, named ``'0'``, ``'1'`` and so on, for images ``(B, in_channels, H, W)``."""
+        """Returns the maps of the FPN for images ``(B, in_channels, H, W)``.
+
+        They are named ``'0'``, ``'1'`` and so on, and those of ``extra_blocks`` by the module, by default ``'pool'``.
+        """
         return self.fpn({str(i): features for i, features in enumerate(self.body['backbone'](x))})

@@ -12,13 +12,13 @@ MODEL = dict(
         type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')))
 RESIZE = dict(type='ResizeEdge', scale=64, backend='pillow')
 PIPELINE = [dict(type='LoadImageFromFile'), RESIZE, dict(type='PackInputs')]
-HONEST = dict(
+VALID = dict(
     default_scope='mmpretrain', model=MODEL, data_preprocessor=dict(mean=[0.] * 3, std=[255.] * 3, to_rgb=True),
     test_dataloader=dict(dataset=dict(type='ImageNet', data_root='data', pipeline=PIPELINE)))
 META = dict(classes=['one', 'two', 'three', 'four'])
 
 # Configs that must not be built. Most would create the file `canary`, read a file, or contact a server.
-OFF_LIST = [
+DISALLOWED = [
     dict(type='os.system', command='touch canary'), dict(type='pathlib.Path.touch', self='canary'),
     dict(type='builtins.eval', source='open("canary", "w")'), dict(type='runpy.run_path', path_name='evil.py'),
     dict(type='evil.Transform'), dict(type='evil'), dict(type=['os.system']), dict(type=None), dict(type={}),
@@ -50,11 +50,11 @@ LARGE = dict(
 
 def checkpoint_of(config: dict, weights: dict | None = None, meta: dict = META) -> dict:
     text = Config(config).pretty_text
-    return dict(state_dict=honest_weights() if weights is None else weights, message_hub=dict(
+    return dict(state_dict=valid_weights() if weights is None else weights, message_hub=dict(
         runtime_info=dict(cfg=text)), meta=dict(cfg=text, config=text, dataset_meta=meta))
 
 
-def honest_weights() -> dict:
+def valid_weights() -> dict:
     init_default_scope('mmpretrain')
     import_quietly('mmpretrain')
     return MODELS.build(MODEL).state_dict()

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from small_recipes import shrunk_model
 
-from mmvit_backbones.zoo.loading import described_config, read_checkpoint
+from mmvit_backbones.zoo.loading import allowed_config, read_checkpoint
 
 
 def recipes() -> list:
@@ -85,7 +85,7 @@ def without_gradient(model: str) -> list[str]:
 
 
 def test_a_checkpoint_contains_the_config_of_its_model(config, tmp_path, logged):
-    """The config in a training's checkpoint describes a model whose weights have the names and shapes in the file."""
+    """The config in a training checkpoint describes a model whose weights have the names and shapes in the file."""
     init_default_scope(config.default_scope)
     model = deepcopy(config.model)  # mmdet modifies the config
     if 'data_preprocessor' in config:
@@ -96,9 +96,9 @@ def test_a_checkpoint_contains_the_config_of_its_model(config, tmp_path, logged)
     text = Config(config.to_dict(), format_python_code=False).pretty_text  # formatting takes a second
     torch.save(dict(state_dict=weights, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
     state = read_checkpoint(str(tmp_path / 'epoch_1.pth'), mmap=True)
-    described = described_config(state, state['meta']['cfg'], 'epoch_1.pth')  # raises if the model has other weights
+    allowed = allowed_config(state, state['meta']['cfg'], 'epoch_1.pth')  # raises if the model has other weights
     assert 'not loaded' not in logged.text and 'ignored' not in logged.text
-    assert ('test_dataloader' in described) == (config.get('test_dataloader') is not None)
+    assert ('test_dataloader' in allowed) == (config.get('test_dataloader') is not None)
     (tmp_path / 'epoch_1.pth').unlink()
 
 

@@ -12,7 +12,7 @@ from ..errors import UsageError, first_line
 from ..utils.config import is_config, load_config
 from ..utils.files import check_file
 from ..zoo.checks import check_backbone, choose_checkpoint
-from ..zoo.loading import GIVE_CONFIG, described_config, read_checkpoint
+from ..zoo.loading import GIVE_CONFIG, allowed_config, read_checkpoint
 from .limits import TIMEOUT
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIXES, Arrays, Checkpoint, OnnxFile, Pt2File, find_device
@@ -143,7 +143,7 @@ def config_of(config: str | None, checkpoint: str | None) -> Config:
     if checkpoint is None:
         raise UsageError('pass a config or a checkpoint')
     state = read_checkpoint(checkpoint, mmap=True)
-    cfg = Config(described_config(state, state.get('meta', {}).get('cfg'), checkpoint))
+    cfg = Config(allowed_config(state, state.get('meta', {}).get('cfg'), checkpoint))
     if 'test_dataloader' not in cfg:
         raise UsageError(f'the config in checkpoint {checkpoint} has no test_dataloader; {GIVE_CONFIG}')
     return cfg

@@ -20,7 +20,7 @@ from torch import nn
 from ..errors import UsageError, first_line
 from ..utils.config import datasets_of
 from ..utils.file_configs import import_quietly
-from ..zoo.described import classes_in
+from ..zoo.allowlist import classes_in
 from ..zoo.loading import load_weights, read_state
 from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 from .results import Color

@@ -31,8 +31,8 @@ from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .. import backbones
+from ..zoo.allowlist import checked
 from ..zoo.build import init_weights
-from ..zoo.described import checked
 from ..zoo.loading import load_variant
 from ..zoo.sizes import build_without_weights
 from ..zoo.variants import VARIANTS, find_variant

@@ -84,8 +84,8 @@ def batch_sampler_of(runner: Runner) -> ResumableBatchSampler:
 
 def check_classes(runner: Runner, meta: dict) -> None:
     """Raises TrainingError if a checkpoint and the training data differ in the classes or their order."""
-    described = meta.get('dataset_meta'), getattr(runner.train_dataloader.dataset, 'metainfo', None)
-    before, now = ([str(name) for name in (metainfo or {}).get('classes') or ()] for metainfo in described)
+    metainfos = meta.get('dataset_meta'), getattr(runner.train_dataloader.dataset, 'metainfo', None)
+    before, now = ([str(name) for name in (metainfo or {}).get('classes') or ()] for metainfo in metainfos)
     if before != now:
         raise TrainingError(f'the checkpoint has the classes {", ".join(before)}, but the training data have '
                             f'{", ".join(now)}. Use the same classes in the same order, or {NEW_TRAINING}')

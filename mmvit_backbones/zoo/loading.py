@@ -15,8 +15,8 @@ from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.file_configs import format_config, parse_config
 from ..utils.text import near_names
 from .adapt import adapt
+from .allowlist import allowed_parts, complete_for_inferencer
 from .converters.layout import AVERAGED, strip_prefix, unwrap
-from .described import describe, for_framework
 from .download import fetch, fetch_address, first_reading, is_converted
 from .files import load_checkpoint_file
 from .sizes import build_without_weights, count_elements
@@ -131,7 +131,7 @@ def load_from_safe(filename: str, map_location: str | None = None) -> dict:
     holders, texts = _remove_configs(state)
     if texts:
         try:
-            text = format_config(for_framework(described_config(state, texts[0], filename)))
+            text = format_config(complete_for_inferencer(allowed_config(state, texts[0], filename)))
         except ValueError as error:
             print_log(f'the config in the checkpoint is ignored: {error}', logger='current')
         else:
@@ -161,8 +161,8 @@ def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
     return holders, [holder.pop(key) for holder in holders for key in ('cfg', 'config') if key in holder]
 
 
-def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
-    """Parses the config in a checkpoint without executing it, and returns its allowed parts; see :func:`describe`.
+def allowed_config(checkpoint: Mapping, text: object, source: str) -> dict:
+    """Parses the config in a checkpoint without executing it, and returns its allowed parts; see :func:`allowed_parts`.
 
     Also checks that the names and shapes of the weights match the model, which is built on the meta device.
 
@@ -177,14 +177,14 @@ def described_config(checkpoint: Mapping, text: object, source: str) -> dict:
     if not isinstance(text, str):
         raise CheckpointError(f'checkpoint {source} contains no training config; {GIVE_CONFIG}')
     try:
-        described = describe(parse_config(text), checkpoint.get('meta', {}).get('dataset_meta') or {})
+        allowed = allowed_parts(parse_config(text), checkpoint.get('meta', {}).get('dataset_meta') or {})
         weights = unwrap(checkpoint)
-        model = build_without_weights(described['model'], described['default_scope'], count_elements(weights))
+        model = build_without_weights(allowed['model'], allowed['default_scope'], count_elements(weights))
     except (KeyError, ValueError) as error:
         raise CheckpointError(f'checkpoint {source}: {error.args[0]}; {GIVE_CONFIG}') from error
     load_weights(model, {name: weight.to('meta') if isinstance(weight, Tensor) else weight
                          for name, weight in weights.items()}, source)
-    return described
+    return allowed
 
 
 # ---- converting

@@ -21,7 +21,7 @@ from torch.nn.modules.module import (
 
 from ..errors import first_line
 from ..utils.file_configs import FRAMEWORKS, dicts_in, import_quietly
-from .described import NotDescribedError
+from .allowlist import NotAllowedError
 
 MAX_MODULES = 5000  # three times as many as in the largest model in configs/
 MAX_SECONDS = 5.  # CPU time of the thread that builds the model on the meta device
@@ -37,12 +37,12 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
     """Builds a model on the meta device, without allocating memory for weights.
 
     Args:
-        model (dict): Config of the model, from :func:`describe`.
+        model (dict): Config of the model, from :func:`allowed_parts`.
         scope (str | None): Framework of the model. Defaults to None, for parts of this package.
         num_elements (float): Number of elements of the weights in the file. Defaults to no limit.
 
     Raises:
-        NotDescribedError: If the model cannot be built, or exceeds the limits above.
+        NotAllowedError: If the model cannot be built, or exceeds the limits above.
     """
     named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
     for framework in {scope, *named} & set(FRAMEWORKS):
@@ -57,16 +57,16 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
         if sum(tensor.numel() for tensor in (*built.parameters(), *built.buffers())) > largest:
             raise TooLarge
     except TooLarge:
-        raise NotDescribedError('the model in the config is larger than its weights') from None
+        raise NotAllowedError('the model in the config is larger than its weights') from None
     except Exception as error:  # invalid arguments can raise any exception
-        raise NotDescribedError(f'the model in the config cannot be built: {first_line(error)}') from error
+        raise NotAllowedError(f'the model in the config cannot be built: {first_line(error)}') from error
     return built
 
 
 def import_framework(name: str) -> None:
-    """Registers the models and datasets of a framework; raises NotDescribedError if it is not installed."""
+    """Registers the models and datasets of a framework; raises NotAllowedError if it is not installed."""
     if find_spec(name) is None:
-        raise NotDescribedError(f'the config needs {name}, which is not installed')
+        raise NotAllowedError(f'the config needs {name}, which is not installed')
     import_quietly(name)
     import_module(f'{name}.models')
 

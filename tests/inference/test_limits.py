@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import raises
-from hostile_configs import HONEST, MODEL, checkpoint_of
+from hostile_configs import MODEL, VALID, checkpoint_of
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Predictor
@@ -97,7 +97,7 @@ def test_wrong_details_in_a_file_are_refused(change, tmp_path):
 
 def test_a_checkpoint_gets_no_more_time_than_the_limit(tmp_path):
     pytest.importorskip('mmpretrain')
-    torch.save(checkpoint_of(HONEST), tmp_path / 'model.pth')
+    torch.save(checkpoint_of(VALID), tmp_path / 'model.pth')
     assert Predictor(tmp_path / 'model.pth')(IMAGE)[0].scores.sum() == pytest.approx(1)
     with raises(UsageError, 'time limit'):
         Predictor(tmp_path / 'model.pth', timeout=0)(IMAGE)
@@ -105,7 +105,7 @@ def test_a_checkpoint_gets_no_more_time_than_the_limit(tmp_path):
 
 def test_an_error_of_the_model_is_one_line(tmp_path):
     pytest.importorskip('mmpretrain')
-    torch.save(checkpoint_of(dict(HONEST, model=dict(MODEL, neck=None))), tmp_path / 'model.pth')
+    torch.save(checkpoint_of(dict(VALID, model=dict(MODEL, neck=None))), tmp_path / 'model.pth')
     with raises(UsageError, 'the model failed') as caught:
         Predictor(tmp_path / 'model.pth')(IMAGE)
     assert '\n' not in str(caught.value)

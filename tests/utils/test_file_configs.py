@@ -4,7 +4,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.utils.file_configs import format_config, parse_config
 
-HONEST = dict(
+CONFIG = dict(
     default_scope='mmpretrain', custom_imports=dict(imports=['mmvit_backbones']),
     model=dict(type='ImageClassifier', backbone=dict(type='ReSwin', init_cfg=dict(
         type='Pretrained', checkpoint='official://reswin_tiny')), head=dict(type='LinearClsHead')),
@@ -35,14 +35,14 @@ def test_code_in_a_text_is_refused(text, folder):
         parse_config(text)
 
 
-def test_an_honest_text_is_read_as_mmengine_reads_it(folder):
-    assert parse_config(Config(HONEST).pretty_text) == HONEST
-    assert Config.fromstring(format_config(HONEST), '.py').to_dict() == HONEST
+def test_plain_config_is_read_as_by_mmengine(folder):
+    assert parse_config(Config(CONFIG).pretty_text) == CONFIG
+    assert Config.fromstring(format_config(CONFIG), '.py').to_dict() == CONFIG
 
 
 @pytest.mark.parametrize('value', UNESCAPED, ids=range(len(UNESCAPED)))
 def test_formatted_values_are_escaped(value, folder):
-    config = dict(HONEST, model=dict(HONEST['model'], train_cfg=value))
+    config = dict(CONFIG, model=dict(CONFIG['model'], train_cfg=value))
     text = format_config(config)
     assert Config.fromstring(text, '.py').to_dict() == config and parse_config(text) == config
 

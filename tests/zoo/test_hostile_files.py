@@ -24,11 +24,11 @@ import torch
 from helpers import ROOT, fresh_model
 from hostile_configs import (
     BACKBONE,
-    HONEST,
+    DISALLOWED,
     LARGE,
     MODEL,
-    OFF_LIST,
     PIPELINE,
+    VALID,
     checkpoint_of,
 )
 from mmengine.config import Config
@@ -144,13 +144,13 @@ EXCESSIVE = dict(
 
 
 # Configs that are not allowed or describe a different model, in checkpoints with valid weights.
-DESCRIBED = [
-    *(dict(HONEST, model=dict(MODEL, backbone=backbone)) for backbone in (*OFF_LIST, *LARGE.values())),
-    *(dict(HONEST, test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[*PIPELINE, step]))) for step in (
-        *OFF_LIST[:4], dict(type='Resize', scale=(50_000, 50_000)), dict(type='Resize', scale='evil.pkl'))),
-    *(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))) for change in (
+BAD_CONFIGS = [
+    *(dict(VALID, model=dict(MODEL, backbone=backbone)) for backbone in (*DISALLOWED, *LARGE.values())),
+    *(dict(VALID, test_dataloader=dict(dataset=dict(type='ImageNet', pipeline=[*PIPELINE, step]))) for step in (
+        *DISALLOWED[:4], dict(type='Resize', scale=(50_000, 50_000)), dict(type='Resize', scale='evil.pkl'))),
+    *(dict(VALID, model=dict(MODEL, head=dict(MODEL['head'], **change))) for change in (
         dict(num_classes=3_000_000), dict(num_classes=90_000), dict(loss=dict(type='evil.py')))),
-    dict(HONEST, default_scope='evil')]
+    dict(VALID, default_scope='evil')]
 
 
 @pytest.fixture(scope='module')
@@ -167,8 +167,8 @@ def hostile(tmp_path_factory) -> list[Path]:
     for name, value in EXCESSIVE.items():
         paths.append(folder / f'{name}.pth')
         torch.save(value, paths[-1])
-    for number, config in enumerate(DESCRIBED):
-        paths.append(folder / f'described{number}.pth')
+    for number, config in enumerate(BAD_CONFIGS):
+        paths.append(folder / f'config{number}.pth')
         torch.save(checkpoint_of(config), paths[-1])
     paths += [folder / name for name in ('bomb.pth', 'bomb.pt2', 'many_records.pth', 'overlapping.pth')]
     bomb(paths[-4])
@@ -250,7 +250,7 @@ def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, ow
         start = time.process_time()
         try:
             READERS[reader](str(path))
-            may_be_read = path.stem in EXCESSIVE or 'described' in path.stem and reader not in READ_CONFIGS
+            may_be_read = path.stem in EXCESSIVE or path.stem.startswith('config') and reader not in READ_CONFIGS
         except REFUSED:
             may_be_read = True
         assert may_be_read and time.process_time() - start < 10, path
@@ -266,7 +266,7 @@ TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'test_dataloader = dict(dataset=dict(type="RepeatDataset", times=1, dataset=dict('
     'type="{dataset}", ann_file="evil.pkl")))')]
 SAMPLE = ('write_pickle0', 'save0', 'write_legacy0', 'write_tar0', 'nested', 'cyclic', 'lists', 'meta', 'bomb',
-          'many_records', 'overlapping', 'a', 'page', *(f'described{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
+          'many_records', 'overlapping', 'a', 'page', *(f'config{number}' for number in (0, 16, 20, 23, 25, 26, 33)))
 
 
 def detectors(config: Config) -> list:
@@ -301,10 +301,10 @@ def test_frameworks_own_entries(name, entries, dataset, hostile, folder, own_loa
     arch = dict(embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=1)
     config.model.backbone.arch = arch
     text = config.pretty_text
-    honest = str(folder / 'honest.pth')
+    valid = str(folder / 'valid.pth')
     classes = dict(classes=('first', 'second', 'third', 'fourth'))
     weights = MODELS.build(config.model).state_dict()
-    torch.save(dict(state_dict=weights, meta=dict(cfg=text, dataset_meta=classes)), honest)
+    torch.save(dict(state_dict=weights, meta=dict(cfg=text, dataset_meta=classes)), valid)
     paths = [path for path in hostile if path.stem in SAMPLE]
     for number, hidden in enumerate(TEXTS):
         hidden = hidden.replace('{scope}', config.default_scope).replace('{dataset}', dataset)
@@ -312,7 +312,7 @@ def test_frameworks_own_entries(name, entries, dataset, hostile, folder, own_loa
         whole = f'{text}\n{hidden}'
         torch.save(dict(state_dict={}, meta=dict(cfg=whole), message_hub=dict(runtime_info=dict(cfg=whole))), paths[-1])
     for entry in entries(config):
-        entry(honest)
+        entry(valid)
         for path in paths:
             try:
                 entry(str(path))
@@ -342,8 +342,8 @@ def test_scripts_end_in_one_line(script, hostile, folder):
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}
     reads_config = script in ('predict', 'serve', 'export', 'resume')
-    off_list = next(number for number, config in enumerate(DESCRIBED) if 'TIMMBackbone' in str(config))
-    read = [folder / 'text.pth', find[f'described{off_list}.pth']] if reads_config else []
+    disallowed = next(number for number, config in enumerate(BAD_CONFIGS) if 'TIMMBackbone' in str(config))
+    read = [folder / 'text.pth', find[f'config{disallowed}.pth']] if reads_config else []
     for path in [find['save0.pth'], *read]:
         tool, *arguments = [str(word).replace('FILE', str(path)) for word in SCRIPTS[script]]
         run = Run(folder / 'log.txt', tool, *arguments, before=functools.partial(os.chdir, folder))

@@ -84,11 +84,11 @@ MAX_CLASSES = 100_000
 MAX_NAME = 200  # characters
 
 
-class NotDescribedError(ValueError):
+class NotAllowedError(ValueError):
     """A config in a file contains something that is not on the allowlist."""
 
 
-def describe(config: Mapping, metainfo: Mapping) -> dict:
+def allowed_parts(config: Mapping, metainfo: Mapping) -> dict:
     """Returns the allowed parts of an untrusted config: default scope, model and, if present, test pipeline.
 
     Args:
@@ -96,28 +96,28 @@ def describe(config: Mapping, metainfo: Mapping) -> dict:
         metainfo (Mapping): The checkpoint's ``dataset_meta``.
 
     Raises:
-        NotDescribedError: If a part is not on the allowlist; the message contains its path and value.
+        NotAllowedError: If a part is not on the allowlist; the message contains its path and value.
     """
     scope, model = config.get('default_scope'), config.get('model')
     if scope not in FRAMEWORKS:
-        raise NotDescribedError(f'default_scope must be one of {", ".join(FRAMEWORKS)}, got {shown(scope)}')
+        raise NotAllowedError(f'default_scope must be one of {", ".join(FRAMEWORKS)}, got {shown(scope)}')
     if not isinstance(model, dict) or 'type' not in model:
-        raise NotDescribedError(f'model must be a dict with a type, got {shown(model)}')
+        raise NotAllowedError(f'model must be a dict with a type, got {shown(model)}')
     if config.get('data_preprocessor') is not None:
         model = {'data_preprocessor': config['data_preprocessor'], **model}
-    described: dict = dict(default_scope=scope, model=checked(model, 'model'))
+    allowed: dict = dict(default_scope=scope, model=checked(model, 'model'))
     if config.get('test_dataloader') is not None:
         steps = checked(test_pipeline(config), 'test_pipeline', STEPS)
-        described['test_dataloader'] = dict(dataset=dict(metainfo=classes_in(metainfo), pipeline=steps))
-    return described
+        allowed['test_dataloader'] = dict(dataset=dict(metainfo=classes_in(metainfo), pipeline=steps))
+    return allowed
 
 
-def for_framework(described: dict) -> dict:
-    """Adds a visualizer and a dataset type, which a framework's inferencer needs, to the result of :func:`describe`."""
-    scope = described['default_scope']
-    completed = {**described, 'visualizer': dict(type=VISUALIZERS[scope], name='visualizer')}
-    if 'test_dataloader' in described:
-        dataset = dict(described['test_dataloader']['dataset'], type=DATASETS[scope])
+def complete_for_inferencer(config: dict) -> dict:
+    """Adds what a framework's inferencer needs to the result of :func:`allowed_parts`: a visualizer, a dataset type."""
+    scope = config['default_scope']
+    completed = {**config, 'visualizer': dict(type=VISUALIZERS[scope], name='visualizer')}
+    if 'test_dataloader' in config:
+        dataset = dict(config['test_dataloader']['dataset'], type=DATASETS[scope])
         completed['test_dataloader'] = dict(dataset=dataset)
     return completed
 
@@ -130,7 +130,7 @@ def test_pipeline(config: Mapping) -> list:
             dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
         return list(dataset['pipeline'])
     except (KeyError, IndexError, TypeError):
-        raise NotDescribedError('test_dataloader has no dataset with a pipeline') from None
+        raise NotAllowedError('test_dataloader has no dataset with a pipeline') from None
 
 
 def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, texts: Texts = {},
@@ -145,7 +145,7 @@ def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, tex
         path (tuple[str, ...]): Argument names that lead from the enclosing class to the part.
 
     Raises:
-        NotDescribedError: If a part is not on the allowlist; the message contains its path and value.
+        NotAllowedError: If a part is not on the allowlist; the message contains its path and value.
     """
     if isinstance(value, dict):
         if 'type' in value:
@@ -156,19 +156,19 @@ def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, tex
     if isinstance(value, (list, tuple)):
         longest = LONGEST.get(path[-1] if path else '', MAX_LENGTH)
         if len(value) > longest:
-            raise NotDescribedError(f'{where} has {len(value)} entries; the maximum is {longest}')
+            raise NotAllowedError(f'{where} has {len(value)} entries; the maximum is {longest}')
         return type(value)(checked(part, f'{where}[{number}]', classes, texts, path)
                            for number, part in enumerate(value))
     if isinstance(value, str):
         values = texts.get('.'.join(path), ())
         if value not in values:
-            raise NotDescribedError(f'{where}={shown(value)}; allowed: {", ".join(values) or "no strings"}')
+            raise NotAllowedError(f'{where}={shown(value)}; allowed: {", ".join(values) or "no strings"}')
     elif isinstance(value, (int, float)):
         largest = LARGEST.get('.'.join(path[-2:]), LARGEST.get(path[-1] if path else '', MAX_NUMBER))
         if not abs(value) <= largest:  # also refuses nan
-            raise NotDescribedError(f'{where}={shown(value)}; allowed: numbers from -{largest} to {largest}')
+            raise NotAllowedError(f'{where}={shown(value)}; allowed: numbers from -{largest} to {largest}')
     elif value is not None:
-        raise NotDescribedError(f'{where} must be a number, list, dict or None, got {type(value).__name__}')
+        raise NotAllowedError(f'{where} must be a number, list, dict or None, got {type(value).__name__}')
     return value
 
 
@@ -178,15 +178,15 @@ def checked_argument(key: object, value: object, where: str, classes: Mapping[st
     if key == 'type':
         return value
     if not isinstance(key, str) or not key.isidentifier():
-        raise NotDescribedError(f'{where} has the key {shown(key)}; keys must be identifiers')
+        raise NotAllowedError(f'{where} has the key {shown(key)}; keys must be identifiers')
     return None if key in DROPPED else checked(value, f'{where}.{key}', classes, texts, (*path, key))
 
 
 def class_name(name: object, where: str, classes: Mapping) -> str:
     """Returns the registered name of an allowed class, ``Name`` or ``framework.Name``, without its module path."""
     if not isinstance(name, str) or name.split('.')[-1] not in classes:
-        raise NotDescribedError(f'{where}.type={shown(name)} is not on the list of classes that may be built from '
-                                'an untrusted file')
+        raise NotAllowedError(f'{where}.type={shown(name)} is not on the list of classes that may be built from '
+                              'an untrusted file')
     first, last = name.split('.')[0], name.split('.')[-1]
     return f'{first}.{last}' if first in FRAMEWORKS else last
 
@@ -198,10 +198,10 @@ def classes_in(metainfo: Mapping) -> dict[str, list]:
     """Returns the class names, class colors and pose skeleton in a checkpoint's ``dataset_meta``.
 
     Raises:
-        NotDescribedError: If an entry is invalid; the message contains the entry.
+        NotAllowedError: If an entry is invalid; the message contains the entry.
     """
     if not isinstance(metainfo, Mapping):
-        raise NotDescribedError(f'dataset_meta must be a dict, got {type(metainfo).__name__}')
+        raise NotAllowedError(f'dataset_meta must be a dict, got {type(metainfo).__name__}')
     found = {}
     for key, convert in dict(classes=as_name, palette=as_color, flip_indices=as_number, skeleton_links=as_pair).items():
         values = metainfo.get(key)
@@ -209,12 +209,12 @@ def classes_in(metainfo: Mapping) -> dict[str, list]:
         if values is None or key == 'palette' and isinstance(values, str):  # the name of a palette
             continue
         if not isinstance(values, (list, tuple)) or len(values) > MAX_CLASSES:
-            raise NotDescribedError(f'dataset_meta.{key} must be a list of up to {MAX_CLASSES} entries, got '
-                                    f'{shown(values)}')
+            raise NotAllowedError(f'dataset_meta.{key} must be a list of up to {MAX_CLASSES} entries, got '
+                                  f'{shown(values)}')
         try:
             found[key] = [convert(value) for value in values]
         except (TypeError, ValueError) as error:
-            raise NotDescribedError(f'dataset_meta.{key} has an invalid entry: {error}') from None
+            raise NotAllowedError(f'dataset_meta.{key} has an invalid entry: {error}') from None
     return found
 
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from hostile_configs import (
     BACKBONE,
-    HONEST,
+    DISALLOWED,
     LARGE,
     META,
     MODEL,
-    OFF_LIST,
     OTHERS,
     PIPELINE,
     RESIZE,
     TEXTS,
+    VALID,
     checkpoint_of,
-    honest_weights,
+    valid_weights,
 )
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -27,12 +27,20 @@ from mmengine.runner import CheckpointLoader
 
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.utils.file_configs import FRAMEWORKS, import_quietly, parse_config
-from mmvit_backbones.zoo.described import DROPPED, PARTS, STEPS, NotDescribedError, checked, describe, for_framework
-from mmvit_backbones.zoo.loading import described_config, use_safe_loading
+from mmvit_backbones.zoo.allowlist import (
+    DROPPED,
+    PARTS,
+    STEPS,
+    NotAllowedError,
+    allowed_parts,
+    checked,
+    complete_for_inferencer,
+)
+from mmvit_backbones.zoo.loading import allowed_config, use_safe_loading
 
 pytest.importorskip('mmpretrain')
 
-VALUES = [*OFF_LIST[::6], *TEXTS, *OTHERS]
+VALUES = [*DISALLOWED[::6], *TEXTS, *OTHERS]
 
 
 def registered(framework: str) -> dict[str, type]:
@@ -70,7 +78,7 @@ def test_arguments_of_every_class_are_refused(framework, tmp_path, monkeypatch):
                         if argument in DROPPED:
                             assert checked(part, 'part', classes)[argument] is None
                             continue
-                        with pytest.raises(NotDescribedError):
+                        with pytest.raises(NotAllowedError):
                             checked(part, 'part', classes)
                         tried += 1
     assert tried > 1000 and not list(tmp_path.iterdir())
@@ -87,18 +95,18 @@ def test_allowed_names_are_registered():
 
 @pytest.mark.parametrize('change', [
     dict(default_scope='evil'), dict(default_scope=None), dict(model=None), dict(model='evil.py'), dict(model=[MODEL]),
-    dict(model={}), *(dict(model=call) for call in OFF_LIST),
-    *(dict(model=dict(MODEL, backbone=call)) for call in OFF_LIST),
-    *(dict(data_preprocessor=call) for call in OFF_LIST),
-    *(dict(test_dataloader=dict(dataset=dict(pipeline=[*PIPELINE, call]))) for call in OFF_LIST),
+    dict(model={}), *(dict(model=call) for call in DISALLOWED),
+    *(dict(model=dict(MODEL, backbone=call)) for call in DISALLOWED),
+    *(dict(data_preprocessor=call) for call in DISALLOWED),
+    *(dict(test_dataloader=dict(dataset=dict(pipeline=[*PIPELINE, call]))) for call in DISALLOWED),
     *(dict(test_dataloader=value) for value in (
         'evil.py', [], {}, dict(dataset='evil.py'), dict(dataset=dict(dataset=1)), dict(dataset=dict(pipeline=7)))),
     dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='Resize', scale=(50000, 50000))]))),
     dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='ImageClassifier')]))),
 ], ids=str)
-def test_configs_off_the_list_are_refused(change):
-    with pytest.raises(NotDescribedError):
-        describe(dict(HONEST, **change), META)
+def test_configs_that_are_not_allowed_are_refused(change):
+    with pytest.raises(NotAllowedError):
+        allowed_parts(dict(VALID, **change), META)
 
 
 @pytest.mark.parametrize('meta', [
@@ -107,8 +115,8 @@ def test_configs_off_the_list_are_refused(change):
     dict(palette=[(0, 0)]), dict(skeleton_links=[(0, 10**400)]), dict(flip_indices=['x']),
 ], ids=lambda meta: str(meta)[:50])
 def test_invalid_dataset_meta_is_refused(meta):
-    with pytest.raises(NotDescribedError, match='dataset_meta'):
-        describe(HONEST, meta)
+    with pytest.raises(NotAllowedError, match='dataset_meta'):
+        allowed_parts(VALID, meta)
 
 
 def test_what_is_not_needed_is_left_out():
@@ -119,42 +127,42 @@ def test_what_is_not_needed_is_left_out():
              dict(RESIZE, type='mmpretrain.datasets.transforms.processing.ResizeEdge'), PIPELINE[2]]
     dataset = dict(type='evil', ann_file='evil.pkl', classes='/etc/passwd', pipeline=steps)
     config = dict(
-        HONEST, model=dict(MODEL, backbone=backbone, pretrained='evil.pth', train_cfg=evil, _scope_='evil'),
+        VALID, model=dict(MODEL, backbone=backbone, pretrained='evil.pth', train_cfg=evil, _scope_='evil'),
         _base_='evil.py', custom_imports=dict(imports=['evil']), load_from='evil.pth', custom_hooks=[evil],
         test_dataloader=dict(sampler=evil, dataset=dict(type='RepeatDataset', dataset=dataset)))
-    described = describe(config, dict(META, palette='random', more=evil))
-    assert 'evil' not in str(described) and 'canary' not in str(described)
-    assert described['model']['backbone']['arch'] == BACKBONE['arch']
-    assert described['test_dataloader']['dataset']['metainfo'] == META
-    assert [step['type'] for step in described['test_dataloader']['dataset']['pipeline']] == [
+    allowed = allowed_parts(config, dict(META, palette='random', more=evil))
+    assert 'evil' not in str(allowed) and 'canary' not in str(allowed)
+    assert allowed['model']['backbone']['arch'] == BACKBONE['arch']
+    assert allowed['test_dataloader']['dataset']['metainfo'] == META
+    assert [step['type'] for step in allowed['test_dataloader']['dataset']['pipeline']] == [
         'LoadImageFromFile', 'mmpretrain.ResizeEdge', 'PackInputs']
 
 
 # ---- with weights
 
 
-def test_an_honest_checkpoint_describes_its_model():
-    checkpoint = checkpoint_of(HONEST)
-    described = described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
-    model = MODELS.build(described['model']).state_dict()
+def test_model_in_a_valid_checkpoint_is_built():
+    checkpoint = checkpoint_of(VALID)
+    allowed = allowed_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+    model = MODELS.build(allowed['model']).state_dict()
     assert {name: x.shape for name, x in model.items()} == {
         name: x.shape for name, x in checkpoint['state_dict'].items()}
 
 
 @pytest.mark.parametrize('name', LARGE)
 def test_a_model_larger_than_its_weights_is_refused(name):
-    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, backbone=LARGE[name])))
+    checkpoint = checkpoint_of(dict(VALID, model=dict(MODEL, backbone=LARGE[name])))
     with pytest.raises(CheckpointError, match='larger than its weights; pass its config with --config FILE'):
-        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+        allowed_config(checkpoint, checkpoint['meta']['cfg'], 'file')
 
 
 def test_expanded_tensors_do_not_count_as_weights():
     head = dict(MODEL['head'], num_classes=100_000)
-    weights = honest_weights()
+    weights = valid_weights()
     weights |= {'head.fc.weight': torch.zeros(1).expand(100_000, 128), 'head.fc.bias': torch.zeros(1).expand(100_000)}
-    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=head)), weights)
+    checkpoint = checkpoint_of(dict(VALID, model=dict(MODEL, head=head)), weights)
     with pytest.raises(CheckpointError, match='larger than its weights'):
-        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+        allowed_config(checkpoint, checkpoint['meta']['cfg'], 'file')
 
 
 @pytest.mark.parametrize('change, message', [
@@ -162,9 +170,9 @@ def test_expanded_tensors_do_not_count_as_weights():
     (dict(type='evil'), "head.type='evil' .*; pass its config"),
     (dict(num_classes=-1), 'cannot be built')])
 def test_reasons_are_reported_in_one_line(change, message):
-    checkpoint = checkpoint_of(dict(HONEST, model=dict(MODEL, head=dict(MODEL['head'], **change))))
+    checkpoint = checkpoint_of(dict(VALID, model=dict(MODEL, head=dict(MODEL['head'], **change))))
     with pytest.raises(CheckpointError, match=message) as caught:
-        described_config(checkpoint, checkpoint['meta']['cfg'], 'file')
+        allowed_config(checkpoint, checkpoint['meta']['cfg'], 'file')
     assert '\n' not in str(caught.value)
 
 
@@ -173,19 +181,19 @@ def test_reasons_are_reported_in_one_line(change, message):
     ('model = [', 'pass its config'), (None, 'contains no training config; pass its config')])
 def test_a_config_in_a_checkpoint_is_not_run(text, message):
     with pytest.raises(CheckpointError, match=message):
-        described_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')
+        allowed_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')
 
 
 def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
     use_safe_loading()
     path = str(tmp_path / 'file.pth')
-    torch.save(checkpoint_of(HONEST), path)
+    torch.save(checkpoint_of(VALID), path)
     read = CheckpointLoader.load_checkpoint(path)
     assert read['meta']['dataset_meta'] == META and 'config' not in read['meta']
-    described = for_framework(describe(HONEST, META))
+    allowed = complete_for_inferencer(allowed_parts(VALID, META))
     for holder in (read['meta'], read['message_hub']['runtime_info']):
-        assert Config.fromstring(holder['cfg'], '.py').to_dict() == parse_config(holder['cfg']) == described
-    for config in (dict(HONEST, model=OFF_LIST[0]), dict(HONEST, model=dict(MODEL, backbone=LARGE['wide']))):
+        assert Config.fromstring(holder['cfg'], '.py').to_dict() == parse_config(holder['cfg']) == allowed
+    for config in (dict(VALID, model=DISALLOWED[0]), dict(VALID, model=dict(MODEL, backbone=LARGE['wide']))):
         torch.save(checkpoint_of(config), path)
         read = CheckpointLoader.load_checkpoint(path)
         assert not {'cfg', 'config'} & (read['meta'].keys() | read['message_hub']['runtime_info'].keys())
@@ -193,7 +201,7 @@ def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
 
 
 @pytest.mark.parametrize('backbone', [
-    *OFF_LIST, dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='official://reswin_tiny')),
+    *DISALLOWED, dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='official://reswin_tiny')),
     dict(type='ResNet', depth=18), {}, LARGE['many_modules']], ids=str)
 def test_hugging_face_builds_networks_of_this_package_alone(tmp_path, backbone):
     transformers = pytest.importorskip('transformers')

@@ -13,7 +13,7 @@ from mmengine.registry import build_functions
 from mmengine.runner import runner
 
 from ..errors import CheckpointError, TrainingError, UsageError, first_line
-from ..utils.installation import check_distributions
+from ..utils.installation import find_conflicts
 from ..utils.text import printable
 from . import processes
 
@@ -31,7 +31,8 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         processes.set_ranks(getattr(args, 'launcher', 'none'))
-        check_distributions()
+        if module_name != 'doctor' and (conflicts := find_conflicts()):  # `mmvit doctor` reports them
+            raise UsageError(conflicts[0])
         if getattr(args, 'processes', None):
             processes.start(verb, arguments, args, module.main)
         else:

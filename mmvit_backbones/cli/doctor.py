@@ -9,24 +9,26 @@ import sys
 from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import distributions, version
+from typing import Literal
 
 import torch
 
 from ..ops import dispatch, library
 from ..ops.triton import availability
-from ..utils.installation import PROVIDERS, check_distributions
+from ..utils.installation import PROVIDERS, find_conflicts
 from ..version import __version__
 
-# Pattern of an error message that incompatible versions cause -> fix.
+REINSTALL = 'pip uninstall {mmcv}, then MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --no-cache-dir '
+# Pattern of an error message that incompatible versions cause -> fix. {mmcv} are the installed distributions of mmcv,
+# and {same} is the requirement of the same version with compiled operators.
 FIXES = {
-    r'MMCV==\S+ is used but incompatible':
-        "pip uninstall mmcv, then pip install --no-build-isolation 'mmcv>=2.1,<2.2'; mmdet supports no later version",
+    r'MMCV==\S+ is used but incompatible.*<2\.2':
+        REINSTALL + "'mmcv>=2.1,<2.2'; the original mmdet and mmsegmentation support no later version",
     r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
-    r"No module named 'mmcv\._ext'":
-        'pip uninstall mmcv-lite, then pip install --no-build-isolation --no-cache-dir mmcv with MMCV_WITH_OPS=1',
+    r"No module named 'mmcv\._ext'": REINSTALL + '{same}',
     r'Numpy is not available|compiled using NumPy 1\.x|numpy\.core\.multiarray failed to import':
         "pip install 'numpy<2'",
-    r'undefined symbol': 'rebuild mmcv for this torch: pip install --no-build-isolation --no-cache-dir mmcv',
+    r'mmcv/_ext\S+: undefined symbol': 'rebuild mmcv for this torch: ' + REINSTALL + '{same}',
 }
 EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
 
@@ -57,8 +59,12 @@ def describe_package(package: str) -> str:
 
 def fix_for(message: str) -> str:
     """Returns the fix for an error message, from :data:`FIXES` or the documentation."""
-    return next((f'fix: {command}' for pattern, command in FIXES.items() if re.search(pattern, message)),
-                'see docs/troubleshooting.md')
+    fix = next((fix for pattern, fix in FIXES.items() if re.search(pattern, message)), None)
+    installed = {name: entry.version for name in PROVIDERS['mmcv'] for entry in distributions(name=name)}
+    if fix is None or ('{mmcv}' in fix and not installed):
+        return 'see docs/troubleshooting.md'
+    same = [f'{name.removesuffix("-lite")}=={version}' for name, version in installed.items()]
+    return 'fix: ' + fix.format(mmcv=' '.join(installed), same=' or '.join(same))
 
 
 def describe_environment() -> list[str]:
@@ -68,53 +74,67 @@ def describe_environment() -> list[str]:
         torch.zeros(1).numpy()
     except RuntimeError as error:  # torch before 2.3 was compiled for NumPy 1
         found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {fix_for(str(error))}')
-    try:
-        check_distributions()
-    except ImportError as error:
-        found.append(str(error))
-    return found
+    return found + find_conflicts()
 
 
 def describe() -> list[str]:
     """Returns the lines of the report."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
-    lines = [
+    return [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
         *describe_environment(),
         *map(describe_package, EXTRAS),
-        'varied-size windows, plain PyTorch: runs everywhere',
+        *describe_windows(),
+        *(f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name)),
     ]
-    cuda = 'runs' if torch.cuda.is_available() else 'built, but there is no GPU'
+
+
+def describe_windows() -> list[str]:
+    """Returns which backends of the varied-size windows are installed, and which ones are preferred."""
+    lines = ['varied-size windows, plain PyTorch: runs everywhere']
+    cuda = 'built' if torch.cuda.is_available() else 'built, but there is no GPU'
     for backend, title, state in (('cpp', 'C++ (CPU)', 'runs'), ('cuda', 'CUDA', cuda)):
-        if reason := library.MISSING[backend]:
-            state = f'missing, {reason}; {library.HOW_TO_BUILD}'
-        lines.append(f'varied-size windows, {title}: {state}')
-    on_cpu = 'cpp' if library.MISSING['cpp'] is None else 'reference'
-    triton = 'reference' if availability.triton is None else 'triton'
-    exact = 'cuda' if library.MISSING['cuda'] is None else triton
-    half = exact if availability.triton is None else triton
-    return [*lines, f'CPU tensors use the backend {on_cpu!r}',
-            f'CUDA tensors use the backend {half!r} in half precision, {exact!r} in float32',
-            *(f'{name}: {describe_triton(name)}' for name in dispatch.OPERATORS)]
+        reason = library.MISSING[backend]
+        lines.append(f'varied-size windows, {title}: {state if reason is None else f"missing, {reason}"}')
+    # As in dispatch.order.
+    cpu = ['cpp'] if library.MISSING['cpp'] is None else []
+    full = ['cuda'] if library.MISSING['cuda'] is None else []
+    full += ['triton'] if why_no_triton() is None else []
+    for where, backends in (('CPUs', cpu), ('GPUs in half precision', full[::-1]),
+                            ('GPUs in float32 and float64', full)):
+        lines.append(f'varied-size windows on {where} use the first possible backend of: '
+                     f'{", ".join([*backends, "reference"])}')
+    return lines
 
 
-def describe_triton(name: str) -> str:
-    """Returns which implementation of an operator runs on GPUs, as text."""
-    if availability.triton is None:
-        return 'plain PyTorch on GPUs, because Triton is not installed'
-    if not torch.cuda.is_available():
+def why_no_triton() -> str | None:
+    """Returns the reason why Triton can't run on any GPU, or None."""
+    return availability.why_not_triton(torch.empty(0, device='meta'))
+
+
+def describe_kernels(name: str) -> list[str]:
+    """Returns which kernels of an operator can be used on GPUs, as text."""
+    kernels = dispatch.OPERATORS[name].functions
+    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
+    lines = []
+    if device and 'cuda' in kernels and library.MISSING['cuda'] is None:
+        lines.append(describe_check(name, 'cuda', device))
+    if reason := why_no_triton():
+        lines.append(f'no Triton kernels on GPUs, because {reason}')
+    elif device:
+        lines.append(describe_check(name, 'triton', device))
+    else:
         version = availability.triton.__version__
-        return f'Triton {version} on GPUs if its results match plain PyTorch; not checked without a GPU'
-    return describe_check(name, torch.device('cuda', torch.cuda.current_device()))
+        lines.append(f'Triton {version} can be used on GPUs; its results are not checked without a GPU')
+    return lines
 
 
-def describe_check(name: str, device: torch.device) -> str:
+def describe_check(name: str, backend: Literal['cuda', 'triton'], device: torch.device) -> str:
     """Returns the result of an operator's self-check on a GPU for each dtype, as text."""
     found = []
     for dtype in dispatch.TOLERANCES:
-        reason = dispatch.why_not_trusted(name, 'triton', device, dtype)
+        reason = dispatch.why_not_trusted(name, backend, device, dtype)
         name_of_dtype = str(dtype)[6:]
-        found.append(f'used in {name_of_dtype}' if reason is None else
-                     f'replaced by plain PyTorch in {name_of_dtype}, because {reason}')
-    return f'on the GPU, Triton is {"; ".join(found)}'
-
+        found.append(f'can be used in {name_of_dtype}' if reason is None else
+                     f'is not used in {name_of_dtype}, because {reason}')
+    return f'on this GPU, {dict(cuda="CUDA", triton="Triton")[backend]} {"; ".join(found)}'

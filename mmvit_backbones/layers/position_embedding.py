@@ -1,4 +1,4 @@
-"""Learned absolute position embedding (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, section 3.2)."""
+"""Learned absolute position embedding (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, sections 3.1 and 3.2)."""
 import math
 from typing import Literal
 

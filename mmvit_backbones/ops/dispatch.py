@@ -157,8 +157,7 @@ def log_missing(name: str, backend: Backend) -> None:
     if (name, backend) not in logged:
         logged.add((name, backend))
         logging.getLogger(__name__).warning(
-            '%s runs in plain PyTorch, because its %s backend is missing: %s; %s', name, backend,
-            library.MISSING[backend], library.HOW_TO_BUILD)
+            '%s runs in plain PyTorch, because its %s backend is missing: %s', name, backend, library.MISSING[backend])
 
 
 # ---- self-check

@@ -4,6 +4,8 @@ from typing import Literal
 
 import torch
 
+from ..utils import versions
+
 FOLDER = Path(__file__).parent
 STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
 HOW_TO_BUILD = 'build it with `python -m mmvit_backbones.ops.build`'
@@ -18,17 +20,21 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
     """Loads a backend's library; returns the reason if it can't be loaded, or None."""
     if backend == 'cuda' and torch.version.cuda is None:
         return 'this torch is built without CUDA'
+    if reason := versions.why_not('compiling the operators'):
+        return reason
     path = FOLDER / library_name(backend, torch.__version__)
     if not path.exists():
         others = sorted(file.name for file in FOLDER.glob(f'{STEMS[backend]}.torch*.so'))
-        return f'not built for torch {torch.__version__}' + (f' (found {", ".join(others)})' if others else '')
+        found = f' (found {", ".join(others)})' if others else ''
+        return f'not built for torch {torch.__version__}{found}; {HOW_TO_BUILD}'
     try:
         torch.ops.load_library(path)
     except OSError as error:
-        return f'{path.name} cannot be loaded: {error}'
+        return f'{path.name} cannot be loaded: {error}; {HOW_TO_BUILD}'
     return None
 
 
 # The reason why a backend is missing, or None if it is loaded.
 MISSING = {'cpp': load('cpp')}
-MISSING['cuda'] = MISSING['cpp'] or load('cuda')  # the C++ library defines the schemas
+# The C++ library defines the schemas of the CUDA library.
+MISSING['cuda'] = load('cuda') if MISSING['cpp'] is None or torch.version.cuda is None else MISSING['cpp']

@@ -12,11 +12,12 @@ PROVIDERS = {
 }
 
 
-def check_distributions(**where):
-    """Raises ImportError if two distributions provide the same package; ``path=[...]`` replaces ``sys.path``."""
+def find_conflicts(**where):
+    """Returns a message for each package of two distributions; ``path=[...]`` replaces ``sys.path``."""
+    found = []
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:
-            raise ImportError(
-                f'{" and ".join(installed)} both install the package {package}; '
-                f'run `pip uninstall {" ".join(installed)}` and install one of them again')
+            found.append(f'{" and ".join(installed)} both install the package {package}; '
+                         f'run `pip uninstall {" ".join(installed)}` and install one of them again')
+    return found

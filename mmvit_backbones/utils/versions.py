@@ -10,10 +10,11 @@ from ..errors import UsageError
 NEEDS = {
     # torch.utils.checkpoint on the meta device (132684, 137715)
     'counting kernels and memory with activation checkpointing': '2.6',
+    'compiling the operators': '2.4',  # as in ops/build.py
     'export': '2.8',  # torch.export.pt2_archive (153795)
     'torch.compile': '2.4',  # found by testing
     'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
-    "Triton's operators": '2.6',  # torch.library.triton_op (141880)
+    'the Triton backend': '2.6',  # torch.library.triton_op (141880)
 }
 
 

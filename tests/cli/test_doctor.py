@@ -1,19 +1,23 @@
 """`mmvit doctor` reports which parts of the environment work, and why the others don't."""
+import subprocess
 import sys
 
 import pytest
 import torch
+from helpers import ROOT
 
 from mmvit_backbones.cli.doctor import (
     describe,
     describe_check,
     describe_environment,
+    describe_kernels,
     describe_package,
-    describe_triton,
+    describe_windows,
     fix_for,
 )
-from mmvit_backbones.ops import dispatch
-from mmvit_backbones.utils import installation
+from mmvit_backbones.ops import dispatch, library
+from mmvit_backbones.ops.triton import availability
+from mmvit_backbones.utils import installation, versions
 
 
 @pytest.mark.slow
@@ -21,7 +25,7 @@ def test_frameworks_and_operators_work():
     lines = describe()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
-    assert "CPU tensors use the backend 'cpp'" in lines
+    assert 'varied-size windows, C++ (CPU): runs' in lines
 
 
 def test_broken_framework_is_reported_with_the_reason(monkeypatch):
@@ -34,26 +38,88 @@ def test_missing_framework_is_reported_with_its_extra(monkeypatch):
     assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
 
 
-def test_fallback_from_triton_is_reported_with_the_reason(monkeypatch):
-    if not torch.cuda.is_available():
-        assert all(describe_triton(name).startswith('Triton') for name in dispatch.OPERATORS)
+def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
     gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)
     monkeypatch.setattr(dispatch, 'checked', {
         ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
-    line = describe_check('gate', gpu)
-    assert 'used in float32; replaced by plain PyTorch in float16, because its kernels deviate by 1.0e+00' in line
-    assert line.endswith('; used in bfloat16')
+    line = describe_check('gate', 'triton', gpu)
+    assert 'used in float32; is not used in float16, because its kernels deviate by 1.0e+00; can be' in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the report is about this GPU')
+@pytest.mark.parametrize('where, name, value, reason', [
+    (availability, 'triton', None, 'not installed'),
+    (versions, 'NEEDS', {**versions.NEEDS, 'the Triton backend': '99.1'}, 'needs PyTorch 99.1'),
+])
+def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason, monkeypatch):
+    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
+    monkeypatch.setattr(availability, 'triton', torch)
+    monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
+    assert any(line.endswith(': triton, cuda, reference') for line in describe_windows())
+    monkeypatch.setattr(where, name, value)
+    assert not any('triton' in line for line in describe_windows())
+    for operator in dispatch.OPERATORS:
+        line, = describe_kernels(operator)
+        assert line.startswith('no Triton kernels') and reason in line
+
+
+@pytest.mark.parametrize('where, name, value, is_fixable', [
+    (library, 'FOLDER', ROOT / 'docs', True),  # without libraries
+    (torch.version, 'cuda', None, False),
+    (versions, 'NEEDS', {**versions.NEEDS, 'compiling the operators': '99.1'}, False),
+])
+def test_build_is_advised_only_where_it_works(where, name, value, is_fixable, monkeypatch):
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setitem(versions.NEEDS, 'compiling the operators', '2.1')
+    monkeypatch.setattr(where, name, value)
+    assert ('mmvit_backbones.ops.build' in library.load('cuda')) == is_fixable
+
+
+def install(folder, name, version='1.0'):
+    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
 
 
 @pytest.mark.parametrize('message, command', [
-    ('MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.', 'mmcv>=2.1,<2.2'),
     ("No module named 'pkg_resources'", 'setuptools<81'),
-    ("No module named 'mmcv._ext'", 'MMCV_WITH_OPS=1'),
     ('Numpy is not available', 'numpy<2'),
-    ('mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', '--no-cache-dir mmcv'),
 ])
 def test_incompatible_versions_are_reported_with_the_fix(message, command):
     assert command in fix_for(message)
+
+
+@pytest.mark.parametrize('installed, message, requirement', [
+    ('onedl-mmcv', 'MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.', "'mmcv>=2.1,<2.2'"),
+    ('mmcv-lite', "No module named 'mmcv._ext'", 'mmcv==2.2.0'),
+    ('onedl-mmcv', 'mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', 'onedl-mmcv==2.2.0'),
+])
+def test_the_fix_replaces_the_installed_mmcv(installed, message, requirement, tmp_path, monkeypatch):
+    install(tmp_path, installed, '2.2.0')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    fix = fix_for(message)
+    assert f'pip uninstall {installed},' in fix and f'--no-deps --no-cache-dir {requirement}' in fix
+
+
+@pytest.mark.parametrize('message', [
+    'MMCV==2.5.0 is used but incompatible. Please install mmcv>=2.0.0, <2.4.0.',  # the limit of the fork
+    'torchvision/_C.so: undefined symbol: _ZN3c10',
+])
+def test_no_fix_is_reported_for_another_problem(message):
+    assert 'pip' not in fix_for(message)
+
+
+@pytest.mark.slow
+def test_only_doctor_runs_with_conflicting_distributions(tmp_path, monkeypatch):
+    for name in ('onedl-mmcv', 'mmcv'):
+        install(tmp_path, name)
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{tmp_path}')
+    conflict = 'both install the package mmcv'
+    done = subprocess.run([sys.executable, 'mmvit.py', 'doctor'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and conflict in done.stdout and 'varied-size windows, plain PyTorch' in done.stdout
+    done = subprocess.run([sys.executable, 'mmvit.py', 'models'], cwd=ROOT, capture_output=True, text=True)
+    line, = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith('error: ') and conflict in line
 
 
 def test_environment_has_no_problems():

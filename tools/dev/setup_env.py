@@ -230,11 +230,9 @@ def check_machine(python, version):
 
 def check_distributions():
     """Raises SetupError if an environment mixes the original OpenMMLab packages with their forks."""
-    check = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'utils' / 'installation.py'))['check_distributions']
-    try:
-        check(path=[str(folder) for folder in VENV.glob('lib/python3*/site-packages')])
-    except ImportError as error:
-        raise SetupError(f'{VENV}: {error}') from None
+    find = runpy.run_path(str(ROOT / 'mmvit_backbones' / 'utils' / 'installation.py'))['find_conflicts']
+    if conflicts := find(path=[str(folder) for folder in VENV.glob('lib/python3*/site-packages')]):
+        raise SetupError(f'{VENV}: {conflicts[0]}')
 
 
 def create_venv(python, requirements=BUILD):

@@ -21,7 +21,7 @@ def why_not_triton(x: Tensor) -> str | None:
     """Returns the reason why Triton can't run on the tensor, or None if it can."""
     if triton is None:
         return 'Triton is not installed'
-    if reason := versions.why_not("Triton's operators"):
+    if reason := versions.why_not('the Triton backend'):
         return reason
     if not (x.is_cuda or x.is_meta or INTERPRETED):
         return f'tensors must be on a GPU, got {x.device}'

@@ -50,7 +50,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     replaced = {}  # a module that is used in several places gets a single replacement
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # named_children omits second names of a module
-            if type(child) in fastest:
+            if child is not None and type(child) in fastest:
                 setattr(parent, name, replaced.setdefault(child, with_class(child, fastest[type(child)])))
     return model
 

@@ -1,22 +1,22 @@
 """Downloads files from http(s) URLs with gdown, which also handles the pages of Google Drive."""
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from requests import RequestException
 
 RETRIES = 5
 TIMEOUT = 30  # seconds to wait for more data
 STALLED = 60  # seconds to wait for gdown's next block of half a megabyte
 MAX_BYTES = 8e9  # maximum file size if the server does not announce the size
-# Substrings of requests' error messages that mean there is no connection.
-NO_CONNECTION = ('Unable to connect to proxy', 'Failed to resolve', 'Connection refused', 'Network is unreachable',
-                 'timed out')
 
 
 def receive(address: str, output: str | BinaryIO, max_bytes: float | None = None, resume: bool = False) -> None:
@@ -82,17 +82,31 @@ def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event
         is_over.set()
 
 
-def is_unreachable(error: BaseException | None) -> bool:
+def is_unreachable(error: BaseException) -> bool:
     """Returns whether a download error, or one of its causes, means that the server cannot be reached."""
+    return _connection_error(error) is not None
+
+
+def _connection_error(error: BaseException | None) -> 'RequestException | None':
+    """Returns the error of requests, among a download error and its causes, for a server that cannot be reached."""
     import requests
     if error is None or isinstance(error, requests.ConnectionError | requests.Timeout):
-        return error is not None
-    return is_unreachable(error.__cause__)
+        return error
+    return _connection_error(error.__cause__)
 
 
 def reason_of(error: Exception) -> str:
-    """Returns the message of a download error in one line, shortened if there is no connection."""
-    text = ' '.join(str(error).split())
-    host = re.search(r"ConnectionPool\(host='([^']+)'", text)
-    cause = next((words for words in NO_CONNECTION if words.lower() in text.lower()), None)
-    return f'no connection to {host[1]} ({cause})' if host and cause else text
+    """Returns the message of a download error in one line, shortened if the server cannot be reached."""
+    import requests
+    lost = _connection_error(error)
+    if lost is None:
+        return ' '.join(str(error).split())
+    host = urlsplit(str(lost.request.url)).hostname if lost.request else 'the server'
+    through = ' through the proxy' if isinstance(lost, requests.exceptions.ProxyError) else ''
+    return f'no connection to {host}{through} ({" ".join(str(_first_cause(lost)).split())})'
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Returns the original exception, usually of the socket; requests and urllib3 pass it as an argument or a cause."""
+    cause = error.__cause__ or next((cause for cause in error.args if isinstance(cause, BaseException)), None)
+    return _first_cause(cause) if cause else error

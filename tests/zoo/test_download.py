@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -237,12 +238,29 @@ def test_missing_weights_are_errors(servers):
         get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
 
 
-def test_a_server_that_sends_nothing_times_out(servers, monkeypatch):
+@pytest.mark.parametrize('answer, host', [(drives.slow(1.), 'github.com'), (drives.dribble(CONTENT), 'the server')])
+def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, host):
     monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
     monkeypatch.setattr(receiving, 'RETRIES', 0)
-    servers.answers[RELEASE_URL] = drives.slow(1.)
-    with pytest.raises(CheckpointError, match='timed out'):
+    servers.answers[RELEASE_URL] = answer
+    with raises(CheckpointError, f'no connection to {host} (timed out)'):
         fetch(RELEASE)
+
+
+@pytest.mark.parametrize('retries', [0, 1])
+def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, retries):
+    monkeypatch.setattr(receiving, 'RETRIES', retries)
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        address = f'http://127.0.0.1:{closed.getsockname()[1]}'
+        monkeypatch.setenv('https_proxy', address)
+        with raises(CheckpointError, 'no connection to github.com through the proxy', 'Connection refused'):
+            fetch(RELEASE)
+        monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+        frame, = read_frames(f'{address}/image.jpg')
+        assert 'no connection to 127.0.0.1 (' in frame.error and 'Connection refused)' in frame.error
+        with raises(CheckpointError, 'no connection to 127.0.0.1 (', 'Connection refused)'):
+            fetch_address(f'{address}/model.pth')
 
 
 @pytest.mark.parametrize('answer, words', [

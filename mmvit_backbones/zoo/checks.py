@@ -54,8 +54,9 @@ def check_backbone(cfg: Config) -> Backbone | None:
     except Exception as error:  # invalid arguments can raise any exception
         raise UsageError(f'model.backbone: {error}'.split('\n')[0]) from error
     preprocessors = [part for part in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')) if part]
-    if not all(isinstance(part, dict) for part in preprocessors):
-        raise UsageError(f'data_preprocessor must be a dict, got {preprocessors[-1]!r}')
+    for part in preprocessors:
+        if not isinstance(part, dict):
+            raise UsageError(f'data_preprocessor must be a dict, got {part!r}')
     mean = {key: value for part in preprocessors for key, value in part.items()}.get('mean') or ()
     if not isinstance(mean, (list, tuple)):
         raise UsageError(f'data_preprocessor.mean must be a list with one number per channel, got {mean!r}')

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -24,7 +23,6 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
 from mmvit_backbones.utils.images import check_image, image_size
-from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
 
 TRAINING = ROOT / 'tests/training'
 TINY = TRAINING / 'tiny_classifier.py'
@@ -126,16 +124,6 @@ def test_unknown_option(key):
         load_config(str(TINY), {key: 1})
 
 
-@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
-                                        ('depth', 3)])
-def test_bad_backbone_arguments(key, value):
-    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
-    check_backbone(cfg)
-    cfg.model.backbone[key] = value
-    with raises(UsageError, 'model.backbone', key):
-        check_backbone(cfg)
-
-
 def test_known_options():
     cfg = load_config(str(TINY), {'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
     assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
@@ -202,46 +190,6 @@ def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
     assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
     errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
-
-
-@pytest.mark.parametrize('prefix, own, is_right', [
-    ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
-def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_path):
-    cfg = load_config(str(TINY))
-    weights = tiny_model().backbone.state_dict()
-    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix=prefix)
-    with nullcontext() if is_right else raises(UsageError, 'ReSwin'):
-        check_pretrained(cfg.model, check_backbone(cfg))
-
-
-@pytest.mark.parametrize('checkpoint, message', [
-    ('official://{ours}', 'unknown network'), ('mystore://weights.pth', None)])
-def test_pretrained_weights_by_name(checkpoint, message, tiny_checkpoint):
-    """Checks that `official://` accepts only names of networks and that other prefixes are left to their loaders."""
-    cfg = load_config(str(TINY))
-    cfg.model.backbone.init_cfg = [dict(type='Pretrained', checkpoint=checkpoint.format(ours=tiny_checkpoint))]
-    with pytest.raises(UsageError, match=message) if message else nullcontext():
-        check_pretrained(cfg.model, check_backbone(cfg))
-
-
-@pytest.mark.parametrize('config, tag, name', [
-    ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
-    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the closest network with published weights
-    ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
-    ('imagenet_vitae_h', True, 'official://vitae_huge')])
-def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
-    assert choose_checkpoint(load_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
-
-
-def test_checkpoint_and_pretrained_are_exclusive():
-    cfg = load_config(str(TINY))
-    for checkpoint, tag in ((None, None), ('a.pth', True)):
-        with raises(UsageError, 'checkpoint', 'pretrained'):
-            choose_checkpoint(cfg, checkpoint, tag)
-    cfg.model.backbone.arch = dict(cfg.model.backbone.arch) if isinstance(cfg.model.backbone.arch, dict) else 'other'
-    with raises(UsageError, 'mmvit_backbones'):
-        choose_checkpoint(cfg, None, True)
 
 
 def test_bad_images(tmp_path):

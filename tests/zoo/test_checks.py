@@ -1,0 +1,137 @@
+"""Weights are selected for a config, and its backbone and pretrained weights are checked before a model is built."""
+from contextlib import nullcontext
+
+import pytest
+import torch
+from helpers import ROOT, fresh_model, raises
+from mmengine.config import Config
+from tiny_configs import TINY_CONFIGS
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
+from mmvit_backbones.zoo.variants import VARIANTS
+
+BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
+PUBLISHED = [(variant, tag) for variant in VARIANTS.values() for tag in variant.weights]
+
+
+def config_of(backbone: dict | None, name: str = 'my_config', **settings) -> Config:
+    model = dict(type='Model', backbone=backbone, **settings.pop('model', {}))
+    return Config(dict(model=model, **settings), cfg_text='not read', filename=f'configs/{name}.py')
+
+
+# ---- choice of weights
+
+
+@pytest.mark.parametrize('config, tag, name', [
+    ('upernet_regionvit_s_plus', 'mask_rcnn_3x', 'official://regionvit_small_plus/mask_rcnn_3x'),
+    ('upernet_regionvit_s_plus', True, 'official://regionvit_small'),  # the closest network with published weights
+    ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
+    ('imagenet_vitae_h', True, 'official://vitae_huge')])
+def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
+    assert choose_checkpoint(load_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
+
+
+def test_all_published_weights_are_found():
+    """The name of the config matters only if several networks have the same backbone."""
+    for variant, tag in PUBLISHED:
+        named = config_of(variant.backbone, f'imagenet_{variant.short_name}_{tag}')
+        assert choose_checkpoint(named, None, tag) == f'official://{variant.name}/{tag}'
+        found = choose_checkpoint(config_of(variant.backbone), None, tag).removeprefix('official://').split('/')
+        assert found[1] == tag and {key: VARIANTS[found[0]].backbone[key] for key in ('type', 'arch')} == {
+            key: variant.backbone[key] for key in ('type', 'arch')}
+
+
+def test_checkpoint_and_pretrained_are_exclusive():
+    cfg = config_of(BACKBONE)
+    assert choose_checkpoint(cfg, 'a.pth', None) == 'a.pth'
+    for checkpoint, tag in ((None, None), ('a.pth', True)):
+        with raises(UsageError, 'checkpoint', 'pretrained'):
+            choose_checkpoint(cfg, checkpoint, tag)
+    for other in (BACKBONE, None):
+        with raises(UsageError, 'pretrained=384', 'my_config.py', 'mmvit_backbones.list_models()'):
+            choose_checkpoint(config_of(other), None, '384')
+
+
+# ---- backbone
+
+
+@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
+                                        ('depth', 3)])
+def test_bad_backbone_arguments(key, value):
+    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    assert check_backbone(cfg).in_channels == 3
+    cfg.model.backbone[key] = value
+    with raises(UsageError, 'model.backbone', key):
+        check_backbone(cfg)
+
+
+@pytest.mark.parametrize('backbone', [None, {}, dict(type='ResNet', depth=1), dict(type='BaseDataPreprocessor', x=1)])
+def test_other_backbones_are_not_checked(backbone):
+    assert check_backbone(config_of(backbone)) is None
+
+
+@pytest.mark.parametrize('mean, is_right', [
+    (None, True), ([], True), ([0.], True), ((0., 0., 0.), True), ([0.] * 2, False), ([0.] * 4, False), (5., False)])
+def test_number_of_channels(mean, is_right):
+    """The mean has one number per channel, or one number for all; the model's preprocessor takes precedence."""
+    number = len(mean) if isinstance(mean, list) else mean
+    other = dict(mean=[0.] * (4 if is_right else 3), std=None)
+    for cfg in (config_of(BACKBONE, data_preprocessor=dict(mean=mean)),
+                config_of(BACKBONE, data_preprocessor=other, model=dict(data_preprocessor=dict(mean=mean)))):
+        with nullcontext() if is_right else raises(UsageError, 'data_preprocessor.mean', number):
+            check_backbone(cfg)
+
+
+def test_preprocessors_are_dicts():
+    for settings in (dict(data_preprocessor='text', model=dict(data_preprocessor=dict(mean=[0.]))),
+                     dict(data_preprocessor=dict(mean=[0.]), model=dict(data_preprocessor='text'))):
+        with raises(UsageError, 'data_preprocessor', 'dict', "'text'"):
+            check_backbone(config_of(BACKBONE, **settings))
+
+
+# ---- pretrained weights
+
+
+def pretrained(checkpoint: object, **settings) -> dict:
+    return dict(type='Pretrained', checkpoint=str(checkpoint), **settings)
+
+
+def check(cfg: Config) -> None:
+    check_pretrained(cfg.model, check_backbone(cfg))
+
+
+@pytest.mark.parametrize('prefix, own, is_right', [
+    ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
+def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_path):
+    weights = fresh_model('ReSwin').state_dict()
+    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
+    with nullcontext() if is_right else raises(UsageError, 'weights.pth', 'ReSwin'):
+        check(config_of(dict(BACKBONE, init_cfg=pretrained(tmp_path / 'weights.pth', prefix=prefix))))
+
+
+@pytest.mark.parametrize('checkpoint, message', [
+    ('official://{ours}', 'unknown network'), ('{ours}', 'another network'), ('mystore://weights.pth', None)])
+def test_pretrained_weights_by_name(checkpoint, message, tmp_path):
+    """``official://`` accepts only names of networks, and other prefixes are left to their loaders."""
+    torch.save({'other.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    named = pretrained(checkpoint.format(ours=tmp_path / 'other.pth'))
+    with raises(UsageError, message, 'other.pth') if message else nullcontext():
+        check(config_of(dict(BACKBONE, init_cfg=[dict(type='Constant', layer='Linear', val=1.), named])))
+
+
+@pytest.mark.parametrize('place', ['model', 'head', 'other backbone'])
+def test_weights_of_other_parts_must_be_readable(place, tmp_path):
+    torch.save({'other.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+
+    def config(checkpoint: object) -> Config:
+        part = dict(init_cfg=pretrained(checkpoint))
+        if place == 'other backbone':
+            return config_of(dict(part, type='ResNet', depth=18))
+        return config_of(BACKBONE, model=part if place == 'model' else dict(head=part))
+
+    check(config(tmp_path / 'other.pth'))
+    check(config('torchvision://resnet18'))
+    with raises(UsageError, 'pretrained weights', 'missing.pth'):
+        check(config(tmp_path / 'missing.pth'))

@@ -65,7 +65,7 @@ class ExactResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.before_run(runner)  # FlexibleRunner calls before_run only after loading
         meta = checkpoint.get('meta', {})
-        if not runner.cfg.get('resume') or 'world_size' not in meta:
+        if not runner._resume or 'world_size' not in meta:
             return
         check_classes(runner, meta)
         check_steps(runner, meta)

@@ -13,13 +13,12 @@ from helpers import ROOT, raises
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from runs import CONTEXT, TINY, Run, assert_same_weights, fill_disk, hold_signals, limit_memory, train
+from runs import CONTEXT, TINY, Run, assert_same_weights, fill_disk, limit_memory, signal_twice, train
 
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.training import FiniteLossHook
 from mmvit_backbones.training.finite import first_non_finite
-from mmvit_backbones.training.interrupt import SAME_SIGNAL_SECONDS
 from mmvit_backbones.training.label_check import check_labels
 from mmvit_backbones.training.resume import config_changes, find_intact_checkpoint
 from mmvit_backbones.training.work_dir import lock_work_dir
@@ -209,16 +208,9 @@ def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
 
 
 def test_second_signal_ends_at_once():
-    ready = CONTEXT.Event()
-    process = CONTEXT.Process(target=hold_signals, args=(ready, ))
+    process = CONTEXT.Process(target=signal_twice)
     process.start()
-    assert ready.wait(60)
-    os.kill(process.pid, signal.SIGTERM)
-    os.kill(process.pid, signal.SIGTERM)  # launchers repeat signals
-    process.join(SAME_SIGNAL_SECONDS + 0.2)
-    assert process.is_alive()
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(10)
+    process.join(60)
     assert process.exitcode == -signal.SIGTERM
 
 

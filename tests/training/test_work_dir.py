@@ -2,7 +2,6 @@
 import pytest
 import torch
 from helpers import raises
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
@@ -44,17 +43,6 @@ def runner_of(work_dir, **arguments) -> Runner:
                   optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), log_level='ERROR',
                   default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')),
                   experiment_name=f'{work_dir}{len(arguments)}', **arguments)
-
-
-@pytest.fixture
-def own_loggers(monkeypatch):
-    """Closes the log files of this test's runners, to which MMEngine would otherwise continue to write."""
-    loggers = {}
-    monkeypatch.setattr(MMLogger, '_instance_dict', loggers)
-    yield
-    for logger in loggers.values():
-        for handler in logger.handlers:
-            handler.close()
 
 
 def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path, own_loggers):

@@ -1,0 +1,78 @@
+"""Tiny trainings with MMEngine's runner, in the process of the test."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
+
+from mmvit_backbones.data.reliable import ReliableDataset
+
+CLASSES = 'cat', 'dog'
+NUMBERS = count()  # MMEngine shares loggers, message hubs and visualizers of runners with the same name
+
+
+class Samples(Dataset):
+    """Numbers with random noise."""
+
+    def __init__(self, length: int = 8, classes: tuple[str, ...] = CLASSES) -> None:
+        self.length, self.metainfo = length, dict(classes=classes)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=index + torch.rand(1))
+
+
+class Line(BaseModel):
+    """A linear layer whose loss is random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(1, 1)
+        for parameter in self.parameters():
+            torch.nn.init.ones_(parameter)
+
+    def forward(self, x, mode='loss'):
+        y = self.linear(torch.stack(list(x)))
+        return dict(loss=(y - torch.rand(1)).square().mean()) if mode == 'loss' else [BaseDataElement()]
+
+
+def loader_of(dataset: Dataset | None = None, batch_size: int = 2, sampler: str = 'DefaultSampler', **options) -> dict:
+    """Returns the config of a data loader with batches that can be resumed, as `mmvit train` configures it."""
+    return dict(batch_size=batch_size, dataset=ReliableDataset(dataset or Samples()), sampler=dict(type=sampler),
+                batch_sampler=dict(type='ResumableBatchSampler'), **options)
+
+
+def runner_of(work_dir, **changes) -> Runner:
+    """Returns the runner of a training by three epochs of four steps, with our hooks; ``changes`` are arguments."""
+    arguments = dict(
+        model=Line(), work_dir=str(work_dir), train_dataloader=loader_of(),
+        train_cfg=dict(by_epoch=True, max_epochs=3),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')),
+        custom_hooks=[dict(type='ExactResumeHook'), dict(type='InterruptHook')], randomness=dict(seed=1),
+        experiment_name=f'tiny{next(NUMBERS)}')
+    return Runner(**{**arguments, **changes})
+
+
+@contextmanager
+def own_loggers() -> Iterator[None]:
+    """Closes the log files of runners, to which MMEngine would otherwise continue to write."""
+    loggers = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MMLogger, '_instance_dict', loggers)
+        yield
+    for logger in loggers.values():
+        for handler in logger.handlers:
+            handler.close()
+
+
+def log_of(work_dir) -> str:
+    return '\n'.join(path.read_text() for path in sorted(work_dir.glob('*/*.log')))

@@ -1,0 +1,20 @@
+"""Fixtures for trainings in the process of the test."""
+import signal
+
+import pytest
+import tiny_runs
+
+
+@pytest.fixture
+def own_loggers():
+    with tiny_runs.own_loggers():
+        yield
+
+
+@pytest.fixture
+def own_signals():
+    """Restores the signal handlers after the test, because an interrupted training leaves its handlers."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGURG)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""Resuming in the process of the test: interrupted runs, and checkpoints of another run."""
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import raises
+from mmengine.hooks import Hook
+from runs import assert_same_weights
+from tiny_runs import CLASSES, Samples, loader_of, log_of, own_loggers, runner_of
+
+from mmvit_backbones.errors import TrainingError
+
+pytestmark = pytest.mark.usefixtures('own_loggers', 'own_signals')
+BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
+                default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=4)))
+
+
+class Crash(Hook):
+    """Saves a checkpoint after a step, and ends the training."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == self.step:
+            runner.save_checkpoint(runner.work_dir, 'crash.pth', meta=dict(epoch=runner.epoch, iter=runner.iter + 1),
+                                   by_epoch=False)
+            raise KeyError
+
+
+def crashed(work_dir, step: int, **changes) -> str:
+    """Trains until a step, and returns the path of a checkpoint."""
+    runner = runner_of(work_dir, **changes)
+    runner.register_hook(Crash(step), priority='LOWEST')
+    with pytest.raises(KeyError):
+        runner.train()
+    return str(work_dir / 'crash.pth')
+
+
+@pytest.mark.parametrize('changes', [{}, BY_STEPS])
+def test_resumed_run_has_the_weights_of_an_uninterrupted_one(changes, tmp_path):
+    """Samples and losses are random; the run ends within an epoch."""
+    runner_of(tmp_path / 'whole', **changes).train()
+    path = crashed(tmp_path / 'crashed', 5, **changes)
+    runner_of(tmp_path / 'resumed', load_from=path, resume=True, **changes).train()
+    name = 'iter_12.pth' if changes else 'epoch_3.pth'
+    assert_same_weights(tmp_path / 'whole' / name, tmp_path / 'resumed' / name)
+
+
+@pytest.mark.parametrize('sampler, skips', [('InfiniteSampler', True), ('DefaultSampler', False)])
+def test_only_endless_batches_are_skipped(sampler, skips, tmp_path):
+    """A finite sampler starts again later, where no batch may be skipped, so MMEngine itself advances the data."""
+    batches = {}
+    for step in (0, 2):
+        runner = runner_of(tmp_path, **{**BY_STEPS, 'train_dataloader': loader_of(sampler=sampler)})
+        loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
+        loop._iter = step
+        runner.call_hook('before_train_epoch')
+        batches[step] = list(islice(loop.dataloader.batch_sampler, 4))
+        assert getattr(loop, 'fast_forward_on_resume', skips) == skips
+    assert batches[2][:2] == batches[0][2 if skips else 0:][:2]
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """Returns the checkpoint of a training by one epoch."""
+    folder = tmp_path_factory.mktemp('saved')
+    with own_loggers():
+        runner_of(folder, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+    return torch.load(folder / 'epoch_1.pth', weights_only=False)
+
+
+def with_meta(checkpoint: dict, path: Path, **meta) -> str:
+    """Saves a checkpoint with changes of its metadata, and returns its path."""
+    torch.save({**checkpoint, 'meta': {**checkpoint['meta'], **meta}}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('meta, changes, words', [
+    ({}, dict(train_dataloader=loader_of(batch_size=4)),
+     ('1 process(es) and batch size 2', '1 process(es) and batch size 4', 'images per step', 'load_from')),
+    (dict(world_size=2), {}, ('2 process(es) and batch size 2', '1 process(es) and batch size 2', 'load_from')),
+    ({}, dict(train_dataloader=loader_of(Samples(16))), ('4 steps', '8 steps', 'load_from')),
+    ({}, BY_STEPS, ('4 steps', 'without epochs', 'load_from')),
+    (dict(epoch_length=None), {}, ('without epochs', '4 steps', 'load_from')),
+    ({}, dict(train_dataloader=loader_of(Samples(classes=CLASSES[::-1]))), ('cat, dog', 'dog, cat', 'load_from'))])
+def test_checkpoint_of_another_training_is_refused(saved, meta, changes, words, tmp_path):
+    path = with_meta(saved, tmp_path / 'other.pth', **meta)
+    with raises(TrainingError, *words):
+        runner_of(tmp_path, load_from=path, resume=True, **changes).train()
+
+
+def test_weights_of_another_training_are_loaded(saved, tmp_path):
+    path = with_meta(saved, tmp_path / 'other.pth')
+    runner_of(tmp_path, load_from=path, train_dataloader=loader_of(batch_size=4)).train()
+
+
+def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, tmp_path):
+    text = '2 process(es) and batch size 1, but this run has 1 process(es) and batch size 2'
+    for meta in (dict(world_size=2, batch_size=1), {}):
+        folder = tmp_path / str(len(meta))
+        path = with_meta(saved, tmp_path / 'other.pth', **meta)
+        runner_of(folder, load_from=path, resume=True, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+        assert (text in log_of(folder)) == ('process(es)' in log_of(folder)) == bool(meta)
+
+
+def test_checkpoint_without_this_hook_is_resumed(tmp_path):
+    runner_of(tmp_path / 'plain', train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[],
+              train_dataloader=loader_of(Samples(16))).train()
+    path = str(tmp_path / 'plain/epoch_1.pth')
+    runner = runner_of(tmp_path / 'run', load_from=path, resume=True)
+    runner.train()
+    assert runner.epoch == 3 and 'process(es)' not in log_of(tmp_path / 'run')
+
+
+@pytest.mark.parametrize('change', [dict(batch_sampler=None), dict(dataset=Samples())])
+def test_data_that_cannot_be_resumed_are_refused(change, tmp_path):
+    with raises(TrainingError, 'ResumableBatchSampler', 'ReliableDataset'):
+        runner_of(tmp_path, train_dataloader={**loader_of(), **change}).train()

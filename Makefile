@@ -22,7 +22,7 @@ setup:  ## create .venv with all packages; slow on the first call
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
-# Tests of trainings often wait for the processes they start, so three workers use two cores better.
+# Tests of training often wait for the processes they start, so three workers use two cores better.
 test: WORKERS = 3
 test: setup  ## run the tests, except slow ones of compilers and exporters
 	$(PYTEST) -m 'not compiler'
@@ -74,7 +74,7 @@ test-exports: setup  ## export all tiny networks to ONNX and compare outputs for
 docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh
 
-chaos: setup  ## kill trainings 100 times at random moments and resume them; variables: CHAOS_KILLS, CHAOS_SEED
+chaos: setup  ## kill training runs 100 times at random moments and resume them; variables: CHAOS_KILLS, CHAOS_SEED
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py
 
 fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED

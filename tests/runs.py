@@ -1,4 +1,4 @@
-"""Runs trainings in separate processes, which start quickly because they are forked after the imports."""
+"""Runs training in separate processes, which start quickly because they are forked after the imports."""
 import multiprocessing
 import os
 import resource

@@ -4,7 +4,7 @@ All three have a ReSwin-T backbone and use the data sets in `data/`. The demo wr
 learning_curves.png, and for each task a log and a folder with the checkpoint into work_dirs/demo. It fails if a metric
 is below its minimum, which is above chance level.
 
-The frameworks are imported only once, because the trainings are forks of this process.
+The frameworks are imported only once, because each model is trained in a fork of this process.
 """
 import argparse
 import json
@@ -128,10 +128,10 @@ def train(work_dir):
                 processes[task].start()
             watch(work_dir, processes, signals)
         finally:
-            trainings = psutil.Process().children()
-            for training in trainings:  # an unfinished training has nothing worth saving
-                training.kill()
-            psutil.wait_procs(trainings)
+            children = psutil.Process().children()
+            for child in children:  # an unfinished run has nothing worth saving
+                child.kill()
+            psutil.wait_procs(children)
 
 
 def train_task(task, work_dir):
@@ -140,7 +140,7 @@ def train_task(task, work_dir):
 
     from mmvit_backbones.cli import command
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the demo, which kills the trainings
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the demo, which kills this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log = os.open(log_file(work_dir, task), os.O_WRONLY | os.O_APPEND)
     for output in (1, 2):

@@ -1,4 +1,4 @@
-"""Resumes from the newest intact checkpoint in a work dir, and reports changes of the config."""
+"""Resumes from the newest intact checkpoint in a work dir, and reports changes to the config."""
 import sys
 from collections.abc import Iterator
 from contextlib import suppress

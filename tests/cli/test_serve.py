@@ -301,7 +301,7 @@ def head(request: str, length: int = 0) -> bytes:
 
 @needs_server
 @pytest.mark.slow
-def test_clients_that_leave(models, tmp_path, monkeypatch, capsys):
+def test_clients_that_disconnect(models, tmp_path, monkeypatch, capsys):
     """Checks that clients that disconnect cause no traceback and leave no files."""
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     with serving(models) as (server, address):

@@ -72,7 +72,7 @@ def test_unreadable_samples_are_replaced_up_to_a_number():
         ReliableDataset(Numbers(length=0))
 
 
-def test_no_sample_known_to_be_bad_is_read_again():
+def test_unreadable_samples_are_read_only_once():
     numbers = Numbers(unreadable=range(11))
     dataset = ReliableDataset(numbers, max_skipped=11)
     assert [dataset[index][0] for index in (0, 0, 5, 7)] == [11] * 4

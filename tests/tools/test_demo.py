@@ -49,17 +49,17 @@ def test_a_failure_shows_the_end_of_the_log(demo, tmp_path):
         demo['watch'](tmp_path, {task: process})
 
 
-def test_an_interrupted_demo_leaves_no_training_behind(demo, tmp_path):
+def test_an_interrupted_demo_leaves_no_process_behind(demo, tmp_path):
     command = [sys.executable, ROOT / 'tools/demo.py', '--work-dir', tmp_path]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
-            trainings = []
-            while len(trainings) < len(demo['TASKS']):
+            children = []
+            while len(children) < len(demo['TASKS']):
                 assert process.poll() is None
-                trainings = psutil.Process(process.pid).children()
+                children = psutil.Process(process.pid).children()
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 1 and errors == 'demo: interrupted\n'
-    assert not any(training.is_running() for training in trainings)
+    assert not any(child.is_running() for child in children)

@@ -17,7 +17,7 @@ SEED = int(os.environ.get('CHAOS_SEED', 0))
 OPTIONS = ['train_dataloader.num_workers=1', 'train_cfg.max_epochs=6', 'default_hooks.checkpoint.max_keep_ckpts=2']
 
 
-def test_killed_trainings_end_with_the_same_weights(tmp_path):
+def test_killed_runs_end_with_the_same_weights(tmp_path):
     """Two of three kills are SIGKILL, and one is SIGTERM. When a run has finished, a new run starts."""
     undisturbed = tmp_path / 'undisturbed'
     run = train(undisturbed, *OPTIONS)

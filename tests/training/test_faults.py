@@ -310,7 +310,7 @@ def test_another_batch_size_is_refused(whole, tmp_path):
     assert 'train_dataloader.batch_size: 4 -> 2' in run.text
 
 
-def test_finished_training_is_left_alone(whole, tmp_path):
+def test_finished_training_is_not_changed(whole, tmp_path):
     work_dir = stopped_after(whole, tmp_path / 'work', 3)
     run = train(work_dir, '--resume')
     assert run.wait() == 0 and 'training of 3 epochs has already finished' in run.text, run.text

@@ -203,7 +203,7 @@ def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
 @pytest.mark.parametrize('backbone', [
     *DISALLOWED, dict(type='ReSwin', init_cfg=dict(type='Pretrained', checkpoint='official://reswin_tiny')),
     dict(type='ResNet', depth=18), {}, LARGE['many_modules']], ids=str)
-def test_hugging_face_builds_networks_of_this_package_alone(tmp_path, backbone):
+def test_hugging_face_builds_only_networks_of_this_package(tmp_path, backbone):
     transformers = pytest.importorskip('transformers')
     import mmvit_backbones.integrations.huggingface  # noqa: F401
     (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='mmvit', backbone={'arch': 'tiny', **backbone})))

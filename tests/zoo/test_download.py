@@ -141,7 +141,7 @@ def test_files_on_baidu_are_downloaded_by_hand(servers):
     assert fetch(weights).read_bytes() == CONTENT and not servers.asked
 
 
-def test_a_mirror_is_asked_first(servers, monkeypatch):
+def test_a_mirror_is_tried_first(servers, monkeypatch):
     monkeypatch.setenv('MMVIT_MIRROR', f'{servers.address}/files/')
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     mirrored = WEIGHTS['restv2_tiny']

@@ -53,7 +53,7 @@ def test_code_does_not_run(load, tmp_path, own_loaders):
     assert not (tmp_path / 'ran').exists()
 
 
-def test_getattr_is_for_log_histories_alone(tmp_path):
+def test_getattr_is_allowed_only_for_log_histories(tmp_path):
     torch.save(dict(extra=Reduced(getattr, (torch.Tensor, '__init__'))), tmp_path / 'bad.pth')
     with raises(CheckpointError, 'bad.pth'):
         load_checkpoint_file(tmp_path / 'bad.pth')
@@ -79,7 +79,7 @@ def test_other_files_are_named(name, content, tmp_path):
     (b'<!DOCTYPE html><title>Quota exceeded</title>', 'web page'),
 ])
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
-def test_nobody_is_advised_to_allow_code(content, message, tmp_path):
+def test_errors_do_not_suggest_to_allow_code(content, message, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with raises(CheckpointError, 'a.pth', message) as caught:
         load_checkpoint_file(tmp_path / 'a.pth')

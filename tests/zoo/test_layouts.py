@@ -92,7 +92,7 @@ def test_segmenters():
     assert heads == {'decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'}
 
 
-def test_generations_of_rest_are_told_apart():
+def test_weights_of_the_other_version_of_rest_are_refused():
     with pytest.raises(KeyError, match=r'stem\.conv1\.weight'):
         convert_state_dict('restv2_tiny', weights_of('golden_rest_lite'))
     with pytest.raises(KeyError, match=r'stem\.proj\.0\.weight'):

@@ -41,7 +41,7 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(
 val_evaluator = dict(ann_file='data/coco_mini/annotations/large_val.json')
 default_hooks = dict(logger=dict(interval=1))
 """
-TRAININGS = {
+TRAINING_COMMANDS = {
     'mmdet': ['{folder}/mask_rcnn.py', 'train_cfg.max_epochs=1',
               'train_dataloader.dataset.pipeline.2.scale=(320,200)',
               'val_dataloader.dataset.pipeline.1.scale=(320,200)',
@@ -126,16 +126,16 @@ def train_detectors() -> None:
     setup_env.pip('uninstall', '--yes', 'mmcv-lite')
     try:
         setup_env.install(wheel, '--requirement', DETECTION)
-        run_trainings()
+        train_and_evaluate()
     finally:
         setup_env.pip('uninstall', '--yes', 'mmcv', 'mmdet', 'mmsegmentation')
         setup_env.install('--requirement', pins)
 
 
-def run_trainings() -> None:
+def train_and_evaluate() -> None:
     site, = setup_env.VENV.glob('lib/python3*/site-packages')
     readme_config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", (ROOT / 'README.md').read_text(), re.DOTALL | re.M)
-    for framework, (config, *options) in TRAININGS.items():
+    for framework, (config, *options) in TRAINING_COMMANDS.items():
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, 'mask_rcnn.py').write_text(readme_config[0] + DATA)

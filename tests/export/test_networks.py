@@ -18,8 +18,8 @@ from mmvit_backbones.inference.runtimes import session_of
 # Sizes with and without padding, smaller and larger than a window, in portrait and landscape format.
 SIZES = [(64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40), (28, 200), (2, 3)]
 
-# One network of each kind, with few blocks, because exports with dynamic sizes take long; ``make test-exports`` tests
-# all networks.
+# Networks with shifted, no and varied-size windows. They have few blocks, because exports with dynamic sizes take long.
+# ``make test-exports`` tests all networks.
 SHIFTED = dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2], window_size=7, mlp_ratio=1)
 ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_ratio=1)
 ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)

@@ -1,4 +1,4 @@
-"""Tiny trainings with MMEngine's runner, in the process of the test."""
+"""Tiny training runs with MMEngine's runner, in the process of the test."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count

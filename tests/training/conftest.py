@@ -1,4 +1,4 @@
-"""Fixtures for trainings in the process of the test."""
+"""Fixtures for training in the process of the test."""
 import signal
 
 import pytest

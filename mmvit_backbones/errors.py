@@ -37,5 +37,5 @@ class UnreadableSampleError(TrainingError):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the class name of an error and the first line of its message."""
-    return f'{type(error).__name__}: {str(error).strip()}'.strip().split('\n')[0]
+    """Returns the class name of an error and the first line of its message, if it has one."""
+    return f'{type(error).__name__}: {str(error).strip()}'.split('\n')[0].rstrip(': ')

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import CheckpointError, CheckpointNotFoundError, first_line
 from ..utils import versions
 from ..utils.files import why_no_file
 from .archive import history_method, read_archive
@@ -144,8 +144,7 @@ def _describe_error(path: str, error: Exception) -> str:
         return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
                 'safely; use PyTorch 2.10 or newer, or convert the weights to safetensors')
     if not isinstance(error, pickle.UnpicklingError):
-        first_line = str(error).strip().split('\n')[0] or type(error).__name__
-        return f'is truncated or corrupt: {first_line}'
+        return f'is truncated or corrupt: {first_line(error)}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it contains more than weights (loading would import {refused[1]})'
     return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False

@@ -70,8 +70,9 @@ def test_truncated_files_are_named(load, tmp_path, own_loaders):
 @pytest.mark.parametrize('name, content', [('a.pth', b''), ('a.pth', b'text'), ('a.safetensors', b'text')])
 def test_other_files_are_named(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with raises(CheckpointError, name, 'truncated'):
+    with raises(CheckpointError, name, 'truncated') as caught:
         load_checkpoint_file(tmp_path / name)
+    assert not str(caught.value).endswith(':')  # the error for an empty file has no message
 
 
 @pytest.mark.parametrize('content, message', [

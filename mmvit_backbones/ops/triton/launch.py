@@ -67,6 +67,6 @@ def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
     return max(16, triton.next_power_of_2(min(size, largest)))  # pyright: ignore[reportReturnType] - it is an int
 
 
-def precision_of(x: Tensor) -> str:
+def matmul_precision() -> str:
     """Returns the precision of matrix products in float32, according to torch's setting for TF32."""
     return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'

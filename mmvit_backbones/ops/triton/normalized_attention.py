@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot, head_of, is_inside, load_block, load_rows, store_block, store_rows
-from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 
 @jit
@@ -159,7 +159,7 @@ def forward(logits: Tensor, lse: Tensor, squares: Tensor, value: Tensor, eps: fl
     rstd = lse.new_empty((b, heads))
     launch(_forward_kernel, (b * heads, num_blocks(n, BLOCK_N)), *with_strides(logits), lse, squares,
            *with_strides(value, out), rstd, heads, n, m, d, eps, squares.shape[2], BLOCK_N=BLOCK_N,
-           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
+           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return out, rstd
 
 
@@ -170,7 +170,7 @@ def grad_logits(logits: Tensor, lse: Tensor, rstd: Tensor, products: Tensor, val
     result = torch.empty_like(logits)
     launch(_grad_logits_kernel, (b * heads, num_blocks(n, BLOCK_N)), *with_strides(logits), lse, rstd, products,
            *with_strides(value, grad, result), heads, n, m, d, products.shape[2], BLOCK_N=BLOCK_N,
-           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=precision_of(value))
+           BLOCK_M=block_of(m, BLOCK_M), BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return result
 
 
@@ -183,7 +183,7 @@ def grad_value(logits: Tensor, lse: Tensor, rstd: Tensor, value: Tensor, grad: T
     products = lse.new_empty((b, heads, num_blocks(m, block_m)))
     launch(_grad_value_kernel, (b * heads, num_blocks(m, block_m)), *with_strides(logits), lse, rstd,
            *with_strides(value, grad, result), products, heads, n, m, d, BLOCK_N=BLOCK_N, BLOCK_M=block_m,
-           BLOCK_D=block_of(d), PRECISION=precision_of(grad))
+           BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return result, products
 
 

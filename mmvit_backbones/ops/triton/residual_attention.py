@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
-from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
 
@@ -185,7 +185,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
     launch(_forward_kernel, (b * windows * heads, num_blocks(n, BLOCK)), *with_strides(q, k, v),
            *optional(prev, logits, q), *optional(bias, logits, q), *optional(mask, logits, q), alpha, d**-0.5,
            out, logits, lse, windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
-           HAS_MASK=mask is not None, BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           HAS_MASK=mask is not None, BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return out, logits, lse
 
 
@@ -204,7 +204,7 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
            *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
            grad_q, grad_logits, grad_alpha, windows, heads, n, m, d, HAS_PREV=prev is not None,
            HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, BLOCK=BLOCK, BLOCK_D=block_of(d),
-           PRECISION=precision_of(q))
+           PRECISION=matmul_precision())
     return grad_q, grad_logits, grad_alpha
 
 
@@ -217,7 +217,7 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
     launch(_grad_keys_kernel, (b * windows * heads, num_blocks(m, BLOCK)), *with_strides(q),
            *optional(mask, logits, q), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
-           BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=precision_of(q))
+           BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return grad_k, grad_v
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..precision import product_dtype
 from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
-from .launch import block_of, jit, kernel_operator, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, matmul_precision, with_strides
 from .window_sampling import (
     TOKENS_PER_STEP,
     add_slopes,
@@ -151,7 +151,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
     arguments = *with_strides(q, k, v), scale, offset, bias_table, out, lse, softmax_scale
     launch_windows(_attention_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_N=block_of(window_size**2), PRECISION=precision_of(q))
+                   BLOCK_N=block_of(window_size**2), PRECISION=matmul_precision())
     return out, lse
 
 
@@ -175,7 +175,7 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     block = block_of(window_size**2)
     # Matrix products without tensor cores hold whole rows of both factors in registers. Larger blocks would spill them.
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=precision_of(q))
+                   BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=matmul_precision())
     return grad_q, tokens, grad_scale, grad_offset, tables
 
 

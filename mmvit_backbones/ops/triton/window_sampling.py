@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot
-from .launch import block_of, jit, kernel_operator, launch, num_blocks, precision_of, with_strides
+from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 TOKENS_PER_STEP = tl.constexpr(16)  # because a whole window would need too many registers
 TILE = tl.constexpr(8)  # height and width of a tile in pixels
@@ -314,7 +314,7 @@ def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, widt
     tiles = [num_blocks(length, TILE.value) for length in (height, width)]
     num_programs = parts * images * heads * tiles[0] * tiles[1]
     launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
-                   top, left, BLOCK_N=block_of(window_size**2), PRECISION=precision_of(out))
+                   top, left, BLOCK_N=block_of(window_size**2), PRECISION=matmul_precision())
     return out
 
 

@@ -59,7 +59,7 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
 
 
 def rebuild_tensor(storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...],
-                   requires_grad: bool = False, *ignored) -> Tensor:
+                   requires_grad: bool, *ignored) -> Tensor:
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
         raise pickle.UnpicklingError('a tensor has an invalid size or stride')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))
@@ -79,11 +79,12 @@ def numpy_dtype(name: str, *ignored) -> np.dtype:
 
 
 def numpy_scalar(dtype: np.dtype, content: bytes) -> np.generic:
-    return np.frombuffer(content, dtype)[0]
+    scalar, = np.frombuffer(content, dtype)
+    return scalar
 
 
 def empty_array(*ignored) -> np.ndarray:
-    return np.empty(0)
+    return np.ndarray(())
 
 
 def history_method(owner: type, name: str) -> Callable:
@@ -132,7 +133,7 @@ class Reader(pickle._Unpickler):
         pickles = [name for name in names if name.split('/')[1:] == ['data.pkl']]
         if len(pickles) != 1 or any(name.endswith('/constants.pkl') for name in names):  # a TorchScript archive
             raise pickle.UnpicklingError('the archive was not written by torch.save')
-        self.archive, self.folder, self.device = archive, pickles[0].partition('/')[0], device
+        self.archive, self.folder, self.device = archive, pickles.pop().removesuffix('/data.pkl'), device
         if f'{self.folder}/byteorder' in names and self.record('byteorder') != b'little':
             raise pickle.UnpicklingError('the archive was written on a big-endian machine')
         self.storages: dict[tuple[str, torch.dtype], Storage] = {}
@@ -157,7 +158,7 @@ class Reader(pickle._Unpickler):
             if len(content) != num_elements * dtype.itemsize:
                 raise pickle.UnpicklingError(f'storage {key} has {len(content)} bytes, but its {num_elements} elements '
                                              f'need {num_elements * dtype.itemsize}')
-            elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.tensor([], dtype=dtype)
             self.storages[key, dtype] = Storage(elements.to(self.device))
         return self.storages[key, dtype]
 

@@ -1,8 +1,12 @@
 """Damaged checkpoint files are reported, and code in checkpoint files is not executed."""
+import errno
 import json
 import os
 import pickle
+import tarfile
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,14 +52,87 @@ class Reduced:
 def test_code_does_not_run(load, tmp_path, own_loaders):
     path = str(tmp_path / 'bad.pth')
     torch.save(dict(state_dict={}, extra=Reduced(os.mkdir, (str(tmp_path / 'ran'), ))), path)
-    with raises(CheckpointError, 'bad.pth', 'mkdir'):
+    with raises(CheckpointError, 'bad.pth', f'would import {os.mkdir.__module__}.mkdir'):
         load(path)
     assert not (tmp_path / 'ran').exists()
 
 
+@pytest.fixture(params=['new', 'old'])
+def reader(request, monkeypatch):
+    """Reads files as with the installed PyTorch, or as before PyTorch 2.10, which cannot read all files safely."""
+    if request.param == 'old':
+        monkeypatch.setattr(versions, 'is_older', lambda version: True)
+
+
+def archive_of(path: Path, value: object, change: Callable[[zipfile.ZipInfo], None] = lambda info: None) -> Path:
+    """Writes a value with torch.save, and changes the directory entries of the archive."""
+    torch.save(value, path)
+    with zipfile.ZipFile(path) as archive:
+        records = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, 'w') as archive:
+        for info, content in records:
+            change(info)
+            archive.writestr(info, content)
+    return path
+
+
+@pytest.mark.parametrize('map_location', ['cpu', None])
+def test_a_dict_is_read(reader, map_location, tmp_path):
+    value = dict(state_dict={'weight': torch.arange(3.)}, meta=dict(epoch=3), message_hub={})
+    path = archive_of(tmp_path / 'a.pth', value, lambda info: setattr(info, 'external_attr', 0x21))  # as on Windows
+    read = load_checkpoint_file(path, map_location)
+    assert read['meta'] == dict(epoch=3) and read['state_dict']['weight'].tolist() == [0, 1, 2]
+    assert read['state_dict']['weight'].device.type == 'cpu'
+    assert load_checkpoint_file(path, 'meta')['state_dict']['weight'].is_meta
+
+
+@pytest.mark.parametrize('change, word', [
+    (lambda info: setattr(info, 'external_attr', 0x10), 'folder'),
+    (lambda info: setattr(info, 'compress_type', zipfile.ZIP_DEFLATED), 'compressed')])
+def test_archives_of_other_programs_are_refused(reader, change, word, tmp_path):
+    """PyTorch would read uninitialized memory from a record marked as a folder."""
+    path = archive_of(tmp_path / 'a.pth', {'weight': torch.ones(100)}, change)
+    with raises(CheckpointError, 'a.pth', 'a/data.pkl', word):
+        load_checkpoint_file(path)
+
+
+def test_a_wrong_checksum_is_reported(reader, tmp_path):
+    content = archive_of(tmp_path / 'a.pth', {'weight': torch.full((100, ), 7.)}).read_bytes()
+    part = torch.full((3, ), 7.).numpy().tobytes()
+    (tmp_path / 'a.pth').write_bytes(content.replace(part, bytes(12), 1))
+    with raises(CheckpointError, 'a.pth', 'data/0'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('value, words', [
+    ([torch.ones(3)], ['list']), (dict(state_dict={}, meta=7), ['meta', 'int']),
+    (dict(state_dict={}, message_hub=[]), ['message_hub', 'list'])])
+def test_other_values_are_named(value, words, tmp_path):
+    torch.save(value, tmp_path / 'a.pth')
+    with raises(CheckpointError, 'a.pth', 'dict', *words):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_a_folder_with_converted_weights_is_read(tmp_path, monkeypatch):
+    with raises(CheckpointError, tmp_path, 'folder') as error:
+        load_checkpoint_file(tmp_path)
+    assert not isinstance(error.value, FileNotFoundError)
+    save_file({'weight': torch.ones(3)}, tmp_path / 'model.safetensors')
+    monkeypatch.setenv('HOME', str(tmp_path.parent))
+    for path in (tmp_path, f'~/{tmp_path.name}', tmp_path / 'model.safetensors'):
+        assert load_checkpoint_file(path, None)['weight'].sum() == 3
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs the file system /proc')
+def test_a_failing_disk_is_reported():
+    with raises(CheckpointError, '/proc/self/mem', os.strerror(errno.EIO)) as error:  # its first byte cannot be read
+        load_checkpoint_file('/proc/self/mem')
+    assert 'corrupt' not in str(error.value)
+
+
 def test_getattr_is_allowed_only_for_log_histories(tmp_path):
     torch.save(dict(extra=Reduced(getattr, (torch.Tensor, '__init__'))), tmp_path / 'bad.pth')
-    with raises(CheckpointError, 'bad.pth'):
+    with raises(CheckpointError, 'bad.pth', 'getattr'):
         load_checkpoint_file(tmp_path / 'bad.pth')
 
 
@@ -68,7 +145,7 @@ def test_truncated_files_are_named(load, tmp_path, own_loaders):
 
 
 @pytest.mark.parametrize('name, content', [('a.pth', b''), ('a.pth', b'text'), ('a.safetensors', b'text')])
-def test_other_files_are_named(name, content, tmp_path):
+def test_other_files_are_named(reader, name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with raises(CheckpointError, name, 'truncated') as caught:
         load_checkpoint_file(tmp_path / name)
@@ -80,7 +157,7 @@ def test_other_files_are_named(name, content, tmp_path):
     (b'<!DOCTYPE html><title>Quota exceeded</title>', 'web page'),
 ])
 @pytest.mark.filterwarnings('ignore:Detected pickle protocol')
-def test_errors_do_not_suggest_to_allow_code(content, message, tmp_path):
+def test_errors_do_not_suggest_to_allow_code(reader, content, message, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with raises(CheckpointError, 'a.pth', message) as caught:
         load_checkpoint_file(tmp_path / 'a.pth')
@@ -93,14 +170,16 @@ def test_mmengine_reads_safetensors(tmp_path, own_loaders):
 
 
 def test_a_file_of_too_many_tensors_is_refused(tmp_path):
-    """Each tensor takes memory and time, even if it is empty."""
-    count = 200_000
-    header = json.dumps({str(i): dict(dtype='F32', shape=[0], data_offsets=[0, 0]) for i in range(count)}).encode()
-    (tmp_path / 'a.safetensors').write_bytes(len(header).to_bytes(8, 'little') + header)
-    with raises(CheckpointError, 'a.safetensors', 'header', len(header)):
-        load_checkpoint_file(tmp_path / 'a.safetensors')
+    """Each tensor takes memory and time, even if it is empty; headers of up to 8 MiB are read."""
+    header = json.dumps({'weight': dict(dtype='F32', shape=[1], data_offsets=[0, 4])}).encode()
+    for size in (2**23, 2**23 + 8):
+        content = size.to_bytes(8, 'little') + header.ljust(size) + bytes(4)
+        (tmp_path / f'{size}.safetensors').write_bytes(content)
+    assert load_checkpoint_file(tmp_path / f'{2**23}.safetensors')['weight'].tolist() == [0]
+    with raises(CheckpointError, f'{size}.safetensors', 'header', f'{size} bytes', 2**23):
+        load_checkpoint_file(tmp_path / f'{size}.safetensors')
     with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
-        archive.writestr('a/data.pkl', b'\x80\x02' + b'N0' * 600_000 + b'N.')
+        archive.writestr('a/data.pkl', b'\x80\x02' + b'N0' * 500_000 + b'N.')
     with raises(CheckpointError, 'a.pth', 'operations'):
         load_checkpoint_file(tmp_path / 'a.pth')
 
@@ -110,10 +189,16 @@ def test_missing_files_are_named(tmp_path):
         load_checkpoint_file(tmp_path / 'nothing.pth')
 
 
-def test_the_legacy_format_is_read_where_torch_reads_it_safely(tmp_path):
+def test_the_legacy_format_is_read_where_torch_reads_it_safely(reader, tmp_path):
     torch.save({'weight': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    with tarfile.open(tmp_path / 'older.pth', 'w') as archive:
+        archive.add(tmp_path / 'a.pth', 'storages')
     if versions.is_older('2.10'):
-        with raises(CheckpointError, 'a.pth', '2.10'):
-            load_checkpoint_file(tmp_path / 'a.pth')
+        for name in ('a.pth', 'older.pth'):
+            with raises(CheckpointError, name, '1.6', '2.10'):
+                load_checkpoint_file(tmp_path / name)
     else:
         assert load_checkpoint_file(tmp_path / 'a.pth')['weight'].sum() == 3
+        os.truncate(tmp_path / 'a.pth', 200)
+        with raises(CheckpointError, 'a.pth', 'truncated'):
+            load_checkpoint_file(tmp_path / 'a.pth')

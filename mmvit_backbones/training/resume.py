@@ -39,7 +39,7 @@ def resume_from(cfg: Config, path: str) -> None:
     _set_seed(cfg, path, meta.get('seed'))
     unit = 'epoch' if 'max_epochs' in cfg.train_cfg else 'iter'
     length = cfg.train_cfg.get(f'max_{unit}s', inf)
-    if meta.get(unit, 0) >= length:
+    if meta.get(unit, 0) >= length and is_first_process():
         print(f'training of {length} {"epochs" if unit == "epoch" else "iterations"} has already finished; there is '
               'nothing to resume')
     changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))

@@ -6,10 +6,12 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.config import Config
 from runs import TINY, assert_same_weights, train
 from verbs import call
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training.resume import resume_from
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 pytestmark = pytest.mark.training
@@ -56,6 +58,15 @@ def test_resumed_schedules_equal_those_of_an_uninterrupted_run(short, epoch, opt
     assert len(set(expected.values())) > 2
     assert found == {step: rate for step, rate in expected.items() if step > 4 * epoch}
     assert f'{found[4 * epoch + 1]:.4g} now' in run.text  # the summary has the rate of the first resumed step
+
+
+@pytest.mark.parametrize('rank, lines', [('0', 1), ('1', 0)])
+def test_a_finished_training_is_reported_by_one_process(rank, lines, tmp_path, monkeypatch, capsys):
+    path = str(tmp_path / 'epoch_3.pth')
+    torch.save(dict(meta=dict(epoch=3), message_hub={}, optimizer={}), path)
+    monkeypatch.setenv('RANK', rank)
+    resume_from(Config(dict(train_cfg=dict(max_epochs=3))), path)
+    assert capsys.readouterr().out.count('already finished') == lines
 
 
 BY_STEPS = f"""

@@ -5,8 +5,7 @@
     mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
 The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Results published for several scales and flips
-are reproduced with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists. All
-missing files are listed in one error message.
+are reproduced with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists.
 """
 import argparse
 import os.path as osp
@@ -98,7 +97,7 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
     """Checks the data and the checkpoint, which is downloaded if necessary, and returns the checkpoint's name.
 
     Raises:
-        UsageError: If the data or the checkpoint is missing; the message lists everything that is missing.
+        UsageError: If the data or the checkpoint is missing; if both are, the message names both.
     """
     missing, checkpoint = [], ''
     try:

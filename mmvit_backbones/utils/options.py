@@ -33,9 +33,10 @@ _MINIMUMS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, m
 
 
 def check_option(cfg: Config, key: str, value: object) -> None:
-    """Raises UsageError if nothing reads the key, or if the value has the wrong type.
+    """Raises UsageError if the key is unknown, or if the value has the wrong type or is out of range.
 
-    A key may add an argument to a dict with a ``type`` if the class accepts that argument.
+    A key may add an argument that the class of the dict accepts. In a dict whose arguments are not known, for example
+    because it has no ``type``, a new key is only an error if it resembles another key of the dict.
     """
     first, *rest = key.split('.')
     node, place = cfg.to_dict(), []
@@ -71,7 +72,7 @@ def _unknown(name: str, part: str, known: Iterable) -> str:
 
 
 def _check_new(cfg: Config, key: str, place: list[str], node: dict, part: str) -> None:
-    """Raises UsageError for a new key in a dict, unless the class built from the dict accepts it as an argument."""
+    """Raises UsageError for a new key in a dict, unless it may be an argument of the object built from the dict."""
     arguments, is_closed = _arguments(cfg, place, node)
     known = {*node, *arguments}
     if part in arguments or not is_closed and not get_close_matches(part, known, cutoff=0.75):

@@ -139,7 +139,7 @@ def download(address: str) -> bytes:
 def _read_video(source: str | Path | int) -> Iterator[Frame]:
     import cv2
     video, number = cv2.VideoCapture(), 0
-    with suppress(OverflowError):  # OpenCV accepts only 32-bit camera indices
+    with suppress(cv2.error):  # raised for camera indices of more than 32 bits
         video.open(source if isinstance(source, int) else str(source))
     while (frame := video.read()[1]) is not None:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))

@@ -141,7 +141,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
         super().post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """Returns the first convolution of the patch embedding."""
+        """Returns the first convolution of the stem."""
         return next(module for module in self.network.modules() if isinstance(module, nn.Conv2d))
 
     def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None,
@@ -192,7 +192,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     def __init__(self, config: MMViTConfig) -> None:
         super().__init__(config)
-        if hasattr(self, '_init_backbone'):  # Transformers 4; in version 5, the constructor calls it
+        if hasattr(self, '_init_backbone'):  # Transformers 4; in version 5, the constructor does this
             self._init_backbone(config)
         self.backbone = self.build()
         self.num_features = list(self.backbone.channels)

@@ -46,7 +46,7 @@ def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
     assert 'used in float32; is not used in float16, because its kernels deviate by 1.0e+00; can be' in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='the report is about this GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU, the report has more lines')
 @pytest.mark.parametrize('where, name, value, reason', [
     (availability, 'triton', None, 'not installed'),
     (versions, 'NEEDS', {**versions.NEEDS, 'the Triton backend': '99.1'}, 'needs PyTorch 99.1'),

@@ -16,6 +16,7 @@ from torch.export.pt2_archive._package import package_pt2
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Classification, Detection, Predictor, Segmentation, read_rgb
 from mmvit_backbones.inference.runtimes import DETAILS, PARTS
+from mmvit_backbones.inference.sources import read_frames
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 
@@ -262,6 +263,13 @@ def test_videos_are_read_frame_by_frame(file, tmp_path):
     results = Predictor(file, trust_code=True)(tmp_path / 'film.avi')
     assert [result.source.rpartition('/')[2] for result in results] == [f'film.avi#{number}' for number in range(3)]
     assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
+
+
+@pytest.mark.parametrize('index', [99, 2**31, 2**63])
+def test_missing_cameras_do_not_stop_the_prediction(index):
+    pytest.importorskip('cv2')
+    frame, = read_frames(index)
+    assert frame.image is None and str(index) in frame.error
 
 
 def test_results_in_coco_format(tmp_path):

@@ -128,7 +128,7 @@ struct Attention : torch::autograd::Function<Attention> {
   }
 };
 
-// Raises an error in a second backward pass, where gradients would otherwise silently be 0.
+// Raises an error in double backward, where gradients would otherwise silently be 0.
 struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 

@@ -9,7 +9,7 @@ from ..errors import CheckpointError
 RGB = 3
 
 
-def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool = False) -> dict[str, Tensor]:
+def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool) -> dict[str, Tensor]:
     """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
 
     If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's. A head
@@ -29,7 +29,8 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
     if any(weights[name].ndim == 0 or weights[name].shape[1:] != head[name].shape[1:] for name in others):
         return adapted
     if others and not new_head:
-        theirs, ours = len(weights[others[0]]), len(head[others[0]])
+        name = others.pop()
+        theirs, ours = len(weights[name]), len(head[name])
         raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
                               f'num_classes={ours}) to load only the backbone and add a new head')
     if others:
@@ -40,9 +41,8 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
 
 
 def is_stem(weight: Tensor, own: Tensor) -> bool:
-    """Returns whether ``weight`` is for RGB images and differs from ``own`` only in the number of input channels."""
-    are_convolutions = weight.ndim == own.ndim == 4
-    return are_convolutions and weight.shape[1] == RGB != own.shape[1] and weight[:, 0].shape == own[:, 0].shape
+    """Returns whether ``weight`` is of a convolution for RGB images, and ``own`` is for other images."""
+    return weight.ndim == own.ndim == 4 and weight.shape[1] == RGB != own.shape[1]
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:

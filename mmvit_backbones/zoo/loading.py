@@ -302,8 +302,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
         raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
-    missing = [key for key in keys.missing_keys if strict or not key.endswith('num_batches_tracked')]
-    unexpected = keys.unexpected_keys
+    missing, unexpected = keys.missing_keys, keys.unexpected_keys
     if missing or len(unexpected) > (0 if strict else MAX_UNEXPECTED_KEYS):
         counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} keys are unknown'
         raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])

@@ -1,13 +1,35 @@
 """Weights of checkpoints are loaded into models."""
+import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-from helpers import fresh_model, raises
+from helpers import fresh_model, raises, trained_model
+from hostile_configs import VALID, checkpoint_of
+from mmengine.model import BaseTTAModel
 from mmengine.runner import CheckpointLoader
+from torch import nn
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.loading import check_overlap, load_weights, use_safe_loading
+from mmvit_backbones.zoo import loading
+from mmvit_backbones.zoo.loading import (
+    allowed_config,
+    check_overlap,
+    load_weights,
+    read_checkpoint,
+    use_safe_loading,
+)
+from mmvit_backbones.zoo.variants import VARIANTS
+
+
+class Averages(BaseTTAModel):
+    def merge_preds(self, data_samples_list: list) -> list:
+        return data_samples_list[0]
+
+
+def average_views(model: nn.Module) -> Averages:
+    model.test_step = None  # MMEngine requires this method
+    return Averages(model)
 
 
 def test_checkpoint_of_another_network():
@@ -16,12 +38,82 @@ def test_checkpoint_of_another_network():
     load_weights(model, dict(state_dict=weights), 'own')
     check_overlap(model, weights, 'own')
     others = {f'other.{key}': value for key, value in weights.items()}
-    with raises(CheckpointError, 'other.pth', 'missing'):
-        load_weights(model, others, 'other.pth')
+    with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', next(iter(weights)), next(iter(others))):
+        load_weights(model, others, 'other.pth', strict=True)
     with raises(CheckpointError, 'other.pth', 'ResTv2', next(iter(others))):
         check_overlap(model, others, 'other.pth')
-    with raises(CheckpointError, 'seven.pth', 'shapes'):
-        load_weights(model, {**weights, 'norm3.bias': torch.zeros(7)}, 'seven.pth')
+    shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
+    with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
+        load_weights(model, weights | shapes, 'seven.pth')
+    assert '\n' not in str(caught.value) and 'norm3.bias' not in str(caught.value)  # one example
+    with raises(CheckpointError, 'text.pth', 'norm3.bias'):
+        load_weights(model, weights | {'norm3.bias': 'text'}, 'text.pth')
+
+
+def test_a_few_unknown_keys_are_ignored_unless_strict(logged):
+    """Checkpoints of detectors may have buffers of an older version of the framework."""
+    model = fresh_model('ViTAE')
+    weights = model.state_dict()
+    more = {f'more{number}': torch.zeros(1) for number in range(5)}
+    load_weights(model, weights | more, 'own.pth')
+    assert 'own.pth: unknown keys were not loaded: more0, more1' in logged.text
+    with raises(CheckpointError, 'own.pth', '0 weights', '6 keys', 'more0'):
+        load_weights(model, weights | more | {'last': torch.zeros(1)}, 'own.pth')
+    with raises(CheckpointError, 'own.pth', '1 keys', 'last'):
+        load_weights(model, weights | {'last': torch.zeros(1)}, 'own.pth', strict=True)
+
+
+def test_counters_of_norms_may_be_missing():
+    """PyTorch before 0.4.1 did not save them."""
+    model = fresh_model('ViTAE')
+    weights = {key: x for key, x in model.state_dict().items() if not key.endswith('num_batches_tracked')}
+    load_weights(model, weights, 'old.pth', strict=True)
+    assert len(weights) < len(model.state_dict())
+
+
+@pytest.mark.parametrize('wrap', [nn.DataParallel, lambda model: nn.DataParallel(average_views(model))])
+def test_wrapped_models_are_loaded(wrap):
+    model = trained_model('ResTv2')
+    other = fresh_model('ResTv2')
+    check_overlap(wrap(other), model.state_dict(), 'own')
+    load_weights(wrap(other), model.state_dict(), 'own')
+    assert all(torch.equal(x, other.state_dict()[key]) for key, x in model.state_dict().items())
+
+
+def test_configs_of_a_checkpoint_do_not_hide_wrong_keys():
+    checkpoint = checkpoint_of(VALID, {1: torch.zeros(1)})
+    with raises(CheckpointError, 'file.pth', 'the key 1 '):
+        allowed_config(checkpoint, checkpoint['meta']['cfg'], 'file.pth')
+
+
+# ---- schemes of checkpoints
+
+
+@pytest.mark.parametrize('name', ['torchvision://nothing', 'open-mmlab://nothing', 'other://a.pth', 'ftp://a.org/a.pth'])
+def test_other_schemes_are_refused(name):
+    with raises(CheckpointError, name, 'http'):
+        read_checkpoint(name)
+
+
+def test_loaders_of_the_user_are_called(own_loaders):
+    use_safe_loading()
+    CheckpointLoader.register_scheme('mystore://', lambda filename, map_location: {filename: map_location})
+    assert read_checkpoint('mystore://a.pth', 'meta') == {'mystore://a.pth': 'meta'}
+
+
+def test_networks_are_found_by_their_weights(monkeypatch):
+    names = ('vitae_tiny', 'vitae_small', 'reswin_tiny')
+    monkeypatch.setattr(loading, 'VARIANTS', {name: VARIANTS[name] for name in names})
+    with torch.device('meta'):
+        weights = {f'backbone.{key}': x for key, x in get_model('vitae_small', 'backbone').state_dict().items()}
+    assert loading.find_networks(weights) == ['vitae_small']
+    assert loading.find_networks({}) == []
+
+
+def test_a_checkpoint_without_weights_is_not_converted():
+    for checkpoint in ({}, dict(state_dict={})):
+        with raises(KeyError, 'no weights'):
+            convert_state_dict('vitae_tiny', checkpoint)
 
 
 def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):

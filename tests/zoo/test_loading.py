@@ -7,7 +7,7 @@ from helpers import each_network, fresh_model, raises, trained_model
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.adapt import adapt
+from mmvit_backbones.zoo.adapt import adapt, adapt_channels
 from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint
 
 
@@ -67,22 +67,7 @@ def test_pretrained_takes_nothing_else(tmp_path, change, words):
         pretrained(tmp_path / 'other.pth')
 
 
-def test_a_head_of_imagenet_22k_is_loaded_dropped_or_refused(tmp_path, logged):
-    """The head is loaded into a model with the same number of classes, dropped for a backbone, or else refused."""
-    pytest.importorskip('mmpretrain')
-    path = str(tmp_path / '22k.pth')
-    weights = get_model('vitae_tiny', num_classes=21842).state_dict()
-    torch.save(weights, path)
-    model = get_model('vitae_tiny', checkpoint=path, num_classes=21842)
-    assert torch.equal(model.head.fc.weight, weights['head.fc.weight'])
-    with raises(CheckpointError, '22k.pth', '21842', 'num_classes=1000'):
-        get_model('vitae_tiny', checkpoint=path)
-    backbone = get_model('vitae_tiny', 'backbone')
-    load_backbone(backbone, path)
-    assert '22k.pth: the head for 21842 classes was not loaded' in logged.text
-
-
-def test_a_new_head_keeps_the_backbone(tmp_path):
+def test_a_new_head_keeps_the_backbone(tmp_path, logged):
     pytest.importorskip('mmpretrain')
     path = str(tmp_path / 'thousand.pth')
     weights = get_model('vitae_tiny').state_dict()
@@ -94,8 +79,16 @@ def test_a_new_head_keeps_the_backbone(tmp_path):
     torch.save(own, path)
     again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a matching head is loaded
     assert torch.equal(again['head.fc.weight'], own['head.fc.weight'])
-    with raises(CheckpointError, 'thousand.pth', '5 classes', '1000'):
+    with raises(CheckpointError, 'thousand.pth', '5 classes', 'has 1000', 'num_classes=1000'):
         get_model('vitae_tiny', checkpoint=path)
+    backbone = {key: x for key, x in own.items() if key.startswith('backbone.')}
+    for name, number in (('five.pth', 5), ('thousand.pth', 1000), ('headless.pth', None)):
+        torch.save(backbone | ({'head.fc.weight': torch.zeros(number, 256)} if number else {}), tmp_path / name)
+        load_backbone(model.backbone, str(tmp_path / name))
+    assert 'five.pth: the head for 5 classes was not loaded' in logged.text
+    assert logged.text.count('was not loaded') == 1  # the usual head of 1000 classes is not worth a message
+    with raises(CheckpointError, 'headless.pth', '2 weights of the model are missing', 'head.fc.weight'):
+        get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'), num_classes=5)
 
 
 @pytest.mark.parametrize('name, shape', [('head.fc.weight', (1000, 384)), ('head.fc.bias', ())])
@@ -109,16 +102,25 @@ def test_a_head_with_another_shape_is_for_another_network(tmp_path, name, shape)
 
 @each_network
 @torch.no_grad()
-def test_weights_of_rgb_serve_other_channels(network):
+def test_weights_of_rgb_serve_other_channels(network, logged):
     """Gray images give the same outputs with one and three channels, and so do RGB images with three and six."""
     rgb = trained_model(network).eval()
     x = torch.randn(1, 1, 64, 64)
     for channels, of_rgb, of_other in [(1, x.expand(-1, 3, -1, -1), x), (6, (y := torch.randn(1, 3, 64, 64)),
                                                                         y.repeat(1, 2, 1, 1))]:
         other = fresh_model(network, in_channels=channels).eval()
-        other.load_state_dict(adapt(rgb.state_dict(), other, 'rgb'), strict=True)
+        other.load_state_dict(adapt(rgb.state_dict(), other, 'rgb', new_head=False), strict=True)
+        assert 'rgb: converted' in logged.text and f'from 3 to {channels} input channels' in logged.text
         for ours, theirs in zip(other(of_other), rgb(of_rgb)):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('channels, expected', [
+    (1, [6.]), (2, [1.5, 3.]), (4, [0.75, 1.5, 2.25, 0.75]), (7, [3 / 7, 6 / 7, 9 / 7] * 2 + [3 / 7])])
+def test_channels_are_converted_as_in_timm(channels, expected):
+    weight = torch.tensor([1., 2., 3.]).view(1, 3, 1, 1).expand(2, 3, 2, 2)
+    expected = torch.tensor(expected).view(1, channels, 1, 1).expand(2, channels, 2, 2)
+    torch.testing.assert_close(adapt_channels(weight, channels), expected)
 
 
 def test_arguments_of_a_model_are_checked():
@@ -129,8 +131,10 @@ def test_arguments_of_a_model_are_checked():
             get_model('vitae_tiny', **{name: 0})
 
 
-def test_a_model_for_other_images():
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_a_model_for_other_images(num_classes):
     pytest.importorskip('mmpretrain')
-    model = get_model('vitae_tiny', num_classes=3, in_channels=1, img_size=64).eval()
+    model = get_model('vitae_tiny', num_classes=num_classes, in_channels=1, img_size=64).eval()
     images = model.data_preprocessor(dict(inputs=torch.full((2, 1, 64, 64), 128.)))['inputs']
-    assert model(images).shape == (2, 3)
+    assert model(images).shape == (2, num_classes)
+    assert 0.015 < model.head.fc.weight.std() < 0.025  # the head is initialized as by the authors

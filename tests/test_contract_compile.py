@@ -118,7 +118,7 @@ def test_trace(network, size):
     if model.traces_all_sizes:
         traced = torch.jit.trace(model, x)
     else:
-        with pytest.warns(UserWarning, match=f'traced at {size[0]} x {size[1]} .* dynamo=True') as warned:
+        with pytest.warns(UserWarning, match=f'traced at {size[0]} x {size[1]} .*height x .* dynamo=True') as warned:
             traced = torch.jit.trace(model, x)
         assert len([warning for warning in warned if 'traced at' in str(warning.message)]) == 1
     several, other = images(*size, batch=3), images(96, 160, batch=1)

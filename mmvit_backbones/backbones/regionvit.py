@@ -392,7 +392,8 @@ class RegionViT(Backbone):
         if max(images.shape[2:]) > largest:
             raise ValueError(
                 f'images must be at most {largest} x {largest} pixels with window_size={self.window_sizes}, got '
-                f'{images.shape[2]} x {images.shape[3]}; use window_size={max(self.window_sizes)} for any size')
+                f'{images.shape[2]} x {images.shape[3]} (height x width); use window_size={max(self.window_sizes)} for '
+                'any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block; projection and PEG belong to the first layer, the stage norm to the last.

@@ -39,5 +39,6 @@ def refuse_other_sizes(images: Tensor) -> Tensor:
 
 
 def warn_of_one_size(height: int, width: int) -> None:
-    warnings.warn(f'traced at {height} x {width} pixels: the graph accepts only images of this size. For a graph that '
-                  'accepts all sizes, use `mmvit export`, torch.export or torch.onnx.export(..., dynamo=True)')
+    warnings.warn(f'traced at {height} x {width} pixels (height x width): the graph accepts only images of this size. '
+                  'For a graph that accepts all sizes, use `mmvit export`, torch.export or torch.onnx.export(..., '
+                  'dynamo=True)')

@@ -117,7 +117,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
     other = build_other(against, '--against', args.dense, size).to(args.device)
     other_saved = saved_bytes(other, images)
     result: dict = dict(
-        about=f'relative to {against}, {size[0]} x {size[1]}, batch {len(images)}, {args.device}, '
+        about=f'relative to {against}, {size[0]} x {size[1]} (height x width), batch {len(images)}, {args.device}, '
               f'{args.threads} CPU threads, median of {args.repeats} ratios',
         torch=torch.__version__, saved_bytes_per_image_of_other=other_saved, models={})
     for name in names:

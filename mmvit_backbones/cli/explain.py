@@ -66,7 +66,7 @@ def _describe(runner: Runner | FlexibleRunner, images: _ImagesHook) -> str:
     name = type(backbone or model).__name__
     if not images.batch:
         return f'{name}, before the first batch'
-    what = f'{name} on {images.batch} images of {images.size[0]} x {images.size[1]}'
+    what = f'{name} on {images.batch} images of {images.size[0]} x {images.size[1]} (height x width)'
     feature = 'counting kernels and memory with activation checkpointing'
     if isinstance(backbone, Backbone) and not versions.why_not(feature):
         memory, config = _memory(), dict(runner.cfg.model.backbone)

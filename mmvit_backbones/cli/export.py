@@ -166,10 +166,11 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
             differences = compare_onnx(model, partial, SIZES)
             tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
             if not max(differences.values()) <= TOLERANCE:
-                raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried}')
+                raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried} '
+                                 '(height x width)')
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried}')
+    print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried} (height x width)')
 
 
 def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:

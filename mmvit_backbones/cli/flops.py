@@ -100,11 +100,11 @@ def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
 
 
 def table(rows: list[dict]) -> str:
-    lines = [f'{"network":<24}{"size":>12}{"parameters":>14}{"GMACs":>10}{"published":>11}']
+    lines = [f'{"network":<24}{"height x width":>16}{"parameters":>14}{"GMACs":>10}{"published":>11}']
     for row in rows:
         size = f'{row["height"]}x{row["width"]}'
         published = '' if row['published_gmacs'] is None else row['published_gmacs']
-        lines.append(f'{row["name"]:<24}{size:>12}{row["parameters"]:>14,}{row["gmacs"]:>10.2f}{published:>11}')
+        lines.append(f'{row["name"]:<24}{size:>16}{row["parameters"]:>14,}{row["gmacs"]:>10.2f}{published:>11}')
     return '\n'.join(lines)
 
 

@@ -106,12 +106,12 @@ def sample_error(sample: tuple[dict, int]) -> str:
         size, stated = image.shape[:2], (info.get('height'), info.get('width'))
         if None not in stated and size != stated:
             raise UsageError(f'image {info["img_path"]} has {size[1]} x {size[0]} pixels, but the annotations say '
-                             f'{stated[1]} x {stated[0]}')
+                             f'{stated[1]} x {stated[0]} (width x height)')
         if mask := info.get('seg_map_path'):
             labels = _read(mask, flag='unchanged', backend='pillow')
             if labels.shape[:2] != size:
                 raise UsageError(f'mask {mask} has {labels.shape[1]} x {labels.shape[0]} pixels, but its image has '
-                                 f'{size[1]} x {size[0]}')
+                                 f'{size[1]} x {size[0]} (width x height)')
             last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
             check_labels(mask, labels, last)
             check_orientation(info['img_path'], mask)

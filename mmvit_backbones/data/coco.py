@@ -197,7 +197,8 @@ def check_sizes(file: str, images: list[dict], folder: str) -> None:
     for image in images:
         path, stated = osp.join(folder, image['file_name']), (image['width'], image['height'])
         if (size := image_size(path)) != stated:
-            wrong.append(f'{path} has {size[0]} x {size[1]} pixels, but the annotations say {stated[0]} x {stated[1]}')
+            wrong.append(f'{path} has {size[0]} x {size[1]} pixels, but the annotations say {stated[0]} x {stated[1]} '
+                         '(width x height)')
     check_share(wrong, len(images), f'correct the sizes in {file}, and the boxes if they were drawn for those sizes')
 
 

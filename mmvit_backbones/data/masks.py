@@ -62,7 +62,7 @@ def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
         check_labels(pairs[image], mask, last)
         check_orientation(image, pairs[image])
         if mask.shape[::-1] != image_size(image):
-            wrong.append('mask {} has {} x {} pixels, but its image has {} x {}'.format(
+            wrong.append('mask {} has {} x {} pixels, but its image has {} x {} (width x height)'.format(
                 pairs[image], *mask.shape[::-1], *image_size(image)))
         elif not (values := set(np.unique(mask).tolist()) - {IGNORED}):
             wrong.append(f'mask {pairs[image]} has only the ignored label {IGNORED}')

@@ -308,8 +308,8 @@ class Pt2File(Exported):
             found = postprocess(pixels, *as_tuple(network(*as_tuple(preprocess(pixels)))))
         except AssertionError as error:  # a guard of the graph excludes this size
             height, width = images.shape[-3:-1]
-            raise UsageError(f'this file does not support images of {height} x {width} pixels ({error}); '
-                             'use an ONNX file for other sizes') from error
+            raise UsageError(f'this file does not support images of {height} x {width} pixels (height x width): '
+                             f'{error}; use an ONNX file for other sizes') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

@@ -80,12 +80,11 @@ def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -
     short, long = sorted(image.size)
     if not short:
         raise UsageError(f'{name} has no pixels')
+    size = f'{name} has {image.width} x {image.height} pixels (width x height)'
     if short * long > max_pixels:
-        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; the maximum is {max_pixels / 1e6:g} '
-                            'million')
+        raise TooLargeError(f'{size}; the maximum is {max_pixels / 1e6:g} million')
     if long > max_ratio * short:
-        raise TooLargeError(f'{name} has {image.width} x {image.height} pixels; its longer side must be at most '
-                            f'{max_ratio:g} times its shorter side')
+        raise TooLargeError(f'{size}; its longer side must be at most {max_ratio:g} times its shorter side')
     try:
         image.load()
     except Exception as error:

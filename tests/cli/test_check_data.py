@@ -180,7 +180,7 @@ def test_images_of_all_kinds_are_read(tmp_path):
     info = dataset.get_data_info(turned)
     assert not sample_error(({**info, 'height': 100, 'width': 60}, 2))
     error = sample_error(({**info, 'height': 60, 'width': 100}, 2))
-    assert 'has 60 x 100 pixels, but the annotations say 100 x 60' in error
+    assert 'has 60 x 100 pixels, but the annotations say 100 x 60 (width x height)' in error
 
 
 def test_unusable_files(tmp_path):

@@ -24,7 +24,7 @@ def test_figures_are_those_published(run, name):
 
 def test_multiply_adds_at_another_size(run):
     table = run('flops', 'reswin_tiny', '--size', '64', '96', '--backbone')
-    assert '64x96' in table and '27,520,' in table
+    assert 'height x width' in table and '64x96' in table and '27,520,' in table
 
 
 @pytest.mark.slow

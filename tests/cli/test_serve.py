@@ -142,7 +142,7 @@ def test_answers(address, paths):
     (b'', '', 400, 'cannot be read'),
     (IMAGE.read_bytes()[:5000], '', 400, 'cannot be read'),
     (bytes(2_000_001), '', 413, 'more than 2 MB'),
-    (png(1001, 1000), '', 413, '1001 x 1000 pixels; the maximum is 1 million'),
+    (png(1001, 1000), '', 413, '1001 x 1000 pixels (width x height); the maximum is 1 million'),
     (png(1000, 10), '', 413, 'at most 20 times'),
     (IMAGE.read_bytes(), 'model=2', 422, 'less than 2'),
     (IMAGE.read_bytes(), 'threshold=x', 422, 'threshold'),

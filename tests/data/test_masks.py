@@ -23,7 +23,7 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
 @pytest.mark.parametrize('changes, message', [
     (dict(orientation=3), 'EXIF orientation 3'), (dict(orientation=2), 'EXIF orientation 2'),
     (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 6'),
-    (dict(orientation=6), '30 x 20 pixels, but its image has 20 x 30'),
+    (dict(orientation=6), r'30 x 20 pixels, but its image has 20 x 30 \(width x height\)'),
     (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
     (dict(orientation=3, of_mask=3), 'a.png has the EXIF orientation 3')])
 def test_orientation_that_does_not_fit(changes, message, tmp_path):

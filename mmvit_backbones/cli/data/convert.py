@@ -123,7 +123,7 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
                 stated = tuple(int(root.findtext(f'size/{side}') or 0) for side in ('width', 'height'))
                 if any(stated) and stated != size:
                     raise UsageError(f'size is {stated[0]} x {stated[1]} pixels, but {image} has {size[0]} x '
-                                     f'{size[1]} pixels')
+                                     f'{size[1]} pixels (width x height)')
                 annotations[str(image)], classes[:] = detections_from_xml_obj(root, classes, size)
             except (ParseError, ValueError) as error:
                 raise UsageError(f'{file}: {error}') from error

@@ -291,7 +291,7 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[i
     """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
         raise UsageError(f'--query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
-                         'pixels')
+                         'pixels (width x height)')
     queries = torch.zeros(*shape)
     x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
     queries[y, x] = 1

@@ -60,7 +60,8 @@ def main(args: argparse.Namespace) -> None:
     queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
         if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(f'--queries {x},{y} is outside the image of {width} x {height} pixels')
+            raise UsageError(f'--queries {x},{y} is outside the image of {width} x {height} pixels '
+                             '(width x height)')
     backbone = build_backbone(args).eval()
     frames = predict_frames(backbone, image)
     weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')

@@ -255,7 +255,7 @@ class _Checks:
             ids = self.columns['id'] if key == 'annotations' else _column(entries, 'id')
             if None in ids:
                 yield self.mistake(f'all {key} must have an id')
-            elif len(set(ids)) < len(ids) and (repeated := _repeated(ids)):
+            elif repeated := _repeated(ids):
                 yield self.mistake(f'ids of {key} must be unique, got duplicates of {some(repeated)}')
         try:
             check_class_names([category['name'] for category in self.content['categories']], self.file)

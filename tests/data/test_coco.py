@@ -1,12 +1,14 @@
 """Common mistakes in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
+import gc
 import json
 
 import numpy as np
 import pytest
+from helpers import raises
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, report_images, sums_of_run_lengths
+from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, reorder, report_images, sums_of_run_lengths
 from mmvit_backbones.errors import UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -78,6 +80,8 @@ def test_many_outlines_are_sampled(content, tmp_path):
         shrink_outline(annotation)
     (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second segmentation
     assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
+    (_, text), = mistakes(content, tmp_path, num_outlines=4)  # every third
+    assert 'segmentations of 2 of 4 annotations (ids 0, 3)' in text
     for annotation in content['annotations'][:6]:
         annotation['segmentation'] = [[1, 2, 3, 4]]
     (is_error, text), = mistakes(content, tmp_path, num_outlines=5)
@@ -106,17 +110,26 @@ def test_ids_that_are_shifted_by_one(shift, content, tmp_path):
         annotation['category_id'] += shift
     (is_error, text), = mistakes(content, tmp_path)
     assert is_error and 'shifted by one' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 2 + 2 * shift
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and 'shifted by one' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 2
+    (is_error, text), = mistakes(content, tmp_path)  # a part of the categories
+    assert not is_error and 'categories without annotations: a, c' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 'dog'
+    assert not any('shifted' in text for _, text in mistakes(content, tmp_path))
 
 
 def test_images_with_one_file(content, tmp_path):
-    for image in content['images'][:3]:
-        image['file_name'] = '0.png'
-    (is_error, text), = mistakes(content, tmp_path)
-    assert not is_error and '2 of 10 images have the same file' in text
-    for image in content['images']:
-        image['file_name'] = '0.png'
-    (is_error, text), = mistakes(content, tmp_path)
-    assert is_error and '9 of 10 images' in text
+    for number, is_error in (2, False), (5, False), (6, True), (10, True):
+        for image in content['images'][:number]:
+            image['file_name'] = '0.png'
+        (found, text), = mistakes(content, tmp_path)
+        assert found == is_error
+        assert f'{number - 1} of 10 images have the same file as another image, e.g. 0.png' in text
 
 
 @pytest.mark.parametrize('name', [None, 7, ' '])
@@ -132,8 +145,50 @@ def test_names_of_categories_are_text(name, content, tmp_path):
 def test_types_of_entries(key, field, value, content, tmp_path):
     content[key][1][field] = value
     (tmp_path / 'file.json').write_text(json.dumps(content))
-    with pytest.raises(UsageError, match=f'{field} of {key} must be a string'):
+    kinds = 'a string' if field == 'file_name' else 'a string or a number'
+    with raises(UsageError, 'file.json', f'{field} of {key} must be {kinds}, got {value}'):
         read_coco(str(tmp_path / 'file.json'))
+
+
+def test_the_last_two_files_are_read_once(content, tmp_path):
+    """Reading does not start the garbage collector, which would take long for millions of new objects."""
+    files = [str(tmp_path / name) for name in 'abc']
+    for file in files:
+        (tmp_path / file).write_text(json.dumps(dict(content, annotations=content['annotations'] * 500)))
+    collections = []
+    gc.unfreeze()
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    try:
+        first, second = map(read_coco, files[:2])
+    finally:
+        gc.callbacks.pop()
+    assert not collections and gc.isenabled()
+    assert read_coco(files[0]) is first and read_coco(files[1]) is second
+    read_coco(files[2])
+    assert read_coco(files[0]) is not first
+    (tmp_path / 'b').write_text(json.dumps(content))
+    assert len(read_coco(files[1])['annotations']) == 10
+
+
+@pytest.mark.parametrize('is_enabled', [True, False])
+def test_garbage_collection_is_as_before_a_check(is_enabled, content, tmp_path):
+    try:
+        gc.freeze()
+        if not is_enabled:
+            gc.disable()
+        assert not mistakes(content, tmp_path)
+        assert gc.isenabled() == is_enabled and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / 'latin.json').write_bytes('{"é": 1}'.encode('latin-1'))
+    for name, words in ('none.json', 'No such file'), ('', 'is a folder'), ('latin.json', 'is not in UTF-8'):
+        with raises(UsageError, tmp_path / name, words) as caught:
+            read_coco(str(tmp_path / name))
+        assert 'COCO' not in str(caught.value)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
@@ -154,12 +209,37 @@ def test_what_annotations_lack_is_filled_in(content, tmp_path):
     content['annotations'][3]['id'] = 70
     content['annotations'][4]['segmentation'] = None
     content['annotations'][5]['segmentation'] = []
-    content['categories'][1]['name'] = ' b\n'
-    assert len(complete(content)) == 4
+    content['annotations'][6]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT])
+    polygons = [[0, 0, 0, 3, 5, 3], [9, 9, 9, 10, 10, 10, 10, 9]]
+    content['annotations'][7].update(segmentation=polygons, bbox=[0, 0, 10, 10])
+    content['categories'][1]['name'], content['categories'][2]['name'] = ' b', 'c\n'
+    changes = complete(content)
+    for text in ('iscrowd added to 10', 'area added to 10', 'id added to 9', 'names of 2'):
+        assert sum(text in change for change in changes) == 1, changes
     assert not mistakes(content, tmp_path) and content['categories'] == expected['categories']
-    assert [a['area'] for a in content['annotations']] == [320] * 10
-    assert len({a['id'] for a in content['annotations']}) == 10
+    assert [a['area'] for a in content['annotations']] == [320] * 7 + [8.5] + [320] * 2
+    assert [a['id'] for a in content['annotations']] == [71, 72, 73, 70, *range(74, 80)]
     assert not complete(content)
+
+
+@pytest.mark.parametrize('entry', [
+    {}, dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a']), dict(segmentation=[[1, 2, 3]])])
+def test_invalid_annotations_have_no_area(entry):
+    """Ids start at 1, because pycocotools treats annotations with the id 0 as unmatched."""
+    content = dict(annotations=[entry, {}], categories=[dict(id=1, name=None)])
+    complete(content)
+    assert content['annotations'][0] == dict(entry, iscrowd=0, area=None, id=1)
+    assert content['annotations'][1]['id'] == 2
+
+
+def test_missing_categories_are_added_in_the_order_of_the_classes(content):
+    """Existing categories keep their ids."""
+    categories = reorder(content, ('new', 'other', 'c', 'a', 'b'))['categories']
+    assert [category['name'] for category in categories] == ['new', 'other', 'c', 'a', 'b']
+    ids = [category['id'] for category in categories]
+    assert ids[2:] == [3, 1, 2] and len(set(ids)) == 5
+    with raises(UsageError, "['b']", "['a', 'c']"):
+        reorder(content, ('a', 'c'))
 
 
 def test_what_evaluation_needs(content, tmp_path):
@@ -168,6 +248,148 @@ def test_what_evaluation_needs(content, tmp_path):
     (is_error, text), = mistakes(content, tmp_path)
     assert is_error and 'iscrowd of annotations 3' in text
     assert not mistakes(content, tmp_path, is_evaluated=False)
+
+
+# ---- invalid entries
+
+
+@pytest.mark.parametrize('key, value', [
+    ('image_id', None), ('image_id', 99), ('category_id', None), ('bbox', None), ('bbox', [1, 2, 3]), ('bbox', 'text'),
+    ('bbox', [1, 2, 3, 'a']), ('bbox', [1, 2, 10**400, 4]), ('bbox', [1, 2, float('nan'), 4]), ('area', None),
+    ('area', 'a'), ('area', float('inf')), ('iscrowd', 2), ('iscrowd', -1), ('iscrowd', [1]), ('iscrowd', None),
+    ('segmentation', 7), ('segmentation', [7]), ('segmentation', [['a'] * 6]), ('segmentation', [[.5, 10**400] * 3]),
+    ('segmentation', dict(counts=[0, WIDTH * HEIGHT])), ('segmentation', dict(size=[HEIGHT, WIDTH], counts=7)),
+    ('segmentation', dict(size=[HEIGHT, WIDTH])), ('segmentation', dict(size=[WIDTH, HEIGHT], counts=[0, 3072]))])
+def test_invalid_values_are_named(key, value, content, tmp_path):
+    content['annotations'][0]['iscrowd'] = 1
+    content['annotations'][3][key] = value
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and f'{key} of annotations 3 must be' in text
+    for annotation in content['annotations']:
+        annotation[key] = value
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and f'{key} of annotations 0, 1, 2 and 7 more must be' in text
+
+
+@pytest.mark.parametrize('key', ['width', 'height'])
+@pytest.mark.parametrize('value', [0, -3, None, 'a', float('inf')])
+def test_sizes_of_images_are_positive_numbers(key, value, content, tmp_path):
+    content['images'][3][key] = value
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and 'width and height of images 3 must be' in text
+
+
+def test_images_that_are_not_listed(content, tmp_path):
+    """The size of a mask is not compared with the size of an unknown image."""
+    content['annotations'][3].update(image_id=99, segmentation=dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT]))
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and 'image_id of annotations 3' in text
+
+
+def test_annotations_without_id(content, tmp_path):
+    content['annotations'][3]['id'] = None
+    (is_error, text), = mistakes(content, tmp_path)
+    assert is_error and 'all annotations must have an id' in text
+
+
+def test_order_of_the_classes(content, tmp_path):
+    """Other categories in the file are ignored."""
+    for classes in 'abc', 'ac', 'c':
+        assert not mistakes(content, tmp_path, classes=tuple(classes))
+    for classes in 'bac', 'acb', 'abcd', 'ca':
+        (is_error, text), = mistakes(content, tmp_path, classes=tuple(classes))
+        assert is_error and 'order of the classes' in text
+    content['categories'].reverse()
+    assert mistakes(content, tmp_path, classes='abc') and not mistakes(content, tmp_path, classes='cba')
+
+
+# ---- suspicious entries
+
+
+@pytest.mark.parametrize('changes, reason', [
+    (dict(bbox=[33, 25, -1, 16]), 'negative width'), (dict(bbox=[33, 25, 20, -1]), 'negative width'),
+    (dict(bbox=[33, 25, 0, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0]), 'no area'),
+    (dict(bbox=[33, 25, 0.9, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0.9]), 'no area'),
+    (dict(area=0), 'no area'), (dict(area=-1), 'no area'), (dict(bbox=[33, 25, 1, 1], area=1), None),
+    (dict(bbox=[33, 25, 0, 16], segmentation=[[33, 25, 33, 41, 33, 30]]), 'no area'),
+    (dict(bbox=[0, 0, 1.01, 1], area=1), 'coordinates from 0 to 1'), (dict(bbox=[0, 0, 1.5, 1.5], area=2), None),
+    (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),
+    (dict(bbox=[-20, 25, 20, 16]), 'box outside'), (dict(bbox=[33, -16, 20, 16]), 'box outside'),
+    (dict(bbox=[-19.5, 25, 20, 16]), None), (dict(bbox=[33, 47.5, 20, 2.5]), None),
+    (dict(segmentation=[[36, 25, 56, 41]]), 'no polygon'),
+    (dict(segmentation=[[36, 25, 56, 41, 36, 41, 36]]), 'no polygon'),
+    (dict(segmentation=[[36, 25, 56, 41, 36, 41]]), None),
+    (dict(segmentation=[[0] * 4, [36, 25, 56, 41, 36, 41], [0] * 7]), None),
+    (dict(segmentation=[[36, 25, 46, 25, 46, 41, 36, 41]]), None),  # half of the box
+    (dict(segmentation=[[36, 25, 45, 25, 45, 41]]), 'segmentations of 1 of 10 annotations (ids 3) do not match'),
+    (dict(bbox=[33, 25, 1, 1], area=1, segmentation=[[10, 10, 11, 10, 11, 11]]), 'do not match'),
+    (dict(bbox=[50, 25, 16, 16]), None), (dict(bbox=[50, 25, 16.1, 16]), 'extend beyond'),
+    (dict(bbox=[33, 34, 20, 16.1]), 'extend beyond'), (dict(bbox=[35, 5, 35, 20]), 'extend beyond'),
+    (dict(bbox=[10, 20, 60, 20]), 'extend beyond'), (dict(bbox=[10, 5, 60, 20]), 'seem to be x1, y1, x2, y2'),
+    (dict(bbox=[10, 10, 28, 21], area=200), 'seem to be x1'), (dict(bbox=[10, 10, 30, 20], area=203), None),
+    (dict(bbox=[0, 0, 20, 10], area=200), None), (dict(bbox=[1, 1, 31, 21], area=600), 'seem to be x1'),
+    (dict(bbox=[33, 25, -20, 16], category_id=9), 'category_id not in'),
+    (dict(bbox=[10, 5, 60, 20], category_id=9), 'category_id not in')])
+def test_the_first_reason_counts(changes, reason, content, tmp_path):
+    """An annotation is reported once; boxes are compared with segmentations in at least three points."""
+    annotation = content['annotations'][3]
+    if 'bbox' in changes:
+        annotation['segmentation'] = None
+        annotation['area'] = abs(changes['bbox'][2] * changes['bbox'][3]) or 1
+    annotation.update(changes)
+    found = mistakes(content, tmp_path)
+    assert len(found) == (reason is not None), found
+    for is_error, text in found:
+        assert not is_error and reason in text and '1 of 10 annotations (ids 3)' in text
+
+
+@pytest.mark.parametrize('size, is_wrong', [(1, False), (2, True)])
+def test_a_box_of_one_pixel(size, is_wrong, content, tmp_path):
+    """In an image of one pixel, the box from 0 to 1 is not relative to the size of the image."""
+    content['images'][3].update(width=size, height=size)
+    content['annotations'][3].update(bbox=[0, 0, 1, 1], area=1, segmentation=None)
+    assert bool(mistakes(content, tmp_path)) == is_wrong
+
+
+def test_annotations_without_outline_are_not_compared(content, tmp_path):
+    for numbers in (3, 9), range(10):
+        for number in numbers:
+            content['annotations'][number]['segmentation'] = None
+        assert not mistakes(content, tmp_path)
+
+
+@pytest.mark.parametrize('kinds, are_errors', [
+    ('ccc99', [True, True]), ('ccc9', [False, False]), ('cccccc9', [True, False]), ('cccooo', [False, False]),
+    ('999000', [True, True])])
+def test_mistakes_of_several_kinds_add_up(kinds, are_errors, content, tmp_path):
+    """Crowds do not count, because they may be intended. If one kind is an error, others can be warnings."""
+    for annotation, kind in zip(content['annotations'], kinds):
+        if kind == 'c':
+            to_corners_without_outline(annotation)
+        elif kind == '9':
+            annotation['category_id'] = 9
+        elif kind == 'o':
+            annotation['iscrowd'] = 1
+        else:
+            annotation['area'] = 0
+    found = mistakes(content, tmp_path)
+    assert sorted((error for error, _ in found), reverse=True) == are_errors, found
+
+
+@pytest.mark.parametrize('kinds, reason', [
+    ('cm', 'not x1, y1, x2, y2'), ('cmm', 'different image sizes'), ('sm', 'from 0 to 1'),
+    ('smm', 'different image sizes'), ('11', 'from 0 to 1'), ('22', 'different image sizes')])
+def test_likely_reason_why_outlines_do_not_match(kinds, reason, content, tmp_path):
+    """The reason must fit half of the segmentations that do not match."""
+    for annotation, kind in zip(content['annotations'], kinds):
+        change = dict(c=to_corners, m=move_outline, s=shrink_outline).get(kind)
+        if change:
+            change(annotation)
+        else:
+            last = dict(zip('12', (1.01, 1.5)))[kind]
+            annotation['segmentation'] = [[0, 0, last, 0, last, last]]
+    text, = (text for _, text in mistakes(content, tmp_path) if 'do not match' in text)
+    assert reason in text
 
 
 # ---- run lengths
@@ -184,12 +406,21 @@ def encoded(seed: int) -> dict:
 def test_sums_of_compressed_run_lengths():
     texts = [encoded(seed)['counts'] for seed in range(20)]
     assert sums_of_run_lengths(texts).tolist() == [WIDTH * HEIGHT] * 20
-    assert sums_of_run_lengths(['zzzz', '', 'é', texts[0][:-1]]).tolist()[:3] == [-1] * 3
-    assert sums_of_run_lengths([texts[0][:-1], texts[1]]).tolist()[0] != WIDTH * HEIGHT
+    first, *_, last = sums_of_run_lengths([texts[0][:-1], 'zzzz', '', 'é', texts[1]]).tolist()
+    assert first != WIDTH * HEIGHT == last
+    assert sums_of_run_lengths(['zzzz', texts[0], '', texts[1], 'é']).tolist() == [-1, 3072, -1, 3072, -1]
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('0', 0), ('00', 0), ('o0', 31), ('PPPPPPPP1', 2**40), ('/0', -1), ('0p', -1), ('p0', -1), ('0P', -1), ('O5', -1)])
+def test_range_of_run_lengths(text, expected):
+    """The characters of a run-length encoding are 0 to o; the last has no successor, and no run is negative."""
+    assert sums_of_run_lengths(['5', text, '5']).tolist() == [5, expected, 5]
 
 
 @pytest.mark.parametrize('counts', [
     'zzzz', 'Xo0hIPW2', '', [], [5], [1000, 200, WIDTH * HEIGHT - 1199], [1000, -200, WIDTH * HEIGHT - 800], ['a'],
+    [1000, -1, WIDTH * HEIGHT - 999],
     encoded(1)['counts'][:-2], encoded(1)['counts'] + '5'])
 def test_run_lengths_that_do_not_add_up(counts, content, tmp_path):
     content['annotations'][3]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=counts)
@@ -204,12 +435,16 @@ def test_run_lengths_that_add_up(counts, content, tmp_path):
     assert not mistakes(content, tmp_path)
 
 
-def test_images_are_accounted_for(content, tmp_path, capsys):
-    report_images({str(tmp_path): [content]})
-    assert '10 images in the annotation files, 0 without annotations' in capsys.readouterr().out
+def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
+    report_images({str(tmp_path): [dict(content, annotations=content['annotations'][:8])]})
+    assert '10 images in the annotation files, 2 without annotations' in capsys.readouterr().out
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
     assert '3 of 10 images are not in the annotation files and are left out, e.g. 7.png' in capsys.readouterr().err
     for name in '.7.png', 'notes.txt':
         (tmp_path / name).write_bytes(b'')
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
     assert '3 of 10 images' in capsys.readouterr().err  # hidden files and files with other suffixes are not counted
+    monkeypatch.setenv('RANK', '1')  # only the first process prints
+    for images in content['images'], content['images'][:7]:
+        report_images({str(tmp_path): [dict(content, images=images)]})
+    assert capsys.readouterr() == ('', '')

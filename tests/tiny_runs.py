@@ -59,7 +59,9 @@ def runner_of(work_dir, **changes) -> Runner:
         default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')),
         custom_hooks=[dict(type='ExactResumeHook'), dict(type='InterruptHook')], randomness=dict(seed=1),
         experiment_name=f'tiny{next(NUMBERS)}')
-    return Runner(**{**arguments, **changes})
+    arguments.update(changes)
+    plain = 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
+    return Runner(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
 
 
 @contextmanager

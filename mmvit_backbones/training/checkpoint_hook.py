@@ -131,7 +131,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return size
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        check_finite(runner)
+        check_finite(runner, meta['iter'])
         with self._saving(runner):
             super()._save_checkpoint_with_step(runner, step, meta)
 

@@ -35,13 +35,14 @@ class FiniteLossHook(Hook):
         loss = float(torch.as_tensor((outputs or {}).get('loss', 0.)).detach())
         self.steps = 0 if math.isfinite(loss) else self.steps + 1
         if self.steps >= self.max_steps:
-            raise _error(runner, f'the loss was {loss} for {self.steps} steps', first_non_finite(runner.model))
+            raise _error(runner, runner.iter + 1, f'the loss was {loss} for {self.steps} steps',
+                         first_non_finite(runner.model))
 
 
-def check_finite(runner: Runner) -> None:
-    """Raises TrainingError if a parameter has NaN or inf."""
+def check_finite(runner: Runner, iteration: int) -> None:
+    """Raises TrainingError if a parameter has NaN or inf after an iteration."""
     if name := first_non_finite(runner.model):
-        raise _error(runner, 'the weights are not finite and were not saved', name)
+        raise _error(runner, iteration, 'the weights are not finite and were not saved', name)
 
 
 @torch.no_grad()
@@ -52,10 +53,10 @@ def first_non_finite(model: torch.nn.Module) -> str | None:
                  if not getattr(p, '_local_tensor', p).isfinite().all()), None)
 
 
-def _error(runner: Runner, problem: str, parameter: str | None) -> TrainingError:
+def _error(runner: Runner, iteration: int, problem: str, parameter: str | None) -> TrainingError:
     rates = [rate for wrapper in optim_wrappers(runner) for rates in wrapper.get_lr().values() for rate in rates]
     where = f'the first parameter with NaN or inf is {parameter}' if parameter else 'all parameters are still finite'
     last = runner.message_hub.runtime_info.get('last_ckpt') or 'none'
     return TrainingError(
-        f'iteration {runner.iter + 1}: {problem}; learning rate {max(rates):.3g}; {where}; last checkpoint: {last}. '
+        f'iteration {iteration}: {problem}; learning rate {max(rates):.3g}; {where}; last checkpoint: {last}. '
         'Try a lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 instead of float16')

@@ -78,7 +78,7 @@ class InterruptHook(Hook):
         return int(number)
 
     def stop(self, runner: Runner, number: int, iteration: int) -> None:
-        check_finite(runner)
+        check_finite(runner, iteration)
         path = Path(runner.work_dir, self.filename)
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
                                by_epoch=False, backend_args=dict(backend='atomic'))

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -158,6 +159,9 @@ def test_workers_end_only_with_the_training(tmp_path):
         assert started == '0' and is_ignored
         subprocess.run(['kill', '-TERM', str(pid)], check=True)
         assert len(list(batches)) == 99
+        start = time.monotonic()
+        del batches
+        assert time.monotonic() - start < 4  # after 5 s, PyTorch ends workers that wait
         batches = iter(each)
         [pid], _, _ = next(batches)['x']
         worker, = (process for process in multiprocessing.active_children() if process.pid == pid)

@@ -50,7 +50,7 @@ def loader_of(dataset: Dataset | None = None, batch_size: int = 2, sampler: str 
                 batch_sampler=dict(type='ResumableBatchSampler'), **options)
 
 
-def runner_of(work_dir, **changes) -> Runner:
+def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
     """Returns the runner of a training by three epochs of four steps, with our hooks; ``changes`` are arguments."""
     arguments = dict(
         model=Line(), work_dir=str(work_dir), train_dataloader=loader_of(),
@@ -61,7 +61,7 @@ def runner_of(work_dir, **changes) -> Runner:
         experiment_name=f'tiny{next(NUMBERS)}')
     arguments.update(changes)
     plain = 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
-    return Runner(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
+    return kind(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class AtomicBackend(LocalBackend):
             raise OSError(error.errno, f'{error.strerror} ({needed} needed, {free} free)', str(filepath)) from error
 
 
-register_backend('atomic', AtomicBackend, force=True)
+register_backend('atomic', AtomicBackend)
 
 
 class RemovingBackend(Protocol):
@@ -115,7 +115,7 @@ class AtomicCheckpointHook(CheckpointHook):
         folder = Path(self.out_dir)
         if is_main_process():
             for path in folder.glob(f'*.pth{TEMPORARY}'):  # leftovers of a killed run
-                path.unlink(missing_ok=True)
+                path.unlink()
         if self.on_error == 'stop' and folder.is_dir():
             needed, free = self._size(runner), shutil.disk_usage(folder).free
             if needed > free:

@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_written_keeps_its_content(tmp_path):
     (dict(max_keep_ckpts=1, save_best='acc', rule='greater'), ['best_acc_epoch_3.pth', 'epoch_3.pth'])])
 def test_outdated_checkpoints_are_removed(options, left, tmp_path):
     changes = dict(val_evaluator=Evaluator(Rising()), **VALIDATION) if 'save_best' in options else {}
-    (tmp_path / 'epoch_1.pth.tmp').write_text('of a killed run')
+    (tmp_path / 'iter_9.pth.tmp').write_text('of a killed run')
     runner_of(tmp_path, default_hooks=hooks(interval=1, **options), **changes).train()
     assert names(tmp_path) == left
 

@@ -139,9 +139,10 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
                          f'got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}')
     if k.dtype != q.dtype or v.dtype != q.dtype:
         raise TypeError(f'q, k and v must have the same dtype, got {q.dtype}, {k.dtype}, {v.dtype}')
-    if bias_table.shape != ((2 * window_size - 1)**2, q.shape[1]):
-        raise ValueError(f'bias_table must be ((2 * window_size - 1) ** 2, heads) = '
-                         f'{((2 * window_size - 1)**2, q.shape[1])}, got {tuple(bias_table.shape)}')
+    shape = (2 * window_size - 1)**2, q.shape[1]
+    if bias_table.shape != shape:
+        raise ValueError(f'bias_table must be ((2 * window_size - 1) ** 2, heads) = {shape}, '
+                         f'got {tuple(bias_table.shape)}')
     for axis, size, windows, front in zip('HW', q.shape[3:], scale.shape[3:], pad):
         if windows * window_size < front + size:
             raise ValueError(f'windows must cover pad + {axis} = {front} + {size} pixels, '

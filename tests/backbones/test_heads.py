@@ -1,12 +1,13 @@
-"""Numbers of attention heads, compared with the tables of the papers.
+"""Numbers of attention heads, compared with the tables of the papers, and of parameters, compared with the authors'.
 
 In most networks, the shapes of the weights don't depend on the number of heads, so published weights would load with a
 wrong number and give wrong predictions. The goldens do not cover the large networks.
 """
 import pytest
 import torch
+from mmengine.registry import MODELS
 
-from mmvit_backbones import get_model
+from mmvit_backbones.zoo.variants import VARIANTS
 
 # Numbers of heads by stage. If a stage has two different numbers, the first belongs to the reduction cell. Stages with
 # only linear attention are empty, because linear attention has a single head and no num_heads attribute.
@@ -30,10 +31,12 @@ HEADS = {
 
 
 @pytest.mark.parametrize('name', HEADS)
-def test_heads_match_the_paper(name):
+def test_heads_and_parameters_match_the_paper(name):
+    pytest.importorskip('mmpretrain.models')
     with torch.device('meta'):
-        model = get_model(name, 'backbone')
-    heads = []
+        classifier = MODELS.build(VARIANTS[name].model_config('classification'))
+    assert sum(p.numel() for p in classifier.parameters()) == VARIANTS[name].num_params
+    model, heads = classifier.backbone, []
     for stage in range(model.num_stages):
         modules = [module for root in model.stage_modules(stage) for module in root.modules()]
         heads.append(list(dict.fromkeys(module.num_heads for module in modules if hasattr(module, 'num_heads'))))

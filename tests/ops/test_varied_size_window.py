@@ -269,6 +269,23 @@ def test_deterministic_algorithms(backend):
         assert_agree(one, other, 1e-4 if one['out'].dtype == torch.float32 else 0.03)
 
 
+@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+def test_results_and_gradients_are_the_same_under_function_transforms(operator):
+    """The windows lie inside, at the edges and outside of the map; one position is not a number."""
+    generator = torch.Generator().manual_seed(0)
+    arguments = problem(2, 2, 3, 5, 7, 3, (1, 0), generator=generator)
+    arguments['offset'][0, 0, 0, 0, :2] = torch.tensor([float('nan'), 1e9])
+    if operator is varied_size_window_sample:
+        arguments = sampling_of(arguments)
+    expected = evaluate(arguments, 'reference', operator)
+    tensors = {key: x.detach() for key, x in arguments.items() if isinstance(x, torch.Tensor)}
+    others = {key: x for key, x in arguments.items() if key not in tensors}
+    weight = torch.randn(expected['out'].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    outs = torch.func.vmap(lambda x: operator(**x, **others))({key: x[None] for key, x in tensors.items()})
+    gradients = torch.func.grad(lambda x: (operator(**x, **others) * weight).sum())(tensors)
+    assert_agree({'out': outs[0], **{f'grad_{key}': x for key, x in gradients.items()}}, expected, 1e-9)
+
+
 @every_compiled_backend
 def test_second_derivatives_are_refused(backend):
     arguments = problem(1, 1, 3, 5, 7, 3)
@@ -341,16 +358,39 @@ def test_autocast(backend):
 
 
 @pytest.mark.parametrize('change, words', [
-    (dict(scale=torch.zeros(1, 2, 2, 3, 4), offset=torch.zeros(1, 2, 2, 3, 3)), ['scale', 'offset', '(1, 2, 2, 3, 3)']),
-    (dict(bias_table=torch.zeros(48, 2)), ['bias_table', '48']),
-    (dict(pad=(3, 0)), ['pad', '10']),
-    (dict(pad=(-1, 0)), ['pad', '-1']),
+    *[(dict(q=torch.zeros(shape)), ['q must be', shape]) for shape in [(1, 2, 10, 13), (1, 2, 8, 10, 13, 1)]],
+    *[(dict(scale=torch.zeros(shape), offset=torch.zeros(shape)), ['scale', 'offset', shape]) for shape in [
+        (2, 2, 2, 3, 4), (1, 1, 2, 3, 4), (1, 3, 2, 3, 4), (1, 2, 1, 3, 4), (1, 2, 3, 3, 4), (1, 2, 2, 12),
+        (1, 2, 2, 3, 4, 1)]],
+    *[({name: torch.zeros(shape)}, ['scale', 'offset', shape]) for name in ('scale', 'offset')
+      for shape in [(1, 2, 2, 3, 3), (1, 2, 2, 3, 5)]],
+    *[({name: torch.zeros(1, 2, channels, 10, 13)}, ['same shape', f'(1, 2, {channels}, 10, 13)'])
+      for name in ('k', 'v') for channels in (7, 9)],
+    *[(dict(bias_table=torch.zeros(shape)), ['bias_table', '(49, 2)', shape])
+      for shape in [(48, 2), (50, 2), (49, 1), (49, 3)]],
+    (dict(window_size=0), ['window_size', '0']),
+    (dict(pad=(3, 0)), ['pad + H', '3 + 10', '3 windows', 'window_size 4']),
+    (dict(pad=(0, 4)), ['pad + W', '4 + 13', '4 windows', 'window_size 4']),
+    *[(dict(pad=pad), ['pad', pad]) for pad in [(-1, 0), (0, -1), (0, ), (0, 0, 0)]],
     (dict(backend='metal'), ['backend', 'metal', 'reference']),
-], ids=str)
+], ids=lambda value: ' '.join(value) if isinstance(value, dict) else '')
 def test_wrong_arguments(change, words):
     arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
     with raises(ValueError, *words):
         varied_size_window_attention(**{**arguments, **change})
+
+
+def test_smallest_sizes_and_largest_padding():
+    for sizes in [(1, 1, 1, 1, 1, 1), (1, 2, 8, 10, 13, 4, (2, 3))]:
+        out = varied_size_window_attention(**problem(*sizes, dtype=torch.float32))
+        assert out.isfinite().all() and out.shape == sizes[:5]
+
+
+@pytest.mark.parametrize('name', ['k', 'v'])
+def test_dtypes_must_be_the_same(name):
+    arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)
+    with raises(TypeError, 'same dtype', 'float64'):
+        varied_size_window_attention(**{**arguments, name: arguments[name].double()})
 
 
 def test_integers_are_refused():

@@ -9,7 +9,7 @@ import torch
 import torch._dynamo
 from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
-from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops import varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.triton import availability
 
 DEVICE = DEVICES['triton']
@@ -131,29 +131,3 @@ def test_autocast():
     out.sum().backward()
     assert (out.dtype, sampled.dtype, arguments['q'].grad.dtype) == (torch.bfloat16, torch.float32, torch.float32)
     assert (out.float() - expected).norm() <= 0.03 * expected.norm()
-
-
-def test_order_on_gpus(monkeypatch):
-    """Half precision and the meta device prefer Triton. Float32 and float64 prefer CUDA."""
-    monkeypatch.setattr(dispatch, 'OPERATORS', {})
-    kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
-    operator = dispatch.Operator('order', lambda x: 'reference', None, like='x', **kernels)
-
-    def chosen(dtype, missing=None, broken=()):
-        class OnGpu:
-            """Stands for a GPU tensor, with the attributes that select a backend."""
-            device, is_cuda, is_meta = torch.device('cuda'), True, False
-
-        OnGpu.dtype = dtype
-        monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
-        monkeypatch.setattr(dispatch, 'self_check', lambda _, backend, *__: 'broken' if backend in broken else None)
-        monkeypatch.setattr(dispatch, 'checked', {})
-        return operator(x=OnGpu)
-
-    monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
-    assert chosen(torch.float16) == chosen(torch.bfloat16, 'not built') == 'triton'
-    assert chosen(torch.bfloat16, broken=['triton']) == chosen(torch.float32) == chosen(torch.float64) == 'cuda'
-    assert chosen(torch.float32, 'not built') == chosen(torch.float32, broken=['cuda']) == 'triton'
-    assert chosen(torch.float64, 'not built') == chosen(torch.float16, broken=['cuda', 'triton']) == 'reference'
-    for dtype, backend in [(torch.float32, 'triton'), (torch.float64, 'cuda')]:
-        assert operator(x=torch.empty(1, dtype=dtype, device='meta')) == backend

@@ -1,0 +1,181 @@
+"""Arguments, freezing, loading and layers of the base class, tested with one network each.
+
+``tests/test_contract.py`` tests what all networks have in common.
+"""
+import pytest
+import torch
+from helpers import fresh_model, images, raises, shared_model
+from tiny_configs import TINY_CONFIGS
+from torch import nn
+
+ARCH = TINY_CONFIGS['ReSwin']['arch']
+
+# ---- arguments
+
+
+@pytest.mark.parametrize('arguments, words', [
+    *[(dict(out_indices=indices), ['out_indices', 'from 0 to 3', indices])
+      for indices in [(), (-1, 0), (1, 0), (0, 0), (3, 4)]],
+    *[(dict(frozen_stages=stages), ['frozen_stages', 'from -1 to 4', stages]) for stages in (-2, 5)],
+    (dict(arch='huge'), ['arch', 'huge', 'tiny']),
+    (dict(arch={**ARCH, 'extra': 1}), ['arch', 'exactly', 'extra']),
+    (dict(arch={**ARCH, 'depths': [1, 1, 1]}), ['arch', 'depths', '3', '4']),
+    (dict(arch={**ARCH, 'num_heads': [3, 2, 4, 8]}), ['num_heads', '16', '3']),
+    (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
+    (dict(window_size=0), ['window_size', 'at least 1', '0']),
+], ids=str)
+def test_wrong_arguments_are_named(arguments, words):
+    with raises(ValueError, *words):
+        fresh_model('ReSwin', **arguments)
+
+
+@pytest.mark.parametrize('arguments', [dict(frozen_stages=4), dict(frozen_stages=-1), dict(window_size=1),
+                                       dict(out_indices=[0, 3]), dict(out_indices=3)], ids=str)
+def test_values_at_the_limits(arguments):
+    model = fresh_model('ReSwin', **arguments)
+    assert len(model(images(8, 8))) == len(model.out_indices)
+
+
+@pytest.mark.parametrize('shape', [(3, 32, 32), (2, 3, 32, 32, 1), (32, 3, 32), (2, 2, 32, 32), (2, 4, 32, 32),
+                                   (2, 3, 0, 32), (2, 3, 32, 0)], ids=str)
+def test_wrong_images_are_named(shape):
+    with raises(ValueError, 'images', shape):
+        shared_model('ReSwin')(torch.zeros(shape))
+
+
+# ---- maps
+
+
+@pytest.mark.parametrize('network, arguments', [
+    ('ReSwin', dict(out_indices=(1, 3))), ('RegionViT', {}), ('ResT', {}),
+    ('RefinerViT', dict(out_type='tokens', out_indices=3))], ids=str)
+@torch.no_grad()
+def test_outputs_and_raw_maps_in_a_single_pass(network, arguments):
+    model, x = fresh_model(network, **arguments).eval(), images(40, 50)
+    outputs, raw = model.forward_with_stages(x)
+    for actual, expected in zip((*outputs, *raw), (*model(x), *model.forward_stages(x)), strict=True):
+        actual, expected = (getattr(part, 'tokens', part) for part in (actual, expected))
+        torch.testing.assert_close(actual, expected)
+
+
+@torch.no_grad()
+def test_stages_after_the_last_output_are_not_computed():
+    model, called = fresh_model('ReSwin', out_indices=(0, 1)).eval(), []
+    for stage in range(4):
+        model.stage_modules(stage)[0].register_forward_hook(lambda *_, stage=stage: called.append(stage))
+    model(images())
+    assert called == [0, 1]
+
+
+# ---- freezing and layers
+
+
+@pytest.mark.parametrize('frozen_stages, frozen', [
+    (-1, ()), (0, ('patch_embed', )), (2, ('patch_embed', 'stages.0', 'stages.1', 'norm0', 'norm1'))])
+def test_stem_stages_and_their_output_norms_are_frozen(frozen_stages, frozen):
+    model = fresh_model('ReSwin', frozen_stages=frozen_stages).train()
+    for name, module in model.named_modules():
+        is_frozen = f'{name}.'.startswith(tuple(f'{prefix}.' for prefix in frozen))
+        for parameter in module.parameters(recurse=False):
+            assert (parameter.requires_grad, module.training) == (not is_frozen, not is_frozen), name
+
+
+# Prefixes of parameters from the first layer to the last; those in one string have the same learning rate.
+LAYERS = {
+    'ReSwin': ['patch_embed', 'stages.0.blocks.0 stages.0.downsample', 'stages.1.blocks.0',
+               'stages.1.blocks.1 stages.1.downsample', 'stages.2.blocks.0 stages.2.downsample', 'stages.3.blocks.0',
+               'norm0 norm3'],
+    'ReMViTv2': ['patch_embed', 'blocks.0', 'blocks.1 gate', 'blocks.2', 'blocks.3', 'blocks.4', 'norm0 norm3'],
+    'ReViT': ['patch_embed', 'blocks.0', 'blocks.1 gate', 'blocks.2', 'norm0'],
+    'RefinerViT': ['embed', *(f'blocks.{i}' for i in range(8)), 'norm0 norm3'],
+    'RegionViT': ['local_embed region_embed', 'stages.0.blocks.0 stages.0.peg norm0', 'stages.1.projection '
+                  'stages.1.blocks.0 stages.1.peg norm1', 'stages.2.projection stages.2.blocks.0 norm2',
+                  'stages.3.projection stages.3.blocks.0 stages.3.peg', 'norm3'],
+    'ResT': ['patch_embeds.0', 'stages.0.0', 'patch_embeds.1 stages.1.0', 'patch_embeds.2 stages.2.0', 'stages.2.1',
+             'patch_embeds.3 stages.3.0', 'norm0 norm3'],
+    'ViTAE': ['reductions.0', 'reductions.1', 'reductions.2', 'cells.0', 'cells.1', 'cells.2', None],
+    'ViTAEv2': ['stages.0.reduction', 'stages.0.cells.0', 'stages.1.reduction', 'stages.1.cells.0',
+                'stages.2.reduction', 'stages.2.cells.0', 'stages.3.reduction', 'stages.3.cells.0', None],
+}
+
+
+@pytest.mark.parametrize('network', LAYERS)
+def test_layers_of_the_learning_rate_decay(network):
+    model, layers = shared_model(network), LAYERS[network]
+    names = [name for name, _ in model.named_parameters()]
+    for depth, prefixes in enumerate(layers):
+        for prefix in (prefixes or '').split():
+            found = {model.get_layer_depth(f'backbone.{name}', 'backbone.')
+                     for name in names if name.startswith(f'{prefix}.')}
+            assert found == {(depth, len(layers))}, prefix
+    assert model.get_layer_depth('head.fc.weight', 'backbone.') == (len(layers) - 1, len(layers))
+
+
+def test_layers_of_a_stage_with_several_blocks():
+    arch = {**TINY_CONFIGS['RegionViT']['arch'], 'depths': [1, 2, 1, 1]}
+    model = fresh_model('RegionViT', arch=arch)
+    depths = {name: model.get_layer_depth(f'{name}.weight')[0]
+              for name in ('stages.1.projection.norm', 'stages.1.peg', 'stages.1.blocks.0.norm1',
+                           'stages.1.blocks.1.norm1', 'norm1')}
+    assert list(depths.values()) == [2, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize('network, names', [
+    ('ReSwin', ['patch_embed.proj.bias', 'stages.0.downsample.norm.bias', 'stages.1.blocks.0.norm1.bias',
+                'stages.2.blocks.0.norm1.bias', 'stages.3.blocks.0.norm1.bias', 'norm0.bias']),
+    ('ResT', ['patch_embeds.0.norm1.bias', 'stages.0.0.norm1.bias', 'patch_embeds.1.norm.bias',
+              'stages.2.0.norm1.bias', 'stages.3.0.norm1.bias', 'norm3.bias'])])
+def test_stages_of_the_learning_rate_decay(network, names):
+    depths = [shared_model(network).get_stage_depth(f'backbone.{name}', 'backbone.') for name in names]
+    assert depths == [(depth, 6) for depth in range(6)]
+    assert shared_model(network).get_stage_depth('head.fc.weight', 'backbone.') == (5, 6)
+
+
+# ---- loading and initialization
+
+
+def changed(model: nn.Module) -> nn.Module:
+    """Changes all parameters, as training does."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    return model
+
+
+def copy_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: x.clone() for name, x in model.state_dict().items()}
+
+
+def same(first: dict, second: dict) -> bool:
+    return all(torch.equal(x, second[name]) for name, x in first.items())
+
+
+def test_a_checkpoint_of_a_classifier_loads_into_the_backbone_of_a_detector(logged):
+    """Output norms that the checkpoint lacks keep their initial values, which is logged."""
+    classifier, model = changed(fresh_model('ReSwin', out_indices=3)), changed(fresh_model('ReSwin'))
+    before = copy_of(model)
+    model.load_state_dict(classifier.state_dict())
+    after = model.state_dict()
+    assert same(classifier.state_dict(), after)
+    assert same({name: before[name] for name in before if name.startswith(('norm0', 'norm2'))}, after)
+    assert 'norm0: not in the checkpoint' in logged.text and 'norm3: ' not in logged.text
+    logged.clear()
+    fresh_model('ReSwin', out_indices=3).load_state_dict(model.state_dict())
+    assert 'norm0: in the checkpoint, but not in the network' in logged.text
+    with raises(RuntimeError, 'norm0.weight', 'norm3.bias'):
+        model.load_state_dict({name: x for name, x in after.items() if not name.startswith('norm')})
+
+
+def test_weights_are_not_initialized_again():
+    """Neither a change of dtype nor an incomplete checkpoint nor MMEngine's runner resets the weights."""
+    model = changed(fresh_model('ReSwin')).double()
+    before = copy_of(model)
+    model.init_weights()
+    model.load_state_dict({'norm3.bias': before['norm3.bias']}, strict=False)
+    assert same(before, model.state_dict())
+    with torch.device('meta'):
+        empty = fresh_model('ReSwin')
+    empty.to_empty(device='cpu').init_weights()
+    before = copy_of(changed(empty))
+    empty.init_weights()
+    assert same(before, empty.state_dict())

@@ -1,0 +1,24 @@
+"""Tests why the compiled operators can't be loaded."""
+import pytest
+import torch
+
+from mmvit_backbones.ops import library
+
+
+@pytest.mark.parametrize('backend', ['cpp', 'cuda'])
+def test_reasons_why_a_library_is_missing(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, 'FOLDER', tmp_path)
+    if backend == 'cuda' and torch.version.cuda is None:
+        assert library.load(backend) == 'this torch is built without CUDA'
+        return
+    assert library.load(backend) == f'not built for torch {torch.__version__}'
+    other = library.library_name(backend, '1.0')
+    (tmp_path / other).touch()
+    assert library.load(backend) == f'not built for torch {torch.__version__} (found {other})'
+    (tmp_path / library.library_name(backend, torch.__version__)).write_text('no library')
+    assert 'cannot be loaded' in library.load(backend)
+
+
+def test_cuda_kernels_are_missing_without_their_file():
+    if not (library.FOLDER / library.library_name('cuda', torch.__version__)).exists():
+        assert library.MISSING['cuda']

@@ -1,0 +1,20 @@
+"""Dtypes under autocast."""
+import torch
+
+from mmvit_backbones.ops.precision import at_least_float32, product_dtype, without_autocast
+
+
+def test_product_dtype():
+    x = torch.zeros(1, dtype=torch.float64)
+    assert product_dtype(x) == torch.float64
+    with torch.autocast('cpu', torch.bfloat16):
+        assert product_dtype(x) == torch.bfloat16 and product_dtype(x.to('meta')) == torch.float64
+        with without_autocast('cpu'):
+            assert product_dtype(x) == torch.float64
+
+
+def test_at_least_float32():
+    dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+    assert [at_least_float32(torch.empty(0, dtype=dtype)) for dtype in dtypes] == [torch.float32] * 3 + [torch.float64]
+    with without_autocast('meta'):
+        assert (torch.empty(2, 2, device='meta') @ torch.empty(2, 2, device='meta')).dtype == torch.float32

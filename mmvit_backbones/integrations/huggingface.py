@@ -8,7 +8,7 @@ from importlib import import_module
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import transformers
@@ -95,7 +95,8 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
                 raise ValueError(f'backbone must not have {key}, got {self.backbone[key]}; pass out_indices to the '
                                  'config, and load weights by from_pretrained')
         self.backbone = checked(self.backbone, 'backbone')
-        self.stage_names = [f'stage{i}' for i in range(num_stages(self.backbone))]
+        built = cast(backbones.Backbone, build_without_weights(self.backbone))
+        self.stage_names = [f'stage{i}' for i in range(built.num_stages)]
         names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
         self._out_features = names if out_features is None else out_features
         unknown = set(self._out_features) - set(self.stage_names)
@@ -103,14 +104,6 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             raise ValueError(f'out_features must be a subset of {self.stage_names} and agree with out_indices, got '
                              f'{out_features} and {out_indices}')
         self._out_indices = [self.stage_names.index(name) for name in self._out_features]
-
-
-def num_stages(config: dict) -> int:
-    """Returns the number of stages of a backbone, given as an MMEngine config."""
-    backbone = build_without_weights(config)
-    if not isinstance(backbone, backbones.Backbone):
-        raise TypeError(f'backbone must be a Backbone, got a {type(backbone).__name__}')
-    return backbone.num_stages
 
 
 def mark_initialized(x: Any, is_initialized: bool = True) -> None:

@@ -26,7 +26,7 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
                   logger='current')
     head = {name: weight for name, weight in own.items() if name.startswith('head.')}
     others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
-    if any(weights[name].ndim == 0 or weights[name].shape[1:] != head[name].shape[1:] for name in others):
+    if any(not weights[name].shape or weights[name].shape[1:] != head[name].shape[1:] for name in others):
         return adapted
     if others and not new_head:
         name = others.pop()

@@ -5,8 +5,10 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
+from helpers import raises
 from hostile_configs import (
     BACKBONE,
     DISALLOWED,
@@ -100,7 +102,8 @@ def test_allowed_names_are_registered():
     *(dict(data_preprocessor=call) for call in DISALLOWED),
     *(dict(test_dataloader=dict(dataset=dict(pipeline=[*PIPELINE, call]))) for call in DISALLOWED),
     *(dict(test_dataloader=value) for value in (
-        'evil.py', [], {}, dict(dataset='evil.py'), dict(dataset=dict(dataset=1)), dict(dataset=dict(pipeline=7)))),
+        'evil.py', [], {}, dict(dataset='evil.py'), dict(dataset=dict(dataset=1)), dict(dataset=dict(pipeline=7)),
+        dict(dataset=dict(datasets=[])))),
     dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='Resize', scale=(50000, 50000))]))),
     dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='ImageClassifier')]))),
 ], ids=str)
@@ -113,10 +116,65 @@ def test_configs_that_are_not_allowed_are_refused(change):
     7, ['one'], dict(classes='/etc/passwd'), dict(classes=[7]), dict(classes=['x' * 201]), dict(classes={}),
     dict(classes=['x'] * 100_001), dict(palette=[(0, 0, 256)]), dict(palette=[10**9]), dict(palette=['red']),
     dict(palette=[(0, 0)]), dict(skeleton_links=[(0, 10**400)]), dict(flip_indices=['x']),
+    dict(flip_indices=[-1]), dict(flip_indices=[100_000]), dict(palette=[(-1, 0, 0)]),
 ], ids=lambda meta: str(meta)[:50])
 def test_invalid_dataset_meta_is_refused(meta):
     with pytest.raises(NotAllowedError, match='dataset_meta'):
         allowed_parts(VALID, meta)
+
+
+def test_dataset_meta_is_read():
+    meta = dict(classes=('one', 'x' * 200), palette=np.array([[0, 1, 255]]), flip_indices=[0, 99_999],
+                skeleton_links=[[0, 1]], more='left out')
+    assert allowed_parts(VALID, meta)['test_dataloader']['dataset']['metainfo'] == dict(
+        classes=['one', 'x' * 200], palette=[(0, 1, 255)], flip_indices=[0, 99_999], skeleton_links=[(0, 1)])
+    assert len(allowed_parts(VALID, dict(classes=['x'] * 100_000))['test_dataloader']['dataset']['metainfo'][
+        'classes']) == 100_000
+
+
+@pytest.mark.parametrize('argument, largest', [
+    ('window_size', 4096), ('num_classes', 100_000), ('num_things_classes', 100_000), ('num_stuff_classes', 100_000),
+    ('temperature', 20_000), ('pool_scales', 64), ('output_size', 32), ('num_points', 32), ('scales_per_octave', 32),
+    ('test_cfg.rcnn.max_per_img', 300), ('test_cfg.rpn.max_per_img', 4096)])
+def test_numbers_have_limits(argument, largest):
+    def part(value: object) -> dict:
+        for name in reversed(argument.split('.')):
+            value = {name: value}
+        return dict(value, type='UPerHead')
+
+    for value in (largest, -largest, [0, (0.5, largest)], None, True):
+        assert checked(part(value), 'head') == part(value)
+    for value in (largest + 1, -largest - 1, [0, largest + 1]):
+        with raises(NotAllowedError, f'head.{argument}', largest + 1, f'from -{largest} to {largest}'):
+            checked(part(value), 'head')
+
+
+def test_lists_have_a_largest_length():
+    for argument, longest in (('in_channels', 256), ('class_weight', 100_001)):
+        part = {'type': 'CrossEntropyLoss', argument: [1.] * longest}
+        assert checked(part, 'loss') == part
+        part[argument].append(1.)
+        with raises(NotAllowedError, f'loss.{argument}', f'{longest + 1} entries', f'is {longest}'):
+            checked(part, 'loss')
+
+
+def test_long_values_are_shortened_in_errors():
+    with raises(NotAllowedError, 'head.in_channels', "'xxx", '...', 'no strings') as caught:
+        checked(dict(type='UPerHead', in_channels='x' * 1000), 'head')
+    assert len(str(caught.value)) < 200
+    with raises(NotAllowedError, "step.backend='pil'", 'cv2, pillow'):
+        checked(dict(type='Resize', backend='pil'), 'step', STEPS)
+    with raises(NotAllowedError, 'head.in_channels', 'bytes'):
+        checked(dict(type='UPerHead', in_channels=b'1'), 'head')
+
+
+def test_the_models_preprocessor_takes_precedence():
+    own = dict(mean=[1., 2., 3.])
+    config = dict(VALID, model=dict(MODEL, data_preprocessor=own), test_dataloader=None)
+    assert allowed_parts(config, META)['model']['data_preprocessor'] == own
+    assert 'test_dataloader' not in allowed_parts(config, META)
+    del config['data_preprocessor']
+    assert 'data_preprocessor' not in allowed_parts(dict(config, model=MODEL), META)['model']
 
 
 def test_what_is_not_needed_is_left_out():
@@ -125,11 +183,11 @@ def test_what_is_not_needed_is_left_out():
     backbone = dict(BACKBONE, type='mmvit_backbones.backbones.reswin.ReSwin', init_cfg=evil)
     steps = [dict(type='mmcv.transforms.loading.LoadImageFromFile', backend_args=evil),
              dict(RESIZE, type='mmpretrain.datasets.transforms.processing.ResizeEdge'), PIPELINE[2]]
-    dataset = dict(type='evil', ann_file='evil.pkl', classes='/etc/passwd', pipeline=steps)
+    datasets = [dict(type='evil', ann_file='evil.pkl', classes='/etc/passwd', pipeline=steps), dict(pipeline=[evil])]
     config = dict(
         VALID, model=dict(MODEL, backbone=backbone, pretrained='evil.pth', train_cfg=evil, _scope_='evil'),
         _base_='evil.py', custom_imports=dict(imports=['evil']), load_from='evil.pth', custom_hooks=[evil],
-        test_dataloader=dict(sampler=evil, dataset=dict(type='RepeatDataset', dataset=dataset)))
+        test_dataloader=dict(sampler=evil, dataset=dict(type='RepeatDataset', dataset=dict(datasets=datasets))))
     allowed = allowed_parts(config, dict(META, palette='random', more=evil))
     assert 'evil' not in str(allowed) and 'canary' not in str(allowed)
     assert allowed['model']['backbone']['arch'] == BACKBONE['arch']

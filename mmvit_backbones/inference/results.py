@@ -16,7 +16,7 @@ SCORE_THR = 0.3  # default minimum score of objects and keypoints
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
 
 
-@dataclass(repr=False)
+@dataclass
 class Result:
     """The prediction for one image.
 

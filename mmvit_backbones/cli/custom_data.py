@@ -249,5 +249,5 @@ def _set_decoder(cfg: Config, images: list[str]) -> None:
         if step.get('type') == 'LoadImageFromFile':
             step['imdecode_backend'] = 'pillow'
     if suffixes - {'.avif'}:  # lets other programs that load the saved config read HEIF
-        imports = cfg.setdefault('custom_imports', dict(imports=[]))
-        imports['imports'] = [*imports['imports'], 'pillow_heif.HeifImagePlugin']
+        cfg.setdefault('custom_imports', dict(imports=[]))
+        cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'pillow_heif.HeifImagePlugin']

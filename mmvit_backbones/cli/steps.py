@@ -75,10 +75,12 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
     """Adds missing fault tolerance hooks. Runs before --cfg-options, which may change or remove them."""
-    hooks = cfg.setdefault('default_hooks', {})
+    cfg.setdefault('default_hooks', {})  # returns its argument, of which MMEngine's config stores a copy
+    hooks = cfg.default_hooks
     for name, hook in RELIABLE_HOOKS.items():
         hooks.setdefault(name, dict(type=hook))
-    if checkpoint := hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1)):
+    hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if checkpoint := hooks.checkpoint:
         if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
             checkpoint['type'] = 'AtomicCheckpointHook'
         checkpoint.setdefault('max_keep_ckpts', 3)
@@ -161,11 +163,11 @@ def add_logs(cfg: Config, args: argparse.Namespace) -> None:
     for package in (package for package in LOG_BACKENDS if getattr(args, package)):
         if find_spec(package) is None:
             raise UsageError(f'--{package} needs the package {package}: pip install {package}')
-        visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
-        backends = list(visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
+        cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope]))
+        backends = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
         if LOG_BACKENDS[package] not in [backend['type'] for backend in backends]:
             backends.append(dict(type=LOG_BACKENDS[package]))
-        visualizer['vis_backends'] = backends
+        cfg.visualizer['vis_backends'] = backends
 
 
 def scale_lr_by_batch(cfg: Config, args: argparse.Namespace) -> None:

@@ -39,7 +39,8 @@ STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     """Enables the framework's visualization hook for all predictions; mmpose's hook also saves them in ``show_dir``."""
     framework = cfg.default_scope
-    cfg.setdefault('default_hooks', {}).setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
+    cfg.setdefault('default_hooks', {})
+    cfg.default_hooks.setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)

@@ -48,12 +48,19 @@ def test_a_run_is_reliable_and_keeps_few_checkpoints(name, best):
     assert {'finite_loss', 'interrupt', 'label_check', 'exact_resume'} <= cfg.default_hooks.keys()
 
 
-def test_settings_of_the_config_are_kept():
+@pytest.mark.parametrize('missing', ['val_dataloader', 'val_evaluator'])
+def test_settings_of_the_config_are_kept(missing):
     cfg = config('imagenet_reswin_t')
     cfg.default_hooks.checkpoint.update(max_keep_ckpts=-1, interval=5)
-    cfg.val_dataloader = None
+    cfg[missing] = None
     steps.add_reliable_hooks(cfg, Namespace())
     assert cfg.default_hooks.checkpoint.max_keep_ckpts == -1 and 'save_best' not in cfg.default_hooks.checkpoint
+    cfg.default_hooks = dict(checkpoint=dict(type='OwnHook'), finite_loss=dict(type='OwnHook'))
+    steps.add_reliable_hooks(cfg, Namespace())
+    assert cfg.default_hooks.checkpoint.type == cfg.default_hooks.finite_loss.type == 'OwnHook'
+    cfg.pop('default_hooks')
+    steps.add_reliable_hooks(cfg, Namespace())
+    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3)
 
 
 def test_training_data_are_wrapped_once():
@@ -74,12 +81,114 @@ def test_log_backends_must_be_installed(monkeypatch):
     for _ in range(2):
         steps.add_logs(cfg, Namespace(tensorboard=True, wandb=False))
     assert [backend['type'] for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+    cfg.pop('visualizer')
+    steps.add_logs(cfg, Namespace(tensorboard=True, wandb=True))
+    assert cfg.visualizer == dict(type='SegLocalVisualizer', vis_backends=[
+        dict(type=f'{name}VisBackend') for name in ('Local', 'Tensorboard', 'Wandb')])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_mixed_precision_needs_a_gpu():
-    with raises(UsageError, 'bfloat16', 'GPU'):
-        steps.set_precision(config('imagenet_reswin_t'), Namespace(precision='bfloat16'))
+    for dtype in 'float16', 'bfloat16':
+        with raises(UsageError, dtype, 'GPU'):
+            steps.set_precision(config('imagenet_reswin_t'), Namespace(precision=dtype))
+    plain = config('imagenet_reswin_t').optim_wrapper
+    del plain['loss_scale']
+    for dtype in None, 'float32':
+        cfg = config('imagenet_reswin_t')
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='bfloat16', use_fsdp=True)
+        steps.set_precision(cfg, Namespace(precision=dtype))
+        assert cfg.optim_wrapper == dict(plain, type='OptimWrapper')
+
+
+@pytest.mark.parametrize('precision, is_supported, changes', [
+    ('float16', False, dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ('bfloat16', True, dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.)),
+    ('float32', True, dict(type='OptimWrapper')), (None, True, dict(type='AmpOptimWrapper')),
+    ('bfloat16', False, None)])
+def test_precision_on_a_gpu(precision, is_supported, changes, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.is_bf16_supported', lambda: is_supported)
+    cfg = config('imagenet_reswin_t')
+    cfg.optim_wrapper.pop('loss_scale')
+    before = dict(cfg.optim_wrapper)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    if changes is None:
+        with raises(UsageError, 'bfloat16', '--amp'):
+            steps.set_precision(cfg, Namespace(precision=precision))
+    else:
+        steps.set_precision(cfg, Namespace(precision=precision))
+        assert cfg.optim_wrapper == {**before, **changes}
+
+
+def test_options_are_set_in_the_config():
+    """Options that are not given change nothing."""
+    given = dict(freeze=0, epochs=None, iters=None, lr=1e-3, early_stop=1, seed=0, batch_size=3, auto_scale_lr=True,
+                 pretrained=None, strategy='ddp', tensorboard=False, wandb=False, cfg_options={}, needs=())
+    cfg, same = config('imagenet_reswin_t'), config('imagenet_reswin_t')
+    chosen = [steps.use_pretrained, steps.freeze, steps.set_length, steps.set_lr, steps.scale_lr_by_batch,
+              steps.stop_early, steps.add_logs, steps.shard, steps.set_seed, steps.set_batch_size]
+    before = same.to_dict()
+    steps.take_steps(chosen, cfg, Namespace(**given))
+    steps.take_steps(chosen, same, Namespace(**dict.fromkeys(given)))
+    assert same.to_dict() == before
+    assert (cfg.model.backbone.frozen_stages, cfg.optim_wrapper.optimizer.lr, cfg.randomness.seed) == (0, 1e-3, 0)
+    assert cfg.custom_hooks[-1].patience == 1 and cfg.train_dataloader.batch_size == 3 and cfg.auto_scale_lr.enable
+    assert 'init_cfg' not in cfg.model.backbone and 'strategy' not in cfg
+    del cfg.auto_scale_lr['base_batch_size']
+    with raises(UsageError, '--auto-scale-lr', 'base_batch_size'):
+        steps.scale_lr_by_batch(cfg, Namespace(auto_scale_lr=True))
+
+
+def test_batch_size_of_a_batch_sampler():
+    cfg = config('imagenet_reswin_t')
+    del cfg.train_dataloader['batch_size']
+    with raises(UsageError, '--batch-size', 'batch_size'):
+        steps.set_batch_size(cfg, Namespace(batch_size=5))
+    cfg.train_dataloader.batch_sampler = dict(type='BatchSampler', batch_size=2)
+    steps.set_batch_size(cfg, Namespace(batch_size=5))
+    assert cfg.train_dataloader.batch_sampler.batch_size == 5 and 'batch_size' not in cfg.train_dataloader
+
+
+def test_sharding_needs_several_processes():
+    cfg = config('imagenet_reswin_t')
+    cfg.launcher = 'none'
+    with raises(UsageError, 'fsdp', '--processes'):
+        steps.shard(cfg, Namespace(strategy='fsdp'))
+    cfg.launcher, cfg.custom_hooks = 'pytorch', [dict(type='EMAHook')]
+    with raises(UsageError, 'fsdp', 'EMAHook'):
+        steps.shard(cfg, Namespace(strategy='fsdp'))
+    cfg.custom_hooks = [dict(type='OtherHook')]
+    steps.shard(cfg, Namespace(strategy='fsdp'))
+    assert cfg.strategy == dict(type='ShardedStrategy')
+
+
+@pytest.mark.parametrize('given, in_config, expected', [
+    ('a', 'b', 'a'), (None, 'b', 'b'), (None, None, 'work_dirs/imagenet_reswin_t')])
+def test_work_dir(given, in_config, expected):
+    cfg = config('imagenet_reswin_t')
+    cfg.work_dir = in_config
+    steps.set_work_dir(cfg, Namespace(work_dir=given))
+    assert cfg.work_dir == expected
+
+
+@pytest.mark.parametrize('on_bad_data, max_skipped, expected', [
+    (None, None, {}), ('stop', None, dict(max_skipped=0)), ('stop', 0, dict(max_skipped=0)),
+    ('skip', None, dict(max_skipped=100)), ('skip', 7, dict(max_skipped=7)), (None, 0, dict(max_skipped=0)),
+    ('stop', 1, None)])
+def test_number_of_skipped_samples(on_bad_data, max_skipped, expected):
+    cfg = config('imagenet_reswin_t')
+    cfg.train_dataloader.drop_last = True
+    args = Namespace(on_bad_data=on_bad_data, max_skipped=max_skipped)
+    if expected is None:
+        with raises(UsageError, '--max-skipped', '--on-bad-data stop', '1'):
+            steps.wrap_training_data(cfg, args)
+        return
+    dataset = cfg.train_dataloader.dataset
+    steps.wrap_training_data(cfg, args)
+    assert cfg.train_dataloader.dataset == dict(type='ReliableDataset', dataset=dataset, **expected)
+    assert cfg.train_dataloader.batch_sampler == dict(type='ResumableBatchSampler', drop_last=True)
+    assert 'drop_last' not in cfg.train_dataloader
 
 
 def test_missing_token_labels_are_reported_before_the_training(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 """Arguments and config options are checked before a subcommand starts its work."""
+import os
+
 import pytest
 from helpers import ROOT
 from runs import TINY, train
@@ -19,6 +21,75 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
         module_of(verb).get_parser().parse_args(['x', option, value])
     assert ended.value.code == 2
     assert option in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize('verb, options, expected', [
+    ('train', ['--seed', '4294967295', '--freeze', '0', '--max-skipped', '0', '--epochs', '999999999'],
+     dict(seed=2**32 - 1, freeze=0, max_skipped=0, epochs=10**9 - 1)),
+    ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--processes', '1024', '--amp'],
+     dict(batch_size=1, lr=1e-9, val_fraction=.1, processes=1024, precision='float16')),
+    ('train', ['--iters', '1', '--early-stop', '1', '--bf16', '--pretrained'],
+     dict(iters=1, early_stop=1, precision='bfloat16', pretrained=True)),
+    ('train', ['--no-amp', '--resume', '--pretrained', '384'],
+     dict(precision='float32', resume='newest', pretrained='384', allow_left_out=False, val_fraction=None, seed=None,
+          no_accelerate=False, check=False, plan=False, launcher='none', local_rank=0, strategy='ddp', freeze=None)),
+    ('test', ['--wait-time', '0', '--real'],
+     dict(wait_time=0, real='data/imagenet/real.json', tta=False, show=False, trust_code=False, pretrained=None)),
+    ('test', [], dict(wait_time=2, real=None, imagenet_variant=None)),
+    ('serve', ['--port', '65535', '--workers', '1024'], dict(port=65535, workers=1024, host='127.0.0.1')),
+    ('serve', ['--port', '0'],
+     dict(port=0, workers=1, max_megabytes=20, max_megapixels=16, timeout=60, queue=64, trust_code=False, config=[])),
+    ('flops', ['--size', '16384', '1'], dict(size=[16384, 1], batch_size=None, with_cp=False, traffic=False)),
+    ('predict', ['--score-thr', '1', '--timeout', '0.1'], dict(score_thr=1, timeout=.1, shard_size=256, batch_size=1)),
+    ('predict', ['--score-thr', '0'],
+     dict(score_thr=0, timeout=60, json=False, video=False, parquet=False, trust_code=False, no_accelerate=False)),
+    ('data check', ['--jobs', '1024'], dict(jobs=1024, splits=['train', 'val'])),
+    ('data check', [], dict(jobs=4, allow_left_out=False)),
+    ('data browse', [], dict(split='train', number=16, out='data.png')),
+    ('benchmark', ['--threads', '1024'], dict(threads=1024, repeats=7, device='cpu', dense=False, memory_only=False)),
+    ('benchmark', [], dict(threads=2, batch_size=None, size=None, throughput=None)),
+    ('features', [], dict(neighbors=[20], regularization=[.001, .01, .1, 1])),
+    ('models', [], dict(json=False))])
+def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
+    """The smallest and largest allowed values are accepted."""
+    monkeypatch.chdir(tmp_path)
+    args = vars(module_of(verb).get_parser().parse_args(['x', *options]))
+    assert {name: args[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize('verb, option, value, allowed', [
+    ('train', '--seed', '4294967296', 'from 0 to 4294967295'), ('train', '--epochs', '1000000000', 'to 999999999'),
+    ('train', '--lr', '0', 'above 0'), ('train', '--lr', '-1', 'above 0'), ('train', '--lr', 'x', "'x' is not"),
+    ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
+    ('test', '--wait-time', '-0.1', 'of at least 0'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
+    ('train', '--processes', '1025', 'from 1 to 1024'), ('train', '--processes', '0', 'from 1 to 1024'),
+    ('serve', '--workers', '1025', 'to 1024'), ('data check', '--jobs', '1025', 'to 1024'),
+    ('benchmark', '--threads', '1025', 'to 1024'), ('train', '--freeze', '-1', 'from 0'),
+    ('train', '--local_rank', '-1', 'from 0'), ('flops', '--size 1', '16385', 'from 1 to 16384'),
+    ('test', '--show-dir', '', "'' is not a folder"), ('flops', '--size 1', '0', 'from 1 to 16384'),
+    ('train', '--resume --plan --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
+    ('train', '--epochs 1 --iters', '1', 'not allowed with argument --epochs'),
+    ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder'),
+    ('predict', '--launcher', 'mpi', "'none', 'pytorch', 'slurm'"),
+    ('train', '--amp', '--bf16', 'not allowed with argument --amp'),
+    ('test', '--real --imagenet-variant', 'x', 'not allowed with argument --real')])
+def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys):
+    with pytest.raises(SystemExit):
+        module_of(verb).get_parser().parse_args(['x', 'y', *option.split(), value])
+    assert allowed in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_checking_an_output_file_does_not_create_it(tmp_path):
+    parse = module_of('data check').get_parser().parse_args
+    old, pipe = tmp_path / 'old.png', tmp_path / 'pipe.png'
+    old.write_text('old')
+    assert parse(['--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
+    assert parse(['--out', str(old)]).out == str(old) and old.read_text() == 'old'
+    assert not list((tmp_path / 'a/b').iterdir())
+    os.mkfifo(pipe)
+    for path in pipe, old / 'x.png', tmp_path / 'x.doc':
+        with pytest.raises(SystemExit):
+            parse(['--out', str(path)])
 
 
 def test_checking_a_work_dir_does_not_create_it(tmp_path):

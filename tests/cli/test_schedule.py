@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers import ROOT, raises
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import LinearLR, OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from runs import train
@@ -81,6 +81,56 @@ def test_warm_up_to_a_constant_rate_fits():
     warm_up = LinearLR(optimizer_of(0.1), start_factor=0.1, by_epoch=False, end=50)
     assert unfitting_schedule([warm_up], 1200, 100) is None
     assert '50 steps, but training has 40' in unfitting_schedule([warm_up], 40, 10)
+
+
+def test_schedules_are_scaled_to_whole_steps():
+    """Times are scaled and rounded, but at least 1; rates are scaled with the peak; unset times stay unset."""
+    cfg = ConfigDict(
+        filename='a.py', train_cfg=dict(max_epochs=12, val_interval=4, val_begin=1),
+        optim_wrapper=dict(optimizer=dict(lr=0.1)),
+        default_hooks=dict(checkpoint=dict(interval=2)), default_scope='mmdet', custom_hooks=[dict(type='EMAHook')],
+        val_evaluator=[dict(type='OtherMetric'), dict(type='CocoMetric')], param_scheduler=[
+            dict(begin=0, end=10**9, T_max=7),
+            dict(begin=1, end=12, step_size=12, total_steps=2, milestones=[1, 8, 11]),
+            dict(eta_min=0.01, eta_max=1)])
+    scale_length(cfg, 'epochs', 6)
+    scale_lr(cfg, 0.2)
+    assert cfg.param_scheduler == [
+        dict(begin=0, end=10**9, T_max=4), dict(begin=1, end=6, step_size=6, total_steps=1, milestones=[1, 4, 5]),
+        dict(eta_min=0.02, eta_max=2)]
+    assert cfg.train_cfg == dict(max_epochs=6, val_interval=2, val_begin=1) and cfg.optim_wrapper.optimizer.lr == 0.2
+    assert cfg.default_hooks.checkpoint.interval == 1
+    scale_length(cfg, 'epochs', 60)
+    assert cfg.train_cfg == dict(max_epochs=60, val_interval=2, val_begin=1)  # intervals are not lengthened
+    assert cfg.param_scheduler[1]['end'] == 60 and cfg.default_hooks.checkpoint.interval == 1
+    scale_length(cfg, 'epochs', 1)
+    assert cfg.param_scheduler[1] == dict(begin=1, end=1, step_size=1, total_steps=1, milestones=[1, 1, 1])
+    stop_early(cfg, 1)
+    assert cfg.custom_hooks == [dict(type='EMAHook'), dict(
+        type='EarlyStoppingHook', monitor='coco/bbox_mAP', patience=1, min_delta=0.001, rule='greater')]
+    iterations = ConfigDict(filename='b.py', train_cfg=dict(max_iters=100), optim_wrapper=dict())
+    scale_length(iterations, 'iters', 50)
+    assert iterations.train_cfg.max_iters == 50
+    with raises(UsageError, '--iters', 'at least 1', '-1'):
+        scale_length(iterations, 'iters', -1)
+    with raises(UsageError, '--lr', 'optimizer.lr'):
+        scale_lr(iterations, 1)
+    with raises(UsageError, '--iters', 'max_epochs', '--epochs'):
+        scale_length(cfg, 'iters', 1)
+    for lr in 0., -1.:
+        with raises(UsageError, '--lr', 'above 0', lr):
+            scale_lr(cfg, lr)
+    with raises(UsageError, '--early-stop', 'at least 1', '0'):
+        stop_early(cfg, 0)
+
+
+@pytest.mark.parametrize('name, change', [
+    ('imagenet_reswin_t', 0.1), ('upernet_reswin_t', 0.1), ('mask_rcnn_reswin_t', 0.001)])
+def test_early_stopping_counts_only_changes_above_the_noise(name, change):
+    cfg = config(name)
+    stop_early(cfg, 2)
+    hook = cfg.custom_hooks[-1]
+    assert (hook.min_delta, hook.patience, hook.rule) == (change, 2, 'greater')
 
 
 def test_mistakes_are_errors():

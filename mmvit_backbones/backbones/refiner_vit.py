@@ -207,7 +207,7 @@ class RefinerViT(Backbone):
                  mix_tokens: bool = False, img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
         arch = self.resolve_arch(arch)
         channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        if depth < 2 * NUM_STAGES or depth % (2 * NUM_STAGES):
+        if depth < 1 or depth % (2 * NUM_STAGES):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {depth}')
         super().__init__(channels=[channels] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, **kwargs)
         if out_type not in ('featmap', 'tokens'):

@@ -8,7 +8,7 @@ from ..ops.constants import constant
 class DropPath(nn.Module):
     """Drops samples with probability ``drop_prob`` in training, and scales the others by ``1 / (1 - drop_prob)``."""
 
-    def __init__(self, drop_prob: float = 0.) -> None:
+    def __init__(self, drop_prob: float) -> None:
         super().__init__()
         self.drop_prob = drop_prob
 

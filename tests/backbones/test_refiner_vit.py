@@ -85,7 +85,8 @@ def test_recomputation_does_not_update_running_statistics_twice():
     images, buffers = torch.randn(2, 3, 64, 64), []
     for with_cp in (False, True):
         model = build(with_cp=with_cp, drop_path_rate=0.).train()
-        sum(out.square().mean() for out in model(images)).backward()
+        for _ in range(2):  # the second step shows that the momentum is restored
+            sum(out.square().mean() for out in model(images)).backward()
         buffers.append(dict(model.named_buffers()))
     for name, value in buffers[0].items():
         torch.testing.assert_close(buffers[1][name], value, msg=name)
@@ -97,17 +98,22 @@ def test_tokens_in_training_and_evaluation():
     features, = model.train()(images)
     assert features.tokens.shape == (2, 13, 16) and features.grid == (4, 3) and len(features.maps) == 8
     assert all(maps.shape == (2, 2, 13, 13) for maps in features.maps)
+    assert any(model(images)[0].bbox != (0, 0, 0, 0) for _ in range(5))
     with torch.no_grad():
-        features, = model.eval()(images)
+        assert model(images)[0].maps == ()
+    features, = model.eval()(images)
     assert features.bbox == (0, 0, 0, 0) and features.maps == ()
+    model = build(out_indices=3, out_type='tokens').train()
+    assert all(model(images)[0].bbox == (0, 0, 0, 0) for _ in range(5))
 
 
 @pytest.mark.parametrize('arguments, word', [
     (dict(out_type='cls'), 'out_type'),
-    (dict(out_type='tokens'), 'out_indices'),
+    (dict(out_type='tokens'), 'out_indices=3'),
     (dict(mix_tokens=True), 'mix_tokens'),
     (dict(img_size=15), 'img_size'),
-    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=6)), 'depth'),
+    *[(dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=depth)), f'depth must be a multiple of 8, got {depth}')
+      for depth in (-8, 0, 4, 12)],
     (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
 ])
 def test_bad_arguments_are_named(arguments, word):
@@ -121,9 +127,9 @@ def test_positions_of_another_size_are_resized_on_load():
     table, resized = (model.embed.positions.pos_embed for model in (large, small))
     assert table.shape[1] == 785 and resized.shape[1] == 17
     assert torch.equal(table[:, 0], resized[:, 0])
-    not_square = dict(large.state_dict(), **{'embed.positions.pos_embed': table[:, :-1]})
-    with raises(ValueError, 'pos_embed', '784'):
-        small.load_state_dict(not_square)
+    for not_square in (table[:, :-1], torch.cat([table, table[:, :1]], dim=1)):
+        with raises(ValueError, 'pos_embed', '1 + n * n', not_square.shape[1]):
+            small.load_state_dict(dict(large.state_dict(), **{'embed.positions.pos_embed': not_square}))
 
 
 @torch.no_grad()

@@ -31,7 +31,18 @@ def test_images_larger_than_the_windows_can_cover_are_refused(local_embed, large
     assert model(torch.rand(1, 3, 32, largest))[-1].shape[2:] == (1, 7)
     with raises(ValueError, f'32 x {largest + 1}', f'{largest} x {largest}', 'window_size'):
         model(torch.rand(1, 3, 32, largest + 1))
+    with raises(ValueError, f'{largest + 1} x 32', 'window_size=14'):
+        model(torch.rand(1, 3, largest + 1, 32))
     assert build(local_embed, window_size=14).eval()(torch.rand(1, 3, 32, largest + 1))[-1].shape[3] == 8
+
+
+@torch.no_grad()
+def test_limits_of_the_image_size_depend_on_smaller_windows_only():
+    assert build(window_size=(4, 4, 7, 7)).eval()(torch.rand(1, 3, 300, 32))[-1].shape[2:] == (10, 1)
+    model = build(window_size=(4, 2, 4, 4)).eval()
+    assert model(torch.rand(1, 3, 16, 16))[-1].shape[2:] == (1, 1)
+    with raises(ValueError, '16 x 16', '17 x 16'):
+        model(torch.rand(1, 3, 17, 16))
 
 
 @torch.no_grad()
@@ -42,14 +53,22 @@ def test_shapes_with_one_convolution():
         maps = model(torch.rand(1, 3, height, width))
         assert maps[0].shape[2:] == ((height + 2) // 4, (width + 2) // 4)
         assert all(x.isfinite().all() for x in maps)
-    with raises(ValueError, 'images', '2 x 2'):
-        model(torch.rand(1, 3, 1, 32))
+    for size in [(1, 32), (32, 1)]:
+        with raises(ValueError, 'images', '2 x 2'):
+            model(torch.rand(1, 3, *size))
+    assert len(build('1conv', in_channels=1).eval()(torch.rand(1, 1, 8, 8))) == 4
 
 
-@pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 0)])
+@pytest.mark.parametrize('window_size', [0, (7, 7, 7), (7, 7, 7, 7, 7), (7, 7, 7, 0)])
 def test_bad_window_sizes_are_named(window_size):
-    with pytest.raises(ValueError, match='window_size'):
+    with raises(ValueError, 'window_size', 'positive', window_size):
         build(window_size=window_size)
+
+
+def test_smallest_windows_and_unknown_embeddings():
+    assert len(build(window_size=1).eval()(torch.rand(1, 3, 9, 9))) == 4
+    with raises(ValueError, 'local_embed', '1conv', '3conv', '2conv'):
+        build('2conv')
 
 
 @torch.no_grad()

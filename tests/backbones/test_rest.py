@@ -46,10 +46,20 @@ def test_without_output_norms_maps_are_raw(network):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
+@pytest.mark.parametrize('network', ['ResT', 'ResTv2'])
+def test_initial_weights(network):
+    """As in the authors' code, only version 2 sets the biases of convolutions to 0."""
+    model = MODELS.build(dict(type=network, **TINY_CONFIGS[network]))
+    for layer in (model.stages[3][0].mlp.fc1, model.patch_embeds[3].conv):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not model.stages[3][0].mlp.fc1.bias.any() and model.patch_embeds[3].conv.bias.any() == (network == 'ResT')
+
+
 @pytest.mark.parametrize('arguments, word', [
     (dict(out_norm='inside'), 'out_norm'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
-    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[3, 2, 1, 1])), 'reductions'),
+    *[(dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[reduction, 2, 1, 1])), 'reductions must be 1 or even')
+      for reduction in (-2, 0, 3)],
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims'),
 ])

@@ -68,9 +68,29 @@ def test_gate_is_frozen_with_the_stage_of_the_second_block(network, frozen_stage
     assert not build(network, frozen_stages=frozen_stages).gate.weight.requires_grad
 
 
+@pytest.mark.parametrize('network', ['ReViT', 'ReMViTv2'])
+def test_gate_starts_at_one_half(network):
+    assert build(network).gate.weight.tolist() == [0.5]
+
+
+@pytest.mark.parametrize('depth', [1, 2])
+@torch.no_grad()
+def test_gate_of_shallow_networks(depth):
+    """A single block does not use the gate."""
+    model = build('ReViT', arch=dict(TINY_CONFIGS['ReViT']['arch'], depth=depth), frozen_stages=1)
+    assert model(torch.randn(1, 3, 32, 32))[0].shape == (1, 48, 2, 2)
+    assert model.gate.weight.requires_grad == (depth == 1)
+
+
+@pytest.mark.parametrize('network, img_size', [('ReViT', 16), ('ReMViTv2', 1)])
+@torch.no_grad()
+def test_smallest_img_size(network, img_size):
+    assert build(network, img_size=img_size)(torch.randn(1, 3, 64, 64))[0].isfinite().all()
+
+
 @pytest.mark.parametrize('network, arguments, word', [
-    ('ReViT', dict(img_size=8), 'img_size'),
-    ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=5)), 'num_heads'),
+    ('ReViT', dict(img_size=15), 'img_size'),
+    ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=32)), 'num_heads'),
     ('ReMViTv2', dict(img_size=0), 'img_size'),
     ('ReMViTv2', dict(arch=dict(TINY_CONFIGS['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),
 ])

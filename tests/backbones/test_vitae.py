@@ -1,10 +1,14 @@
 """ViTAE and ViTAEv2: memory and the class token."""
 import pytest
 import torch
+from helpers import fresh_model, images, raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
+from mmvit_backbones.backbones.vitaev2 import published_drop_paths
 from mmvit_backbones.utils.measure import Counter
+
+TINY, TINY_V2 = TINY_CONFIGS['ViTAE']['arch'], TINY_CONFIGS['ViTAEv2']['arch']
 
 
 @pytest.mark.parametrize('network', ['ViTAE', 'ViTAEv2'])
@@ -28,3 +32,50 @@ def test_class_token_matters_but_is_not_convolved():
     changed = (model(images)[0] - before).abs().amax(1)[0]
     # Attention spreads the change evenly; convolutions would change the first positions most.
     assert changed.min() > 0 and changed.max() < 20 * changed.min()
+
+
+@pytest.mark.parametrize('network, arguments, words', [
+    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[8, 16])), ['3 entries', '[16, 32]', '[8, 16]']),
+    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[])), ['1 and 0', '[16, 32]', '[]']),
+    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 16, 32, 32], pyramid_dims=[8, 8, 16, 16])), ['3 entries']),
+    *[('ViTAE', dict(arch=dict(TINY, pyramid_dims=[8, 8, last])), ['twice', f'[8, 8, {last}]']) for last in (8, 32)],
+    *[('ViTAE', dict(arch=dict(TINY, **{key: 5})), [key, '32', '5']) for key in ('num_heads', 'groups')],
+    ('ViTAE, plain', dict(img_size=15), ['img_size', '16', '15']),
+    *[('ViTAEv2', dict(arch={key: values[:3] + values[3:] * (count - 3) for key, values in TINY_V2.items()}),
+       ['4 entries']) for count in (3, 5)],
+    ('ViTAEv2', dict(arch=dict(TINY_V2, attention=['window', 'window', 'global', 'local'])), ['attention', 'local']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, reduction_heads=[1, 1, 2, 3])), ['reduction_heads', '128', '3']),
+    ('ViTAEv2', dict(window_size=0), ['window_size', '1', '0']),
+], ids=str)
+def test_bad_arguments_are_named(network, arguments, words):
+    with raises(ValueError, *words):
+        fresh_model(network, **arguments)
+
+
+@torch.no_grad()
+def test_values_at_the_limits():
+    for network, arguments in [('ViTAE', dict(arch=dict(TINY, num_heads=32, groups=32))),
+                               ('ViTAE, plain', dict(img_size=16)), ('ViTAEv2', dict(window_size=1))]:
+        assert all(x.isfinite().all() for x in fresh_model(network, **arguments).eval()(images(20, 30)))
+
+
+@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE, plain', 'ViTAEv2', 'ViTAEv2VSA'])
+@torch.no_grad()
+def test_dropout_of_normal_cells(network):
+    model, x = fresh_model(network, drop_rate=0.5, drop_path_rate=0.), images()
+    cell = [module for module in model.modules() if hasattr(module, 'conv_branch') and hasattr(module, 'drop_path')][-1]
+    zeros = []
+    for module in (cell.dropout, cell.mlp):
+        module.register_forward_hook(lambda *args: zeros.append(args[-1].eq(0).float().mean().item()))
+    model.train()(x)
+    assert zeros == [pytest.approx(0.5, abs=0.2)] * 2
+    plain = fresh_model(network).eval()
+    plain.load_state_dict(model.state_dict())
+    for a, b in zip(model.eval()(x), plain(x)):
+        torch.testing.assert_close(a, b)
+
+
+def test_published_rates_of_stochastic_depth():
+    """A stage starts at the rate with the index of the previous stage's depth."""
+    rates = [[round(100 * rate) for rate in stage] for stage in published_drop_paths(0.13, [2, 2, 8, 2])]
+    assert rates == [[0, 1], [2, 3], [2, 3, 4, 5, 6, 7, 8, 9], [8, 9]]

@@ -71,3 +71,12 @@ def test_linear_attention_adds_the_values():
     attention.proj.weight.zero_()
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
     torch.testing.assert_close(attention(x), attention.kqv(x)[..., 16:] + attention.proj.bias)
+    dropped = attention.train()(x) - attention.kqv(x)[..., 16:]
+    assert 0 < dropped.count_nonzero() < dropped.numel()
+
+
+@torch.no_grad()
+def test_linear_attention_without_dropout_and_its_initial_features():
+    attention, x = LinearAttention(6, 32), torch.randn(2, 3, 5, 6)
+    torch.testing.assert_close(attention.train()(x), attention.eval()(x))
+    torch.testing.assert_close(attention.features @ attention.features.T, 16 * torch.eye(16), atol=1e-4, rtol=0)

@@ -15,6 +15,11 @@ def test_samples_are_dropped_or_scaled():
     assert torch.equal(layer.eval()(x), x)
 
 
+def test_a_rate_of_0_draws_no_random_numbers():
+    layer, x, state = DropPath(0.).train(), torch.randn(3, 2), torch.get_rng_state()
+    assert torch.equal(layer(x), x) and torch.equal(torch.get_rng_state(), state)
+
+
 def test_rates_rise_linearly_over_all_stages():
     first, second = drop_path_schedule(0.4, [2, 3])
     assert first == pytest.approx([0, 0.1]) and second == pytest.approx([0.2, 0.3, 0.4])

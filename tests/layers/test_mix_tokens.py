@@ -1,4 +1,6 @@
 """Mixing of patches between images."""
+import numpy as np
+import pytest
 import torch
 
 from mmvit_backbones.layers.mix_tokens import mix_tokens, sample_bbox
@@ -15,3 +17,15 @@ def test_boxes_lie_on_the_grid():
     boxes = [sample_bbox(5, 9) for _ in range(200)]
     assert all(0 <= top <= bottom <= 5 and 0 <= left <= right <= 9 for top, left, bottom, right in boxes)
     assert len({box[2] - box[0] for box in boxes}) > 3 and len({box[3] - box[1] for box in boxes}) > 5
+    assert {box[:2] for box in boxes} >= {(0, 0)} and min(box[2] - box[0] for box in boxes) == 0
+
+
+def test_boxes_have_the_sizes_and_proportions_of_cutmix():
+    """The area of a box is uniformly distributed before the box is cut at the edges of the grid."""
+    np.random.seed(0)
+    boxes = [sample_bbox(2000, 1000) for _ in range(4000)]
+    areas = [(bottom - top) * (right - left) / 2e6 for top, left, bottom, right in boxes]
+    assert np.mean(areas) == pytest.approx(0.5 - 0.2 + 1 / 48, abs=0.015)
+    inside = [(bottom - top, right - left) for top, left, bottom, right in boxes
+              if top > 0 and left > 0 and bottom < 2000 and right < 1000]
+    assert len(inside) > 500 and all(abs(rows - 2 * columns) <= 4 for rows, columns in inside)

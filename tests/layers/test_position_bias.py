@@ -1,6 +1,7 @@
 """Loading of relative position tables; ``tests/test_goldens.py`` checks the position bias itself."""
 import pytest
 import torch
+from helpers import raises
 
 from mmvit_backbones.layers import RelativePositionBias
 
@@ -16,6 +17,20 @@ def test_tables_of_another_window_size_are_resized_head_by_head():
     assert by_row[4, 0].item() == pytest.approx(2) and (by_row[1:, 0] > by_row[:-1, 0]).all()
 
 
-def test_tables_with_another_number_of_heads_are_refused():
+@pytest.mark.parametrize('shape', [(25, 2), (81, 2), (50, ), (9, 3, 1)], ids=str)
+def test_tables_of_other_shapes_are_refused(shape):
     with pytest.raises(RuntimeError, match='size mismatch'):
-        RelativePositionBias(3, window_size=3).load_state_dict(RelativePositionBias(2, window_size=3).state_dict())
+        RelativePositionBias(3, window_size=3).load_state_dict(dict(relative_position_bias_table=torch.zeros(shape)))
+
+
+def test_missing_tables_are_reported():
+    with raises(RuntimeError, 'Missing', 'relative_position_bias_table'):
+        RelativePositionBias(3, window_size=3).load_state_dict({})
+
+
+def test_only_resized_tables_are_logged(logged):
+    small, large = RelativePositionBias(2, window_size=3), RelativePositionBias(2, window_size=5)
+    small.load_state_dict(RelativePositionBias(2, window_size=3).state_dict())
+    assert not logged.messages
+    large.load_state_dict(small.state_dict())
+    assert 'relative_position_bias_table: resized from (25, 2) to (81, 2)' in logged.text

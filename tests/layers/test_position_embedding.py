@@ -7,11 +7,11 @@ from helpers import fresh_model
 @pytest.mark.parametrize('network', ['ReMViTv2', 'ReViT', 'ViTAE, plain'])
 @torch.no_grad()
 def test_positions_are_the_same_if_resized_on_load_or_at_run_time(network):
-    model, larger = fresh_model(network).eval(), fresh_model(network, img_size=96).eval()
+    model, larger = fresh_model(network).eval(), fresh_model(network, img_size=128).eval()
     for name, parameter in model.named_parameters():
         if 'rel_pos' in name or 'pos_embed' in name:
             torch.nn.init.normal_(parameter)
     larger.load_state_dict(model.state_dict())
-    images = torch.randn(1, 3, 96, 96)
+    images = torch.randn(1, 3, 128, 128)
     for a, b in zip(larger(images), model(images), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

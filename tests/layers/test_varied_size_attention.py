@@ -56,6 +56,7 @@ def test_exports():
     x = torch.randn(2, 10, 13, 16)
     program = torch.export.export(layer, (x, ))
     torch.testing.assert_close(program.module()(x), layer(x))
+    assert 'autocast' not in str(program.graph)
 
 
 def test_windows_are_predicted_in_float32_under_autocast():
@@ -64,6 +65,7 @@ def test_windows_are_predicted_in_float32_under_autocast():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         scale, offset, _ = layer.predict_windows(x)
         out = layer(x)
+    assert layer.position_bias().shape == (13**2, 2) and scale.shape == (1, 2, 2, 2, 2)
     assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16
     out.sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in layer.parameters())

@@ -50,9 +50,6 @@ class ExactResumeHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_all(runner.seed, get_rank(), runner.iter)
 
-    def after_train_epoch(self, runner: Runner) -> None:
-        batch_sampler_of(runner).start = 0
-
     def before_run(self, runner: Runner) -> None:
         check_last_checkpoint(runner)
         if not self.settings:
@@ -69,7 +66,7 @@ class ExactResumeHook(Hook):
             return
         check_classes(runner, meta)
         check_steps(runner, meta)
-        if meta['settings'] and not same_settings(meta['settings'], self.settings):
+        if not same_settings(meta['settings'], self.settings):
             use_new_settings(runner, checkpoint, meta['settings'], self.settings)
 
 

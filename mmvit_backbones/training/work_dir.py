@@ -30,9 +30,10 @@ def lock_work_dir(work_dir: str) -> IO:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # workers do not inherit the lock
         except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
-                             'use another work dir for this run') from error
+            with file:
+                file.seek(0)
+                raise UsageError(f'work dir {work_dir} is in use by {file.read().strip() or "another run"}; '
+                                 'use another work dir for this run') from error
         except OSError:
             return file  # a file system without locks
         file.truncate(0)

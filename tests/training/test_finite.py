@@ -2,6 +2,7 @@
 import pytest
 import torch
 from helpers import raises
+from mmengine.registry import HOOKS
 from tiny_runs import runner_of
 
 from mmvit_backbones.errors import TrainingError
@@ -22,7 +23,7 @@ def runner(tmp_path):
 
 @pytest.mark.parametrize('arguments, steps', [({}, 3), (dict(max_steps=1), 1)])
 def test_consecutive_steps_without_a_finite_loss_end_the_training(arguments, steps, runner):
-    hook = FiniteLossHook(**arguments)
+    hook = HOOKS.build(dict(type='FiniteLossHook', **arguments))
     for outputs in [None, {}, *[dict(loss=NAN)] * (steps - 1), dict(loss=1.), *[dict(loss=INF)] * (steps - 1)]:
         hook.after_train_iter(runner, 0, outputs=outputs)
     with raises(TrainingError, 'iteration 1', f'the loss was inf for {steps} steps', 'learning rate 0.6',

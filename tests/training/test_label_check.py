@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import raises
+from mmengine.registry import HOOKS
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
@@ -20,7 +21,7 @@ class Head(nn.Module):
 
 def check(model: nn.Module, sample) -> None:
     batch = dict(data_samples=[DataSample(), sample])
-    LabelCheckHook().before_train_iter(SimpleNamespace(model=model), 0, batch)
+    HOOKS.build(dict(type='LabelCheckHook')).before_train_iter(SimpleNamespace(model=model), 0, batch)
 
 
 def wrong(label: int, path: str):

@@ -95,6 +95,14 @@ def test_settings_that_cannot_be_applied_are_refused(change, words, tmp_path):
         use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))
 
 
+def test_unchanged_schedule_that_depends_on_a_metric_is_resumed(tmp_path):
+    schedules = dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='acc')])
+    runner_of(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1), **schedules).train()
+    runner = runner_of(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=2), resume=True, **schedules)
+    runner.train()
+    assert runner.epoch == 2
+
+
 def test_several_optimizers_keep_their_settings(tmp_path):
     runner = runner_of(tmp_path)
     parts = {name: OptimWrapper(torch.optim.SGD([p], lr=0.1)) for name, p in runner.model.linear.named_parameters()}

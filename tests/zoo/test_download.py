@@ -2,6 +2,7 @@
 import gc
 import hashlib
 import io
+import logging
 import os
 import pickle
 import re
@@ -20,6 +21,8 @@ import drives  # noqa: E402
 from golden import fill_state_dict  # noqa: E402
 from golden_files import NETWORKS  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
+from mmengine.runner.checkpoint import get_torchvision_models  # noqa: E402
+from safetensors.torch import save  # noqa: E402
 
 from mmvit_backbones import convert_state_dict, get_model  # noqa: E402
 from mmvit_backbones.errors import CheckpointError  # noqa: E402
@@ -97,15 +100,41 @@ def test_google_drives_confirm_page_is_passed(servers):
     assert fetch(WEIGHTS['reswin_tiny']) == path and len(servers.asked) == asked  # from the cache
 
 
-def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers):
+def messages(logged) -> list[str]:
+    return [record.getMessage() for record in logged.records if record.levelno >= logging.INFO]
+
+
+def test_a_download_is_silent_except_for_its_remark(servers, logged, capfd):
+    servers.answers[RELEASE_URL] = drives.serve(CONTENT)
+    fetch(RELEASE)
+    assert messages(logged) == [] and capfd.readouterr() == ('', '')
+    fetch(replace(RELEASE, tag='other', remark='only for research'))
+    assert messages(logged) == ['regionvit_small_other: only for research']
+
+
+def test_the_default_cache_is_that_of_torch_hub(monkeypatch, tmp_path):
+    monkeypatch.delenv('MMVIT_HOME', raising=False)
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    assert download.cache_folder() == tmp_path / 'checkpoints'
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('MMVIT_HOME', '~/weights')
+    assert download.cache_folder() == tmp_path / 'weights'
+
+
+def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers, capfd):
     put_on_drive(servers, CONTENT)
     view = 'https://drive.google.com/embeddedfolderview'
     servers.answers[view] = drives.page(folder_page('log.txt', 'ViTAE-T.pth.tar'))
     assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == CONTENT
     servers.answers[view] = drives.page(folder_page('rest_lite.pth', 'rest_small.pth'))
     assert fetch(WEIGHTS['rest_small']).read_bytes() == CONTENT
+    assert capfd.readouterr() == ('', '')
     with raises(CheckpointError, 'base', 'rest_lite', 'pan.baidu.com', 'code rest'):
         fetch(WEIGHTS['rest_base'])
+    servers.answers[view] = drives.page(folder_page('one.pth', 'two.pth'))
+    cached_file(WEIGHTS['vitae_tiny']).unlink()
+    with raises(CheckpointError, 'exactly one', 'one.pth', 'two.pth'):
+        fetch(WEIGHTS['vitae_tiny'])
 
 
 def test_a_release_redirects(servers):
@@ -141,15 +170,61 @@ def test_files_on_baidu_are_downloaded_by_hand(servers):
     assert fetch(weights).read_bytes() == CONTENT and not servers.asked
 
 
-def test_a_mirror_is_tried_first(servers, monkeypatch):
+@pytest.fixture
+def mirror(servers, monkeypatch):
     monkeypatch.setenv('MMVIT_MIRROR', f'{servers.address}/files/')
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    return f'{servers.address}/files'
+
+
+def test_a_mirror_is_tried_first(servers, mirror, logged):
     mirrored = WEIGHTS['restv2_tiny']
     servers.answers.update({f'{servers.address}/files/{mirrored.file_name}': drives.serve(CONTENT),
                             RELEASE_URL: drives.serve(CONTENT)})
     assert fetch(mirrored).read_bytes() == CONTENT
+    assert messages(logged) == []
     assert fetch(RELEASE).read_bytes() == CONTENT  # not on the mirror
     assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
+    message, = messages(logged)
+    assert RELEASE_URL in message and f'{mirror}/{RELEASE.file_name}' in message and '404' in message
+    before = len(servers.asked)
+    fetch_neighbor(servers)  # the mirror has only the authors' files
+    assert [address for address, _ in servers.asked[before:]] == ['https://github.com/neighbor.pth']
+
+
+def test_converted_weights_on_a_mirror_are_preferred(servers, mirror, published):
+    expected = convert_state_dict('vitae_tiny', published)
+    content = save({f'model.{key}': x for key, x in expected.items()})
+    address = f'{mirror}/vitae_tiny/model.safetensors'
+    servers.answers.update({address: drives.serve(content), f'{address}.sha256': drives.page(
+        f'{hashlib.sha256(content).hexdigest()}  model.safetensors\n')})
+    own = get_model('vitae_tiny', pretrained=True).state_dict()
+    assert all(torch.equal(own[key], x) for key, x in expected.items())
+    assert {asked for asked, _ in servers.asked} == {address, f'{address}.sha256'}
+    servers.answers.clear()
+    assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == content  # from the cache
+
+
+@pytest.mark.parametrize('digest', ['0' * 64, '<html>not a hash</html>', None, 'unreachable'])
+def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, mirror, digest, monkeypatch, logged):
+    address = f'{mirror}/{RELEASE.name}/model.safetensors'
+    servers.answers.update({RELEASE_URL: drives.serve(CONTENT), address: drives.serve(CONTENT)})
+    if digest == 'unreachable':
+        monkeypatch.setenv('MMVIT_MIRROR', 'http://127.0.0.1:1')
+    elif digest:
+        servers.answers[f'{address}.sha256'] = drives.page(digest)
+    path = fetch(RELEASE)
+    assert path.name == RELEASE.file_name and path.read_bytes() == CONTENT
+    is_tried = digest == '0' * 64
+    assert path.with_name(f'{RELEASE.name}.safetensors.bad').exists() == is_tried
+    reported = [text for text in messages(logged) if 'model.safetensors cannot be downloaded' in text]
+    assert len(reported) == (is_tried or digest == 'unreachable')
+
+
+def test_weights_in_openmmlabs_lists_are_downloaded(servers):
+    address = get_torchvision_models()['resnet18']
+    servers.answers[address] = drives.serve(CONTENT)
+    assert read_checkpoint('torchvision://resnet18')['weight'].shape == (600_000, )
 
 
 def test_different_urls_are_cached_separately(servers):
@@ -228,8 +303,9 @@ def test_a_server_without_ranges_starts_again(servers, monkeypatch):
 
 
 def test_missing_weights_are_errors(servers):
-    with raises(CheckpointError, '404', cached_file(RELEASE)):
+    with raises(CheckpointError, '404', cached_file(RELEASE)) as error:
         fetch(RELEASE)
+    assert 'resumes' not in str(error.value)
     with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/ViTAE-VSA'):
         get_model('swin_vsa_tiny', 'backbone', pretrained=True)
     with raises(CheckpointError, '512', '224', '384', 'mask_rcnn', 'upernet'):
@@ -307,7 +383,7 @@ def test_invalid_urls_are_errors(servers, address):
 
 
 @pytest.mark.parametrize('answer, message', [
-    (drives.page(QUOTA), 'Quota exceeded'),
+    (drives.page(QUOTA), '("Google Drive - Quota exceeded")'), (drives.page('\n<html>'), '("no title")'),
     (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
     (drives.serve(b''), 'empty'),
     (drives.serve(file_of({'weight': torch.zeros(3)})), hashlib.sha256(CONTENT).hexdigest())])
@@ -353,8 +429,18 @@ def test_a_model_is_pretrained_in_one_call(vitae, published):
     model = get_model('vitae_tiny', 'backbone', pretrained=True)
     expected = convert_state_dict('vitae_tiny', published, 'backbone')
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items() if key in expected)
+    classifier = get_model('vitae_tiny', pretrained=True)
+    assert torch.equal(classifier.head.fc.weight, published['head.weight'])
     note = vitae.with_name(f'{vitae.name}.sha256').read_text()
     assert note == f'{hashlib.sha256(vitae.read_bytes()).hexdigest()}  {vitae.name}\n'
+
+
+def test_weights_without_a_classifier_are_for_backbones_alone(vitae, servers, published):
+    backbone = {key: x for key, x in published.items() if not key.startswith('head.')}
+    servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(file_of(backbone))
+    get_model('vitae_tiny', 'backbone', pretrained=True)
+    with raises(CheckpointError, 'vitae_tiny', 'no classifier', "task='backbone'"):
+        get_model('vitae_tiny', pretrained=True)
 
 
 def test_a_backbones_config_names_its_weights(vitae, published):

@@ -44,17 +44,17 @@ def use_new_settings(runner: Runner, checkpoint: dict, before: dict, now: dict) 
         TrainingError: If the class of the optimizer differs, there are several optimizers, or a scheduler depends on a
             metric.
     """
-    source = f'checkpoint {runner.cfg.get("load_from")}'
     if before['optimizer'] != now['optimizer']:
-        raise TrainingError(f'{source} has the optimizer {before["optimizer"]}, but the config has {now["optimizer"]}; '
-                            'use the same optimizer, or start a new run from the weights with load_from')
+        raise TrainingError(f'the checkpoint has the optimizer {before["optimizer"]}, but the config has '
+                            f'{now["optimizer"]}; use the same optimizer, or start a new run from the weights with '
+                            'load_from')
     reason = 'a schedule that depends on a metric cannot be recomputed' if any(
         isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)) else None
     if isinstance(runner.optim_wrapper, OptimWrapperDict):
         reason = 'the settings of several optimizers cannot be changed'
     if reason:
-        raise TrainingError(f'{source} and the config differ in the settings of the optimizer or the schedulers, but '
-                            f'{reason}; keep the settings, or start a new run from the weights with load_from')
+        raise TrainingError('the checkpoint and the config differ in the settings of the optimizer or the schedulers, '
+                            f'but {reason}; keep the settings, or start a new run from the weights with load_from')
     _repeat_schedules(runner, checkpoint['meta'])
     states = dict(zip(_names(before), _states(checkpoint['optimizer'])))
     wrapper, = optim_wrappers(runner)

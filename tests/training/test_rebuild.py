@@ -89,18 +89,19 @@ def test_moments_belong_to_their_parameters(tmp_path):
     (dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss')]), ('metric', 'keep the settings'))])
 def test_settings_that_cannot_be_applied_are_refused(change, words, tmp_path):
     checkpoint = checkpoint_of(runner_of(tmp_path))
-    runner = runner_of(tmp_path, load_from='old.pth', **change)
+    runner = runner_of(tmp_path, **change)
     checkpoint_of(runner)
-    with raises(TrainingError, 'checkpoint old.pth', *words):
+    with raises(TrainingError, 'the checkpoint', *words):
         use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))
 
 
 def test_unchanged_schedule_that_depends_on_a_metric_is_resumed(tmp_path):
-    schedules = dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='acc')])
-    runner_of(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=1), **schedules).train()
-    runner = runner_of(tmp_path, train_cfg=dict(by_epoch=True, max_epochs=2), resume=True, **schedules)
+    changes = dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='acc')],
+                   default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1)))
+    runner_of(tmp_path, **changes).train()
+    runner = runner_of(tmp_path, load_from=str(tmp_path / 'epoch_1.pth'), resume=True, **changes)
     runner.train()
-    assert runner.epoch == 2
+    assert runner.epoch == 3
 
 
 def test_several_optimizers_keep_their_settings(tmp_path):

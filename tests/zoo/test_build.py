@@ -1,10 +1,17 @@
 """Models are built by name."""
+import sys
+
 import pytest
+import torch
 from helpers import raises
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 
 import mmvit_backbones
 from mmvit_backbones import get_model, list_models
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.zoo.build import get_backbone
+from mmvit_backbones.zoo.variants import find_names
 
 
 def test_list_models():
@@ -13,15 +20,47 @@ def test_list_models():
 
 
 def test_unknown_names_are_errors():
-    with pytest.raises(ValueError, match='reswin_tiny'):
-        get_model('reswin_tiniest')
+    for name, near in (('reswin_tiniest', 'reswin_tiny'), ('vitae_tny', 'vitae_tiny')):
+        with raises(ValueError, f'got {name!r}; did you mean {near!r}?', 'regionvit_small_plus'):
+            get_model(name)
+    with raises(ValueError, "got '?'") as caught:
+        get_model('?')
+    assert 'did you mean' not in str(caught.value)
     with raises(ValueError, 'task', 'segmentation', 'backbone'):
         get_model('reswin_tiny', task='segmentation')
 
 
+def test_names_are_found_by_patterns():
+    assert find_names(['resw*', 'nothing*', 'rest_lite']) == ['reswin_tiny', 'rest_lite']
+    with raises(ValueError, 'nothing*', 'none*', 'reswin_tiny'):
+        find_names(['nothing*', 'none*'])
+
+
 def test_building_is_silent(capfd):
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    assert isinstance(get_backbone('reswin_tiny'), Backbone)
+    assert capfd.readouterr() == ('', '') and logger.level == level
+
+
+def test_a_model_on_the_meta_device_is_not_initialized():
+    with torch.device('meta'):
+        assert next(get_backbone('reswin_tiny').parameters()).is_meta
+
+
+def test_img_size_is_ignored_without_a_position_embedding():
+    for name, has_positions in (('reswin_tiny', False), ('revit_base', True)):
+        with torch.device('meta'):
+            shapes = [{key: x.shape for key, x in get_backbone(name, img_size=size).state_dict().items()}
+                      for size in (64, None)]
+        assert (shapes[0] != shapes[1]) == has_positions
+
+
+def test_classifiers_need_mmpretrain(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmpretrain.models', None)
+    with raises(ImportError, 'mmpretrain', 'mmvit_backbones[cls]', "task='backbone'"):
+        get_model('reswin_tiny')
     get_model('reswin_tiny', 'backbone')
-    assert capfd.readouterr() == ('', '')
 
 
 def test_registered_in_the_root_registry():

@@ -36,6 +36,17 @@ def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
     assert actual.keys() == expected.keys() and all(torch.equal(actual[key], expected[key]) for key in expected)
 
 
+def test_weights_may_be_three_levels_deep():
+    weights = weights_of('golden_reswin_tiny')
+    expected = convert_state_dict('reswin_tiny', weights)
+    nested = dict(model=dict(model=dict(model_state_dict=weights)))
+    assert_same(convert_state_dict('reswin_tiny', nested), expected)
+    with raises(KeyError, "'model_state_dict' is not a key"):
+        convert_state_dict('reswin_tiny', dict(model=nested))
+    with raises(KeyError, 'the key 1 '):
+        convert_state_dict('reswin_tiny', weights | {1: torch.zeros(1)})
+
+
 def test_no_layout_is_left_out():
     published = {v.family.convert for v in VARIANTS.values() if not v.name.startswith('swin_vsa')}
     assert {VARIANTS[name].family.convert for _, name in WRAPPERS} == published

@@ -10,6 +10,8 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 def test_images_are_normalized_as_rgb():
     preprocessor = VARIANTS['reswin_tiny'].model_config('classification')['data_preprocessor']
     assert (preprocessor['mean'], preprocessor['std']) == (IMAGENET_MEAN, IMAGENET_STD) and preprocessor['to_rgb']
+    assert [mean / 255 for mean in IMAGENET_MEAN] == pytest.approx([0.485, 0.456, 0.406])  # as in torchvision
+    assert [std / 255 for std in IMAGENET_STD] == pytest.approx([0.229, 0.224, 0.225])
 
 
 @pytest.mark.parametrize('channels', [1, 2, 4])
@@ -33,6 +35,8 @@ def test_weights_are_found_by_tag():
     assert base.find_weights('22k') is base.weights['22k']
     with raises(CheckpointError, 'vitae_base', "'384'", "'224'", "'22k'"):
         base.find_weights('384')
+    with raises(CheckpointError, 'regionvit_small_plus', "'224'", "'mask_rcnn_3x'", "'retinanet'"):
+        VARIANTS['regionvit_small_plus'].find_weights()
     only = [variant for variant in VARIANTS.values() if len(variant.weights) == 1]
     assert all(variant.find_weights() in variant.weights.values() for variant in only)
     none = next(variant for variant in VARIANTS.values() if not variant.weights)

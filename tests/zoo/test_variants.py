@@ -8,6 +8,7 @@ from helpers import ROOT, raises
 
 from mmvit_backbones.zoo.published import FIGURES, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
+from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
@@ -29,6 +30,18 @@ def test_configs_name_the_authors_weights():
     named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
     assert named and {name for name, _ in named} <= VARIANTS.keys()
     assert all(VARIANTS[name].has_weights(tag) for name, tag in named if tag)
+
+
+def test_parts_of_a_config_name():
+    task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
+    assert (task, variant.name, differences) == ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
+    task, variant, differences = parse_config_name('imagenet_regionvit_s')
+    assert (task, variant.name, differences) == ('imagenet', 'regionvit_small', [])
+
+
+def test_hosts_of_weights():
+    assert WEIGHTS['regionvit_small'].host == 'GitHub' and WEIGHTS['reswin_tiny'].host == 'Google Drive'
+    assert [host_of(address) for address in ('https://example.org:80/a.pth', 'a.pth')] == ['example.org', '']
 
 
 def test_names_of_configs_are_checked():

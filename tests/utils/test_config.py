@@ -1,5 +1,6 @@
 """Configs are found, read, checked and changed by options."""
 import json
+import sys
 
 import pytest
 from helpers import raises
@@ -59,6 +60,13 @@ def test_missing_and_wrong_entries_are_named(change, needs, words, tmp_path):
     path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))
     with raises(UsageError, path, *words):
         config.load_config(str(path), needs=needs)
+
+
+def test_a_framework_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmpose', None)
+    (tmp_path / 'a.json').write_text('{"default_scope": "mmpose"}')
+    with raises(UsageError, 'a.json needs mmpose', 'not installed'):
+        config.load_config(str(tmp_path / 'a.json'))
 
 
 def test_several_evaluators_are_allowed(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_file, open_output
+from mmvit_backbones.utils.files import check_file, open_complete, open_output
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):
@@ -41,3 +41,16 @@ def test_earlier_content_is_truncated(text, tmp_path):
     with open_output(tmp_path / 'a', 'w') as file:
         file.write('new')
     assert (tmp_path / 'a').read_text() == 'new'
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(KeyError), open_complete(path, 'w') as file:
+        file.write('half')
+        raise KeyError
+    assert path.read_text() == 'old' and (tmp_path / 'a.part').read_text() == 'half'
+    with open_complete(path) as file:
+        file.write(b'new')
+        assert path.read_text() == 'old'
+    assert path.read_text() == 'new' and not (tmp_path / 'a.part').exists()

@@ -41,8 +41,10 @@ class PerClassAccuracy(BaseMetric):
         print_log('accuracy by class:\n' + '\n'.join(
             f'{accuracy[i]:6.1f} %  {hits[i]} of {counts[i]}  {names[i]}' for i in listed), 'current')
         if self.out_file:
+            import matplotlib.pyplot as plt
             figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
                                           classes=[str(name) for name in names] if num_classes <= SHOWN else None)
             figure.savefig(self.out_file, dpi=100, bbox_inches='tight')
+            plt.close(figure)
             print_log(f'confusion matrix: {self.out_file}', 'current')
         return dict(mean_class_accuracy=float(accuracy[present].mean()))

@@ -1,0 +1,50 @@
+"""Accuracy of a classifier for each class."""
+import pytest
+import torch
+from mmengine.registry import METRICS
+from PIL import Image
+
+import mmvit_backbones  # noqa: F401
+
+pytest.importorskip('mmpretrain.evaluation')
+
+
+def evaluate(predicted: list[int], labels: list[int], num_classes: int, classes=None, **arguments) -> dict[str, float]:
+    metric = METRICS.build(dict(type='PerClassAccuracy', **arguments))
+    if classes:
+        metric.dataset_meta = dict(classes=classes)
+    metric.process({}, [dict(pred_score=torch.eye(num_classes)[best], gt_label=torch.tensor([label]))
+                        for best, label in zip(predicted, labels)])
+    return metric.evaluate(len(labels))
+
+
+def rows(logged) -> list[list[str]]:
+    return [line.split() for line in logged.text.splitlines() if '%' in line]
+
+
+def test_mean_over_the_classes_with_images(logged):
+    assert evaluate([0, 0, 1, 3], [0, 0, 0, 3], 4, 'abcd') == dict(mean_class_accuracy=pytest.approx(250 / 3))
+    assert rows(logged) == ['66.7 % 2 of 3 a'.split(), '100.0 % 1 of 1 d'.split()]
+
+
+def test_classes_without_names_have_numbers(logged):
+    evaluate([1, 0], [1, 2], 3)
+    assert rows(logged) == ['100.0 % 1 of 1 1'.split(), '0.0 % 0 of 1 2'.split()]
+
+
+@pytest.mark.parametrize('number', [50, 51])
+def test_the_fifty_worst_classes_are_listed(number, logged):
+    found = evaluate([0] * 2 + list(range(1, number)), [1] + list(range(number)), number)
+    assert found['mean_class_accuracy'] == pytest.approx(100 * (number - 0.5) / number)
+    listed = [int(row[-1]) for row in rows(logged)]
+    assert len(listed) == 50 and listed == list(range(50)) if number == 50 else listed[0] == 1 and len(listed) == 50
+
+
+def test_confusion_matrix_is_drawn(tmp_path):
+    """The figure is closed, because the metric may be computed after each epoch."""
+    plt = pytest.importorskip('matplotlib.pyplot')
+    before = plt.get_fignums()
+    evaluate([0, 1], [0, 0], 2, ['cat', 'dog'], out_file=str(tmp_path / 'a.png'))
+    with Image.open(tmp_path / 'a.png') as image:
+        assert len(image.convert('RGB').getcolors(2**24)) > 100
+    assert plt.get_fignums() == before

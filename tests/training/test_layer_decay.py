@@ -1,5 +1,7 @@
 """Layer-wise and stage-wise learning rates, built from a config."""
 import pytest
+import torch
+from helpers import raises
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
@@ -19,12 +21,12 @@ class Detector(nn.Module):
         self.head = nn.Linear(8, 8)
 
 
-def groups(network: str, **options) -> tuple[nn.Module, dict[str, dict]]:
+def groups(network: str, optimizer: dict | None = None, **options) -> tuple[nn.Module, dict[str, dict]]:
     """Returns a model and, by parameter name, the parameter groups of its optimizer."""
     model = Detector(network)
+    optimizer = dict(type='AdamW', **(dict(lr=LR, weight_decay=DECAY) if optimizer is None else optimizer))
     wrapper = build_optim_wrapper(model, dict(
-        constructor='LayerDecayConstructor', paramwise_cfg=options,
-        optimizer=dict(type='AdamW', lr=LR, weight_decay=DECAY)))
+        constructor='LayerDecayConstructor', paramwise_cfg=options, optimizer=optimizer))
     names = {id(p): name for name, p in model.named_parameters()}
     return model, {names[id(p)]: group for group in wrapper.optimizer.param_groups for p in group['params']}
 
@@ -75,12 +77,43 @@ def test_groups_are_few_and_logged(logged):
     distinct = {id(group) for group in settings.values()}
     assert len(distinct) == 2 * 5  # with and without weight decay: four stages and the head; the stem is frozen
     assert 'stage_wise decay 0.9, 10 groups' in logged.text
+    lines = logged.text[logged.text.index('10 groups'):].splitlines()[1:11]
+    numbers = [int(line.split()[-2]) for line in lines]
+    assert sum(numbers) == len(settings) and min(numbers) > 0
+    texts = [line.rpartition(':')[0].strip() for line in lines]
+    assert {texts[0], texts[1]} == {f'lr 0.000656 (x 0.656), weight decay {decay}' for decay in ('0', '0.05')}
+    assert {texts[8], texts[9]} == {f'lr 0.001 (x 1), weight decay {decay}' for decay in ('0', '0.05')}
 
 
-@pytest.mark.parametrize('options, message', [(dict(), 'decay_rate'), (dict(decay_rate=1.5), 'decay_rate'),
-                                           (dict(decay_rate=0.9, decay_type='block_wise'), 'block_wise')])
-def test_bad_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_rate_of_one_is_no_decay():
+    _, settings = groups('ResT', decay_rate=1.)
+    assert {group['lr'] for group in settings.values()} == {LR} and len({id(group) for group in settings.values()}) == 2
+
+
+def test_options_for_vectors_can_be_set():
+    _, settings = groups('ResT', decay_rate=0.9, norm_decay_mult=0.5, bias_decay_mult=2.)
+    assert settings['backbone.stages.2.0.norm1.weight']['weight_decay'] == 0.5 * DECAY
+    assert settings['head.bias']['weight_decay'] == 2 * DECAY and settings['head.weight']['weight_decay'] == DECAY
+
+
+def test_optimizer_without_weight_decay_keeps_its_default(logged):
+    _, settings = groups('ResT', dict(lr=LR), decay_rate=0.9)
+    assert {group['weight_decay'] for group in settings.values()} == {torch.optim.AdamW([nn.Parameter()]).defaults[
+        'weight_decay']}
+    assert {group['lr'] for group in settings.values()} > {LR} and 'weight decay 0:' in logged.text
+
+
+def test_learning_rate_is_required():
+    with raises(ValueError, 'optimizer.lr'):
+        groups('ResT', dict(weight_decay=DECAY), decay_rate=0.9)
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(), ('decay_rate', 'None')), (dict(decay_rate=1.5), ('decay_rate', '1.5', 'at most 1')),
+    (dict(decay_rate=0), ('decay_rate', 'above 0')), (dict(decay_rate=-0.5), ('decay_rate', '-0.5')),
+    (dict(decay_rate=0.9, decay_type='block_wise'), ('decay_type', 'block_wise', 'layer_wise', 'stage_wise'))])
+def test_bad_options_are_named(options, words):
+    with raises(ValueError, *words):
         groups('ResT', **options)
 
 

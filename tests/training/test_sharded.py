@@ -4,7 +4,11 @@ import signal
 import pytest
 import torch
 from helpers import each_network, fresh_model, images
+from mmengine.runner import FlexibleRunner
 from runs import end, train, train_together, weights
+from tiny_runs import Line, runner_of
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from mmvit_backbones.training.sharded import blocks
 
@@ -46,3 +50,75 @@ def test_blocks_are_called(network):
         block.register_forward_pre_hook(lambda module, _: called.add(module))
     model(images(70, 90))
     assert called == set(listed)
+
+
+class Deep(nn.Module):
+    """Two blocks in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)])
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def deep_line() -> Line:
+    model = Line()
+    model.backbone, model.linear = Deep(), nn.Sequential(model.linear)
+    model.linear.append(model.backbone)
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.5)
+    return model
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
+@pytest.mark.usefixtures('process_group', 'own_loggers', 'own_signals')
+def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
+    """A single process has all shards. A resumed run takes the same steps."""
+    changes = dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+                   param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=9)])
+    sharded = dict(kind=FlexibleRunner, strategy=dict(type='ShardedStrategy'), **changes)
+
+    def hooks(**options) -> dict:
+        return dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, **options))
+
+    runner_of(tmp_path / 'plain', model=deep_line(), **changes).train()
+    runner = runner_of(tmp_path / 'whole', model=deep_line(), default_hooks=hooks(), **sharded)
+    runner.train()
+    assert all(isinstance(parameter, DTensor) for parameter in runner.model.parameters())
+    path = str(tmp_path / 'whole/epoch_1.pth')
+    runner_of(tmp_path / 'resumed', model=deep_line(), load_from=path, resume=True, **sharded).train()
+    expected, *others = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=False)
+                         for name in ('plain', 'whole', 'resumed'))
+    for other in others:
+        torch.testing.assert_close(other['state_dict'], expected['state_dict'])
+        torch.testing.assert_close(other['optimizer']['state'], expected['optimizer']['state'])
+        assert other['param_schedulers'] == expected['param_schedulers']
+        assert {key: other['meta'][key] for key in ('epoch', 'iter', 'seed', 'settings')} == {
+            key: expected['meta'][key] for key in ('epoch', 'iter', 'seed', 'settings')}
+        assert other['meta'].keys() >= {'time', 'mmengine_version'}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
+@pytest.mark.usefixtures('process_group', 'own_loggers', 'own_signals')
+@pytest.mark.parametrize('options, missing', [
+    ({}, 'param_schedulers'), (dict(save_optimizer=False), 'optimizer'),
+    (dict(save_param_scheduler=False), 'param_schedulers')])
+def test_parts_of_a_sharded_checkpoint(options, missing, tmp_path):
+    schedule = dict(param_scheduler=[dict(type='ConstantLR', by_epoch=False)]) if options else {}
+    runner = runner_of(tmp_path, FlexibleRunner, strategy=dict(type='ShardedStrategy'), custom_hooks=[],
+                       train_cfg=dict(by_epoch=True, max_epochs=1), **schedule)
+    runner.train()
+    runner.strategy.save_checkpoint(str(tmp_path / 'a.pth'), **options)
+    parts = {'state_dict', 'optimizer', 'param_schedulers', 'meta'} - {missing}
+    assert torch.load(tmp_path / 'a.pth', weights_only=False).keys() == parts

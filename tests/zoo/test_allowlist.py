@@ -242,6 +242,18 @@ def test_a_config_in_a_checkpoint_is_not_run(text, message):
         allowed_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')
 
 
+def test_other_parts_of_a_checkpoint_stay_as_they_are(tmp_path, own_loaders, logged):
+    use_safe_loading()
+    checkpoint = checkpoint_of(VALID)
+    del checkpoint['meta']['config'], checkpoint['meta']['dataset_meta']
+    checkpoint['message_hub']['runtime_info'] = dict(iter=3)
+    torch.save(checkpoint, tmp_path / 'file.pth')
+    read = CheckpointLoader.load_checkpoint(str(tmp_path / 'file.pth'))
+    assert read['message_hub'] == checkpoint['message_hub'] and 'is ignored' not in logged.text
+    config = parse_config(read['meta']['cfg'])
+    assert config['model']['head']['num_classes'] == 4 and config['test_dataloader']['dataset']['metainfo'] == {}
+
+
 def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
     use_safe_loading()
     path = str(tmp_path / 'file.pth')

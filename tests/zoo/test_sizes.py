@@ -11,7 +11,7 @@ from torch import nn
 
 from mmvit_backbones.zoo import sizes
 from mmvit_backbones.zoo.allowlist import NotAllowedError
-from mmvit_backbones.zoo.sizes import TooLarge, build_without_weights, count_elements, import_framework, limited
+from mmvit_backbones.zoo.sizes import TooLarge, build_without_weights, count_elements, limited
 
 
 @MODELS.register_module()
@@ -69,6 +69,10 @@ def test_shared_and_expanded_elements_count_once():
     assert count_elements(weights) == 12 + 1 + 5
 
 
-def test_missing_frameworks_are_named():
+@pytest.mark.parametrize('model, scope', [
+    (dict(type='LayersForSizes', outputs=1), 'mmnothing'), (dict(type='mmnothing.Layers'), None),
+    (dict(type='LayersForSizes', outputs=dict(type='mmnothing.Layers')), None)])
+def test_missing_frameworks_are_named(model, scope, monkeypatch):
+    monkeypatch.setattr(sizes, 'FRAMEWORKS', ('mmnothing', 'mmunused'))
     with raises(NotAllowedError, 'mmnothing', 'not installed'):
-        import_framework('mmnothing')
+        build_without_weights(model, scope)

@@ -53,6 +53,12 @@ def test_limits_of_the_deviation(register, dtype, limit, factor):
         assert (found(dtype) is not None) == is_wrong, found(dtype)
 
 
+def test_formulas_are_more_accurate_than_kernels(register):
+    """In float32, the formula of this test would round its input to eighths."""
+    register(lambda x: 1 * x, lambda x: x + 2**20 - 2**20)
+    assert found() is None
+
+
 def test_results_of_zero_agree(register):
     register(lambda x: 0 * x, lambda x: 0 * x)
     assert found() is None
@@ -68,8 +74,9 @@ def test_all_calls_results_and_gradients_are_compared(register):
     assert 'deviate' in found()
     register(lambda x: 1 * x if len(x) == 3 else 2 * x, example=lambda randn: [dict(x=randn(3)), dict(x=randn(4))])
     assert 'deviate' in found()
-    register(lambda x: WrongGradient.apply(x))
-    assert 'deviate' in found()
+    for kernel in (lambda x: WrongGradient.apply(x), lambda x: x / 0 * 0):
+        register(kernel)
+        assert 'deviate' in found()
 
 
 @pytest.mark.parametrize('formula', [lambda unused, x: 1 * x, lambda unused, x: x + 0 * unused], ids=['None', 'zeros'])
@@ -81,6 +88,19 @@ def test_gradients_of_unused_arguments_may_be_missing(register, formula):
     assert found() is None
     register(lambda unused, x: WrongGradient.apply(x), formula, example)
     assert 'deviate' in found()
+
+
+def test_errors_of_kernels_are_reported_once(register, caplog):
+    def kernel(x):
+        raise RuntimeError('out of resource')
+
+    register(kernel)
+    for _ in range(2):
+        reason = dispatch.why_not_trusted('operator', 'cpp', CPU, torch.float32)
+        assert 'RuntimeError' in reason and 'out of resource' in reason
+    assert len(caplog.messages) == 1 and 'out of resource' in caplog.text
+    register(lambda x: 1 * x)
+    assert dispatch.why_not_trusted('operator', 'cpp', CPU, torch.float16) is None and len(caplog.messages) == 1
 
 
 def test_the_check_can_be_disabled_and_does_not_cover_float64(register, monkeypatch):
@@ -152,6 +172,29 @@ def test_largest_windows_of_gpu_kernels(monkeypatch):
 
 
 @needs_triton
+@pytest.mark.parametrize('q, v, words', [
+    ((1, 2, 16), (1, 2, 16), ['4 or 5 dimensions', '3']), ((1, 1, 1, 1, 2, 16), (1, 1, 1, 1, 2, 16), ['4 or 5', '6']),
+    ((1, 1, 2, 16), (1, 1, 2, 15), ['16', '15']), ((1, 1, 2, 16), (1, 1, 2, 17), ['16', '17']),
+    ((1, 1, 2, 129), (1, 1, 2, 129), ['128', '129'])])
+def test_heads_that_triton_cannot_process(q, v, words):
+    q, v = torch.empty(q, device='meta'), torch.empty(v, device='meta')
+    reason = dispatch.OPERATORS['residual attention'].reason('triton', dict(q=q, v=v))
+    assert all(word in reason for word in words)
+    if '129' in words:
+        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=q, value=v, eps=1e-5))
+        assert all(word in reason for word in words)
+
+
+@needs_triton
+def test_dtypes_that_triton_cannot_process():
+    x = torch.empty(1, 1, 2, 16, device='meta')
+    for logits, value, words in [(x, x.half(), ['float32', 'float16']), (x.half(), x, ['float32', 'float16']),
+                                 (x.double(), x.double(), ['float64'])]:
+        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=logits, value=value, eps=1e-5))
+        assert all(word in reason for word in words)
+
+
+@needs_triton
 def test_order_on_gpus(monkeypatch, caplog):
     """Half precision and the meta device prefer Triton. Float32 and float64 prefer CUDA."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
@@ -184,3 +227,54 @@ def test_order_on_gpus(monkeypatch, caplog):
     monkeypatch.setattr(dispatch, 'checked', {})
     assert operator(x=torch.empty(1, device='meta')) == 'triton'  # not checked
     assert operator(x=torch.empty(1)) == 'cpp'
+
+
+# ---- graphs
+
+
+@needs_triton
+def test_choice_in_graphs(monkeypatch, caplog):
+    """Compiled graphs contain Triton kernels, and exported programs do not."""
+    monkeypatch.setattr(dispatch, 'OPERATORS', {})
+    monkeypatch.setattr(dispatch, 'logged', set())
+    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
+    sizes = dict(cpp=1, cuda=2, triton=3)
+    kernels = {name: lambda x, size=size: x.new_empty(size) for name, size in sizes.items()}
+    operator = dispatch.Operator('graph', lambda x: x.new_empty(4), None, like='x', **kernels)
+    x, on_cpu = torch.empty(9, device='meta'), torch.empty(9)
+
+    class Network(torch.nn.Module):
+        def forward(self, x):
+            return operator(x=x)
+
+    def compiled(x):
+        torch._dynamo.reset()
+        return len(torch.compile(Network(), fullgraph=True, backend='eager')(x))
+
+    assert compiled(x) == 3 and compiled(on_cpu) == 1
+    assert len(torch.export.export(Network(), (x, ), strict=False).module()(x)) == 2
+    with dispatch.plain_pytorch():
+        assert compiled(x) == compiled(on_cpu) == 4
+    assert dispatch.__name__ not in {record.name for record in caplog.records}
+    monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
+    assert compiled(on_cpu) == 4
+    assert [record.name for record in caplog.records].count(dispatch.__name__) == 1
+
+
+def test_kernels_are_checked_while_a_graph_is_compiled(register):
+    """The check runs only once, while the graph is traced."""
+    calls = []
+
+    def kernel(x):
+        calls.append(x.shape)
+        return 1 * x
+
+    register(kernel)
+
+    @torch.compile(fullgraph=True, backend='eager')
+    def network(x):
+        return x + 1 if dispatch.why_not_trusted('operator', 'cpp', x.device, x.dtype) is None else x - 1
+
+    torch._dynamo.reset()
+    assert network(torch.zeros(3)).tolist() == network(torch.zeros(3)).tolist() == [1, 1, 1]
+    assert len(calls) == 1

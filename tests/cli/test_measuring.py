@@ -1,10 +1,15 @@
 """Tests `mmvit flops`, `mmvit benchmark` and `mmvit models`."""
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import raises
+from torch import nn
 
 from mmvit_backbones import list_models
+from mmvit_backbones.cli import benchmark, flops, runtimes
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
 # GMACs counted in the code of ResTv1; its README states lower figures (1.4, 1.9, 4.3, 7.9).
@@ -82,3 +87,136 @@ def test_list_of_networks(run):
     assert rows['reswin_tiny']['parameters'] == 28_288_354 and rows['reswin_tiny']['top1'] == 81.5
     assert rows['restv2_tiny']['weights']['384'] == 'by hand' and 'vitae_tiny' not in rows
     assert 'by hand: 224, 384' in run('models', 'restv2_large')
+
+
+def test_counts_are_printed_in_gigabytes_with_the_ratio_to_the_authors(run):
+    counted = dict(forward=dict(kernels=30, moved_gb=1.5, peak_gb=.25),
+                   step=dict(kernels=50, moved_gb=4., peak_gb=2., saved_gb=.125))
+    assert [' '.join(line.split()) for line in flops.describe('net', counted, (20, 1.2, 40, 5.)).splitlines()] == [
+        'net forward 30 kernels 1.50 GB moved (authors: 20 kernels, 1.2 GB; ratios: 1.50, 1.25), peak 0.25 GB',
+        'net step 50 kernels 4.00 GB moved (authors: 40 kernels, 5.0 GB; ratios: 1.25, 0.80), peak 2.00 GB, '
+        'saved 0.12 GB']
+    assert flops.in_gigabytes(dict(kernels=7, moved=1_234_567_890, peak=4_999_999)) == dict(
+        kernels=7, moved_gb=1.23, peak_gb=0.)
+    assert flops.in_place_product((2, 3, 7), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
+
+
+def test_traffic_depends_on_the_options(run):
+    """Four times the images in half the bytes per value need twice the memory."""
+    options = ['rest_lite', '--traffic', '--backbone', '--size', '64', '96', '--json']
+    small, large = (json.loads(run('flops', *options, *more))['rest_lite']['step'] for more in (
+        ['--batch-size', '16', '--dtype', 'float32'], []))
+    assert small['kernels'] == pytest.approx(large['kernels'], rel=0.1) and small['saved_gb'] > 0.1
+    assert large['saved_gb'] == pytest.approx(2 * small['saved_gb'], rel=0.2)
+    for option in ['--batch-size', '1'], ['--dtype', 'float16'], ['--with-cp']:
+        with pytest.raises(SystemExit):
+            run('flops', 'rest_lite', *option)
+
+
+def test_figures_at_another_size_are_not_published(run):
+    row, = json.loads(run('flops', 'rest_lite', '--size', '64', '96', '--json'))
+    assert (row['height'], row['width'], row['parameters'], row['published_gmacs']) == (64, 96, 10_508_300, None)
+    assert row['gmacs'] == pytest.approx(1.54 * 64 * 96 / 224**2, rel=0.05)
+    lines = flops.table([row, dict(row, published_gmacs=1.4, gmacs=1.2345)]).splitlines()
+    assert [line.split()[-2:] for line in lines[1:]] == [['10,508,300', f'{row["gmacs"]:.2f}'], ['1.23', '1.4']]
+
+
+class Clock:
+    """Replaces the clock: time passes only in :meth:`take`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 0.
+        monkeypatch.setattr('time.perf_counter', lambda: self.now)
+
+    def take(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_latency_and_throughput(monkeypatch):
+    """The first call is a warm-up. Speedups are relative to the first function."""
+    clock, calls = Clock(monkeypatch), {'slow': [], 'fast': []}
+
+    def function(name: str, *seconds: float):
+        def run(images) -> None:
+            calls[name].append(len(images))
+            clock.take(len(images) * seconds[(len(calls[name]) - 1) // 2])
+        return run
+
+    slow, fast = function('slow', 9, .1, .2, .6), function('fast', 9, .05, .05, .1)
+    found = runtimes.measure(dict(slow=slow, fast=fast), torch.zeros(4, 3, 2, 2), 3)
+    assert calls == dict(slow=[1, 4] * 4, fast=[1, 4] * 4)
+    assert found == dict(slow=dict(p50_ms=200., p95_ms=560., images_per_second=5., speedup=1.),
+                         fast=dict(p50_ms=50., p95_ms=95., images_per_second=20., speedup=4.))
+
+
+def test_runtimes_are_compared_in_their_order():
+    made = []
+
+    def prepare(runtime: str, folder):
+        made.append(runtime)
+        if runtime == 'compile':
+            try:
+                raise OSError('line 1\nline 2' + 300 * 'x')
+            except OSError as error:
+                raise RuntimeError('outer') from error
+        return lambda images: None
+
+    found = runtimes.compare_runtimes(prepare, torch.zeros(2, 3, 2, 2), ['aoti', 'compile', 'eager'], 1)
+    assert made == ['eager', 'compile', 'aoti'] and list(found) == ['eager', 'aoti', 'compile']
+    assert found['compile'] == dict(error='OSError: line 1')
+    assert runtimes.compare_runtimes(prepare, torch.zeros(2, 3, 2, 2), ['compile'], 1) == dict(compile=found['compile'])
+
+
+class Slow(nn.Conv2d):
+    """A network whose calls take a given time per image in training and in evaluation."""
+
+    def __init__(self, clock: Clock, training: float, evaluation: float) -> None:
+        super().__init__(3, 5, 1)
+        self.clock, self.seconds, self.sizes = [clock], {True: training, False: evaluation}, []
+
+    def forward(self, images):
+        self.clock[0].take(self.seconds[self.training] * len(images))
+        self.sizes.append(tuple(images.shape))
+        return super().forward(images)
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+@pytest.mark.parametrize('options, size', [
+    ([], (4, 3, 224, 224)), (['--dense'], (1, 3, 448, 672)), (['--size', '8', '6', '--batch-size', '2'], (2, 3, 8, 6))])
+def test_times_are_relative_to_the_reference(options, size, monkeypatch):
+    clock = Clock(monkeypatch)
+    model, other = Slow(clock, 3., 1.), Slow(clock, 2., 4.)
+    monkeypatch.setattr(benchmark, 'build', lambda name, dense, overrides: model)
+    monkeypatch.setattr(benchmark, 'build_other', lambda *arguments: other)
+    args = benchmark.get_parser().parse_args(['net', '--repeats', '3', *options])
+    found = benchmark.ratios(args, ['net'])
+    saved = 3 * size[2] * size[3] * 4  # the input in float32
+    assert found['models'] == dict(net=dict(
+        forward=.25, train_step=1.5, accelerated_forward=.25, accelerated_train_step=1.5, saved_bytes_per_image=saved,
+        saved_ratio=1.))
+    assert set(model.sizes) == {size} and len(model.sizes) == 1 + 4 * 4
+    for words in f'{size[2]} x {size[3]}', f'batch {size[0]}, cpu, 2 CPU threads, median of 3 ratios':
+        assert words in found['about']
+    assert found['saved_bytes_per_image_of_other'] == saved
+    args.memory_only = True
+    assert benchmark.ratios(args, ['net'])['models']['net'] == dict(saved_bytes_per_image=saved, saved_ratio=1.)
+    args = benchmark.get_parser().parse_args(['net', '--throughput', '8', '16', '--repeats', '1'])
+    model.seconds[False] = .1
+    assert benchmark.throughputs(args, ['net']) == dict(net={8: 10., 16: 10.})
+    assert model.sizes[-1] == (16, 3, 16, 16) and model.sizes[-3] == (16, 3, 8, 8)
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(runtime=['eager'], against='x'), ['--against', '--runtime']), (dict(throughput=[8], size=[8, 8]), ['--size']),
+    (dict(images=['a']), ['--images requires --runtime']), (dict(runtime=['eager'], device='cuda'), ['cpu', 'cuda']),
+    (dict(throughput=[8], memory_only=True), ['--memory-only']), (dict(throughput=[8], dense=True), None),
+    (dict(runtime=['eager'], images=['a'], size=[8, 8], batch_size=2), None)])
+def test_options_that_exclude_each_other(options, words):
+    args = SimpleNamespace(**{**vars(benchmark.get_parser().parse_args(['x'])), **options})
+    if words is None:
+        benchmark.check_options(args)
+    else:
+        with raises(UsageError, *words):
+            benchmark.check_options(args)

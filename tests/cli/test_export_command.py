@@ -1,0 +1,134 @@
+"""`mmvit export` reads its arguments, chooses images to compare, and replaces existing files only by complete ones."""
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import ROOT, raises
+from PIL import Image
+from verbs import call, module_of
+
+pytest.importorskip('onnx')
+
+from mmvit_backbones.cli import export
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import load_config
+
+
+@pytest.mark.parametrize('words, expected', [
+    (['rest_lite'], ('rest_lite', None, None)), (['rest_lite', 'a.onnx'], ('rest_lite', None, Path('a.onnx'))),
+    (['rest_lite', 'a.pth', 'b.pt2'], ('rest_lite', 'a.pth', Path('b.pt2'))),
+    (['a.pth', 'b.onnx'], (None, 'a.pth', Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
+    (['https://a/b', 'b.onnx'], (None, 'https://a/b', Path('b.onnx'))), (['folder'], (None, 'folder', None))])
+def test_words(words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('folder').mkdir()  # an existing path is a checkpoint, not a network
+    assert export.read_words(words) == expected
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['imagenet_reswin_t', 'a.onnx'], ['imagenet_reswin_t', '--config']),
+    (['a.pth', 'b.pth', 'c.onnx'], ['.onnx', '.pt2', 'b.pth']), (['a.pth'], ['the file to write', 'a.pth']),
+    (['rest_lite', '--fp16'], ['--fp16', 'models']), (['rest_lite', '--int8', 'x'], ['--int8', 'models']),
+    (['a.pth', 'a.onnx', '--opset', '17'], ['--opset', 'networks']),
+    (['a.pth', 'a.onnx', '--task', 'classification'], ['--task', 'networks']),
+    (['a.onnx'], ['--config', 'checkpoint']), (['rest_lite', 'a.pt2'], ['.onnx', 'a.pt2']),
+    (['a.pth', 'a.pt2'], ['.onnx', 'a.pt2']), (['a.pth', 'a.onnx', '--format', 'aoti'], ['.pt2', 'a.onnx']),
+    *[(['a.pth', 'a.pt2', '--format', 'pt2', *option], ['--format onnx', 'pt2'])
+      for option in (['--fp16'], ['--int8', 'x'], ['--preprocessing', 'outside'])]])
+def test_mistakes_are_reported(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises(UsageError, *words):
+        call('export', *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_replaced_only_when_complete(tmp_path):
+    path = tmp_path / 'model.onnx'
+    for suffix in '', '.data', '.json':
+        Path(f'{path}{suffix}').write_text('old')
+    for error in UsageError, KeyboardInterrupt:
+        with pytest.raises(error), export.written_when_complete(path) as partial:
+            partial.write_text('new')
+            raise error('no')
+        assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(KeyboardInterrupt), export.written_when_complete(path) as partial:
+        partial.write_text('new')
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:  # as a callback from C code does
+            pass
+    assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
+    with export.written_when_complete(path) as partial:
+        partial.write_text('new')
+        Path(f'{partial}.json').write_text('new')
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
+        ['model.onnx', 'model.onnx.json'], 'new')
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_generated_images_look_like_photos(capsys):
+    images = export.generated_images()
+    assert [image.shape for image in images] == 2 * [(480, 640, 3), (640, 480, 3), (375, 500, 3), (427, 640, 3)]
+    assert 'generated images' in capsys.readouterr().out
+    for image in images:
+        assert image.dtype == np.uint8 and 90 < image.mean() < 166 and 50 < image.std() < 90
+        assert np.abs(np.diff(image.astype(int), axis=1)).mean() < 12  # smooth
+    assert len({image.tobytes() for image in images}) == 8
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Returns the paths of twenty images whose colors are their numbers."""
+    paths = [tmp_path / f'images/{number:02}.png' for number in range(20)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        Image.new('RGB', (2, 2), (number, 0, 0)).save(path)
+    return paths
+
+
+def test_images_are_chosen_evenly(files):
+    assert [[int(image[0, 0, 0]) for image in export.read(files[:number], count)] for number, count in (
+        (20, 3), (20, 1), (2, 8), (1, 8))] == [[0, 9, 19], [0], [0, 1], [0]]
+
+
+def test_images_to_compare(files):
+    """The images are those of --images, else the test set of --config, else those of --int8, else generated ones."""
+    folder = str(files[0].parent)
+    cfg = load_config(str(ROOT / 'configs/demo/imagenet_reswin_t.py'))
+    cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
+    given = dict(images=None, config=None, int8=None)
+    found = export.images_to_compare(SimpleNamespace(**{**given, 'images': [folder], 'config': 'x'}), cfg)
+    assert [int(image[0, 0, 0]) for image in found] == [0, 2, 5, 8, 10, 13, 16, 19]
+    found = export.images_to_compare(SimpleNamespace(**{**given, 'int8': folder}), cfg)
+    assert [int(image[0, 0, 0]) for image in found] == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert export.images_to_compare(SimpleNamespace(**given), cfg)[0].shape == (480, 640, 3)
+    found = export.images_to_compare(SimpleNamespace(**{**given, 'config': 'x', 'int8': folder}), cfg)
+    assert len(found) == 8 and min(found[0].shape[:2]) > 50  # flowers
+    cfg.test_dataloader.dataset.data_root = folder
+    with raises(UsageError, '--images'):
+        export.images_to_compare(SimpleNamespace(**{**given, 'config': 'x'}), cfg)
+
+
+@pytest.mark.parametrize('agreement, accept_loss', [(0.99, False), (0.98, True), (0.98, False)])
+def test_a_file_that_differs_too_much_is_refused(agreement, accept_loss, tmp_path, capsys):
+    (tmp_path / 'partial').write_bytes(bytes(2**20))
+    (tmp_path / 'partial.data').write_bytes(bytes(2**21))
+    comparison = SimpleNamespace(inputs=[1, 2], figures=lambda path, limits: dict(agreement=agreement))
+    arguments = (SimpleNamespace(accept_loss=accept_loss), Path('a.onnx'), tmp_path / 'partial', comparison,
+                 dict(agreement=0.99))
+    if agreement < 0.99 and not accept_loss:
+        with raises(UsageError, 'a.onnx was not written', 'agreement', '--accept-loss'):
+            export.check(*arguments)
+    else:
+        export.check(*arguments)
+    assert capsys.readouterr().out == (
+        f'a.onnx: 3.0 MiB; compared with PyTorch on 2 images: agreement {agreement} (limit 0.99)\n')
+
+
+def test_defaults():
+    args = module_of('export').get_parser().parse_args(['rest_lite'])
+    assert (args.task, args.format, args.preprocessing, args.license) == ('backbone', 'onnx', 'inside', 'not stated')
+    assert not (args.accept_loss or args.fp16 or args.int8 or args.pretrained)

@@ -1,0 +1,168 @@
+"""Names, annotations and files of `mmvit predict`, for given predictions."""
+import csv
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import raises
+from PIL import Image
+
+from mmvit_backbones.cli import predict
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import Classification, Detection, Segmentation
+from mmvit_backbones.inference.sources import Frame
+
+PIXELS = np.zeros((500, 500, 3), np.uint8)
+
+
+def test_names_of_outputs(tmp_path, monkeypatch):
+    """Suffixes are kept only where names would be equal; folders inside a source are kept."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('in/a.jpg', 'in/deep/a.jpg', 'in/deep/b.png', 'in/deep/b.jpg', 'in/film.MP4', 'in/notes.txt', '7',
+                 'c.d.jpg'):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    names = predict.find_sources(['in', 'c.d.jpg', '0', '12', '7', 'http://host/x/e.jpg?size=3'])
+    assert names == {'in/a.jpg': 'a', 'in/deep/a.jpg': 'deep/a', 'in/deep/b.jpg': 'deep/b.jpg',
+                     'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', 0: 'camera0',
+                     12: 'camera12', '7': '7', 'http://host/x/e.jpg?size=3': 'e'}
+    predict.check_names(names)
+    with raises(UsageError, 'the name a.jpg '):
+        predict.check_names(predict.find_sources(['in', 'in/deep/a.jpg']))
+
+
+def coco(path, images):
+    path.write_text(json.dumps(dict(images=[dict(id=number, file_name=name) for number, name in images.items()],
+                                    categories=[dict(id=5, name='cat'), dict(id=3, name='dog')])))
+    return str(path)
+
+
+def test_annotations_define_the_ids(tmp_path):
+    path = coco(tmp_path / 'ids.json', {1: 'a.jpg', 2: 'val/a.jpg', 3: 'b.jpg'})
+    found = predict.Annotations(path, ['dog', 'cat'])
+    assert found.category_ids == [3, 5]
+    names = 'a.jpg', '/x/val/a.jpg', 'val/b.jpg', 'http://host/val/a.jpg?x=1', 'c.jpg', 'xa.jpg'
+    assert [found.image_id(name) for name in names] == [1, 2, 3, 2, None, None]
+    for classes, words in ([], ['class names']), (['dog', 'cow'], ["'cow'", path]):
+        with raises(UsageError, '--annotations', *words):
+            predict.Annotations(path, classes)
+    for content in '', '[]', '{}', '{"images": [{"id": 1}], "categories": []}':
+        (tmp_path / 'bad.json').write_text(content)
+        with raises(UsageError, 'bad.json', 'COCO'):
+            predict.Annotations(str(tmp_path / 'bad.json'), ['cat'])
+    with raises(UsageError, 'none.json'):
+        predict.Annotations(str(tmp_path / 'none.json'), ['cat'])
+
+
+class Fixed:
+    """Returns given results instead of predictions."""
+
+    classes = ['cat', 'dog']
+
+    def __init__(self, task: str, results: list) -> None:
+        self.task, self.results = task, results
+
+    def stream(self, names, batch_size, score_thr):
+        return iter(self.results)
+
+
+def about(name):
+    return name, PIXELS, Fixed.classes, []
+
+
+def write(tmp_path, task, results, names, **options) -> int:
+    args = Namespace(**{**dict(out_dir=tmp_path / 'out', json=True, video=False, annotations=None, batch_size=1,
+                               score_thr=.3), **options})
+    return predict.predict_all(args, Fixed(task, [
+        (Frame(result, None, f'{result} is broken'), None) if isinstance(result, str) else
+        (Frame(result.source, result.image), result) for result in results]), names)
+
+
+def files(tmp_path) -> set[str]:
+    return {str(path.relative_to(tmp_path / 'out')) for path in (tmp_path / 'out').rglob('*') if path.is_file()}
+
+
+def test_classes_are_printed_and_written(tmp_path, capsys):
+    found = Classification(*about('in/a.jpg'), np.array([1, 0]), np.array([.75, .25]))
+    assert write(tmp_path, 'classification', [found, 'b.jpg'], {'in/a.jpg': 'x/a', 'b.jpg': 'b'}) == 1
+    out, error = capsys.readouterr()
+    assert out.splitlines() == [f'in/a.jpg -> {tmp_path}/out/x/a.png dog 75.0%, cat 25.0%', '1 predicted, 1 failed']
+    assert error == 'error: b.jpg is broken\n' and files(tmp_path) == {'x/a.png', 'results.csv'}
+    rows = list(csv.reader((tmp_path / 'out/results.csv').read_text().splitlines()))
+    assert rows == [['file', *(f'{kind}{i}' for i in range(1, 6) for kind in ('class', 'score'))],
+                    ['in/a.jpg', 'dog', '0.75', 'cat', '0.25']]
+
+
+def objects(name, *labels):
+    return Detection(*about(name), np.array(labels, int), np.full(len(labels), .5),
+                     np.array([[1, 2, 3, 4]] * len(labels), np.float32).reshape(-1, 4))
+
+
+def test_objects_are_written_with_the_ids_of_the_annotations(tmp_path, capsys):
+    names = {'a.jpg': 'a', 'b.jpg': 'b', 'c.jpg': 'c'}
+    results = [objects('a.jpg', 1, 0), objects('b.jpg', 0), objects('c.jpg')]
+    assert write(tmp_path, 'detection', results, names) == 0
+    entries = json.loads((tmp_path / 'out/results.json').read_text())
+    box = dict(score=.5, bbox=[1, 2, 2, 2])
+    assert entries == [dict(box, image_id=1, category_id=2, file_name='a.jpg'),
+                       dict(box, image_id=1, category_id=1, file_name='a.jpg'),
+                       dict(box, image_id=2, category_id=1, file_name='b.jpg')]
+    annotations = coco(tmp_path / 'ids.json', {70: 'a.jpg', 80: 'c.jpg'})
+    assert write(tmp_path, 'detection', results, names, annotations=annotations) == 1
+    assert 'error: b.jpg is not in' in capsys.readouterr().err
+    entries = json.loads((tmp_path / 'out/results.json').read_text())
+    assert entries == [dict(box, image_id=70, category_id=3, file_name='a.jpg'),
+                       dict(box, image_id=70, category_id=5, file_name='a.jpg')]
+    assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
+    with raises(UsageError, 'ids.json', 'none of the images', 'b.jpg'):
+        write(tmp_path, 'detection', results, {'b.jpg': 'b'}, annotations=annotations)
+
+
+def test_frames_of_videos(tmp_path, capsys):
+    """Without --video, each frame is an image; with it, each video is one file."""
+    cv2 = pytest.importorskip('cv2')
+    results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', '3') for number in (0, 11)]
+    names = {'in/f.avi': 'f', 3: 'camera3'}
+    assert write(tmp_path, 'detection', results, names, json=False) == 0
+    assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'camera3_000000.png', 'camera3_000011.png'}
+    capsys.readouterr()
+    assert write(tmp_path, 'detection', results, names, json=False, video=True, out_dir=tmp_path / 'film/out') == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f'in/f.avi -> {tmp_path}/film/out/f.mp4', f'3 -> {tmp_path}/film/out/camera3.mp4', '4 predicted, 0 failed']
+    for name in 'f', 'camera3':
+        video = cv2.VideoCapture(str(tmp_path / f'film/out/{name}.mp4'))
+        assert video.get(cv2.CAP_PROP_FPS) == 25 and video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+        assert video.read()[1].shape == (500, 500, 3)
+
+
+def test_colors_of_a_video_are_those_of_its_frames(tmp_path):
+    cv2 = pytest.importorskip('cv2')
+    found = objects('f.avi#0')
+    found.image = np.full((500, 500, 3), (200, 30, 30), np.uint8)
+    write(tmp_path, 'detection', [found], {'f.avi': 'f'}, json=False, video=True)
+    blue, _, red = cv2.VideoCapture(str(tmp_path / 'out/f.mp4')).read()[1][250, 250].tolist()
+    assert red > 180 and blue < 60
+
+
+def test_segments_are_label_images(tmp_path):
+    labels = np.zeros((500, 500), int)
+    labels[:100] = 1
+    assert write(tmp_path, 'segmentation', [Segmentation(*about('a.jpg'), labels)], {'a.jpg': 'x/a'}) == 0
+    assert files(tmp_path) == {'x/a.png', 'labels/x/a.png'}
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'out/labels/x/a.png')), labels)
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(checkpoint=None), ['--checkpoint', '--config']), (dict(annotations='a', json=False), ['--json']),
+    (dict(parquet=True), ['--parquet', '--json']), (dict(parquet=True, json=False, video=True), ['--video']),
+    (dict(json=False), None), (dict(checkpoint=None, config='c'), None), (dict(annotations='a'), None)])
+def test_options_that_do_not_fit(options, words):
+    args = Namespace(**{**dict(config=None, checkpoint='c', annotations=None, json=True, parquet=False, video=False),
+                        **options})
+    if words is None:
+        predict.check_options(args)
+    else:
+        with raises(UsageError, *words):
+            predict.check_options(args)

@@ -115,7 +115,7 @@ def translations() -> dict:
 def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
     """Joins the graphs of parts into one graph, whose nodes are named ``PART/NAME``.
 
-    Each input is connected to the output of an earlier part with the same name.
+    Each input is connected to the value of the same name: an input of the first part, or an output of an earlier part.
     """
     first, *others = programs.values()
     for part, program in programs.items():

@@ -34,7 +34,10 @@ def check_time(*_) -> None:
 
 
 def check_graph(path: Path) -> None:
-    """Raises UsageError if an ONNX file has loops, branches or functions; ``mmvit export`` never writes any of them."""
+    """Raises UsageError if an ONNX file is invalid or has loops, branches or functions, or if onnx is not installed.
+
+    ``mmvit export`` never writes loops, branches or functions.
+    """
     try:
         import onnx
     except ImportError as error:

@@ -35,7 +35,8 @@ class Predictor:
         accelerate (bool): Whether to replace modules of a checkpoint's model with faster equivalents. Defaults to True.
         trust_code (bool): Whether to load ``.pt2`` files, which contain code that runs with the permissions of this
             process. Checkpoints and ONNX files are loaded without executing code. Defaults to False.
-        timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. Defaults to 60.
+        timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. For checkpoints, it is
+            checked only when the backbone is called, e.g. for each window of a sliding window. Defaults to 60.
 
     Attributes:
         task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
@@ -91,7 +92,7 @@ class Predictor:
             list[Result]: One Classification, Detection, Segmentation or Pose per image.
 
         Raises:
-            UsageError: If an image cannot be read, or has a size that the model does not support.
+            UsageError: If an argument is invalid, or an image cannot be read or processed.
         """
         results = []
         for frame, result in self.stream(images, batch_size, score_thr):

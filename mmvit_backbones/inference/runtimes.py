@@ -52,7 +52,7 @@ class Checkpoint:
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
         backbone = getattr(self.module, 'backbone', None)
-        if isinstance(backbone, nn.Module):  # also checks the time in each step of a sliding window
+        if isinstance(backbone, nn.Module):  # with sliding windows, called for each window
             backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
@@ -174,10 +174,12 @@ class Exported:
     """A model exported by ``mmvit export``; subclasses implement ``_run``."""
 
     def __init__(self, path: Path, details: str | None) -> None:
+        if not details:
+            raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
         try:
-            self.details = json.loads(details or '{}')
+            self.details = json.loads(details)
             if not self.details.get('preprocessing', {}).get('inside'):
-                raise UsageError(f'{path} has no preprocessing; use --preprocessing inside with mmvit export')
+                raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
             self.details |= dict(classes=[], palette=[]) | classes_in(self.details)
             self.task = self.details['task']
             self.outputs = [output['name'] for output in self.details['outputs']]
@@ -310,6 +312,8 @@ class Pt2File(Exported):
             height, width = images.shape[-3:-1]
             raise UsageError(f'this file does not support images of {height} x {width} pixels (height x width): '
                              f'{error}; use an ONNX file for other sizes') from error
+        except Exception as error:  # graphs and compiled code can raise any exception
+            raise UsageError(f'the model failed: {first_line(error)}') from error
         return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
 
 

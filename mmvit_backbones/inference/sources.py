@@ -45,7 +45,7 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
     """Returns the files and URLs in ``sources``; replaces folders with the image files in them, recursively and sorted.
 
     Raises:
-        UsageError: If a source does not exist or a folder contains no images.
+        UsageError: If a file does not exist or is not a regular file, a URL is invalid, or a folder has no images.
     """
     images: list[Path | str] = []
     for source in sources:

@@ -16,7 +16,8 @@ class TokenFeatures(NamedTuple):
         grid (tuple[int, int]): Rows and columns of patches, ``(h, w)``.
         bbox (tuple[int, int, int, int]): Box of patches that image ``i`` takes from image ``B - 1 - i`` of the batch:
             top, left, bottom (exclusive), right (exclusive).
-        maps (tuple[Tensor, ...]): In training, the attention map ``(B, num_heads, N, N)`` of each block; else empty.
+        maps (tuple[Tensor, ...]): In training with gradients, the attention map ``(B, num_heads, N, N)`` of each block;
+            else empty.
     """
     tokens: Tensor
     grid: tuple[int, int]

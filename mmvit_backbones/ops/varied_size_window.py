@@ -22,6 +22,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Maximum size in bytes of a window's sampled keys in the dtype of accumulation. The backward kernel holds four arrays
 # of this size in shared memory.
 CUDA_WINDOW_BYTES = 20480
+MAX_WINDOW_SIZES = dict(cpp=256, triton=MAX_WINDOW_SIZE)  # as in csrc/operators.h and triton/availability.py
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -53,7 +54,8 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
 
     Raises:
-        ValueError: If the shapes don't match or the requested backend can't run; the message states the reason.
+        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or the requested backend can't run; the message
+            states the reason.
         TypeError: If the dtype of ``features`` is not one of the above.
 
     Example:
@@ -98,7 +100,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
 
     Raises:
-        ValueError: If the shapes don't match or the requested backend can't run; the message states the reason.
+        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or the requested backend can't run; the message
+            states the reason.
         TypeError: If ``q``, ``k`` and ``v`` don't all have the same dtype: float16, bfloat16, float32 or float64.
 
     Example:
@@ -280,8 +283,8 @@ def why_not_windows(backend: Backend, window_size: int, channels: int, dtype: to
     size = 8 if dtype == torch.float64 else 4
     if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
         return f'windows of {window_size} x {window_size} tokens with {channels} channels exceed the shared memory'
-    if backend == 'triton' and window_size > MAX_WINDOW_SIZE:
-        return f'window_size must be at most {MAX_WINDOW_SIZE}, got {window_size}'
+    if window_size > (limit := MAX_WINDOW_SIZES.get(backend, window_size)):
+        return f'window_size must be at most {limit}, got {window_size}'
     return why_not_channels(channels) if backend == 'triton' else None
 
 

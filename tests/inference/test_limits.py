@@ -95,6 +95,16 @@ def test_wrong_details_in_a_file_are_refused(change, tmp_path):
         Predictor(onnx_file(tmp_path / 'model.onnx', nodes, {}, {**CLASSIFIER, **change}))
 
 
+def test_a_file_without_metadata_is_refused(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    path = onnx_file(tmp_path / 'model.onnx', [onnx.helper.make_node('ReduceMean', ['floats'], ['scores'])], {})
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    with raises(UsageError, 'model.onnx', 'no metadata', 'mmvit export CHECKPOINT FILE'):
+        Predictor(path)
+
+
 def test_a_checkpoint_gets_no_more_time_than_the_limit(tmp_path):
     pytest.importorskip('mmpretrain')
     torch.save(checkpoint_of(VALID), tmp_path / 'model.pth')

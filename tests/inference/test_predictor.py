@@ -92,6 +92,14 @@ def test_file_predicts(file):
     assert found.draw().size == (4 * 156, 2 * 156)
 
 
+def test_an_error_in_a_pt2_file_is_one_line(file):
+    predictor = Predictor(file, trust_code=True)
+    predictor.model.parts[1] = lambda pixels: torch.zeros(2, 3) @ torch.zeros(2, 3)
+    with raises(UsageError, 'the model failed', 'RuntimeError') as caught:
+        predictor(IMAGE)
+    assert '\n' not in str(caught.value)
+
+
 def with_pickle(content, marker):
     stream = io.BytesIO()
     torch.save(Run(marker), stream)

@@ -398,6 +398,14 @@ def test_integers_are_refused():
         varied_size_window_sample(torch.zeros(1, 1, 1, 4, 4, dtype=torch.int64), *torch.zeros(2, 1, 1, 2, 1, 1), 4)
 
 
+@backends('cpp')
+def test_windows_that_are_too_large_for_a_backend(backend):
+    features, zeros = torch.ones(1, 1, 1, 257, 257), torch.zeros(1, 1, 2, 1, 1)
+    with raises(ValueError, backend, 'window_size', '256', '257'):
+        varied_size_window_sample(features, zeros, zeros, 257, backend=backend)
+    torch.testing.assert_close(varied_size_window_sample(features, zeros, zeros, 257), features)
+
+
 @every_compiled_backend
 def test_operators_check_their_arguments(backend):
     arguments = problem(1, 2, 8, 10, 13, 4, dtype=torch.float32)

@@ -87,7 +87,7 @@ def _lost_process(error: Exception) -> str | None:
         r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (is killed by signal: \w+|exited unexpectedly)', text)
     if worker:
         return (f'data loader worker {worker[1]} {worker[2]}, possibly because memory or shared memory (/dev/shm) is '
-                'full; reduce train_dataloader.num_workers')
+                'full; reduce num_workers of the data loader, e.g. train_dataloader.num_workers')
     connection = r'Connection (closed|reset) by peer|Broken pipe|NCCL (communicator was aborted|error)|socketPoll'
     if torch.distributed.is_initialized() and re.search(connection, text):
         return f'lost the connection to another process: {text.splitlines()[0]}'

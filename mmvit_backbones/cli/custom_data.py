@@ -98,7 +98,8 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
     With ``choice.val_fraction``, the images are in ``CLASS/`` or ``train/CLASS/``.
     """
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'{cfg.filename} requires token labels; generate them with mmvit data token-labels')
+        raise UsageError(f'{cfg.filename} requires token labels, which the folder cannot provide; '
+                         'use another config')
     prefixes = choice.find_parts(folder)
     found = class_images(folder, prefixes.values(), choice.allow_left_out)
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
@@ -129,8 +130,8 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
-    mmdet numbers categories by their order in each file. If the order in the validation file differs, the file is
-    replaced by a copy with the categories in the order of the training file.
+    mmdet numbers categories by their order in each file. If the order in the validation file differs, the config uses a
+    copy of the file with the categories in the order of the training file.
     """
     prefixes = choice.find_parts(folder)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}

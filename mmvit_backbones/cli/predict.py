@@ -6,7 +6,8 @@
     mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
     mmvit predict FOLDER --checkpoint epoch_12.pth --parquet --processes 8
 
-If a source cannot be read, an error line is printed, the other sources are still processed, and the exit code is 1.
+If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
+source that does not exist ends the command before the first image.
 """
 import argparse
 import csv
@@ -44,6 +45,7 @@ from ..zoo.converters.layout import unwrap
 from ..zoo.download import hash_of
 from ..zoo.loading import read_state
 from .arguments import above_zero, add_pretrained_argument, add_process_arguments, finite, output_folder, positive
+from .processes import check_number_of_processes
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -57,15 +59,16 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
                         help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
-                        help='also write results.json (detectors: COCO results), labels/ (segmenters: label '
-                             'images with a palette), or results.csv (classifiers: the five best classes)')
+                        help='also write results.json (detectors and pose estimators: COCO results), labels/ '
+                             '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
+                             'classes)')
     parser.add_argument('--annotations', metavar='FILE',
                         help='COCO annotations that define the ids of images and categories in results.json; each '
                              'image path must end with a file_name (default: ids start at 1)')
     parser.add_argument('--video', action='store_true',
                         help='write one video file per video instead of one image per frame')
     parser.add_argument('--score-thr', type=finite(0, 1), default=SCORE_THR,
-                        help='minimum score of objects (default: %(default)s)')
+                        help='minimum score of objects and drawn keypoints (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
@@ -88,7 +91,7 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
     unless two names differ only in their suffixes.
 
     Raises:
-        UsageError: If a source does not exist.
+        UsageError: If a source is not a file, a valid URL, or a folder that contains images.
     """
     paths: dict[str | int, Path] = {}
     for source in sources:
@@ -96,7 +99,8 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
             paths[int(source)] = Path(f'camera{source}')
             continue
         for found in find_images([source], SUFFIXES + VIDEOS):
-            path = Path(urlparse(source).path if is_address(found) else found)
+            # A URL without a path has no file name.
+            path = Path(Path(urlparse(source).path).name or 'image') if is_address(found) else Path(found)
             base = Path(source) if not is_address(found) and Path(source).is_dir() else path.parent
             paths[str(found)] = path.relative_to(base)
     stems = Counter(path.with_suffix('') for path in paths.values())
@@ -119,7 +123,7 @@ class Annotations:
         classes (list[str]): Names of the model's classes.
 
     Raises:
-        UsageError: If the file cannot be read or lacks one of the classes.
+        UsageError: If the file cannot be read or lacks one of the classes, or if there are no classes.
     """
 
     def __init__(self, path: str, classes: list[str]) -> None:
@@ -131,7 +135,7 @@ class Annotations:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f'--annotations {path} cannot be read as COCO annotations: {first_line(error)}') from error
         if not classes:
-            raise UsageError('--annotations requires class names, but the checkpoint has none')
+            raise UsageError('--annotations requires class names, but the model has none')
         if missing := [name for name in classes if name not in categories]:
             raise UsageError(f'--annotations {path} has no category {missing[0]!r}, which the model predicts')
         self.category_ids = [categories[name] for name in classes]
@@ -278,7 +282,8 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
         return 0
     errors = [error for path in shards for error in parquet.read_table(path, columns=['error'])['error'].to_pylist()]
     failed = [error for error in errors if error]
-    print(*(f'error: {printable(error)}' for error in failed), sep='\n', file=sys.stderr)
+    for error in failed:
+        print(f'error: {printable(error)}', file=sys.stderr)
     print(f'{len(errors) - len(failed)} predicted, {len(failed)} failed; {len(shards)} files in {args.out_dir}')
     return len(failed)
 
@@ -334,6 +339,7 @@ def main(args: argparse.Namespace) -> None:
     names = find_sources(args.sources)
     if not args.parquet:
         check_names(names)
+    check_number_of_processes()
     if args.launcher != 'none' and not args.check:
         distributed.init_process_group('gloo')
     if args.launcher != 'none' and torch.cuda.is_available():

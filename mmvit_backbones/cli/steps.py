@@ -1,6 +1,6 @@
 """Defines the steps that prepare a run: functions that check the config or change it according to the arguments.
 
-A step for an option does nothing if the option is not given. The docstring of a step describes what the step does and
+Most steps for an option do nothing if the option is not given. The docstring of a step describes what the step does and
 when it runs; ``mmvit train --plan`` prints the docstring and the settings that the step changes.
 """
 import argparse
@@ -74,7 +74,7 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
-    """Adds missing fault tolerance hooks. Runs before --cfg-options, which may change or remove them."""
+    """Adds missing fault tolerance hooks and checkpoint settings. Runs before --cfg-options, which may change them."""
     cfg.setdefault('default_hooks', {})  # returns its argument, of which MMEngine's config stores a copy
     hooks = cfg.default_hooks
     for name, hook in RELIABLE_HOOKS.items():

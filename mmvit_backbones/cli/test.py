@@ -42,7 +42,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=output_of,
                         help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', type=output_folder, help='folder for drawings of the annotations and predictions')
+    parser.add_argument('--show-dir', type=output_folder,
+                        help='folder for drawings of the predictions and, except for poses, the annotations')
     parser.add_argument('--wait-time', type=finite(0), default=2,
                         help='seconds per image with --show (default: %(default)s)')
     parser.add_argument('--tta', action='store_true', help='use test-time augmentation')

@@ -54,7 +54,7 @@ def add_class_figures(cfg: Config) -> None:
     types = []
     for metric in metrics_of(cfg, 'test'):
         types.append(metric['type'])
-        if metric['type'] == 'CocoMetric':
+        if metric['type'] == 'CocoMetric' and cfg.default_scope == 'mmdet':  # mmpose's metric has no such argument
             metric['classwise'] = True
     if cfg.default_scope == 'mmpretrain' and 'Accuracy' in types:
         add_metric(cfg, type='PerClassAccuracy', out_file=osp.join(cfg.work_dir, 'confusion_matrix.png'))
@@ -124,7 +124,8 @@ def use_tta(cfg: Config) -> None:
         raise UsageError('test-time augmentation of mmdet merges only boxes, but this model predicts masks; set '
                          'tta_model in the config')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
-        raise UsageError('test-time augmentation of mmpretrain does not support drawing; disable VisualizationHook')
+        raise UsageError('test-time augmentation of mmpretrain does not support drawing; omit --show, and '
+                         'do not enable default_hooks.visualization')
     tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
     pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0]['pipeline'], framework)
     for dataset in datasets:
@@ -194,7 +195,7 @@ def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
 class DrawingHook(Hook):
     """Draws the annotations, if there are any, to the left of the predictions.
 
-    Drawings have the same relative paths as the images in the data set.
+    Drawings have the same relative paths as the images in the data set, but the suffix .png.
 
     Args:
         out_dir (str): Folder for the drawings.
@@ -226,7 +227,10 @@ def metainfo_and_root(dataset: Any) -> tuple[dict, str]:
 
 
 def annotated(sample: BaseDataElement) -> Arrays:
-    """Returns a sample's annotations in the format of :func:`arrays_of`, with scores of 1, or an empty dict."""
+    """Returns a sample's annotations in the format of :func:`arrays_of`, with scores of 1, or an empty dict.
+
+    For classifiers, the dict also has the indices of the classes as ``labels``.
+    """
     if 'gt_label' in sample:
         labels = sample.get('gt_label').cpu().numpy()
         return dict(labels=labels, scores=np.ones(len(labels), np.float32))

@@ -232,6 +232,8 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
     if 'boxes' in outputs:
         kept = outputs['scores'] >= score_thr
         return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
+    if 'labels' in outputs:  # annotations, in any order
+        return Classification(*about, outputs['labels'], outputs['scores'])
     labels = np.argsort(-outputs['scores'], kind='stable')
     return Classification(*about, labels, outputs['scores'][labels])
 

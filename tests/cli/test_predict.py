@@ -18,6 +18,7 @@ from runs import TINY, Run, be_one_of
 from tiny_configs import TINY_CONFIGS
 from verbs import call
 
+from mmvit_backbones.cli import predict
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.utils.config import datasets_of
@@ -196,3 +197,16 @@ def test_exported_file_has_the_metrics_of_its_checkpoint(config, classifier, tmp
     expected, actual = (json.loads(next((tmp_path / name).glob('*/*.json')).read_text())
                         for name in ('pytorch', 'onnx'))
     assert actual['accuracy/top1'] == expected['accuracy/top1']
+
+
+def test_outputs_have_the_names_of_the_images():
+    names = predict.find_sources([str(FLOWERS), 'http://example.org/a/b.png?c=d', 'http://example.org', '0'])
+    assert list(names.values())[-3:] == ['b', 'image', 'camera0']
+    assert names[str(sorted(FLOWERS.rglob('*.jpg'))[0])].count('/') == 1
+
+
+def test_processes_need_one_gpu_each(monkeypatch):
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '3')
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    with raises(UsageError, '3 processes', 'has 2'):
+        call('predict', FLOWERS, '--checkpoint', 'none.pth', '--launcher', 'pytorch')

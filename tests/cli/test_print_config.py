@@ -45,7 +45,7 @@ def test_configs_are_unchanged_after_writing_and_reading(tmp_path):
             assert restore_tuples(read(TOOL['write'](config, kind))) == config.to_dict(), f'{path.name} as {kind}'
 
 
-@pytest.mark.parametrize('kind', ['json', 'yaml'])
+@pytest.mark.parametrize('kind', ['json', 'yaml', 'yml'])
 def test_written_configs_can_be_loaded(tmp_path, kind):
     call(ROOT / 'configs/upernet_reswin_t.py', '-o', tmp_path / f'resolved.{kind}')
     read = load_config(str(tmp_path / f'resolved.{kind}'))

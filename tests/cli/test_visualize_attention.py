@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from helpers import ROOT, fresh_model
+from helpers import ROOT, fresh_model, raises
 from tiny_configs import TINY_CONFIGS
-from verbs import module_of
+from verbs import call, module_of
 
 from mmvit_backbones import get_model
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import GlobalAttention
 
 KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual'], 'ReSwin': ['attention', 'residual'],
@@ -60,3 +61,13 @@ def test_figure_is_written(visualize, position, tmp_path):
         str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *position, '--size', '64',
         '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize('image, options, words', [
+    ('data/coco_mini/val', ['--network', 'rest_lite'], ['image', 'val', 'folder']),
+    ('README.md', ['--network', 'rest_*'], ['rest_*', 'rest_lite']),
+    ('README.md', ['--network', 'rest_lite', '--checkpoint', 'a.pth', '--pretrained'], ['combined', '--pretrained']),
+], ids=['image', 'network', 'weights'])
+def test_mistakes_are_reported(image, options, words):
+    with raises(UsageError, *words):
+        call('draw attention', ROOT / image, *options)

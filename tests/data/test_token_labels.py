@@ -235,7 +235,8 @@ def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
 
 @pytest.mark.parametrize('name, message', [
     *[(name, f'{name} requires --checkpoint') for name in (
-        'rest_lite', 'configs/imagenet_rest_lite.py', 'timm:nfnet_f0', 'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
+        'rest_lite', 'configs/imagenet_rest_lite.py', 'imagenet_rest_lite', 'timm:nfnet_f0',
+        'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
     ('mmpretrain:none', 'mmpretrain has no model none')])
 def test_classifiers_without_weights_are_errors(tool, name, message):
     with pytest.raises(UsageError, match=message):

@@ -6,12 +6,14 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from PIL import Image
 
 from mmvit_backbones.cli import testing
+from mmvit_backbones.inference.results import result_of
 
 MASK = np.zeros((1, 60, 80), np.uint8)
 MASK[:, 10:30, 10:40] = 1
@@ -49,3 +51,16 @@ def test_annotations_and_predictions_are_drawn(make, tmp_path):
     assert drawing.size == (2 * 7 * 80, 7 * 60)  # enlarged to keep the labels readable
     left, right = np.split(np.asarray(drawing), 2, axis=1)
     assert (left != right).any() and len(np.unique(left.reshape(-1, 3), axis=0)) > 2
+
+
+def test_the_annotated_class_is_drawn():
+    image = np.zeros((60, 80, 3), np.uint8)
+    result = result_of(testing.annotated(classification()), 'a.jpg', image, ['cat', 'dog'], [])
+    assert result.items() == [dict(label=1, score=1.)]
+
+
+@pytest.mark.parametrize('framework, expected', [('mmdet', {'classwise': True}), ('mmpose', {})])
+def test_average_precision_per_class_is_for_detectors(framework, expected):
+    cfg = Config(dict(default_scope=framework, test_evaluator=dict(type='CocoMetric')))
+    testing.add_class_figures(cfg)
+    assert cfg.test_evaluator.to_dict() == dict(type='CocoMetric', **expected)

@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     check_backbone(cfg)
     with redirect_stdout(io.StringIO()):  # frameworks print messages when they are imported
         check_types(cfg.to_dict(), cfg.default_scope)
-    suffix = Path(args.out or '').suffix.removeprefix('.')
+    suffix = Path(args.out or '').suffix.removeprefix('.').replace('yml', 'yaml')
     text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))
     if args.out:
         Path(args.out).write_text(text)

@@ -3,8 +3,9 @@
     mmvit data check --coco-folder data/coco_mini
     mmvit data check mask_rcnn_reswin_t --jobs 8
 
-All images, segmentation masks and annotations are read. The output has one line per error and per kind of warning; the
-exit code is 1 if there are errors. --out draws six images, those with the most mistakes first, with boxes and masks.
+All annotations are read and, if those of a data set have no errors, all its images and segmentation masks. The output
+has one line per error and per kind of warning; the exit code is 1 if there are errors. --out draws six images, those
+with the most mistakes first, with boxes and masks.
 """
 import argparse
 import os

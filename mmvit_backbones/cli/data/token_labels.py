@@ -29,7 +29,7 @@ from ...backbones.refiner_vit import TokenFeatures
 from ...data.token_labels import TOP_K, read_token_labels
 from ...errors import UsageError
 from ...inference.runtimes import build_model, find_device
-from ...utils.config import load_config
+from ...utils.config import is_config, load_config
 from ...utils.images import SUFFIXES, read_rgb
 from ...zoo.build import import_mmpretrain
 from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
@@ -127,7 +127,7 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
         model = get_theirs(rest, pretrained=require_weights(name, checkpoint or default))
     elif name in list_models():
         model = get_model(name, checkpoint=require_weights(name, checkpoint))
-    elif name.endswith('.py'):
+    elif is_config(name):
         file = require_weights(name, checkpoint)
         model = build_model(load_config(name))
         load_weights(model, read_checkpoint(file), file)

@@ -27,15 +27,15 @@ from ...backbones import Backbone
 from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from ...backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
 from ...errors import UsageError
-from ...inference.sources import find_images
 from ...layers.attention import WindowAttention
 from ...ops.window import window_reverse
+from ...utils.files import check_file
 from ...utils.images import read_rgb
 from ...zoo.build import get_backbone
 from ...zoo.checks import official_name
 from ...zoo.converters.layout import unwrap
 from ...zoo.loading import read_state
-from ...zoo.variants import VARIANTS, find_names
+from ...zoo.variants import find_variant
 from ..arguments import add_pretrained_argument, pixel, pixels, whole
 from ..figures import figure_file, plt, save_figure
 
@@ -69,14 +69,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    file, = find_images([args.image])
-    name, = find_names([args.network])
-    variant = VARIANTS[name]
+    check_file(args.image, 'image')
+    variant = find_variant(args.network)
+    name = variant.name
+    if args.checkpoint and args.pretrained:
+        raise UsageError('--checkpoint cannot be combined with --pretrained')
     if args.pretrained:
         args.checkpoint = official_name(name, args.pretrained)
     if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
         raise UsageError(f'--evidence requires a classifier with global average pooling, got {name}; use --query')
-    image = read_rgb(file)
+    image = read_rgb(args.image)
     pixels = resize(image, args.size)
     try:
         backbone = get_backbone(name, args.checkpoint).eval()
@@ -94,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
     if not all(0 <= number < len(blocks) for number in numbers):
         raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
     draw(pixels, queries, {f'{i}: {names[i]}': blocks[names[i]] for i in numbers}, args.heads, args.out)
-    print(f'{file} -> {args.out}')
+    print(f'{args.image} -> {args.out}')
 
 
 def resize(image: Image.Image, size: int) -> Tensor:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from ...backbones import Backbone
 from ...errors import UsageError
-from ...inference.sources import find_images
 from ...layers import VariedSizeWindowAttention
 from ...utils.config import load_config
+from ...utils.files import check_file
 from ...utils.images import read_rgb
 from ...zoo.build import get_backbone
 from ...zoo.checks import check_backbone, choose_checkpoint
@@ -54,8 +54,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    path, = find_images([args.image])
-    image = np.array(read_rgb(path))
+    check_file(args.image, 'image')
+    image = np.array(read_rgb(args.image))
     height, width = image.shape[:2]
     queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
     frames = predict_frames(backbone, image)
     weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
     draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
-    print(f'{path} -> {args.out}')
+    print(f'{args.image} -> {args.out}')
 
 
 def build_backbone(args: argparse.Namespace) -> Backbone:

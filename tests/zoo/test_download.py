@@ -241,6 +241,14 @@ def test_different_urls_are_cached_separately(servers):
     assert [int(read_checkpoint(address)['weight'][0]) for address in addresses] == [*range(len(addresses))]
 
 
+def test_later_versions_find_cached_urls(servers):
+    address = f'https://github.com/{"a" * 100}.pth'
+    servers.answers[address] = drives.serve(CONTENT)
+    digest = hashlib.sha256(address.encode()).hexdigest()[:32]
+    folder = f'https%3A%2F%2Fgithub.com%2F{"a" * 73}-{digest}'
+    assert fetch_address(address) == download.cache_folder() / folder / 'checkpoint.pth'
+
+
 @pytest.mark.parametrize('path', ['', '/', '/..', '/a/..%2F..%2Fb.pth', '/' + 'x' * 3000, '/a\0b', '/%00.pth', '/a b'])
 def test_no_address_leaves_its_folder_in_the_cache(servers, path):
     neighbor = fetch_neighbor(servers)

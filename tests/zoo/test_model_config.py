@@ -8,7 +8,9 @@ from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
 
 def test_images_are_normalized_as_rgb():
-    preprocessor = VARIANTS['reswin_tiny'].model_config('classification')['data_preprocessor']
+    config = VARIANTS['reswin_tiny'].model_config('classification')
+    preprocessor = config['data_preprocessor']
+    assert config['head']['num_classes'] == preprocessor['num_classes'] == 1000
     assert (preprocessor['mean'], preprocessor['std']) == (IMAGENET_MEAN, IMAGENET_STD) and preprocessor['to_rgb']
     assert [mean / 255 for mean in IMAGENET_MEAN] == pytest.approx([0.485, 0.456, 0.406])  # as in torchvision
     assert [std / 255 for std in IMAGENET_STD] == pytest.approx([0.229, 0.224, 0.225])
@@ -23,7 +25,7 @@ def test_other_channels_are_normalized_alike_and_keep_their_order(channels):
 
 
 def test_input_channels_are_the_stems():
-    for channels in 1, 3:
+    for channels in 1, 2, 3, 4:
         model = get_model('vitae_tiny', 'backbone', in_channels=channels)
         assert next(p for p in model.parameters() if p.ndim == 4).shape[1] == channels
 

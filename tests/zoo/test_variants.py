@@ -6,7 +6,7 @@ import pytest
 import yaml
 from helpers import ROOT, raises
 
-from mmvit_backbones.zoo.published import FIGURES, RESULTS
+from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
 from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
@@ -40,7 +40,7 @@ def test_parts_of_a_config_name():
 
 
 def test_hosts_of_weights():
-    assert WEIGHTS['regionvit_small'].host == 'GitHub' and WEIGHTS['reswin_tiny'].host == 'Google Drive'
+    assert WEIGHTS['regionvit_small'].host == 'GitHub' and WEIGHTS['rest_base'].host == 'Google Drive'
     assert [host_of(address) for address in ('https://example.org:80/a.pth', 'a.pth')] == ['example.org', '']
 
 
@@ -76,6 +76,7 @@ def test_mim_gets_what_it_needs_of_every_config(written):
 
 def test_published_figures_have_a_config():
     assert RESULTS.keys() <= {path.stem for path in CONFIGS}
+    assert {key for results in RESULTS.values() for key in results} == METRICS.keys()
 
 
 def test_contradictory_figures_have_a_note():

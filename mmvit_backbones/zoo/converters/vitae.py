@@ -7,8 +7,8 @@ from .layout import AVERAGED, converter
 
 # The authors number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
-    **{rf'PCM\.{k}': f'conv_branch.convs.{k // 3}' for k in (0, 3, 6)},
-    **{rf'PCM\.{k}': f'conv_branch.norms.{k // 3}' for k in (1, 4)},
+    **{rf'PCM\.{k}': f'conv_branch.convs.{i}' for i, k in enumerate((0, 3, 6))},
+    **{rf'PCM\.{k}': f'conv_branch.norms.{i}' for i, k in enumerate((1, 4))},
 }
 # The regex groups in a cell's layout are named, because a prefix can add groups and shift their numbers.
 MODULES = r'(?P<name>norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)'

@@ -79,14 +79,13 @@ class Backbone(BaseModule):
         self._register_load_state_dict_pre_hook(self._fill_before_loading)
         self.traced_sizes = set()  # image sizes for which a warning about tracing was issued
 
-    @classmethod
-    def resolve_arch(cls, arch: str | dict) -> dict:
+    def resolve_arch(self, arch: str | dict) -> dict:
         """Returns the settings of a named architecture, or validates a dict of settings and returns a copy."""
-        required = next(iter(cls.arch_zoo.values())).keys()
-        if isinstance(arch, str) and arch in cls.arch_zoo:
-            return cls.arch_zoo[arch]
+        required = next(iter(self.arch_zoo.values())).keys()
+        if isinstance(arch, str) and arch in self.arch_zoo:
+            return self.arch_zoo[arch]
         if not isinstance(arch, dict):
-            raise ValueError(f'arch must be one of {sorted(cls.arch_zoo)} or a dict, got {arch!r}')
+            raise ValueError(f'arch must be one of {sorted(self.arch_zoo)} or a dict, got {arch!r}')
         if arch.keys() != required:
             raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {sorted(arch)}')
         check_arch(arch)

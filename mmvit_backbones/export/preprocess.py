@@ -94,6 +94,8 @@ class Geometry:
             if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
                 raise UsageError(f'CenterCrop must be at most {self.resize["scale"]} pixels, the scale of ResizeEdge, '
                                  f'got {max(self.crop)}')
+            if self.resize['type'] == 'ResizeEdge' and self.resize.get('edge', 'short') != 'short':
+                raise UsageError(f"ResizeEdge before CenterCrop must have edge='short', got {self.resize['edge']!r}")
         scale = self.resize.get('scale')
         if self.resize['type'] == 'Resize' and not isinstance(scale, (tuple, list)):
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')

@@ -145,4 +145,5 @@ def _read_video(source: str | Path | int) -> Iterator[Frame]:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))
         number += 1
     if not number:
-        yield Frame(str(source), None, f'video {source} cannot be read by OpenCV')
+        kind = 'camera' if isinstance(source, int) else 'video'
+        yield Frame(str(source), None, f'{kind} {source} cannot be read by OpenCV')

@@ -67,7 +67,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
     """Config of a backbone or a classifier.
 
     Args:
-        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices``.
+        backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices`` and ``init_cfg``.
             ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``, or ReSwin-T without it.
         out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on. Defaults
             to None: the stages of ``out_indices``.

@@ -43,6 +43,9 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
     (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; allowed for mmdet are RetinaNet'),
     (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
+    *[(dict(test_dataloader=dict(dataset=dict(pipeline=[
+        dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
+      for edge, side, message in [('long', 64, "edge='short', got 'long'"), ('short', 65, 'at most 64 .* got 65')]],
 ])
 def test_models_that_cannot_be_exported_are_refused(change, message):
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')

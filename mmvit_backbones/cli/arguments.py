@@ -148,7 +148,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     add_left_out_argument(parser)
     parser.add_argument('--seed', type=seed,
-                        help='random seed of the run, and of the split by --val-fraction (default for the split: 0)')
+                        help='random seed, also of the split by --val-fraction (default for the split: 0)')
 
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:

@@ -188,7 +188,9 @@ def build_other(name: str, argument: str, dense: bool, size: tuple[int, int]) ->
     except (RuntimeError, TypeError, ValueError) as error:
         reason = error if isinstance(error, UsageError) else first_line(error)
         raise UsageError(f'{argument} {name}: {reason}') from error
-    except ImportError:
+    except ImportError as error:
+        if not library:
+            raise UsageError(f'{argument} {name}: {error}') from None
         raise UsageError(f'{argument} {name} requires {library}: run pip install {library}, or use a network listed by '
                          'mmvit models') from None
 

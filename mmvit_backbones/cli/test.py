@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ..data.checks import check_data
+from ..errors import UsageError
 from ..inference.results import SCORE_THR
 from ..training.run_hooks import AccelerateHook, CheckpointMatchHook
 from ..utils.config import read_config
@@ -74,6 +75,8 @@ def prepare(args: argparse.Namespace) -> Config:
     check_data(cfg, ['test'])
     checks.check_backbone(cfg)
     if testing.is_exported(args.checkpoint):
+        if args.pretrained:
+            raise UsageError(f'--pretrained cannot be combined with {args.checkpoint}, which contains its weights')
         testing.use_exported(cfg, args.checkpoint, args.trust_code)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -76,7 +76,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
                         help='stop at an unreadable sample (default), or replace it with another sample')
     parser.add_argument('--max-skipped', type=whole(0), metavar='N',
-                        help=f'skip at most N unreadable samples (default with --on-bad-data skip: {MAX_SKIPPED})')
+                        help='skip at most N unreadable samples per process (default with --on-bad-data skip: '
+                             f'{MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the newest intact one in the work dir); "auto" '
                              'starts a new run if there is no checkpoint')

@@ -38,7 +38,7 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    if not path.endswith('.py'):  # JSON and YAML have no tuples
+    if TUPLE in cfg.text:  # this file or one of its base files is JSON or YAML, which have no tuples
         content = {key: restore_tuples(value) for key, value in cfg.to_dict().items()}
         cfg = Config(content, filename=cfg.filename)
     _check(cfg, path, needs)

@@ -143,6 +143,12 @@ def test_tta_of_masks_is_refused():
         testing.use_tta(cfg)
 
 
+def test_exported_file_is_not_combined_with_published_weights(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with raises(UsageError, '--pretrained', 'model.onnx'):
+        call('test', TINY, 'model.onnx', '--pretrained', '--check')
+
+
 @pytest.mark.slow
 def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
     monkeypatch.chdir(ROOT)

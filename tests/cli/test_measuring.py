@@ -69,6 +69,17 @@ def test_mistakes_of_a_benchmark_are_reported_in_one_line(run, capsys, arguments
     assert message in error
 
 
+@pytest.mark.parametrize('name, words', [
+    ('reswin_tiny', ['--against reswin_tiny', 'needs mmpretrain']), ('timm:any', ['timm:any', 'pip install timm'])])
+def test_missing_library_is_named(name, words, monkeypatch):
+    def build(*args):
+        raise ImportError('this needs mmpretrain')
+
+    monkeypatch.setattr(benchmark, 'LIBRARIES', {'': build, 'timm': build})
+    with raises(UsageError, *words):
+        benchmark.build_other(name, '--against', False, (32, 32))
+
+
 @pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])
 def test_unknown_networks_are_reported_in_one_line(run, verb, capsys):
     with pytest.raises(SystemExit):

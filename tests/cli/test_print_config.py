@@ -53,6 +53,12 @@ def test_written_configs_can_be_loaded(tmp_path, kind):
     assert read.train_dataloader.dataset.pipeline[2].scale == (2048, 512)
 
 
+def test_tuples_are_inherited_from_yaml(tmp_path):
+    (tmp_path / 'base.yaml').write_text(TOOL['write'](load_config('upernet_reswin_t'), 'yaml'))
+    (tmp_path / 'own.py').write_text("_base_ = 'base.yaml'")
+    assert load_config(str(tmp_path / 'own.py')).to_dict() == load_config('upernet_reswin_t').to_dict()
+
+
 @pytest.mark.parametrize('option, words', [
     ('model.neck.type=PFN', ['model.neck.type', 'PFN']),
     ('model.backbone.arch=huge', ['arch', 'huge', 'tiny']),

@@ -61,7 +61,7 @@ def test_initial_weights(network):
     *[(dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[reduction, 2, 1, 1])), 'reductions must be 1 or even')
       for reduction in (-2, 0, 3)],
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
-    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims'),
+    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims must be even, got 15'),
 ])
 def test_bad_arguments_are_named(arguments, word):
     with pytest.raises(ValueError, match=word):

@@ -13,7 +13,7 @@ def rand(*shape, dtype=torch.double):
 
 def test_without_previous_logits_it_is_attention():
     q, k, v, bias = rand(2, 3, 5, 4), rand(2, 3, 7, 4), rand(2, 3, 7, 4), rand(3, 5, 7)
-    out, logits = residual_attention(q, k, v, prev_logits=None, alpha=0.3, bias=bias)
+    out, logits = residual_attention(q=q, k=k, v=v, prev_logits=None, alpha=0.3, bias=bias)
     torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k, v, bias.expand(2, 3, 5, 7)))
     torch.testing.assert_close(logits, q @ k.transpose(-2, -1) / 2 + bias)
 

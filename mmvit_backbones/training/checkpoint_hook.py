@@ -136,6 +136,8 @@ class AtomicCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if self.save_best:
+            check_finite(runner, runner.iter)
         with self._saving(runner):
             super()._save_best_checkpoint(runner, metrics)
 

@@ -49,7 +49,7 @@ def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str]
     """Applies options such as ``{'a.b.c': value}``, and adapts settings that MMEngine or PyTorch would reject.
 
     Raises:
-        UsageError: If an option is unknown, its value has the wrong type, or the config lacks a key in ``needs``.
+        UsageError: If an option or its value is invalid, or the config lacks a key in ``needs``.
     """
     for key, value in (options or {}).items():
         check_option(cfg, key, value)
@@ -139,7 +139,10 @@ def schedules_of(cfg: Config) -> list[dict]:
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks a required key; sets the ``collate_fn`` that mmpretrain's scripts set."""
+    """Raises UsageError if a config lacks a required key or its framework is not installed.
+
+    Sets the ``collate_fn`` that mmpretrain's scripts set.
+    """
     framework = cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')

@@ -13,7 +13,7 @@ PROVIDERS = {
 
 
 def find_conflicts(**where):
-    """Returns a message for each package of two distributions; ``path=[...]`` replaces ``sys.path``."""
+    """Returns a message per package that several distributions install; ``path=[...]`` replaces ``sys.path``."""
     found = []
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]

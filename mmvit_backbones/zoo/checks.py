@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.file_configs import dicts_in
+from ..utils.file_configs import dicts_in, dicts_with_paths
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 
@@ -42,7 +42,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
     """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
 
     Raises:
-        UsageError: If an argument is invalid, or ``data_preprocessor.mean`` has a different number of channels.
+        UsageError: If an argument is invalid, or ``data_preprocessor.mean`` does not match ``in_channels``.
     """
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
@@ -74,7 +74,7 @@ def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
         UsageError: If pretrained weights cannot be read or do not match.
     """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
-    for node in dicts_in(model):
+    for path, node in dicts_with_paths(model, 'model.'):
         if node.get('type') != 'Pretrained' or not is_readable(node['checkpoint']):
             continue
         try:
@@ -85,8 +85,9 @@ def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
             else:
                 check_checkpoint(node['checkpoint'])
         except CheckpointError as error:
+            place = path.partition('init_cfg')[0]
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or use '
-                             'model.backbone.init_cfg=None to start from random weights') from error
+                             f'{place}init_cfg=None to start from random weights') from error
 
 
 def check_checkpoint(filename: str) -> None:

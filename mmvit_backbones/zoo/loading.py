@@ -204,7 +204,8 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
         dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        KeyError: If a key is unknown; the message contains the unknown key for every family tried.
+        KeyError: If there are no weights, or a key is unknown; the message contains the unknown key for every family
+            tried.
     """
     check_task(task)
     if not unwrap(state_dict, AVERAGED):

@@ -57,7 +57,8 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
         if sum(tensor.numel() for tensor in (*built.parameters(), *built.buffers())) > largest:
             raise TooLarge
     except TooLarge:
-        raise NotAllowedError('the model in the config is larger than its weights') from None
+        raise NotAllowedError('the model in the config has too many modules, takes too long to build, or is larger '
+                              'than its weights') from None
     except Exception as error:  # invalid arguments can raise any exception
         raise NotAllowedError(f'the model in the config cannot be built: {first_line(error)}') from error
     return built

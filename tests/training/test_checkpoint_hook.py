@@ -131,6 +131,16 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_the_best_weights_are_finite(tmp_path):
+    """They are checked even if no other checkpoint is due."""
+    runner = runner_of(tmp_path, default_hooks=hooks(interval=9, save_best='acc', rule='greater', save_last=False),
+                       val_evaluator=Evaluator(Rising()), optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e30)),
+                       **VALIDATION)
+    with raises(TrainingError, 'iteration 4', 'not saved', 'linear.weight'):
+        runner.train()
+    assert names(tmp_path) == []
+
+
 def test_folders_of_checkpoints(tmp_path):
     """Local folders are written atomically; addresses are left to MMEngine's backends."""
     assert AtomicCheckpointHook(out_dir='s3://bucket').backend_args is None

@@ -133,5 +133,6 @@ def test_weights_of_other_parts_must_be_readable(place, tmp_path):
 
     check(config(tmp_path / 'other.pth'))
     check(config('torchvision://resnet18'))
-    with raises(UsageError, 'pretrained weights', 'missing.pth'):
+    path = dict(model='model', head='model.head').get(place, 'model.backbone')
+    with raises(UsageError, 'pretrained weights', 'missing.pth', f' {path}.init_cfg=None'):
         check(config(tmp_path / 'missing.pth'))

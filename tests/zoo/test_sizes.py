@@ -39,7 +39,7 @@ def test_a_model_that_takes_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(sizes, 'MAX_SECONDS', 1.)
     build_without_weights(config)
     monkeypatch.setattr(sizes, 'MAX_SECONDS', 0.)
-    with raises(NotAllowedError):
+    with raises(NotAllowedError, 'takes too long'):
         build_without_weights(config)
 
 

@@ -1,6 +1,6 @@
 """Compares backbones on a GPU with the CPU, and benchmarks them. Each part prints a Markdown table.
 
-    python tools/dev/check_networks.py agreement                     one network of each family, on a GPU
+    python tools/dev/check_networks.py agreement                     one network of each class, on a GPU
     python tools/dev/check_networks.py agreement 'rest*' --device cpu --size 64
 
 Parts:
@@ -34,7 +34,7 @@ from mmvit_backbones.ops import dispatch
 from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import find_names
 
-# One network of each family.
+# One network of each backbone class.
 NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_tiny', 'regionvit_tiny', 'vitae_tiny',
             'vitaev2_small', 'vitaev2_vsa_small', 'swin_vsa_tiny', 'refiner_vit_small')
 MEASURED = ('reswin_tiny', 'vitaev2_vsa_small', 'restv2_tiny', 'regionvit_small')
@@ -47,7 +47,7 @@ Row = tuple[list[str], bool]  # cells, and whether the network passed
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('part', choices=PARTS)
-    parser.add_argument('networks', nargs='*', help='names or shell patterns; default: one network of each family, '
+    parser.add_argument('networks', nargs='*', help='names or shell patterns; default: one network of each class, '
                                                     f'but in `time` and `memory` {", ".join(MEASURED)}')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
     parser.add_argument('--size', type=int, nargs='+', default=[224], metavar='SIDE',

@@ -482,7 +482,7 @@ def outcome_of(result) -> str:
 
 
 def report(sample: list, results: dict) -> None:
-    """Prints the survivors and the number of mutants per room and outcome."""
+    """Prints the survivors and the number of mutants per folder and outcome."""
     unnoticed = {tuple(block.splitlines()[:3]) for block in UNNOTICED.read_text().split('\n\n')}
     rooms, survivors = defaultdict(Counter), []
     for item in sample:

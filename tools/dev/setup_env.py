@@ -58,7 +58,7 @@ ADVICE = {
         'PIP_INDEX_URL for your own index, and run the setup again',
     'Ignored the following versions that require a different python version':
         'a pinned version, named in the message above, does not support this Python; install a Python that '
-        'docs/upstream.md lists, and run make setup PYTHON=/path/to/python3.12',
+        'docs/upstream.md lists, delete the environment, and run make setup PYTHON=/path/to/python3.12',
     'No matching distribution found':
         'the package index lacks a pinned version; if PIP_INDEX_URL or pip.conf sets your own index, it must '
         'mirror pypi.org, or set PIP_EXTRA_INDEX_URL to an index that has the version',

@@ -45,7 +45,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
-                    raise UsageError(f'{split}_evaluator.{key} {osp.abspath(metric[key])} does not exist')
+                    raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
     forget_files()
 
 
@@ -139,6 +139,10 @@ def _paths(dataset: dict) -> list[str]:
     return [osp.join(dataset.get('data_root') or '', name) for name in names]
 
 
+def _absolute(path: str) -> str:
+    return osp.abspath(osp.expanduser(path))
+
+
 def _is_there(path: str) -> bool:
     path = osp.expanduser(path)
     if not path.endswith(os.sep):
@@ -150,8 +154,8 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     root = dataset.get('data_root') or '.'
     siblings = [leaf for split in SPLITS for leaf in datasets_of(cfg, split) if (leaf.get('data_root') or '.') == root]
     layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
-    message = (f'data set not found: {osp.abspath(missing)} is missing, empty or not readable; '
-               f'expected in {osp.abspath(root)}: {", ".join(layout)}')
+    message = (f'data set not found: {_absolute(missing)} is missing, empty or not readable; '
+               f'expected in {_absolute(root)}: {", ".join(layout)}')
     example = EXAMPLES.get(cfg.get('default_scope'))
     if not example:
         return message

@@ -147,7 +147,7 @@ def move_labels(operation, results: dict) -> dict:
 
 def centers(parts: int, length: int) -> Tensor:
     """Divides ``length`` pixels into ``parts`` equal parts, and returns the center pixel of each part."""
-    return ((2 * torch.arange(parts) + 1) * length // (2 * parts)).clamp(max=length - 1)
+    return (2 * torch.arange(parts) + 1) * length // (2 * parts)
 
 
 @TRANSFORMS.register_module()

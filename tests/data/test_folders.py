@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mmvit_backbones.data.folders import LeftOutError, class_images, list_folder, seg_images
+from mmvit_backbones.data import folders
+from mmvit_backbones.data.folders import LeftOutError, Split, class_images, list_folder, seg_images
 from mmvit_backbones.errors import UsageError
 
 
@@ -106,7 +107,8 @@ def test_one_folder_is_not_two_classes(tmp_path):
 
 
 @pytest.mark.parametrize('names, message', [
-    (['cat/a\nb.jpg'], "'cat/a.nb.jpg' has a line break"), ([' cat/a.jpg'], "' cat/a.jpg' has .* a space"),
+    (['cat/a\nb.jpg'], "'cat/a.nb.jpg' has a line break"),
+    (['cat/a\rb.jpg'], 'has a line break'), ([' cat/a.jpg'], "' cat/a.jpg' has .* a space"),
     (['cat/\udcff.jpg'], 'is not in UTF-8'), (['cat/a.jpg', 'Cat/b.jpg'], "got 'Cat' and 'cat'"),
     (['traffic light/a.jpg', 'trafficlight/b.jpg'], 'differ by more than case or space')])
 def test_names_that_cannot_be_in_a_list(names, message, tmp_path):
@@ -136,3 +138,84 @@ def test_a_link_to_the_parent_folder_is_no_class(tmp_path):
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(UsageError, match='cannot be read'):
         list_folder(str(tmp_path / 'missing'))
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    for _ in range(2):
+        with pytest.raises(UsageError, match='images/train has no images'):
+            seg_images(str(tmp_path), 'train')
+        (tmp_path / 'images/train').mkdir(parents=True, exist_ok=True)
+
+
+def test_images_of_a_segmenter_have_one_suffix_and_a_mask(tmp_path):
+    write(tmp_path, 'images/a.jpg', 'images/b.png', 'masks/a.png')
+    with pytest.raises(UsageError, match=r"same suffix, got \['.jpg', '.png'\]"):
+        seg_images(str(tmp_path), '')
+    (tmp_path / 'images/b.png').rename(tmp_path / 'images/b.jpg')
+    with pytest.raises(UsageError, match='images/b.jpg has no mask .*masks/b.png'):
+        seg_images(str(tmp_path), '')
+
+
+def test_a_class_inside_of_another_class_has_its_own_images(tmp_path):
+    """No file is found twice; the first of two classes in the alphabet has it."""
+    write(tmp_path, 'cat/a.jpg', 'cat/deep/b.jpg')
+    link(tmp_path / 'zoo', 'cat/deep')
+    assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.jpg'], zoo=[])
+    link(tmp_path / 'animal', 'cat/deep')
+    (tmp_path / 'zoo').unlink()
+    assert found(tmp_path) == dict(animal=['animal/b.jpg'], cat=['cat/a.jpg'])
+
+
+def test_links_to_hidden_folders_and_two_links_to_a_file(tmp_path):
+    write(tmp_path, 'data/cat/.hidden/a.jpg', 'b.jpg')
+    link(tmp_path / 'data/cat/c.jpg', '.hidden/a.jpg')
+    assert found(tmp_path / 'data') == dict(cat=['cat/c.jpg'])
+    for name in 'de':
+        link(tmp_path / f'data/cat/{name}.jpg', '../../b.jpg')
+    with pytest.raises(LeftOutError, match='1 of 3 files left out: 1 links to files'):
+        found(tmp_path / 'data')
+    assert len(found(tmp_path / 'data', allow_left_out=True)['cat']) == 2
+
+
+def test_only_images_outside_of_class_folders_are_left_out(tmp_path, capsys, monkeypatch):
+    """Spaces around names of classes are stripped. Only the first process prints."""
+    write(tmp_path, 'cat /a.jpg', '.b.png', 'notes.txt', '.hidden/c.jpg')
+    assert found(tmp_path) == dict(cat=['cat /a.jpg'])
+    assert capsys.readouterr().out.strip().endswith(': 1 files found, all taken')
+    write(tmp_path, 'd.PNG')
+    found(tmp_path, allow_left_out=True)
+    assert '1 of 2 files left out: 1 in no class folder' in capsys.readouterr().err
+    monkeypatch.setenv('RANK', '1')
+    found(tmp_path, allow_left_out=True)
+    (tmp_path / 'd.PNG').unlink()
+    found(tmp_path)
+    assert capsys.readouterr() == ('', '')
+
+
+def test_how_to_read_other_formats(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, 'SUFFIXES', ('.jpg', ))
+    write(tmp_path, 'cat/a.jpg', 'cat/b.HEIC', 'cat/c.heic', 'cat/d.txt')
+    with pytest.raises(LeftOutError, match=r'3 of 4 files left out: 2 .heic \(pip install pillow-heif\), 1 .txt; '):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize('fraction, total, expected', [
+    (0.25, 8, 2), (0.01, 8, 1), (0.99, 8, 7), (0.5, 1, 0), (0.5, 0, 0), (0.3, 10, 3)])
+def test_number_of_validation_images(fraction, total, expected):
+    """Both parts have an image if there are two; the order is kept."""
+    items = [f'{i:02}' for i in range(total)]
+    train, val = Split(fraction).divide(items)
+    assert len(val) == expected and sorted(train + val) == items and train == sorted(train) and val == sorted(val)
+    assert (train, val) == Split(fraction, seed=0).divide(items)
+
+
+def test_folders_of_a_split(tmp_path):
+    assert Split().find_parts(str(tmp_path)) == dict(train='train', val='val')
+    assert Split(0.5).find_parts(str(tmp_path)) == dict(train='', val='')
+    write(tmp_path, 'train/a.jpg')
+    assert Split(0.5).find_parts(str(tmp_path)) == dict(train='train', val='train')
+    (tmp_path / 'val').mkdir()
+    with pytest.raises(UsageError, match='val_fraction.*val exists'):
+        Split(0.5).find_parts(str(tmp_path))
+    with pytest.raises(ValueError, match='val_fraction'):
+        Split().divide([])

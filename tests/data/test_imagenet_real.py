@@ -7,7 +7,7 @@ from helpers import raises
 from mmengine.registry import METRICS
 from mmengine.structures import BaseDataElement
 
-import mmvit_backbones  # noqa: F401
+from mmvit_backbones.data.metrics.imagenet_real import image_index
 
 NUM_IMAGES = 50_000
 
@@ -64,3 +64,20 @@ def test_other_images_are_refused(label_file):
     stranger = dict(sample(1, best=1), img_path='/val/cat.jpg')
     with pytest.raises(ValueError, match='cat.jpg'):
         evaluate(label_file, [stranger])
+
+
+def test_numbers_of_validation_images():
+    assert [image_index(f'/val/ILSVRC2012_val_{number:08d}.JPEG') for number in (1, 50_000)] == [0, 49_999]
+    for number in '00000000', '00050001', '1':
+        with raises(ValueError, f'ILSVRC2012_val_{number}.JPEG'):
+            image_index(f'/val/ILSVRC2012_val_{number}.JPEG')
+
+
+@pytest.mark.parametrize('topk', [0, (1, 0), ()])
+def test_k_is_positive(topk):
+    with raises(ValueError, 'topk', topk):
+        METRICS.build(dict(type='ImageNetReaL', label_file='none.json', topk=topk))
+
+
+def test_one_k(label_file):
+    assert evaluate(label_file, [sample(1, best=0, second=3)], topk=2) == {'real/top2': 100.}

@@ -1,11 +1,12 @@
 """Checks of the EXIF orientation and the labels of masks."""
 import numpy as np
 import pytest
+from helpers import raises
 from PIL import Image
 
 from mmvit_backbones.data import masks
 from mmvit_backbones.data.checks import sample_error
-from mmvit_backbones.data.masks import check_masks
+from mmvit_backbones.data.masks import check_labels, check_masks
 from mmvit_backbones.errors import UsageError
 
 
@@ -22,6 +23,8 @@ def write(folder, orientation: int = 1, of_mask: int = 1, size: tuple = (30, 20)
 
 @pytest.mark.parametrize('changes, message', [
     (dict(orientation=3), 'EXIF orientation 3'), (dict(orientation=2), 'EXIF orientation 2'),
+    (dict(orientation=4), 'EXIF orientation 4'),
+    (dict(orientation=5, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 5'),
     (dict(orientation=6, size=(20, 20), mask_size=(20, 20)), 'a.jpg has the EXIF orientation 6'),
     (dict(orientation=6), r'30 x 20 pixels, but its image has 20 x 30 \(width x height\)'),
     (dict(of_mask=3), 'a.png has the EXIF orientation 3'),
@@ -34,7 +37,8 @@ def test_orientation_that_does_not_fit(changes, message, tmp_path):
     assert sample_error((dict(img_path=image, seg_map_path=mask), 2))
 
 
-@pytest.mark.parametrize('changes', [{}, dict(orientation=6, mask_size=(20, 30))])
+@pytest.mark.parametrize('changes', [
+    {}, dict(orientation=6, mask_size=(20, 30)), dict(orientation=5, mask_size=(20, 30))])
 def test_orientation_that_fits(changes, tmp_path):
     (image, mask), = (pairs := write(tmp_path, **changes)).items()
     check_masks(pairs, 1, needs_labels=True)
@@ -63,3 +67,43 @@ def test_wrong_masks_are_compared_with_all_masks_that_were_read(tmp_path, monkey
         pairs |= write(tmp_path / str(number))
         Image.new('L', (30, 20), label).save(tmp_path / str(number) / 'a.png')
     check_masks(pairs, 1, needs_labels=True)
+
+
+def write_labels(folder, labels) -> dict:
+    """Writes images with a mask of one label each."""
+    pairs = {}
+    for number, label in enumerate(labels):
+        (folder / str(number)).mkdir()
+        pairs |= write(folder / str(number))
+        Image.fromarray(np.full((20, 30), label, np.uint8)).save(folder / str(number) / 'a.png')
+    return pairs
+
+
+def test_checks_end_with_enough_masks_and_two_labels(tmp_path, monkeypatch):
+    """Masks from the whole data set are read first; here, the first and the third."""
+    monkeypatch.setattr(masks, 'MASKS_TO_CHECK', 2)
+    check_masks(write_labels(tmp_path, [0, 9, 1, 9]), 1, needs_labels=True)
+
+
+@pytest.mark.parametrize('labels, is_error', [([0, 255], True), ([0, 0, 255], False)])
+def test_masks_of_ignored_pixels(labels, is_error, tmp_path, capsys):
+    pairs = write_labels(tmp_path, labels)
+    if is_error:
+        with raises(UsageError, list(pairs.values())[-1], 'only the ignored label 255', '1 of 2'):
+            check_masks(pairs, 1, needs_labels=False)
+    else:
+        check_masks(pairs, 1, needs_labels=False)
+        assert '1 of 3 checks failed' in capsys.readouterr().err
+        with raises(UsageError, 'only the labels [0]', next(iter(pairs))):
+            check_masks(pairs, 1, needs_labels=True)
+
+
+def test_labels_of_a_mask():
+    labels = np.array([[0, 1, 2, 255]])
+    check_labels('a.png', labels, 2)
+    with raises(UsageError, 'a.png', 'labels [2]', '0 to 1 and 255'):
+        check_labels('a.png', labels, 1)
+    with raises(UsageError, 'labels [2, 3, 4, 5, 6];'):
+        check_labels('a.png', np.arange(10)[None], 1)
+    with raises(UsageError, 'a.png', 'one channel', 'got 3'):
+        check_labels('a.png', np.zeros((2, 2, 3), int), 1)

@@ -7,10 +7,10 @@ import torch
 from helpers import raises
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from mmvit_backbones.data import ReliableDataset
-from mmvit_backbones.data.reliable import SeededIndex
+from mmvit_backbones.data.reliable import ResumableBatchSampler, SeededIndex
 from mmvit_backbones.errors import TrainingError, UnreadableSampleError
 
 
@@ -130,5 +130,45 @@ def test_attributes_are_those_of_the_wrapped_data_set():
     """Hooks of the frameworks change the pipeline of a data loader's data set."""
     dataset = ReliableDataset(Numbers())
     dataset.pipeline = ['flip']
-    assert dataset.dataset.pipeline == ['flip'] and dataset.metainfo == Numbers.metainfo
+    assert dataset.dataset.pipeline == dataset.pipeline == ['flip'] and dataset.metainfo == Numbers.metainfo
     assert not hasattr(dataset, 'datasets') and not hasattr(dataset, '__getitems__')
+
+
+@pytest.mark.parametrize('drop_last, number', [(False, 3), (True, 2)])
+def test_number_of_batches(drop_last, number):
+    batches = ResumableBatchSampler(SequentialSampler(range(12)), 5, drop_last=drop_last)
+    assert len(batches) == len(list(batches)) == number
+    batches.start = 1
+    assert len(batches) == number  # of a full epoch
+    assert next(iter(batches)) == [SeededIndex(index, (0, 0, 0, 1, place)) for place, index in enumerate(range(5, 10))]
+
+
+@pytest.mark.parametrize('length, error', [(2, TrainingError), (3, TypeError)])
+def test_a_bug_is_recognized_by_two_other_samples(length, error):
+    with pytest.raises(error):
+        ReliableDataset(Numbers(length=length, transform=Fails(range(length))), max_skipped=9)[0]
+
+
+def test_the_end_of_a_file_is_a_reading_error():
+    class Ends(Fails):
+
+        def __call__(self, index):
+            if index in self.indices:
+                raise EOFError
+
+    assert ReliableDataset(Numbers(transform=Ends(range(11))), max_skipped=11)[3][0] == 11
+
+
+def test_messages_about_unreadable_samples(monkeypatch):
+    numbers = Numbers(unreadable=(3, ))
+    for info, words in (dict(img_path='a', seg_map_path='b', other_path=None), 'a, b'), (dict(label=3), 'no file'):
+        monkeypatch.setattr(Numbers, 'get_data_info', lambda self, index, info=info: info)
+        with raises(UnreadableSampleError, f'sample 3 ({words}) cannot be read: OSError: no image. Use a larger'):
+            ReliableDataset(numbers)[3]
+    monkeypatch.delattr(Numbers, 'get_data_info')
+    with raises(UnreadableSampleError, 'sample 3 (unknown file)'):
+        ReliableDataset(numbers)[3]
+    numbers.data_root = '/in'
+    with raises(TrainingError, "Numbers(data_root='/in')", 'all 12'):
+        numbers.unreadable = range(12)
+        ReliableDataset(numbers, max_skipped=12)[3]

@@ -3,7 +3,7 @@ import codecs
 
 import pytest
 
-from mmvit_backbones.data.text import check_class_names, read_class_list, read_text
+from mmvit_backbones.data.text import check_class_names, is_plain, read_class_list, read_text
 from mmvit_backbones.errors import UsageError
 
 NAMES = 'road\ncafé\n'
@@ -15,6 +15,7 @@ NAMES = 'road\ncafé\n'
 def test_encodings_of_editors(content, tmp_path):
     (tmp_path / 'classes.txt').write_bytes(content)
     assert read_class_list(tmp_path / 'classes.txt').names == ('road', 'café')
+    assert is_plain(tmp_path / 'classes.txt') == content.startswith(b'road')
 
 
 @pytest.mark.parametrize('encoding', ['latin-1', 'utf-16-le'])
@@ -48,7 +49,9 @@ def test_numbers_in_some_names_belong_to_them(tmp_path):
 @pytest.mark.parametrize('lines, message', [
     (['1 sky', '2 road'], r'must be 0 to 1.*got \[1, 2\]'), (['0 sky', '0 road'], 'must be 0 to 1'),
     (['0 sky 128 0 9', '1 road'], 'not all lines have the same form'), (['sky 1 2 3', 'road'], 'not all lines'),
-    (['name,r,g,b', 'sky,1,2,3'], 'not all lines'), (['sky 1 2 300', 'road 1 2 3'], 'numbers from 0 to 255'),
+    (['name,r,g,b', 'sky,1,2,3'], 'not all lines'),
+    (['sky 1 2 256', 'road 1 2 3'], r'numbers from 0 to 255, got \[1, 2, 256\]'),
+    (['0 sky', '2 road'], r'got \[0, 2\]'),
     (['cat', 'Cat '], "more than case or space, got 'cat' and 'Cat'"), (['bus stop', 'busstop'], 'case or space')])
 def test_lists_that_are_refused(lines, message, tmp_path):
     (tmp_path / 'classes.txt').write_text('\n'.join(lines))
@@ -60,3 +63,14 @@ def test_lists_that_are_refused(lines, message, tmp_path):
 def test_names_are_text(name):
     with pytest.raises(UsageError, match='must be a string'):
         check_class_names(['cat', name], 'file')
+
+
+def test_lists_of_many_or_no_classes(tmp_path):
+    """Classes are sorted by their numbers, and 255 is a valid part of a color."""
+    lines = [f'{number} class{number} 255 0 {number}' for number in (0, 10, *range(1, 10))]
+    (tmp_path / 'classes.txt').write_text('\n'.join(lines))
+    names, palette = read_class_list(tmp_path / 'classes.txt')
+    assert names == tuple(f'class{number}' for number in range(11))
+    assert palette == [[255, 0, number] for number in range(11)]
+    (tmp_path / 'classes.txt').write_text('')
+    assert read_class_list(tmp_path / 'classes.txt') == ((), None)

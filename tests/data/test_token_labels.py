@@ -40,8 +40,12 @@ def labels(num_classes: int = 10, size: int = 6) -> torch.Tensor:
     (torch.full((2, 5, 3, 3), 10.), ['10', '0 to 9']),
     (torch.full((2, 5, 3, 3), 0.5), ['0 to 9']),
     (torch.full((2, 5, 3, 3), float('nan')), ['finite']),
+    (torch.full((2, 5, 3, 3), -1.), ['0 to 9', '-1']),
+    (torch.stack([torch.full((5, 3, 3), float('inf')), torch.ones(5, 3, 3)]), ['finite']),
+    (torch.zeros(2, 5, 0, 3), ['(2, 5, 0, 3)']), (torch.zeros(2, 5, 3), ['(2, 5, 3)']),
+    (torch.zeros(3, 5, 3, 3), ['(3, 5, 3, 3)']),
     (Path, ['Path']),
-], ids=['shape', 'dict', 'range', 'fractions', 'nan', 'code'])
+], ids=['shape', 'dict', 'range', 'fractions', 'nan', 'negative', 'infinite', 'empty', 'flat', 'three', 'code'])
 def test_bad_files_are_named(content, words, tmp_path):
     torch.save(content, tmp_path / 'rose.pt')
     with raises(ValueError, 'rose.pt', *words):
@@ -57,6 +61,19 @@ def test_broken_and_missing_files_are_named(tmp_path):
         read_token_labels(tmp_path / 'none.pt', 10)
 
 
+@pytest.mark.parametrize('num_classes', [3, 5, 10])
+def test_values_of_a_file(num_classes, tmp_path):
+    """With fewer than five classes, the file has all classes."""
+    top_k = min(5, num_classes)
+    best = torch.arange(num_classes - top_k, num_classes, dtype=torch.float32)[:, None, None].expand(top_k, 2, 3)
+    written = torch.stack([torch.randn(top_k, 2, 3), best]).half()
+    torch.save(written, tmp_path / 'rose.pt')
+    scores, classes = read_token_labels(tmp_path / 'rose.pt', num_classes)
+    assert scores.equal(written[0].float()) and classes.dtype == torch.int64 and classes.equal(written[1].long())
+    with raises(ValueError, 'rose.pt', f'0 to {num_classes - 2}' if num_classes > 5 else f'(2, {top_k - 1}, H, W)'):
+        read_token_labels(tmp_path / 'rose.pt', num_classes - 1)
+
+
 def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
     """Returns an image with a different color at each label position; the color is also the score and the class."""
     colors = torch.arange(1, rows * columns + 1).view(rows, columns)
@@ -67,7 +84,7 @@ def checkerboard(rows: int = 6, columns: int = 8, side: int = 30) -> dict:
 
 def colors_at_centers(image: np.ndarray, rows: int, columns: int) -> torch.Tensor:
     height, width = image.shape[:2]
-    return torch.from_numpy(image[..., 0])[(2 * torch.arange(rows)[:, None] + 1) * height // (2 * rows),
+    return torch.from_numpy(image[..., 0].copy())[(2 * torch.arange(rows)[:, None] + 1) * height // (2 * rows),
                                            (2 * torch.arange(columns) + 1) * width // (2 * columns)]
 
 
@@ -92,6 +109,26 @@ def test_labels_move_with_the_image(policy):
     assert torch.equal(scores, results['token_classes'].float())
 
 
+@pytest.mark.parametrize('direction', ['vertical', 'diagonal'])
+def test_labels_are_flipped_with_the_image(direction):
+    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+        dict(type='RandomFlip', prob=1., direction=direction)]))
+    results = transform(checkerboard())
+    assert torch.equal(results['token_scores'][4], colors_at_centers(results['img'], 6, 8).float())
+    assert torch.equal(results['token_scores'], results['token_classes'].float())
+    assert not torch.equal(results['token_scores'], checkerboard()['token_scores'])
+
+
+def test_the_box_of_a_crop_is_relative_to_the_image():
+    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
+        dict(type='RandomResizedCrop', scale=80)]))
+    state = np.random.get_state()
+    box = transform(checkerboard())['token_box']
+    np.random.set_state(state)
+    top, left, height, width = transform.transforms[0].rand_crop_params(checkerboard()['img'])
+    assert box == (top / 180, left / 240, height / 180, width / 240)
+
+
 def test_colors_do_not_move_labels():
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
         dict(type='RandAugment', policies=[dict(type='Invert', prob=1.)], num_policies=1, magnitude_level=7)]))
@@ -114,6 +151,32 @@ def test_pooled_labels_match_the_cropped_image():
         pooled = results['gt_score'].view(49, 257)[:, 1:].argmax(0)
         assert (seen == pooled).float().mean() > 0.6  # a patch on the border of two positions may have either class
         assert len(seen.unique()) > 3
+
+
+@pytest.mark.parametrize('options, box, means', [
+    ({}, None, [1.5, 0.5, 2.5, 0.5, 2.5]), ({}, (0, 0.5, 1, 0.5), [2.5, 2, 3, 2, 3]),
+    ({}, (0.5, 0, 0.5, 1), [1.5, 0.5, 2.5, 0.5, 2.5]),
+    (dict(transposed_boxes=True), (0.5, 0, 0.5, 1), [2.5, 2, 3, 2, 3])])
+@pytest.mark.parametrize('smoothing', [None, 0., 0.4])
+def test_values_of_targets(options, box, means, smoothing):
+    """The score of the class 3 is the column; the scores of the other classes are 0."""
+    results = dict(token_scores=torch.zeros(5, 4, 4), token_classes=torch.arange(3, 8)[:, None, None].repeat(1, 4, 4))
+    results['token_scores'][0] = torch.arange(4.)
+    if box:
+        results['token_box'] = box
+    if smoothing is not None:
+        options = dict(options, label_smooth_val=smoothing)
+    target = PoolTokenLabels(10, 2, **options)(results)['gt_score'].view(10, 5)
+    smoothing = 0.1 if smoothing is None else smoothing
+    scores = torch.zeros(10, 5)
+    scores[3] = torch.tensor(means)
+    torch.testing.assert_close(target, scores.softmax(0) * (1 - 0.9 * smoothing) + smoothing / 10)
+
+
+@pytest.mark.parametrize('name, value', [('grid_size', 0), ('label_smooth_val', 1), ('label_smooth_val', -0.1)])
+def test_wrong_arguments_of_targets(name, value):
+    with raises(ValueError, name, value):
+        PoolTokenLabels(**dict(dict(num_classes=10, grid_size=1), **{name: value}))
 
 
 def test_boxes_are_transposed_on_request():

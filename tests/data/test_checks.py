@@ -1,0 +1,166 @@
+"""Files and annotations of a config's data sets are checked before a run starts."""
+import json
+
+import numpy as np
+import pytest
+from helpers import raises
+from mmengine.config import Config
+from PIL import Image
+
+from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
+from mmvit_backbones.errors import UsageError
+
+
+def coco(folder, num_images: int = 4) -> dict:
+    """Writes a COCO data set of black images, with one annotation each, and returns its config."""
+    (folder / 'images').mkdir()
+    for number in range(num_images):
+        Image.new('RGB', (30, 20)).save(folder / f'images/{number}.png')
+    content = dict(
+        images=[dict(id=number, file_name=f'{number}.png', width=30, height=20) for number in range(num_images)],
+        annotations=[dict(id=number, image_id=number, category_id=1, bbox=[3, 3, 9, 9], area=81, iscrowd=0)
+                     for number in range(num_images)], categories=[dict(id=1, name='cat')])
+    (folder / 'a.json').write_text(json.dumps(content))
+    return dict(type='CocoDataset', data_root=str(folder), ann_file='a.json', data_prefix=dict(img='images/'))
+
+
+def change(folder, key: str, number: int, **values) -> None:
+    content = json.loads((folder / 'a.json').read_text())
+    content[key][number].update(values)
+    (folder / 'a.json').write_text(json.dumps(content))
+
+
+def config(dataset: dict, **parts) -> Config:
+    loader = dict(dataset=dataset)
+    return Config(dict(dict(default_scope='mmdet', train_dataloader=loader, val_dataloader=loader), **parts))
+
+
+def test_which_images_are_compared_with_the_annotations(tmp_path, monkeypatch):
+    """Sizes are compared for a sample of the images, and only by the first process."""
+    dataset = coco(tmp_path)
+    for number in 1, 3:
+        change(tmp_path, 'images', number, width=60)
+    for num_images in 0, 1, 2, 3:  # with 2 and 3, every second image
+        assert not find_mistakes(dataset, num_images)
+    for num_images in 4, 100:
+        found, = find_mistakes(dataset, num_images)
+        assert found.is_error and '2 of 4 checks failed' in found.text
+    monkeypatch.setenv('RANK', '1')
+    assert not find_mistakes(dataset, 4)
+
+
+def test_other_data_sets_are_not_read(tmp_path):
+    dataset = coco(tmp_path)
+    change(tmp_path, 'annotations', 0, bbox=None)
+    assert find_mistakes(dataset)
+    assert not find_mistakes(dict(dataset, type='LVISDataset')) and not find_mistakes(dict(dataset, ann_file='a.txt'))
+    assert not find_mistakes(dict(type='CocoDataset', data_root='none'))
+
+
+def test_order_of_the_classes_of_a_config(tmp_path):
+    dataset = coco(tmp_path)
+    assert not find_mistakes(dict(dataset, metainfo=None)) and not find_mistakes(dict(dataset, metainfo={}))
+    assert not find_mistakes(dict(dataset, metainfo=dict(classes=('cat', ))))
+    found, = find_mistakes(dict(dataset, metainfo=dict(classes=('dog', ))))
+    assert found.is_error and 'order of the classes' in found.text
+
+
+def test_errors_are_counted_and_warnings_are_printed(tmp_path, capsys):
+    cfg = config(coco(tmp_path))
+    change(tmp_path, 'annotations', 1, category_id=9)
+    check_data(cfg, ['train'])
+    assert 'warning: ' in capsys.readouterr().err
+    change(tmp_path, 'annotations', 0, bbox=None)
+    change(tmp_path, 'annotations', 2, area=None)
+    with raises(UsageError, 'bbox of annotations 0', 'error 1 of 2'):
+        check_data(cfg, ['train'])
+    check_data(cfg, ['train'], content=False)
+
+
+def test_only_data_for_evaluation_need_iscrowd(tmp_path):
+    cfg = config(coco(tmp_path))
+    change(tmp_path, 'annotations', 0, iscrowd=None)
+    change(tmp_path, 'annotations', 0, id=7)
+    content = json.loads((tmp_path / 'a.json').read_text())
+    del content['annotations'][0]['iscrowd']
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    check_data(cfg, ['train'])
+    with raises(UsageError, 'iscrowd of annotations 7'):
+        check_data(cfg, ['val'])
+
+
+@pytest.mark.parametrize('key', ['ann_file', 'label_file'])
+def test_files_of_metrics_exist(key, tmp_path):
+    dataset = coco(tmp_path)
+    for file in str(tmp_path / 'a.json'), None:
+        check_data(config(dataset, val_evaluator=[dict(type='x'), {'type': 'y', key: file}]), ['val'])
+    cfg = config(dataset, val_evaluator={'type': 'x', key: str(tmp_path / 'none.json')})
+    check_data(cfg, ['train'])
+    with raises(UsageError, f'val_evaluator.{key}', tmp_path / 'none.json'):
+        check_data(cfg, ['val'])
+
+
+@pytest.mark.parametrize('framework, dataset, layout, example', [
+    ('mmdet', dict(type='CocoDataset', data_root='in', ann_file='a/b.json', data_prefix=dict(img='c/')),
+     'a/b.json, c/', '--coco-folder'),
+    ('mmseg', dict(type='x', data_root='in', data_prefix=dict(img_path='a/b', seg_map_path='c')), 'a/b/, c/',
+     '--seg-folder'),
+    ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'train/<class>/<image>', '--class-folder'),
+    ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'a/<class>/<image>', '--class-folder'),
+    ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'a.txt, b/', '--class-folder'),
+    ('mmpose', dict(type='x', data_root='in', ann_file='a.json'), 'a.json', '')])
+def test_expected_files_are_named(framework, dataset, layout, example, tmp_path, monkeypatch):
+    """Data sets in remote storage are not checked."""
+    monkeypatch.chdir(tmp_path)
+    other = dict(val_dataloader=dict(dataset=dict(type='x', data_root='other', ann_file='other.json')))
+    with raises(UsageError, f'expected in {tmp_path / "in"}: {layout}', example) as caught:
+        check_data(config(dataset, default_scope=framework, **other), ['train'])
+    text = str(caught.value)
+    assert 'other' not in text and ('to try a small example' in text) == bool(example)
+    check_data(config(dict(dataset, backend_args=dict(backend='petrel')), default_scope=framework), ['train'])
+
+
+def test_folders_have_files_and_files_are_no_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cfg = config(dict(type='x', data_root='~', ann_file='a.txt', data_prefix='images'))
+    (tmp_path / 'a.txt').mkdir()
+    (tmp_path / 'images').mkdir()
+    for missing in 'a.txt', 'images':
+        with raises(UsageError, f'{tmp_path / missing} is missing, empty or not readable', f'expected in {tmp_path}: '):
+            check_data(cfg, ['train'])
+        if missing == 'a.txt':
+            (tmp_path / 'a.txt').rmdir()
+            (tmp_path / 'a.txt').touch()
+    (tmp_path / 'images/a.png').touch()
+    check_data(cfg, ['train'])
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """Returns a function that writes an image and a mask with the largest label, and returns the sample's error."""
+    Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
+
+    def write(label: int = 1, size: tuple = (30, 20), **info) -> str:
+        labels = np.zeros(size[::-1], np.uint8)
+        labels[3:] = label
+        Image.fromarray(labels).save(tmp_path / 'mask.png')
+        info = dict(dict(img_path=str(tmp_path / 'a.png'), seg_map_path=str(tmp_path / 'mask.png')), **info)
+        return sample_error((info, 3))
+
+    return write
+
+
+@pytest.mark.parametrize('info, error', [
+    (dict(label=2), ''), (dict(label=3), '0 to 2 and 255'), (dict(label=255), ''),
+    (dict(label=3, reduce_zero_label=True), ''), (dict(label=4, reduce_zero_label=True), '0 to 3 and 255'),
+    (dict(label=9, label_map={0: 1}), ''), (dict(size=(30, 21)), 'but its image has 30 x 20'),
+    (dict(size=(31, 20)), 'mask.png has 31 x 20'), (dict(height=20, width=30), ''), (dict(height=21), ''),
+    (dict(width=31), ''), (dict(height=21, width=30), '30 x 20'), (dict(label=9, seg_map_path=None), '')])
+def test_error_of_a_sample(info, error, sample):
+    found = sample(**info)
+    assert bool(found) == bool(error) and error in found
+
+
+def test_images_that_opencv_cannot_read(sample, tmp_path):
+    Image.new('RGB', (30, 20)).save(tmp_path / 'a.tga')
+    assert 'a.tga cannot be read by OpenCV' in sample(img_path=str(tmp_path / 'a.tga'))

@@ -104,7 +104,9 @@ def _save_pt2(examples: dict[str, Example], path: str | PathLike, file_format: L
                 options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
                 for name, program in programs.items()}
         except InductorError as error:
-            raise UsageError(f'AOTInductor cannot compile this model: {error}') from error
+            lines = str(error).strip().splitlines()
+            reason = next((line for line in lines if ' error: ' in line), lines[0])  # the compiler's first error
+            raise UsageError(f'AOTInductor cannot compile this model: {reason}') from error
         package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
 
 

@@ -117,6 +117,18 @@ def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
         assert words in logged.text
 
 
+def test_only_missing_weights_of_the_network_are_filled_and_logged(logged):
+    plain, both = build(), build(peg=True, stage_norm=True)
+    plain.load_state_dict(build().state_dict())
+    both.load_state_dict(build(peg=True, stage_norm=True).state_dict())
+    assert not logged.messages
+    detector = torch.nn.ModuleDict(dict(backbone=both))
+    detector.load_state_dict({f'backbone.{key}': x for key, x in plain.state_dict().items()})
+    assert 'peg is not in' in logged.text and 'stage_norm is not in' in logged.text
+    with raises(RuntimeError, 'stages.0.peg.weight', 'norm0.weight', 'stages.0.blocks.0.attn.rel_pos'):
+        both.load_state_dict({})
+
+
 @pytest.mark.slow
 def test_init_cfg_resizes_weights_of_the_authors(tmp_path):
     weights = authors_weights('golden_regionvit_tiny')

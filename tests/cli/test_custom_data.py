@@ -164,6 +164,49 @@ def test_images_without_a_split_are_split_by_the_seed(option, name, part, tmp_pa
         use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=1.)
 
 
+def test_losses_of_mask2former_have_a_weight_per_class(folder):
+    cfg = config('mask2former_vitaev2_vsa_s')
+    use_custom_data(cfg, coco_folder=str(folder))
+    head = cfg.model.panoptic_head
+    assert head.num_things_classes == cfg.model.panoptic_fusion_head.num_things_classes == 2
+    assert head.loss_cls.class_weight == [1., 1., .1]
+    change(folder, 'train', 'annotations', [dict(id=1, image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)])
+    with raises(UsageError, 'segmentation'):
+        use_custom_data(cfg, coco_folder=str(folder))
+
+
+def test_crowds_need_no_mask(folder):
+    shape = dict(image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)
+    change(folder, 'train', 'annotations', [dict(shape, id=1, iscrowd=1), dict(
+        shape, id=2, iscrowd=0, segmentation=[[2, 3, 22, 3, 22, 33]])])
+    use_custom_data(config('mask_rcnn_reswin_t'), coco_folder=str(folder))
+
+
+def test_pipelines_filters_and_subsets_are_kept(folder):
+    cfg = config('mask_rcnn_reswin_t')
+    before = {split: dict(cfg[f'{split}_dataloader'].dataset, indices=7) for split in ('train', 'val', 'test')}
+    for split, dataset in before.items():
+        cfg[f'{split}_dataloader'].dataset = dict(dataset, metainfo=dict(classes=('x', )), serialize_data=False)
+    use_custom_data(cfg, coco_folder=str(folder))
+    for split, old in before.items():
+        dataset = cfg[f'{split}_dataloader'].dataset
+        kept = {key: old[key] for key in ('pipeline', 'indices', 'filter_cfg', 'test_mode') if key in old}
+        assert {key: dataset[key] for key in kept} == kept and 'serialize_data' not in dataset
+        part = 'train' if split == 'train' else 'val'
+        assert (dataset.data_root, dataset.data_prefix.img) == (f'{folder}/', f'{part}/')
+        assert dataset.metainfo == dict(classes=('cat', 'dog'))
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(val_fraction=0.), ['--val-fraction', 'between 0 and 1', '0.0']),
+    (dict(val_fraction=-.1), ['--val-fraction', '-0.1']),
+    (dict(val_fraction=.1), ['--val-fraction', '--coco-folder']),
+    (dict(val_fraction=.1, data_root='x'), ['--val-fraction', '--coco-folder'])])
+def test_fractions_that_cannot_be_used(options, words):
+    with raises(UsageError, *words):
+        use_custom_data(config('mask_rcnn_reswin_t'), **options)
+
+
 def test_annotations_without_masks_need_a_detector_without_masks(folder):
     change(folder, 'train', 'annotations', [dict(id=1, image_id=1, category_id=3, bbox=[2, 3, 20, 30], area=600)])
     use_custom_data(config('retinanet_rest_s'), coco_folder=str(folder))
@@ -215,6 +258,38 @@ def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_pat
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         assert [(Path(info['img_path']).name, info['gt_label']) for info in infos] == expected
         assert dataset.CLASSES == ('cat', 'dog')
+
+
+@pytest.mark.parametrize('number, topk', [(1, (1, )), (4, (1, )), (5, (1, 5)), (6, (1, 5))])
+def test_accuracies_among_more_classes_than_there_are_are_left_out(number, topk, tmp_path, capsys):
+    for split in 'train', 'val':
+        for label in range(number):
+            (tmp_path / split / f'c{label}').mkdir(parents=True)
+            (tmp_path / split / f'c{label}/a.jpg').touch()
+    cfg = config('imagenet_reswin_t')
+    use_custom_data(cfg, class_folder=str(tmp_path), list_folder=str(tmp_path / 'lists'))
+    assert cfg.val_evaluator.topk == cfg.test_evaluator.topk == topk and cfg.model.head.num_classes == number
+    lines = [f'c{label}/a.jpg {label}' for label in range(number)]
+    assert all((tmp_path / f'lists/{part}.txt').read_text().splitlines() == lines for part in ('train', 'val'))
+    assert 'no validation images' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('suffix, backend, imports', [
+    ('.jpg', None, None), ('.avif', 'pillow', None), ('.HEIC', 'pillow', ['pillow_heif.HeifImagePlugin'])])
+def test_decoder_of_image_formats(suffix, backend, imports, tmp_path):
+    """The config also lets other programs read HEIF."""
+    for path in 'train/cat/a.jpg', f'val/cat/a{suffix}':
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    cfg = config('imagenet_reswin_t')
+    cfg.pop('custom_imports', None)
+    use_custom_data(cfg, class_folder=str(tmp_path))
+    for split in 'train', 'val', 'test':
+        assert cfg[f'{split}_dataloader'].dataset.pipeline[0].get('imdecode_backend') == backend
+    assert (cfg.get('custom_imports') or {}).get('imports') == imports
+    if imports:
+        use_custom_data(cfg, class_folder=str(tmp_path))
+        assert cfg.custom_imports.imports[0] == imports[0]
 
 
 @pytest.mark.parametrize('suffix', ['.jfif', '.webp', '.avif', '.heic'])
@@ -311,6 +386,10 @@ def test_data_root_is_replaced(name):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/mnt/here/'
     if ann_file:
         assert cfg.val_evaluator.ann_file == '/mnt/here/' + ann_file.removeprefix('data/coco/')
+        cfg.val_evaluator.ann_file = '/mnt/hereafter/a.json'  # outside the root folder
+        use_custom_data(cfg, data_root='there')
+        assert cfg.val_evaluator.ann_file == '/mnt/hereafter/a.json'
+        assert cfg.test_evaluator.ann_file == 'there/' + ann_file.removeprefix('data/coco/')
 
 
 @pytest.mark.parametrize('name, options', [

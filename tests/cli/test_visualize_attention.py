@@ -1,12 +1,14 @@
 """`mmvit draw attention` draws the attention maps of blocks."""
-
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, fresh_model, raises
+from PIL import Image
 from tiny_configs import TINY_CONFIGS
 from verbs import call, module_of
 
 from mmvit_backbones import get_model
+from mmvit_backbones.cli.draw import attention
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import GlobalAttention
 
@@ -71,3 +73,81 @@ def test_figure_is_written(visualize, position, tmp_path):
 def test_mistakes_are_reported(image, options, words):
     with raises(UsageError, *words):
         call('draw attention', ROOT / image, *options)
+
+
+@pytest.mark.parametrize('size, shape', [
+    ((300, 200), (224, 352)), ((200, 300), (352, 224)), ((30, 3000), (22400, 224))])
+def test_sides_of_the_input_are_multiples_of_32(size, shape):
+    image = Image.new('RGB', size, (10, 20, 30))
+    pixels = attention.resize(image, 224)
+    assert pixels.shape == (3, *shape) and pixels.mean((1, 2)).tolist() == [10, 20, 30]
+    assert attention.resize(image, 1).shape[1:] == tuple(max(1, round(side / 32)) * 32 for side in (
+        (1, 1) if max(size) < 3000 else (100, 1)))
+
+
+def test_position_of_the_query():
+    """A pixel of the image file is one position of the resized image."""
+    for query, position in ((0, 0), (0, 0)), ((299, 199), (222, 350)), ((150, 50), (56, 176)):
+        queries = attention.place(query, (300, 200), (224, 352))
+        assert queries.sum() == 1 and queries[position] == 1
+    for query in (300, 0), (0, 200), (-1, 0), (0, -1):
+        with raises(UsageError, f'{query[0]},{query[1]}', '300 x 200'):
+            attention.place(query, (300, 200), (224, 352))
+
+
+def test_evidence_for_a_class():
+    """The evidence is the positive part of each position's contribution; -1 is the predicted class."""
+    maps = torch.tensor([[[[1., 0.], [3., 1.]], [[0., 2.], [1., 1.]]]])  # (1, 2, 2, 2)
+    weights = torch.tensor([[1., 0.], [0., 1.], [-1., 1.], [2., 0.]])
+    def backbone(images):
+        return [None, maps]
+
+    for number, expected in (0, [[1, 0], [3, 1]]), (2, [[0, 2], [0, 0]]), (3, [[2, 0], [6, 2]]), (-1, [[2, 0], [6, 2]]):
+        found = attention.evidence(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+        torch.testing.assert_close(found, torch.tensor(expected).float(), atol=1e-6, rtol=0)
+    assert attention.evidence(backbone, torch.zeros(1, 3, 8, 6), weights, 0).shape == (8, 6)
+    for number in -2, 4:
+        with raises(UsageError, '--evidence', '-1 to 3', number):
+            attention.evidence(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+
+
+def test_evidence_needs_a_classifier(tmp_path):
+    torch.save(dict(state_dict={'head.fc.weight': torch.ones(4, 2).half()}), tmp_path / 'a.pth')
+    assert attention.classifier(str(tmp_path / 'a.pth')).dtype == torch.float32
+    torch.save(dict(state_dict={'backbone.weight': torch.ones(4, 2)}), tmp_path / 'b.pth')
+    with raises(UsageError, '--evidence', 'b.pth'):
+        attention.classifier(str(tmp_path / 'b.pth'))
+    with raises(UsageError, '--evidence', '--checkpoint'):
+        attention.classifier(None)
+
+
+def test_panels(tmp_path, monkeypatch):
+    """A row has the image, and for each kind of map the mean and the chosen heads that exist."""
+    shown = []
+    monkeypatch.setattr(attention, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    maps = torch.arange(24.).view(3, 2, 4) - 4
+    blocks = {'0: a': dict(attention=maps, residual=maps.abs()), '1: b': dict(attention=maps[:1], residual=maps[:1])}
+    queries = torch.zeros(64, 128)
+    queries[10, 100] = 1
+    attention.draw(torch.full((3, 64, 128), 90.), queries, blocks, [0, 2], 'out.png')
+    figure, = shown
+    axes = figure.axes
+    assert [panel.get_title() for panel in axes] == [
+        '0: a', 'attention, mean', 'attention, head 0', 'attention, head 2', 'residual, mean', 'residual, head 0',
+        'residual, head 2', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
+        '']
+    assert [line.get_xydata().tolist() for line in axes[0].lines] == [[[100, 10]]]
+    mean = axes[1].images[1]
+    np.testing.assert_array_equal(mean.get_array(), torch.where(maps.mean(0) == 0, torch.nan, maps.mean(0)))
+    assert mean.get_extent() == [-0.5, 127.5, 63.5, -0.5]  # the map covers the image
+    assert mean.get_cmap().name == 'inferno' and axes[4].images[1].get_cmap().name == 'inferno'
+    signed = axes[2].images[1]
+    assert signed.get_cmap().name == 'coolwarm' and signed.get_clim() == (-4, 4)
+    assert np.isnan(signed.get_array().filled(np.nan)).sum() == 1 and 0 < signed.get_alpha() < 1
+    assert axes[0].images[0].get_array().shape == (64, 128, 3) and axes[0].axison is False
+    attention.draw(torch.full((3, 64, 128), 90.), queries + .5, dict(a=dict(attention=maps)), [], 'out.png')
+    assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # evidence is shown as a map
+    attention.draw_means(torch.full((3, 64, 128), 90.), queries, dict(b=blocks['1: b'], c=dict(residual=maps)), None)
+    assert [panel.get_title() for panel in shown[2].axes] == [
+        'attention, b', 'residual, b', '', 'residual, c']
+    assert [len(panel.lines) for panel in shown[2].axes] == [1, 1, 0, 1]

@@ -1,11 +1,13 @@
 """`mmvit draw windows` draws the windows that the operator samples."""
-
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
 from PIL import Image
 from verbs import module_of
 
+from mmvit_backbones.cli.draw import windows
+from mmvit_backbones.cli.figures import plt
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 
@@ -52,3 +54,52 @@ def test_windows_of_a_network_and_of_a_config_are_drawn(image, tmp_path):
 def test_mistakes_are_reported(image, arguments, words):
     with raises(UsageError, *words):
         call(image, *arguments)
+
+
+@pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
+                                           ((57, 27), (26, -4))])
+def test_the_default_window_contains_the_query(query, corner):
+    figure, axes = plt.subplots()
+    frames = torch.arange(24.).view(3, 4, 2, 1).expand(3, 4, 2, 2) + torch.arange(2.) / 2  # 3 heads, 2 x 2 windows
+    windows.draw_windows(axes, query, 32, (4, 6), frames)
+    black, white, *heads = axes.patches
+    for frame in black, white:
+        assert frame.get_bbox().bounds == (*corner, 32, 32)
+    row, column = (corner[1] + 4) // 32, (corner[0] + 6) // 32
+    for frame, (x, y, width, height) in zip(heads, frames[:, :, row, column].tolist(), strict=True):
+        assert frame.get_bbox().bounds == (x - width / 2, y - height / 2, width, height)
+        assert not frame.get_fill()
+    assert len({frame.get_edgecolor() for frame in axes.patches}) == 5
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[list(query)]] * 2
+    plt.close(figure)
+
+
+def test_stages_have_panels(monkeypatch):
+    """The panels show a margin around the image; panels without a stage are empty."""
+    shown, image = [], np.zeros((60, 90, 3), np.uint8)
+    monkeypatch.setattr(windows, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    stages = [(32, (0, 0), torch.ones(heads, 4, 2, 3)) for heads in (1, 2, 4)]
+    windows.draw_large(image, (5, 5), stages, None)
+    windows.draw(image, [(5, 5), (80, 50)], stages, 'about', 'out.png')
+    large, rows = ([axes.get_title() for axes in figure.axes] for figure in shown)
+    titles = ['stage 1, 1 heads', 'stage 2, 2 heads', 'stage 3, 4 heads']
+    assert large == [*titles, ''] and rows == titles * 2
+    axes = shown[0].axes[0]
+    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [-9, 99, 66, -6])
+    assert not shown[0].axes[3].axison and len(shown[0].axes[2].patches) == 6
+    assert shown[1].get_suptitle() == 'about'
+    assert shown[0].get_size_inches().tolist() == pytest.approx([8, 2 * (4 * 60 / 90 + 0.4)])
+
+
+def test_the_default_queries_are_on_the_diagonal(image, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(windows, 'build_backbone', lambda args: torch.nn.Identity())
+    monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
+    monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
+    call(image, '--network', 'x', '--out', tmp_path / 'a.png')
+    call(image, '--network', 'x', '--out', tmp_path / 'a.png', '--queries', '0,0', '89,59', '--pretrained')
+    assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', str(tmp_path / 'a.png'))
+    assert drawn[1][0] == [(0, 0), (89, 59)] and drawn[1][2] == 'x, published weights'
+    for query in '90,0', '0,60':
+        with raises(UsageError, query):
+            call(image, '--network', 'x', '--out', tmp_path / 'a.png', '--queries', query)

@@ -330,6 +330,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise UsageError('--annotations requires --json')
     if args.parquet and (args.json or args.video):
         raise UsageError('--parquet cannot be combined with --json or --video')
+    if not args.parquet and (args.processes or args.launcher != 'none'):
+        raise UsageError('--processes and --launcher require --parquet')
     if args.parquet and not find_spec('pyarrow'):
         raise UsageError("--parquet needs pyarrow: pip install 'mmvit_backbones[parquet]'")
 

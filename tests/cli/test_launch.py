@@ -143,10 +143,12 @@ def test_tta_of_masks_is_refused():
         testing.use_tta(cfg)
 
 
-def test_exported_file_is_not_combined_with_published_weights(monkeypatch):
+def test_exported_file_is_checked(monkeypatch):
     monkeypatch.chdir(ROOT)
-    with raises(UsageError, '--pretrained', 'model.onnx'):
-        call('test', TINY, 'model.onnx', '--pretrained', '--check')
+    with raises(UsageError, '--pretrained', 'none.onnx'):
+        call('test', TINY, 'none.onnx', '--pretrained', '--check')
+    with raises(UsageError, 'none.onnx', 'does not exist'):
+        call('test', TINY, 'none.onnx', '--check')
 
 
 @pytest.mark.slow

@@ -209,4 +209,10 @@ def test_processes_need_one_gpu_each(monkeypatch):
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '3')
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     with raises(UsageError, '3 processes', 'has 2'):
-        call('predict', FLOWERS, '--checkpoint', 'none.pth', '--launcher', 'pytorch')
+        call('predict', FLOWERS, '--checkpoint', 'none.pth', '--parquet', '--launcher', 'pytorch')
+
+
+@pytest.mark.parametrize('options', [['--processes', '2'], ['--launcher', 'slurm']])
+def test_processes_write_parquet_files(options):
+    with raises(UsageError, '--processes', '--parquet'):
+        call('predict', FLOWERS, '--checkpoint', 'none.pth', *options)

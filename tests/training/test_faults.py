@@ -288,7 +288,7 @@ def test_mask_labels_without_a_class():
         check_labels(model, sample)
 
 
-# ---- other work dirs, batch sizes and configs
+# ---- other work dirs and configs
 
 
 def test_work_dir_of_another_run(tmp_path):
@@ -300,14 +300,6 @@ def test_work_dir_of_another_run(tmp_path):
         pass
     with raises(UsageError, '/proc/work'):
         lock_work_dir('/proc/work')
-
-
-def test_another_batch_size_is_refused(whole, tmp_path):
-    work_dir = stopped_after(whole, tmp_path / 'work', 2)
-    run = train(work_dir, '--resume', '--batch-size', 2)
-    assert run.wait() == 1
-    assert '1 process(es) and batch size 4, but this run has 1 process(es) and batch size 2' in run.error
-    assert 'train_dataloader.batch_size: 4 -> 2' in run.text
 
 
 def test_finished_training_is_not_changed(whole, tmp_path):

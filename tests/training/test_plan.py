@@ -168,12 +168,13 @@ class TestSummary:
         assert 'validation' not in plan(runner)
 
     def test_learning_rates_of_several_groups_in_a_resumed_run(self, tmp_path):
-        runner = prepared(tmp_path, optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=dict(bias_lr_mult=2.)), param_scheduler=dict(
+        factors = {'linear.weight': dict(lr_mult=2.), 'linear.bias': dict(lr_mult=4.)}
+        runner = prepared(tmp_path, model=large_model(), optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=dict(custom_keys=factors)), param_scheduler=dict(
                 type='LinearLR', start_factor=0.5, by_epoch=True, end=2))
-        assert learning_rates(runner) == '0.01 to 0.02 at their peak, SGD, LinearLR from epoch 0 to epoch 2'
+        assert learning_rates(runner) == '0.01 to 0.04 at their peak, SGD, LinearLR from epoch 0 to epoch 2'
         runner.train_loop._iter = 4
-        assert '0.01 to 0.02 at their peak, 0.005 to 0.01 now' in learning_rates(runner)
+        assert '0.01 to 0.04 at their peak, 0.005 to 0.02 now' in learning_rates(runner)
 
     def test_several_optimizers(self, tmp_path):
         runner = runner_of(tmp_path)
@@ -194,6 +195,7 @@ class TestSummary:
 
     @pytest.mark.parametrize('length, batch_size, epochs, classes, texts', [
         (8, 4, 1, 'ab', []), (8, 8, 1, 'ab', ['single step']), (8, 8, 2, 'ab', []), (8, 4, 1, None, []),
+        (8, 4, 0, 'ab', []),
         (8, 9, 2, 'ab', ['a step takes 9 images, but the data set has only 8']), (8, 4, 1, 'b', ['only class is b'])])
     def test_unusual_settings(self, length, batch_size, epochs, classes, texts, tmp_path):
         runner = prepared(tmp_path, train_dataloader=loader_of(data(length, classes), batch_size=batch_size),

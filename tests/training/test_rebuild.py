@@ -84,12 +84,16 @@ def test_moments_belong_to_their_parameters(tmp_path):
         assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} <= {0.5, 1.}
 
 
-@pytest.mark.parametrize('change, words', [
-    (dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1))), ('SGD', 'Adam', 'load_from')),
-    (dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss')]), ('metric', 'keep the settings'))])
-def test_settings_that_cannot_be_applied_are_refused(change, words, tmp_path):
-    checkpoint = checkpoint_of(runner_of(tmp_path))
-    runner = runner_of(tmp_path, **change)
+ADAM = dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)))
+
+
+@pytest.mark.parametrize('before, now, words', [
+    ({}, ADAM, ('SGD, but the config has Adam', 'load_from')),
+    (ADAM, {}, ('Adam, but the config has SGD', 'load_from')),
+    ({}, dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss')]), ('metric', 'keep the settings'))])
+def test_settings_that_cannot_be_applied_are_refused(before, now, words, tmp_path):
+    checkpoint = checkpoint_of(runner_of(tmp_path, **before))
+    runner = runner_of(tmp_path, **now)
     checkpoint_of(runner)
     with raises(TrainingError, 'the checkpoint', *words):
         use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))

@@ -47,7 +47,7 @@ def resumed(work_dir, epoch, folder, *options, **more):
 
 
 @pytest.mark.parametrize('epoch, options', [
-    (2, ('--epochs=5', )), (2, ('--epochs=4', '--lr=0.001')), (1, ('--epochs=2', '--lr=1e-6'))])
+    (2, ('--epochs=5', )), (1, ('--epochs=2', '--lr=1e-6'))])
 def test_resumed_schedules_equal_those_of_an_uninterrupted_run(short, epoch, options, tmp_path):
     whole = train(tmp_path / 'whole', *options)
     assert whole.wait() == 0, whole.text
@@ -67,30 +67,6 @@ def test_a_finished_training_is_reported_by_one_process(rank, lines, tmp_path, m
     monkeypatch.setenv('RANK', rank)
     resume_from(Config(dict(train_cfg=dict(max_epochs=3))), path)
     assert capsys.readouterr().out.count('already finished') == lines
-
-
-BY_STEPS = f"""
-_base_ = {str(TINY)!r}
-train_cfg = dict(_delete_=True, by_epoch=False, max_iters=8, val_interval=4)
-param_scheduler = [dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),
-                   dict(type='CosineAnnealingLR', T_max=6, by_epoch=False, begin=2, end=8)]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4))
-log_processor = dict(by_epoch=False)
-"""
-
-
-def test_a_training_by_iterations_is_resumed_with_another_length(tmp_path):
-    config = tmp_path / 'by_steps.py'
-    config.write_text(BY_STEPS)
-    for name, length in (('short', 8), ('whole', 12)):
-        run = train(tmp_path / name, f'--iters={length}', config=config)
-        assert run.wait() == 0, run.text
-    (tmp_path / 'resumed').mkdir()
-    shutil.copy2(tmp_path / 'short/iter_4.pth', tmp_path / 'resumed')
-    run = train(tmp_path / 'resumed', '--resume', '--iters=12', config=config)
-    assert run.wait() == 0, run.text
-    expected, found = rates(tmp_path / 'whole'), rates(tmp_path / 'resumed')
-    assert found == {step: rate for step, rate in expected.items() if step > 4} and len(found) == 8
 
 
 TWO_OPTIMIZERS = """
@@ -172,16 +148,10 @@ def test_saved_options_are_data(short, options, word, tmp_path):
         call('train', TINY, '--check', '--resume', tmp_path / 'foreign.pth', '--work-dir', tmp_path / 'work')
 
 
-CLASSES = 'tulips', 'sunflowers', 'roses', 'dandelion', 'daisy'
-
-
 @pytest.mark.parametrize('content, option, words', [
     ('', '--seed=5', ('seed 7', 'not 5', 'load_from')),
     ("optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.1, weight_decay=0.))", '',
-     ('AdamW', 'SGD', 'load_from')),
-    ('train_dataloader = dict(dataset=dict(indices=32))', '', ('4 steps', '8 steps', 'load_from')),
-    (f'train_dataloader = dict(dataset=dict(metainfo=dict(classes={CLASSES})))', '',
-     ('daisy, dandelion', 'dandelion, daisy', 'load_from'))])
+     ('AdamW', 'SGD', 'load_from'))])
 def test_incompatible_changes_are_refused_in_one_line(short, content, option, words, tmp_path):
     config = tmp_path / 'edited.py'
     config.write_text(f"_base_ = '{TINY}'\n{content}\n")

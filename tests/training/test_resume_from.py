@@ -52,6 +52,12 @@ def test_finished_training_is_reported(checkpoint, train_cfg, length, capsys):
     assert f'training of {length} has already finished' in out if length else not out
 
 
+def test_checkpoint_with_little_metadata_is_resumed(tmp_path, capsys):
+    cfg = now(train_cfg=dict(max_epochs=1))
+    resume_from(cfg, save(tmp_path / 'a.pth', meta={}, **STATE))
+    assert cfg.resume and cfg.randomness == dict(seed=None) and not ''.join(capsys.readouterr())
+
+
 def test_seed_of_the_checkpoint_is_used(checkpoint):
     for given in (None, {}, dict(seed=None, deterministic=True), dict(seed=7)):
         cfg = now(randomness=given)

@@ -159,7 +159,7 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     example = EXAMPLES.get(cfg.get('default_scope'))
     if not example:
         return message
-    return f'{message} (to try a small example without a download, pass {example} in a checkout of the repository)'
+    return f'{message} (for a small example without a download, pass {example} to mmvit train in a checkout)'
 
 
 def _layout(path: str, dataset: dict, root: str) -> str:

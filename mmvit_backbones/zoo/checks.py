@@ -75,17 +75,21 @@ def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
     """
     of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
     for path, node in dicts_with_paths(model, 'model.'):
-        if node.get('type') != 'Pretrained' or not is_readable(node['checkpoint']):
+        if node.get('type') != 'Pretrained':
+            continue
+        place, checkpoint = path.partition('init_cfg')[0], node.get('checkpoint')
+        if not isinstance(checkpoint, str):
+            raise UsageError(f'{place}init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
+        if not is_readable(checkpoint):
             continue
         try:
             if backbone is not None and any(node is own for own in of_backbone):
                 with warnings.catch_warnings():
                     warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                    load_backbone(backbone, node['checkpoint'], node.get('prefix'))
+                    load_backbone(backbone, checkpoint, node.get('prefix'))
             else:
-                check_checkpoint(node['checkpoint'])
+                check_checkpoint(checkpoint)
         except CheckpointError as error:
-            place = path.partition('init_cfg')[0]
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or use '
                              f'{place}init_cfg=None to start from random weights') from error
 

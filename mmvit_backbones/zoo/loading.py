@@ -25,7 +25,7 @@ from .variants import VARIANTS, Variant, find_variant
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 IMAGENET_CLASSES = 1000
-GIVE_CONFIG = 'pass its config with --config FILE'
+GIVE_CONFIG = 'pass its config with --config FILE, or config=FILE in Python'
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 
 _ADDRESS_LISTS = {
@@ -133,7 +133,8 @@ def load_from_safe(filename: str, map_location: str | None = None) -> dict:
         try:
             text = format_config(complete_for_inferencer(allowed_config(state, texts[0], filename)))
         except ValueError as error:
-            print_log(f'the config in the checkpoint is ignored: {error}', logger='current')
+            reason = str(error).removesuffix(f'; {GIVE_CONFIG}')
+            print_log(f'the config in the checkpoint is ignored: {reason}', logger='current')
         else:
             for holder in holders:
                 holder['cfg'] = text

@@ -254,7 +254,7 @@ def test_other_parts_of_a_checkpoint_stay_as_they_are(tmp_path, own_loaders, log
     assert config['model']['head']['num_classes'] == 4 and config['test_dataloader']['dataset']['metainfo'] == {}
 
 
-def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
+def test_frameworks_get_only_checked_configs(tmp_path, own_loaders, logged):
     use_safe_loading()
     path = str(tmp_path / 'file.pth')
     torch.save(checkpoint_of(VALID), path)
@@ -268,6 +268,7 @@ def test_frameworks_get_only_checked_configs(tmp_path, own_loaders):
         read = CheckpointLoader.load_checkpoint(path)
         assert not {'cfg', 'config'} & (read['meta'].keys() | read['message_hub']['runtime_info'].keys())
         assert read['state_dict']
+    assert 'is ignored' in logged.text and '--config' not in logged.text
 
 
 @pytest.mark.parametrize('backbone', [

@@ -121,6 +121,12 @@ def test_pretrained_weights_by_name(checkpoint, message, tmp_path):
         check(config_of(dict(BACKBONE, init_cfg=[dict(type='Constant', layer='Linear', val=1.), named])))
 
 
+@pytest.mark.parametrize('init_cfg', [dict(type='Pretrained'), [dict(type='Pretrained', checkpoint=['a.pth'])]])
+def test_pretrained_weights_without_a_file(init_cfg):
+    with raises(UsageError, 'model.backbone.init_cfg.checkpoint', 'file or a URL'):
+        check(config_of(dict(BACKBONE, init_cfg=init_cfg)))
+
+
 @pytest.mark.parametrize('place', ['model', 'head', 'other backbone'])
 def test_weights_of_other_parts_must_be_readable(place, tmp_path):
     torch.save({'other.weight': torch.zeros(1)}, tmp_path / 'other.pth')

@@ -97,6 +97,9 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         self.backbone = checked(self.backbone, 'backbone')
         built = cast(backbones.Backbone, build_without_weights(self.backbone))
         self.stage_names = [f'stage{i}' for i in range(built.num_stages)]
+        count = len(self.stage_names)
+        if any(not -count <= index < count for index in out_indices or ()):
+            raise ValueError(f'out_indices must be from {-count} to {count - 1}, got {out_indices}')
         names = self.stage_names[-1:] if out_indices is None else [self.stage_names[i] for i in out_indices]
         self._out_features = names if out_features is None else out_features
         unknown = set(self._out_features) - set(self.stage_names)

@@ -258,6 +258,9 @@ def test_hugging_faces_upernet_trains(tmp_path):
 def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'out_indices'):
         MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH, out_indices=(1, )))
+    for index in (-5, 4):
+        with raises(ValueError, 'out_indices must be from -4 to 3', index):
+            MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH), out_indices=[index])
     for stages in (dict(out_features=['stem']), dict(out_features=['stage0'], out_indices=[1])):
         with raises(ValueError, 'out_features', *stages['out_features'], 'stage3'):
             MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH), **stages)

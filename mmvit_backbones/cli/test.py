@@ -14,6 +14,7 @@ from ..inference.results import SCORE_THR
 from ..training.run_hooks import AccelerateHook, CheckpointMatchHook
 from ..utils.config import read_config
 from ..utils.file_configs import import_quietly
+from ..utils.files import check_file
 from ..zoo import checks
 from ..zoo.checks import check_checkpoint
 from ..zoo.loading import use_safe_loading
@@ -77,6 +78,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if testing.is_exported(args.checkpoint):
         if args.pretrained:
             raise UsageError(f'--pretrained cannot be combined with {args.checkpoint}, which contains its weights')
+        check_file(args.checkpoint, 'model')
         testing.use_exported(cfg, args.checkpoint, args.trust_code)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)

@@ -20,7 +20,7 @@ from ..inference import Predictor
 from ..inference.results import result_of
 from ..inference.runtimes import EXPORTED_SUFFIXES, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of
-from ..utils.files import check_file, open_output
+from ..utils.files import open_output
 from ..zoo.checks import is_readable
 from ..zoo.loading import read_checkpoint
 
@@ -125,7 +125,7 @@ def use_tta(cfg: Config) -> None:
                          'tta_model in the config')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
         raise UsageError('test-time augmentation of mmpretrain does not support drawing; omit --show, and '
-                         'do not enable default_hooks.visualization')
+                         'do not enable VisualizationHook')
     tta_model = cfg.get('tta_model') or TTA_MODELS[framework]
     pipeline = cfg.get('tta_pipeline') or mirror_pipeline(datasets[0]['pipeline'], framework)
     for dataset in datasets:
@@ -181,12 +181,7 @@ def is_exported(path: str | None) -> bool:
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
-    """Replaces the model of a config with an exported file, which includes the preprocessing.
-
-    Raises:
-        UsageError: If the file does not exist or is not a regular file.
-    """
-    check_file(path, 'model')
+    """Replaces the model of a config with an exported file, which includes the preprocessing."""
     cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)), trust_code=trust_code)
     cfg.pop('data_preprocessor', None)
     cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')

@@ -159,8 +159,8 @@ def test_segments_are_label_images(tmp_path):
     (dict(parquet=True), ['--parquet', '--json']), (dict(parquet=True, json=False, video=True), ['--video']),
     (dict(json=False), None), (dict(checkpoint=None, config='c'), None), (dict(annotations='a'), None)])
 def test_options_that_do_not_fit(options, words):
-    args = Namespace(**{**dict(config=None, checkpoint='c', annotations=None, json=True, parquet=False, video=False),
-                        **options})
+    args = Namespace(**{**dict(config=None, checkpoint='c', annotations=None, json=True, parquet=False, video=False,
+                               processes=None, launcher='none'), **options})
     if words is None:
         predict.check_options(args)
     else:

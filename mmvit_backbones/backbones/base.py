@@ -372,5 +372,5 @@ def check_arch(arch: dict) -> None:
     for key in arch.keys() & {'num_heads', 'reduction_heads', 'groups'}:
         counts = arch[key] if key in lengths else [arch[key]]  # a single number is for the last stage
         for channels, count in zip(stage_channels(arch)[-len(counts):], counts):
-            if channels % count:
+            if count < 1 or channels % count:
                 raise ValueError(f'arch: channels must be divisible by {key}, got {channels} and {count}')

@@ -47,8 +47,9 @@ class Predictor:
             ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
-        UsageError: If a file is missing or invalid, if ``source`` is a ``.pt2`` file and ``trust_code`` is False, or if
-            the device cannot be used.
+        CheckpointError: If a checkpoint is missing, unavailable or invalid.
+        UsageError: If another file is missing or invalid, if ``source`` is a ``.pt2`` file and ``trust_code`` is False,
+            or if the device cannot be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,

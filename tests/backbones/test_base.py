@@ -22,6 +22,7 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
     (dict(arch={**ARCH, 'depths': [1, 1, 1]}), ['arch', 'depths', '3', '4']),
     (dict(arch={**ARCH, 'num_heads': [3, 2, 4, 8]}), ['num_heads', '16', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
+    (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', '128', '0']),
     (dict(window_size=0), ['window_size', 'at least 1', '0']),
 ], ids=str)
 def test_wrong_arguments_are_named(arguments, words):

@@ -411,7 +411,7 @@ class _Table:
                 (self.corners.max(1) <= 1.01) & (self.sizes.min(1) > 1.01),
             'no area, or a side shorter than one pixel': (self.areas <= 0) | (width < 1) | (height < 1),
             'box outside its image; check the width and height of the image': self.is_outside,
-            'no polygon with at least three points': self.has_segmentation & self.lacks_points,
+            'no polygon with at least three points, in training with masks': self.has_segmentation & self.lacks_points,
             CROWD: self.is_crowd,
         }
         free = np.ones(len(self.boxes), dtype=bool)

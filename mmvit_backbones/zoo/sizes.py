@@ -42,7 +42,8 @@ def build_without_weights(model: dict, scope: str | None = None, num_elements: f
         num_elements (float): Number of elements of the weights in the file. Defaults to no limit.
 
     Raises:
-        NotAllowedError: If the model cannot be built, or exceeds the limits above.
+        NotAllowedError: If the model cannot be built, exceeds the limits above, or is from a framework that is not
+            installed.
     """
     named = {entry['type'].partition('.')[0] for entry in dicts_in(model) if 'type' in entry}
     for framework in {scope, *named} & set(FRAMEWORKS):

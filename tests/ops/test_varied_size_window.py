@@ -284,6 +284,10 @@ def test_results_and_gradients_are_the_same_under_function_transforms(operator):
     outs = torch.func.vmap(lambda x: operator(**x, **others))({key: x[None] for key, x in tensors.items()})
     gradients = torch.func.grad(lambda x: (operator(**x, **others) * weight).sum())(tensors)
     assert_agree({'out': outs[0], **{f'grad_{key}': x for key, x in gradients.items()}}, expected, 1e-9)
+    directions = {key: torch.randn_like(x) for key, x in tensors.items()}
+    _, slopes = torch.func.jvp(lambda x: operator(**x, **others), (tensors, ), (directions, ))
+    expected_sum = sum((gradients[key] * directions[key]).sum() for key in tensors)
+    torch.testing.assert_close((slopes * weight).sum(), expected_sum)
 
 
 @every_compiled_backend

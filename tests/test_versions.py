@@ -27,6 +27,12 @@ def test_errors_name_the_required_version(monkeypatch):
     monkeypatch.setitem(versions.NEEDS, 'export', '99.1')
     with raises(UsageError, 'export', '99.1', torch.__version__[:3]):
         versions.require('export')
+    monkeypatch.setitem(versions.NEEDS, 'export', torch.__version__)
+    versions.require('export')
+
+
+def test_no_export_is_running():
+    assert not versions.is_exporting()
 
 
 @pytest.mark.skipif(not versions.is_older('2.4'), reason='this PyTorch compiles the networks')

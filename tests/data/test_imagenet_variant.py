@@ -48,6 +48,15 @@ def test_classes_that_do_not_occur_do_not_count(tmp_path):
     assert evaluate(folder, [[500, 1], [1, 6]]) == {'accuracy/top1': 50., 'accuracy/top5': 100.}
 
 
+def test_five_best_classes_are_compared(tmp_path):
+    """The correct class has rank 1 for the first image, rank 2 for the second, and so on."""
+    folder = make(tmp_path, *(f'{label}/a.jpeg' for label in range(7)))
+    ranks = [[other for other in range(7) if other != label] for label in range(7)]
+    for label, rank in enumerate(ranks):
+        rank.insert(label, label)
+    assert evaluate(folder, ranks) == {'accuracy/top1': pytest.approx(100 / 7), 'accuracy/top5': pytest.approx(500 / 7)}
+
+
 def test_mean_corruption_error(tmp_path):
     """The error is 50 % for each corruption except snow."""
     names = [f'{name}/{severity}/n01440764/1.JPEG' for name in sorted(ALEXNET_ERRORS) for severity in (1, 5)]
@@ -103,3 +112,5 @@ def test_loss():
     for score in (0.5, 0.25):
         metric.process({}, [dict(pred_score=torch.tensor([score, 1 - score]), gt_label=torch.tensor([0]))])
     assert metric.evaluate(2) == {'loss': pytest.approx(1.5 * torch.tensor(2.).log().item())}
+    metric.process({}, [dict(pred_score=torch.tensor([0., 1.]), gt_label=torch.tensor([0]))])
+    assert 600 < metric.evaluate(1)['loss'] < 1000  # finite for a probability of 0

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvit_backbones.inference import Classification
-from mmvit_backbones.utils.text import cell, printable
+from mmvit_backbones.utils.text import cell, near_names, printable
 
 CONTROLS = ['\x1b]0;title\x07', '\x1b[2J', 'a\nerror: b', 'a\rb', '\u202egpj.exe', '\x9b31m', '\udcff', '\u2028']
 
@@ -21,6 +21,12 @@ def test_other_texts_stay_as_they_are(text):
 @pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@SUM(A1)', '\t=1', '\r=1'], ids=repr)
 def test_formulas_are_escaped(text):
     assert cell(text) == f"'{text}"
+
+
+def test_up_to_three_similar_names_are_listed():
+    assert near_names('resnet', ['rest', 'resnet18', 'vit', 'resnet34', 'resnet50']).count(',') == 2
+    assert near_names('resnet', ['resnet18', 'vit']) == '; similar names: resnet18'
+    assert near_names('resnet', ['vit']) == ''
 
 
 def test_names_of_classes_are_drawn_and_printed_as_texts():

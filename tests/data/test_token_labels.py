@@ -129,9 +129,12 @@ def test_the_box_of_a_crop_is_relative_to_the_image():
     assert box == (top / 180, left / 240, height / 180, width / 240)
 
 
-def test_colors_do_not_move_labels():
+@pytest.mark.parametrize('policy', [dict(type='Invert', prob=1.), dict(
+    type='Cutout', prob=1., magnitude_range=(0, 90))], ids=lambda policy: policy['type'])
+def test_other_operations_do_not_move_labels(policy):
     transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
-        dict(type='RandAugment', policies=[dict(type='Invert', prob=1.)], num_policies=1, magnitude_level=7)]))
+        dict(type='RandomFlip', prob=0.),
+        dict(type='RandAugment', policies=[policy], num_policies=1, magnitude_level=7)]))
     results = transform(checkerboard())
     assert torch.equal(results['token_scores'], checkerboard()['token_scores'])
     assert not np.array_equal(results['img'], checkerboard()['img'])

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mmvit_backbones.ops import library
+from mmvit_backbones.utils import versions
 
 
 @pytest.mark.parametrize('backend', ['cpp', 'cuda'])
@@ -11,10 +12,13 @@ def test_reasons_why_a_library_is_missing(backend, tmp_path, monkeypatch):
     if backend == 'cuda' and torch.version.cuda is None:
         assert library.load(backend) == 'this torch is built without CUDA'
         return
-    assert library.load(backend) == f'not built for torch {torch.__version__}'
+    if reason := versions.why_not('compiling the operators'):
+        assert library.load(backend) == reason
+        return
+    assert library.load(backend) == f'not built for torch {torch.__version__}; {library.HOW_TO_BUILD}'
     other = library.library_name(backend, '1.0')
     (tmp_path / other).touch()
-    assert library.load(backend) == f'not built for torch {torch.__version__} (found {other})'
+    assert f'not built for torch {torch.__version__} (found {other})' in library.load(backend)
     (tmp_path / library.library_name(backend, torch.__version__)).write_text('no library')
     assert 'cannot be loaded' in library.load(backend)
 

@@ -125,7 +125,7 @@ class Reader(pickle._Unpickler):
     append: Callable[[object], None]
     pop_mark: Callable[[], list]
 
-    dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]]
+    dispatch = {ord(code): pickle._Unpickler.dispatch[ord(code)]
                 for code in (getattr(pickle, name) for name in OPERATIONS)}
 
     def __init__(self, archive: zipfile.ZipFile, device: str | torch.device) -> None:
@@ -212,4 +212,4 @@ class Reader(pickle._Unpickler):
 
 
 for _name in ('reduce', 'newobj', 'build', 'append', 'appends', 'setitem', 'setitems'):
-    Reader.dispatch[getattr(pickle, _name.upper())[0]] = getattr(Reader, f'load_{_name}')
+    Reader.dispatch[ord(getattr(pickle, _name.upper()))] = getattr(Reader, f'load_{_name}')

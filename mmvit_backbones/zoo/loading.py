@@ -78,7 +78,7 @@ def _read_official(name: str) -> dict[str, Tensor]:
     return read_published(VARIANTS[network], tag or True)
 
 
-def read_published(variant: Variant, tag: str | Literal[True] = True) -> dict[str, Tensor]:
+def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:
     """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
@@ -105,13 +105,17 @@ def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
 def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError if the shapes of linear layers show that the weights belong to another variant."""
     with torch.device('meta'):
-        own = MODELS.build(variant.backbone).state_dict()
-    for key, weight in own.items():
-        found = weights.get(f'backbone.{key}')
-        if key.endswith('.weight') and weight.ndim == 2 and (found is None or found.shape != weight.shape):
-            shape = tuple(weight.shape)
-            raise CheckpointError(f'{key} with the shape {shape} is missing' if found is None else
-                                  f'{key} has the shape {tuple(found.shape)} instead of {shape}')
+        own = _linear_shapes(MODELS.build(variant.backbone).state_dict())
+    found = _linear_shapes(strip_prefix(weights, 'backbone.'))
+    for key in (*own, *found):
+        if key not in found:
+            raise CheckpointError(f'{key} with the shape {own[key]} is missing')
+        if found[key] != own.get(key):
+            raise CheckpointError(f'{key} has the shape {found[key]} instead of {own.get(key, "none")}')
+
+
+def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
 
 
 def use_safe_loading() -> None:
@@ -229,8 +233,8 @@ def check_task(task: str) -> None:
 # ---- loading
 
 
-def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None = None,
-                 pretrained: str | bool = False, new_head: bool = False) -> None:
+def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None, pretrained: str | bool,
+                 new_head: bool) -> None:
     """Loads a checkpoint, or the authors' weights with the tag ``pretrained``, strictly into a model of the variant.
 
     If ``new_head`` is True and the numbers of classes differ, the model keeps its own head.

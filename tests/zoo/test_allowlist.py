@@ -116,7 +116,8 @@ def test_configs_that_are_not_allowed_are_refused(change):
     7, ['one'], dict(classes='/etc/passwd'), dict(classes=[7]), dict(classes=['x' * 201]), dict(classes={}),
     dict(classes=['x'] * 100_001), dict(palette=[(0, 0, 256)]), dict(palette=[10**9]), dict(palette=['red']),
     dict(palette=[(0, 0)]), dict(skeleton_links=[(0, 10**400)]), dict(flip_indices=['x']),
-    dict(flip_indices=[-1]), dict(flip_indices=[100_000]), dict(palette=[(-1, 0, 0)]),
+    dict(flip_indices='x'), dict(skeleton_links='x'), dict(flip_indices=[-1]), dict(flip_indices=[100_000]),
+    dict(palette=[(-1, 0, 0)]),
 ], ids=lambda meta: str(meta)[:50])
 def test_invalid_dataset_meta_is_refused(meta):
     with pytest.raises(NotAllowedError, match='dataset_meta'):
@@ -128,6 +129,10 @@ def test_dataset_meta_is_read():
                 skeleton_links=[[0, 1]], more='left out')
     assert allowed_parts(VALID, meta)['test_dataloader']['dataset']['metainfo'] == dict(
         classes=['one', 'x' * 200], palette=[(0, 1, 255)], flip_indices=[0, 99_999], skeleton_links=[(0, 1)])
+    assert allowed_parts(VALID, dict(palette='random', flip_indices=[1]))['test_dataloader']['dataset']['metainfo'] == {
+        'flip_indices': [1]}
+    with raises(NotAllowedError, 'dataset_meta.flip_indices', '100000', 'between 0 and 99999'):
+        allowed_parts(VALID, dict(flip_indices=[100_000]))
     assert len(allowed_parts(VALID, dict(classes=['x'] * 100_000))['test_dataloader']['dataset']['metainfo'][
         'classes']) == 100_000
 
@@ -135,7 +140,7 @@ def test_dataset_meta_is_read():
 @pytest.mark.parametrize('argument, largest', [
     ('window_size', 4096), ('num_classes', 100_000), ('num_things_classes', 100_000), ('num_stuff_classes', 100_000),
     ('temperature', 20_000), ('pool_scales', 64), ('output_size', 32), ('num_points', 32), ('scales_per_octave', 32),
-    ('test_cfg.rcnn.max_per_img', 300), ('test_cfg.rpn.max_per_img', 4096)])
+    ('test_cfg.num_classes', 100_000), ('test_cfg.rcnn.max_per_img', 300), ('test_cfg.rpn.max_per_img', 4096)])
 def test_numbers_have_limits(argument, largest):
     def part(value: object) -> dict:
         for name in reversed(argument.split('.')):
@@ -156,6 +161,8 @@ def test_lists_have_a_largest_length():
         part[argument].append(1.)
         with raises(NotAllowedError, f'loss.{argument}', f'{longest + 1} entries', f'is {longest}'):
             checked(part, 'loss')
+    part = dict(type='UPerHead', loss=dict(class_weight=[1.] * 257))
+    assert checked(part, 'head') == part
 
 
 def test_long_values_are_shortened_in_errors():

@@ -115,7 +115,8 @@ def test_big_endian_arrays_are_refused(tmp_path):
         read_archive(written(np.arange(3.).astype('>f8'), tmp_path / 'a.pth'))
 
 
-@pytest.mark.parametrize('kind, dtype', [('module', torch.FloatStorage), ('storage', 'torch.float32')])
+@pytest.mark.parametrize('kind, dtype', [
+    ('module', torch.FloatStorage), ('tensor', torch.FloatStorage), ('storage', 'torch.float32')])
 def test_only_storages_are_outside_the_pickle(kind, dtype, tmp_path):
     class Pickler(pickle.Pickler):
         def persistent_id(self, value):
@@ -130,7 +131,8 @@ def test_only_storages_are_outside_the_pickle(kind, dtype, tmp_path):
 
 @pytest.mark.parametrize('numbers', [(0, (200, ), (1, )), (90, (20, ), (1, )), (0, (2, ), (200, )), (-1, (2, ), (1, )),
                                      (0, (101, ), (1, )), (100, (1, ), (1, )), (0, (30, 4), (10, 1)),
-                                     (0, (2**62, 4), (1, 1)), (0, (2, ), (-1, )), (0, (2, 2), (1, ))], ids=str)
+                                     (0, (2**62, 4), (1, 1)), (0, (2, ), (-1, )), (0, (2, 2), (1, )),
+                                     (0, (2, ), (1, 1))], ids=str)
 def test_tensors_stay_within_their_storage(numbers, tmp_path):
     storage = torch.rand(100)._typed_storage()
     extra = Reduced(torch._utils._rebuild_tensor_v2, (storage, *numbers, False, OrderedDict()))
@@ -140,14 +142,14 @@ def test_tensors_stay_within_their_storage(numbers, tmp_path):
 
 # Pickle operations that change or call an unpickled tensor; torch.save never writes them.
 HARMFUL = {
-    'state of a tensor': b'}b',
-    'item of a tensor': b'K\x00K\x07s',
-    'items of a tensor': b'(K\x00K\x07u',
-    'entry of a tensor': b'K\x00a',
-    'entries of a tensor': b'(K\x00e',
-    'call of a tensor': b')R',
-    'object of a tensor': b')\x81',
-    'object with arguments': b'cargparse\nNamespace\nK\x00\x85\x81',
+    'state of a tensor': (b'}b', 'Tensor.__setstate__'),
+    'item of a tensor': (b'K\x00K\x07s', 'Tensor.__setitem__'),
+    'items of a tensor': (b'(K\x00K\x07u', 'Tensor.__setitem__'),
+    'entry of a tensor': (b'K\x00a', 'Tensor.__setitem__'),
+    'entries of a tensor': (b'(K\x00e', 'Tensor.__setitem__'),
+    'call of a tensor': (b')R', 'tensor('),
+    'object of a tensor': (b')\x81', 'tensor('),
+    'object with arguments': (b'cargparse\nNamespace\nK\x00\x85\x81', 'Namespace'),
 }
 
 
@@ -157,8 +159,9 @@ def test_tensors_are_neither_changed_nor_called(name, tmp_path):
     with zipfile.ZipFile(path) as archive:
         content = archive.read('a/data.pkl')
     assert content.endswith(b'.')
-    with pytest.raises(RefusedError):
-        read_archive(rewritten(path, str(tmp_path / 'b.pth'), {'data.pkl': content[:-1] + HARMFUL[name] + b'.'}))
+    operations, word = HARMFUL[name]
+    with raises(RefusedError, f'GLOBAL {word}'):
+        read_archive(rewritten(path, str(tmp_path / 'b.pth'), {'data.pkl': content[:-1] + operations + b'.'}))
 
 
 @pytest.mark.parametrize('state', [b'}b', b'N}\x86b'])

@@ -205,7 +205,7 @@ def test_converted_weights_on_a_mirror_are_preferred(servers, mirror, published)
     assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == content  # from the cache
 
 
-@pytest.mark.parametrize('digest', ['0' * 64, '<html>not a hash</html>', None, 'unreachable'])
+@pytest.mark.parametrize('digest', ['0' * 64, 'f' * 64, '<html>not a hash</html>', None, 'unreachable'])
 def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, mirror, digest, monkeypatch, logged):
     address = f'{mirror}/{RELEASE.name}/model.safetensors'
     servers.answers.update({RELEASE_URL: drives.serve(CONTENT), address: drives.serve(CONTENT)})
@@ -215,7 +215,7 @@ def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, m
         servers.answers[f'{address}.sha256'] = drives.page(digest)
     path = fetch(RELEASE)
     assert path.name == RELEASE.file_name and path.read_bytes() == CONTENT
-    is_tried = digest == '0' * 64
+    is_tried = digest in ('0' * 64, 'f' * 64)
     assert path.with_name(f'{RELEASE.name}.safetensors.bad').exists() == is_tried
     reported = [text for text in messages(logged) if 'model.safetensors cannot be downloaded' in text]
     assert len(reported) == (is_tried or digest == 'unreachable')
@@ -239,6 +239,17 @@ def test_different_urls_are_cached_separately(servers):
         assert read_checkpoint(address)['weight'][0] == number
     servers.answers.clear()
     assert [int(read_checkpoint(address)['weight'][0]) for address in addresses] == [*range(len(addresses))]
+
+
+@pytest.mark.parametrize('host', ['github.com', 'download.pytorch.org'])
+def test_files_of_other_hosts_are_downloaded_as_they_are(servers, host):
+    address = f'https://{host}/folders/a.pth'
+    for content in (b'\x80\x02legacy', b'\x08' + bytes(99)):
+        servers.answers[address] = drives.serve(content)
+        path = fetch_address(address)
+        assert path.read_bytes() == content
+        path.unlink()
+    assert servers.asked == [(address, None)] * 2
 
 
 def test_later_versions_find_cached_urls(servers):
@@ -340,6 +351,9 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, re
         monkeypatch.setenv('https_proxy', address)
         with raises(CheckpointError, 'no connection to github.com through the proxy', 'Connection refused'):
             fetch(RELEASE)
+        for name, there in (('vitae_tiny', 'drive.google.com'), ('vitaev2_small', '1drv.ms')):  # a folder and a share
+            with raises(CheckpointError, f'no connection to {there} through the proxy', 'Connection refused'):
+                fetch(WEIGHTS[name])
         monkeypatch.setenv('NO_PROXY', '127.0.0.1')
         frame, = read_frames(f'{address}/image.jpg')
         assert 'no connection to 127.0.0.1 (' in frame.error and 'Connection refused)' in frame.error
@@ -465,6 +479,11 @@ def test_a_file_that_changes_later_is_reported(vitae):
     with raises(CheckpointError, vitae):
         get_model('vitae_tiny', 'backbone', pretrained=True)
     assert vitae.exists()
+    note = vitae.with_name(f'{vitae.name}.sha256')
+    for other in ('0' * 64, 'f' * 64):
+        note.write_text(f'{other}  {vitae.name}\n')
+        with raises(CheckpointError, vitae, other, note.name):
+            fetch(WEIGHTS['vitae_tiny'])
 
 
 class Evil:
@@ -476,6 +495,8 @@ class Evil:
     (lambda weights: {'layer1.0.conv1.weight': torch.zeros(3)}, ['layer1.0.conv1.weight']),
     (lambda weights: {key: x[:8] if key.endswith('mlp.fc1.weight') else x for key, x in weights.items()},
      ['fc1.weight', '(8, 256)']),
+    (lambda weights: {key: x for key, x in weights.items() if not key.endswith('mlp.fc1.weight')},
+     ['vitae_tiny', 'fc1.weight', 'is missing']),
     (lambda weights: dict(weights, more=Evil()), ['mkdir'])])
 def test_files_of_other_networks_are_set_aside(vitae, servers, published, change, words):
     servers.answers['https://drive.usercontent.google.com/download'] = drives.serve(

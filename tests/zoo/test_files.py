@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.utils import versions
-from mmvit_backbones.zoo.files import load_checkpoint_file
-from mmvit_backbones.zoo.loading import use_safe_loading
+from mmvit_backbones.zoo.files import load_checkpoint_file, load_file
+from mmvit_backbones.zoo.loading import read_checkpoint, use_safe_loading
 
 
 def load_for_mmengine(path: str) -> dict:
@@ -84,6 +84,9 @@ def test_a_dict_is_read(reader, map_location, tmp_path):
     assert read['meta'] == dict(epoch=3) and read['state_dict']['weight'].tolist() == [0, 1, 2]
     assert read['state_dict']['weight'].device.type == 'cpu'
     assert load_checkpoint_file(path, 'meta')['state_dict']['weight'].is_meta
+    assert load_checkpoint_file(path, mmap=True)['state_dict']['weight'].tolist() == [0, 1, 2]
+    path.write_bytes(bytes(path.stat().st_size))
+    assert read['state_dict']['weight'].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize('change, word', [
@@ -100,8 +103,9 @@ def test_a_wrong_checksum_is_reported(reader, tmp_path):
     content = archive_of(tmp_path / 'a.pth', {'weight': torch.full((100, ), 7.)}).read_bytes()
     part = torch.full((3, ), 7.).numpy().tobytes()
     (tmp_path / 'a.pth').write_bytes(content.replace(part, bytes(12), 1))
-    with raises(CheckpointError, 'a.pth', 'data/0'):
-        load_checkpoint_file(tmp_path / 'a.pth')
+    for load in (load_checkpoint_file, load_file, read_checkpoint):
+        with raises(CheckpointError, 'a.pth', 'data/0'):
+            load(str(tmp_path / 'a.pth'))
 
 
 @pytest.mark.parametrize('value, words', [

@@ -37,11 +37,15 @@ def test_checkpoint_of_another_network():
     weights = model.state_dict()
     load_weights(model, dict(state_dict=weights), 'own')
     check_overlap(model, weights, 'own')
-    others = {f'other.{key}': value for key, value in weights.items()}
-    with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', next(iter(weights)), next(iter(others))):
+    others = {f'theirs.{key}': value for key, value in weights.items()}
+    (first, second), (theirs, theirs2, theirs3) = list(weights)[:2], list(others)[:3]
+    with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', f'({first}, {second}, {theirs}, {theirs2}, ...)'):
         load_weights(model, others, 'other.pth', strict=True)
-    with raises(CheckpointError, 'other.pth', 'ResTv2', next(iter(others))):
+    with raises(CheckpointError, 'other.pth', 'ResTv2', theirs, theirs2) as caught:
         check_overlap(model, others, 'other.pth')
+    assert theirs3 not in str(caught.value) and 'prefix' not in str(caught.value)
+    with raises(CheckpointError, "prefix='backbone.'", theirs):
+        check_overlap(model, others, 'other.pth', 'backbone.')
     shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
     with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
         load_weights(model, weights | shapes, 'seven.pth')
@@ -93,6 +97,10 @@ def test_configs_of_a_checkpoint_do_not_hide_wrong_keys():
 def test_other_schemes_are_refused(name):
     with raises(CheckpointError, name, 'http'):
         read_checkpoint(name)
+    with raises(CheckpointError, 'mmvit_backbones.list_models()'):
+        read_checkpoint('official://?')
+    with raises(CheckpointError, 'vitae_tiny'):
+        read_checkpoint('official://vitae_tin')
 
 
 def test_loaders_of_the_user_are_called(own_loaders):
@@ -102,11 +110,12 @@ def test_loaders_of_the_user_are_called(own_loaders):
 
 
 def test_networks_are_found_by_their_weights(monkeypatch):
-    names = ('vitae_tiny', 'vitae_small', 'reswin_tiny')
+    names = ('vitae_tiny', 'vitae_6m', 'vitae_13m', 'vitae_small', 'reswin_tiny')
     monkeypatch.setattr(loading, 'VARIANTS', {name: VARIANTS[name] for name in names})
     with torch.device('meta'):
-        weights = {f'backbone.{key}': x for key, x in get_model('vitae_small', 'backbone').state_dict().items()}
-    assert loading.find_networks(weights) == ['vitae_small']
+        weights = {f'backbone.{key}': x for key, x in get_model('vitae_6m', 'backbone').state_dict().items()}
+    assert loading.find_networks(weights) == ['vitae_6m']
+    assert loading.find_networks({key: x for key, x in weights.items() if x.ndim == 2}) == ['vitae_6m']  # linear layers
     assert loading.find_networks({}) == []
 
 

@@ -91,7 +91,8 @@ def test_a_new_head_keeps_the_backbone(tmp_path, logged):
         get_model('vitae_tiny', checkpoint=str(tmp_path / 'headless.pth'), num_classes=5)
 
 
-@pytest.mark.parametrize('name, shape', [('head.fc.weight', (1000, 384)), ('head.fc.bias', ())])
+@pytest.mark.parametrize('name, shape', [
+    ('head.fc.weight', (1000, 384)), ('head.fc.weight', (1000, 128)), ('head.fc.bias', ())])
 def test_a_head_with_another_shape_is_for_another_network(tmp_path, name, shape):
     pytest.importorskip('mmpretrain')
     torch.save(get_model('vitae_tiny').state_dict() | {name: torch.zeros(shape)}, tmp_path / 'small.pth')

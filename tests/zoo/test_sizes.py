@@ -63,6 +63,17 @@ def test_elements_and_modules_are_counted(monkeypatch):
     nn.Linear(100, 100)
 
 
+def test_the_limits_of_another_thread_do_not_apply():
+    context = limited(10)
+    other = Thread(target=context.__enter__)
+    other.start()
+    other.join()
+    try:
+        nn.Linear(100, 100)
+    finally:
+        context.__exit__(None, None, None)
+
+
 def test_shared_and_expanded_elements_count_once():
     x, half = torch.rand(3, 4), torch.rand(5).half()
     weights = dict(x=x, view=x[1:].t(), expanded=torch.zeros(1).expand(1000), half=half, text='text')

@@ -45,7 +45,6 @@ def check_finite(runner: Runner, iteration: int) -> None:
         raise _error(runner, iteration, 'the weights are not finite and were not saved', name)
 
 
-@torch.no_grad()
 def first_non_finite(model: torch.nn.Module) -> str | None:
     """Returns the name of the first parameter with NaN or inf, or None."""
     # Each process checks its own shards.

@@ -33,9 +33,10 @@ class InterruptHook(Hook):
 
     priority = 'LOWEST'
     filename = 'interrupted.pth'
+    received_at: float  # set by receive
 
     def __init__(self) -> None:
-        self.received, self.received_at = 0, 0.
+        self.received = 0
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():

@@ -51,7 +51,7 @@ def names(folder) -> list[str]:
 
 def test_a_file_that_cannot_be_written_keeps_its_content(tmp_path):
     """The error has the needed and the free space, and the temporary file is removed."""
-    backend, path = AtomicBackend(), tmp_path / 'new/a.pth'
+    backend, path = AtomicBackend(), tmp_path / 'new/folder/a.pth'
     backend.put(b'first', path)
     backend.put(b'second', path)
     assert path.read_bytes() == b'second'

@@ -54,6 +54,14 @@ def test_labels_of_pixels(label, is_right, heads):
     check(nn.Module(), sample)
 
 
+def test_first_wrong_label_is_named():
+    model = nn.Module()
+    model.decode_head = Head()
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.tensor([[[0, 7, 2, 9, 8]]])))
+    with wrong(7, 'None'):
+        check(model, sample)
+
+
 def test_batches_without_labels():
     for batch in (None, [], {}, dict(data_samples=None)):
         LabelCheckHook().before_train_iter(SimpleNamespace(model=nn.Module()), 0, batch)

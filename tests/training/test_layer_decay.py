@@ -38,6 +38,7 @@ def test_every_layer_has_its_rate(network):
     for name, group in settings.items():
         layer, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
         assert group['lr'] == pytest.approx(LR * 0.5**(num_layers - 1 - layer)), name
+        assert group['weight_decay'] == (0 if model.get_parameter(name).ndim == 1 else group['weight_decay']) >= 0, name
     assert settings['head.weight']['lr'] == LR
 
 

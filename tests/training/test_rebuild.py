@@ -39,19 +39,19 @@ def rates(work_dir, lr: float, epochs: int, schedulers, by_epoch: bool = True, *
     return hook.rates
 
 
-LINEAR = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=6)
+LINEAR = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=10)
 COSINE = dict(type='CosineAnnealingLR', T_max=4, by_epoch=True)
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_schedules_continue_as_if_the_new_settings_had_been_used_from_the_start(by_epoch, tmp_path):
     """By iterations, MMEngine's runner has a single epoch, so schedules by epochs stay at their start."""
-    before, now = (0.02, 2, [LINEAR, COSINE]), (0.01, 4, [{**LINEAR, 'end': 7}, {**COSINE, 'T_max': 5}])
+    before, now = (0.02, 2, [LINEAR, COSINE]), (0.01, 4, [{**LINEAR, 'end': 11}, {**COSINE, 'T_max': 5}])
     expected = rates(tmp_path / 'whole', *now, by_epoch=by_epoch)
     rates(tmp_path / 'before', *before, by_epoch=by_epoch)
-    path = str(tmp_path / 'before' / ('epoch_1.pth' if by_epoch else 'iter_4.pth'))
+    path = str(tmp_path / 'before' / ('epoch_2.pth' if by_epoch else 'iter_8.pth'))
     found = rates(tmp_path / 'resumed', *now, by_epoch=by_epoch, load_from=path, resume=True)
-    assert found == {step: rate for step, rate in expected.items() if step >= 4} and len(set(found.values())) > 2
+    assert found == {step: rate for step, rate in expected.items() if step >= 8} and len(set(found.values())) > 2
 
 
 def checkpoint_of(runner) -> dict:

@@ -236,6 +236,7 @@ def test_two_processes_take_the_same_step(launcher, tmp_path):
     end(runs)
     assert [run.text.splitlines().count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()
+    assert '4 images per step and process, 2 processes' in runs[0].text
 
 
 def test_processes_start_after_one_check(tmp_path):

@@ -164,7 +164,8 @@ def test_largest_windows_of_gpu_kernels(monkeypatch):
         return [dispatch.OPERATORS[f'varied-size window {name}'].reason(backend, {key: x, 'window_size': window_size})
                 for name, key in (('sampling', 'features'), ('attention', 'q'))]
 
-    fitting = [('cpp', 999, 256), ('cuda', 320, 4), ('cuda', 160, 4, torch.float64), ('triton', 128, 8), ('cuda', 1, 9), ('cuda', 129, 1)]
+    fitting = [('cpp', 999, 256), ('cuda', 320, 4), ('cuda', 160, 4, torch.float64), ('triton', 128, 8),
+               ('cuda', 1, 9), ('cuda', 129, 1)]
     assert [reasons(*sizes) for sizes in fitting] == [[None, None]] * len(fitting)
     for sizes, words in [(('cuda', 321, 4), ['4 x 4', '321 channels']), (('cuda', 161, 4, torch.float64), ['161']),
                          (('triton', 128, 9), ['window_size', '8', '9']), (('triton', 129, 8), ['128', '129'])]:

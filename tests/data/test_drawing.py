@@ -101,7 +101,7 @@ def test_masks_have_their_own_size(image, tmp_path):
     drawing = draw_sample(Sample(image, [], str(tmp_path / 'mask.png')))
     assert pixel(drawing, 20, 5) == pixel(drawing, 45, 5) == blend(COLORS[1], 128)
     others = np.where(labels == 1, 11, 255).astype(np.uint8)  # the first channel counts; colors repeat after ten labels
-    Image.fromarray(np.stack([others, labels, labels], axis=2)).save(tmp_path / 'color.png')
+    Image.fromarray(np.stack([others, labels, labels * 2], axis=2)).save(tmp_path / 'color.png')
     assert (draw_sample(Sample(image, [], str(tmp_path / 'color.png'))) == drawing).all()
     assert pixel(drawing, 20, 20) == pixel(drawing, 60, 5) == (255, 255, 255)
 

@@ -82,7 +82,7 @@ class InterruptHook(Hook):
         check_finite(runner, iteration)
         path = Path(runner.work_dir, self.filename)
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=iteration),
-                               backend_args=dict(backend='atomic'))
+                               by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
             with open_output(path.with_name('last_checkpoint'), 'w') as file:  # MMEngine reads this file to resume
                 file.write(str(path))

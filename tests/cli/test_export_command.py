@@ -54,6 +54,8 @@ def test_files_are_replaced_only_when_complete(tmp_path):
             partial.write_text('new')
             raise error('no')
         assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
+    # Background processes of shells ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), export.written_when_complete(path) as partial:
         partial.write_text('new')
         try:
@@ -66,7 +68,7 @@ def test_files_are_replaced_only_when_complete(tmp_path):
         Path(f'{partial}.json').write_text('new')
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
         ['model.onnx', 'model.onnx.json'], 'new')
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_generated_images_look_like_photos(capsys):

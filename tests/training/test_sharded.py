@@ -87,17 +87,19 @@ def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
     """A single process has all shards. A resumed run takes the same steps."""
     changes = dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
                    param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=9)])
-    sharded = dict(kind=FlexibleRunner, strategy=dict(type='ShardedStrategy'), **changes)
+
+    def sharded() -> dict:  # FlexibleRunner adds its work dir and its name to the strategy
+        return dict(kind=FlexibleRunner, strategy=dict(type='ShardedStrategy'), **changes)
 
     def hooks(**options) -> dict:
         return dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, **options))
 
     runner_of(tmp_path / 'plain', model=deep_line(), **changes).train()
-    runner = runner_of(tmp_path / 'whole', model=deep_line(), default_hooks=hooks(), **sharded)
+    runner = runner_of(tmp_path / 'whole', model=deep_line(), default_hooks=hooks(), **sharded())
     runner.train()
     assert all(isinstance(parameter, DTensor) for parameter in runner.model.parameters())
     path = str(tmp_path / 'whole/epoch_1.pth')
-    runner_of(tmp_path / 'resumed', model=deep_line(), load_from=path, resume=True, **sharded).train()
+    runner_of(tmp_path / 'resumed', model=deep_line(), load_from=path, resume=True, **sharded()).train()
     expected, *others = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=False)
                          for name in ('plain', 'whole', 'resumed'))
     for other in others:

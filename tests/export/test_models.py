@@ -82,7 +82,7 @@ def test_different_instances_exceed_the_limits():
 
 
 def test_few_instances_may_be_unmatched():
-    """Of 30 instances, one may have any IoU; ``boxes`` is the smallest IoU of the others."""
+    """Of 30 instances, one may be unmatched; ``boxes`` is the smallest IoU of the matched ones."""
     corners = 20 * np.arange(30)[:, None]
     expected = dict(labels=np.zeros(30, int), scores=np.full(30, 0.9, 'f'),
                     boxes=(corners + [[0, 0, 10, 10]]).astype('f'))

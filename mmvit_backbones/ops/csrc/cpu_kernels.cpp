@@ -59,7 +59,8 @@ MMVIT_INLINE void multiply_tile(A* c, int64_t c_row, const A* a, int64_t a_row, 
     for (int j = 0; j < VECTORS; ++j) sums[i][j].store(c + i * c_row + j * LANES<A>);
 }
 
-// multiply() uses tiles of seven rows, which fit in the registers of all instruction sets and divide 7 x 7 tokens.
+// multiply() uses tiles of seven rows, because they divide the 49 tokens of a 7 x 7 window, and fit in the registers of
+// AVX2 and AVX-512. Without AVX, some sums are spilled.
 template <typename A, int ROWS, int VECTORS>
 MMVIT_INLINE void multiply_rows(A* c, int64_t c_row, const A* a, int64_t a_row, int64_t a_column, const A* b,
                                 int64_t b_row, int64_t rows, int64_t depth) {

@@ -46,12 +46,12 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
              if name in saved and not any(_is_given(getattr(args, other)) for other in group)}
     if taken and is_first_process():
         parts = (f'{name}={value}' for name, value in taken.items())
-        print(f'options saved in {path}: {", ".join(parts)}', file=sys.stderr)
+        print(f'using options saved in {path}: {", ".join(parts)}', file=sys.stderr)
     given = args.cfg_options or {}
     if texts := [f'{key}={value}' for key, value in saved.get('cfg_options', {}).items()
                  if key not in given and not _is_numeric(value)]:
         raise UsageError(f'checkpoint {path} was trained with --cfg-options {" ".join(texts)}; pass these options '
-                         'again: strings saved in a checkpoint are not used, because they could execute code')
+                         'again: of saved --cfg-options, only numbers are used, as other values could execute code')
     options = {**saved.get('cfg_options', {}), **given}
     return argparse.Namespace(**{**vars(args), **taken, 'cfg_options': options, 'resume': path})
 

@@ -1,10 +1,9 @@
-"""Processes get their ranks and numbers of threads; the error of a process that fails is named."""
+"""Processes get their ranks and numbers of threads."""
 import os
 from argparse import Namespace
 
 import pytest
 from helpers import raises
-from mmengine.config import ConfigDict
 
 from mmvit_backbones.cli import processes
 from mmvit_backbones.errors import UsageError
@@ -76,8 +75,6 @@ def test_processes_share_the_cores(given, threads, environment, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         processes.start('train', arguments, Namespace(processes=2, check=False), main)
     assert ended.value.code == 9 and checked == [(True, 'pytorch', '2')] * 3
-    assert started == [['--nnodes', '2', '--node_rank', '0', '--master_addr', '127.0.0.1', '--master_port', '5',
-                        '--nproc_per_node', '2', '-m', 'mmvit', 'train', 'x', '--lr', '1', '--launcher', 'pytorch']]
     assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
     assert not {'LOCAL_RANK', 'LOCAL_WORLD_SIZE'} & os.environ.keys()
     monkeypatch.setattr('os.sched_getaffinity', lambda process: {0})
@@ -86,35 +83,6 @@ def test_processes_share_the_cores(given, threads, environment, monkeypatch):
     monkeypatch.setattr(processes, '_run_torchrun', lambda arguments: 0)
     processes.start('train', arguments, Namespace(processes=2, check=False), main)
     assert os.environ['OMP_NUM_THREADS'] == '1'
-
-
-@pytest.mark.parametrize('exit_code, code, message', [
-    (3, 3, 'rank 1 (process 42) failed with exit code 3'), (-9, 137, 'SIGKILL, possibly because'),
-    (-15, 143, 'was killed by SIGTERM; the other processes'), (130, 130, None), (143, 143, None)])
-def test_the_first_failure_is_reported(exit_code, code, message, monkeypatch, capsys):
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-
-    def fail(arguments):
-        raise ChildFailedError('mmvit', {1: ProcessFailure(local_rank=1, pid=42, exitcode=exit_code, error_file='')})
-
-    monkeypatch.setattr('torch.distributed.run.main', fail)
-    assert processes._run_torchrun([]) == code
-    error = capsys.readouterr().err
-    assert error.startswith('error: ') and message in error if message else not error
-
-
-def test_a_signal_to_torchrun_is_its_exit_code(monkeypatch):
-    import signal
-
-    from torch.distributed.elastic.multiprocessing import SignalException
-
-    def fail(arguments):
-        raise SignalException('stopped', signal.SIGTERM)
-
-    monkeypatch.setattr('torch.distributed.run.main', fail)
-    assert processes._run_torchrun([]) == 143
-    monkeypatch.setattr('torch.distributed.run.main', lambda arguments: None)
-    assert processes._run_torchrun([]) == 0
 
 
 def test_each_process_needs_a_gpu_if_there_are_gpus(environment, monkeypatch):
@@ -126,32 +94,3 @@ def test_each_process_needs_a_gpu_if_there_are_gpus(environment, monkeypatch):
                 processes.check_number_of_processes()
         else:
             processes.check_number_of_processes()
-
-
-def test_processes_on_cpus(environment, monkeypatch):
-    """Without GPUs, batch norm is not synchronized; settings of the config are kept."""
-    environment(dict(RANK='0'))
-    backends = []
-    monkeypatch.setattr('torch.distributed.init_process_group', backends.append)
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    cfg = ConfigDict(launcher='none', model=dict(norm_cfg=dict(type='SyncBN'), other=[dict(type='LN')]))
-    processes.init_processes(cfg)
-    assert cfg.model.norm_cfg.type == 'SyncBN' and not backends
-    cfg.launcher = 'pytorch'
-    processes.init_processes(cfg)
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=False)
-    assert cfg.model_wrapper_cfg == dict(wrapper, device_ids=None) and backends == ['gloo']
-    assert cfg.model == dict(norm_cfg=dict(type='BN'), other=[dict(type='LN')])
-    cfg.find_unused_parameters = True
-    cfg.pop('model_wrapper_cfg')
-    processes.init_processes(cfg)
-    assert cfg.model_wrapper_cfg.find_unused_parameters is True
-    cfg.model_wrapper_cfg = dict(type='OwnWrapper')
-    processes.init_processes(cfg)
-    assert cfg.model_wrapper_cfg == dict(type='OwnWrapper', device_ids=None)
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    processes.init_processes(cfg)
-    assert len(backends) == 3
-    environment({})
-    with raises(UsageError, '--launcher pytorch', '--processes'):
-        processes.init_processes(cfg)

@@ -116,7 +116,7 @@ def test_expected_files_are_named(framework, dataset, layout, example, tmp_path,
     with raises(UsageError, f'expected in {tmp_path / "in"}: {layout}', example) as caught:
         check_data(config(dataset, default_scope=framework, **other), ['train'])
     text = str(caught.value)
-    assert 'other' not in text and ('to try a small example' in text) == bool(example)
+    assert str(tmp_path / 'other') not in text and 'other.json' not in text and ('example' in text) == bool(example)
     check_data(config(dict(dataset, backend_args=dict(backend='petrel')), default_scope=framework), ['train'])
 
 

@@ -19,7 +19,6 @@ from onnx import TensorProto
 from PIL import Image
 from runs import Run
 from tiny_configs import TINY_CONFIGS
-from torch._inductor.exc import InductorError
 from torch.utils.cpp_extension import include_paths, library_paths
 from verbs import call
 
@@ -27,8 +26,7 @@ from mmvit_backbones.cli.export import written_when_complete
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
 from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
-from mmvit_backbones.export.graphs import Example, examples_of, ignore_deprecations
-from mmvit_backbones.export.models import _save_pt2
+from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model
@@ -316,20 +314,6 @@ def test_an_interrupt_ends_an_export_even_if_its_exception_is_lost(tmp_path):
 
 @pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize('text, reason', [
-    ('C++ compile error\n\nOutput:\na.cpp:7: error: no type\na.cpp:8: error: x', 'a.cpp:7: error: no type'),
-    ('no compiler found\n', 'RuntimeError: no compiler found')])
-def test_an_error_of_the_compiler_is_one_line(text, reason, tmp_path, monkeypatch):
-    def aot_compile(*args, **kwargs):
-        raise InductorError(RuntimeError(text), None)
-
-    monkeypatch.setattr(torch._inductor, 'aot_compile', aot_compile)
-    example = Example(torch.nn.ReLU(), (torch.ones(2, 3), ), ({}, ), ['x'], ['y'])
-    with pytest.raises(UsageError) as caught:
-        _save_pt2(dict(network=example), tmp_path / 'model.pt2', 'aoti', '{}')
-    assert str(caught.value).endswith(f': {reason}') and '\n' not in str(caught.value)
-
-
 def test_boxes_without_masks_can_be_exported():
     """Without masks, boxes are scaled to the original image before non-maximum suppression, as in mmdet."""
     cfg = detector('FasterRCNN')

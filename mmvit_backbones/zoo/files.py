@@ -137,9 +137,13 @@ def _check_pickle(content: bytes) -> None:
 def _describe_error(path: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f'cannot be read: {error.strerror}'
-    with open(path, 'rb') as file:
-        if file.read(256).lstrip().startswith(b'<'):
-            return 'is a web page, not a checkpoint: the download failed'
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(256)
+    except OSError as failed:  # the disk; the reader of PyTorch before 2.10 reports other errors first
+        return f'cannot be read: {failed.strerror}'
+    if start.lstrip().startswith(b'<'):
+        return 'is a web page, not a checkpoint: the download failed'
     if versions.is_older('2.10') and _has_old_format(path):
         return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
                 'safely; use PyTorch 2.10 or newer, or convert the weights to safetensors')

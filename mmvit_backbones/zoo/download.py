@@ -7,7 +7,6 @@ files under the same names as in the cache.
 import base64
 import glob
 import hashlib
-import io
 import os
 import re
 import zipfile
@@ -223,7 +222,7 @@ def hash_of(path: Path) -> str:
     """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        while block := file.read(io.DEFAULT_BUFFER_SIZE):
+        while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 

@@ -16,6 +16,8 @@ from .masks import check_labels, check_orientation
 from .mistakes import Mistake, warn
 
 IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
+OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
+FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
@@ -84,7 +86,15 @@ def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True)
 
 
 def is_coco(dataset: dict) -> bool:
-    return dataset['type'].startswith('Coco') and str(dataset.get('ann_file')).endswith('.json')
+    """Returns whether the annotations of a data set are objects in COCO format."""
+    kind = _kind(dataset)
+    is_json = str(dataset.get('ann_file')).endswith('.json')
+    return kind.startswith('Coco') and kind not in OTHER_FORMATS and is_json
+
+
+def _kind(dataset: dict) -> str:
+    """Returns the type of a data set without its scope, such as ``mmdet.``."""
+    return str(dataset.get('type')).rpartition('.')[2]
 
 
 def coco_paths(dataset: dict) -> tuple[str, str]:
@@ -100,6 +110,8 @@ def sample_error(sample: tuple[dict, int]) -> str:
         sample (tuple[dict, int]): Entry of the data set, as returned by ``get_data_info``, and the number of classes.
     """
     info, num_classes = sample
+    if 'img_path' not in info:
+        return ''  # not stored as an image file, as in CIFAR
     try:
         needs_pillow = info['img_path'].lower().endswith(PILLOW_SUFFIXES)
         image = _read(info['img_path'], flag='color', backend='pillow' if needs_pillow else None)
@@ -112,8 +124,9 @@ def sample_error(sample: tuple[dict, int]) -> str:
             if labels.shape[:2] != size:
                 raise UsageError(f'mask {mask} has {labels.shape[1]} x {labels.shape[0]} pixels, but its image has '
                                  f'{size[1]} x {size[0]} (width x height)')
-            last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
-            check_labels(mask, labels, last)
+            if 'instances' not in info:  # the masks of mmdet's data sets have other classes than the objects
+                last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
+                check_labels(mask, labels, last)
             check_orientation(info['img_path'], mask)
     except UsageError as error:
         return str(error).split('\n')[0]
@@ -132,7 +145,8 @@ def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -
 
 def _paths(dataset: dict) -> list[str]:
     """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
-    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    split = dataset.get('split') if _kind(dataset) in FOLDER_PER_CLASS else ''  # elsewhere, a split is not a folder
+    prefix = dataset.get('data_prefix') or split or ''
     folders = prefix.values() if isinstance(prefix, dict) else [prefix]
     names = [dataset['ann_file']] if dataset.get('ann_file') else []
     names += [osp.join(folder, '') for folder in folders]
@@ -166,6 +180,6 @@ def _layout(path: str, dataset: dict, root: str) -> str:
     name = osp.relpath(path, root)
     if not path.endswith(os.sep):
         return name
-    # Without an annotation file, mmpretrain takes the classes from the names of the folders.
-    has_labels = dataset.get('ann_file') or isinstance(dataset.get('data_prefix'), dict)
-    return f'{name}/' if has_labels else f'{name}/<class>/<image>'
+    if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
+        return f'{name}/<class>/<image>'
+    return f'the files of {dataset["type"]}' if name == '.' else f'{name}/'

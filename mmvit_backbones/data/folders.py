@@ -20,7 +20,7 @@ OUTSIDE = 'links to folders outside the data set'
 
 
 class LeftOutError(UsageError):
-    """Raised if too many files of a folder would be left out."""
+    """Raised if too many files of a folder, or a linked folder outside the data set, would be left out."""
 
 
 @dataclass
@@ -31,7 +31,11 @@ class Split:
     seed: int = 0
 
     def find_parts(self, folder: str) -> dict[str, str]:
-        """Returns the subfolders for training and validation; for a random split, both are the same."""
+        """Returns the subfolders for training and validation; for a random split, both are the same.
+
+        Raises:
+            UsageError: If ``val_fraction`` is given, but there is a folder ``val/``.
+        """
         if self.val_fraction is None:
             return dict(train='train', val='val')
         if osp.exists(validation := osp.join(folder, 'val')):
@@ -40,7 +44,11 @@ class Split:
         return dict(train=whole, val=whole)
 
     def divide(self, items: list) -> tuple[list, list]:
-        """Returns the items for training and the items for validation, split at random with the seed."""
+        """Returns the items for training and the items for validation, split at random with the seed.
+
+        Raises:
+            ValueError: If ``val_fraction`` is None.
+        """
         if self.val_fraction is None:
             raise ValueError('val_fraction must be given for a random split')
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
@@ -146,12 +154,15 @@ class Search:
                 links.append(Link(name, osp.realpath(entry.path)))
             elif entry.is_dir() and not is_hidden(entry.name):
                 self._walk(root, name, found, links, account)
+            elif osp.join(place, entry.name) in self.linked:
+                account.left['files that have been found by a link'] += 1
             elif account.add(name, entry.is_file()):
                 found.append(name)
 
     def _follow(self, root: str, link: Link, found: list[str], links: list[Link], account: Account) -> None:
         if osp.isfile(link.target):
-            if link.target in self.linked or self._is_searched(link.target):
+            is_image = link.target.lower().endswith(SUFFIXES)
+            if link.target in self.linked or is_image and self._is_searched(link.target):
                 account.left['links to files that are found without the link'] += 1
             else:
                 self.linked.add(link.target)
@@ -194,7 +205,8 @@ def find_classes(folder: str, part: str) -> dict[str, str]:
     """Returns the class folders in the subfolder ``part`` of a data set's folder, keyed by the name of the class.
 
     Raises:
-        UsageError: If there is no class folder, names differ only by case or spaces, or two class folders are the same.
+        UsageError: If there is no class folder, a name is blank, names differ only by case or spaces, two class folders
+            are the same, or the subfolder cannot be read.
     """
     root, classes, places = osp.join(folder, part), {}, {}
     entries = list_folder(root) if osp.isdir(root) else []
@@ -228,8 +240,10 @@ def class_images(folder: str, parts: Iterable[str], allow_left_out: bool = False
         dict[str, dict[str, list[str]]]: ``{part: {class: paths of the images relative to part}}``.
 
     Raises:
-        UsageError: If a subfolder has no class folders, or the name of a class or file is invalid.
-        LeftOutError: If too many files would be left out, unless ``allow_left_out`` is True.
+        UsageError: If a subfolder has no class folders, two class folders are the same, the name of a class or file is
+            invalid, or a folder cannot be read.
+        LeftOutError: If too many files, or a linked folder outside the data set, would be left out, unless
+            ``allow_left_out`` is True.
     """
     classes = {part: find_classes(folder, part) for part in dict.fromkeys(parts)}
     found = {}
@@ -251,8 +265,10 @@ def seg_images(folder: str, part: str, allow_left_out: bool = False) -> dict[str
     """Returns the images in ``images/<part>`` of a data set's folder, with the paths of their masks.
 
     Raises:
-        UsageError: If there are no images, a mask is missing, suffixes of images differ, or a name is invalid.
-        LeftOutError: If too many files would be left out, unless ``allow_left_out`` is True.
+        UsageError: If there are no images, a mask is missing, suffixes of images differ, a name is invalid, or a folder
+            cannot be read.
+        LeftOutError: If too many files, or a linked folder outside the data set, would be left out, unless
+            ``allow_left_out`` is True.
     """
     root, account = osp.join(folder, 'images', part), Account(osp.join(folder, 'images', part, ''))
     images = Search(folder, [root]).images(root, account) if osp.isdir(root) else []

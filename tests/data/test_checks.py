@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.config import load_config
 
 
 def coco(folder, num_images: int = 4) -> dict:
@@ -55,6 +56,9 @@ def test_other_data_sets_are_not_read(tmp_path):
     assert find_mistakes(dataset)
     assert not find_mistakes(dict(dataset, type='LVISDataset')) and not find_mistakes(dict(dataset, ann_file='a.txt'))
     assert not find_mistakes(dict(type='CocoDataset', data_root='none'))
+    for kind in 'CocoPanopticDataset', 'CocoCaptionDataset':
+        assert not find_mistakes(dict(dataset, type=kind))
+    assert find_mistakes(dict(dataset, type='mmdet.CocoDataset'))
 
 
 def test_order_of_the_classes_of_a_config(tmp_path):
@@ -107,6 +111,7 @@ def test_files_of_metrics_exist(key, tmp_path):
      '--seg-folder'),
     ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'train/<class>/<image>', '--class-folder'),
     ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'a/<class>/<image>', '--class-folder'),
+    ('mmpretrain', dict(type='Flowers102', data_root='in', split='test'), 'the files of Flowers102', '--class-folder'),
     ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'a.txt, b/', '--class-folder'),
     ('mmpose', dict(type='x', data_root='in', ann_file='a.json'), 'a.json', '')])
 def test_expected_files_are_named(framework, dataset, layout, example, tmp_path, monkeypatch):
@@ -118,6 +123,15 @@ def test_expected_files_are_named(framework, dataset, layout, example, tmp_path,
     text = str(caught.value)
     assert str(tmp_path / 'other') not in text and 'other.json' not in text and ('example' in text) == bool(example)
     check_data(config(dict(dataset, backend_args=dict(backend='petrel')), default_scope=framework), ['train'])
+
+
+@pytest.mark.parametrize('name', ['cifar100_reswin_t', 'cars_reswin_t', 'flowers102_reswin_t', 'pets_reswin_t'])
+def test_the_split_of_a_transfer_config_is_no_folder(name, tmp_path):
+    cfg = load_config(name)
+    for split in 'train', 'val':
+        cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
+    (tmp_path / 'images.bin').touch()
+    check_data(cfg, ['train', 'val'])
 
 
 def test_folders_have_files_and_files_are_no_folders(tmp_path, monkeypatch):
@@ -153,12 +167,17 @@ def sample(tmp_path):
 @pytest.mark.parametrize('info, error', [
     (dict(label=2), ''), (dict(label=3), '0 to 2 and 255'), (dict(label=255), ''),
     (dict(label=3, reduce_zero_label=True), ''), (dict(label=4, reduce_zero_label=True), '0 to 3 and 255'),
-    (dict(label=9, label_map={0: 1}), ''), (dict(size=(30, 21)), 'but its image has 30 x 20'),
-    (dict(size=(31, 20)), 'mask.png has 31 x 20'), (dict(height=20, width=30), ''), (dict(height=21), ''),
-    (dict(width=31), ''), (dict(height=21, width=30), '30 x 20'), (dict(label=9, seg_map_path=None), '')])
+    (dict(label=9, label_map={0: 1}), ''), (dict(label=9, instances=[]), ''),
+    (dict(size=(30, 21)), 'but its image has 30 x 20'), (dict(size=(31, 20)), 'mask.png has 31 x 20'),
+    (dict(height=20, width=30), ''), (dict(height=21), ''), (dict(width=31), ''),
+    (dict(height=21, width=30), '30 x 20'), (dict(label=9, seg_map_path=None), '')])
 def test_error_of_a_sample(info, error, sample):
     found = sample(**info)
     assert bool(found) == bool(error) and error in found
+
+
+def test_images_that_are_not_files():
+    assert not sample_error((dict(img=np.zeros((2, 2, 3), np.uint8), gt_label=0), 3))
 
 
 def test_images_that_opencv_cannot_read(sample, tmp_path):

@@ -75,6 +75,24 @@ def test_links_inside_of_the_folder_are_followed_once(tmp_path):
     assert sorted(Path(image).name for image in images) == ['a.jpg', 'b.jpg', 'c.jpg']
 
 
+@pytest.mark.parametrize('name, expected', [
+    ('cat', dict(cat=['cat/b.jpg', 'cat/z.jpg'], dog=[])), ('dog', dict(cat=['cat/z.jpg'], dog=['dog/b.jpg']))])
+def test_a_file_and_its_folder_may_both_be_linked(name, expected, tmp_path):
+    write(tmp_path, 'pool/a.jpg', f'train/{name}/b.jpg')
+    (tmp_path / 'train/dog').mkdir(exist_ok=True)
+    link(tmp_path / 'train/cat/z.jpg', '../../pool/a.jpg')
+    link(tmp_path / f'train/{name}/more', '../../pool')
+    with pytest.raises(LeftOutError, match='1 of 3 files left out: 1 files that have been found by a link'):
+        class_images(str(tmp_path), ['train'])
+    assert class_images(str(tmp_path), ['train'], allow_left_out=True)['train'] == expected
+
+
+def test_a_link_with_a_suffix_to_a_file_without_one_is_an_image(tmp_path):
+    write(tmp_path, 'cat/blob')
+    link(tmp_path / 'cat/a.jpg', 'blob')
+    assert found(tmp_path, allow_left_out=True) == dict(cat=['cat/a.jpg'])
+
+
 def test_links_to_outside(tmp_path):
     """Splits, classes and images may be links out of the data set; folders within a class may not."""
     write(tmp_path / 'elsewhere', 'cat/a.jpg', 'b.jpg', 'more/c.jpg', 'dog/d.jpg')

@@ -113,7 +113,7 @@ def sample_mistakes(infos: list[tuple[dict, int]], jobs: int) -> list[Mistake]:
 
 def drawable_samples(config: dict, infos: list[tuple[dict, int]]) -> list[Sample]:
     if not is_coco(config):
-        return [Sample(info['img_path'], [], info.get('seg_map_path')) for info, _ in infos]
+        return [Sample(info['img_path'], [], info.get('seg_map_path')) for info, _ in infos if 'img_path' in info]
     file, folder = coco_paths(config)
     try:
         return samples_of_coco(read_coco(file), folder)

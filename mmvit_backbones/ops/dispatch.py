@@ -12,6 +12,8 @@ from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..errors import first_line
 from ..utils import versions
@@ -170,11 +172,19 @@ def why_not_trusted(name: str, backend: Backend, device: torch.device, dtype: to
         return None
     key = name, backend, device, dtype
     if key not in checked:
-        checked[key] = self_check(name, backend, device, dtype)
+        with undisturbed():
+            checked[key] = self_check(name, backend, device, dtype)
         if checked[key] is not None:
             logging.getLogger(__name__).warning(
                 '%s does not use its %s kernels on %s in %s: %s', name, backend, device, dtype, checked[key])
     return checked[key]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Separates the self-check from inference mode, dispatch modes and activation checkpointing of the caller."""
+    with torch.inference_mode(False), _disable_current_modes(), saved_tensors_hooks(lambda x: x, lambda x: x):
+        yield
 
 
 def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -203,7 +213,7 @@ def run_example(name: str, backend: Backend, device: torch.device, dtype: torch.
 
     def randn(*shape: int) -> Tensor:
         """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
-        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
+        return torch.randn(shape, generator=generator, device='cpu').bfloat16().to(device, dtype)
 
     with torch.enable_grad(), without_autocast(device.type):
         for arguments in operator.example(randn):

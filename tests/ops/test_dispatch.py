@@ -2,6 +2,8 @@
 import pytest
 import torch
 from helpers import raises
+from torch._subclasses import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
 
 from mmvit_backbones.ops import dispatch, library
 from mmvit_backbones.ops.triton import availability
@@ -111,6 +113,28 @@ def test_the_check_can_be_disabled_and_does_not_cover_float64(register, monkeypa
     assert dispatch.why_not_trusted(*arguments, torch.float32) is None
     monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
     assert 'deviate' in dispatch.why_not_trusted(*arguments, torch.float32)
+
+
+@pytest.mark.parametrize('context', [torch.inference_mode, FakeTensorMode, lambda: torch.device('meta')],
+                         ids=['inference', 'fake', 'default_device'])
+def test_the_check_does_not_depend_on_modes(register, context):
+    """A kernel that is rejected because of the mode of its first call would not be used in later calls either."""
+    register(lambda x: 1 * x)
+    with context():
+        assert dispatch.why_not_trusted('operator', 'cpp', CPU, torch.float32) is None
+
+
+def test_the_check_works_in_checkpointed_blocks(register):
+    """Otherwise, the tensors that the check saves would be missing in the recomputation."""
+    register(lambda x: 1 * x)
+
+    def block(x):
+        assert dispatch.why_not_trusted('operator', 'cpp', CPU, torch.float32) is None
+        return x.square()
+
+    x = torch.ones(3, requires_grad=True)
+    checkpoint(block, x, use_reentrant=False).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize('name', dispatch.OPERATORS)

@@ -1,5 +1,4 @@
 """What pyproject.toml can't express: compiled operators, files for mim, and the choice of MMEngine or its fork."""
-import importlib.util
 import os
 import runpy
 import shutil
@@ -54,9 +53,11 @@ def build_operators(folder: Path) -> None:
 class Wheel(bdist_wheel):
     """Builds a wheel for all versions of Python and, if it contains compiled operators, for one platform."""
 
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = not builds_operators()
+    def run(self) -> None:
+        if not self.skip_build:
+            self.run_command('build')
+        self.root_is_pure = not self.distribution.has_ext_modules()
+        super().run()
 
     def write_wheelfile(self, wheelfile_base: str, *args, **kwargs) -> None:
         """Writes the files for mim into two folders.
@@ -72,22 +73,14 @@ class Wheel(bdist_wheel):
 
     def get_tag(self) -> tuple[str, str, str]:
         python, abi, platform = super().get_tag()
-        return ('py3', 'none', platform) if builds_operators() else (python, abi, platform)
+        return (python, abi, platform) if self.root_is_pure else ('py3', 'none', platform)
 
 
 class DistributionWithOperators(Distribution):
     def has_ext_modules(self) -> bool:
-        return builds_operators()
-
-
-def builds_operators() -> bool:
-    if os.environ.get('MMVIT_BUILD_OPS') == '0':
-        return False
-    try:
-        builder['find_compiler']()
-    except builder['BuildError']:
-        return False
-    return importlib.util.find_spec('torch') is not None
+        """Returns whether the build has compiled operators."""
+        folder = self.get_command_obj('build').build_lib
+        return folder is not None and any(Path(folder, OPS).glob('*.so'))
 
 
 # The requirement is chosen here, because mmengine and its fork install the same files, and an extra cannot replace a

@@ -12,6 +12,7 @@ from email.parser import Parser
 import pytest
 from helpers import ROOT
 
+from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.installation import find_conflicts
 
 pytestmark = pytest.mark.slow  # builds a wheel
@@ -29,13 +30,17 @@ def checkout(tmp_path_factory):
     return folder
 
 
+def build_wheel(checkout, folder, **env):
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder]
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], check=True, cwd=checkout,
+                   env={**os.environ, **env})
+    path, = folder.glob('*.whl')
+    return path
+
+
 @pytest.fixture(scope='module')
 def wheel(checkout, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('wheel')
-    options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder]
-    env = {**os.environ, 'MMVIT_BUILD_OPS': '0'}  # compiling takes long
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], check=True, cwd=checkout, env=env)
-    path, = folder.glob('*.whl')
+    path = build_wheel(checkout, tmp_path_factory.mktemp('wheel'), MMVIT_BUILD_OPS='0')  # compiling takes long
     with zipfile.ZipFile(path) as archive:
         yield archive
 
@@ -70,6 +75,23 @@ def test_wheel_contains_the_sources_of_the_operators(wheel):
     sources = {f'mmvit_backbones/ops/csrc/{file.name}' for file in (ROOT / 'mmvit_backbones/ops/csrc').iterdir()}
     assert sources <= set(wheel.namelist())
     assert wheel.filename.endswith('py3-none-any.whl') and not [n for n in wheel.namelist() if n.endswith('.so')]
+
+
+@pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
+@pytest.mark.parametrize('compiles', [True, False])
+def test_only_a_wheel_with_operators_is_for_one_platform(checkout, tmp_path, compiles):
+    """A script stands for a compiler that writes its output file, or fails."""
+    compiler = tmp_path / 'compiler'
+    writes = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
+    compiler.write_text(f'#!/bin/sh\n{writes if compiles else "exit 1"}\n')
+    compiler.chmod(0o755)
+    path = build_wheel(checkout, tmp_path, MMVIT_BUILD_OPS='auto', CXX=str(compiler), CUDA_HOME=str(tmp_path / 'none'))
+    with zipfile.ZipFile(path) as archive:
+        has_library = any(name.endswith('.so') for name in archive.namelist())
+        details, = (archive.read(name).decode() for name in archive.namelist() if name.endswith('.dist-info/WHEEL'))
+    assert '-py3-none-' in path.name
+    is_pure = Parser().parsestr(details)['Root-Is-Purelib'] == 'true'
+    assert (has_library, path.name.endswith('-any.whl'), is_pure) == (compiles, not compiles, not compiles)
 
 
 def test_wheel_contains_the_license(wheel):

@@ -45,7 +45,7 @@ from ..zoo.converters.layout import unwrap
 from ..zoo.download import hash_of
 from ..zoo.loading import read_state
 from .arguments import above_zero, add_pretrained_argument, add_process_arguments, finite, output_folder, positive
-from .processes import check_number_of_processes
+from .processes import check_launcher, check_number_of_processes, gpu_of_process
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -343,9 +343,10 @@ def main(args: argparse.Namespace) -> None:
         check_names(names)
     check_number_of_processes()
     if args.launcher != 'none' and not args.check:
+        check_launcher(args.launcher)
         distributed.init_process_group('gloo')
     if args.launcher != 'none' and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+        torch.cuda.set_device(gpu_of_process())
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           accelerate=not args.no_accelerate, trust_code=args.trust_code, timeout=args.timeout)

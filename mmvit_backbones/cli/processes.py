@@ -77,15 +77,27 @@ def check_number_of_processes() -> None:
         raise UsageError(f'{processes} processes need one GPU each, but this machine has {gpus}')
 
 
+def check_launcher(launcher: str) -> None:
+    """Raises UsageError if the launcher has not started this process."""
+    if 'RANK' not in os.environ:
+        programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
+        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
+
+
+def gpu_of_process() -> int:
+    """Returns the index of this process's GPU; with one visible GPU per process, as Slurm can provide, it is 0."""
+    return int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()
+
+
 def init_processes(cfg: Config) -> None:
     """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs."""
     launcher = cfg.launcher
     if launcher == 'none':
         return
-    if 'RANK' not in os.environ:
-        programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
-        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
+    check_launcher(launcher)
     if torch.cuda.is_available():
+        if launcher == 'slurm':
+            os.environ['SLURM_LOCALID'] = str(gpu_of_process())  # MMEngine uses it as the index of the GPU
         return
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)

@@ -78,6 +78,8 @@ def prepare(args: argparse.Namespace) -> Config:
     if testing.is_exported(args.checkpoint):
         if args.pretrained:
             raise UsageError(f'--pretrained cannot be combined with {args.checkpoint}, which contains its weights')
+        if args.tta and (cfg.default_scope == 'mmseg' or testing.predicts_masks(cfg.model)):
+            raise UsageError(f'--tta cannot merge the masks of an exported file such as {args.checkpoint}')
         check_file(args.checkpoint, 'model')
         testing.use_exported(cfg, args.checkpoint, args.trust_code)
     else:

@@ -20,6 +20,7 @@ from ..inference import Predictor
 from ..inference.results import result_of
 from ..inference.runtimes import EXPORTED_SUFFIXES, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of
+from ..utils.file_configs import dicts_in
 from ..utils.files import open_output
 from ..zoo.checks import is_readable
 from ..zoo.loading import read_checkpoint
@@ -32,6 +33,7 @@ TTA_MODELS = {
     'mmseg': dict(type='SegTTAModel'),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
+MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
 PICKLES = '.pkl', '.pickle'
 STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test pipeline steps that exported files need
 
@@ -120,7 +122,7 @@ def use_tta(cfg: Config) -> None:
     if framework == 'mmpose':
         raise UsageError('test-time augmentation does not support pose estimators; use model.test_cfg.flip_test')
     datasets = datasets_of(cfg, 'test')
-    if framework == 'mmdet' and 'tta_model' not in cfg and 'mask_head' in cfg.model.get('roi_head', {}):
+    if framework == 'mmdet' and 'tta_model' not in cfg and predicts_masks(cfg.model):
         raise UsageError('test-time augmentation of mmdet merges only boxes, but this model predicts masks; set '
                          'tta_model in the config')
     if framework == 'mmpretrain' and cfg.get('default_hooks', {}).get('visualization', {}).get('enable'):
@@ -131,6 +133,11 @@ def use_tta(cfg: Config) -> None:
     for dataset in datasets:
         dataset['pipeline'] = pipeline
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
+
+
+def predicts_masks(model: dict) -> bool:
+    """Returns whether the config of an mmdet model has a mask head, like Mask R-CNN and Mask2Former."""
+    return any(node.get(head) for node in dicts_in(model) for head in MASK_HEADS)
 
 
 def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:
@@ -177,7 +184,7 @@ class ExportedModel(BaseModel):
 
 def is_exported(path: str | None) -> bool:
     """Returns whether a path has the suffix of an exported file."""
-    return path is not None and path.endswith(EXPORTED_SUFFIXES)
+    return path is not None and path.lower().endswith(EXPORTED_SUFFIXES)
 
 
 def use_exported(cfg: Config, path: str, trust_code: bool) -> None:

@@ -100,7 +100,7 @@ def differences(before: dict, now: dict) -> Iterator[str]:
     moved = _moved(before, now)
     for old, new in moved.items():
         yield f'{new.rstrip(".")}: was {old.rstrip(".")}'
-    before, now = _leaves(before), _leaves(now)
+    before, now = dict(_leaves(before)), dict(_leaves(now))
     for name in dict.fromkeys([*before, *now]):
         has_moved = (name not in now and name.startswith(tuple(moved))
                      or name not in before and name.startswith(tuple(moved.values())))
@@ -115,10 +115,13 @@ def _moved(before: dict, now: dict) -> dict[str, str]:
             if part == node and f'{path}{key}.' not in before}
 
 
-def _leaves(config: dict) -> dict[str, str]:
-    """Returns the values in a config as text, keyed by path."""
-    return {f'{path}{key}': repr(value) for path, node in dicts_with_paths(config) for key, value in node.items()
-            if not any(dicts_in(value))}
+def _leaves(node: dict | list | tuple, path: str = '') -> Iterator[tuple[str, str]]:
+    """Yields the path and the text of each value in a config; a list without dicts is a single value."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if any(dicts_in(value)):
+            yield from _leaves(value, f'{path}{key}.')
+        else:
+            yield f'{path}{key}', repr(value)
 
 
 def _newest_first(work_dir: str) -> list[Path]:

@@ -149,6 +149,9 @@ def test_exported_file_is_checked(monkeypatch):
         call('test', TINY, 'none.onnx', '--pretrained', '--check')
     with raises(UsageError, 'none.onnx', 'does not exist'):
         call('test', TINY, 'none.onnx', '--check')
+    for config in 'mask_rcnn_reswin_t', 'upernet_reswin_t_camvid':
+        with raises(UsageError, '--tta', 'masks', 'none.onnx'):
+            call('test', f'configs/demo/{config}.py', 'none.onnx', '--tta', '--check')
 
 
 @pytest.mark.slow

@@ -212,6 +212,13 @@ def test_processes_need_one_gpu_each(monkeypatch):
         call('predict', FLOWERS, '--checkpoint', 'none.pth', '--parquet', '--launcher', 'pytorch')
 
 
+def test_a_launcher_must_have_started_the_process(monkeypatch):
+    pytest.importorskip('pyarrow')
+    monkeypatch.delenv('RANK', raising=False)
+    with raises(UsageError, '--launcher pytorch', 'torchrun', '--processes'):
+        call('predict', FLOWERS, '--checkpoint', 'none.pth', '--parquet', '--launcher', 'pytorch')
+
+
 @pytest.mark.parametrize('options', [['--processes', '2'], ['--launcher', 'slurm']])
 def test_processes_write_parquet_files(options):
     with raises(UsageError, '--processes', '--parquet'):

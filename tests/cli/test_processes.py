@@ -4,6 +4,7 @@ from argparse import Namespace
 
 import pytest
 from helpers import raises
+from mmengine.config import ConfigDict
 
 from mmvit_backbones.cli import processes
 from mmvit_backbones.errors import UsageError
@@ -83,6 +84,16 @@ def test_processes_share_the_cores(given, threads, environment, monkeypatch):
     monkeypatch.setattr(processes, '_run_torchrun', lambda arguments: 0)
     processes.start('train', arguments, Namespace(processes=2, check=False), main)
     assert os.environ['OMP_NUM_THREADS'] == '1'
+
+
+@pytest.mark.parametrize('gpus, index', [(1, '0'), (4, '3')])
+def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment, monkeypatch):
+    environment(dict(RANK='3', LOCAL_RANK='3', SLURM_LOCALID='3'))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: gpus)
+    assert processes.gpu_of_process() == int(index)
+    processes.init_processes(ConfigDict(launcher='slurm'))
+    assert os.environ['SLURM_LOCALID'] == index
 
 
 def test_each_process_needs_a_gpu_if_there_are_gpus(environment, monkeypatch):

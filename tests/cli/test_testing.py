@@ -81,10 +81,11 @@ def test_images_are_mirrored_in_test_time_augmentation():
 
 
 def test_models_without_test_time_augmentation():
-    cfg = config('mask_rcnn_reswin_t')
-    cfg.pop('tta_model', None)
-    with raises(UsageError, 'masks', 'tta_model'):
-        testing.use_tta(cfg)
+    for name in 'mask_rcnn_reswin_t', 'mask2former_reswin_t':
+        cfg = config(name)
+        cfg.pop('tta_model', None)
+        with raises(UsageError, 'masks', 'tta_model'):
+            testing.use_tta(cfg)
     cfg.tta_model = dict(type='OwnModel')
     testing.use_tta(cfg)
     assert cfg.model.type == 'OwnModel'
@@ -112,7 +113,7 @@ def test_exported_files_need_no_preprocessing():
     assert 'data_preprocessor' not in cfg and cfg.test_dataloader.collate_fn.type == 'pseudo_collate'
     assert [step['type'] for step in cfg.test_dataloader.dataset.pipeline] == [
         'LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs']
-    assert testing.is_exported('a.onnx') and testing.is_exported('a.pt2')
+    assert all(map(testing.is_exported, ('a.onnx', 'a.pt2', 'A.ONNX')))
     assert not testing.is_exported('a.pth') and not testing.is_exported(None)
 
 

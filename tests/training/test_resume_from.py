@@ -110,6 +110,8 @@ def test_damaged_checkpoints_are_renamed(tmp_path, capsys, monkeypatch):
     ("data = dict(type='X', n=1)\nb = 2", "data = dict(type='Wrap', dataset=dict(type='X', n=1), k=3)\nb = 2",
      ['data.dataset: was data', 'data.k: not set -> 3', "data.type: 'X' -> 'Wrap'"]),
     ("data = dict(type='X', n=1)", "data = dict(dataset=dict(type='X', n=1))", ['data.dataset: was data']),
+    ('a = [dict(n=1), 2, [3, 4]]', 'a = [dict(n=1), 5, [3, 6], 7]',
+     ['a.1: 2 -> 5', 'a.2: [3, 4] -> [3, 6]', 'a.3: not set -> 7']),
     ('a = dict(x=dict(n=1), y=1)', 'a = dict(x=dict(n=1), y=1, z=dict(n=1))', ['a.z.n: not set -> 1']),
     ('data = dict(a=1)\nother = dict(b=2, c=3)', 'data = dict(inner=dict(a=1))\nother = dict(b=4, d=5)',
      ['data.inner: was data', 'other.b: 2 -> 4', 'other.c: 3 -> not set', 'other.d: not set -> 5']),

@@ -51,7 +51,7 @@ def loader_of(dataset: Dataset | None = None, batch_size: int = 2, sampler: str 
 
 
 def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
-    """Returns the runner of a training by three epochs of four steps, with our hooks; ``changes`` are arguments."""
+    """Returns the runner of a training of three epochs of four steps, with our hooks; ``changes`` are arguments."""
     arguments = dict(
         model=Line(), work_dir=str(work_dir), train_dataloader=loader_of(),
         train_cfg=dict(by_epoch=True, max_epochs=3),

@@ -91,7 +91,7 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
     unless two names differ only in their suffixes.
 
     Raises:
-        UsageError: If a source is not a file, a valid URL, or a folder that contains images.
+        UsageError: If a source is not a file, a valid URL, a camera's index, or a folder with images or videos.
     """
     paths: dict[str | int, Path] = {}
     for source in sources:
@@ -291,16 +291,17 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
 def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predictor) -> None:
     """Checks that existing results in the output folder are from the same images, model and options.
 
-    Without ``--check``, saves a description of the run as ``plan.json`` in the folder.
+    Without ``--check``, the first process saves a description of the run as ``plan.json`` in the folder.
 
     Raises:
-        UsageError: If the results are from other images, another model or other options.
+        UsageError: If the results are from other images, another model or other options, or have no ``plan.json``.
     """
     images = hashlib.sha256('\n'.join(sources).encode()).hexdigest()
     plan = dict(images=images, count=len(sources), shard_size=args.shard_size, score_thr=args.score_thr,
                 model=hash_of_model(args, predictor))
     file = args.out_dir / 'plan.json'
-    if file.exists() and any(args.out_dir.glob('*.parquet')) and json.loads(file.read_text()) != plan:
+    is_same = file.exists() and file.read_text() == json.dumps(plan)
+    if not is_same and any(args.out_dir.glob('*.parquet')):
         raise UsageError(f'--out-dir {args.out_dir} contains results from other images, another model or other '
                          'options; use another folder')
     if not args.check and get_rank() == 0:

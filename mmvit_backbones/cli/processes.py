@@ -20,7 +20,7 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
     This process checks the arguments first, so an error in the arguments is printed only once.
 
     Raises:
-        SystemExit: With the exit code of the first process that failed.
+        SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
     os.environ['LOCAL_WORLD_SIZE'] = str(args.processes)
     main(argparse.Namespace(**{**vars(args), 'launcher': 'pytorch', 'check': True}))

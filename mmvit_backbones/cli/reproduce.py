@@ -97,7 +97,7 @@ def prepare(args: argparse.Namespace, path: Path) -> str:
     """Checks the data and the checkpoint, which is downloaded if necessary, and returns the checkpoint's name.
 
     Raises:
-        UsageError: If the data or the checkpoint is missing; if both are, the message names both.
+        UsageError: If the data or the checkpoint cannot be used; if neither can, the message names both.
     """
     missing, checkpoint = [], ''
     try:

@@ -36,7 +36,8 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
         argparse.Namespace: The arguments; ``resume`` is the path of the checkpoint, or None for a new run.
 
     Raises:
-        UsageError: If there is no checkpoint to resume from, or its options cannot be used.
+        CheckpointError: If the checkpoint does not exist or is damaged.
+        UsageError: If there is no checkpoint to resume from, it has no training state, or its options cannot be used.
     """
     path = _find_checkpoint(args.resume, cfg)
     if path is None:

@@ -32,6 +32,10 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         images (Sequence[np.ndarray]): RGB images ``(height, width, 3)``, uint8, to export the model and calibrate
             ``int8``.
         folder (Path): Folder for exported files.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing or invalid.
+        UsageError: If ``path`` is an exported file, or the model cannot be exported for this runtime.
     """
     model = Predictor(path, device='cpu', accelerate=False).model
     if not isinstance(model, Checkpoint):

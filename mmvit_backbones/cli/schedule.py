@@ -38,6 +38,8 @@ def scale_length(cfg: Config, unit: str, length: int) -> None:
                 schedule[key] = _scaled(schedule[key], factor)
         if 'milestones' in schedule:
             schedule['milestones'] = [max(1, int(milestone * factor)) for milestone in schedule['milestones']]
+        if 'periods' in schedule:
+            schedule['periods'] = [_scaled(period, factor) for period in schedule['periods']]
     checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     for node in (cfg.train_cfg, checkpoints):
         for key in INTERVALS:
@@ -50,7 +52,11 @@ def _scaled(value: int, factor: float) -> int:
 
 
 def scale_lr(cfg: Config, lr: float) -> None:
-    """Sets the peak learning rate and scales the absolute learning rates of the schedulers."""
+    """Sets the peak learning rate and scales the absolute learning rates of the schedulers.
+
+    Raises:
+        UsageError: If the config sets no learning rate, or ``lr`` is not above 0.
+    """
     optimizer = cfg.optim_wrapper.get('optimizer') or {}
     if 'lr' not in optimizer:
         raise UsageError(f'--lr requires optim_wrapper.optimizer.lr, which {cfg.filename} does not set')
@@ -65,7 +71,11 @@ def scale_lr(cfg: Config, lr: float) -> None:
 
 
 def stop_early(cfg: Config, patience: int) -> None:
-    """Adds MMEngine's EarlyStoppingHook, which ends training after ``patience`` evaluations without improvement."""
+    """Adds MMEngine's EarlyStoppingHook, which ends training after ``patience`` evaluations without improvement.
+
+    Raises:
+        UsageError: If ``patience`` is less than 1, or the framework's main metric is not evaluated.
+    """
     if patience < 1:
         raise UsageError(f'--early-stop must be at least 1, got {patience}')
     metric, key, change = MAIN_METRICS[cfg.default_scope]

@@ -58,7 +58,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('models', nargs='+', metavar='MODEL',
                         help='training checkpoint, or a file written by mmvit export')
     parser.add_argument('--config', nargs='+', default=[],
-                        help='one config file per model, in the same order (default: the configs in the checkpoints)')
+                        help='one config file or name per model, in the same order (default: the configs in the '
+                             'checkpoints)')
     parser.add_argument('--name', nargs='+', default=[],
                         help='one name per model, in the same order (default: e.g. "MaskRCNN with ReSwin")')
     parser.add_argument('--examples', metavar='FOLDER',

@@ -65,7 +65,8 @@ def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def use_data(cfg: Config, args: argparse.Namespace) -> None:
-    """Uses a folder of custom data. Runs after the work dir is set, because lists of images are saved there."""
+    """Uses custom data or another data root. Runs after the work dir is set, because lists of images are saved there.
+    """
     list_folder = None if args.check else osp.join(cfg.work_dir, 'data')
     use_custom_data(cfg, **data_options(args), list_folder=list_folder)
 
@@ -148,10 +149,12 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> None:
         if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
             raise UsageError('this GPU does not support bfloat16; use --amp for float16')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if dtype == 'float16':
-            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-        else:
+        if dtype == 'bfloat16':
             cfg.optim_wrapper.update(dtype=dtype, loss_scale=1.)  # bfloat16 needs no loss scaling
+        elif cfg.optim_wrapper.get('dtype', dtype) != dtype:
+            cfg.optim_wrapper.update(dtype=dtype, loss_scale='dynamic')
+        else:
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     elif cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and (dtype == 'float32' or not has_gpu):
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):

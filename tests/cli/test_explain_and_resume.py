@@ -139,8 +139,6 @@ def test_checkpoint_to_resume_from(checkpoint, tmp_path):
     def find(option: str | None, **settings) -> str | None:
         return resume._find_checkpoint(option, ConfigDict(work_dir=str(tmp_path), **settings))
 
-    for option in 'newest', 'auto':
-        (tmp_path / 'empty').mkdir(exist_ok=True)
     assert find(None) is None and find('a.pth') == 'a.pth'
     with raises(UsageError, str(tmp_path), 'has no training checkpoint', '--resume auto'):
         find('newest')

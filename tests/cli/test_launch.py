@@ -1,4 +1,4 @@
-"""Tests subcommands and scripts: errors, outputs, pretrained weights, several processes and Slurm."""
+"""Tests subcommands and scripts: errors, outputs, several processes and Slurm."""
 import argparse
 import os
 import re
@@ -48,7 +48,7 @@ def run(*args, cwd=ROOT, **variables):
     return subprocess.run(args, cwd=cwd, env=environment(**variables), capture_output=True, text=True)
 
 
-def test_output_is_tried_before_any_work(tmp_path):
+def test_writable_output_files_are_accepted(tmp_path):
     path = str(tmp_path / 'new' / 'sheet.png')
     assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
     for bad in (tmp_path, '/proc/sheet.png'):

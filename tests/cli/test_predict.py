@@ -185,6 +185,9 @@ def test_results_belong_to_a_model_at_any_path(classifier, tmp_path):
     table.unlink()
     call(*arguments, model)
     assert table.exists()
+    (out / 'plan.json').unlink()
+    with raises(UsageError, out):
+        call(*arguments, model)
 
 
 @pytest.mark.compiler

@@ -92,12 +92,12 @@ def test_schedules_are_scaled_to_whole_steps():
         val_evaluator=[dict(type='OtherMetric'), dict(type='CocoMetric')], param_scheduler=[
             dict(begin=0, end=10**9, T_max=7),
             dict(begin=1, end=12, step_size=12, total_steps=2, milestones=[1, 8, 11]),
-            dict(eta_min=0.01, eta_max=1)])
+            dict(eta_min=0.01, eta_max=1, periods=[8, 4])])
     scale_length(cfg, 'epochs', 6)
     scale_lr(cfg, 0.2)
     assert cfg.param_scheduler == [
         dict(begin=0, end=10**9, T_max=4), dict(begin=1, end=6, step_size=6, total_steps=1, milestones=[1, 4, 5]),
-        dict(eta_min=0.02, eta_max=2)]
+        dict(eta_min=0.02, eta_max=2, periods=[4, 2])]
     assert cfg.train_cfg == dict(max_epochs=6, val_interval=2, val_begin=1) and cfg.optim_wrapper.optimizer.lr == 0.2
     assert cfg.default_hooks.checkpoint.interval == 1
     scale_length(cfg, 'epochs', 60)

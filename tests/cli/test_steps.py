@@ -121,6 +121,18 @@ def test_precision_on_a_gpu(precision, is_supported, changes, monkeypatch):
         assert cfg.optim_wrapper == {**before, **changes}
 
 
+@pytest.mark.parametrize('given, expected', [
+    (dict(dtype='bfloat16', loss_scale=1.), dict(dtype='float16', loss_scale='dynamic')),
+    (dict(dtype='float16', loss_scale=512.), dict(dtype='float16', loss_scale=512.))])
+def test_amp_is_float16(given, expected, monkeypatch):
+    """The loss scale of the config is for its own precision."""
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    cfg = config('imagenet_reswin_t')
+    cfg.optim_wrapper.update(given, type='AmpOptimWrapper')
+    steps.set_precision(cfg, Namespace(precision='float16'))
+    assert {name: cfg.optim_wrapper[name] for name in expected} == expected
+
+
 def test_options_are_set_in_the_config():
     """Options that are not given change nothing."""
     given = dict(freeze=0, epochs=None, iters=None, lr=1e-3, early_stop=1, seed=0, batch_size=3, auto_scale_lr=True,

@@ -1,4 +1,4 @@
-"""`mmvit data token-labels` writes the strongest classes of each position, in plain units."""
+"""`mmvit data token-labels` writes the strongest classes of each position."""
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ def test_files_of_labels(tmp_path):
         token_labels.plan(tmp_path / 'in/a', Path('out'))
 
 
-class ByRow(nn.Module):
+class ByQuarter(nn.Module):
     """Scores of six classes, which depend on the red channel of each quarter."""
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ class ByRow(nn.Module):
 
 
 def test_only_missing_files_are_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(token_labels, 'build', lambda name, checkpoint, device: ByRow())
+    monkeypatch.setattr(token_labels, 'build', lambda name, checkpoint, device: ByQuarter())
     (tmp_path / 'in/a').mkdir(parents=True)
     for number in range(5):
         Image.new('RGB', (9, 7), (10 * number, 0, 0)).save(tmp_path / f'in/a/{number}.png')

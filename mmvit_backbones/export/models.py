@@ -23,7 +23,7 @@ INDUCTOR_OPTIONS = dict(freezing=True)
 
 @torch.no_grad()
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
-    """Exports a network of :func:`get_model` in evaluation mode with ``torch.onnx.export(dynamo=True)``.
+    """Sets a network of :func:`get_model` to evaluation mode and exports it with ``torch.onnx.export(dynamo=True)``.
 
     The input is ``images (batch, in_channels, height, width)`` with dynamic batch, height and width. The outputs of a
     backbone are ``map0``, ``map1``, ... ``(batch, C, h, w)``, numbered by stage; the output of a classifier is ``logits
@@ -43,6 +43,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
+    model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)
     images = torch.rand(2, channels, *EXAMPLE_SIZE)
     example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()

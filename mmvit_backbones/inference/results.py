@@ -222,7 +222,10 @@ class Pose(Result):
 
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
               palette: list[Color], score_thr: float = SCORE_THR) -> Result:
-    """Converts a model's outputs for an image to a Result; drops objects with scores below ``score_thr``."""
+    """Converts a model's outputs for an image to a Result.
+
+    Sorts objects by score, because Mask2Former does not, and drops those with scores below ``score_thr``.
+    """
     about = source, image, classes, palette
     if 'segmentation' in outputs:
         return Segmentation(*about, outputs['segmentation'])
@@ -230,7 +233,8 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
         links = [(int(start), int(end)) for start, end in outputs.get('links', ())]
         return Pose(*about, outputs['points'], outputs['scores'], links, score_thr)
     if 'boxes' in outputs:
-        kept = outputs['scores'] >= score_thr
+        order = np.argsort(-outputs['scores'], kind='stable')
+        kept = order[outputs['scores'][order] >= score_thr]
         return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
     if 'labels' in outputs:  # annotations, in any order
         return Classification(*about, outputs['labels'], outputs['scores'])

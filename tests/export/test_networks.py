@@ -57,12 +57,16 @@ def test_the_torchscript_exporter_is_right_at_the_traced_size(network, size):
 
 
 class OneConvolution(nn.Conv2d):
-    """A minimal backbone."""
+    """A minimal backbone, with a batch norm."""
 
     out_indices = (0, )
 
+    def __init__(self, *arguments: int) -> None:
+        super().__init__(*arguments)
+        self.norm = nn.BatchNorm2d(self.out_channels)
+
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        return super().forward(images),
+        return self.norm(super().forward(images)),
 
 
 @pytest.mark.slow
@@ -99,6 +103,14 @@ def test_int8_keeps_the_layers_with_the_largest_errors_in_float(tmp_path):
 
     text = to_int8(path, [images.numpy()], 'images', is_good)
     assert text.startswith('1 of 2 layers in int8; in float: node_conv2d') and is_good(path)
+
+
+@pytest.mark.slow
+def test_an_export_keeps_the_statistics_of_batch_norms(tmp_path):
+    """A network of ``get_model`` is in training mode, where each forward pass changes the statistics."""
+    model = OneConvolution(3, 4, 3).train()
+    export_onnx(model, tmp_path / 'network.onnx')
+    assert model.norm.num_batches_tracked == 0 and not model.norm.running_mean.any()
 
 
 def test_models_in_half_precision_are_refused(tmp_path):

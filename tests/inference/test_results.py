@@ -39,9 +39,11 @@ def test_values():
 
 
 def test_outputs_become_results():
-    """Objects and keypoints below the threshold are left out; classes are ranked, equal scores in their order."""
+    """Objects below the threshold are left out; objects and classes are ranked, equal scores in their order."""
     image = np.zeros((4, 6, 3), np.uint8)
     outputs = dict(labels=np.array([3, 1, 0]), scores=np.array([.9, .3, .2]), boxes=np.arange(12).reshape(3, 4))
+    unsorted = {name: values[[1, 2, 0]] for name, values in outputs.items()}
+    assert result_of(unsorted, 'a', image, [], [], 0).boxes.tolist() == outputs['boxes'].tolist()
     for threshold, number in (None, 2), (.3, 2), (.31, 1), (0, 3):
         found = result_of(outputs, 'a', image, [], [], *([] if threshold is None else [threshold]))
         assert isinstance(found, Detection) and found.masks is None

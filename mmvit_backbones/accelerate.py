@@ -15,7 +15,7 @@ def accelerate(model: nn.Module, inference: bool = False) -> nn.Module:
     relative error of 1e-5.
 
     On CPUs, float32 linear layers run in oneDNN: as 1 x 1 convolutions or, with ``inference``, with a copy of each
-    weight in the memory layout of oneDNN. PyTorch itself runs them in MKL, which takes twice as long on AMD processors.
+    weight in the memory layout of oneDNN. PyTorch itself runs them in MKL, which is slower on AMD processors.
     Measurements are in ``docs/benchmarks.md``. On other devices, no module is replaced. Compiled modules become no
     faster, because their graphs contain plain linear layers.
 
@@ -86,7 +86,7 @@ class PackedLinear(OneDNNLinear):
     """``nn.Linear`` for inference, with a packed copy of its weight in the memory layout of oneDNN.
 
     The weight is packed again after it is replaced or changed in place, except through ``weight.data``. The packed
-    copy is not used while gradients are enabled, and for weights created in inference mode, whose changes PyTorch does
+    copy is not used while gradients are enabled, or for weights created in inference mode, whose changes PyTorch does
     not count.
     """
     packed_weight, packed_from = None, None

@@ -10,7 +10,7 @@ from ..errors import UsageError, first_line
 from ..utils import versions
 
 TIMEOUT = 60.  # seconds per image
-MAX_MEMORY = 8 * 2**30  # bytes of CPU memory for the tensors of all ONNX Runtime sessions together
+MAX_MEMORY = 8 * 2**30  # bytes of CPU memory for the tensors of all limited ONNX Runtime sessions together
 _deadlines: dict[int, float] = {}  # thread ID -> deadline of its prediction
 
 

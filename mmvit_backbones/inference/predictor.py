@@ -47,9 +47,10 @@ class Predictor:
             ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
 
     Raises:
-        CheckpointError: If a checkpoint is missing, unavailable or invalid.
-        UsageError: If another file is missing or invalid, if ``source`` is a ``.pt2`` file and ``trust_code`` is False,
-            or if the device cannot be used.
+        CheckpointError: If a checkpoint is missing, unavailable or invalid, or does not match the model.
+        UsageError: If another file is missing or invalid, if the arguments cannot be combined, if ``source`` is a
+            ``.pt2`` file and ``trust_code`` is False, if a required package is not installed, or if the device cannot
+            be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
@@ -85,7 +86,7 @@ class Predictor:
         Args:
             images (object): One or more files, folders, http(s) URLs, videos, camera indices, encoded images as bytes,
                 open files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
-                recursively.
+                recursively for images, but not for videos.
             batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
             score_thr (float): Minimum score of detected objects and of drawn keypoints. Defaults to 0.3.
 
@@ -93,7 +94,8 @@ class Predictor:
             list[Result]: One Classification, Detection, Segmentation or Pose per image.
 
         Raises:
-            UsageError: If an argument is invalid, or an image cannot be read or processed.
+            UsageError: If ``batch_size`` is less than 1, an element of ``images`` has an unsupported type, or an image
+                cannot be read or processed.
         """
         results = []
         for frame, result in self.stream(images, batch_size, score_thr):
@@ -106,7 +108,11 @@ class Predictor:
                ) -> Iterator[tuple[Frame, Result | None]]:
         """Yields each image with its result, for folders and videos of any length.
 
-        If an image cannot be read or processed, its result is None and ``frame.error`` contains the reason.
+        The arguments are those of :meth:`__call__`. If an image cannot be read or processed, its result is None and
+        ``frame.error`` contains the reason.
+
+        Raises:
+            UsageError: If ``batch_size`` is less than 1, or an element of ``images`` has an unsupported type.
         """
         if batch_size < 1:
             raise UsageError(f'batch_size must be at least 1, got {batch_size}')

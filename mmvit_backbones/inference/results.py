@@ -24,7 +24,7 @@ class Result:
         source (str): Path, URL or index of the image; ``VIDEO#FRAME`` for a frame of a video.
         image (np.ndarray): The image as an RGB uint8 array ``(height, width, 3)``.
         classes (list[str]): Names of the classes; empty if the model has none.
-        palette (list): RGB color of each class.
+        palette (list): RGB color of each class; empty if the model has none.
     """
 
     source: str
@@ -53,8 +53,8 @@ class Result:
     def to_dict(self) -> dict:
         """Returns a JSON-serializable dict: source and size of the image; category, label and score of each item.
 
-        Detected objects and poses also have a box ``[x1, y1, x2, y2]`` in pixels, and poses have ``points``, a list of
-        ``[x, y, score]``. Masks of objects and segments are encoded as COCO RLE.
+        Detected objects and poses also have a box ``[x1, y1, x2, y2]`` in pixels. Masks of objects and segments are
+        encoded as COCO RLE. The dict of a pose also has ``points``, a list of ``[x, y, score]``.
         """
         items = []
         for item in self.items():

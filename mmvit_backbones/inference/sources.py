@@ -23,7 +23,7 @@ ALLOWED = 'a path, a URL, bytes, an open file, a Pillow image, an array or a cam
 
 
 class Frame(NamedTuple):
-    """An image's name and RGB uint8 array ``(height, width, 3)``, or the error if the image cannot be read."""
+    """An image's name and RGB uint8 array ``(height, width, 3)``, and the error if it cannot be read or processed."""
 
     name: str
     image: np.ndarray | None

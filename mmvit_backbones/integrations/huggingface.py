@@ -69,12 +69,15 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices`` and ``init_cfg``.
             ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``, or ReSwin-T without it.
-        out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on. Defaults
-            to None: the stages of ``out_indices``.
+        out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on, in
+            ascending order. Defaults to None: the stages of ``out_indices``.
         out_indices (list[int] | None): Indices of these stages. Defaults to None: the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
         image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the ``img_size`` of
             ``backbone`` or ``network``.
+
+    Raises:
+        ValueError: If an argument is invalid, or ``out_features`` and ``out_indices`` differ.
     """
     model_type = 'mmvit'
 
@@ -213,7 +216,11 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
 
 class MMViTModel(MMViTPreTrainedModel):
-    """A classifier without its last layer. The weights have this package's names with the prefix ``model.``."""
+    """A classifier without its last layer. The weights have this package's names with the prefix ``model.``.
+
+    Raises:
+        ValueError: If the config has no ``network``.
+    """
     network_name = 'model'
     has_head = False
     _keys_to_ignore_on_load_unexpected = ['head.']
@@ -252,6 +259,9 @@ class MMViTModel(MMViTPreTrainedModel):
 class MMViTForImageClassification(MMViTModel):
     """A classifier with Transformers' interface.
 
+    Raises:
+        ValueError: If the config has no ``network``.
+
     Example:
         >>> import torch
         >>> from mmvit_backbones.integrations.huggingface import MMViTConfig, MMViTForImageClassification
@@ -265,7 +275,12 @@ class MMViTForImageClassification(MMViTModel):
 
     @classmethod
     def from_published(cls, network: str, tag: str | Literal[True] = True, **kwargs) -> 'MMViTForImageClassification':
-        """Loads the authors' weights of a network; ``kwargs``, such as ``num_labels``, are passed to the config."""
+        """Loads the authors' weights of a network; ``kwargs``, such as ``num_labels``, are passed to the config.
+
+        Raises:
+            UsageError: If ``network`` is unknown.
+            CheckpointError: If the weights with this tag are unavailable or have no classifier.
+        """
         side = int(tag) if str(tag).isdigit() else None
         model = cls(MMViTConfig(network=network, **{'num_labels': 1000, 'image_size': side, **kwargs}))
         load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)

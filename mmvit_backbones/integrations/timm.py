@@ -20,8 +20,8 @@ from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
 
-# Class tokens, position embeddings and gates of attention residuals, which recipes exempt from weight decay. timm
-# itself exempts one-dimensional parameters.
+# Class tokens, position embeddings and biases, and gates of attention residuals: recipes exempt them from weight decay.
+# timm itself exempts one-dimensional parameters.
 NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
 
 
@@ -89,7 +89,14 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns :meth:`forward_features` and raw NCHW maps of stages; with ``intermediates_only``, only the maps."""
+        """Returns :meth:`forward_features` and raw NCHW maps of stages; with ``intermediates_only``, only the maps.
+
+        All stages run, also with ``stop_early``.
+
+        Raises:
+            ValueError: If ``output_fmt`` is not ``'NCHW'`` or ``norm`` is True.
+            AssertionError: If ``indices`` are out of range.
+        """
         if output_fmt != 'NCHW' or norm:
             raise ValueError(f"output_fmt must be 'NCHW' and norm must be False, got {output_fmt!r} and {norm}")
         taken, _ = feature_take_indices(len(self.feature_info), indices)
@@ -103,7 +110,11 @@ class TimmClassifier(Classifier):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the last layer; ``num_classes=0`` removes it, and with ``global_pool=''`` also the pooling."""
+        """Replaces the last layer; ``num_classes=0`` removes it, and with ``global_pool=''`` also the pooling.
+
+        Raises:
+            ValueError: If ``global_pool`` is another pooling, or ``''`` with ``num_classes`` other than 0.
+        """
         pool = 'token' if self.has_tokens else 'avg'
         if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
             raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "

@@ -1,4 +1,4 @@
-"""`mmvit test --show-dir` draws the annotations and predictions of each task into one file per image."""
+"""`mmvit test --show-dir` draws annotations and predictions, except those of poses, into one file per image."""
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The Predictor runs exported files on all sources of images, and executes code only in trusted files."""
+"""The Predictor reads images in files, folders, videos and memory, and executes code only in trusted files."""
 import io
 import json
 import re

@@ -1,4 +1,4 @@
-"""Tests the adapters in their libraries; test_timm.py and test_huggingface.py contain more tests."""
+"""Tests the adapters; test_timm.py, test_huggingface.py and test_mmpretrain.py contain more tests."""
 import pytest
 import torch
 from helpers import raises
@@ -36,11 +36,11 @@ def test_timm_builds_a_pyramid(timm):
 
 
 def test_timm_loads_a_checkpoint(timm, tmp_path):
-    torch.save(tiny_reswin(out_indices=(3, )).state_dict(), tmp_path / 'model.pth')
-    arguments = dict(features_only=True, arch=ARCH, out_indices=(3, ), checkpoint=str(tmp_path / 'model.pth'))
-    first, second = (timm.create_model('mmvit_reswin_tiny', **arguments).eval() for _ in range(2))
-    x = torch.randn(1, 3, 32, 32)
-    assert torch.equal(first(x)[0], second(x)[0])
+    saved, x = tiny_reswin(out_indices=(3, )).eval(), torch.randn(1, 3, 32, 32)
+    torch.save(saved.state_dict(), tmp_path / 'model.pth')
+    loaded = timm.create_model('mmvit_reswin_tiny', features_only=True, arch=ARCH, out_indices=(3, ),
+                               checkpoint=str(tmp_path / 'model.pth'))
+    assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
 
 
 def test_transformers_reads_feature_info(timm):

@@ -146,7 +146,7 @@ def test_the_problem_type_determines_the_loss(problem_type, labels, loss):
 
 @each_network
 def test_lora_with_activation_checkpointing(network):
-    """Transformers and PEFT call ``enable_input_require_grads``: the patch embedding's output then requires grad."""
+    """Transformers and PEFT call ``enable_input_require_grads``: the first convolution's output then requires grad."""
     peft = pytest.importorskip('peft')
     model = without_dropout(classifier(network, problem_type='regression')).train()
     names = [name for name, module in model.named_modules() if type(module) is nn.Linear]

@@ -62,7 +62,7 @@ def trained_model(network: str, **arguments) -> nn.Module:
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """Sets all dropout rates to 0, so that two passes in training mode agree without drop path."""
+    """Sets all dropout rates to 0; if drop path is disabled, too, two passes in training mode agree."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.

@@ -1,4 +1,4 @@
-"""Imports inside the package have one direction, and importing the package changes only MMEngine's registries."""
+"""Imports inside the package have one direction; importing it needs few packages and changes no import hooks."""
 import re
 import runpy
 import subprocess

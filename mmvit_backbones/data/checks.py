@@ -34,7 +34,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
         content (bool): Whether to check the content of COCO annotations. Defaults to True.
 
     Raises:
-        UsageError: If a file is missing, a folder is missing or empty, or the annotations have errors.
+        UsageError: If a file is missing, a folder is missing, empty or not readable, or the annotations have errors.
     """
     for split in splits:
         for dataset in datasets_of(cfg, split):

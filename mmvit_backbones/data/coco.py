@@ -169,9 +169,12 @@ def report_images(folders: dict[str, list[dict]]) -> None:
         folders (dict[str, list[dict]]): Contents of the COCO files, keyed by the folder of their images.
     """
     for folder, contents in folders.items():
-        images = {image['file_name']: image['id'] for content in contents for image in content['images']}
-        annotated = {annotation.get('image_id') for content in contents for annotation in content['annotations']}
-        empty = sum(number not in annotated for number in images.values())
+        images: dict[str, bool] = {}  # whether the image has annotations
+        for content in contents:
+            annotated = {annotation.get('image_id') for annotation in content['annotations']}
+            for image in content['images']:
+                images[image['file_name']] = images.get(image['file_name'], False) or image['id'] in annotated
+        empty = len(images) - sum(images.values())
         found = {osp.join(part, name) for part, names in _files(folder, images).items() for name in names
                  if name.lower().endswith(SUFFIXES) and not is_hidden(name)}
         text = f'{osp.join(folder, "")}: {len(images)} images in the annotation files, {empty} without annotations'

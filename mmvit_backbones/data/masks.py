@@ -46,9 +46,10 @@ def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
     Reads at least 100 masks, or all if there are fewer, and stops when two different labels have been found.
 
     Raises:
-        UsageError: If a mask has several channels, an invalid label or an EXIF orientation, or if its image has an
-            EXIF orientation that the mask may not match; if at least half of the checked masks differ from their image
-            in size or have only ignored pixels; or, with ``needs_labels``, if all masks have the same label.
+        UsageError: If a mask or its image cannot be read; if a mask has several channels, an invalid label or an EXIF
+            orientation, or if its image has an EXIF orientation that the mask may not match; if at least half of the
+            checked masks differ from their image in size or have only ignored pixels; or, with ``needs_labels``, if all
+            masks have the same label.
     """
     images = list(pairs)
     step = -(-len(images) // MASKS_TO_CHECK)

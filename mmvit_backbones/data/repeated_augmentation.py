@@ -21,10 +21,15 @@ class RepeatedAugmentationSampler(DefaultSampler):
         num_repeats (int): Number of repetitions of an image. Defaults to 3.
         seed (int | None): Seed shared by all processes; the epoch is added to the seed. Defaults to None: a random
             seed.
+
+    Raises:
+        ValueError: If ``num_repeats`` is below 1.
     """
 
     def __init__(self, dataset: Sized, num_repeats: int = 3, seed: int | None = None) -> None:
         super().__init__(dataset, seed=seed)
+        if num_repeats < 1:
+            raise ValueError(f'num_repeats must be at least 1, got {num_repeats}')
         self.num_repeats = num_repeats
         self.num_samples = (len(dataset) // BATCH * BATCH or len(dataset)) // self.world_size
 

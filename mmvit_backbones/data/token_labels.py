@@ -58,6 +58,10 @@ class LoadTokenLabels:
     Args:
         root (str): Folder with one subfolder per class.
         num_classes (int): Number of classes.
+
+    Raises:
+        FileNotFoundError: If an image has no token labels.
+        ValueError: If token labels cannot be read, or have other content.
     """
 
     def __init__(self, root: str, num_classes: int) -> None:
@@ -81,6 +85,9 @@ class TransformWithTokenLabels:
     Args:
         transforms (Sequence[dict]): Configs of ``RandomFlip``, ``RandAugment`` and ``RandomResizedCrop``; the crop must
             be last.
+
+    Raises:
+        ValueError: If another transform is given, or the crop is not the last.
     """
 
     def __init__(self, transforms: Sequence[dict]) -> None:
@@ -167,6 +174,9 @@ class PoolTokenLabels:
         label_smooth_val (float): Fraction of the score that is spread over all classes. Defaults to 0.1.
         transposed_boxes (bool): Whether to exchange rows and columns of the crop's box, like the authors' code.
             Defaults to False.
+
+    Raises:
+        ValueError: If ``grid_size`` is below 1, or ``label_smooth_val`` is not in [0, 1).
     """
 
     def __init__(self, num_classes: int, grid_size: int, label_smooth_val: float = 0.1,

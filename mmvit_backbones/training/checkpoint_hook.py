@@ -92,7 +92,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Raises:
         ValueError: If ``on_error`` has another value.
-        TrainingError: If the weights are not finite, or, with ``on_error='stop'``, if a checkpoint cannot be written.
+        TrainingError: If the weights are not finite, or, with ``on_error='stop'``, if a checkpoint cannot be written or
+            has no room on the disk.
+        UsageError: If ``last_checkpoint``, from which the run would resume, names a file outside the run's folders.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))

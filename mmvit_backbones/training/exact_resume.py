@@ -29,6 +29,7 @@ class ExactResumeHook(Hook):
         TrainingError: If the data loader has another batch sampler or data set; if the checkpoint was written with
             different classes, a different number of images per step or of steps per epoch, or a different optimizer; or
             if changed settings cannot be applied, e.g. with several optimizers.
+        UsageError: If ``last_checkpoint``, from which the run would resume, names a file outside the run's folders.
     """
 
     priority = 'LOWEST'

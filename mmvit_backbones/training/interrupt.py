@@ -29,6 +29,10 @@ class InterruptHook(Hook):
     All processes stop after the same step, even if only one process receives the signal. The file contains the whole
     training state, and a resumed run continues with the next step. A second signal after more than five seconds ends
     the process immediately.
+
+    Raises:
+        SystemExit: After the checkpoint is saved.
+        TrainingError: If the weights are not finite; no checkpoint is saved then.
     """
 
     priority = 'LOWEST'

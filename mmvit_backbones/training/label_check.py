@@ -11,7 +11,10 @@ from ..zoo.loading import unwrap_model
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Raises TrainingError for a label outside the head's classes, which would cause an opaque error on CUDA."""
+    """Raises TrainingError if an image or a pixel has a label outside the head's classes.
+
+    On CUDA, the error would otherwise be opaque. Labels of boxes are not checked.
+    """
 
     priority = 'VERY_HIGH'
 

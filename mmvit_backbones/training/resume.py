@@ -20,7 +20,12 @@ _IGNORED = ('load_from', 'resume', 'launcher', 'work_dir', 'randomness.seed', 'm
 
 
 def read_training_state(path: str) -> dict:
-    """Reads a checkpoint; raises UsageError if the checkpoint has no training state."""
+    """Reads a checkpoint with training state.
+
+    Raises:
+        UsageError: If the checkpoint has no training state.
+        CheckpointError: If the checkpoint is missing or corrupt, or contains types that are not allowed.
+    """
     checkpoint = read_checkpoint(path, mmap=True)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
@@ -33,6 +38,7 @@ def resume_from(cfg: Config, path: str) -> None:
 
     Raises:
         UsageError: If the checkpoint has no training state, or the config has a different seed.
+        CheckpointError: If the checkpoint is missing or corrupt, or contains types that are not allowed.
     """
     meta = read_training_state(path)['meta']
     cfg.load_from, cfg.resume = path, True

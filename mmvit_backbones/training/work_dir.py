@@ -44,9 +44,9 @@ def lock_work_dir(work_dir: str) -> IO:
 
 
 def check_last_checkpoint(runner: Runner) -> None:
-    """Raises UsageError if ``last_checkpoint`` is a link or names a file outside this run's checkpoint folders.
+    """Raises UsageError if ``last_checkpoint`` is a link or no file, or names a file outside this run's folders.
 
-    These folders are the work dir and the folders of checkpoint hooks. Call this function before a checkpoint is
+    The folders are the work dir and those of checkpoint hooks. Call this function before a checkpoint is
     loaded; MMEngine's ``Runner`` loads checkpoints after calling the hooks' ``before_run``.
     """
     path = osp.join(runner.work_dir, 'last_checkpoint')

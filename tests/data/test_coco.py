@@ -438,6 +438,10 @@ def test_run_lengths_that_add_up(counts, content, tmp_path):
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
     report_images({str(tmp_path): [dict(content, annotations=content['annotations'][:8])]})
     assert '10 images in the annotation files, 2 without annotations' in capsys.readouterr().out
+    others = [dict(id=image['id'], file_name=f'other/{image["id"]}.png') for image in content['images']]
+    first, second = dict(content, annotations=content['annotations'][:8]), dict(content, images=others)
+    report_images({str(tmp_path): [first, second]})  # the ids of the files are independent
+    assert '20 images in the annotation files, 2 without annotations' in capsys.readouterr().out
     report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
     assert '3 of 10 images are not in the annotation files and are left out, e.g. 7.png' in capsys.readouterr().err
     for name in '.7.png', 'notes.txt':

@@ -1,6 +1,7 @@
 """Repeated augmentation: every process gets the indices of the authors' sampler."""
 import pytest
 import torch
+from helpers import raises
 from mmengine.dataset import sampler
 
 from mmvit_backbones.data import RepeatedAugmentationSampler
@@ -34,6 +35,11 @@ def test_repeated_augmentation(count, world_size, monkeypatch):
             assert list(ours) == specified_indices(count, world_size, rank, epoch) and len(ours) == len(list(ours))
             # mmpretrain's sampler draws the same sequence, but does not stop at a multiple of 256.
             assert list(theirs)[:len(ours)] == list(ours) and len(theirs) == -(-count // world_size)
+
+
+def test_number_of_repeats_is_positive():
+    with raises(ValueError, 'num_repeats', 'at least 1', '0'):
+        RepeatedAugmentationSampler(range(240), num_repeats=0)
 
 
 def test_small_data_sets_are_not_rounded():

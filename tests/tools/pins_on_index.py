@@ -1,4 +1,4 @@
-"""Every pin has a wheel for every supported Python on the package index; `make test-matrix` runs this test."""
+"""Pins of packages that are installed from wheels; `make test-matrix` runs this test, which needs a package index."""
 import functools
 import os
 

@@ -28,7 +28,8 @@ class ImageNetReaL(BaseMetric):
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
 
     Raises:
-        ValueError: If a k is below 1, the label file is missing or invalid, or an image's name has no valid number.
+        ValueError: If ``topk`` is empty or a k is below 1, the label file is missing or invalid, or an image's name has
+            no valid number.
     """
 
     default_prefix = 'real'

@@ -10,6 +10,7 @@ from helpers import (
     fresh_model,
     gradients,
     images,
+    raises,
     relative_error,
     shared_model,
     trained_model,
@@ -147,6 +148,16 @@ def test_out_indices(network, out_indices):
 def test_bad_arguments_are_named(network, argument, value):
     with pytest.raises(ValueError, match=argument):
         fresh_model(network, **{argument: value})
+
+
+@pytest.mark.parametrize('wrong', [None, 2.5, 'x', [], [None], {}], ids=str)
+@each_network
+def test_settings_of_wrong_types_are_named(network, wrong):
+    arch = TINY_CONFIGS[network]['arch']
+    for key in arch:
+        if (key, wrong) not in [('mlp_ratio', 2.5), ('pyramid_dims', [])]:  # valid
+            with raises(ValueError, 'arch', key, 'must', wrong):
+                fresh_model(network, arch={**arch, key: wrong})
 
 
 @pytest.mark.parametrize('shape', [(2, 4, 32, 32), (3, 32, 32), (2, 3, 0, 32)], ids=str)

@@ -1,4 +1,5 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,10 @@ from ..ops.eager import is_tracing
 from ..utils import versions
 from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
+# Types of settings in ``arch``, with names in the singular and plural for messages.
+TYPES = {bool: ('True or False', 'booleans'), int: ('an integer', 'integers'), float: ('a number', 'numbers'),
+         str: ('a string', 'strings')}
+
 
 class Backbone(BaseModule):
     """Base class of all networks, with common arguments, output norms, freezing and activation checkpointing.
@@ -32,7 +37,7 @@ class Backbone(BaseModule):
 
     Args:
         channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
-        strides (Sequence[int]): Stride of every stage, in pixels.
+        strides (Sequence[int]): Stride of each stage's raw map, in pixels.
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0. None
             returns the maps of all stages.
@@ -88,7 +93,7 @@ class Backbone(BaseModule):
             raise ValueError(f'arch must be one of {sorted(self.arch_zoo)} or a dict, got {arch!r}')
         if arch.keys() != required:
             raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {sorted(arch)}')
-        check_arch(arch)
+        check_arch(arch, list(self.arch_zoo.values()))
         return dict(arch)
 
     # ---- for networks to implement
@@ -105,6 +110,11 @@ class Backbone(BaseModule):
         """
         for stage, x in enumerate(self.iter_stages(images)):
             yield x, self.output_norm(stage)(x)
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        """Stride of each stage's output map, in pixels; by default the stride of the raw map."""
+        return self.strides
 
     def init_layers(self) -> None:
         """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
@@ -364,8 +374,10 @@ def stage_channels(arch: dict) -> list[int]:
     return [embed_dims * 2**stage for stage in range(num_stages)]
 
 
-def check_arch(arch: dict) -> None:
-    """Checks that every list has one entry per stage, and that heads and groups divide the channels."""
+def check_arch(arch: dict, zoo: list[dict]) -> None:
+    """Raises ValueError if settings have other types than in the zoo, are out of range, or don't fit each other."""
+    for key, value in arch.items():
+        check_setting(key, value, [named[key] for named in zoo])
     lengths = {key: len(value) for key, value in arch.items() if isinstance(value, (list, tuple)) and value}
     if len(set(lengths.values())) > 1:
         raise ValueError(f'arch: every list must have one entry per stage, got lengths {lengths}')
@@ -374,3 +386,27 @@ def check_arch(arch: dict) -> None:
         for channels, count in zip(stage_channels(arch)[-len(counts):], counts):
             if count < 1 or channels % count:
                 raise ValueError(f'arch: channels must be divisible by {key}, got {channels} and {count}')
+
+
+def check_setting(key: str, value: Any, examples: list) -> None:
+    """Checks the type and the sign of a setting; ``examples`` are its values in the named architectures."""
+    is_list = isinstance(examples[0], (list, tuple))
+    kind = float if key == 'mlp_ratio' else type([entry for x in examples for entry in (x if is_list else [x])][0])
+    if kind not in TYPES:
+        return
+    one, several = TYPES[kind]
+    entries = value if is_list else [value]
+    if is_list and not isinstance(value, (list, tuple)) or not all(has_type(entry, kind) for entry in entries):
+        raise ValueError(f'arch: {key} must be {f"a list of {several}" if is_list else one}, got {value!r}')
+    if not entries and all(examples):
+        raise ValueError(f'arch: {key} must not be empty, got {value}')
+    if key in ('embed_dims', 'pyramid_dims', 'mlp_ratio') and not all(0 < entry < math.inf for entry in entries):
+        raise ValueError(f'arch: {key} must be positive, got {value}')
+    if key in ('depth', 'depths') and min(entries, default=0) < 0:
+        raise ValueError(f'arch: {key} must not be negative, got {value}')
+
+
+def has_type(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)

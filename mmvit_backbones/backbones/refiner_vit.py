@@ -147,7 +147,7 @@ class Block(BaseBlock):
     ``attention`` is an :class:`Attention` or a :class:`SharedAttention`.
     """
 
-    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: int, drop_path: float) -> None:
+    def __init__(self, channels: int, attention: nn.Module, mlp_ratio: float, drop_path: float) -> None:
         # LayerNorm of x / 2 equals LayerNorm of x with four times the epsilon.
         super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.empty(channels))

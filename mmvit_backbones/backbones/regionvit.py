@@ -307,7 +307,7 @@ class RegionViT(Backbone):
             (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with one
             entry per stage) and ``mlp_ratio`` (float).
         out_tokens (str): ``'local'`` returns the local maps, with strides 4, 8, 16 and 32. ``'regional'`` returns the
-            regional maps, which classifiers use.
+            regional maps, which classifiers use; their strides are these times the window size of the first stage.
         window_size (int | Sequence[int]): Side of the windows in tokens, one number for all stages or one per stage.
             The side of a region in pixels is four times the window size of the first stage. Weights for other window
             sizes are resized on load.
@@ -381,6 +381,11 @@ class RegionViT(Backbone):
             local = self.output_norm(i)(raw)
             output = regional if self.out_tokens == 'regional' else local
             yield raw, output
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        factor = self.window_sizes[0] if self.out_tokens == 'regional' else 1
+        return tuple(factor * stride for stride in self.strides)
 
     def check_images(self, images: Tensor) -> None:
         """Validates the images; the windows of every stage must cover all local tokens."""

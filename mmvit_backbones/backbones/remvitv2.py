@@ -168,7 +168,7 @@ class Block(nn.Module):
     Paper: arXiv 2402.11301, residual attention.
     """
 
-    def __init__(self, in_channels: int, channels: int, attn: PooledAttention, mlp_ratio: int,
+    def __init__(self, in_channels: int, channels: int, attn: PooledAttention, mlp_ratio: float,
                  drop_path: float) -> None:
         super().__init__()
         self.query_stride = attn.query_stride
@@ -177,7 +177,7 @@ class Block(nn.Module):
         self.proj = nn.Linear(in_channels, channels) if in_channels != channels else None
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
+        self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, alpha: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``; stores the logits in ``handover``."""
@@ -205,7 +205,7 @@ class ReMViTv2(Backbone):
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
-            one entry per stage) and ``mlp_ratio`` (int).
+            one entry per stage) and ``mlp_ratio`` (float).
         img_size (int): Side in pixels of the square images for which relative positions are stored. Positions are
             interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and each has its own

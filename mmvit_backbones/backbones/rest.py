@@ -146,7 +146,7 @@ class ResT(Backbone):
     Args:
         arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
             from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (lists with one entry per stage) and
-            ``mlp_ratio`` (int).
+            ``mlp_ratio`` (float).
         out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
             normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results.
             Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the raw map, as in

@@ -98,7 +98,7 @@ class ReSwin(SwinBase):
 
     Args:
         arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
-            one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (int).
+            one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (float).
         window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
             of checkpoints with another window size are resized on load.
         kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and a LayerNorm each.
@@ -114,7 +114,7 @@ class ReSwin(SwinBase):
         'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
     }
 
-    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
         return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 

@@ -59,7 +59,7 @@ class ReViT(Backbone):
     Paper: arXiv 2402.11301, variants.
 
     Args:
-        arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio`` (int).
+        arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio``.
         img_size (int): Side in pixels of the square images for which positions are stored. Positions are interpolated
             for other image sizes, and when loading a checkpoint with another ``img_size``.
         kwargs: Common arguments of :class:`Backbone`. The only output has stride 16 and a LayerNorm.

@@ -72,7 +72,7 @@ class SwinBase(Backbone):
         self.init_layers()
         self.freeze()
 
-    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         """Builds a block that keeps the shape ``(B, H, W, channels)``."""
         raise NotImplementedError
 

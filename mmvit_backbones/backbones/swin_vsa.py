@@ -18,14 +18,14 @@ class VSABlock(nn.Module):
     Paper: arXiv 2204.08446, figure 3c.
     """
 
-    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: int, drop_path: float, position: nn.Module) -> None:
+    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, position: nn.Module) -> None:
         super().__init__()
         self.position = position
         self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.attn = attn
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels)
+        self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
@@ -68,6 +68,6 @@ class SwinVSA(SwinBase):
         self.apply(init_linear)
         reset_projections(self)
 
-    def make_block(self, channels: int, num_heads: int, mlp_ratio: int, drop_path: float) -> nn.Module:
+    def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         attn = VariedSizeWindowAttention(channels, channels, num_heads, self.window_size)
         return VSABlock(channels, attn, mlp_ratio, drop_path, ContextPosition(channels))

@@ -124,6 +124,9 @@ class ViTAE(Backbone):
         if widths and channels[-1] != 2 * widths[-1]:
             raise ValueError(f'arch: the last entry of embed_dims must be twice the last entry of '
                              f'pyramid_dims, got {channels} and {widths}')
+        if int(arch['mlp_ratio'] * channels[-1]) % arch['groups']:
+            raise ValueError(f"arch: mlp_ratio must give a number of hidden channels that is divisible by groups, got "
+                             f"{arch['mlp_ratio']} * {channels[-1]} and {arch['groups']}")
         super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
 
         self.is_plain = not widths
@@ -142,7 +145,7 @@ class ViTAE(Backbone):
         self.freeze()
 
     def normal_cell(self, arch: dict, drop_rate: float, drop_path: float) -> BaseNormalCell:
-        channels, hidden = self.channels[-1], arch['mlp_ratio'] * self.channels[-1]
+        channels, hidden = self.channels[-1], int(arch['mlp_ratio'] * self.channels[-1])
         attn = GlobalAttention(channels, channels, arch['num_heads'])
         if self.is_plain:
             conv_branch = ConvBranch(channels, arch['groups'], [ConvLayer(hidden), ConvLayer(channels)])

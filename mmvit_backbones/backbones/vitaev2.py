@@ -112,6 +112,8 @@ class ViTAEv2(Backbone):
         super().__init__(**pyramid(arch), **kwargs)
         self.arch = arch
         self.window_size = window_size
+        check_groups('embed_dims', self.channels, [REDUCTION_GROUPS[1], *NORMAL_GROUPS[1:]])
+        check_groups('pyramid_dims', map(self.reduction_width, range(self.num_stages)), REDUCTION_GROUPS)
         widths = [self.in_channels, *self.channels]
         stages = []
         for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch['depths'])):
@@ -169,6 +171,13 @@ class ViTAEv2(Backbone):
         if stage > 0:
             layers.insert(0, [self.stages[stage].reduction])
         return layers
+
+
+def check_groups(key: str, channels: Iterable[int], groups: list[int]) -> None:
+    """Raises ValueError if the channels of a stage are not a multiple of its number of groups."""
+    channels = list(channels)
+    if any(width % count for width, count in zip(channels, groups, strict=True)):
+        raise ValueError(f'arch: {key} must be multiples of {groups}, got {channels}')
 
 
 def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:

@@ -55,5 +55,5 @@ class Detectron2Backbone(Base):
 
     def output_shape(self) -> dict[str, Shape]:
         """Returns channels and stride of each map."""
-        return {f'stage{i}': ShapeSpec(channels=self.backbone.channels[i], stride=self.backbone.strides[i])
+        return {f'stage{i}': ShapeSpec(channels=self.backbone.channels[i], stride=self.backbone.output_strides[i])
                 for i in self.backbone.out_indices}

@@ -14,7 +14,7 @@ from timm.models import FeatureInfo, PretrainedCfg, generate_default_cfgs, regis
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from ..backbones import Backbone, RegionViT
+from ..backbones import Backbone
 from ..zoo.build import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
@@ -45,17 +45,17 @@ class TimmFeatures(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
-        self.feature_info = FeatureInfo(stages_of(backbone), backbone.out_indices)
+        self.feature_info = FeatureInfo(stages_of(backbone, backbone.output_strides), backbone.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Returns one NCHW map per entry of ``out_indices`` for images ``(B, in_chans, H, W)``."""
         return list(self.backbone(images))
 
 
-def stages_of(backbone: Backbone) -> list[dict]:
+def stages_of(backbone: Backbone, strides: Sequence[int]) -> list[dict]:
     """Returns timm's ``feature_info`` of every stage."""
     return [dict(num_chs=channels, reduction=stride, module=f'stage{i}')
-            for i, (channels, stride) in enumerate(zip(backbone.channels, backbone.strides))]
+            for i, (channels, stride) in enumerate(zip(backbone.channels, strides))]
 
 
 class TimmClassifier(Classifier):
@@ -69,14 +69,11 @@ class TimmClassifier(Classifier):
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
                  **arguments) -> None:
         super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
-        self.feature_info = stages_of(self.backbone)
+        self.feature_info = stages_of(self.backbone, self.backbone.strides)  # of the maps of forward_intermediates
         self.num_features = self.head_hidden_size = self.head.channels
         self.reset_classifier(num_classes)
         cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
-        # RegionViT's classifier reads the regional tokens, one per window.
-        stride = self.backbone.strides[-1]
-        if isinstance(self.backbone, RegionViT) and self.backbone.out_tokens == 'regional':
-            stride *= self.backbone.window_sizes[0]
+        stride = self.backbone.output_strides[-1]
         self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
             pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),

@@ -37,7 +37,7 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
     def __init__(self, backbone: Backbone, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
                  norm_layer: Callable[..., nn.Module] | None = None) -> None:
         nn.Module.__init__(self)  # torchvision's constructor splits the backbone into its children
-        strides = [backbone.strides[i] for i in backbone.out_indices]
+        strides = [backbone.output_strides[i] for i in backbone.out_indices]
         if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
             raise ValueError(f'backbone must return maps whose strides double, got strides {strides}')
         self.body = nn.ModuleDict(dict(backbone=backbone))

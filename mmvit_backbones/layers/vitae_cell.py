@@ -150,7 +150,7 @@ class BaseNormalCell(nn.Module):
     and the MLP independently.
     """
 
-    def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: int, drop_rate: float,
+    def __init__(self, channels: int, attn: nn.Module, conv_branch: ConvBranch, mlp_ratio: float, drop_rate: float,
                  drop_path: float, position: nn.Module | None = None) -> None:
         super().__init__()
         self.position = position or nn.Identity()
@@ -158,7 +158,7 @@ class BaseNormalCell(nn.Module):
         self.attn = attn
         self.conv_branch = conv_branch
         self.norm2 = nn.LayerNorm(channels, eps=NORMAL_EPS)
-        self.mlp = Mlp(channels, mlp_ratio * channels, drop_rate)
+        self.mlp = Mlp(channels, int(mlp_ratio * channels), drop_rate)
         self.dropout = nn.Dropout(drop_rate)
         self.drop_path = DropPath(drop_path)
 

@@ -23,6 +23,12 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
     (dict(arch={**ARCH, 'num_heads': [3, 2, 4, 8]}), ['num_heads', '16', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', '128', '0']),
+    (dict(arch={**ARCH, 'depths': 2}), ['depths', 'a list of integers', '2']),
+    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'negative', '[1, 1, -1, 1]']),
+    (dict(arch={**ARCH, 'embed_dims': 16.}), ['embed_dims', 'an integer', '16.0']),
+    (dict(arch={**ARCH, 'embed_dims': 0}), ['embed_dims', 'positive', '0']),
+    (dict(arch={**ARCH, 'window_size': True}), ['window_size', 'an integer', 'True']),
+    (dict(arch={**ARCH, 'mlp_ratio': 0.}), ['mlp_ratio', 'positive', '0.0']),
     (dict(window_size=0), ['window_size', 'at least 1', '0']),
 ], ids=str)
 def test_wrong_arguments_are_named(arguments, words):
@@ -31,7 +37,8 @@ def test_wrong_arguments_are_named(arguments, words):
 
 
 @pytest.mark.parametrize('arguments', [dict(frozen_stages=4), dict(frozen_stages=-1), dict(window_size=1),
-                                       dict(out_indices=[0, 3]), dict(out_indices=3)], ids=str)
+                                       dict(out_indices=[0, 3]), dict(out_indices=3),
+                                       dict(arch={**ARCH, 'depths': (1, 1, 1, 1), 'mlp_ratio': 0.5})], ids=str)
 def test_values_at_the_limits(arguments):
     model = fresh_model('ReSwin', **arguments)
     assert len(model(images(8, 8))) == len(model.out_indices)

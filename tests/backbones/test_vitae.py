@@ -45,6 +45,9 @@ def test_class_token_matters_but_is_not_convolved():
        ['4 entries']) for count in (3, 5)],
     ('ViTAEv2', dict(arch=dict(TINY_V2, attention=['window', 'window', 'global', 'local'])), ['attention', 'local']),
     ('ViTAEv2', dict(arch=dict(TINY_V2, reduction_heads=[1, 1, 2, 3])), ['reduction_heads', '128', '3']),
+    ('ViTAE', dict(arch=dict(TINY, mlp_ratio=1.1)), ['mlp_ratio', 'divisible by groups', '1.1', '8']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, embed_dims=[24, 32, 64, 128])), ['embed_dims', '[16, 32, 64, 128]', '24']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, pyramid_dims=[8, 16, 48, 64])), ['pyramid_dims', '[1, 16, 32, 64]', '48']),
     ('ViTAEv2', dict(window_size=0), ['window_size', '1', '0']),
 ], ids=str)
 def test_bad_arguments_are_named(network, arguments, words):
@@ -55,6 +58,7 @@ def test_bad_arguments_are_named(network, arguments, words):
 @torch.no_grad()
 def test_values_at_the_limits():
     for network, arguments in [('ViTAE', dict(arch=dict(TINY, num_heads=32, groups=32))),
+                               ('ViTAE', dict(arch=dict(TINY, mlp_ratio=2.5))),
                                ('ViTAE, plain', dict(img_size=16)), ('ViTAEv2', dict(window_size=1))]:
         assert all(x.isfinite().all() for x in fresh_model(network, **arguments).eval()(images(20, 30)))
 

@@ -1,7 +1,7 @@
 """Tests the adapters; test_timm.py, test_huggingface.py and test_mmpretrain.py contain more tests."""
 import pytest
 import torch
-from helpers import raises
+from helpers import fresh_model, raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
@@ -71,13 +71,21 @@ def test_a_graph_of_fx_returns_the_maps(timm):
         assert all(map(torch.equal, outputs['backbone'], model.backbone(x)))
 
 
+def test_timm_reports_the_strides_of_regional_maps(timm):
+    arguments = dict(out_tokens='regional', window_size=4, features_only=True, out_indices=(1, 3))
+    model = timm.create_model('mmvit_regionvit_tiny', **arguments).eval()
+    sides = [x.shape[-1] for x in model(torch.randn(1, 3, 128, 128))]
+    assert model.feature_info.reduction() == [128 // side for side in sides] == [32, 128]
+
+
 # ---- detectron2
 
 
-def test_detectron2_output_shape_matches_the_maps():
+@pytest.mark.parametrize('network, arguments', [('ReSwin', {}), ('RegionViT', dict(out_tokens='regional'))], ids=str)
+def test_detectron2_output_shape_matches_the_maps(network, arguments):
     """Tests the documented interface without detectron2, which is not on PyPI."""
     from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
-    backbone = Detectron2Backbone(tiny_reswin(out_indices=(0, 2, 3)))
+    backbone = Detectron2Backbone(fresh_model(network, out_indices=(0, 2, 3), **arguments))
     shapes, maps = backbone.output_shape(), backbone(torch.randn(1, 3, 65, 97))
     assert list(maps) == list(shapes) == ['stage0', 'stage2', 'stage3']
     for name, x in maps.items():

@@ -64,12 +64,13 @@ CALLS = [
     Call(eval, "open('canary', 'w')"), Call(exec, "open('canary', 'w')"), Call(subprocess.call, ['touch', CANARY]),
     Call(subprocess.Popen, ['touch', CANARY]), Call(runpy.run_path, 'evil.py'), Call(importlib.import_module, 'evil'),
     Call(__import__, 'evil'), Call(pickle.loads, pickle.dumps(Call(os.mkdir, CANARY))), Call(torch.save, 1, CANARY),
-    Call(torch.load, 'evil.pkl', None, Call(importlib.import_module, 'pickle')), Call(torch.hub.load, '.', 'evil'),
-    Call(np.save, CANARY, 0),
+    Call(torch.load, 'evil.pkl', None, Call(importlib.import_module, 'pickle')),
+    Call(functools.partial(torch.hub.load, source='local'), '.', 'evil'), Call(np.save, CANARY, 0),
     Call(shutil.copy, 'evil.py', CANARY), Call(os.symlink, 'evil.py', CANARY), Call(codecs.open, CANARY, 'w'),
     Call(zipfile.ZipFile, CANARY, 'w'), Call(sqlite3.connect, CANARY), Call(logging.FileHandler, CANARY),
     Call(timeit.timeit, "open('canary', 'w')"), Call(put_text, 'text', CANARY), Call(Config.fromfile, 'evil.py'),
-    Call(functools.reduce, os.mkdir, [CANARY, 0o700]), Call(getattr, Call(importlib.import_module, 'os'), 'mkdir'),
+    Call(functools.reduce, os.mkdir, [CANARY, 0o700]),
+    Call(functools.reduce, Call(getattr, Call(importlib.import_module, 'os'), 'mkdir'), [CANARY, 0o700]),
 ]
 
 
@@ -258,7 +259,7 @@ def test_files_are_refused_in_little_memory_and_time(reader, hostile, folder, ow
         assert not list(folder.glob(f'{CANARY}*')), path
 
 
-# Each text would create a canary if MMEngine executed it.
+# Each text would create a canary if MMEngine executed it or its pretty text, or built its model or data set.
 TEXTS = [f'default_scope = "{{scope}}"\n{text}' for text in (
     'import os\nos.mkdir("canary")', 'model = dict(type="os.mkdir", path="canary")',
     """model = dict(test_cfg={"a': __import__('os').mkdir('canary'), 'b": 1})""",
@@ -336,8 +337,8 @@ SCRIPTS = dict(
 @pytest.mark.slow
 @pytest.mark.training
 @pytest.mark.parametrize('script', SCRIPTS)
-def test_scripts_end_in_one_line(script, hostile, folder):
-    """Subcommands refuse a hostile pickle; those that read the config in a checkpoint also refuse hostile configs."""
+def test_subcommands_refuse_hostile_files(script, hostile, folder):
+    """Those that read the config in a checkpoint also refuse hostile configs."""
     torch.save(dict(state_dict={}, meta=dict(cfg='import os\nos.mkdir("canary")'), optimizer={}, message_hub=dict(
         runtime_info=dict(cfg='import os\nos.mkdir("canary")'))), folder / 'text.pth')
     find = {path.name: path for path in hostile}

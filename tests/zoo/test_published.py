@@ -25,7 +25,7 @@ AUTHORS = sorted({golden['variant']: name for name, golden in reversed(NETWORKS.
                   if not golden.get('overrides')}.items())
 
 
-# The smallest network of each family.
+# The smallest network of each family that has a golden for a whole network.
 FAMILIES = {
     VARIANTS[name].family.name: pytest.param(name, golden, id=name, marks=[] if name in SMALL else [pytest.mark.slow])
     for name, golden in sorted(AUTHORS, key=lambda pair: -VARIANTS[pair[0]].num_params)

@@ -73,7 +73,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         params += sorted(groups.values(), key=lambda group: group['lr_scale'])
         print_log('\n  '.join([
             f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups',
-            *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), weight decay {group.get("weight_decay", 0):.3g}: '
+            *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
               f'{len(group["params"])} parameters' for group in params)]), logger='current')
 
     def scales(self, model: nn.Module) -> dict[int, float]:
@@ -90,3 +90,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 depth, num_depths = depth_of(name)
                 scales[id(parameter)] = self.decay_rate**(num_depths - 1 - depth)
         return scales
+
+
+def _weight_decay_of(group: dict) -> str:
+    return f'weight decay {group["weight_decay"]:.3g}' if 'weight_decay' in group else 'default weight decay'

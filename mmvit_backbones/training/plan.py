@@ -75,9 +75,10 @@ def plan(runner: Runner) -> dict[str, str]:
     by_epoch = 'max_epochs' in cfg.train_cfg
     length = f'{runner.max_epochs} epochs of {len(loader)} steps' if by_epoch else f'{runner.max_iters} steps'
     each = f' and process, {processes} processes' if processes > 1 else ''
+    backbone = getattr(model, 'backbone', None)
+    name = type(model).__name__ + (f' with {type(backbone).__name__}' if backbone is not None else '')
     lines = {
-        'model': f'{type(model).__name__} with {type(getattr(model, "backbone", None)).__name__}, {total / 1e6:.1f} M '
-                 f'parameters, {frozen / 1e6:.1f} M of them frozen',
+        'model': f'{name}, {total / 1e6:.1f} M parameters, {frozen / 1e6:.1f} M of them frozen',
         'weights': weights + (f', resumed after step {runner.iter}' if cfg.get('resume') else ''),
         'training data': describe(loader.dataset),
         'classes': f'{len(classes) or "unknown"}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',

@@ -147,7 +147,7 @@ class TestSummary:
             param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
                              dict(type='ConstantLR', factor=0.5, begin=5, by_epoch=False)])
         lines = plan(runner)
-        assert lines['classes'] == '6: a, b, c, d, e, ...' and lines['model'].startswith('Line with NoneType, 0.0 M')
+        assert lines['classes'] == '6: a, b, c, d, e, ...' and lines['model'].startswith('Line, 0.0 M')
         assert (lines['length'], lines['validation']) == ('12 steps, 2 images per step', '8 images, every 1000 steps')
         assert lines['learning rate'] == ('0.01 at its peak, SGD, LinearLR from step 0 to step 5, '
                                           'ConstantLR from step 5 to step 12')
@@ -216,7 +216,7 @@ class TestSummary:
         runner.logger.error('early error')
         runner.train()
         shown = capsys.readouterr().out
-        before, after = shown.split('         model: Line with')
+        before, after = shown.split('         model: Line, ')
         assert 'early warning' in before and 'early error' in before
         assert not any(text in before for text in ('early information', 'is skipped since', 'FileClient'))
         assert '     precision: float32' in after and 'Saving checkpoint' in after

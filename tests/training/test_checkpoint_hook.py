@@ -1,5 +1,6 @@
 """Writing checkpoints when the disk is full, a file cannot be written, or weights are not finite."""
 import errno
+import resource
 import shutil
 from types import SimpleNamespace
 
@@ -54,12 +55,15 @@ def test_a_file_that_cannot_be_written_keeps_its_content(tmp_path):
     backend, path = AtomicBackend(), tmp_path / 'new/folder/a.pth'
     backend.put(b'first', path)
     backend.put(b'second', path)
-    assert path.read_bytes() == b'second'
-    (tmp_path / 'folder.pth').mkdir()
-    with raises(OSError, tmp_path / 'folder.pth', '1.5 MiB needed', ' free') as error:
-        backend.put(bytes(3 * 2**19), tmp_path / 'folder.pth')
-    assert error.value.errno == errno.EISDIR
-    assert names(tmp_path) == ['folder.pth']
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with raises(OSError, path, '1.5 MiB needed', ' free') as error:
+            backend.put(bytes(3 * 2**19), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG
+    assert path.read_bytes() == b'second' and names(path.parent) == ['a.pth']
 
 
 @pytest.mark.parametrize('options, left', [

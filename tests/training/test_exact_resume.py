@@ -93,7 +93,11 @@ def test_checkpoint_of_another_training_is_refused(saved, meta, changes, words, 
 
 def test_weights_of_another_training_are_loaded(saved, tmp_path):
     path = with_meta(saved, tmp_path / 'other.pth')
-    runner_of(tmp_path, load_from=path, train_dataloader=loader_of(batch_size=4)).train()
+    runner = runner_of(tmp_path, load_from=path, train_dataloader=loader_of(batch_size=4),
+                       optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)))
+    runner.train()
+    assert runner.iter == 6
+    torch.testing.assert_close(runner.model.state_dict(), saved['state_dict'], rtol=0, atol=0)
 
 
 def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, tmp_path):

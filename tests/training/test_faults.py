@@ -60,7 +60,7 @@ def test_newest_intact_checkpoint_is_resumed(whole, tmp_path):
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
 
 
-def test_damage_anywhere_in_a_checkpoint_is_found(whole, tmp_path, capsys):
+def test_damage_inside_a_tensor_is_found(whole, tmp_path, capsys):
     work_dir = stopped_after(whole, tmp_path / 'work', 2)
     content = bytearray((work_dir / 'epoch_2.pth').read_bytes())
     content[len(content) // 2] ^= 1  # in a tensor, where torch.load does not detect the damage

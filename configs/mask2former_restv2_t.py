@@ -1,4 +1,4 @@
-# No results are published with this head. The recipe is mmdet's for Swin-T.
+# No results are published with this head. The recipe is mmdet's for Swin-T, except for the drop path rate.
 _base_ = './_base_/mask2former_coco.py'
 pretrained = dict(type='Pretrained', checkpoint='official://restv2_tiny')
 model = dict(

@@ -1,4 +1,4 @@
-# No results are published with this head. The recipe is mmseg's for Swin-T.
+# No results are published with this head. The recipe is mmseg's for Swin-T, except for the drop path rate.
 _base_ = './_base_/mask2former_ade20k.py'
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_small')
 model = dict(

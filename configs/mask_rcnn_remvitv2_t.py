@@ -1,5 +1,5 @@
-# No detection results are published for ReMViTv2. The recipe is mmdet's for Swin-T. Two images take about 32 GB of GPU
-# memory; with_cp=True and --amp reduce it (docs/revit.md).
+# No detection results are published for ReMViTv2. The recipe is mmdet's for Swin-T, with the drop path rate of the
+# ImageNet recipe. Two images take about 30 GB of GPU memory; with_cp=True and --amp reduce it (docs/revit.md).
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_remvitv2_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://remvitv2_tiny')

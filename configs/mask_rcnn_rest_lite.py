@@ -1,4 +1,4 @@
-# No detection results are published for this size.
+# No detection results are published for this size. Images are normalized as in pretraining.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_rest.py',
           './_base_/schedules/coco_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://rest_lite')

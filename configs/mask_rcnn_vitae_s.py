@@ -1,4 +1,4 @@
-# No detection results are published for ViTAE. The recipe is taken from ViTAEv2-S.
+# No detection results are published for ViTAE. The recipe is taken from ViTAEv2-S, with weight decay 0.05.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitae_small')

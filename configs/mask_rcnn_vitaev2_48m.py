@@ -1,5 +1,5 @@
-# No results are published for this size. The recipe is taken from ViTAEv2-S, with the drop path rate of the ImageNet
-# recipe.
+# No results are published for this size. The recipe is taken from ViTAEv2-S, with weight decay 0.05 and the drop path
+# rate of the ImageNet recipe.
 _base_ = ['./_base_/models/mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_48m')

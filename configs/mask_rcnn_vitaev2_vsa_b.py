@@ -1,4 +1,5 @@
-# No results are published for this size with Mask R-CNN at 1x. The recipe is taken from ViTAEv2-VSA-S.
+# No results are published for this size with Mask R-CNN at 1x. The recipe is taken from ViTAEv2-VSA-S, with the
+# drop path rate of the ImageNet recipe.
 _base_ = ['./_base_/models/mask_rcnn_vitaev2_vsa.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_vitae_1x.py', './_base_/mmdet_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_vsa_base')

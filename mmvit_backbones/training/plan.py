@@ -184,12 +184,10 @@ def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) ->
 
     There is no warning for a schedule with only a warm-up, after which the learning rate is meant to stay constant.
     """
-    ends = {}
-    for schedule in schedules:
-        unit = steps_per_epoch if schedule.by_epoch else 1
-        ends[type(schedule).__name__] = schedule.end * unit if schedule.end < FOREVER else steps
-    last = max(ends.values(), default=steps)
-    if last <= steps and (last >= 0.9 * steps or ends.keys() <= WARM_UPS):
+    ends = [schedule.end * (steps_per_epoch if schedule.by_epoch else 1) if schedule.end < FOREVER else steps
+            for schedule in schedules]
+    last = max(ends, default=steps)
+    if last <= steps and (last >= 0.9 * steps or {type(schedule).__name__ for schedule in schedules} <= WARM_UPS):
         return None
     return (f'the learning rate schedule has {last} steps, but training has {steps}; '
             'scale param_scheduler with the length of training')

@@ -120,8 +120,10 @@ def test_what_is_invalid_is_left_out(box, outline, image):
 
 
 def test_large_numbers_and_unusual_names_are_drawn(image):
-    outline = [[1e300, 0, 0, 1e300, 5, 5]]
-    assert draw_sample(Sample(image, [Annotation(-1, 'café ☃', [1e300, -1e300, 9, 9], outline)])).ndim == 3
+    plain = draw_sample(Sample(image, []))
+    for annotation in (Annotation(-1, 'café ☃', [20, 10, 9, 9], None), Annotation(-1, '', [1e300, -1e300, 9, 9], None),
+                       Annotation(-1, '', None, [[1e300, 0, 0, 1e300, 5, 5]])):
+        assert (draw_sample(Sample(image, [annotation])) != plain).any()
 
 
 def test_files_that_cannot_be_read(image, tmp_path):

@@ -13,7 +13,7 @@ COCO = DATA / 'coco_mini'
 CAMVID = DATA / 'camvid_mini'
 FLOWERS = DATA / 'flowers_mini'
 FLOWER_CLASSES = ['daisy', 'dandelion', 'roses', 'sunflowers', 'tulips']
-ALLOWED_LICENCES = {4, 5, 7, 8}  # COCO's ids: CC BY, CC BY-SA, no known restrictions, US government
+ALLOWED_LICENSES = {4, 5, 7, 8}  # COCO's ids: CC BY, CC BY-SA, no known restrictions, US government
 SPLITS = pytest.mark.parametrize('split', ['train', 'val'])
 SIZE_LIMIT = 15_000_000
 
@@ -41,7 +41,7 @@ def test_coco_images_exist_with_stated_size_and_allowed_license(split):
     images = instances(split)['images']
     assert images and sorted(image['file_name'] for image in images) == image_files(COCO / split)
     for image in images:
-        assert image['license'] in ALLOWED_LICENCES
+        assert image['license'] in ALLOWED_LICENSES
         with Image.open(COCO / split / image['file_name']) as opened:
             assert opened.size == (image['width'], image['height'])
 
@@ -61,10 +61,10 @@ def test_every_coco_image_is_attributed():
     assert all(all(row.values()) for row in rows)
     listed = {(row['file'], row['licence_url'], row['flickr_picture_url'], row['coco_url']) for row in rows}
     for content in map(instances, ('train', 'val')):
-        urls = {licence['id']: licence['url'] for licence in content['licenses']}
+        urls = {entry['id']: entry['url'] for entry in content['licenses']}
         for image in content['images']:
-            licence_url = urls[image['license']]
-            assert (image['file_name'], licence_url, image['flickr_url'], image['coco_url']) in listed
+            license_url = urls[image['license']]
+            assert (image['file_name'], license_url, image['flickr_url'], image['coco_url']) in listed
 
 
 def test_every_flower_image_is_attributed():
@@ -96,4 +96,5 @@ def test_flowers_are_in_a_folder_per_class(split):
 
 
 def test_data_is_small():
-    assert sum(path.stat().st_size for path in DATA.rglob('*') if path.is_file()) < SIZE_LIMIT
+    files = [path for folder in (COCO, CAMVID, FLOWERS) for path in folder.rglob('*') if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < SIZE_LIMIT

@@ -1,4 +1,4 @@
-"""The demo reports tasks at chance level, failures and the remaining time; tested without training."""
+"""The demo reports tasks below their minimum, failures and the remaining time; tested without training."""
 import multiprocessing
 import runpy
 import signal
@@ -20,7 +20,7 @@ def demo():
     return runpy.run_path(str(ROOT / 'tools/demo.py'))
 
 
-def test_a_task_at_chance_fails(demo, tmp_path):
+def test_a_task_below_its_minimum_fails(demo, tmp_path):
     learned = {task: {key: minimum for key, (minimum, _, _) in task.figures.items()} for task in demo['TASKS']}
     demo['check_figures'](tmp_path, learned)
     task = demo['TASKS'][1]

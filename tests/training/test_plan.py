@@ -54,6 +54,12 @@ def test_schedules_that_do_not_fit(by_epoch, end, steps):
     assert f'{steps} steps, but training has 100' in unfitting(WARM_UP, cosine)
 
 
+def test_the_longest_of_several_schedules_counts():
+    long, short = ((CosineAnnealingLR, dict(T_max=end, by_epoch=False, end=end)) for end in (200, 100))
+    for both in (long, short), (short, long):
+        assert '200 steps, but training has 100' in unfitting(*both)
+
+
 def test_several_optimizers_of_a_custom_constructor_are_not_checked():
     cfg = load_config('imagenet_reswin_t')
     check_optimizer(cfg)

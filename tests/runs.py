@@ -24,6 +24,7 @@ TINY = ROOT / 'tests/training/tiny_classifier.py'
 # The fork server starts with the first process and finds `preload.py` on PYTHONPATH.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['preload'])
+os.environ.pop('PYTHONUNBUFFERED', None)  # most users do not set it
 os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.environ.get('PYTHONPATH', '')])
 
 

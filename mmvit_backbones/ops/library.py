@@ -20,6 +20,8 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
     """Loads a backend's library; returns the reason if it can't be loaded, or None."""
     if backend == 'cuda' and torch.version.cuda is None:
         return 'this torch is built without CUDA'
+    if backend == 'cuda' and MISSING['cpp']:  # the C++ library defines the schemas of the CUDA library
+        return MISSING['cpp']
     if reason := versions.why_not('compiling the operators'):
         return reason
     path = FOLDER / library_name(backend, torch.__version__)
@@ -35,6 +37,5 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
 
 
 # The reason why a backend is missing, or None if it is loaded.
-MISSING = {'cpp': load('cpp')}
-# The C++ library defines the schemas of the CUDA library.
-MISSING['cuda'] = load('cuda') if MISSING['cpp'] is None or torch.version.cuda is None else MISSING['cpp']
+MISSING: dict[str, str | None] = {'cpp': load('cpp')}
+MISSING['cuda'] = load('cuda')

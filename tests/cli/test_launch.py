@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import end, train_together
-from verbs import call
+from verbs import call, module_of
 
 from mmvit_backbones.cli import testing
 from mmvit_backbones.cli.arguments import output_file
@@ -164,6 +164,15 @@ def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, mo
     assert len(drawings) == 4 and all(min(image_size(path)) >= 320 for path in drawings)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert 'accuracy by class' in log and ' daisy' in log and (tmp_path / 'work/confusion_matrix.png').is_file()
+
+
+@pytest.mark.parametrize('options, shows', [(['--show'], True), (['--show-dir', 'shown'], False)])
+def test_windows_are_opened_only_on_request(options, shows, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = module_of('test')
+    arguments = str(TINY), str(tiny_checkpoint), '--work-dir', str(tmp_path), *options
+    cfg = command.prepare(command.get_parser().parse_args(arguments))
+    assert cfg.get('default_hooks', {}).get('visualization', {}).get('show', False) is shows
 
 
 def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):

@@ -26,7 +26,9 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import Run
 from tiny_configs import TINY_CONFIGS
+from torch import nn
 
+from mmvit_backbones.accelerate import PackedLinear
 from mmvit_backbones.cli import serve
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Detection, Predictor
@@ -237,6 +239,30 @@ def test_examples_follow_no_link(models, tmp_path):
         (tmp_path / 'examples/flower.jpg').unlink()
         (tmp_path / 'examples/flower.jpg').symlink_to('../../etc/passwd')
         assert send(f'{address}/page/examples/0') == (200, IMAGE.read_bytes())
+
+
+def test_folders_of_examples(tmp_path):
+    assert serve.find_examples(None, 'pose') == []
+    with raises(UsageError, 'nowhere'):
+        serve.find_examples(str(tmp_path / 'nowhere'), 'classification')
+
+
+@pytest.mark.parametrize('missing', ['fastapi', 'uvicorn'])
+def test_missing_packages_are_named(missing, monkeypatch):
+    monkeypatch.setattr(serve, 'find_spec', lambda name: name != missing)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with raises(UsageError, 'fastapi', 'uvicorn', 'pip install'):
+            serve.main(serve.get_parser().parse_args(['model.pth']))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='this PyTorch has no oneDNN')
+def test_models_are_accelerated_for_inference(models):
+    linear = {type(module) for module in models[0].module.modules() if isinstance(module, nn.Linear)}
+    assert linear == {PackedLinear}
 
 
 class Held:

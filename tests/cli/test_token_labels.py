@@ -1,14 +1,24 @@
 """`mmvit data token-labels` writes the strongest classes of each position."""
+import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from helpers import raises
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
 from mmvit_backbones.cli.data import token_labels
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.build import import_mmpretrain
+
+
+@pytest.fixture(autouse=True)
+def in_mmpretrain():
+    import_mmpretrain()
+    init_default_scope('mmpretrain')
 
 
 def test_strongest_classes():
@@ -65,8 +75,64 @@ def test_only_missing_files_are_written(run, tmp_path, monkeypatch):
     assert len(list((tmp_path / 'out/a').iterdir())) == 5
 
 
+@pytest.mark.parametrize('backbone, neck', [
+    (dict(type='ResNet', depth=18, num_stages=4, out_indices=(3, ), style='pytorch'),
+     dict(type='GlobalAveragePooling')),
+    (dict(type='RefinerViT', arch=dict(embed_dims=512, depth=8, num_heads=4, mlp_ratio=1), out_indices=3),
+     dict(type='LayerNormPooling', order='norm_first', in_channels=512)),
+], ids=['convolutions', 'tokens'])
+@torch.no_grad()
+def test_scores_of_positions_are_those_of_the_head(backbone, neck):
+    """If the linear layer follows the average pooling, the mean of the dense scores equals the model's scores."""
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
+        type='LinearClsHead', num_classes=7, in_channels=512))).eval()
+    images = torch.randn(2, 3, 64, 96)
+    scores = token_labels.dense_scores(model, images)
+    assert scores.shape[:2] == (2, 7) and scores.shape[2] < scores.shape[3]
+    torch.testing.assert_close(scores.mean((2, 3)), model(images), rtol=1e-4, atol=1e-4)
+    with torch.enable_grad():
+        assert not token_labels.annotate(model, images).requires_grad
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, to_map', [
+    ('resnet18', lambda features: features.permute(0, 2, 3, 1)),
+    ('swin_tiny_patch4_window7_224', lambda features: features),
+    ('vit_tiny_patch16_224', lambda features: features[:, 1:].unflatten(1, (14, 14))),
+], ids=['channels first', 'channels last', 'tokens'])
+@torch.no_grad()
+def test_scores_of_timms_networks(name, to_map, tmp_path):
+    """The scores are the classifier's linear layer applied to the features at every position."""
+    model = timm.create_model(name).eval()
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    scores = token_labels.build(f'timm:{name}', str(tmp_path / 'weights.pth'), 'cpu')(images)
+    mean, std = (torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
+    expected = model.get_classifier()(to_map(model.forward_features((images / 255 - mean) / std)))
+    torch.testing.assert_close(scores, expected.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('name, words', [
-    ('timm:none', ['timm', 'none']), ('rest_lite', ['rest_lite', '--checkpoint']), ('unknown', ['unknown'])])
+    *[(name, [f'{name} requires --checkpoint']) for name in (
+        'rest_lite', 'configs/imagenet_rest_lite.py', 'imagenet_rest_lite', 'timm:nfnet_f0',
+        'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
+    ('mmpretrain:none', ['mmpretrain has no model none']), ('timm:none', ['timm has no model none']),
+    ('unknown', ['timm:NAME', 'rest_lite', 'unknown'])])
 def test_models_that_cannot_be_used(name, words):
     with raises(UsageError, *words):
         token_labels.build(name, None, torch.device('cpu'))
+
+
+def test_models_of_timm_require_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with raises(UsageError, 'timm:resnet18', 'pip install timm'):
+        token_labels.build('timm:resnet18', None, torch.device('cpu'))
+
+
+@torch.no_grad()
+def test_networks_without_feature_maps_are_refused():
+    model = MODELS.build(dict(type='ImageClassifier', backbone=dict(
+        type='VisionTransformer', arch='deit-tiny', img_size=32, out_type='raw'), head=dict(
+            type='LinearClsHead', num_classes=7, in_channels=192)))
+    with raises(UsageError, 'VisionTransformer', '(B, C, H, W)', '(1, 5, 192)'):
+        token_labels.dense_scores(model, torch.zeros(1, 3, 32, 32))

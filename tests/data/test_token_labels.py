@@ -1,21 +1,18 @@
-"""Token labels: files, geometric transforms, targets, the head, and the command that computes the labels."""
+"""Token labels: files, geometric transforms, targets and the head."""
 from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
-from verbs import call, module_of
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.data import PoolTokenLabels
 from mmvit_backbones.data.token_labels import read_token_labels
-from mmvit_backbones.errors import UsageError
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.zoo.build import import_mmpretrain
@@ -257,71 +254,3 @@ def test_pipelines_of_the_recipes(name, grid, border, tmp_path):
     rows = packed['inputs'].float().amax((0, 2))
     assert packed['inputs'].shape == (3, 16 * grid, 16 * grid)
     assert (rows[:border] == 0).all() and (rows[border:16 * grid - border] > 0).all()
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return module_of('data token-labels')
-
-
-@pytest.mark.parametrize('backbone, neck', [
-    (dict(type='ResNet', depth=18, num_stages=4, out_indices=(3, ), style='pytorch'),
-     dict(type='GlobalAveragePooling')),
-    (dict(type='RefinerViT', arch=dict(embed_dims=512, depth=8, num_heads=4, mlp_ratio=1), out_indices=3),
-     dict(type='LayerNormPooling', order='norm_first', in_channels=512)),
-], ids=['convolutions', 'tokens'])
-@torch.no_grad()
-def test_scores_of_positions_are_those_of_the_head(tool, backbone, neck):
-    """If the linear layer follows the average pooling, the mean of the dense scores equals the model's scores."""
-    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=dict(
-        type='LinearClsHead', num_classes=7, in_channels=512))).eval()
-    images = torch.randn(2, 3, 64, 96)
-    scores = tool.dense_scores(model, images)
-    assert scores.shape[:2] == (2, 7) and scores.shape[2] < scores.shape[3]
-    torch.testing.assert_close(scores.mean((2, 3)), model(images), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name, to_map', [
-    ('resnet18', lambda features: features.permute(0, 2, 3, 1)),
-    ('swin_tiny_patch4_window7_224', lambda features: features),
-    ('vit_tiny_patch16_224', lambda features: features[:, 1:].unflatten(1, (14, 14))),
-], ids=['channels first', 'channels last', 'tokens'])
-@torch.no_grad()
-def test_scores_of_timms_networks(tool, name, to_map, tmp_path):
-    """The scores are the classifier's linear layer applied to the features at every position."""
-    model = timm.create_model(name).eval()
-    torch.save(model.state_dict(), tmp_path / 'weights.pth')
-    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
-    scores = tool.build(f'timm:{name}', str(tmp_path / 'weights.pth'), 'cpu')(images)
-    mean, std = (torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
-    expected = model.get_classifier()(to_map(model.forward_features((images / 255 - mean) / std)))
-    torch.testing.assert_close(scores, expected.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize('name, message', [
-    *[(name, f'{name} requires --checkpoint') for name in (
-        'rest_lite', 'configs/imagenet_rest_lite.py', 'imagenet_rest_lite', 'timm:nfnet_f0',
-        'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
-    ('mmpretrain:none', 'mmpretrain has no model none')])
-def test_classifiers_without_weights_are_errors(tool, name, message):
-    with pytest.raises(UsageError, match=message):
-        tool.build(name, None, 'cpu')
-
-
-def test_labels_are_made_once(tool, tmp_path, monkeypatch, capsys):
-    """A second run writes only missing or broken files."""
-    for name in ('a/1', 'a/2', 'b/1'):
-        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new('RGB', (9, 7), (200, 10, 10)).save(tmp_path / 'images' / f'{name}.png')
-    monkeypatch.setattr(tool, 'build', lambda *args: lambda images: images[:, :1, :2, :3].float().repeat(1, 6, 1, 1))
-    arguments = str(tmp_path / 'images'), str(tmp_path / 'out'), 'any', '--size', '8'
-    call('data token-labels', *arguments)
-    files = sorted((tmp_path / 'out').rglob('*.*'))
-    assert [str(file.relative_to(tmp_path / 'out')) for file in files] == ['a/1.pt', 'a/2.pt', 'b/1.pt']
-    assert read_token_labels(files[0], 6)[0].shape == (5, 2, 3)
-    files[1].write_bytes(b'half')
-    inodes = [file.stat().st_ino for file in files]  # modification times may be too coarse
-    call('data token-labels', *arguments)
-    assert '3 images, 2 already have token labels' in capsys.readouterr().out
-    assert [file.stat().st_ino == inode for file, inode in zip(files, inodes)] == [True, False, True]

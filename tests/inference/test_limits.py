@@ -58,6 +58,14 @@ def test_onnx_with_loops_or_functions_is_refused(tmp_path):
         Predictor(onnx_file(tmp_path / 'model.onnx', [node], {}, functions=[function]))
 
 
+def test_a_broken_onnx_file_is_refused(tmp_path):
+    pytest.importorskip('onnx')
+    (tmp_path / 'model.onnx').write_bytes(b'broken')
+    with raises(UsageError, 'model.onnx', 'not a valid ONNX file') as caught:
+        Predictor(tmp_path / 'model.onnx')
+    assert '\n' not in str(caught.value)
+
+
 def test_onnx_gets_no_more_memory_than_the_limit(tmp_path):
     pytest.importorskip('onnx')
     from onnx import helper

@@ -41,11 +41,12 @@ def test_the_fifty_worst_classes_are_listed(number, logged):
     assert listed == list(range(50)) if number == 50 else listed[0] == 1  # sorted only if some are left out
 
 
-def test_confusion_matrix_is_drawn(tmp_path):
-    """The figure is closed, because the metric may be computed after each epoch."""
+def test_confusion_matrix_is_drawn(tmp_path, monkeypatch):
+    """The figure is closed without being shown, because the metric may be computed after each epoch."""
     plt = pytest.importorskip('matplotlib.pyplot')
-    before = plt.get_fignums()
+    before, shown = plt.get_fignums(), []
+    monkeypatch.setattr(plt, 'show', lambda *args, **options: shown.append(1))
     evaluate([0, 1], [0, 0], 2, ['cat', 'dog'], out_file=str(tmp_path / 'a.png'))
     with Image.open(tmp_path / 'a.png') as image:
         assert len(image.convert('RGB').getcolors(2**24)) > 100
-    assert plt.get_fignums() == before
+    assert plt.get_fignums() == before and not shown

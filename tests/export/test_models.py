@@ -23,6 +23,7 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from verbs import call
 
 from mmvit_backbones.cli.export import written_when_complete
+from mmvit_backbones.cli.runtimes import prepare_whole
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
 from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
@@ -351,9 +352,9 @@ def test_compiled_file_predicts_in_python_and_cpp(tmp_path):
     cfg.model.auxiliary_head = None
     cfg.merge_from_dict(ONE_SIZE)
     check_exportable(cfg, 'aoti')
-    reference, path, image_path = reference_of(cfg, tmp_path), tmp_path / 'model.pt2', tmp_path / 'image.ppm'
-    export_model(split(reference.module, cfg), path, 'aoti', reference.details, IMAGES[0])
-    assert_same(reference.run(IMAGES[:2]), Predictor(path, trust_code=True).model.run(IMAGES[:2]))
+    reference, path, image_path = reference_of(cfg, tmp_path), tmp_path / 'whole.pt2', tmp_path / 'image.ppm'
+    run = prepare_whole('aoti', tmp_path / 'model.pth', IMAGES[:2], tmp_path)
+    assert_same(reference.run(IMAGES[:2]), [result for result, in run(IMAGES[:2])])
     program = build_example(tmp_path)
     for image, expected in zip(IMAGES[:2], reference.run(IMAGES[:2])):
         assert len(np.unique(expected['segmentation'])) > 1

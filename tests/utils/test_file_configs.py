@@ -37,6 +37,12 @@ def test_code_in_a_text_is_refused(text, folder):
         parse_config(text)
 
 
+@pytest.mark.parametrize('text, word', [('model = (', 'never closed'), ('model = ' + '-' * 100000 + '1', 'Error')])
+def test_errors_say_what_is_wrong(text, word):
+    with pytest.raises(ValueError, match=word):
+        parse_config(text)
+
+
 def test_plain_config_is_read_as_by_mmengine(folder):
     assert parse_config(Config(CONFIG).pretty_text) == CONFIG
     assert Config.fromstring(format_config(CONFIG), '.py').to_dict() == CONFIG

@@ -171,7 +171,7 @@ def _message(cfg: Config, dataset: dict, missing: str) -> str:
     message = (f'data set not found: {_absolute(missing)} is missing, empty or not readable; '
                f'expected in {_absolute(root)}: {", ".join(layout)}')
     example = EXAMPLES.get(cfg.get('default_scope'))
-    if not example:
+    if not example or _kind(dataset).startswith('CIFAR'):  # these configs do not load image files
         return message
     return f'{message} (for a small example without a download, pass {example} to mmvit train in a checkout)'
 

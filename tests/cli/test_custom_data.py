@@ -243,6 +243,13 @@ def test_mistakes_in_a_class_folder_are_reported(tmp_path, folders, words):
         use_custom_data(config('imagenet_reswin_t'), class_folder=str(tmp_path))
 
 
+@pytest.mark.parametrize('name, word', [
+    ('cifar100_reswin_t', 'LoadImageFromFile'), ('imagenet_refiner_vit_s', 'token labels')])
+def test_configs_that_cannot_use_a_class_folder(name, word):
+    with raises(UsageError, '--class-folder', f'{name}.py', word, 'another config'):
+        use_custom_data(config(name), class_folder=str(ROOT / 'data/flowers_mini'))
+
+
 def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_path, capsys):
     """Copies of images in hidden folders, which Jupyter creates, are also ignored."""
     from mmpretrain.registry import DATASETS

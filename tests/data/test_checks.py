@@ -111,6 +111,7 @@ def test_files_of_metrics_exist(key, tmp_path):
      '--seg-folder'),
     ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'train/<class>/<image>', '--class-folder'),
     ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'a/<class>/<image>', '--class-folder'),
+    ('mmpretrain', dict(type='CIFAR100', data_root='in', split='test'), 'the files of CIFAR100', ''),
     ('mmpretrain', dict(type='Flowers102', data_root='in', split='test'), 'the files of Flowers102', '--class-folder'),
     ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'a.txt, b/', '--class-folder'),
     ('mmpose', dict(type='x', data_root='in', ann_file='a.json'), 'a.json', '')])

@@ -65,8 +65,8 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
         fraction of equal pixels. For a detector, ``instances``: the number of expected or actual instances, whichever
         is larger. If there are instances, each expected instance is paired with the actual instance of its class that
         has the highest IoU, and ``matched`` is the fraction of pairs whose IoU is at least the limit for ``boxes``,
-        reduced if there are more actual than expected instances. Over these pairs, ``scores`` is the largest
-        difference, and ``boxes`` and ``masks`` are the smallest IoUs.
+        reduced if there are more actual than expected instances. Over the matched pairs, ``scores`` is the
+        largest difference, and ``boxes`` and ``masks`` are the smallest IoUs.
     """
     if 'segmentation' in expected:
         return dict(pixels=float((expected['segmentation'] == actual['segmentation']).mean()))
@@ -122,6 +122,9 @@ def compare_onnx(model: nn.Module, path: str | PathLike,
     Returns:
         dict[tuple[int, int], float]: For each size, the largest difference of an output, relative to the largest
         element of this output.
+
+    Raises:
+        ImportError: If onnxruntime is not installed.
     """
     session = session_of(str(path))
     channels = session.get_inputs()[0].shape[1]

@@ -35,8 +35,9 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         opset (int): Version of the ONNX operator set, at least 18. Defaults to 18.
 
     Raises:
-        ValueError: If the opset is too old, or the model is not in float32 on a CPU.
+        ValueError: If the opset is not supported, or the model is not in float32 on a CPU.
         ImportError: If onnx or onnxscript is not installed.
+        OSError: If the file cannot be written.
     """
     if opset < 18:
         raise ValueError(f'opset must be at least 18, got {opset}')
@@ -47,7 +48,10 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     channels, outputs = signature_of(model)
     images = torch.rand(2, channels, *EXAMPLE_SIZE)
     example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
-    save(to_onnx(*example, opset), path)
+    program = to_onnx(*example, opset)
+    if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
+        raise ValueError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
+    save(program, path)
 
 
 def signature_of(network: Any) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""Exported files return the framework's predictions, for each task and kind of network."""
+"""Exported classifiers, segmenters and detectors return the framework's predictions."""
 import json
 import signal
 import subprocess
@@ -61,7 +61,7 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
     ('upernet_remvitv2_t', 'pt2', 'ReMViTv2 in format pt2 requires images of one size'),
     ('upernet_reswin_t', 'aoti', 'must have Resize with keep_ratio=False'),
 ])
-def test_dynamic_sizes_are_refused_in_other_formats_than_onnx(name, file_format, message):
+def test_dynamic_sizes_that_a_format_does_not_support_are_refused(name, file_format, message):
     cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     cfg.merge_from_dict({'test_dataloader.dataset.pipeline.1.keep_ratio': True})
     check_exportable(cfg)

@@ -113,6 +113,14 @@ def test_an_export_keeps_the_statistics_of_batch_norms(tmp_path):
     assert model.norm.num_batches_tracked == 0 and not model.norm.running_mean.any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('opset', [17, 100])
+def test_unsupported_opsets_are_refused(opset, tmp_path):
+    with raises(ValueError, 'opset must be at least 18', opset):
+        export_onnx(OneConvolution(3, 4, 3), tmp_path / 'network.onnx', opset)
+    assert not list(tmp_path.iterdir())
+
+
 def test_models_in_half_precision_are_refused(tmp_path):
     with raises(ValueError, 'float32', 'float16'):
         export_onnx(fresh_model('ResTv2').half(), tmp_path / 'network.onnx')
@@ -145,4 +153,5 @@ def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, mess
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         run('export', *arguments)
-    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+    error, = capsys.readouterr().err.splitlines()
+    assert message in error and not list(tmp_path.iterdir())

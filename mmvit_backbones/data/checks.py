@@ -180,6 +180,8 @@ def _layout(path: str, dataset: dict, root: str) -> str:
     name = osp.relpath(path, root)
     if not path.endswith(os.sep):
         return name
-    if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
+    if dataset.get('ann_file'):
+        return f'{name}/'
+    if _kind(dataset) in FOLDER_PER_CLASS:
         return f'{name}/<class>/<image>'
     return f'the files of {dataset["type"]}' if name == '.' else f'{name}/'

@@ -27,8 +27,8 @@ class InterruptHook(Hook):
     """On SIGTERM or SIGINT, saves ``interrupted.pth`` after the current step, and exits with code 143 or 130.
 
     All processes stop after the same step, even if only one process receives the signal. The file contains the whole
-    training state, and a resumed run continues with the next step. A second signal after more than five seconds ends
-    the process immediately.
+    training state; with :class:`ExactResumeHook`, a resumed run continues with the next step. A second signal after
+    more than five seconds ends the process immediately.
 
     Raises:
         SystemExit: After the checkpoint is saved.

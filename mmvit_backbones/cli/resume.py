@@ -1,6 +1,7 @@
 """Combines the command line of a resumed run with the options saved in its checkpoint."""
 import argparse
 import os.path as osp
+import shlex
 import sys
 
 from mmengine.config import Config
@@ -49,7 +50,7 @@ def resume_options(args: argparse.Namespace, cfg: Config) -> argparse.Namespace:
         parts = (f'{name}={value}' for name, value in taken.items())
         print(f'using options saved in {path}: {", ".join(parts)}', file=sys.stderr)
     given = args.cfg_options or {}
-    if texts := [f'{key}={value}' for key, value in saved.get('cfg_options', {}).items()
+    if texts := [shlex.quote(f'{key}={value}') for key, value in saved.get('cfg_options', {}).items()
                  if key not in given and not _is_numeric(value)]:
         raise UsageError(f'checkpoint {path} was trained with --cfg-options {" ".join(texts)}; pass these options '
                          'again: of saved --cfg-options, only numbers are used, as other values could execute code')

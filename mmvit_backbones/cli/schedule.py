@@ -81,6 +81,6 @@ def stop_early(cfg: Config, patience: int) -> None:
     metric, key, change = MAIN_METRICS[cfg.default_scope]
     if metric not in [evaluator.get('type') for evaluator in metrics_of(cfg, 'val')]:
         raise UsageError(f'--early-stop requires a val_evaluator of type {metric} in {cfg.filename}; for another '
-                         'metric, set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…)]')
+                         'metric, set custom_hooks=[dict(type="EarlyStoppingHook", monitor=…, rule=…)]')
     hook = dict(type='EarlyStoppingHook', monitor=key, patience=patience, min_delta=change, rule='greater')
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]

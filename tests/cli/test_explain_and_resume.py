@@ -1,5 +1,6 @@
 """Hints for training errors, and the options of a resumed run."""
 import errno
+import shlex
 from argparse import Namespace
 from types import SimpleNamespace
 
@@ -124,9 +125,12 @@ def test_a_resumed_run_uses_saved_options(checkpoint, capsys):
     assert (args.coco_folder, args.class_folder) == ('new', None)
     assert args.cfg_options == {'a.b': 2, 'c': [1, None, (2., )], 'd': 'x'}
     assert f'options saved in {path}: seed=0, lr=0.1' in capsys.readouterr().err
-    path = checkpoint(cfg_options={'a.b': 'text', 'c': 1})
-    with raises(UsageError, path, 'a.b=text', '--cfg-options'):
+    path = checkpoint(cfg_options={'a.b': 'text', 'c': 1, 'd': ['x', 'y']})
+    with raises(UsageError, path, 'a.b=text', '--cfg-options') as caught:
         resume.resume_options(parse('--resume', path), cfg)
+    advice = str(caught.value).partition(' with --cfg-options ')[2].partition('; ')[0]
+    assert parse('--cfg-options', *shlex.split(advice)).cfg_options == {'a.b': 'text', 'd': ['x', 'y']}
+    path = checkpoint(cfg_options={'a.b': 'text', 'c': 1})
     args = resume.resume_options(parse('--resume', path, '--cfg-options', 'a.b=1'), cfg)
     assert args.cfg_options == {'a.b': 1, 'c': 1} and not capsys.readouterr().err
     for options in dict(lr='text'), dict(cfg_options=[1]), dict(unknown=1), dict(seed=.5):

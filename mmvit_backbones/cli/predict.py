@@ -252,7 +252,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
 
 
 def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list[str | int]) -> int:
-    """Writes Parquet files of ``--shard-size`` images each.
+    """Writes Parquet files of ``--shard-size`` images or videos each.
 
     The content of a file depends only on its images, so any number of processes writes the same files. Each file is
     written atomically.

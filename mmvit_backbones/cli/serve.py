@@ -67,11 +67,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--trust-code', action='store_true',
                         help='allow .pt2 files, which contain executable code')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password '
-                             '(default: %(default)s)')
+                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password, at '
+                             'the names of --allow-host (default: %(default)s)')
     parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
-                        help='host names that clients may use in URLs of this server, in addition to --host and '
-                             'localhost')
+                        help='host names that clients may use in URLs of this server, in addition to --host, '
+                             'localhost and 127.0.0.1')
     parser.add_argument('--port', type=whole(0, 65535), default=7860,
                         help='port to listen on; 0 selects a free port (default: %(default)s)')
     parser.add_argument('--device',

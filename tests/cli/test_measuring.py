@@ -27,7 +27,7 @@ def test_figures_are_those_published(run, name):
     assert row['gmacs'] == pytest.approx(COUNTED.get(name, row['published_gmacs']), rel=0.02)
 
 
-def test_multiply_adds_at_another_size(run):
+def test_table_of_a_backbone_at_another_size(run):
     table = run('flops', 'reswin_tiny', '--size', '64', '96', '--backbone')
     assert 'height x width' in table and '64x96' in table and '27,520,' in table
 

@@ -223,6 +223,6 @@ def test_a_launcher_must_have_started_the_process(monkeypatch):
 
 
 @pytest.mark.parametrize('options', [['--processes', '2'], ['--launcher', 'slurm']])
-def test_processes_write_parquet_files(options):
+def test_processes_require_parquet(options):
     with raises(UsageError, '--processes', '--parquet'):
         call('predict', FLOWERS, '--checkpoint', 'none.pth', *options)

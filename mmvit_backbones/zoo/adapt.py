@@ -29,7 +29,7 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
     if any(not weights[name].shape or weights[name].shape[1:] != head[name].shape[1:] for name in others):
         return adapted
     if others and not new_head:
-        name = others.pop()
+        name = others[0]
         theirs, ours = len(weights[name]), len(head[name])
         raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
                               f'num_classes={ours}) to load only the backbone and add a new head')

@@ -2,8 +2,8 @@
 
 With ``torch.load(weights_only=True)``, a malicious file can execute code in PyTorch before 2.6 (CVE-2025-32434), and
 corrupt memory in PyTorch before 2.10 (GHSA-63cw-57p8-fm3p). This reader allows only the pickle operations and names
-that build tensors, plain values, timm's options and MMEngine's log history. It also checks that no tensor exceeds
-its storage.
+that build tensors, NumPy arrays, plain values, timm's options and MMEngine's log history. It also checks that no tensor
+exceeds its storage.
 """
 import argparse
 import io
@@ -25,7 +25,7 @@ STORAGES = {
     'torch ShortStorage': torch.int16, 'torch CharStorage': torch.int8, 'torch ByteStorage': torch.uint8,
     'torch BoolStorage': torch.bool, 'torch.storage UntypedStorage': torch.uint8,
 }
-ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # allowed dtypes
+ARRAYS = ('b1', 'u1', 'i4', 'i8', 'f4', 'f8')  # allowed dtypes of arrays
 HISTORY_METHODS = ('min', 'max', 'mean', 'current')
 Container = TypeVar('Container', list, dict)
 OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
@@ -53,6 +53,7 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
         BadZipFile: If the file is not a zip archive or a checksum is wrong.
         RefusedError: If the pickle refers to a name that is not on the allowlist; the message contains the name.
         UnpicklingError: If the archive was not written by ``torch.save``, or has an invalid tensor or storage.
+        Exception: Any other exception if the pickle is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         return Reader(archive, device).load()
@@ -84,7 +85,7 @@ def numpy_scalar(dtype: np.dtype, content: bytes) -> np.generic:
 
 
 def empty_array(*ignored) -> np.ndarray:
-    return np.ndarray(())
+    return np.empty(0)
 
 
 def history_method(owner: type, name: str) -> Callable:
@@ -133,7 +134,7 @@ class Reader(pickle._Unpickler):
         pickles = [name for name in names if name.split('/')[1:] == ['data.pkl']]
         if len(pickles) != 1 or any(name.endswith('/constants.pkl') for name in names):  # a TorchScript archive
             raise pickle.UnpicklingError('the archive was not written by torch.save')
-        self.archive, self.folder, self.device = archive, pickles.pop().removesuffix('/data.pkl'), device
+        self.archive, self.folder, self.device = archive, pickles[0].removesuffix('/data.pkl'), device
         if f'{self.folder}/byteorder' in names and self.record('byteorder') != b'little':
             raise pickle.UnpicklingError('the archive was written on a big-endian machine')
         self.storages: dict[tuple[str, torch.dtype], Storage] = {}
@@ -158,7 +159,7 @@ class Reader(pickle._Unpickler):
             if len(content) != num_elements * dtype.itemsize:
                 raise pickle.UnpicklingError(f'storage {key} has {len(content)} bytes, but its {num_elements} elements '
                                              f'need {num_elements * dtype.itemsize}')
-            elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.tensor([], dtype=dtype)
+            elements = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
             self.storages[key, dtype] = Storage(elements.to(self.device))
         return self.storages[key, dtype]
 

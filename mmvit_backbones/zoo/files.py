@@ -162,7 +162,7 @@ def _has_old_format(path: str) -> bool:
 
 def _training_state_types() -> list:
     """Returns the types other than tensors in checkpoints of MMEngine (log history) and timm (options)."""
-    rebuild_array = np.ndarray(()).__reduce__()[0]
+    rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64().__reduce__()[0]  # files written with NumPy 1 use a different name
     dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
     return [

@@ -140,6 +140,13 @@ def test_tensors_stay_within_their_storage(numbers, tmp_path):
         read_archive(written(dict(extra=extra), tmp_path / 'a.pth'))
 
 
+def test_an_empty_storage_has_no_elements(tmp_path):
+    storage = torch.rand(0)._typed_storage()
+    extra = Reduced(torch._utils._rebuild_tensor_v2, (storage, 0, (1, ), (1, ), False, OrderedDict()))
+    with raises(pickle.UnpicklingError, 'exceeds its storage'):
+        read_archive(written(dict(extra=extra), tmp_path / 'a.pth'))
+
+
 # Pickle operations that change or call an unpickled tensor; torch.save never writes them.
 HARMFUL = {
     'state of a tensor': (b'}b', 'Tensor.__setstate__'),

@@ -22,7 +22,11 @@ LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
-    """Loads a config, checks that it has the keys ``needs``, and applies options such as ``{'a.b.c': value}``."""
+    """Loads a config, checks that it has the keys ``needs``, and applies options such as ``{'a.b.c': value}``.
+
+    Raises:
+        UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
+    """
     cfg = read_config(path, needs)
     apply_options(cfg, options, needs)
     return cfg
@@ -32,6 +36,9 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
     """Loads a config and checks that it has the keys ``needs``.
 
     Before use, the config must pass through :func:`apply_options`, even without options.
+
+    Raises:
+        UsageError: If the config does not exist, cannot be read or lacks a key.
     """
     path = find_config(path)
     try:
@@ -67,7 +74,7 @@ def find_config(name: str) -> str:
     """Returns the path of a config: ``name`` itself if it is a file, or else this package's config with that name.
 
     Raises:
-        UsageError: If there is no such config; the message contains similar names.
+        UsageError: If there is no such config; the message contains similar names, if there are any.
     """
     if osp.isfile(name):
         return name
@@ -139,7 +146,7 @@ def schedules_of(cfg: Config) -> list[dict]:
 
 
 def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks a required key or its framework is not installed.
+    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework.
 
     Sets the ``collate_fn`` that mmpretrain's scripts set.
     """

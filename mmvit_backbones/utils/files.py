@@ -52,7 +52,7 @@ def open_complete(path: Path, mode: str = 'wb') -> Iterator[IO]:
     """Opens a temporary file with the suffix ``.part`` for writing, and renames it to ``path`` when it is complete.
 
     Raises:
-        UsageError: If the temporary file cannot be written.
+        UsageError: If the temporary file cannot be opened.
     """
     unfinished = path.with_suffix('.part')
     with open_output(unfinished, mode) as file:

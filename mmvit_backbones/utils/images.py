@@ -37,7 +37,10 @@ def check_image(path: str | Path) -> Image.Image:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height of an image after EXIF rotation, as in OpenCV; reads only the header of the file."""
+    """Returns width and height of an image after EXIF rotation, as in OpenCV.
+
+    Does not decode the image, except in PNG files, whose EXIF data may follow the pixels.
+    """
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -60,7 +63,7 @@ def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
 
     Raises:
-        UsageError: If the image is damaged or not in one of ``FORMATS``.
+        UsageError: If the image cannot be read, has no pixels, or is not in one of ``FORMATS``.
         TooLargeError: If the image exceeds ``max_pixels`` or ``max_ratio``.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')

@@ -18,6 +18,7 @@ def find_conflicts(**where):
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:
-            found.append(f'{" and ".join(installed)} both install the package {package}; '
+            number = 'both' if len(installed) == 2 else 'all'
+            found.append(f'{" and ".join(installed)} {number} install the package {package}; '
                          f'run `pip uninstall {" ".join(installed)}` and install one of them again')
     return found

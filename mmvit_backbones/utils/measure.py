@@ -47,7 +47,7 @@ class Counter(TorchDispatchMode):
             if storage_key(tensor) not in given and storage_key(tensor) not in self.known:
                 self.add(tensor.untyped_storage())
         if not results:  # the operator writes to its arguments
-            results = [x for x, spec in zip(args, function._schema.arguments) if spec.alias_info and torch.is_tensor(x)]
+            results = tensors_in([x for x, spec in zip(args, function._schema.arguments) if spec.alias_info])
         if function._schema.name.split('::')[1] not in VIEWS and results:
             self.kernels += 1
             self.moved += sum(t.numel() * t.element_size() for t in (*inputs, *results))

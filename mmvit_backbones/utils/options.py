@@ -130,8 +130,7 @@ def _classes(cfg: Config, name: object) -> Iterator[Callable]:
 def _registries(cfg: Config) -> list[Registry]:
     framework = cfg.default_scope
     import_quietly(framework)
-    for module in ('models', 'evaluation'):
-        import_module(f'{framework}.{module}')
+    import_module(f'{framework}.evaluation')
     modules = registries, import_module(f'{framework}.registry')
     return [value for module in modules for value in vars(module).values() if isinstance(value, Registry)]
 

@@ -32,7 +32,7 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
         name = others[0]
         theirs, ours = len(weights[name]), len(head[name])
         raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
-                              f'num_classes={ours}) to load only the backbone and add a new head')
+                              f'num_classes={ours}) to replace its head with an untrained head')
     if others:
         print_log(f'{source}: the head has a different number of classes and was replaced with an untrained head',
                   logger='current')

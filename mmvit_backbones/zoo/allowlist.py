@@ -96,7 +96,7 @@ def allowed_parts(config: Mapping, metainfo: Mapping) -> dict:
         metainfo (Mapping): The checkpoint's ``dataset_meta``.
 
     Raises:
-        NotAllowedError: If a part is not on the allowlist; the message contains its path and value.
+        NotAllowedError: If a part is not on the allowlist; the message contains its path.
     """
     scope, model = config.get('default_scope'), config.get('model')
     if scope not in FRAMEWORKS:
@@ -145,7 +145,7 @@ def checked(value: object, where: str, classes: Mapping[str, Texts] = PARTS, tex
         path (tuple[str, ...]): Argument names that lead from the enclosing class to the part.
 
     Raises:
-        NotAllowedError: If a part is not on the allowlist; the message contains its path and value.
+        NotAllowedError: If a part is not on the allowlist; the message contains its path.
     """
     if isinstance(value, dict):
         if 'type' in value:
@@ -195,10 +195,10 @@ def class_name(name: object, where: str, classes: Mapping) -> str:
 
 
 def classes_in(metainfo: Mapping) -> dict[str, list]:
-    """Returns the class names, class colors and pose skeleton in a checkpoint's ``dataset_meta``.
+    """Returns the names and colors of the classes, and a pose's flip indices and skeleton, in ``dataset_meta``.
 
     Raises:
-        NotAllowedError: If an entry is invalid; the message contains the entry.
+        NotAllowedError: If an entry is invalid; the message contains its key.
     """
     if not isinstance(metainfo, Mapping):
         raise NotAllowedError(f'dataset_meta must be a dict, got {type(metainfo).__name__}')

@@ -29,9 +29,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         pretrained (bool | str): True for the authors' default weights, or the tag of other weights: ``'384'``,
             ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
             Defaults to False.
-        num_classes (int | None): Number of classes. If the checkpoint has a different number, only its backbone is
-            loaded and the head is new. Defaults to None: 1000 classes; checkpoints with a different number are
-            refused.
+        num_classes (int | None): Number of classes. If the checkpoint has a different number, the model gets a new
+            head. Defaults to None: 1000 classes; checkpoints with a different number are refused.
         in_channels (int): Number of image channels. As in timm, weights for RGB images are summed over the channels if
             ``in_channels`` is 1, and repeated and rescaled for other numbers. Defaults to 3.
         img_size (int | None): Side of the images for which the position embedding is created, in pixels. The embedding
@@ -41,6 +40,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
 
     Raises:
         ValueError: If an argument is invalid, or the checkpoint is unavailable or does not match the model.
+        TypeError: If an argument is unknown or has the wrong type.
+        ImportError: If ``task='classification'`` and mmpretrain is not installed.
 
     Example:
         >>> import torch, mmvit_backbones
@@ -99,7 +100,7 @@ def init_weights(model: BaseModule) -> None:
 
 
 def import_mmpretrain() -> None:
-    """Registers mmpretrain's models."""
+    """Registers mmpretrain's models; raises ImportError if mmpretrain cannot be imported."""
     try:
         with redirect_stdout(io.StringIO()):  # mmpretrain prints which optional dependencies are missing
             import mmpretrain.models  # noqa: F401

@@ -15,7 +15,12 @@ from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag."""
+    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag.
+
+    Raises:
+        UsageError: If both or neither are set, or the config's backbone is not a published network.
+        CheckpointError: If there are no weights with this tag.
+    """
     if checkpoint and not tag:
         return checkpoint
     if checkpoint or not tag:
@@ -42,7 +47,8 @@ def check_backbone(cfg: Config) -> Backbone | None:
     """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
 
     Raises:
-        UsageError: If an argument is invalid, or ``data_preprocessor.mean`` does not match ``in_channels``.
+        UsageError: If an argument or the ``data_preprocessor`` is invalid, or its ``mean`` does not match
+            ``in_channels``.
     """
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))

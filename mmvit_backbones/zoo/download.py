@@ -50,18 +50,33 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     If several processes need the file, one process downloads it and the others wait.
 
     Raises:
-        CheckpointError: If no URL provides the file, or the cached file has changed; the message explains what to do.
+        CheckpointError: If no URL provides the file, the cached file has changed, or the cache folder cannot be
+            written; the message explains what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
-    lock = cache_folder() / f'{weights.file_name}.lock'
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with locked(cache_folder() / f'{weights.file_name}.lock'):
         if not cached_file(weights).exists() and not (mirror and weights.tag and _download_converted(mirror, weights)):
             _download(cached_file(weights), weights, [*mirrored, *weights.addresses])
         target = cached_file(weights)
         check_unchanged(target)
     return target
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file in the cache, and creates its folder; raises CheckpointError if this is impossible."""
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise CheckpointError(f'{path.parent} cannot be written: {error.strerror}; set MMVIT_HOME to another folder'
+                              ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fetch_address(address: str) -> Path:

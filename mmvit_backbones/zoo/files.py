@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from ..errors import CheckpointError, CheckpointNotFoundError, first_line
+from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
 from ..utils import versions
 from ..utils.files import why_no_file
 from .archive import history_method, read_archive
@@ -32,14 +32,17 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
     Args:
         path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
-        map_location (str | torch.device): Device of the tensors.
+        map_location (str | torch.device | None): Device of the tensors. With None, PyTorch 2.10 and newer restore the
+            device from which a torch file was saved; other tensors are loaded on the CPU. Defaults to ``'cpu'``.
         mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
             or copy them at once. The tensors become invalid when the file is overwritten, and checksums are not
             verified. Ignored before PyTorch 2.10. Defaults to False.
 
     Raises:
+        UsageError: If ``map_location`` cannot be used.
         CheckpointNotFoundError: If the file does not exist.
-        CheckpointError: If the file is truncated or corrupt, is not a dict, or contains types that are not allowed.
+        CheckpointError: If the file cannot be read, is truncated or corrupt, exceeds a limit, contains types that are
+            not allowed, or does not contain a dict.
     """
     checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
@@ -58,6 +61,7 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
     if reason := why_no_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
         raise kind(f'checkpoint {path} {reason}')
+    _check_device(map_location)
     if path.endswith('.safetensors'):
         read = partial(_load_safetensors, device=str(map_location or 'cpu'))
     else:
@@ -66,6 +70,16 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
         return read(path)
     except Exception as error:  # a damaged pickle can raise any exception
         raise CheckpointError(f'checkpoint {path} {_describe_error(path, error)}') from error
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Raises UsageError if a device cannot be used; the readers' own errors would be taken for damage."""
+    if not isinstance(device, (str, torch.device)):  # torch.load also takes None, functions and dicts
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
 
 
 def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
@@ -101,7 +115,7 @@ def _check_sums(path: str) -> None:
 
 
 def _check_members(path: str) -> None:
-    """Raises BadZipFile for an archive that torch.save cannot have written, because reading it could fill memory."""
+    """Raises BadZipFile for an archive that exceeds a limit or is not stored as by torch.save, before it is read."""
     length = _directory_size(path)
     if length > MAX_HEADER:
         raise zipfile.BadZipFile(f'the archive directory has {length} bytes; the maximum is {MAX_HEADER}')

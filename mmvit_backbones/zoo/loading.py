@@ -209,8 +209,9 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
         dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        KeyError: If there are no weights, or a key is unknown; the message contains the unknown key for every family
-            tried.
+        ValueError: If ``name`` or ``task`` is unknown.
+        KeyError: If there are no weights, a key is unknown, or a value is not a tensor; the message contains the reason
+            for every family tried.
     """
     check_task(task)
     if not unwrap(state_dict, AVERAGED):
@@ -240,7 +241,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
     If ``new_head`` is True and the numbers of classes differ, the model keeps its own head.
 
     Raises:
-        CheckpointError: If the weights are unavailable or do not match; the message contains the first wrong keys.
+        CheckpointError: If the weights are unavailable, or do not match the model.
     """
     if pretrained:
         source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
@@ -271,7 +272,7 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
     keys, and empty otherwise.
 
     Raises:
-        CheckpointError: If weights are missing, unknown or of the wrong shape; the message contains the first of them.
+        CheckpointError: If the file cannot be read, or weights are missing, unknown, not tensors or of the wrong shape.
     """
     _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
 
@@ -285,26 +286,29 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None =
     try:
         weights, reason = convert_state_dict(name, checkpoint), ''
     except KeyError as error:
-        weights, reason = unwrap(checkpoint), f'; {error.args[0]}'
+        weights, reason = weights_in(checkpoint, source), f'; {error.args[0]}'
     if prefix is None:
         prefix = 'backbone.' if any(key.startswith('backbone.') for key in weights) else ''
     check_overlap(model, weights, source, prefix, reason)
     head = weights.get('head.fc.weight')
-    if prefix and head is not None and len(head) != IMAGENET_CLASSES:
+    if prefix and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
-    load_weights(model, adapt(strip_prefix(weights, prefix), model, source, new_head), source, strict=True)
+    weights = strip_prefix(weights, prefix)
+    check_tensors(model, weights, source)
+    load_weights(model, adapt(weights, model, source, new_head), source, strict=True)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
     """Loads the weights of the checkpoint ``source`` into a model, which may be inside wrappers.
 
     Raises:
-        CheckpointError: If weights are missing or have the wrong shape, or if too many keys are unknown to the model:
-            more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
+        CheckpointError: If weights are missing, are not tensors or have the wrong shape, if a key is not a string, or
+            if too many keys are unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
     """
-    model = unwrap_model(model)
+    model, weights = unwrap_model(model), weights_in(checkpoint, source)
+    check_tensors(model, weights, source)
     try:
-        keys = model.load_state_dict(unwrap(checkpoint), strict=False)
+        keys = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
         raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
@@ -316,13 +320,28 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unexpected)}', logger='current')
 
 
+def weights_in(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
+    """Returns the state dict in the checkpoint ``source``; raises CheckpointError if a key is not a string."""
+    try:
+        return unwrap(checkpoint)
+    except KeyError as error:
+        raise CheckpointError(f'checkpoint {source}: {error.args[0]}') from None
+
+
+def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
+    """Raises CheckpointError if a weight of the model is not a tensor in the checkpoint ``source``."""
+    for name in model.state_dict():
+        if name in weights and not isinstance(weights[name], Tensor):
+            raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
+
+
 def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
-    """Raises CheckpointError if a checkpoint contains none of the model's keys with ``prefix`` in front.
+    """Raises CheckpointError if a checkpoint has none of the model's keys with ``prefix`` in front, or an invalid key.
 
     ``reason`` is appended to the message.
     """
     model = unwrap_model(model)
-    own, given = model.state_dict(), unwrap(checkpoint)
+    own, given = model.state_dict(), weights_in(checkpoint, source)
     if not any(prefix + key in given for key in own):
         where = f' with {prefix=}' if prefix else ''
         raise CheckpointError(f'checkpoint {source} is for another network: it has no weights of '

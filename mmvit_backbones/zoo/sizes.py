@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -70,7 +69,6 @@ def import_framework(name: str) -> None:
     if find_spec(name) is None:
         raise NotAllowedError(f'the config needs {name}, which is not installed')
     import_quietly(name)
-    import_module(f'{name}.models')
 
 
 def count_elements(weights: Mapping) -> int:

@@ -149,10 +149,10 @@ def find_variant(name: str) -> Variant:
     """Returns the variant with the given name.
 
     Raises:
-        UsageError: If the name is unknown; the message lists all names and the most similar one.
+        UsageError: If the name is unknown; the message lists all names and, if there is one, a similar name.
     """
     if name not in VARIANTS:
-        near = get_close_matches(name, VARIANTS)
+        near = get_close_matches(str(name), VARIANTS)
         hint = f'; did you mean {near[0]!r}?' if near else ''
         raise UsageError(f'name must be one of {list_models()}, got {name!r}{hint}')
     return VARIANTS[name]

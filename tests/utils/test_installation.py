@@ -10,4 +10,4 @@ def test_two_distributions_of_a_package_are_a_conflict(tmp_path):
     (tmp_path / 'mmcv_lite-2.1.dist-info').mkdir()
     (tmp_path / 'mmcv_lite-2.1.dist-info/METADATA').write_text('Name: mmcv-lite\nVersion: 2.1\n')
     conflict, = find_conflicts(path=[str(tmp_path)])
-    assert 'mmcv and mmcv-lite' in conflict and 'pip uninstall mmcv mmcv-lite' in conflict
+    assert 'mmcv and mmcv-lite both' in conflict and 'pip uninstall mmcv mmcv-lite' in conflict

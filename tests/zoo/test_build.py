@@ -26,6 +26,8 @@ def test_unknown_names_are_errors():
     with raises(ValueError, "got '?'") as caught:
         get_model('?')
     assert 'did you mean' not in str(caught.value)
+    with raises(ValueError, 'name must be one of', 'got None'):
+        get_model(None)
     with raises(ValueError, 'task', 'segmentation', 'backbone'):
         get_model('reswin_tiny', task='segmentation')
 

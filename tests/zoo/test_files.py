@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
-from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.files import load_checkpoint_file, load_file
 from mmvit_backbones.zoo.loading import read_checkpoint, use_safe_loading
@@ -87,6 +87,14 @@ def test_a_dict_is_read(reader, map_location, tmp_path):
     assert load_checkpoint_file(path, mmap=True)['state_dict']['weight'].tolist() == [0, 1, 2]
     path.write_bytes(bytes(path.stat().st_size))
     assert read['state_dict']['weight'].tolist() == [0, 1, 2]
+
+
+def test_devices_that_cannot_be_used_are_named(reader, tmp_path):
+    torch.save({}, tmp_path / 'a.pth')
+    for path in (tmp_path / 'a.pth', archive_of(tmp_path / 'b.pth', {'weight': torch.ones(3)})):
+        for device in ('gpu', torch.device('cuda', 1000)):
+            with raises(UsageError, f'map_location {device} cannot be used'):
+                load_checkpoint_file(path, device)
 
 
 @pytest.mark.parametrize('change, word', [

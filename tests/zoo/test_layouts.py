@@ -47,6 +47,12 @@ def test_weights_may_be_three_levels_deep():
         convert_state_dict('reswin_tiny', weights | {1: torch.zeros(1)})
 
 
+@pytest.mark.parametrize('name', ['regionvit_tiny', None])
+def test_values_that_are_not_tensors_are_refused(name):
+    with raises(KeyError, "'norm.weight' must be a tensor", 'int'):
+        convert_state_dict(name, {'norm.weight': 3})
+
+
 def test_no_layout_is_left_out():
     published = {v.family.convert for v in VARIANTS.values() if not v.name.startswith('swin_vsa')}
     assert {VARIANTS[name].family.convert for _, name in WRAPPERS} == published
@@ -94,7 +100,7 @@ def test_segmenters():
     """The backbone in an mmseg checkpoint has a norm for every stage, and the heads keep their names."""
     weights = weights_of('golden_restv2_tiny_seg')
     file = {f'backbone.{key}': value for key, value in weights.items()}
-    file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'])
+    file |= dict.fromkeys(['decode_head.conv_seg.weight', 'auxiliary_head.conv_seg.bias'], torch.zeros(1))
     converted = convert_state_dict('restv2_tiny', dict(state_dict=file), 'backbone')
     assert_same(converted, convert_state_dict('restv2_tiny', weights, 'backbone'))
     assert {f'norm{stage}.weight' for stage in range(4)} <= converted.keys()

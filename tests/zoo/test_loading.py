@@ -60,7 +60,10 @@ def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
     (lambda weights: weights | {'more.weight': torch.zeros(3)}, ['unknown', 'more.weight']),
     (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
      ['missing', 'patch_embed.proj.weight']),
-    (lambda weights: weights | {'patch_embed.norm.bias': torch.zeros(3)}, ['patch_embed.norm.bias'])])
+    (lambda weights: weights | {'patch_embed.norm.bias': torch.zeros(3)}, ['patch_embed.norm.bias']),
+    (lambda weights: weights | {'patch_embed.proj.weight': 3}, ['patch_embed.proj.weight must be a tensor', 'int']),
+    (lambda weights: {'patch_embed.proj.weight': 3}, ['patch_embed.proj.weight']),
+    (lambda weights: weights | {3: torch.zeros(3)}, ['the key 3'])])
 def test_pretrained_takes_nothing_else(tmp_path, change, words):
     torch.save(change(fresh_model('ReSwin').state_dict()), tmp_path / 'other.pth')
     with raises(CheckpointError, 'other.pth', *words):

@@ -18,9 +18,9 @@ Layout = Mapping[str, str | Callable[[re.Match], str] | None]
 
 def converter(network: str, layout: Layout, wrappers: tuple[str, ...], prefixes: tuple[str, ...] = (), first: str = '',
               reshape: Callable[[str, Tensor], Tensor] | None = None) -> Callable[[Mapping], dict[str, Tensor]]:
-    """Returns a function that converts the authors' checkpoint to ``backbone.*`` and ``head.fc.*``.
+    """Returns a function that converts the authors' checkpoint to ``backbone.*``, ``neck.*`` and ``head.*``.
 
-    The function raises KeyError if a key is unknown.
+    The function raises KeyError if a key is unknown, or a value is not a tensor.
 
     Args:
         network (str), layout (Layout): See :func:`rename`.
@@ -93,7 +93,7 @@ def rename(state_dict: Mapping[str, Tensor], layout: Layout, network: str) -> di
     strings or functions of the match, as in ``re.sub``; None drops the tensor.
 
     Raises:
-        KeyError: If no pattern matches a key.
+        KeyError: If no pattern matches a key, or a value to be renamed is not a tensor.
     """
     renamed = {}
     for key, value in state_dict.items():
@@ -105,6 +105,8 @@ def rename(state_dict: Mapping[str, Tensor], layout: Layout, network: str) -> di
         else:
             raise KeyError(f'{key!r} is not a key of a published {network} checkpoint')
         if replacement is not None:
+            if not isinstance(value, Tensor):
+                raise KeyError(f'the value of {key!r} must be a tensor, got a {type(value).__name__}')
             ours = replacement(match) if callable(replacement) else match.expand(replacement)
             renamed[ours + parameter] = value
     return renamed

@@ -51,6 +51,7 @@ from .arguments import ConfigOptions, pixels, positive, whole
 from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
 
 IMAGES = 'data/coco_mini/val'
+NEEDS_MMPRETRAIN = "needs mmpretrain: pip install 'mmvit_backbones[cls]'"
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 # Arguments that --runtime and --throughput cannot be combined with.
 EXCLUDED = dict(runtime=('against', 'override', 'dense', 'memory_only', 'throughput'),
@@ -176,6 +177,8 @@ def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:
         return mmvit_backbones.get_model(name, 'backbone' if dense else 'classification', **overrides)
     except (TypeError, ValueError) as error:
         raise UsageError(f'--override: {first_line(error)}') from error
+    except ImportError:
+        raise UsageError(f'the classifier {name} {NEEDS_MMPRETRAIN}, or pass --dense') from None
 
 
 def build_other(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
@@ -188,11 +191,11 @@ def build_other(name: str, argument: str, dense: bool, size: tuple[int, int]) ->
     except (RuntimeError, TypeError, ValueError) as error:
         reason = error if isinstance(error, UsageError) else first_line(error)
         raise UsageError(f'{argument} {name}: {reason}') from error
-    except ImportError as error:
-        if not library:
-            raise UsageError(f'{argument} {name}: {error}') from None
-        raise UsageError(f'{argument} {name} requires {library}: run pip install {library}, or use a network listed by '
-                         'mmvit models') from None
+    except ImportError:
+        if library == 'timm':
+            raise UsageError(f'{argument} {name} needs timm: pip install timm, or use a network listed by mmvit '
+                             'models') from None
+        raise UsageError(f'{argument} {name} {NEEDS_MMPRETRAIN}') from None
 
 
 def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:

@@ -21,12 +21,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-import onnx
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
@@ -100,12 +100,19 @@ def main(args: argparse.Namespace) -> None:
     if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
         models = f'whole models, not for the network {network}' if network else 'networks given by name'
         raise UsageError(f'--{given[0].replace("_", "-")} is for {models}')
+    if network or args.format == 'onnx':
+        check_packages()
     if network:
         export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))
     elif out is None:
         raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
     else:
         export_checkpoint(args, checkpoint, out)
+
+
+def check_packages() -> None:
+    if missing := [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]:
+        raise UsageError(f"the format onnx needs {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")
 
 
 def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
@@ -157,6 +164,7 @@ def remembered_interrupts() -> Iterator[list[int]]:
 
 
 def export_network(args: argparse.Namespace, network: str, checkpoint: str | None, path: Path) -> None:
+    import onnx
     check_path(path, 'onnx')
     try:
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
@@ -168,6 +176,9 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
             if not max(differences.values()) <= TOLERANCE:
                 raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried} '
                                  '(height x width)')
+    except ImportError:
+        raise UsageError(f"--task {args.task} needs mmpretrain: pip install 'mmvit_backbones[cls]', or use --task "
+                         'backbone') from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried} (height x width)')

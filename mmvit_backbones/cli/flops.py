@@ -68,7 +68,11 @@ def main(args: argparse.Namespace) -> None:
     names = find_names(args.networks)
     task = 'backbone' if args.backbone else 'classification'
     if task == 'classification':
-        import_mmpretrain()
+        try:
+            import_mmpretrain()
+        except ImportError:
+            raise UsageError("counting classifiers needs mmpretrain: pip install 'mmvit_backbones[cls]', or pass "
+                             '--backbone') from None
     if args.traffic:
         count_traffic(args, names, task)
         return

@@ -62,7 +62,7 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
     Args:
         runtime (str): One of ``RUNTIMES``.
         model (nn.Module): The network, which is not changed.
-        images (Tensor): At least two images, to export the network and calibrate ``int8``.
+        images (Tensor): Images to export the network and calibrate ``int8``.
         folder (Path): Folder for exported files.
     """
     if runtime == 'eager':
@@ -72,7 +72,8 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
     if runtime == 'compile':
         return torch.compile(model)
     if runtime == 'aoti':
-        program = torch.export.export(model, (images, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
+        several = images if len(images) > 1 else torch.cat([images, images])  # torch.export specializes on a batch of 1
+        program = torch.export.export(model, (several, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
         with torch.no_grad():
             path = torch._inductor.aoti_compile_and_package(
                 program, package_path=str(folder / 'network.pt2'), inductor_configs=INDUCTOR_OPTIONS)
@@ -114,7 +115,7 @@ def measure(functions: dict[str, Callable], images: Sequence | Tensor, repeats: 
 
 def compare_runtimes(prepare: Callable[..., Callable], images: Sequence | Tensor, runtimes: Sequence[str],
                      repeats: int) -> dict[str, dict]:
-    """Measures the speed of several runtimes on at least two images.
+    """Measures the speed of several runtimes.
 
     Args:
         prepare (Callable): :func:`prepare` or :func:`prepare_whole` with all arguments bound, except ``runtime`` and

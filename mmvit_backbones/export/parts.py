@@ -69,6 +69,8 @@ def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 
         raise UsageError('data_preprocessor.test_cfg, which pads test images, cannot be exported')
     divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
     geometry = Geometry(steps, divisor)
+    if framework == 'mmdet' and geometry.crop:
+        raise UsageError('CenterCrop in the test pipeline of a detector cannot be exported; remove it')
     if file_format != 'onnx' and not geometry.is_static:
         _check_free_sizes(model, framework, file_format)
     return geometry
@@ -78,7 +80,8 @@ def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
     """Raises UsageError if a format does not support dynamic image sizes for a model."""
     if file_format == 'aoti' or framework == 'mmdet':
         raise UsageError(f'format {file_format} requires images of one size here, but the test pipeline returns '
-                         'several sizes; it must have Resize with keep_ratio=False, or CenterCrop')
+                         'several sizes; it must have Resize with keep_ratio=False'
+                         + ', or ResizeEdge and CenterCrop' * (framework != 'mmdet'))
     for part in model['backbone'], model.get('neck') or {}:
         if part.get('type') in MAX_POOLED:
             raise UsageError(f'{part["type"]} in format {file_format} requires images of one size: because of its max '

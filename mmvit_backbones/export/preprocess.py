@@ -72,8 +72,9 @@ class Geometry:
     """
 
     def __init__(self, steps: Sequence[dict], divisor: int = 1) -> None:
-        steps = [dict(step) for step in steps if not step['type'].startswith('Pack')
-                 and not step['type'].endswith(('LoadAnnotations', 'LoadImageFromFile'))]
+        steps = [dict(step, type=step['type'].rpartition('.')[2]) for step in steps]  # removes the scope
+        steps = [step for step in steps if not step['type'].startswith('Pack')
+                 and step['type'] not in ('LoadAnnotations', 'LoadImageFromFile')]
         resize = steps.pop(0) if steps and steps[0]['type'] in RESIZE_STEPS else None
         crop = steps.pop(0) if steps and steps[0]['type'] == 'CenterCrop' else None
         if steps:
@@ -91,15 +92,32 @@ class Geometry:
             size = crop['crop_size']
             width, height = (size, size) if isinstance(size, int) else size
             self.crop = height, width
-            if self.resize['type'] == 'ResizeEdge' and self.resize['scale'] < max(self.crop):
-                raise UsageError(f'CenterCrop must be at most {self.resize["scale"]} pixels, the scale of ResizeEdge, '
-                                 f'got {max(self.crop)}')
-            if self.resize['type'] == 'ResizeEdge' and self.resize.get('edge', 'short') != 'short':
-                raise UsageError(f"ResizeEdge before CenterCrop must have edge='short', got {self.resize['edge']!r}")
         scale = self.resize.get('scale')
         if self.resize['type'] == 'Resize' and not isinstance(scale, (tuple, list)):
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')
+        if self.crop:
+            self._check_crop(*self.crop)
         self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
+
+    def _check_crop(self, height: int, width: int) -> None:
+        """Raises UsageError if some resized images are smaller than the crop, or if the crop needs padding."""
+        kind, scale = self.resize['type'], self.resize.get('scale')
+        if kind == 'ResizeEdge':
+            if self.resize.get('edge', 'short') != 'short':
+                raise UsageError(f"ResizeEdge before CenterCrop must have edge='short', got {self.resize['edge']!r}")
+            sides = scale, scale
+        elif kind is None or self.resize.get('keep_ratio'):
+            before = f'after {kind} with keep_ratio=True' if kind else 'without a resizing step before it'
+            raise UsageError(f'CenterCrop {before} cannot be exported, because images may be smaller than the crop; '
+                             'allowed before it are ResizeEdge, and other resizing steps with keep_ratio=False')
+        else:
+            sides = scale if kind == 'Resize' else [min(scale)] * 2
+        if width > sides[0] or height > sides[1]:
+            raise UsageError(f'crop_size of CenterCrop must be at most {sides[0]} x {sides[1]} pixels after {kind} '
+                             f'with scale={scale}, got {width} x {height} (width x height)')
+        if width % self.divisor or height % self.divisor:
+            raise UsageError(f'crop_size of CenterCrop must be a multiple of pad_size_divisor={self.divisor}, got '
+                             f'{width} x {height} (width x height)')
 
     def describe(self) -> dict:
         """Returns the steps for the details of an exported file; sizes are (width, height), as in the config."""

@@ -70,7 +70,7 @@ def test_the_worst_images_are_drawn_first(number, chosen, tmp_path, monkeypatch,
     assert [len(lines) for lines in titles] == [2, 3] + [2] * (len(chosen) - 2)
     assert titles[0][1:] == ['an error'] and titles[1][1:] == ['a warning', 'another']
     assert titles[2][1:] == ['no mistake found'] and titles[0][0] == '/'.join([*tmp_path.parts[-2:], worst])
-    assert f'2 images with mistakes and {len(chosen) - 2} others -> out.png' in capsys.readouterr().out
+    assert f'images drawn: {len(chosen)}, with mistakes: 2 -> out.png' in capsys.readouterr().out
     check.draw([], mistakes, 'out.png')
     assert 'no image can be drawn' in capsys.readouterr().out
 

@@ -234,7 +234,7 @@ def test_worst_images_of_a_detector_are_drawn(coco, tmp_path, run, capsys):
     printed, colors = drawn(run, capsys, 'retinanet_rest_s', '--splits', 'train', '--cfg-options',
                             *(f'train_dataloader.{option}' for option in dataset), str(tmp_path))
     assert 'bbox of annotations 1 must be four finite numbers' in printed
-    assert '1 images with mistakes and 1 others' in printed and colors > 1000
+    assert '\n1 error\n' in printed and 'images drawn: 2, with mistakes: 1 ->' in printed and colors > 1000
 
 
 def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
@@ -250,7 +250,7 @@ def test_worst_images_of_a_segmenter_are_drawn(tmp_path, run, capsys):
     printed, colors = drawn(run, capsys, 'upernet_reswin_t', '--seg-folder', f'{tmp_path}/data', '--val-fraction',
                             '0.2', str(tmp_path))
     assert printed.count('has the EXIF orientation 3') == 7 and '\n7 errors\n' in printed
-    assert '6 images with mistakes and 0 others' in printed and colors > 1000
+    assert 'images drawn: 6, with mistakes: 6 ->' in printed and colors > 1000
 
 
 def test_left_out_files_do_not_hide_other_mistakes(tmp_path, run, capsys):

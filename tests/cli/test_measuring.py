@@ -1,5 +1,7 @@
 """Tests `mmvit flops`, `mmvit benchmark` and `mmvit models`."""
 import json
+import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -78,6 +80,19 @@ def test_missing_library_is_named(name, words, monkeypatch):
     monkeypatch.setattr(benchmark, 'LIBRARIES', {'': build, 'timm': build})
     with raises(UsageError, *words):
         benchmark.build_other(name, '--against', False, (32, 32))
+
+
+@pytest.mark.parametrize('arguments, remedy', [
+    (['flops', 'reswin_tiny'], '--backbone'), (['flops', 'reswin_tiny', '--traffic'], '--backbone'),
+    (['benchmark', 'reswin_tiny', '--against', 'timm:resnet18', '--size', '32', '32'], '--dense')])
+def test_missing_mmpretrain_is_reported_in_one_line(run, arguments, remedy, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'mmpretrain']:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, 'mmpretrain', None)
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    error, = capsys.readouterr().err.splitlines()
+    assert all(word in error for word in ('needs mmpretrain', "'mmvit_backbones[cls]'", remedy))
 
 
 @pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])
@@ -176,6 +191,15 @@ def test_runtimes_are_compared_in_their_order():
     assert made == ['eager', 'compile', 'aoti'] and list(found) == ['eager', 'aoti', 'compile']
     assert found['compile'] == dict(error='OSError: line 1')
     assert runtimes.compare_runtimes(prepare, torch.zeros(2, 3, 2, 2), ['compile'], 1) == dict(compile=found['compile'])
+
+
+@pytest.mark.compiler
+@torch.no_grad()
+def test_all_runtimes_run_a_single_image(tmp_path):
+    model, image = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Flatten(), nn.Linear(5 * 8 * 8, 2)), torch.rand(1, 3, 8, 8)
+    found = runtimes.compare_runtimes(partial(runtimes.prepare, model=model.eval(), images=image), image,
+                                      runtimes.RUNTIMES, repeats=1)
+    assert list(found) == list(runtimes.RUNTIMES) and not any('error' in figures for figures in found.values()), found
 
 
 class Slow(nn.Conv2d):

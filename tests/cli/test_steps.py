@@ -234,9 +234,10 @@ def test_runs_are_drawn(run, tmp_path):
 
 
 @pytest.mark.parametrize('content, message', [
-    (None, 'has no TIME/vis_data'), ('{"loss": 1}', 'line 1, is not an entry')])
+    (None, 'has no TIME/vis_data'), ('', 'no loss, learning rate or metric'),
+    ('{"loss": 1}', 'line 1, is not an entry')])
 def test_invalid_runs_are_reported(run, tmp_path, capsys, content, message):
-    if content:
+    if content is not None:
         file = write_run(tmp_path, 'time') / 'time/vis_data/scalars.json'
         file.write_text(content)
     with pytest.raises(SystemExit):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import ROOT
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from onnx import TensorProto
 from PIL import Image
@@ -46,13 +47,54 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
     (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
     *[(dict(test_dataloader=dict(dataset=dict(pipeline=[
         dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
-      for edge, side, message in [('long', 64, "edge='short', got 'long'"), ('short', 65, 'at most 64 .* got 65')]],
+      for edge, side, message in [('long', 64, "edge='short', got 'long'"), ('short', 65, 'at most 64 .* got 65'),
+                                  ('short', 64, 'CenterCrop in the test pipeline of a detector')]],
 ])
 def test_models_that_cannot_be_exported_are_refused(change, message):
     cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
     cfg.merge_from_dict(change)
     with pytest.raises(UsageError, match=message):
         check_exportable(cfg)
+
+
+@pytest.mark.parametrize('resize, options, message', [
+    (None, {}, 'without a resizing step'), (None, dict(auto_pad=True), 'without a resizing step'),
+    (dict(type='Resize', scale=(80, 64), keep_ratio=True), {}, 'after Resize with keep_ratio=True'),
+    (dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True), {}, 'ResizeByOrientation with keep_ratio=True'),
+    (dict(type='Resize', scale=(80, 55)), {}, 'at most 80 x 55 pixels .* got 56 x 56'),
+    (dict(type='ResizeByOrientation', scale=(80, 55)), {}, 'at most 55 x 55 pixels .* got 56 x 56')])
+def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):
+    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    crop = dict(type='CenterCrop', crop_size=56, **options)
+    cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (resize, crop) if step]
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg)
+
+
+def test_padded_crops_are_refused():
+    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    cfg.data_preprocessor.pad_size_divisor = 32
+    with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
+        check_exportable(cfg)
+
+
+@pytest.mark.parametrize('resize', [
+    dict(type='mmpretrain.ResizeEdge', scale=60), dict(type='Resize', scale=(57, 80)),
+    dict(type='ResizeByOrientation', scale=(90, 60))])
+def test_resized_and_cropped_images_are_those_of_the_framework(resize):
+    """Steps may have a scope. ``auto_pad`` has no effect, because no resized image is smaller than the crop."""
+    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    init_default_scope('mmpretrain')
+    steps = [resize, dict(type='mmcv.CenterCrop', crop_size=(56, 48), auto_pad=True)]
+    cfg.test_dataloader.dataset.pipeline = [
+        dict(type='mmcv.LoadImageFromFile'), *steps, dict(type='mmpretrain.PackInputs')]
+    preprocess = split(build_model(cfg), cfg).preprocess
+    for height, width in (31, 90), (90, 31):
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        expected = Compose(steps)(dict(img=image))['img']
+        mean, std = (getattr(preprocess, name).view(3) for name in ('mean', 'std'))
+        actual = preprocess(torch.from_numpy(image)[None])[0].permute(1, 2, 0) * std + mean
+        assert np.array_equal(actual.round().numpy(), expected)
 
 
 @pytest.mark.parametrize('name, file_format, message', [

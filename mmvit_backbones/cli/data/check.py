@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
         forget_files()
     errors = [mistake.text for mistake in mistakes if mistake.is_error]
     errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
-    print(*map(printable, errors), f'{len(errors)} errors', sep='\n')
+    print(*map(printable, errors), '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')
     if args.out:
         draw(samples, mistakes, args.out)
     if errors:
@@ -144,7 +144,7 @@ def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
         drawings.append((draw_sample(sample), '\n'.join([printable(title), *lines[:2]])))
     draw_sheet(drawings, path, columns=COLUMNS, size=(5, 5.5))
     number = min(len(worst), DRAWN)
-    print(f'{number} images with mistakes and {len(chosen) - number} others -> {path}')
+    print(f'images drawn: {len(chosen)}, with mistakes: {number} -> {path}')
 
 
 def short_lines(text: str) -> str:

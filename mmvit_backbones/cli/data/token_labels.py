@@ -114,7 +114,10 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     library, _, rest = name.rpartition(':')
     if library == 'timm':
         return build_timm(rest, checkpoint, device)
-    import_mmpretrain()
+    try:
+        import_mmpretrain()
+    except ImportError:
+        raise UsageError(f"{name} needs mmpretrain: pip install 'mmvit_backbones[cls]', or use timm:NAME") from None
     from mmpretrain.models import ImageClassifier
     init_default_scope('mmpretrain')
     if library == 'mmpretrain':
@@ -181,7 +184,7 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
     try:
         import timm
     except ImportError:
-        raise UsageError(f'timm:{name} requires timm: run pip install timm') from None
+        raise UsageError(f'timm:{name} needs timm: pip install timm') from None
     if not timm.is_model(name.split('.')[0]):
         raise UsageError(f'timm has no model {name}')
     if not timm.is_model_pretrained(name):

@@ -59,6 +59,8 @@ def draw(runs: dict[str, Curves], path: str) -> None:
     names = {name for curves in runs.values() for name in curves}
     panels = [panel for panel in dict.fromkeys(map(panel_of, sorted(names))) if panel]
     panels.sort(key=lambda panel: (ORDER.index(panel) if panel in ORDER else len(ORDER), panel))
+    if not panels:
+        raise UsageError(f'no loss, learning rate or metric is logged in {" or ".join(runs)}')
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(5.5 * columns, 3.6 * rows), squeeze=False)

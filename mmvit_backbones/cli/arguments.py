@@ -153,7 +153,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--allow-left-out', action='store_true',
-                        help='continue even if more than 1%% of the files in the folder are left out')
+                        help='continue even if more than 1%% of the files in the folder, or links to folders outside '
+                             'it, are left out')
 
 
 def data_options(args: argparse.Namespace) -> dict:

@@ -21,8 +21,8 @@ The network and the reference are timed alternately, and each relative time is t
 
 With --runtime, the output has for each network and runtime: the latency of one image in ms (median and 95th
 percentile), the images per second in batches, and the speedup over eager mode, or over the first runtime of the output
-if eager mode is not measured. A training checkpoint is timed as a whole model, from the images in --images to the
-results.
+if eager mode is not measured; or `error`, if the runtime fails. A training checkpoint is timed as a whole model, from
+the images in --images to the results.
 """
 import argparse
 import copy
@@ -80,7 +80,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
     parser.add_argument('--memory-only', action='store_true', help='report only the saved bytes')
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='measure images per second on square images with these sides, in pixels')
+                        help='measure images per second of the accelerated networks on square images with these sides, '
+                             'in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE',
                         help=f'image files or folders for training checkpoints (default: {IMAGES})')
@@ -138,7 +139,7 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
 
 
 def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns the median images per second in evaluation mode by network and image side."""
+    """Returns the median images per second by network and image side, in evaluation mode and accelerated."""
     result = {}
     for name in names:
         model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)

@@ -28,7 +28,8 @@ class Choice(Split):
 
     Args:
         list_folder (str): Folder for generated lists of images and annotation files.
-        allow_left_out (bool): Whether more than 1% of the files may be left out.
+        allow_left_out (bool): Whether more than 1% of the files, or links to folders outside the data set, may be left
+            out.
         content (bool): Whether to check the content of masks.
     """
 
@@ -60,13 +61,15 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
             ``docs/tools.md`` describes the four layouts.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         seed (int | None): Seed of the split by ``val_fraction``. Defaults to 0.
-        allow_left_out (bool): Whether more than 1% of the files may be left out. Defaults to False.
+        allow_left_out (bool): Whether more than 1% of the files, or links to folders outside the data set, may be left
+            out. Defaults to False.
         list_folder (str | None): Folder for generated lists of images and annotation files. Defaults to a temporary
             folder that is removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
 
     Raises:
-        UsageError: If the layout does not fit the config's task, or the folder has unusable content.
+        UsageError: If the layout does not fit the config's task, the folder has unusable content, or ``val_fraction``
+            is not between 0 and 1 or given without a folder.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise UsageError(f'--val-fraction must be between 0 and 1, got {val_fraction}')

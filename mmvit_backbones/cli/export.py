@@ -10,8 +10,8 @@ A training checkpoint contains its config; published weights require --config. I
 
 - classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
 - segmenter: `images` as for a classifier -> `segmentation`
-- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and `masks` in pixels of
-  the image
+- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and, if it predicts masks,
+  `masks`, in pixels of the image
 - network: `images` (batch, 3, height, width), normalized -> `map0`, `map1`, ..., or `logits`
 
 For models, the metadata of the file and FILE.json also describe inputs and outputs.
@@ -70,7 +70,7 @@ def get_parser() -> argparse.ArgumentParser:
     network.add_argument('--task', choices=TASKS, default='backbone',
                          help='export the classifier or only its backbone (default: %(default)s)')
     network.add_argument('--opset', type=whole(1, 100), default=OPSET,
-                         help='version of the ONNX operators (default: %(default)s)')
+                         help='version of the ONNX operators, at least 18 (default: %(default)s)')
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
                                     'config in the training checkpoint)')

@@ -4,6 +4,7 @@ Images are resized and cropped by matrix products, or by indexing for OpenCV's b
 indices are computed from the image size, so one graph supports images of all sizes.
 """
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,8 @@ class Geometry:
 
     def _check_crop(self, height: int, width: int) -> None:
         """Raises UsageError if some resized images are smaller than the crop, or if the crop needs padding."""
-        kind, scale = self.resize['type'], self.resize.get('scale')
+        kind: str | None = self.resize['type']
+        scale: Any = self.resize.get('scale')
         if kind == 'ResizeEdge':
             if self.resize.get('edge', 'short') != 'short':
                 raise UsageError(f"ResizeEdge before CenterCrop must have edge='short', got {self.resize['edge']!r}")
@@ -121,9 +123,12 @@ class Geometry:
 
     def describe(self) -> dict:
         """Returns the steps for the details of an exported file; sizes are (width, height), as in the config."""
-        known = {key: value for key, value in self.resize.items() if key in ('scale', 'keep_ratio', 'edge')}
-        resize = dict(known, type=self.resize['type'], backend=self.kernel[0], interpolation=self.kernel[1])
-        return dict(resize=resize if self.resize['type'] else None, crop=self.crop and self.crop[::-1],
+        kind, key, default = self.resize['type'], 'keep_ratio', False
+        if kind == 'ResizeEdge':
+            key, default = 'edge', 'short'
+        resize = {'type': kind, 'scale': self.resize.get('scale'), key: self.resize.get(key, default),
+                  'backend': self.kernel[0], 'interpolation': self.kernel[1]}
+        return dict(resize=resize if kind else None, crop=self.crop and self.crop[::-1],
                     pad_size_divisor=self.divisor)
 
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ from mmvit_backbones.export import export_model
 from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
+from mmvit_backbones.export.preprocess import Geometry
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model
 from mmvit_backbones.ops.library import FOLDER, library_name
@@ -76,6 +77,13 @@ def test_padded_crops_are_refused():
     cfg.data_preprocessor.pad_size_divisor = 32
     with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
         check_exportable(cfg)
+
+
+@pytest.mark.parametrize('step, default', [
+    (dict(type='ResizeEdge', scale=60), dict(edge='short')),
+    (dict(type='Resize', scale=(60, 60)), dict(keep_ratio=False))])
+def test_details_include_the_defaults_of_resizing(step, default):
+    assert Geometry([step]).describe()['resize'] == dict(step, **default, backend='cv2', interpolation='bilinear')
 
 
 @pytest.mark.parametrize('resize', [

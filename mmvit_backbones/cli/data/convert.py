@@ -131,7 +131,7 @@ def read_voc(images: Path, labels: Path, classes: list[str]) -> 'DetectionDatase
 
 
 def divide(source: Path, dataset: 'DetectionDataset') -> dict[str, 'DetectionDataset']:
-    """Returns the data set split by the lists in ``ImageSets/Main``, or as 'images' if there are no lists."""
+    """Returns the data set split by the lists in ``ImageSets/Main``, or as 'images' unless both lists exist."""
     from supervision import DetectionDataset
     lists = {part: source / 'ImageSets' / 'Main' / f'{part}.txt' for part in ('train', 'val')}
     if not all(file.is_file() for file in lists.values()):
@@ -151,7 +151,8 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -> None:
-    """Raises UsageError if no image has annotations; warns about images without annotations and unused files."""
+    """Raises UsageError if no image has annotations, or too many files are left out; warns about the other mismatches.
+    """
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
@@ -226,7 +227,7 @@ def main(args: argparse.Namespace) -> None:
         mistakes = find_mistakes(dict(type='CocoDataset', data_root=str(out), ann_file=str(Path(
             'annotations', name)), data_prefix=dict(img=part)))
         for mistake in mistakes:
-            warn(mistake.text)
+            print(f'{"error" if mistake.is_error else "warning"}: {mistake.text}', file=sys.stderr)
         print(f'{file}: {len(dataset.image_paths)} images, {len(dataset.classes)} classes, '
               f'{sum(map(len, dataset.annotations.values()))} objects')
         if any(mistake.is_error for mistake in mistakes):

@@ -39,8 +39,8 @@ model = AutoModelForImageClassification.from_pretrained('{folder}')
 ```
 
 `mmvit_backbones.get_model('{network}', checkpoint='{folder}/{file}', num_classes={num_classes})` builds an
-mmpretrain classifier. With `task='backbone'` instead of `num_classes`, `get_model` builds the backbone in plain
-PyTorch. In a config of mmpretrain, mmdetection or mmsegmentation, set
+mmpretrain classifier. With `task='backbone'` instead of `num_classes`, `get_model` builds only the
+backbone. In a config of mmpretrain, mmdetection or mmsegmentation, set
 `init_cfg=dict(type='Pretrained', checkpoint='{folder}/{file}')` in the backbone.
 
 ## Published results
@@ -50,7 +50,7 @@ PyTorch. In a config of mmpretrain, mmdetection or mmsegmentation, set
 
 
 def model_card(variant: Variant, tag: str, origin: str, folder: str, sha256: str, num_classes: int) -> str:
-    """Returns a model card in Markdown, with the header that the Hugging Face Hub requires.
+    """Returns a model card in Markdown, with the metadata header of the Hugging Face Hub.
 
     Args:
         variant (Variant): The network.

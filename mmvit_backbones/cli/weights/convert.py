@@ -42,9 +42,9 @@ FILES = '.pth', '.safetensors'
 
 
 class Source(NamedTuple):
-    """Converted weights with the keys ``backbone.*`` and ``head.*``, and their origin."""
+    """Converted weights with the keys of mmpretrain, mmdet or mmseg, and their origin."""
     weights: dict[str, Tensor]
-    variant: Variant | None  # None if several networks match the weights
+    variant: Variant | None  # None unless exactly one network matches the weights
     tag: str
     origin: str
 
@@ -149,7 +149,7 @@ def write_folder(source: Source, folder: Path) -> None:
 
 
 def class_names(num_classes: int) -> dict:
-    """Returns arguments of MMViTConfig: ImageNet's class names if mmpretrain is installed, or the number of classes."""
+    """Returns arguments of MMViTConfig: ImageNet's class names if mmpretrain is installed, or only their number."""
     if num_classes != IMAGENET_CLASSES or not find_spec('mmpretrain'):
         return dict(num_labels=num_classes)
     from mmpretrain.datasets.categories import IMAGENET_CATEGORIES

@@ -1,10 +1,11 @@
-"""Lists the authors' weights and their state: cached, missing, to be downloaded by hand, or not published.
+"""Lists the authors' weights and their state: cached (perhaps never loaded), missing, by hand, or not published.
 
     mmvit weights list
     mmvit weights list 'rest*'
 
-Patterns are matched against the names of networks, and of files without their extension. The list includes two files
-that no network of this package can load: token_labels and vitaev2_small_pose_ap10k.
+Only a browser can download files with the state `by hand`. Patterns are matched against the names of networks, and of
+files without their extension. The list includes two files that no network of this package can load: token_labels and
+vitaev2_small_pose_ap10k.
 """
 import argparse
 from fnmatch import fnmatchcase

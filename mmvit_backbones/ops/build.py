@@ -60,9 +60,10 @@ def torch_flags() -> tuple[list[str], list[str]]:
 
 
 def find_compiler() -> list[str]:
-    compiler = (os.environ.get('CXX') or 'c++').split()
-    if not shutil.which(compiler[0]):
-        raise BuildError(f'C++ compiler {compiler[0]!r} not found; set the environment variable CXX')
+    command = os.environ.get('CXX') or 'c++'
+    compiler = command.split()
+    if not (compiler and shutil.which(compiler[0])):
+        raise BuildError(f'C++ compiler {command!r} not found; set the environment variable CXX')
     return compiler
 
 
@@ -82,7 +83,7 @@ def find_nvcc() -> str:
     places = [Path(home, 'bin', 'nvcc')] if home else [nvcc_of_wheels(wanted), 'nvcc', '/usr/local/cuda/bin/nvcc']
     found = [nvcc for place in places if place and (nvcc := shutil.which(str(place)))]
     if not found:
-        raise BuildError('no CUDA compiler (nvcc) found')
+        raise BuildError('no CUDA compiler (nvcc) found' + (f' in CUDA_HOME={home}' if home else ''))
     releases = {nvcc: release_of(nvcc) for nvcc in found}
     for nvcc, release in releases.items():
         if release == wanted:
@@ -121,8 +122,10 @@ def run(command: list) -> str:
 
 
 def run_all(commands: list[list]) -> str:
-    jobs = int(os.environ.get('MAX_JOBS') or len(os.sched_getaffinity(0)))
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    jobs = os.environ.get('MAX_JOBS') or str(len(os.sched_getaffinity(0)))
+    if not (jobs.isdecimal() and int(jobs) > 0):
+        raise BuildError(f'MAX_JOBS must be a positive integer, got {jobs!r}')
+    with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
         return ''.join(pool.map(run, commands))
 
 
@@ -196,13 +199,14 @@ def build_one(kind: str, folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description='Compile the operators for the installed version of torch.')
-    parser.add_argument('what', nargs='?', choices=CHOICES, default=os.environ.get('MMVIT_BUILD_OPS', 'auto'),
-                        help='cpp: C++; cuda: C++ and CUDA; auto: whichever of these can be built; 0: nothing')
+    parser.add_argument('what', nargs='?', choices=CHOICES,
+                        help='cpp: C++; cuda: C++ and CUDA; auto: whichever of these can be built; 0: nothing '
+                             '(default: MMVIT_BUILD_OPS, or auto)')
     parser.add_argument('--folder', type=Path, default=FOLDER,
                         help='folder of the libraries (default: mmvit_backbones/ops)')
     arguments = parser.parse_args()
     try:
-        report = build(arguments.what, arguments.folder)
+        report = build(arguments.what or os.environ.get('MMVIT_BUILD_OPS', 'auto'), arguments.folder)
     except BuildError as error:
         sys.exit(f'error: {error}')
     for kind, result in report.items():

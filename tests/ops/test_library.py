@@ -1,8 +1,11 @@
-"""Tests why the compiled operators can't be loaded."""
+"""Tests why operators can't be compiled or loaded."""
+import sys
+
 import pytest
 import torch
+from helpers import raises
 
-from mmvit_backbones.ops import library
+from mmvit_backbones.ops import build, library
 from mmvit_backbones.utils import versions
 
 
@@ -33,3 +36,26 @@ def test_cuda_kernels_require_the_cpp_library(monkeypatch):
 def test_cuda_kernels_are_missing_without_their_file():
     if not (library.FOLDER / library.library_name('cuda', torch.__version__)).exists():
         assert library.MISSING['cuda']
+
+
+@pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
+@pytest.mark.parametrize('variable, value', [('CXX', '  '), ('CXX', 'no-compiler'), ('MAX_JOBS', 'two'),
+                                             ('MAX_JOBS', '0')])
+def test_wrong_environment_variables_are_named(variable, value, tmp_path, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with raises(build.BuildError, variable, value):
+        build.build('cpp', tmp_path)
+
+
+def test_wrong_choice_in_the_environment_is_named(monkeypatch):
+    monkeypatch.setenv('MMVIT_BUILD_OPS', 'rocm')
+    monkeypatch.setattr(sys, 'argv', ['build'])
+    with raises(SystemExit, 'MMVIT_BUILD_OPS', 'rocm', 'cuda'):
+        build.main()
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason='torch is built without CUDA')
+def test_nvcc_missing_in_cuda_home(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_HOME', str(tmp_path))
+    with raises(build.BuildError, 'nvcc', f'CUDA_HOME={tmp_path}'):
+        build.find_nvcc()

@@ -52,7 +52,8 @@ struct AttentionGradientProblem {
   void *grad_sampled_k, *grad_sampled_v;
 };
 
-// Each function returns the first error of its kernel launches.
+// Each function returns the first error of its kernel launches. launch_attention* launch no kernel and return
+// cudaErrorInvalidConfiguration if a window does not fit in shared memory.
 cudaError_t launch_sample(const Launch&, const SampleProblem&, const Map<void>& sampled);
 cudaError_t launch_sample_backward(const Launch&, const SampleGradientProblem&);
 cudaError_t launch_attention(const Launch&, const AttentionProblem&, const Map<void>& out);

@@ -19,9 +19,7 @@ from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Maximum size in bytes of a window's sampled keys in the dtype of accumulation. The backward kernel holds four arrays
-# of this size in shared memory.
-CUDA_WINDOW_BYTES = 20480
+CUDA_SHARED_MEMORY = 99 * 1024  # bytes per block on GPUs of compute capability 8.6; no supported GPU has less
 MAX_WINDOW_SIZES = dict(cpp=256, triton=MAX_WINDOW_SIZE)  # as in csrc/operators.h and triton/availability.py
 
 
@@ -54,8 +52,8 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
 
     Raises:
-        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or the requested backend can't run; the message
-            states the reason.
+        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or ``backend`` is unknown or can't run; the
+            message states the reason.
         TypeError: If the dtype of ``features`` is not one of the above.
 
     Example:
@@ -100,8 +98,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
 
     Raises:
-        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or the requested backend can't run; the message
-            states the reason.
+        ValueError: If shapes, ``window_size`` or ``pad`` are invalid, or ``backend`` is unknown or can't run; the
+            message states the reason.
         TypeError: If ``q``, ``k`` and ``v`` don't all have the same dtype: float16, bfloat16, float32 or float64.
 
     Example:
@@ -153,7 +151,7 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, bias_table: 
 
 
 def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """Converts tensors to float32, or to float64 for float64 features.
+    """Converts tensors to contiguous tensors in float32, or in float64 for float64 features.
 
     In half precision, neighboring pixels of large maps would have the same position.
     """
@@ -280,12 +278,18 @@ def why_not_attention(backend: Backend, q: Tensor, window_size: int, **others) -
 
 def why_not_windows(backend: Backend, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
     """Returns the reason why a backend's kernels can't process windows of this size, or None if they can."""
-    size = 8 if dtype == torch.float64 else 4
-    if backend == 'cuda' and window_size**2 * channels * size > CUDA_WINDOW_BYTES:
+    if backend == 'cuda' and cuda_bytes(window_size, channels, dtype) > CUDA_SHARED_MEMORY:
         return f'windows of {window_size} x {window_size} tokens with {channels} channels exceed the shared memory'
     if window_size > (limit := MAX_WINDOW_SIZES.get(backend, window_size)):
         return f'window_size must be at most {limit}, got {window_size}'
     return why_not_channels(channels) if backend == 'triton' else None
+
+
+def cuda_bytes(window_size: int, channels: int, dtype: torch.dtype) -> int:
+    """Returns the shared memory of a block of the backward kernel, as computed in ``csrc/attention_kernels.cu``."""
+    tokens, row, bias_rows = window_size**2, channels | 1, (2 * window_size - 1)**2
+    size, tap = (8, 16) if dtype == torch.float64 else (4, 12)
+    return (16 + 4 * tokens * row + 16 * (row + tokens) + bias_rows) * size + 2 * window_size * tap
 
 
 def sample_example(randn: Callable[..., Tensor]) -> list[dict]:

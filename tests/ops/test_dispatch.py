@@ -188,10 +188,11 @@ def test_largest_windows_of_gpu_kernels(monkeypatch):
         return [dispatch.OPERATORS[f'varied-size window {name}'].reason(backend, {key: x, 'window_size': window_size})
                 for name, key in (('sampling', 'features'), ('attention', 'q'))]
 
-    fitting = [('cpp', 999, 256), ('cuda', 320, 4), ('cuda', 160, 4, torch.float64), ('triton', 128, 8),
-               ('cuda', 1, 9), ('cuda', 129, 1)]
+    fitting = [('cpp', 999, 256), ('cuda', 311, 4), ('cuda', 153, 4, torch.float64), ('cuda', 32, 12), ('cuda', 1, 32),
+               ('triton', 128, 8)]
     assert [reasons(*sizes) for sizes in fitting] == [[None, None]] * len(fitting)
-    for sizes, words in [(('cuda', 321, 4), ['4 x 4', '321 channels']), (('cuda', 161, 4, torch.float64), ['161']),
+    for sizes, words in [(('cuda', 312, 4), ['4 x 4', '312 channels']), (('cuda', 154, 4, torch.float64), ['154']),
+                         (('cuda', 1, 33), ['33 x 33', '1 channels']),
                          (('triton', 128, 9), ['window_size', '8', '9']), (('triton', 129, 8), ['128', '129'])]:
         assert all(word in reason for reason in reasons(*sizes) for word in words)
 

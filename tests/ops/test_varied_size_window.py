@@ -20,7 +20,7 @@ from varied_size_windows import (
 from mmvit_backbones.layers import RelativePositionBias
 from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.triton import availability
-from mmvit_backbones.ops.varied_size_window import CUDA_WINDOW_BYTES
+from mmvit_backbones.ops.varied_size_window import why_not_windows
 from mmvit_backbones.ops.window import window_partition, window_reverse
 
 
@@ -129,8 +129,8 @@ def test_random_shapes(backend):
                                    (1, 2, 13, 9, 10, 5)], ids=['usual', 'wide', 'large_window', 'odd'])
 @pytest.mark.parametrize('dtype', TOLERANCES, ids=str)
 def test_dtypes(backend, sizes, dtype):
-    if backend == 'cuda' and dtype == torch.float64 and sizes[2] * sizes[5]**2 * 8 > CUDA_WINDOW_BYTES:
-        pytest.skip('a float64 window of this size does not fit in shared memory')
+    if reason := why_not_windows(backend, sizes[5], sizes[2], dtype):
+        pytest.skip(reason)
     arguments = problem(*sizes, dtype=dtype)
     exact = {key: x.double() if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
     expected = evaluate(exact, 'reference')
@@ -141,6 +141,19 @@ def test_dtypes(backend, sizes, dtype):
     for name, x in expected.items():
         error = (actual[name].double() - x).norm() / x.norm()
         assert error <= TOLERANCES[dtype] * (10 if name in loose else 1), f'{name}: {error}'
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('window_size, channels, dtype', [(4, 311, torch.float32), (32, 1, torch.float32),
+                                                          (4, 153, torch.float64)], ids=str)
+def test_windows_that_fill_shared_memory(backend, window_size, channels, dtype):
+    """Larger windows would need more than the 99 KiB of the smallest GPUs."""
+    for size, fits in ((channels, True), (channels + 1, False)):
+        assert (why_not_windows('cuda', window_size, size, dtype) is None) == fits
+    arguments = problem(1, 1, channels, window_size, window_size, window_size, dtype=dtype)
+    for operator, chosen in ((varied_size_window_attention, arguments),
+                             (varied_size_window_sample, sampling_of(arguments))):
+        assert_agree(evaluate(chosen, backend, operator), evaluate(chosen, 'reference', operator), 1e-3)
 
 
 @every_backend

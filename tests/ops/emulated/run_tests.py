@@ -15,9 +15,9 @@ import torch
 from mmvit_backbones.ops import build
 
 HERE = Path(__file__).resolve().parent
-# Selected tests by order of the fibers. They exclude windows that do not fit in shared memory.
+# Selected tests by order of the fibers. They exclude windows that do not fit in shared memory or take long.
 TESTS = {
-    'forward': 'golden_core or golden_sampling or far_outside or deterministic '
+    'forward': 'golden_core or golden_sampling or far_outside or deterministic or fill_shared_memory '
                'or dtypes and not large_window and not (wide and float64)',
     'reverse': 'golden_core or golden_sampling or dtypes and usual',
 }

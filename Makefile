@@ -14,7 +14,7 @@ PYTEST = $(call PYTEST_IN,.venv) tests
 	test-exports docker-test chaos fuzz mutants lint docs tutorials clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## create .venv with all packages; slow on the first call
 	@$(PYTHON) tools/dev/setup_env.py
@@ -79,7 +79,7 @@ chaos: setup  ## kill training runs 100 times at random moments and resume them;
 
 fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py tests/cli/test_wrong_values.py \
-		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py
+		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py tests/ops/test_varied_size_window.py::test_random_shapes
 
 mutants: setup .venv-mutants/stamp  ## change the package in N places, and show changes that no test finds; variables: SEED, ROOM, COMMIT
 	.venv-mutants/bin/python tools/dev/mutants.py --number $(or $(N),100) $(if $(SEED),--seed $(SEED)) \

@@ -1,4 +1,4 @@
-"""Contents and requirements of the wheel and sdist, and the check for distributions with the same modules."""
+"""Contents, platform and requirements of the wheel and sdist, and the check for distributions with the same modules."""
 import os
 import re
 import shutil

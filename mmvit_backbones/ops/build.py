@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / 'csrc'
@@ -164,7 +163,7 @@ def build_library(objects: dict[str, list], linker: list, libraries: list, targe
     return messages
 
 
-def build(what: Literal['auto', 'cpp', 'cuda', '0'] = 'auto', folder: Path = FOLDER) -> dict[str, str]:
+def build(what: str = 'auto', folder: Path = FOLDER) -> dict[str, str]:
     """Builds the libraries and returns a status message for each backend.
 
     Args:
@@ -205,8 +204,9 @@ def main() -> None:
     parser.add_argument('--folder', type=Path, default=FOLDER,
                         help='folder of the libraries (default: mmvit_backbones/ops)')
     arguments = parser.parse_args()
+    what = arguments.what or os.environ.get('MMVIT_BUILD_OPS', 'auto')
     try:
-        report = build(arguments.what or os.environ.get('MMVIT_BUILD_OPS', 'auto'), arguments.folder)
+        report = build(what, arguments.folder)
     except BuildError as error:
         sys.exit(f'error: {error}')
     for kind, result in report.items():

@@ -39,14 +39,15 @@ formulas_only: ContextVar[bool] = ContextVar('formulas_only', default=False)  # 
 class Operator(Generic[Result]):
     """A function of tensors and numbers that runs a kernel where possible, and its formula in plain PyTorch otherwise.
 
-    Calls take the formula's arguments by keyword, and optionally a backend. A requested backend that can't run raises a
-    ValueError with the reason. If no backend is requested:
+    Calls take the formula's arguments by keyword, and optionally a backend. A requested backend that is unknown or
+    can't run raises a ValueError with the reason. If no backend is requested:
 
     - CPU tensors use ``cpp``.
     - GPU tensors in half precision use ``triton`` or, if it can't run, ``cuda``. In other dtypes, they use ``cuda`` or,
       if it can't run, ``triton``. Kernels are used only if they agree with the formula on the example (not checked in
       float64).
     - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
+    - ``torch.export`` skips ``triton``.
     - The formula runs if no kernel can run, inside :func:`plain_pytorch`, during ONNX export, under ``torch.func``
       transforms, and in forward-mode autograd.
 
@@ -80,7 +81,7 @@ class Operator(Generic[Result]):
         return self.functions[backend](**arguments)
 
     def choose(self, arguments: dict) -> Backend:
-        """Returns the fastest backend that can run."""
+        """Returns the first candidate that can run and is trusted, or the reference."""
         x = arguments[self.like]
         candidates: list[Backend] = [backend for backend in order(x) if backend in self.functions]
         for backend in candidates:

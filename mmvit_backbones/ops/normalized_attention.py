@@ -28,7 +28,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         Tensor: ``(B, num_heads, N, d)``.
 
     Raises:
-        ValueError: If the requested backend can't run; the message states the reason.
+        ValueError: If ``backend`` is unknown or can't run; the message states the reason.
     """
     return OPERATOR(backend, logits=logits, value=value, eps=eps)
 

@@ -31,15 +31,15 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
             the dtype of the results.
         own_bias, bias (Tensor | None): Added to the logits, ``own_bias`` before and ``bias`` after they are blended.
             The returned logits include them. Broadcastable to ``(..., N, M)``; at most one of the two can be given.
-        mask (Tensor | None): Added to the logits only for the softmax, and not differentiable. Broadcastable to
-            ``(..., N, M)``.
+        mask (Tensor | None): Added to the logits only for the softmax. Broadcastable to ``(..., N, M)``. Must not
+            require a gradient, because kernels don't compute it.
         backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None, the fastest backend that can run.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
 
     Raises:
-        ValueError: If both biases are given, or if the requested backend can't run; the message states the reason.
+        ValueError: If both biases are given, or if ``backend`` is unknown or can't run; the message states the reason.
     """
     if own_bias is not None and bias is not None:
         raise ValueError('only one of own_bias and bias can be given, got both')

@@ -1,6 +1,6 @@
 """Tests varied-size windows in Triton, on a GPU or in Triton's interpreter, which takes seconds for a few windows.
 
-`make fuzz` multiplies the number of random shapes by FUZZ_FACTOR. ``test_varied_size_window.py`` tests the goldens.
+`make fuzz` tests more random shapes. ``test_varied_size_window.py`` tests the goldens.
 """
 import os
 

@@ -1,6 +1,6 @@
 // Emulates CUDA kernels on the CPU for tests. Each thread of a block is a fiber that runs until it waits for others.
-// The emulation aborts if the threads wait for each other in different shuffles and barriers. The order of the fibers can
-// be reversed, to detect results that depend on the order.
+// The emulation aborts if some threads of a warp wait in a shuffle and the others at a barrier. The order of the fibers
+// can be reversed, to detect results that depend on the order.
 #pragma once
 
 #include <cuda_bf16.h>

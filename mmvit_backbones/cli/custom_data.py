@@ -115,6 +115,9 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
         for name in classes:
             images['train'][name], images['val'][name] = choice.divide(images['train'][name])
     of_val = {name for name, files in images['val'].items() if files}
+    if not of_val:
+        reason = '' if choice.val_fraction is None else ': every class has a single image, which cannot be split'
+        raise UsageError(f'there are no validation images{reason}')
     refuse_others(classes, of_val)
     if missing := sorted(set(classes) - of_val):
         warn(f'--class-folder {folder}: there are no validation images of the classes {missing}')
@@ -198,6 +201,8 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
     images = {part: list(masks[prefix]) for part, prefix in prefixes.items()}
     if choice.val_fraction is not None:
         images = dict(zip(images, choice.divide(images['train'])))
+        if not images['val']:
+            raise UsageError('--val-fraction needs at least two images, got 1')
     datasets = {}
     for part, prefix in prefixes.items():
         stems, suffixes = zip(*map(osp.splitext, images[part]))

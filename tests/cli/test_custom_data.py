@@ -250,6 +250,19 @@ def test_configs_that_cannot_use_a_class_folder(name, word):
         use_custom_data(config(name), class_folder=str(ROOT / 'data/flowers_mini'))
 
 
+def test_a_classifier_needs_validation_images(tmp_path):
+    for name in 'cat', 'dog':
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        (tmp_path / 'train' / name / 'a.jpg').touch()
+    (tmp_path / 'val/cat').mkdir(parents=True)
+    with raises(UsageError, 'no validation images'):
+        use_custom_data(config('imagenet_reswin_t'), class_folder=str(tmp_path))
+    (tmp_path / 'val/cat').rmdir()
+    (tmp_path / 'val').rmdir()
+    with raises(UsageError, 'no validation images', 'single image'):
+        use_custom_data(config('imagenet_reswin_t'), class_folder=str(tmp_path), val_fraction=0.5)
+
+
 def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_path, capsys):
     """Copies of images in hidden folders, which Jupyter creates, are also ignored."""
     from mmpretrain.registry import DATASETS
@@ -352,6 +365,15 @@ def test_colors_of_classes_are_used(seg_folder):
     use_custom_data(cfg, seg_folder=str(seg_folder))
     metainfo = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[], _scope_='mmseg')).metainfo
     assert metainfo['classes'] == names and metainfo['palette'] == [[i, i, 128] for i in range(5)]
+
+
+def test_a_single_image_of_a_segmenter_cannot_be_split(tmp_path):
+    for name in 'images', 'masks':
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.arange(4, dtype=np.uint8).reshape(2, 2) % 2).save(tmp_path / name / 'a.png')
+    (tmp_path / 'classes.txt').write_text('cat\ndog\n')
+    with raises(UsageError, '--val-fraction', 'two images', 'got 1'):
+        use_custom_data(config('upernet_reswin_t'), seg_folder=str(tmp_path), val_fraction=0.5)
 
 
 def test_mistakes_in_a_seg_folder_are_reported(seg_folder):

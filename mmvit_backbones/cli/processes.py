@@ -90,7 +90,11 @@ def gpu_of_process() -> int:
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs."""
+    """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs.
+
+    Raises:
+        UsageError: If the launcher has not started this process.
+    """
     launcher = cfg.launcher
     if launcher == 'none':
         return
@@ -113,6 +117,9 @@ def set_ranks(launcher: str) -> None:
     """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
 
     MMEngine sets them only when it connects the processes.
+
+    Raises:
+        UsageError: If Open MPI has started processes on several machines, and MASTER_ADDR is not set.
     """
     if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],

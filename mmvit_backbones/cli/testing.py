@@ -117,7 +117,11 @@ def check_classes(cfg: Config, filename: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Enables test-time augmentation: the config's, or by default the image and its mirror image."""
+    """Enables test-time augmentation: the config's, or by default the image and its mirror image.
+
+    Raises:
+        UsageError: If the framework cannot merge the predictions: poses, masks of mmdet, and drawings of mmpretrain.
+    """
     framework = cfg.default_scope
     if framework == 'mmpose':
         raise UsageError('test-time augmentation does not support pose estimators; use model.test_cfg.flip_test')

@@ -39,8 +39,8 @@ class Backbone(BaseModule):
         channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
         strides (Sequence[int]): Stride of each stage's raw map, in pixels.
         in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0. None
-            returns the maps of all stages.
+        out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0 and in
+            ascending order. None returns the maps of all stages.
         frozen_stages (int): -1 freezes nothing, 0 freezes the stem, and ``n`` freezes the stem and the first ``n``
             stages.
         norm_eval (bool): Whether to keep batch norms in evaluation mode during training.
@@ -169,7 +169,11 @@ class Backbone(BaseModule):
 
         Returns:
             tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``, after the
-            output norm if its stage has one.
+            output norm if its stage has one. Sides are rounded up.
+
+        Raises:
+            ValueError: If the images have another number of dimensions or channels, or an unsupported size.
+            UsageError: If the network is compiled, but PyTorch is too old for this.
         """
         return self._compute(self.outputs, images)
 
@@ -366,7 +370,7 @@ def pyramid(arch: dict) -> dict[str, list[int]]:
 
 
 def stage_channels(arch: dict) -> list[int]:
-    """Returns the channels of each stage; a single number in ``embed_dims`` is doubled from stage to stage."""
+    """Returns the channels of each stage; an integer in ``embed_dims`` is doubled from stage to stage."""
     embed_dims = arch['embed_dims']
     if not isinstance(embed_dims, int):
         return embed_dims

@@ -283,7 +283,8 @@ class RegionViT(Backbone):
 
     Images must have at least 1 x 1 pixel (2 x 2 with ``local_embed='1conv'``). There is no upper limit unless a stage
     has smaller windows than the first stage: with ``window_size=(14, 14, 14, 7)``, images with a side of more than 224
-    pixels (225 with ``'1conv'``) raise ``ValueError``.
+    pixels (225 with ``'1conv'``) raise ``ValueError``. With ``'1conv'``, a side of n pixels gives (n + 2) // 4 local
+    tokens.
 
     Quirks kept for checkpoint compatibility:
 

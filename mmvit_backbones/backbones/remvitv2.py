@@ -197,8 +197,9 @@ class Block(nn.Module):
 class ReMViTv2(Backbone):
     """ReMViTv2, an MViTv2 that blends the attention logits of each block with those of the previous block.
 
-    The logits of block ``i`` are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i``. All blocks share
-    one learned ``alpha``. The next block receives the logits including the decomposed relative positions ``P_i``.
+    From the second block on, the logits are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i``. All
+    blocks share one learned ``alpha``. The next block receives the logits including the decomposed relative positions
+    ``P_i``.
 
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.

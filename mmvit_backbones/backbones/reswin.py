@@ -83,14 +83,14 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends the attention logits of each block with those of the previous block.
 
-    The logits of block ``i`` are ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2``, also across stages. The mask of
-    shifted windows is added before the softmax, and is not part of the logits that the next block receives.
+    From the second block on, the logits are ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2``, also across stages.
+    The mask of shifted windows is added before the softmax, and is not part of the logits that the next block receives.
 
     Quirks kept for checkpoint compatibility:
 
     - The first block of a stage blends its logits with logits of other windows and heads of the previous stage; see
       :func:`nearest_maps`.
-    - Logits of a shifted window are blended with logits of the unshifted window with the same index.
+    - Logits of a shifted window are blended with logits of the unshifted window with the same index, and vice versa.
     - Padding tokens are attended to.
 
     Paper: arXiv 2402.11301, variants.
@@ -136,7 +136,9 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns the shift and mask for every second block, or 0 and None if one window covers a side of the map.
+        """Returns the shift and mask for every second block; 0 and None if one window covers a side of the map.
+
+        Windows of a single token are not shifted, either.
 
         Paper: arXiv 2103.14030, figure 2.
         """

@@ -35,10 +35,12 @@ def fixed_sizes() -> Iterator[None]:
 
 def refuse_other_sizes(images: Tensor) -> Tensor:
     """Returns the images unchanged; the traced graph raises an error for images of another size."""
-    return images.expand(-1, *images.shape[1:])
+    for dim, size in enumerate(images.shape[1:], start=1):
+        images, = images.split([size], dim)  # unlike `expand`, also an error for a size of 1
+    return images
 
 
 def warn_of_one_size(height: int, width: int) -> None:
     warnings.warn(f'traced at {height} x {width} pixels (height x width): the graph accepts only images of this size. '
-                  'For a graph that accepts all sizes, use `mmvit export`, torch.export or torch.onnx.export(..., '
-                  'dynamo=True)')
+                  'For a graph that accepts all sizes, use `mmvit export`, or use dynamic_shapes with torch.export or '
+                  'torch.onnx.export(..., dynamo=True)')

@@ -15,7 +15,7 @@ class ViTAEv2VSA(ViTAEv2):
     """ViTAEv2 with varied-size window attention in all four stages.
 
     A depth-wise 7 x 7 convolution before the attention's LayerNorm encodes positions. In normal cells, the residual
-    connection skips this convolution. Everything else is as in :class:`ViTAEv2`.
+    connection skips this convolution. MLPs and other convolutions are as in :class:`ViTAEv2`.
 
     The authors' classifier and detector give different results for maps that are not square or not a multiple of the
     window size. The classifier pads maps at the right and bottom, and divides offsets by the number of windows along

@@ -16,7 +16,7 @@ from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
 
 @MODELS.register_module()
 class TokenLabelHead(BaseModule):
-    """Linear layer for the class token and, if ``dense``, a second linear layer for the patches.
+    """Classifies images by a linear layer for the class token and, if ``dense``, a second one for the patches.
 
     If ``dense``, the logit of an image for each class is the class token's logit plus half the highest patch logit.
 
@@ -35,6 +35,9 @@ class TokenLabelHead(BaseModule):
         map_loss (dict | None): Config of a loss for the attention maps, such as ``MapSimilarityLoss``.
         init_cfg (dict | list[dict] | None): Initialization config of MMEngine. Defaults to a truncated normal
             (std 0.02).
+
+    Raises:
+        ValueError: If ``num_classes`` is less than 1.
     """
 
     def __init__(self, num_classes: int, in_channels: int, dense: bool = True, loss: dict | None = None,
@@ -72,7 +75,11 @@ class TokenLabelHead(BaseModule):
         return class_logits if patch_logits is None else class_logits + 0.5 * patch_logits.amax(1)
 
     def loss(self, feats: tuple[TokenFeatures], data_samples: Sequence) -> dict[str, Tensor]:
-        """Returns the losses of class tokens, patches and maps; ``data_samples`` are mmpretrain's ``DataSample``."""
+        """Returns the losses of class tokens, patches and maps; ``data_samples`` are mmpretrain's ``DataSample``.
+
+        Raises:
+            ValueError: If the length of ``gt_score`` fits neither one target per image nor one per token.
+        """
         features = self.pre_logits(feats)
         losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)
         if self.map_loss is not None and features.maps:

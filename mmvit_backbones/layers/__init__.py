@@ -1,6 +1,7 @@
-"""Layers shared by several networks.
+"""Layers of the networks.
 
-Maps are channels-last, ``(B, H, W, C)``. These arguments have the same meaning in all layers:
+Maps are channels-last, ``(B, H, W, C)``. Unless documented otherwise, these arguments have the same meaning in all
+layers:
 
 - ``in_channels`` and ``channels`` (int): channels of the input and output; without ``in_channels``, they are equal.
 - ``num_heads`` (int): number of attention heads.

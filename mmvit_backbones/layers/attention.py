@@ -1,4 +1,4 @@
-"""Self-attention without position bias: window attention, global attention, and linear attention."""
+"""Window, global and linear attention without position bias, and the gate of attention residuals."""
 from collections.abc import Iterable
 
 import torch

@@ -29,7 +29,11 @@ def one(like: Tensor) -> Tensor:
 
 
 def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
-    """Returns the rates of all blocks, by stage; they increase linearly from 0 to ``drop_path_rate``."""
+    """Returns the rates of all blocks, by stage; they increase linearly from 0 to ``drop_path_rate``.
+
+    Raises:
+        ValueError: If ``drop_path_rate`` is not in [0, 1).
+    """
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
     rates = iter(torch.linspace(0, drop_path_rate, sum(depths), dtype=torch.float64, device='cpu').tolist())

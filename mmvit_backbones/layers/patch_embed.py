@@ -33,6 +33,9 @@ class TokenEmbed(nn.Module):
         patch_size (int): Side of a patch, in pixels.
         img_size (int): Side of the square images whose grid of position embeddings is stored, in pixels.
         class_token (bool): Whether the sequence starts with a class token.
+
+    Raises:
+        ValueError: If ``img_size`` is smaller than ``patch_size``.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:

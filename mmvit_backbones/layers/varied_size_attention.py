@@ -36,6 +36,10 @@ class VariedSizeWindowAttention(nn.Module):
             divided by the number of windows along x, as in the authors' classifier. With ``'other_axis'``, they are
             divided by the number of windows along y, as in their detector. Offsets along y are treated the same way.
 
+    Raises:
+        ValueError: If ``num_heads`` does not divide ``channels`` or exceeds ``in_channels``, or if ``window_padding``
+            or ``offset_divisor`` is unknown.
+
     Example:
         >>> import torch
         >>> from mmvit_backbones.layers import VariedSizeWindowAttention
@@ -48,6 +52,8 @@ class VariedSizeWindowAttention(nn.Module):
         super().__init__()
         if channels % num_heads:
             raise ValueError(f'channels must be divisible by num_heads, got {channels} and {num_heads}')
+        if in_channels < num_heads:
+            raise ValueError(f'in_channels must be at least num_heads, got {in_channels} and {num_heads}')
         if window_padding not in ('corner', 'center'):
             raise ValueError(f"window_padding must be 'corner' or 'center', got {window_padding!r}")
         if offset_divisor not in ('own_axis', 'other_axis'):

@@ -16,6 +16,9 @@ class MapSimilarityLoss(nn.Module):
     Args:
         num_pairs (int): Number of pairs of successive blocks, starting with the first block.
         loss_weight (float): Weight of the loss.
+
+    Raises:
+        ValueError: If ``num_pairs`` is less than 1.
     """
 
     def __init__(self, num_pairs: int = 12, loss_weight: float = 0.1) -> None:
@@ -26,7 +29,11 @@ class MapSimilarityLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Returns the scalar loss of at least ``num_pairs + 1`` maps ``(B, heads, N, N)``, one per block."""
+        """Returns the scalar loss of at least ``num_pairs + 1`` maps ``(B, heads, N, N)``, one per block.
+
+        Raises:
+            ValueError: If there are fewer maps.
+        """
         if len(maps) <= self.num_pairs:
             raise ValueError(f'num_pairs must be less than the number of maps, got {self.num_pairs} and {len(maps)}')
         # Blocks that share a map return the same tensor: the similarity is 1, without a gradient.

@@ -27,6 +27,9 @@ class SimpleFeaturePyramid(BaseModule):
         num_outs (int): Number of maps in the pyramid, at least 4.
         init_cfg (dict | list[dict] | None): Initialization config of MMEngine.
 
+    Raises:
+        ValueError: If ``num_outs`` is less than 4, or if the channels of the last map are not a multiple of 4.
+
     Example:
         >>> import torch
         >>> from mmvit_backbones.necks import SimpleFeaturePyramid

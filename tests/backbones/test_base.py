@@ -1,4 +1,4 @@
-"""Arguments, freezing, loading and layers of the base class, tested with one network each.
+"""Arguments, maps, freezing, layers and loading of the base class, tested with a few networks.
 
 ``tests/test_contract.py`` tests what all networks have in common.
 """

@@ -1,7 +1,7 @@
 """Numbers of attention heads, compared with the tables of the papers, and of parameters, compared with the authors'.
 
-In most networks, the shapes of the weights don't depend on the number of heads, so published weights would load with a
-wrong number and give wrong predictions. The goldens do not cover the large networks.
+In some networks, such as ViTAEv2, the shapes of the weights don't depend on the number of heads, so published weights
+would load with a wrong number and give wrong predictions. The goldens do not cover the large networks.
 """
 import pytest
 import torch
@@ -38,6 +38,7 @@ def test_heads_and_parameters_match_the_paper(name):
     assert sum(p.numel() for p in classifier.parameters()) == VARIANTS[name].num_params
     model, heads = classifier.backbone, []
     for stage in range(model.num_stages):
-        modules = [module for root in model.stage_modules(stage) for module in root.modules()]
+        roots = (model.stem_modules() if stage == 0 else []) + model.stage_modules(stage)  # ViTAEv2's stem is a cell
+        modules = [module for root in roots for module in root.modules()]
         heads.append(list(dict.fromkeys(module.num_heads for module in modules if hasattr(module, 'num_heads'))))
     assert heads == HEADS[name]

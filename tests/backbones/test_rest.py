@@ -1,4 +1,4 @@
-"""ResT: output norms and arguments."""
+"""ResT: output norms, initial weights and arguments."""
 import pytest
 import torch
 from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""Networks with attention residuals: memory, half precision and the gate."""
+"""Networks with attention residuals: memory, half precision, the gate and arguments."""
 import copy
 
 import pytest

@@ -18,9 +18,9 @@ def test_graph_accepts_all_batch_sizes_and_only_one_image_size():
         torch.jit.trace(model, x, check_trace=False)  # warns only once per size
     several = images(40, 90, batch=3)
     assert largest_error(graph(several), model(several)) < 1e-5
-    for size in [(90, 40), (40, 96), (48, 90)]:
-        with pytest.raises(RuntimeError, match='size of the tensor'):
-            graph(images(*size, batch=1))
+    for shape in [(3, 90, 40), (3, 40, 96), (3, 48, 90), (3, 1, 90), (3, 40, 1), (1, 40, 90)]:
+        with pytest.raises(RuntimeError, match="tensor's size at dimension"):
+            graph(torch.rand(1, *shape))
 
 
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')

@@ -1,4 +1,4 @@
-"""ViTAE and ViTAEv2: memory and the class token."""
+"""ViTAE and ViTAEv2: memory, the class token, dropout and arguments."""
 import pytest
 import torch
 from helpers import fresh_model, images, raises

@@ -72,7 +72,8 @@ def test_windows_are_predicted_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize('change, words', [
-    (dict(num_heads=3), ('16', 'num_heads', '3')), (dict(window_padding='left'), ('window_padding', 'left', 'center')),
+    (dict(num_heads=3), ('16', 'num_heads', '3')), (dict(in_channels=1), ('in_channels', '1', 'num_heads', '2')),
+    (dict(window_padding='left'), ('window_padding', 'left', 'center')),
     (dict(offset_divisor='x'), ('offset_divisor', 'x', 'other_axis'))], ids=str)
 def test_wrong_arguments_are_named(change, words):
     with raises(ValueError, *words):

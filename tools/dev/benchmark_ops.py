@@ -9,8 +9,9 @@ Both commands print Markdown tables, and require torch and MMEngine.
 
 `agreement` prints the maximum deviation of results and gradients from the formula in float64, relative to the largest
 element, for each kernel and for the formula in the kernel's dtype. The exit code is 1 if a kernel's deviation exceeds
-the limit of the operators' self-check and is more than four times the formula's deviation. Inputs are rounded to the
-dtype first, so that their rounding errors do not count.
+the limit of the operators' self-check and is more than four times the formula's deviation, if a kernel or its
+self-check fails, or if no kernel can run on a GPU. Inputs are rounded to the dtype first, so that their rounding errors
+do not count.
 
 `time` runs the kernels on random inputs with the shapes of ViTAEv2-VSA-S's four stages. For comparison, it also runs
 `grid_sample`, and Swin's shifted windows with scaled_dot_product_attention.

@@ -6,7 +6,7 @@
 
 Each row shows the registers per thread and the bytes of shared memory of a kernel on each target, as maxima over its
 launches. The exit code is 1 if a kernel spills registers, or if torch.compile would assume that a kernel writes to
-arguments other than its operator's results.
+other arguments than its operator does.
 """
 import argparse
 import contextlib

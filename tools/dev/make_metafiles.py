@@ -25,7 +25,7 @@ from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant
 from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTE = '# Written by tools/dev/make_metafiles.py from mmvit_backbones/zoo/ (variants.yml and published.csv).\n'
+NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
             cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')

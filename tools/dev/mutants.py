@@ -5,9 +5,10 @@
 The seed determines which N mutants are drawn. The same command resumes an interrupted run; a larger N extends a
 finished run. Results are stored in .mutants/COMMIT. Tests run in two clones of the commit, never in this checkout.
 
-cosmic-ray makes the mutants and stores the results. First, all tests run once with coverage, which records the tests
-that reach each line. Each mutant is then tested only with the tests that reach it, first those in the module's own test
-file, then the quickest. They run in a fork of a process that has imported OpenMMLab.
+cosmic-ray makes the mutants and stores the results. First, the tests of the chosen folders and files run once with
+coverage, which records the tests that reach each line. Each mutant is then tested only with the tests that reach it,
+first those in the module's own test file, then the quickest. They run in a fork of a process that has imported
+OpenMMLab.
 
 Limits: tests that fail without a mutant are skipped. Where a process caches a result, coverage records only the first
 test that computes it. A mutant that is equivalent to the original survives.
@@ -160,7 +161,7 @@ def makes_sense(operator: str) -> bool:
 
 
 def texts_and_types(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Returns the positions of code without behavior: annotations, ``Literal`` values, logs and representations."""
+    """Returns the positions of code that no test need check: types, their imports, logs and representations."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AnnAssign, ast.arg)):

@@ -49,7 +49,7 @@ def test_options_that_are_read(key, value):
     ('param_scheduler.0.end.x', 3, ['param_scheduler.0.end is 3 and has no x']),
     ('default_scope.x', 3, ["default_scope is 'mmpretrain' and has no x"]),
     ('model.zzz.x', 3, ['model has no zzz', 'head, type'])])
-def test_options_that_nothing_reads(key, value, words):
+def test_options_that_are_refused(key, value, words):
     with raises(UsageError, f'option {key}', *words):
         check_option(config(), key, value)
 

@@ -2,11 +2,11 @@
 
 
 class MMViTError(Exception):
-    """Base class of this package's exceptions."""
+    """Base class of this package's public exceptions."""
 
 
 class UsageError(MMViTError, ValueError):
-    """Raised if the user passes an invalid argument, config or file."""
+    """Raised for an invalid argument, config or file, or a missing package."""
 
 
 class TooLargeError(UsageError):
@@ -14,7 +14,7 @@ class TooLargeError(UsageError):
 
 
 class CheckpointError(MMViTError, ValueError):
-    """Raised for an invalid or unsuitable checkpoint."""
+    """Raised for a checkpoint that is invalid, unsuitable or unavailable."""
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):

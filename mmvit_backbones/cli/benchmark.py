@@ -97,7 +97,13 @@ def main(args: argparse.Namespace) -> None:
         return
     names = find_names(args.networks)
     measure = throughputs if args.throughput else ratios
-    print(json.dumps(measure(args, names), indent=1))
+    try:
+        result = measure(args, names)
+    except (RuntimeError, ValueError) as error:  # e.g. too small images for batch norms, or too little memory
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f'the networks cannot be measured with these options: {first_line(error)}') from error
+    print(json.dumps(result, indent=1))
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -141,6 +141,12 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    images_per_class = np.unique(labels, return_counts=True)[1]
+    if len(images_per_class) < 2:
+        raise UsageError('the linear probe needs training images of at least two classes')
+    if len(strengths) > 1 and max(images_per_class) < FOLDS:
+        raise UsageError(f'--regularization with several values needs a class with at least {FOLDS} training images; '
+                         f'pass one value, e.g. --regularization {strengths[0]:g}')
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strengths[0], max_iter=1000))
     if len(strengths) == 1:
         return float(np.mean(probe.fit(train, labels).predict(test) == truth)), strengths[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -174,7 +175,8 @@ def test_images_of_all_kinds_are_read(tmp_path):
     dataset = DATASETS.build({**cfg, 'data_root': str(tmp_path)})
     assert len(dataset) == 12
     for index in range(len(dataset)):
-        assert dataset[index]['inputs'].shape == (3, 56, 56)
+        inputs = dataset[index]['inputs']
+        assert inputs.shape == (3, 56, 56) and inputs.dtype == torch.uint8
         assert sample_error((dataset.get_data_info(index), 2)) == ''
     turned, = (index for index in range(6) if dataset.get_data_info(index)['img_path'].endswith('turned.jpg'))
     info = dataset.get_data_info(turned)

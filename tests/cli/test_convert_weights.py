@@ -10,11 +10,14 @@ import yaml
 from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import raises
+from mmengine.registry import MODELS
 from verbs import call
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.zoo.build import init_weights
 from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.variants import find_variant
 
 
 @pytest.fixture(scope='module')
@@ -88,12 +91,18 @@ def test_a_file_is_recognized_by_its_weights(published, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['model.pth', 'model.safetensors'])
-def test_a_single_file(home, published, name):
-    call('weights convert', 'vitae_tiny', '--out', name, '--task', 'backbone')
+@pytest.mark.parametrize('task', ['classification', 'backbone'])
+def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
+    call('weights convert', 'vitae_tiny', '--out', name, '--task', task)
     weights = load_checkpoint_file(name)
-    expected = convert_state_dict('vitae_tiny', published, 'backbone')
-    weights = weights.get('state_dict', weights)
+    weights, expected = weights.get('state_dict', weights), convert_state_dict('vitae_tiny', published, task)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
+    init_cfg = dict(type='Pretrained', checkpoint=name)
+    backbone = MODELS.build(dict(find_variant('vitae_tiny').backbone, init_cfg=init_cfg))
+    init_weights(backbone)
+    loaded = backbone.state_dict()
+    for key, value in convert_state_dict('vitae_tiny', published, 'backbone').items():
+        assert torch.equal(loaded[key], value), key
 
 
 @pytest.mark.parametrize('arguments, words', [

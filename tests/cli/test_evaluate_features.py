@@ -5,9 +5,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+
+from mmvit_backbones.cli.features import linear_probe
+from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='mmvit features needs scikit-learn')
 
@@ -38,6 +41,15 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     unit = {key: data[key] / np.linalg.norm(data[key], axis=1, keepdims=True) for key in ('train', 'test')}
     nearest = data['train_labels'][(unit['test'] @ unit['train'].T).argmax(1)]
     assert float(found['k-NN, k=1']) == pytest.approx(100 * (nearest == data['test_labels']).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize('labels, strengths, words', [
+    ([0, 0, 1, 1], [0.1, 1.], ['--regularization', '3 training images', '--regularization 0.1']),
+    ([1, 1, 1, 1], [0.1], ['two classes'])])
+def test_too_few_training_images_for_the_linear_probe(labels, strengths, words):
+    features, labels = np.random.default_rng(0).normal(size=(4, 3)), np.array(labels)
+    with raises(UsageError, *words):
+        linear_probe(features, labels, features, labels, strengths)
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -71,6 +71,13 @@ def test_mistakes_of_a_benchmark_are_reported_in_one_line(run, capsys, arguments
     assert message in error
 
 
+def test_images_that_a_network_cannot_train_on_are_reported_in_one_line(run, capsys):
+    with pytest.raises(SystemExit):
+        run('benchmark', 'rest_lite', '--dense', '--against', 'rest_lite', '--size', '32', '32', '--memory-only')
+    error, = capsys.readouterr().err.splitlines()
+    assert error.startswith('error: ') and 'more than 1 value per channel' in error
+
+
 @pytest.mark.parametrize('name, words', [
     ('reswin_tiny', ['--against reswin_tiny', 'needs mmpretrain']), ('timm:any', ['timm:any', 'pip install timm'])])
 def test_missing_library_is_named(name, words, monkeypatch):

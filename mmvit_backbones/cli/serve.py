@@ -37,6 +37,7 @@ from ..inference.limits import TIMEOUT
 from ..inference.results import SCORE_THR, color_of
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
+from ..utils.config import is_config
 from .arguments import above_zero, positive, whole
 from .draw import attention, windows
 
@@ -393,6 +394,8 @@ def build_server(models: Sequence[Served], args: argparse.Namespace):
 
 
 def load_models(args: argparse.Namespace) -> list[Served]:
+    if configs := [path for path in args.models if is_config(path)]:
+        raise UsageError(f'{configs[0]} is a config: pass a checkpoint and --config {configs[0]}')
     return [Served(path, config, name, args.device, args.trust_code, args.timeout)
             for path, config, name in zip_longest(args.models, args.config, args.name)]
 

@@ -74,6 +74,12 @@ def test_timeout_also_limits_a_prediction(paths):
         model.predictor(np.zeros((32, 32, 3), np.uint8))
 
 
+@pytest.mark.parametrize('config', ['imagenet_reswin_t', 'own.py'])
+def test_a_config_is_not_a_model(config):
+    with raises(UsageError, f'--config {config}'):
+        serve.load_models(serve.get_parser().parse_args([config]))
+
+
 @contextmanager
 def serving(models, *flags):
     """Serves models in a thread of this process; yields uvicorn's server and its address."""

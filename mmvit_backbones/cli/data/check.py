@@ -134,7 +134,7 @@ def draw(samples: list[Sample], mistakes: list[Mistake], path: str) -> None:
                    key=lambda sample: -counts[osp.abspath(sample.image)])
     chosen = [*worst, *rest][:DRAWN]
     if not chosen:
-        print('no image can be drawn: there are no readable annotations')
+        print('no image can be drawn: there are no image files with readable annotations')
         return
     drawings = []
     for sample in chosen:

@@ -11,7 +11,7 @@ import warnings
 
 # Subcommand -> (module in mmvit_backbones.cli, help text).
 VERBS = {
-    'train': ('train', 'train a classifier, a detector or a segmenter'),
+    'train': ('train', 'train a classifier, a detector, a segmenter or a pose estimator'),
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
     'export': ('export', 'export a network or a trained model to ONNX, torch.export or AOTInductor'),
@@ -19,7 +19,7 @@ VERBS = {
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights list': ('weights.list', 'list the published weights'),
     'weights download': ('weights.download', 'download and verify published weights'),
-    'weights convert': ('weights.convert', 'convert published weights to a folder for a hub or a mirror'),
+    'weights convert': ('weights.convert', 'convert published weights to a folder for a hub or a mirror, or to a file'),
     'data check': ('data.check', 'find unusable images, masks and annotations'),
     'data convert': ('data.convert', 'convert YOLO and Pascal VOC data to COCO format'),
     'data browse': ('data.browse', 'draw augmented training images with their labels'),
@@ -68,7 +68,7 @@ def usage(verbs: dict[str, str]) -> str:
 def unknown_verb(name: str) -> str:
     """Returns the error message for an unknown subcommand, with suggestions."""
     from difflib import get_close_matches
-    near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.split()[0], VERBS, n=3)
+    near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.partition(' ')[0], VERBS, n=3)
     hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of subcommands'
     return f'error: mmvit has no subcommand {name!r}; {hint}'
 

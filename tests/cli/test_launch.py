@@ -16,6 +16,7 @@ from PIL import Image
 from runs import end, train_together
 from verbs import call, module_of
 
+import mmvit
 from mmvit_backbones.cli import testing
 from mmvit_backbones.cli.arguments import output_file
 from mmvit_backbones.data.checks import check_data
@@ -108,6 +109,14 @@ def test_config_that_does_not_exist(run, capsys):
         run('train', 'configs/nothing.py')
     error, = capsys.readouterr().err.splitlines()
     assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['weights', 'lst'], ["'weights lst'", 'weights list']), (['trian'], ["'trian'", 'train']),
+    ([''], ["''", '--help'])])
+def test_unknown_subcommand(arguments, words):
+    with raises(SystemExit, 'error: ', *words):
+        mmvit.main(arguments)
 
 
 def test_config_with_a_syntax_error(tmp_path):

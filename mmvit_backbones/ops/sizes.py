@@ -2,8 +2,8 @@
 
 ``torch.compile`` and ``torch.export`` keep sizes symbolic. If Python compares two symbolic sizes, torch adds a guard to
 the graph. An image that violates the guard causes a recompilation or an error. If sizes are computed by ``min``,
-``max``, slices or nested divisions, torch often can't prove that two of them are equal. Networks therefore compare and
-round sizes only with these functions.
+``max``, slices or nested divisions, torch often can't prove that two of them are equal. Networks therefore round and
+limit sizes with these functions.
 """
 import torch
 

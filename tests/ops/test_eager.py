@@ -1,4 +1,4 @@
-"""Tests how operators detect function transforms and memory layouts."""
+"""Tests the detection of function transforms and traces, and the conversion to channels last."""
 import pytest
 import torch
 from torch.func import vmap

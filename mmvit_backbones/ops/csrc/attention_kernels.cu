@@ -18,8 +18,8 @@ struct Attention {
   Map<A> lse;
 };
 
-// Arrays in shared memory, whose size cuda_bytes() in varied_size_window.py also computes. The odd row stride avoids bank
-// conflicts.
+// Arrays in shared memory; cuda_bytes() in varied_size_window.py computes their size, too. The odd row stride avoids
+// bank conflicts.
 template <typename A>
 struct Tiles {
   int32_t row;

@@ -36,7 +36,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
         backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None, the fastest backend that can run.
 
     Returns:
-        tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``.
+        tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``, unless
+            autocast changes it.
 
     Raises:
         ValueError: If both biases are given, or if ``backend`` is unknown or can't run; the message states the reason.

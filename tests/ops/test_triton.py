@@ -143,12 +143,25 @@ def test_compiled_graphs_contain_the_kernels_and_exported_programs_do_not(case):
 
 
 def test_operators_are_registered_correctly():
-    from mmvit_backbones.ops.triton import residual_attention as kernels  # registers the operators
-    assert kernels.forward
-    q, k, bias = (torch.randn(1, 2, 3, n, 4, device=DEVICE) for n in (5, 4, 5))
-    torch.library.opcheck(torch.ops.mmvit.residual_attention.default,
-                          (q, k, k, None, torch.full((), 0.5, device=DEVICE), bias, None),
-                          test_utils=('test_schema', 'test_faketensor'))
+    from mmvit_backbones.ops.triton import normalized_attention as normalized
+    from mmvit_backbones.ops.triton import residual_attention as residual
+    q, k, bias = (torch.randn(1, 2, 3, n, m, device=DEVICE) for n, m in ((5, 4), (6, 4), (5, 6)))
+    alpha = torch.full((), 0.5, device=DEVICE)
+    out, logits, lse = residual.forward(q, k, k, bias, alpha, bias, None)
+    attn, v, grad = bias[0], k[0], q[0]
+    row_lse, squares = normalized.softmax_statistics(attn)
+    _, rstd = normalized.forward(attn, row_lse, squares, v, 1e-5)
+    _, products = normalized.grad_value(attn, row_lse, rstd, v, grad)
+    for operator, call in [
+        (residual.forward, (q, k, k, None, alpha, bias, None)),
+        (residual.grad_rows, (q, k, k, bias, alpha, None, out, logits, lse, q, logits)),
+        (residual.grad_keys, (q, k, k, alpha, None, True, logits, lse, q, logits)),
+        (normalized.softmax_statistics, (attn, )),
+        (normalized.forward, (attn, row_lse, squares, v, 1e-5)),
+        (normalized.grad_value, (attn, row_lse, rstd, v, grad)),
+        (normalized.grad_logits, (attn, row_lse, rstd, products, v, grad)),
+    ]:
+        torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor'))
 
 
 def test_empty_batch():

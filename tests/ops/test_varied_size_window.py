@@ -304,12 +304,15 @@ def test_results_and_gradients_are_the_same_under_function_transforms(operator):
 
 
 @every_compiled_backend
-def test_second_derivatives_are_refused(backend):
+@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+def test_second_derivatives_are_refused(operator, backend):
     arguments = problem(1, 1, 3, 5, 7, 3)
-    q = arguments['q'].detach().to(DEVICES[backend]).requires_grad_()
+    if operator is varied_size_window_sample:
+        arguments = sampling_of(arguments)
     tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
-    out = varied_size_window_attention(**{**tensors, 'q': q}, backend=backend)
-    grad, = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+    offset = tensors['offset'].detach().requires_grad_()
+    out = operator(**{**tensors, 'offset': offset}, backend=backend)
+    grad, = torch.autograd.grad(out.square().sum(), offset, create_graph=True)
     with pytest.raises(RuntimeError, match='first derivatives'):
         grad.sum().backward()
 

@@ -318,8 +318,8 @@ class Backbone(BaseModule):
             prefix (str): Prefix of the backbone's parameters in the whole model, such as ``'backbone.'``.
 
         Returns:
-            tuple[int, int]: Index of the parameter's layer (0 for the stem) and the number of layers. Output norms
-            and parameters outside the backbone belong to the last layer.
+            tuple[int, int]: Index of the parameter's layer (0 for the stem) and the number of layers. Parameters that
+            :meth:`stage_layers` does not include, such as output norms and heads, belong to the last layer.
         """
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
         depth_of: dict[object, int] = {module: depth for depth, layer in enumerate(layers) for module in layer}

@@ -47,9 +47,10 @@ class ViTAEv2(Backbone):
 
     Args:
         arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict of lists with one
-            entry per stage: ``embed_dims`` (channels of the stage), ``pyramid_dims`` (channels of each dilated
-            convolution), ``depths`` (number of normal cells), ``num_heads`` (of normal cells), ``reduction_heads`` (of
-            the reduction cell) and ``attention`` (``'window'`` or ``'global'``).
+            entry per stage: ``embed_dims`` (channels of the stage, multiples of 16, 32, 64 and 128), ``pyramid_dims``
+            (channels of each dilated convolution, multiples of 1, 16, 32 and 64), ``depths`` (number of normal cells),
+            ``num_heads`` (of normal cells), ``reduction_heads`` (of the reduction cell) and ``attention``
+            (``'window'`` or ``'global'``).
         window_size (int): Side of the windows in tokens. The weights fit all window sizes.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches

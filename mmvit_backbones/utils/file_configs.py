@@ -16,7 +16,7 @@ def parse_config(text: str) -> dict:
         if len(text) > MAX_TEXT:
             raise ValueError(f'the config has {len(text)} characters; the maximum is {MAX_TEXT}')
         for line in ast.parse(text).body:
-            if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
+            if not isinstance(line, ast.Assign) or len(line.targets) > 1 or not isinstance(line.targets[0], ast.Name):
                 raise ValueError(f'line {line.lineno} of the config must have the form NAME = VALUE')
             config[line.targets[0].id] = ast.literal_eval(_Literals().visit(line.value))
     except (AttributeError, IndexError, MemoryError, RecursionError, SyntaxError, TypeError) as error:

@@ -30,7 +30,8 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
                 if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
     if not variants:
         raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models()')
-    # Variants that differ only in window size or head share type and arch; prefer the variant in the config's name.
+    # Variants that differ only in window size or head share type and arch; prefer a variant with weights, then the one
+    # in the config's name.
     name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
     best = max(variants, key=lambda variant: (
         variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))

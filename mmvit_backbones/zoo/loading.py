@@ -46,11 +46,12 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         filename (str): A file; an http(s) URL; ``official://NAME[/TAG]`` for the authors' weights, which are converted;
             or a name such as ``torchvision://resnet50``. If the user has registered a loader for the scheme with
             MMEngine, this loader reads the checkpoint.
-        map_location (str | None): Device of the tensors.
+        map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`load_checkpoint_file`.
 
     Raises:
-        CheckpointError: If the checkpoint is missing or corrupt, or contains types that are not allowed.
+        UsageError: If ``map_location`` cannot be used.
+        CheckpointError: If the checkpoint cannot be found, downloaded or read, or contains types that are not allowed.
     """
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))

@@ -1,4 +1,4 @@
-"""Results published by the authors, not measured by this package.
+"""Published results, nearly all by the authors; none are measured by this package.
 
 ``published.csv`` has one value per row, with its source; notes point out contradictions and missing details.
 Parameters are in millions, and FLOPs in billions (multiply-adds for classifiers). Throughputs have the published units.

@@ -84,10 +84,9 @@ def test_mixed_precision_is_the_default_if_the_authors_use_it(name):
     assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
 
 
-def test_a_machine_without_gpu_trains_in_float32(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+def test_a_machine_without_gpu_trains_in_float32():
     config = read('imagenet_reswin_t')
-    steps.set_precision(config, Namespace(precision=None))
+    steps.use_precision(config, None, False, False)
     assert config.optim_wrapper.type == 'OptimWrapper' and 'loss_scale' not in config.optim_wrapper
 
 

@@ -342,12 +342,13 @@ def main(args: argparse.Namespace) -> None:
     names = find_sources(args.sources)
     if not args.parquet:
         check_names(names)
-    check_number_of_processes()
+    num_gpus = torch.cuda.device_count()
+    check_number_of_processes(num_gpus)
     if args.launcher != 'none' and not args.check:
         check_launcher(args.launcher)
         distributed.init_process_group('gloo')
-    if args.launcher != 'none' and torch.cuda.is_available():
-        torch.cuda.set_device(gpu_of_process())
+    if args.launcher != 'none' and num_gpus:
+        torch.cuda.set_device(gpu_of_process(num_gpus))
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           accelerate=not args.no_accelerate, trust_code=args.trust_code, timeout=args.timeout)

@@ -70,11 +70,11 @@ def _run_torchrun(arguments: list[str]) -> int:
     return 0
 
 
-def check_number_of_processes() -> None:
+def check_number_of_processes(num_gpus: int) -> None:
     """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
-    gpus, processes = torch.cuda.device_count(), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    if gpus and processes > gpus:
-        raise UsageError(f'{processes} processes need one GPU each, but this machine has {gpus}')
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if num_gpus and processes > num_gpus:
+        raise UsageError(f'{processes} processes need one GPU each, but this machine has {num_gpus}')
 
 
 def check_launcher(launcher: str) -> None:
@@ -84,9 +84,9 @@ def check_launcher(launcher: str) -> None:
         raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
 
 
-def gpu_of_process() -> int:
+def gpu_of_process(num_gpus: int) -> int:
     """Returns the index of this process's GPU; with one visible GPU per process, as Slurm can provide, it is 0."""
-    return int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()
+    return int(os.environ['LOCAL_RANK']) % num_gpus
 
 
 def init_processes(cfg: Config) -> None:
@@ -101,7 +101,8 @@ def init_processes(cfg: Config) -> None:
     check_launcher(launcher)
     if torch.cuda.is_available():
         if launcher == 'slurm':
-            os.environ['SLURM_LOCALID'] = str(gpu_of_process())  # MMEngine uses it as the index of the GPU
+            # MMEngine uses it as the index of the GPU.
+            os.environ['SLURM_LOCALID'] = str(gpu_of_process(torch.cuda.device_count()))
         return
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)

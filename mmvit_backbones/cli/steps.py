@@ -60,7 +60,7 @@ def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
 
 def set_launcher(cfg: Config, args: argparse.Namespace) -> None:
     """Checks the number of GPUs and sets the launcher. Does not depend on other steps."""
-    check_number_of_processes()
+    check_number_of_processes(torch.cuda.device_count())
     cfg.launcher = args.launcher
 
 
@@ -142,11 +142,20 @@ def stop_early(cfg: Config, args: argparse.Namespace) -> None:
 
 def set_precision(cfg: Config, args: argparse.Namespace) -> None:
     """Sets the precision, by default the config's, or float32 without a GPU. Runs after --cfg-options."""
-    dtype, has_gpu = args.precision, torch.cuda.is_available()
+    has_gpu = torch.cuda.is_available()
+    use_precision(cfg, args.precision, has_gpu, has_gpu and torch.cuda.is_bf16_supported())
+
+
+def use_precision(cfg: Config, dtype: str | None, has_gpu: bool, has_bfloat16: bool) -> None:
+    """Sets the precision, for a machine with or without a GPU, which may support bfloat16.
+
+    Raises:
+        UsageError: If the machine does not support ``dtype``.
+    """
     if dtype in ('float16', 'bfloat16'):
         if not has_gpu:
             raise UsageError(f'{dtype} needs a CUDA GPU, but this machine has none')
-        if dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
+        if dtype == 'bfloat16' and not has_bfloat16:
             raise UsageError('this GPU does not support bfloat16; use --amp for float16')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if dtype == 'bfloat16':

@@ -70,6 +70,7 @@ def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason,
 ])
 def test_build_is_advised_only_where_it_works(where, name, value, is_fixable, monkeypatch):
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setitem(library.MISSING, 'cpp', None)
     monkeypatch.setitem(versions.NEEDS, 'compiling the operators', '2.1')
     monkeypatch.setattr(where, name, value)
     assert ('mmvit_backbones.ops.build' in library.load('cuda')) == is_fixable

@@ -208,13 +208,6 @@ def test_outputs_have_the_names_of_the_images():
     assert names[str(sorted(FLOWERS.rglob('*.jpg'))[0])].count('/') == 1
 
 
-def test_processes_need_one_gpu_each(monkeypatch):
-    monkeypatch.setenv('LOCAL_WORLD_SIZE', '3')
-    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    with raises(UsageError, '3 processes', 'has 2'):
-        call('predict', FLOWERS, '--checkpoint', 'none.pth', '--parquet', '--launcher', 'pytorch')
-
-
 def test_a_launcher_must_have_started_the_process(monkeypatch):
     pytest.importorskip('pyarrow')
     monkeypatch.delenv('RANK', raising=False)

@@ -4,7 +4,6 @@ from argparse import Namespace
 
 import pytest
 from helpers import raises
-from mmengine.config import ConfigDict
 
 from mmvit_backbones.cli import processes
 from mmvit_backbones.errors import UsageError
@@ -86,22 +85,17 @@ def test_processes_share_the_cores(given, threads, environment, monkeypatch):
     assert os.environ['OMP_NUM_THREADS'] == '1'
 
 
-@pytest.mark.parametrize('gpus, index', [(1, '0'), (4, '3')])
-def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment, monkeypatch):
-    environment(dict(RANK='3', LOCAL_RANK='3', SLURM_LOCALID='3'))
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    monkeypatch.setattr('torch.cuda.device_count', lambda: gpus)
-    assert processes.gpu_of_process() == int(index)
-    processes.init_processes(ConfigDict(launcher='slurm'))
-    assert os.environ['SLURM_LOCALID'] == index
+@pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])
+def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment):
+    environment(dict(LOCAL_RANK='3'))
+    assert processes.gpu_of_process(gpus) == index
 
 
-def test_each_process_needs_a_gpu_if_there_are_gpus(environment, monkeypatch):
+def test_each_process_needs_a_gpu_if_there_are_gpus(environment):
     for gpus, number, is_error in (0, '8', False), (2, '2', False), (2, '3', True), (1, None, False):
         environment({} if number is None else dict(LOCAL_WORLD_SIZE=number))
-        monkeypatch.setattr('torch.cuda.device_count', lambda gpus=gpus: gpus)
         if is_error:
             with raises(UsageError, number, gpus):
-                processes.check_number_of_processes()
+                processes.check_number_of_processes(gpus)
         else:
-            processes.check_number_of_processes()
+            processes.check_number_of_processes(gpus)

@@ -4,7 +4,6 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-import torch
 from helpers import ROOT, raises
 from PIL import Image
 from runs import TINY
@@ -87,17 +86,16 @@ def test_log_backends_must_be_installed(monkeypatch):
         dict(type=f'{name}VisBackend') for name in ('Local', 'Tensorboard', 'Wandb')])
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_mixed_precision_needs_a_gpu():
     for dtype in 'float16', 'bfloat16':
         with raises(UsageError, dtype, 'GPU'):
-            steps.set_precision(config('imagenet_reswin_t'), Namespace(precision=dtype))
+            steps.use_precision(config('imagenet_reswin_t'), dtype, False, False)
     plain = config('imagenet_reswin_t').optim_wrapper
     del plain['loss_scale']
     for dtype in None, 'float32':
         cfg = config('imagenet_reswin_t')
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='bfloat16', use_fsdp=True)
-        steps.set_precision(cfg, Namespace(precision=dtype))
+        steps.use_precision(cfg, dtype, False, False)
         assert cfg.optim_wrapper == dict(plain, type='OptimWrapper')
 
 
@@ -106,30 +104,27 @@ def test_mixed_precision_needs_a_gpu():
     ('bfloat16', True, dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.)),
     ('float32', True, dict(type='OptimWrapper')), (None, True, dict(type='AmpOptimWrapper')),
     ('bfloat16', False, None)])
-def test_precision_on_a_gpu(precision, is_supported, changes, monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
-    monkeypatch.setattr('torch.cuda.is_bf16_supported', lambda: is_supported)
+def test_precision_on_a_gpu(precision, is_supported, changes):
     cfg = config('imagenet_reswin_t')
     cfg.optim_wrapper.pop('loss_scale')
     before = dict(cfg.optim_wrapper)
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if changes is None:
         with raises(UsageError, 'bfloat16', '--amp'):
-            steps.set_precision(cfg, Namespace(precision=precision))
+            steps.use_precision(cfg, precision, True, is_supported)
     else:
-        steps.set_precision(cfg, Namespace(precision=precision))
+        steps.use_precision(cfg, precision, True, is_supported)
         assert cfg.optim_wrapper == {**before, **changes}
 
 
 @pytest.mark.parametrize('given, expected', [
     (dict(dtype='bfloat16', loss_scale=1.), dict(dtype='float16', loss_scale='dynamic')),
     (dict(dtype='float16', loss_scale=512.), dict(dtype='float16', loss_scale=512.))])
-def test_amp_is_float16(given, expected, monkeypatch):
+def test_amp_is_float16(given, expected):
     """The loss scale of the config is for its own precision."""
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     cfg = config('imagenet_reswin_t')
     cfg.optim_wrapper.update(given, type='AmpOptimWrapper')
-    steps.set_precision(cfg, Namespace(precision='float16'))
+    steps.use_precision(cfg, 'float16', True, True)
     assert {name: cfg.optim_wrapper[name] for name in expected} == expected
 
 

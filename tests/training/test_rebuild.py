@@ -63,6 +63,18 @@ def checkpoint_of(runner) -> dict:
     return dict(optimizer=runner.optim_wrapper.state_dict(), meta=dict(iter=1, epoch=0, settings=settings))
 
 
+@pytest.mark.parametrize('epoch, factor', [(0, 0.5), (1, 0.75)])
+def test_schedules_by_epoch_advance_after_the_epoch(epoch, factor, tmp_path):
+    """A run that is interrupted after the last step of an epoch has not yet finished the epoch."""
+    checkpoint = checkpoint_of(runner_of(tmp_path))
+    checkpoint['meta'].update(iter=4, epoch=epoch)
+    runner = runner_of(tmp_path, param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=True, end=3)])
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))
+    assert checkpoint['optimizer']['param_groups'][0]['lr'] == pytest.approx(0.01 * factor)
+
+
 def test_moments_belong_to_their_parameters(tmp_path):
     """The new optimizer has the parameters in two groups, and does not train the weight."""
     old = checkpoint_of(runner_of(tmp_path))

@@ -88,7 +88,7 @@ def test_newest_checkpoint_with_training_state_is_found(tmp_path, capsys):
 
 
 def test_damaged_checkpoints_are_renamed(tmp_path, capsys, monkeypatch):
-    """Only the first process reports them; another process may have renamed them."""
+    """Every process renames them, but only the first reports them."""
     older = save(tmp_path / 'epoch_1.pth', age=1, meta={}, **STATE)
     for rank, lines in (('1', 0), ('0', 1)):
         monkeypatch.setenv('RANK', rank)

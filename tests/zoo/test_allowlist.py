@@ -243,7 +243,8 @@ def test_reasons_are_reported_in_one_line(change, message):
 
 @pytest.mark.parametrize('text, message', [
     ('import os', 'pass its config'), ("default_scope = __import__('os').name", 'pass its config'),
-    ('model = [', 'pass its config'), (None, 'contains no training config; pass its config')])
+    ('model = [', 'pass its config'), (None, 'contains no training config; pass its config'),
+    (dict(model={}), 'contains no training config')])
 def test_a_config_in_a_checkpoint_is_not_run(text, message):
     with pytest.raises(CheckpointError, match=message):
         allowed_config(dict(state_dict={}, meta=dict(cfg=text)), text, 'file')

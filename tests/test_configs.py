@@ -1,4 +1,4 @@
-"""Every config builds a model in its framework, and its parameters get gradients; schedules are the published ones."""
+"""Configs build models whose parameters get gradients; some schedules are compared with the published ones."""
 import json
 import math
 from copy import deepcopy
@@ -120,7 +120,7 @@ def test_every_parameter_gets_a_gradient(config):
     ('revit_b', 8192, 1e-3, 1.6e-6, 4.8e-6, 30, 0.3, 1.),
 ])
 def test_recipes_of_attention_residuals(name, images, peak, first, last, warmup_epochs, decay, clip):
-    """The recipe equals the published one on 2 GPUs."""
+    """Batch size, schedule, optimizer and kinds of mixing are those of the published recipe on 2 GPUs."""
     config = Config.fromfile(ROOT / f'configs/imagenet_{name}.py')
     warmup, cosine = config.param_scheduler
     optimizer = config.optim_wrapper.optimizer

@@ -52,7 +52,7 @@ class Backbone(BaseModule):
             the network raise an error.
 
     Raises:
-        ValueError: If an argument has an invalid value; the message names the argument.
+        ValueError: If an argument has an invalid value.
     """
 
     arch_zoo: dict[str, dict] = {}
@@ -69,6 +69,8 @@ class Backbone(BaseModule):
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
         self.in_channels = in_channels
+        if in_channels < 1:
+            raise ValueError(f'in_channels must be at least 1, got {in_channels}')
         allowed = range(self.num_stages)
         indices = allowed if out_indices is None else out_indices
         self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
@@ -92,7 +94,7 @@ class Backbone(BaseModule):
         if not isinstance(arch, dict):
             raise ValueError(f'arch must be one of {sorted(self.arch_zoo)} or a dict, got {arch!r}')
         if arch.keys() != required:
-            raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {sorted(arch)}')
+            raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {list(arch)}')
         check_arch(arch, list(self.arch_zoo.values()))
         return dict(arch)
 

@@ -123,10 +123,11 @@ def test_bad_arguments_are_named(arguments, word):
 
 def test_positions_of_another_size_are_resized_on_load():
     large, small = build(img_size=448), build(img_size=64)
+    table, resized = (model.embed.positions.pos_embed.detach() for model in (large, small))
+    table[:, 1:] = 7
     small.load_state_dict(large.state_dict())
-    table, resized = (model.embed.positions.pos_embed for model in (large, small))
-    assert table.shape[1] == 785 and resized.shape[1] == 17
-    assert torch.equal(table[:, 0], resized[:, 0])
+    assert table.shape[1] == 785 and torch.equal(table[:, 0], resized[:, 0])
+    torch.testing.assert_close(resized[:, 1:], torch.full((1, 16, 16), 7.))
     for not_square in (table[:, :-1], torch.cat([table, table[:, :1]], dim=1)):
         with raises(ValueError, 'pos_embed', '1 + n * n', not_square.shape[1]):
             small.load_state_dict(dict(large.state_dict(), **{'embed.positions.pos_embed': not_square}))

@@ -1,6 +1,7 @@
 """Builds models by name."""
 import io
 import logging
+import os
 from contextlib import redirect_stdout
 from inspect import signature
 from typing import Literal
@@ -14,9 +15,10 @@ from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
 
-def get_model(name: str, task: Literal['classification', 'backbone'] = 'classification', checkpoint: str | None = None,
-              pretrained: bool | str = False, num_classes: int | None = None, in_channels: int = 3,
-              img_size: int | None = None, **backbone_overrides) -> BaseModule:
+def get_model(name: str, task: Literal['classification', 'backbone'] = 'classification',
+              checkpoint: str | os.PathLike | None = None, pretrained: bool | str = False,
+              num_classes: int | None = None, in_channels: int = 3, img_size: int | None = None,
+              **backbone_overrides) -> BaseModule:
     """Builds a published network.
 
     Args:
@@ -24,8 +26,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         task (str): ``'classification'`` builds an mmpretrain ``ImageClassifier``: ``model(images)`` returns logits
             ``(B, num_classes)``, and ``model.backbone`` is the backbone. ``'backbone'`` builds the bare backbone.
             Defaults to ``'classification'``.
-        checkpoint (str | None): File or URL of a checkpoint in the authors' layout or in this package's; the layout
-            is recognized by the checkpoint's keys.
+        checkpoint (str | os.PathLike | None): File or URL of a checkpoint in the authors' layout or in this package's;
+            the layout is recognized by the checkpoint's keys.
         pretrained (bool | str): True for the authors' default weights, or the tag of other weights: ``'384'``,
             ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
             Defaults to False.
@@ -73,7 +75,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     return model
 
 
-def get_backbone(name: str, checkpoint: str | None = None, pretrained: bool | str = False, **arguments) -> Backbone:
+def get_backbone(name: str, checkpoint: str | os.PathLike | None = None, pretrained: bool | str = False,
+                 **arguments) -> Backbone:
     """Builds a bare backbone; see :func:`get_model`."""
     backbone = get_model(name, 'backbone', checkpoint, pretrained, **arguments)
     if not isinstance(backbone, Backbone):

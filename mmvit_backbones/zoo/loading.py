@@ -1,4 +1,5 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models."""
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Literal
@@ -235,8 +236,8 @@ def check_task(task: str) -> None:
 # ---- loading
 
 
-def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | None, pretrained: str | bool,
-                 new_head: bool) -> None:
+def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | os.PathLike | None,
+                 pretrained: str | bool, new_head: bool) -> None:
     """Loads a checkpoint, or the authors' weights with the tag ``pretrained``, strictly into a model of the variant.
 
     If ``new_head`` is True and the numbers of classes differ, the model keeps its own head.
@@ -249,7 +250,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         if task == 'classification' and not any(key.startswith('head.') for key in weights):
             raise CheckpointError(f"pretrained={pretrained!r} ({source}) has no classifier; use task='backbone'")
     elif checkpoint is not None:
-        source, weights = checkpoint, read_checkpoint(checkpoint)
+        source, weights = str(checkpoint), read_checkpoint(str(checkpoint))
     else:
         return
     _load(model, weights, source, variant.name, None if task == 'backbone' else '', new_head)

@@ -1,5 +1,6 @@
 """Checkpoints are loaded strictly, without executing code, and with a different head or input channels."""
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path, logged):
     assert own['head.fc.weight'].shape == (5, 256)
     assert all(torch.equal(own[key], x) for key, x in weights.items() if key.startswith('backbone.'))
     torch.save(own, path)
-    again = get_model('vitae_tiny', checkpoint=path, num_classes=5).state_dict()  # a matching head is loaded
+    again = get_model('vitae_tiny', checkpoint=Path(path), num_classes=5).state_dict()  # a matching head is loaded
     assert torch.equal(again['head.fc.weight'], own['head.fc.weight'])
     with raises(CheckpointError, 'thousand.pth', '5 classes', 'has 1000', 'num_classes=1000'):
         get_model('vitae_tiny', checkpoint=path)

@@ -172,6 +172,13 @@ def test_empty_batch():
     assert (out.shape, logits.shape, q.grad.shape) == (q.shape, prev_logits.shape, q.shape)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
+def test_kernels_run_on_the_gpu_of_their_tensors():
+    logits, value = torch.randn(1, 2, 5, 7, device='cuda:1'), torch.randn(1, 2, 7, 16, device='cuda:1')
+    out = normalized_attention(logits, value, backend='triton')
+    torch.testing.assert_close(out, normalized_attention(logits, value, backend='reference'), atol=1e-4, rtol=1e-4)
+
+
 def test_error_of_a_request_that_cannot_run_names_the_reason():
     x = torch.randn(1, 1, 4, 4, device=DEVICE)
     with raises(ValueError, 'float64'):

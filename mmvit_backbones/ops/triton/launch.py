@@ -1,5 +1,6 @@
 """Registers Triton kernels as operators that work with torch.compile, FLOP counters and meta tensors."""
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,7 +41,9 @@ def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **consta
         return
     kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
     num_warps = warps_of(constants, 64 if torch.version.hip else 32)
-    kernel[tuple(grid)](*arguments, **constants, num_warps=num_warps)
+    # Triton launches on the current GPU, which may not be the GPU of the tensors.
+    with torch.cuda.device_of(first) if torch.cuda.is_initialized() else nullcontext():
+        kernel[tuple(grid)](*arguments, **constants, num_warps=num_warps)
 
 
 def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:

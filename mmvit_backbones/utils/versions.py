@@ -45,6 +45,14 @@ def is_exporting() -> bool:
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
+def allows_tf32() -> bool:
+    """Returns whether matrix products in float32 may use TF32 on GPUs."""
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, 'fp32_precision'):  # since PyTorch 2.9; if a user sets it, reading allow_tf32 raises an error
+        return matmul.fp32_precision == 'tf32'
+    return bool(matmul.allow_tf32)
+
+
 if hasattr(torch, 'get_autocast_dtype'):
     is_autocast_enabled, get_autocast_dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
 else:  # before 2.4, CPUs have separate functions, and other devices use the ones for CUDA

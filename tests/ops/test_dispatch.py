@@ -55,6 +55,16 @@ def test_limits_of_the_deviation(register, dtype, limit, factor):
         assert (found(dtype) is not None) == is_wrong, found(dtype)
 
 
+def test_tf32_has_the_limit_of_float16(register):
+    register(lambda x: 1.002 * x)
+    assert 'deviate' in found()
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert found() is None
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def test_formulas_are_more_accurate_than_kernels(register):
     """In float32, the formula of this test would round its input to eighths."""
     register(lambda x: 1 * x, lambda x: x + 2**20 - 2**20)

@@ -172,6 +172,22 @@ def test_empty_batch():
     assert (out.shape, logits.shape, q.grad.shape) == (q.shape, prev_logits.shape, q.shape)
 
 
+@pytest.mark.parametrize('setting, value', [('allow_tf32', True), ('fp32_precision', 'tf32')])
+def test_tf32(setting, value):
+    """PyTorch 2.9 added the second setting, after which the first one cannot be read."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, setting):
+        pytest.skip('needs PyTorch 2.9')
+    logits, v = torch.randn(1, 2, 5, 7, device=DEVICE), torch.randn(1, 2, 7, 16, device=DEVICE)
+    expected, before = normalized_attention(logits, v, backend='reference'), getattr(matmul, setting)
+    setattr(matmul, setting, value)
+    try:
+        out = normalized_attention(logits, v, backend='triton')
+    finally:
+        setattr(matmul, setting, before)
+    torch.testing.assert_close(out, expected, atol=1e-2, rtol=1e-2)
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
 def test_kernels_run_on_the_gpu_of_their_tensors():
     logits, value = torch.randn(1, 2, 5, 7, device='cuda:1'), torch.randn(1, 2, 7, 16, device='cuda:1')

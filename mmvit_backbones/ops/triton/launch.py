@@ -8,6 +8,7 @@ import triton
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from ...utils import versions
 from .availability import INTERPRETED, MAX_HEAD_CHANNELS
 
 
@@ -72,4 +73,4 @@ def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
 
 def matmul_precision() -> str:
     """Returns the precision of matrix products in float32, according to torch's setting for TF32."""
-    return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'ieee'
+    return 'tf32' if versions.allows_tf32() else 'ieee'

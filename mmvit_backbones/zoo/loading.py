@@ -332,8 +332,8 @@ def weights_in(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
 
 def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
     """Raises CheckpointError if a weight of the model is not a tensor in the checkpoint ``source``."""
-    for name in model.state_dict():
-        if name in weights and not isinstance(weights[name], Tensor):
+    for name, own in model.state_dict().items():  # which also has the extra state of modules
+        if isinstance(own, Tensor) and name in weights and not isinstance(weights[name], Tensor):
             raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
 
 

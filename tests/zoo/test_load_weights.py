@@ -76,6 +76,25 @@ def test_counters_of_norms_may_be_missing():
     assert len(weights) < len(model.state_dict())
 
 
+class Counting(nn.Linear):
+    """Has state other than weights, which PyTorch saves with them."""
+
+    number = 3
+
+    def get_extra_state(self) -> dict:
+        return dict(number=self.number)
+
+    def set_extra_state(self, state: dict) -> None:
+        self.number = state['number']
+
+
+def test_extra_state_of_a_module_is_loaded():
+    model, other = Counting(2, 3), Counting(2, 3)
+    model.number = 7
+    load_weights(other, model.state_dict(), 'own.pth', strict=True)
+    assert other.number == 7
+
+
 @pytest.mark.parametrize('wrap', [nn.DataParallel, lambda model: nn.DataParallel(average_views(model))])
 def test_wrapped_models_are_loaded(wrap):
     model = trained_model('ResTv2')

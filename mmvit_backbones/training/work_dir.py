@@ -58,6 +58,6 @@ def check_last_checkpoint(runner: Runner) -> None:
         folder, name = osp.split(file.read(4096).strip())
     places = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.out_dir]
     places += [osp.join(place, osp.basename(runner.work_dir.rstrip(os.sep))) for place in places]
-    if folder not in places and osp.realpath(folder) not in map(osp.realpath, [runner.work_dir, *places]):
+    if osp.realpath(folder) not in map(osp.realpath, [runner.work_dir, *places]):
         raise UsageError(f'{path} names {osp.join(folder, name)}, which is not in {runner.work_dir}; to resume from '
                          'that file, pass it as load_from')

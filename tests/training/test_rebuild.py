@@ -54,11 +54,16 @@ def test_schedules_continue_as_if_the_new_settings_had_been_used_from_the_start(
     assert found == {step: rate for step, rate in expected.items() if step >= 8} and len(set(found.values())) > 2
 
 
-def checkpoint_of(runner) -> dict:
-    """Returns a checkpoint of a runner after a step."""
+def built(runner):
+    """Builds the optimizer and the schedulers of a runner, and returns the runner."""
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers or [])
-    settings = settings_of(runner)
+    return runner
+
+
+def checkpoint_of(runner) -> dict:
+    """Returns a checkpoint of a runner after a step."""
+    settings = settings_of(built(runner))
     runner.optim_wrapper.update_params(runner.model([torch.ones(1)])['loss'])
     return dict(optimizer=runner.optim_wrapper.state_dict(), meta=dict(iter=1, epoch=0, settings=settings))
 
@@ -68,9 +73,8 @@ def test_schedules_by_epoch_advance_after_the_epoch(epoch, factor, tmp_path):
     """A run that is interrupted after the last step of an epoch has not yet finished the epoch."""
     checkpoint = checkpoint_of(runner_of(tmp_path))
     checkpoint['meta'].update(iter=4, epoch=epoch)
-    runner = runner_of(tmp_path, param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=True, end=3)])
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner = built(runner_of(tmp_path, param_scheduler=[
+        dict(type='LinearLR', start_factor=0.5, by_epoch=True, end=3)]))
     use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))
     assert checkpoint['optimizer']['param_groups'][0]['lr'] == pytest.approx(0.01 * factor)
 
@@ -82,9 +86,7 @@ def test_moments_belong_to_their_parameters(tmp_path):
     for is_frozen in (False, True):
         model = Line()
         model.linear.weight.requires_grad_(not is_frozen)
-        runner = runner_of(tmp_path, model=model, optim_wrapper=groups)
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.param_schedulers = []
+        runner = built(runner_of(tmp_path, model=model, optim_wrapper=groups))
         checkpoint, now = {**old, 'meta': dict(old['meta'])}, settings_of(runner)
         assert not same_settings(old['meta']['settings'], now)
         use_new_settings(runner, checkpoint, old['meta']['settings'], now)
@@ -94,6 +96,18 @@ def test_moments_belong_to_their_parameters(tmp_path):
         old_names = [name for group in old['meta']['settings']['groups'] for name in group['names']]
         assert moments == {name: old['optimizer']['state'][old_names.index(name)]['momentum_buffer'] for name in names}
         assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} <= {0.5, 1.}
+
+
+def test_parameters_that_were_frozen_start_without_moments(tmp_path):
+    model = Line()
+    model.linear.weight.requires_grad_(False)
+    checkpoint = checkpoint_of(runner_of(tmp_path, model=model))
+    runner = built(runner_of(tmp_path, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5, momentum=0.9))))
+    use_new_settings(runner, checkpoint, checkpoint['meta']['settings'], settings_of(runner))
+    assert len(checkpoint['optimizer']['state']) == 1
+    runner.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+    runner.optim_wrapper.update_params(runner.model([torch.ones(1)])['loss'])
+    assert (runner.model.linear.weight != 1).all()
 
 
 ADAM = dict(optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)))

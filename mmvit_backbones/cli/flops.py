@@ -7,15 +7,15 @@
 
 The networks run on PyTorch's meta device, which computes nothing. The multiply-adds of convolutions and matrix
 products are counted, including attention (torch.utils.flop_counter). Papers usually report this number as FLOPs. Norms,
-activations and additions are not counted. For classifiers at the published image size, the published number
-is also printed.
+activations and additions are not counted. For classifiers at the published image size, the published number is also
+printed, if there is one.
 
 --traffic counts the kernels, bytes moved and peak memory of a forward pass and of a training step. Each operator except
 views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
-pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory kept for
-the backward pass. 1 GB is 1e9 bytes. With the default options, the same counts of the authors' code are
-also printed, if known.
+pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory in use
+after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With the default options,
+the same counts of the authors' code are also printed, if known.
 """
 import argparse
 import json

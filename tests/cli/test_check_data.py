@@ -272,6 +272,16 @@ def test_folder_without_config(run, option, folder):
     assert '0 errors' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
 
 
+def test_folder_without_config_may_have_only_boxes(run, coco, tmp_path):
+    for annotation in coco['annotations']:
+        del annotation['segmentation']
+    (tmp_path / 'annotations').mkdir()
+    for part in 'train', 'val':
+        (tmp_path / part).symlink_to(tmp_path / 'images')
+        (tmp_path / f'annotations/instances_{part}.json').write_text(json.dumps(coco))
+    assert '0 errors' in run('data check', '--coco-folder', str(tmp_path), '--jobs', '1')
+
+
 def test_neither_config_nor_folder(run, capsys):
     with pytest.raises(SystemExit):
         run('data check')

@@ -169,6 +169,7 @@ def test_images_without_a_split_and_rotated_by_exif(convert, tmp_path):
     ({'data.yaml': 'names: {0: cat, 2: dog}', 'images/a.jpg': None, 'labels/a.txt': '1 .5 .5 .1 .1'},
      'a.txt has the class ids [1], but only [0, 2] have names'),
     ({'data.yaml': 'names: [cat]', 'images/a.jpg': None, 'labels/a.txt': '0 .5 .5 .1'}, 'expected at least 5 tokens'),
+    ({'images/a.jpg': None, 'labels/a.txt': '0 .5 .5 .1 .1'}, 'YOLO data need data.yaml or classes.txt'),
     ({'a.jpg': None, 'a.xml': '<annotation>'}, 'a.xml: no element found'),
     ({'a.jpg': None, 'a.xml': '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, 'a.xml: Entities'),
     ({'a.jpg': None, 'a.xml': '<a><size><width>7</width></size></a>'}, 'a.xml: size is 7 x 0 pixels'),

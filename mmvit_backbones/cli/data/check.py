@@ -33,7 +33,8 @@ from ..figures import draw_sheet, figure_file
 DRAWN, COLUMNS = 6, 3
 TITLE = 74  # characters per line of a title
 WEIGHT = 10**6  # an error weighs more than any number of warnings
-RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='mask_rcnn_reswin_t', seg_folder='upernet_reswin_t')
+# A detector without masks, because annotations may have only boxes.
+RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='retinanet_rest_s', seg_folder='upernet_reswin_t')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -81,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
-    """Returns the config for the data, and the mistakes in the data folder that would stop training."""
+    """Returns the config for the data, and a list of the first mistake in the data folder that would stop training."""
     options, mistakes = data_options(args), []
     config = args.config or next((recipe for name, recipe in RECIPES.items() if options.get(name)), None)
     if config is None:

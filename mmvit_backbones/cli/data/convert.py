@@ -159,7 +159,8 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     account.report(allow_left_out)
     with_image, files = {path.stem for path in images_in(images)}, {path.stem for path in annotations} - {'classes'}
     if not with_image & files:
-        raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}')
+        hint = '; YOLO data need data.yaml or classes.txt' if suffix == '.xml' else ''
+        raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}{hint}')
     for stems, folder, problem in (
             (with_image - files, images, f'images have no NAME{suffix} and are treated as images without objects'),
             (files - with_image, labels, 'annotation files have no image and are not used')):

@@ -156,11 +156,11 @@ def check_files(images: Path, labels: Path, suffix: str, allow_left_out: bool) -
     account, annotations = Account(str(images)), [path for path in labels.iterdir() if path.suffix == suffix]
     for path in sorted(set(images.iterdir()) - set(annotations)):
         account.add(path.name, path.is_file())
-    account.report(allow_left_out)
     with_image, files = {path.stem for path in images_in(images)}, {path.stem for path in annotations} - {'classes'}
     if not with_image & files:
         hint = '; YOLO data need data.yaml or classes.txt' if suffix == '.xml' else ''
         raise UsageError(f'no image in {images} has a file NAME{suffix} in {labels}{hint}')
+    account.report(allow_left_out)
     for stems, folder, problem in (
             (with_image - files, images, f'images have no NAME{suffix} and are treated as images without objects'),
             (files - with_image, labels, 'annotation files have no image and are not used')):

@@ -1,4 +1,4 @@
-"""Imports modules and reads files that all runs need; the fork server of `runs.py` runs this before it forks."""
+"""Imports modules and reads files that runs need; the fork server of `runs.py` runs this before it forks."""
 import gc
 
 import mmdet.models  # noqa: F401

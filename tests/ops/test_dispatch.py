@@ -102,6 +102,18 @@ def test_gradients_of_unused_arguments_may_be_missing(register, formula):
     assert 'deviate' in found()
 
 
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('name', dispatch.OPERATORS)
+def test_the_check_works_with_deterministic_algorithms(name, monkeypatch):
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert dispatch.self_check(name, 'triton', torch.device('cuda', 0), torch.bfloat16) is None
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_errors_of_kernels_are_reported_once(register, caplog):
     def kernel(x):
         raise RuntimeError('out of resource')

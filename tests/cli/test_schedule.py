@@ -50,6 +50,17 @@ def rates(cfg, steps_per_epoch):
 
 
 @pytest.mark.filterwarnings('ignore:Detected call')  # the optimizer takes no steps
+@pytest.mark.parametrize('name', ['imagenet_reswin_t', 'pets_reswin_t', 'mask_rcnn_reswin_t'])
+@pytest.mark.parametrize('epochs', [1, 2])
+def test_a_short_training_rises_and_decays(name, epochs):
+    cfg = config(name)
+    scale_length(cfg, 'epochs', epochs)
+    found = rates(cfg, 1000)
+    assert found[0] < max(found) / 2 and min(found) >= 0
+    assert name == 'mask_rcnn_reswin_t' or found[-1] < max(found) / 2
+
+
+@pytest.mark.filterwarnings('ignore:Detected call')  # the optimizer takes no steps
 @pytest.mark.parametrize('name, unit, length, steps_per_epoch', [
     ('mask_rcnn_reswin_t', 'epochs', 6, 1000), ('imagenet_reswin_t', 'epochs', 30, 20),
     ('upernet_reswin_t', 'iters', 1600, 1), ('mask_rcnn_regionvit_s', 'iters', 9000, 1)])
@@ -104,7 +115,7 @@ def test_schedules_are_scaled_to_whole_steps():
     assert cfg.train_cfg == dict(max_epochs=60, val_interval=2, val_begin=1)  # intervals are not lengthened
     assert cfg.param_scheduler[1]['end'] == 60 and cfg.default_hooks.checkpoint.interval == 1
     scale_length(cfg, 'epochs', 1)
-    assert cfg.param_scheduler[1] == dict(begin=1, end=1, step_size=1, total_steps=1, milestones=[1, 1, 1])
+    assert cfg.param_scheduler[1] == dict(begin=0, end=1, step_size=1, total_steps=1, milestones=[1, 1, 1])
     stop_early(cfg, 1)
     assert cfg.custom_hooks == [dict(type='EMAHook'), dict(
         type='EarlyStoppingHook', monitor='coco/bbox_mAP', patience=1, min_delta=0.001, rule='greater')]

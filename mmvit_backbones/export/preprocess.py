@@ -43,15 +43,21 @@ def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) ->
 
 
 def taps(size: int, position: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns OpenCV's two bilinear taps of each position, and the weight of the second tap in units of 1/2048."""
-    center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float().clamp(0, size - 1)
+    """Returns OpenCV's two bilinear taps of each position, and the weight of the second tap in units of 1/2048.
+
+    At the border, both taps are the same pixel. They keep their weights, because OpenCV rounds each product.
+    """
+    center = ((position.double() + 0.5) * (size / out.double()) - 0.5).float()
     first = center.floor()
-    second = (first + 1).clamp(max=size - 1)
-    return first.long(), second.long(), torch.round((center - first) * 2048)
+    one, other = (tap.clamp(0, size - 1).long() for tap in (first, first + 1))
+    return one, other, torch.round((center - first) * 2048)
 
 
 def resize_as_opencv(x: Tensor, rows: tuple[Tensor, ...], columns: tuple[Tensor, ...]) -> Tensor:
-    """Resizes uint8 images, stored as floats ``(..., H, W)``, with results identical to OpenCV's."""
+    """Resizes uint8 images, stored as floats ``(..., H, W)``, with OpenCV's results.
+
+    Because float32 rounds the products, about one value in a million differs by 1.
+    """
     first, second, weight = columns
     x = x[..., first] * (2048 - weight) + x[..., second] * weight
     first, second, weight = rows

@@ -74,6 +74,9 @@ class Result:
             image_id (int): ID of the image in the annotations.
             category_ids (Sequence[int] | None): Category ID of each class. Defaults to None, which numbers the
                 classes from 1.
+
+        Raises:
+            IndexError: If ``category_ids`` has no entry for a class.
         """
         entries = []
         for item in self.to_dict()['items']:

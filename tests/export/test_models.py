@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -30,7 +31,7 @@ from mmvit_backbones.export import export_model
 from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
-from mmvit_backbones.export.preprocess import Geometry
+from mmvit_backbones.export.preprocess import Geometry, Preprocess
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model
 from mmvit_backbones.ops.library import FOLDER, library_name
@@ -150,6 +151,14 @@ def test_a_comparison_without_instances_fails():
     assert below_limits(worst([compare(nothing, nothing)] * 2), EXACT) == ['instances']
     assert not below_limits(worst([compare(nothing, nothing), compare(one, one)]), EXACT)
     assert below_limits(worst([compare(one, nothing), *[compare(nothing, nothing)] * 99]), EXACT) == ['matched']
+
+
+@pytest.mark.parametrize('scale', [(107, 80), (31, 20)], ids=['enlarged', 'shrunk'])
+def test_images_are_resized_as_by_opencv(scale):
+    image = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
+    preprocess = Preprocess(Geometry([dict(type='Resize', scale=scale)]), torch.zeros(3), torch.ones(3), is_rgb=True)
+    resized = preprocess(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(resized, cv2.resize(image, scale))
 
 
 # Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.

@@ -22,7 +22,7 @@ from ..errors import first_line
 from ..utils.file_configs import FRAMEWORKS, dicts_in, import_quietly
 from .allowlist import NotAllowedError
 
-MAX_MODULES = 5000  # three times as many as in the largest model in configs/
+MAX_MODULES = 5000  # five times as many as in the largest model in configs/
 MAX_SECONDS = 5.  # CPU time of the thread that builds the model on the meta device
 MAX_RATIO = 1.5  # elements of the model per element in the file; computed tables are not in the file
 FREE_ELEMENTS = 2**20  # additional elements, for tiny models

@@ -54,6 +54,7 @@ class Wheel(bdist_wheel):
     """Builds a wheel for all versions of Python and, if it contains compiled operators, for one platform."""
 
     def run(self) -> None:
+        self.get_finalized_command('build')  # has_ext_modules() reads its folder, also with --skip-build
         if not self.skip_build:
             self.run_command('build')
         self.root_is_pure = not self.distribution.has_ext_modules()

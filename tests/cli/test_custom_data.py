@@ -108,6 +108,7 @@ def test_missing_fields_of_annotations_are_filled_in(folder, capsys):
     plain = [dict(id=i, image_id=1, category_id=category, bbox=[2, 3, 20, 30]) for i, category in ((1, 7), (2, 3))]
     for split in ('train', 'val'):
         change(folder, split, 'annotations', plain)
+    before = [path.read_bytes() for path in sorted((folder / 'annotations').iterdir())]
     cfg = config('retinanet_rest_s')
     use_custom_data(cfg, coco_folder=str(folder))
     assert 'iscrowd added to 2 annotations, area added to 2' in capsys.readouterr().err
@@ -120,7 +121,7 @@ def test_missing_fields_of_annotations_are_filled_in(folder, capsys):
     metric.process({}, [dict(pred_instances=dict(bboxes=box, scores=torch.ones(1), labels=torch.tensor([0])), img_id=1,
                              ori_shape=(480, 640))])
     assert metric.evaluate(1)['coco/bbox_mAP'] > 0.4
-    assert 'iscrowd' not in (folder / 'annotations/instances_val.json').read_text()
+    assert [path.read_bytes() for path in sorted((folder / 'annotations').iterdir())] == before
 
 
 def test_coco_files_with_a_byte_order_mark_and_padded_names(folder):
@@ -376,7 +377,7 @@ def test_a_single_image_of_a_segmenter_cannot_be_split(tmp_path):
         use_custom_data(config('upernet_reswin_t'), seg_folder=str(tmp_path), val_fraction=0.5)
 
 
-def test_mistakes_in_a_seg_folder_are_reported(seg_folder):
+def test_mistakes_in_a_seg_folder_are_reported(seg_folder, capsys):
     cfg = config('upernet_reswin_t')
     (seg_folder / 'classes.txt').write_text('background\nperson\n')
     with raises(UsageError, '0 to 1', '255'):
@@ -393,7 +394,9 @@ def test_mistakes_in_a_seg_folder_are_reported(seg_folder):
             use_custom_data(cfg, seg_folder=str(seg_folder))
     for mask, before in zip(masks[1:], content[1:]):
         before.save(mask)
+    content[0].resize((9, 9)).save(masks[0])
     use_custom_data(cfg, seg_folder=str(seg_folder))  # one wrong mask is only a warning
+    assert f'warning: mask {masks[0]} has 9 x 9 pixels' in capsys.readouterr().err
     masks[0].unlink()
     (seg_folder / 'classes.txt').write_text('\n'.join('abcde'))
     with raises(UsageError, 'mask', masks[0].name):

@@ -74,8 +74,9 @@ def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx'
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
-        UsageError: If the file cannot be written, if its suffix does not match the format, if the format requires
-            preprocessing that the parts don't include, or if AOTInductor cannot compile the model.
+        UsageError: If the format is unknown, if the file cannot be written, if its suffix does not match the format,
+            if the format requires preprocessing that the parts don't include, or if AOTInductor cannot compile the
+            model.
     """
     check_path(path, file_format)
     if file_format != 'onnx' and parts.preprocess is None:
@@ -116,7 +117,9 @@ def _save_pt2(examples: dict[str, Example], path: str | PathLike, file_format: L
 
 
 def check_path(path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti']) -> None:
-    """Raises UsageError if a file cannot be written, or if its suffix does not match the format."""
+    """Raises UsageError if the format is unknown, a file cannot be written, or its suffix does not match the format."""
+    if file_format not in FORMATS:
+        raise UsageError(f'file_format must be one of {", ".join(FORMATS)}, got {file_format!r}')
     suffix = '.onnx' if file_format == 'onnx' else '.pt2'
     if Path(path).suffix != suffix:
         raise UsageError(f'a file in format {file_format} must have the suffix {suffix}, got {path}')

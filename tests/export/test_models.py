@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -120,6 +120,11 @@ def test_dynamic_sizes_that_a_format_does_not_support_are_refused(name, file_for
         check_exportable(cfg, file_format)
     cfg.merge_from_dict(ONE_SIZE)
     check_exportable(cfg, file_format)
+
+
+def test_unknown_formats_are_refused(tmp_path):
+    with raises(UsageError, 'file_format', 'onnx, pt2, aoti', 'torchscript'):
+        export_model(None, tmp_path / 'model.pt2', 'torchscript', {}, IMAGES[0])
 
 
 def test_different_instances_exceed_the_limits():

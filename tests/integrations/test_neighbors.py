@@ -1,6 +1,6 @@
 """Runs timm's and Transformers' own tests, which `make test-neighbors` downloads, with the networks of this package.
 
-``LEFT_OUT`` lists the tests of models that are not run. Those of mmpretrain are not run, because its packages lack them.
+``LEFT_OUT`` lists the tests of models that are not run. Those of mmpretrain are not run: its packages lack them.
 """
 import importlib.util
 import inspect

@@ -68,6 +68,8 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
         read = partial(_load_torch, map_location=map_location, mmap=mmap)
     try:
         return read(path)
+    except torch.cuda.OutOfMemoryError:  # says nothing about the file
+        raise
     except Exception as error:  # a damaged pickle can raise any exception
         raise CheckpointError(f'checkpoint {path} {_describe_error(path, error)}') from error
 

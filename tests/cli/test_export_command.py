@@ -1,6 +1,7 @@
 """`mmvit export` reads its arguments, chooses images to compare, and replaces existing files only by complete ones."""
 import os
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,17 @@ def test_mistakes_are_reported(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with raises(UsageError, *words):
         call('export', *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('package, options, words', [
+    ('onnxscript', [], ['needs onnxscript', 'mmvit_backbones[export]']),
+    ('mmpretrain.models', ['--task', 'classification'], ['mmpretrain', 'mmvit_backbones[cls]', '--task backbone'])])
+def test_missing_packages_are_reported(package, options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    with raises(UsageError, *words):
+        call('export', 'rest_lite', *options)
     assert not list(tmp_path.iterdir())
 
 

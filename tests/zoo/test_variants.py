@@ -5,6 +5,7 @@ import runpy
 import pytest
 import yaml
 from helpers import ROOT, raises
+from mmengine.config import Config
 
 from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
@@ -30,6 +31,14 @@ def test_configs_name_the_authors_weights():
     named = [found for path in CONFIGS for found in re.findall(r'official://(\w+)/?(\w*)', path.read_text())]
     assert named and {name for name, _ in named} <= VARIANTS.keys()
     assert not [name for name, tag in named if not VARIANTS[name].has_weights(tag or True)]
+
+
+def test_configs_start_from_the_last_checkpoint_of_other_configs():
+    text = ''.join(path.read_text() for path in CONFIGS)
+    named = set(re.findall(r"'work_dirs/(\w+)/epoch_(\d+)\.pth'", text))
+    assert named
+    for name, epoch in named:
+        assert Config.fromfile(ROOT / f'configs/{name}.py').train_cfg.max_epochs == int(epoch), name
 
 
 def test_parts_of_a_config_name():

@@ -73,8 +73,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--timeout', type=above_zero, default=TIMEOUT,
-                        help='time limit per image in seconds; one forward pass of a checkpoint or a .pt2 file is not interrupted '
-                             '(default: %(default)s)')
+                        help='time limit per image in seconds; does not interrupt a forward pass of a checkpoint, or a '
+                             '.pt2 file (default: %(default)s)')
     parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
     parser.add_argument('--trust-code', action='store_true', help='allow .pt2 files, which contain executable code')
     shards = parser.add_argument_group('many images')

@@ -113,6 +113,11 @@ def check_options(args: argparse.Namespace) -> None:
                 raise UsageError(f'--{other.replace("_", "-")} cannot be combined with --{option}')
     if args.images and not args.runtime:
         raise UsageError('--images requires --runtime')
+    checkpoints = [name for name in args.networks if name.endswith('.pth')]
+    if args.images and not checkpoints:
+        raise UsageError(f'--images requires a training checkpoint (.pth), got only {", ".join(args.networks)}')
+    if args.runtime and args.size and len(checkpoints) == len(args.networks):
+        raise UsageError('--size requires a network; training checkpoints resize images as in their test')
     if args.runtime and args.device != 'cpu':
         raise UsageError(f'--device must be cpu with --runtime, got {args.device}')
 

@@ -254,7 +254,10 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     (dict(runtime=['eager'], against='x'), ['--against', '--runtime']), (dict(throughput=[8], size=[8, 8]), ['--size']),
     (dict(images=['a']), ['--images requires --runtime']), (dict(runtime=['eager'], device='cuda'), ['cpu', 'cuda']),
     (dict(throughput=[8], memory_only=True), ['--memory-only']), (dict(throughput=[8], dense=True), None),
-    (dict(runtime=['eager'], images=['a'], size=[8, 8], batch_size=2), None)])
+    (dict(runtime=['eager'], images=['a']), ['--images', '.pth', 'got only x']),
+    (dict(runtime=['eager'], networks=['a.pth'], size=[8, 8]), ['--size', 'network']),
+    (dict(runtime=['eager'], networks=['a.pth'], images=['a'], batch_size=2), None),
+    (dict(runtime=['eager'], networks=['x', 'a.pth'], images=['a'], size=[8, 8]), None)])
 def test_options_that_exclude_each_other(options, words):
     args = SimpleNamespace(**{**vars(benchmark.get_parser().parse_args(['x'])), **options})
     if words is None:

@@ -1,4 +1,4 @@
-"""Predicts an image with an ONNX file of mmvit export: predict_onnx.py MODEL.onnx IMAGE."""
+"""Runs an ONNX file written by mmvit export on an image: predict_onnx.py MODEL.onnx IMAGE."""
 import json
 import sys
 

@@ -1,4 +1,4 @@
-"""Tiny training runs with MMEngine's runner, in the process of the test."""
+"""Tiny training runs with MMEngine's runner, in the test's own process."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count

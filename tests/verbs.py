@@ -1,4 +1,4 @@
-"""Runs subcommands of `mmvit` in the process of the test, to save imports."""
+"""Runs subcommands of `mmvit` in the test's own process, to save imports."""
 import importlib
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""Fixtures for training in the process of the test."""
+"""Fixtures for training in the test's own process."""
 import signal
 
 import pytest

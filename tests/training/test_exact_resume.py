@@ -1,4 +1,4 @@
-"""Resuming in the process of the test: interrupted runs, and checkpoints of another run."""
+"""Resuming in the test's own process: interrupted runs, and checkpoints of another run."""
 from itertools import islice
 from pathlib import Path
 

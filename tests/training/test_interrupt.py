@@ -1,4 +1,4 @@
-"""Signals during a training in the process of the test: the saved checkpoint, the exit code and the handlers."""
+"""Signals during a training in the test's own process: the saved checkpoint, the exit code and the handlers."""
 import multiprocessing
 import os
 import signal

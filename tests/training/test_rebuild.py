@@ -1,4 +1,4 @@
-"""Resuming with other settings of the optimizer and the schedulers, in the process of the test."""
+"""Resuming with other settings of the optimizer and the schedulers, in the test's own process."""
 import pytest
 import torch
 from helpers import raises
@@ -45,7 +45,7 @@ COSINE = dict(type='CosineAnnealingLR', T_max=4, by_epoch=True)
 
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_schedules_continue_as_if_the_new_settings_had_been_used_from_the_start(by_epoch, tmp_path):
-    """By iterations, MMEngine's runner has a single epoch, so schedules by epochs stay at their start."""
+    """A training by iterations is a single epoch for MMEngine, so schedules by epoch keep their initial value."""
     before, now = (0.02, 2, [LINEAR, COSINE]), (0.01, 4, [{**LINEAR, 'end': 11}, {**COSINE, 'T_max': 5}])
     expected = rates(tmp_path / 'whole', *now, by_epoch=by_epoch)
     rates(tmp_path / 'before', *before, by_epoch=by_epoch)
@@ -80,7 +80,7 @@ def test_schedules_by_epoch_advance_after_the_epoch(epoch, factor, tmp_path):
 
 
 def test_moments_belong_to_their_parameters(tmp_path):
-    """The new optimizer has the parameters in two groups, and does not train the weight."""
+    """The new optimizer has a group per parameter, or only the bias if the weight is frozen."""
     old = checkpoint_of(runner_of(tmp_path))
     groups = dict(optimizer=dict(type='SGD', lr=0.5, momentum=0.9), paramwise_cfg=dict(bias_lr_mult=2.))
     for is_frozen in (False, True):
@@ -134,7 +134,7 @@ def test_unchanged_schedule_that_depends_on_a_metric_is_resumed(tmp_path):
     assert runner.epoch == 3
 
 
-def test_several_optimizers_keep_their_settings(tmp_path):
+def test_settings_of_several_optimizers_cannot_be_changed(tmp_path):
     runner = runner_of(tmp_path)
     parts = {name: OptimWrapper(torch.optim.SGD([p], lr=0.1)) for name, p in runner.model.linear.named_parameters()}
     runner.optim_wrapper, runner.param_schedulers = OptimWrapperDict(**parts), {}
@@ -145,7 +145,7 @@ def test_several_optimizers_keep_their_settings(tmp_path):
         use_new_settings(runner, {}, settings, settings)
 
 
-def test_options_of_other_pytorch_versions_are_the_same_settings(tmp_path):
+def test_options_that_only_one_pytorch_version_has_are_ignored(tmp_path):
     settings = checkpoint_of(runner_of(tmp_path, param_scheduler=[dict(LINEAR)]))['meta']['settings']
 
     def changed(**options) -> dict:

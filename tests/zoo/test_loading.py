@@ -107,7 +107,7 @@ def test_a_head_with_another_shape_is_for_another_network(tmp_path, name, shape)
 
 @each_network
 @torch.no_grad()
-def test_weights_of_rgb_serve_other_channels(network, logged):
+def test_rgb_weights_are_adapted_to_other_channels(network, logged):
     """Gray images give the same outputs with one and three channels, and so do RGB images with three and six."""
     rgb = trained_model(network).eval()
     x = torch.randn(1, 1, 64, 64)

@@ -18,7 +18,8 @@
 namespace mmvit {
 namespace {
 
-// Number of tables for the gradient of the bias. Several tables reduce contention between atomic additions.
+// Maximum number of tables for the gradient of the bias; deterministic mode has one per window. Several tables reduce
+// contention between atomic additions.
 constexpr int64_t BIAS_SLOTS = 128;
 
 Launch launch_for(const Tensor& features) {

@@ -13,7 +13,7 @@ at::Tensor read_ppm(const char* path) {
   std::string kind;
   int64_t width = 0, height = 0, largest = 0;
   file >> kind >> width >> height >> largest;
-  TORCH_CHECK(file && kind == "P6" && largest == 255, path, " is not a binary PPM file with 8 bits per channel");
+  TORCH_CHECK(file && kind == "P6" && largest == 255, path, " is not a binary PPM file with 8 bits per channel and without comments");
   file.get();
   auto image = at::empty({height, width, 3}, at::kByte);
   file.read(reinterpret_cast<char*>(image.data_ptr()), image.numel());

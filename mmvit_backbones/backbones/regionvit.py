@@ -402,13 +402,13 @@ class RegionViT(Backbone):
                 'any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per block; projection and PEG belong to the first layer, the stage norm to the last.
+        """Returns one layer per block, at least one; the first includes projection and PEG, the last the stage norm.
 
         The norm of the last stage is an output norm, and is not included.
         """
         module = self.stages[stage]
-        first, *others = module.blocks
-        layers: list[list[nn.Module]] = [[module.projection, first], *([block] for block in others)]
+        layers: list[list[nn.Module]] = [[block] for block in module.blocks] or [[]]
+        layers[0].insert(0, module.projection)
         if module.peg is not None:
             layers[0].append(module.peg)
         if stage < self.num_stages - 1:

@@ -136,9 +136,10 @@ class ReSwin(SwinBase):
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
     def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns the shift and mask for every second block; 0 and None if one window covers a side of the map.
+        """Returns the shift and mask for every second block.
 
-        Windows of a single token are not shifted, either.
+        If one window covers a side of the map, or windows have a single token, the shift is 0, and the mask is None,
+        or zeros in graphs.
 
         Paper: arXiv 2103.14030, figure 2.
         """

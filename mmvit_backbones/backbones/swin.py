@@ -85,6 +85,7 @@ class SwinBase(Backbone):
             x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per block; the patch merging belongs to the last layer."""
-        *others, last = self.stages[stage].blocks
-        return [*([block] for block in others), [last, self.stages[stage].downsample]]
+        """Returns one layer per block, at least one; the patch merging belongs to the last layer."""
+        layers = [[block] for block in self.stages[stage].blocks] or [[]]
+        layers[-1].append(self.stages[stage].downsample)
+        return layers

@@ -80,12 +80,13 @@ def describe_environment() -> list[str]:
 def describe() -> list[str]:
     """Returns the lines of the report."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
     return [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
         *describe_environment(),
         *map(describe_package, EXTRAS),
         *describe_windows(),
-        *(f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name)),
+        *(f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name, device)),
     ]
 
 
@@ -112,10 +113,9 @@ def why_no_triton() -> str | None:
     return availability.why_not_triton(torch.empty(0, device='meta'))
 
 
-def describe_kernels(name: str) -> list[str]:
-    """Returns which kernels of an operator can be used on GPUs, as text."""
+def describe_kernels(name: str, device: torch.device | None) -> list[str]:
+    """Returns which kernels of an operator can be used on a GPU, or on GPUs in general without a device, as text."""
     kernels = dispatch.OPERATORS[name].functions
-    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
     lines = []
     if device and 'cuda' in kernels and library.MISSING['cuda'] is None:
         lines.append(describe_check(name, 'cuda', device))

@@ -13,8 +13,8 @@ cache: dict[tuple, Tensor] = {}
 def constant(make: Callable[..., Tensor], *arguments, like: Tensor) -> Tensor:
     """Returns ``make(*arguments, like)`` from a cache; callers must not modify the result in place.
 
-    ``make`` takes dtype and device from ``like``. The cache is not used in graphs, under function transforms or if
-    ``like`` is a tensor subclass, such as a fake tensor.
+    The result of ``make`` may depend only on the arguments and on the dtype and device of ``like``. The cache is not
+    used in graphs, under function transforms or if ``like`` is a tensor subclass, such as a fake tensor.
     """
     if not is_eager(like):
         return make(*arguments, like)

@@ -15,7 +15,7 @@ from .plan import optim_wrappers
 class FiniteLossHook(Hook):
     """Stops training after several consecutive steps with a loss of NaN or inf.
 
-    A single step with such a loss is normal in mixed precision training: dynamic loss scaling skips the step.
+    A single step with such a loss does no harm in mixed precision training: the gradient scaler skips the step.
 
     Args:
         max_steps (int): Number of consecutive steps after which training stops. Defaults to 3.

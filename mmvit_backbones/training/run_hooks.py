@@ -51,7 +51,7 @@ class AccelerateHook(Hook):
         accelerate(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        # EMAHook swaps the parameters of the model and of its copy, so no module of the model may be replaced.
+        # EMAHook swaps the parameters of the model and of its copy, so no weight may be packed.
         is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         accelerate(runner.model, inference=not is_averaged)
 

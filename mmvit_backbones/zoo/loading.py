@@ -71,7 +71,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
 
 def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to keys ``backbone.*`` and ``head.*``."""
+    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
     network, _, tag = name.partition('/')
     if network not in VARIANTS:
         hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
@@ -84,10 +84,11 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     """Returns the converted published weights of a variant, and downloads them if they are not cached.
 
     Raises:
-        CheckpointError: If the weights are unavailable or belong to another network; the wrong file is set aside.
+        CheckpointError: If the weights are unavailable, corrupt or belong to another network; an invalid file is set
+            aside.
     """
     path = fetch(variant.find_weights(tag))
-    with first_reading(path, f'checkpoint {path} is not for {variant.name}: '):
+    with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
         state = load_checkpoint_file(path)
         weights = unwrap(state) if is_converted(path) else variant.family.convert(state)
         _check_sizes(variant, weights)

@@ -1,4 +1,4 @@
-"""URLs of the authors' checkpoints, as published and unverified.
+"""URLs of the files that the authors publish, unverified; the remark of a row says if its URL is not as published.
 
 ``weights.csv`` has one file per row. Several URLs are separated by spaces. Files that ``get_model`` cannot load have no
 tag. The authors publish no file sizes or hashes, and no URLs for some checkpoints, such as those of Swin-VSA, the
@@ -19,7 +19,7 @@ HOSTS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """A published checkpoint."""
+    """A published file: a checkpoint, or the token labels of ImageNet-1k."""
     variant: str  # name of the network
     tag: str  # image side, training data or task of the checkpoint
     addresses: tuple[str, ...]  # URLs; those that do not require a browser come first

@@ -46,7 +46,6 @@ def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
     assert 'used in float32; is not used in float16, because its kernels deviate by 1.0e+00; can be' in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU, the report has more lines')
 @pytest.mark.parametrize('where, name, value, reason', [
     (availability, 'triton', None, 'not installed'),
     (versions, 'NEEDS', {**versions.NEEDS, 'the Triton backend': '99.1'}, 'needs PyTorch 99.1'),
@@ -59,8 +58,20 @@ def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason,
     monkeypatch.setattr(where, name, value)
     assert not any('triton' in line for line in describe_windows())
     for operator in dispatch.OPERATORS:
-        line, = describe_kernels(operator)
+        line, = describe_kernels(operator, None)
         assert line.startswith('no Triton kernels') and reason in line
+
+
+@pytest.mark.parametrize('missing, titles', [(None, ['CUDA', 'Triton']), ('not built', ['Triton'])])
+def test_kernels_that_are_installed_are_reported(missing, titles, monkeypatch):
+    name, gpu = 'varied-size window attention', torch.device('cuda', 0)
+    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
+    monkeypatch.setattr(availability, 'triton', torch)
+    monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
+    monkeypatch.setattr(dispatch, 'checked', {
+        (name, backend, gpu, dtype): None for backend in ('cuda', 'triton') for dtype in dispatch.TOLERANCES})
+    lines = describe_kernels(name, gpu)
+    assert [line.removeprefix('on this GPU, ').split()[0] for line in lines] == titles
 
 
 @pytest.mark.parametrize('where, name, value, is_fixable', [

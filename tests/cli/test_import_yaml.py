@@ -69,6 +69,17 @@ def test_changed_options_change_the_config(convert):
     assert own.model.backbone.drop_path_rate == 0.3
 
 
+def test_changed_augmentations_change_the_pipelines(convert):
+    own = convert(changed('AUG', re_prob=0.25, AA_TYPE='rand-m7-n3-mstd0.25-inc1'))
+    steps = {step['type']: step for step in own.train_dataloader.dataset.pipeline}
+    assert steps['RandomErasing'].erase_prob == 0.25
+    policy = steps['RandAugment']
+    assert (policy.magnitude_level, policy.num_policies, policy.magnitude_std) == (7, 3, 0.25)
+    own = convert(changed('DATA', VAL_CROP_RATIO=0.5))
+    for loader in own.val_dataloader, own.test_dataloader:
+        assert [step.scale for step in loader.dataset.pipeline if step['type'] == 'ResizeEdge'] == [448]
+
+
 @pytest.mark.parametrize('content, message', [
     ([1], 'must be a YAML file with options in sections'),
     (changed('SOLVER', base_lr='fast'), "SOLVER.base_lr must be of type .*, got 'fast'"),

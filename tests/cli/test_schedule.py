@@ -1,4 +1,4 @@
-"""Tests `--epochs`, `--iters`, `--lr`, `--early-stop` and `--freeze` of `mmvit train`."""
+"""Tests `--epochs`, `--iters`, `--lr` and `--early-stop` of `mmvit train`."""
 import json
 import math
 
@@ -36,7 +36,7 @@ def optimizer_of(lr):
 
 
 def rates(cfg, steps_per_epoch):
-    """Returns the learning rate at every step of a training."""
+    """Returns the learning rate at every step of a run."""
     optimizer, found = optimizer_of(cfg.optim_wrapper.optimizer.lr), []
     of_steps = schedulers(cfg, optimizer, steps_per_epoch)
     by_epoch = 'max_epochs' in cfg.train_cfg
@@ -52,11 +52,12 @@ def rates(cfg, steps_per_epoch):
 @pytest.mark.filterwarnings('ignore:Detected call')  # the optimizer takes no steps
 @pytest.mark.parametrize('name', ['imagenet_reswin_t', 'pets_reswin_t', 'mask_rcnn_reswin_t'])
 @pytest.mark.parametrize('epochs', [1, 2])
-def test_a_short_training_rises_and_decays(name, epochs):
+def test_learning_rates_of_short_runs_warm_up_and_decay(name, epochs):
     cfg = config(name)
     scale_length(cfg, 'epochs', epochs)
     found = rates(cfg, 1000)
     assert found[0] < max(found) / 2 and min(found) >= 0
+    # A milestone after the last step has no effect.
     assert name == 'mask_rcnn_reswin_t' or found[-1] < max(found) / 2
 
 
@@ -95,7 +96,7 @@ def test_warm_up_to_a_constant_rate_fits():
 
 
 def test_schedules_are_scaled_to_whole_steps():
-    """Times are scaled and rounded, but at least 1; rates are scaled with the peak; unset times stay unset."""
+    """Spans are rounded and milestones rounded down, to at least 1. Rates are scaled with the peak."""
     cfg = ConfigDict(
         filename='a.py', train_cfg=dict(max_epochs=12, val_interval=4, val_begin=1),
         optim_wrapper=dict(optimizer=dict(lr=0.1)),
@@ -164,7 +165,7 @@ def test_mistakes_are_errors():
 @pytest.mark.training
 def test_options_change_the_run(tmp_path):
     """Trains with a learning rate near 0: the second evaluation is no better, so early stopping ends the training."""
-    run = train(tmp_path / 'work', '--epochs=5', '--lr=1e-9', '--early-stop=1', '--freeze=2')
+    run = train(tmp_path / 'work', '--epochs=5', '--lr=1e-9', '--early-stop=1')
     assert run.wait() == 0, run.text
     log, = (tmp_path / 'work').glob('*/vis_data/scalars.json')
     entries = [json.loads(line) for line in log.read_text().splitlines()]

@@ -121,7 +121,7 @@ def test_precision_on_a_gpu(precision, is_supported, changes):
     (dict(dtype='bfloat16', loss_scale=1.), dict(dtype='float16', loss_scale='dynamic')),
     (dict(dtype='float16', loss_scale=512.), dict(dtype='float16', loss_scale=512.))])
 def test_amp_is_float16(given, expected):
-    """The loss scale of the config is for its own precision."""
+    """The config's loss scale is kept only if its dtype is float16, too."""
     cfg = config('imagenet_reswin_t')
     cfg.optim_wrapper.update(given, type='AmpOptimWrapper')
     steps.use_precision(cfg, 'float16', True, True)
@@ -226,6 +226,20 @@ def test_runs_are_drawn(run, tmp_path):
         assert figure.width > figure.height  # loss, learning rate and accuracy, side by side
     curves = module_of('draw run').read_run(first)
     assert curves.keys() == {'loss', 'lr', 'accuracy/top1'} and curves['loss'][19] == 7. and len(curves['loss']) == 19
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_curves_are_labeled(number, monkeypatch, tmp_path):
+    """The loss has a point per iteration; metrics may have one per epoch. Curves of several runs begin with the run."""
+    curves = {'loss': {1: 2., 2: 1.}, 'coco/bbox_mAP_50': {1: .5}, 'accuracy/top1': {1: 30.}, 'mIoU': {1: 40.}}
+    shown, command = [], module_of('draw run')
+    monkeypatch.setattr(command, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    command.draw({f'run{i}': curves for i in range(number)}, str(tmp_path / 'a.png'))
+    panels = {axes.get_title(): axes for axes in shown[0].axes if axes.get_title()}
+    assert list(panels) == ['loss', 'accuracy', 'coco/bbox', 'metric']
+    assert [axes.get_xlabel() for axes in panels.values()] == ['iteration', *['epoch or iteration'] * 3]
+    labels = [text.get_text() for text in panels['loss'].get_legend().get_texts()]
+    assert labels == (['loss'] if number == 1 else ['run0: loss', 'run1: loss'])
 
 
 @pytest.mark.parametrize('content, message', [

@@ -130,6 +130,21 @@ def test_models_of_timm_require_timm(monkeypatch):
 
 
 @torch.no_grad()
+def test_scores_of_convnext():
+    """The norm is applied at every position instead of after the pooling, so a constant map has the model's scores."""
+    model = MODELS.build(dict(type='ImageClassifier', backbone=dict(
+        type='ConvNeXt', arch=dict(depths=[1, 1], channels=[8, 16]), out_indices=(1, )),
+        head=dict(type='LinearClsHead', num_classes=7, in_channels=16))).eval()
+    images = torch.zeros(1, 3, 64, 96)
+    model.backbone.stages[1].register_forward_hook(lambda module, inputs, output: output[..., :1, :1].expand_as(output))
+    expected = model(images)
+    token_labels.use_feature_maps(model.backbone)
+    scores = token_labels.dense_scores(model, images)
+    assert scores.shape == (1, 7, 8, 12)
+    torch.testing.assert_close(scores.mean((2, 3)), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
 def test_networks_without_feature_maps_are_refused():
     model = MODELS.build(dict(type='ImageClassifier', backbone=dict(
         type='VisionTransformer', arch='deit-tiny', img_size=32, out_type='raw'), head=dict(

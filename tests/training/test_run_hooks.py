@@ -33,7 +33,7 @@ def test_checkpoints_have_the_options_of_the_run(tmp_path):
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='faster modules require oneDNN')
 @pytest.mark.parametrize('hooks, kind', [([], PackedLinear), ([dict(type='EMAHook')], OneDNNLinear)])
 def test_weights_are_only_packed_if_they_stay_the_same(hooks, kind, tmp_path):
-    """EMAHook replaces the weights by their averages in a validation, after which packed copies would be outdated."""
+    """EMAHook exchanges the weights with their averages during a test, so packed copies would be outdated."""
     runner = runner_of(tmp_path, custom_hooks=hooks)
     AccelerateHook().before_train(runner)
     assert type(runner.model.linear) is OneDNNLinear and runner.model.training

@@ -13,11 +13,11 @@ CONFIG = dict(
 # Texts that create the file `canary` if executed, or that are not plain configs.
 TEXTS = ['import os\nos.system("touch canary")', 'model = open("canary", "w")', 'model = [open("canary", "w")]',
          'model = dict(a=open("canary", "w"))', 'model = (lambda: open("canary", "w"))()',
-         '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))', 'model.a = 1',
-         f'model = [{"1, " * 2**19}]', 'model = dict([("a", 1)])', 'model = dict({"a": 1}, {"b": 2})',
-         'a.model = dict(b=1)',
-         'model = list({"a": 1})', 'model = types.dict(a=1)', 'model = print', 'model += 1', 'model', 'model = dict(a)',
-         'model = other = 1', 'model, = (1, )']
+         '_base_ = "evil.py"\nmodel = _base_', '(' * 5000, 'model = dict(**open("canary", "w"))',
+         'model = dict(**{"a": 1})', 'model.a = 1', f'model = [{"1, " * 2**19}]', 'model = dict([("a", 1)])',
+         'model = dict({"a": 1}, {"b": 2})', 'a.model = dict(b=1)', 'model = list({"a": 1})',
+         'model = types.dict(a=1)', 'model = print', 'model += 1', 'model', 'model = dict(a)', 'model = other = 1',
+         'model, = (1, )']
 # Valid values that would become code if they were not escaped. MMEngine does not escape the key in the first value.
 UNESCAPED = [{"a': open('canary', 'w'), 'b": 1}, {'a\nopen("canary", "w")': 1}, {1: '"\'+open("canary", "w")+\'"'}]
 

@@ -151,9 +151,11 @@ def require_weights(name: str, weights: str | None) -> str:
 
 
 def use_feature_maps(backbone: Any) -> None:
-    """Sets ``out_type`` of mmpretrain's backbones that otherwise return a vector per image."""
+    """Makes mmpretrain's backbones return maps, if by default they return a vector per image."""
     if getattr(backbone, 'out_type', None) in ('cls_token', 'avg_featmap'):
         backbone.out_type = 'featmap'
+    if getattr(backbone, 'gap_before_final_norm', False):  # ConvNeXt
+        backbone.gap_before_final_norm = False
 
 
 @torch.no_grad()

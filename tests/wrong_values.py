@@ -60,7 +60,7 @@ BASES = {
     'reproduce': dict(name='imagenet_vitae_t', checkpoint='{}/vitae.pth', data_root='{}/imagenet', work_dir='work'),
     'features': dict(config='{}/config.py', checkpoint='{}/model.pth', neighbors='1', regularization='1'),
 }
-# Subcommand -> function of its module that starts the work after all arguments are checked; tests replace it.
+# Subcommand -> function of its module that starts the work; tests replace it.
 WORK = {'export': 'compare_with', 'serve': 'build_server', 'reproduce': 'measure', 'features': 'features_of',
         'config import': 'change'}
 ALTERNATIVES = dict(pretrained='checkpoint')
@@ -69,7 +69,7 @@ END = 'all tried'
 
 
 class WorkBegins(BaseException):
-    """Raised instead of starting the work of a subcommand, after all arguments are checked."""
+    """Raised instead of starting the work of a subcommand."""
 
 
 def make_inputs(folder: Path, published: dict) -> None:
@@ -99,7 +99,7 @@ def make_inputs(folder: Path, published: dict) -> None:
 
 
 def wrong_values(folder: Path, like: str) -> dict[str, str]:
-    """Returns a wrong value of each kind; paths have the suffix of the valid value ``like``."""
+    """Returns a wrong value of each kind; most paths have the suffix of the valid value ``like``."""
     suffix, made = Path(like).suffix, folder / 'wrong'
     made.mkdir(exist_ok=True)
     for kind, make in (('folder', Path.mkdir), ('fifo', os.mkfifo), ('text', lambda path: path.write_text('text')),
@@ -217,7 +217,7 @@ def begin_work(*args, **kwargs) -> None:
 
 
 def run(verb: str, arguments: list[str]) -> object:
-    """Runs a subcommand and returns its exit code, or None if it raises an exception that is not a SystemExit."""
+    """Runs a subcommand and returns its exit code: 0 if its work would begin, None after an unexpected exception."""
     try:
         command.run(verb, mmvit.VERBS[verb][0], arguments)
     except WorkBegins:

@@ -7,7 +7,7 @@
     mmvit predict FOLDER --checkpoint epoch_12.pth --parquet --processes 8
 
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
-source that does not exist ends the command before the first image.
+file or folder that does not exist ends the command before the first image.
 """
 import argparse
 import csv
@@ -290,12 +290,13 @@ def predict_shards(args: argparse.Namespace, predictor: Predictor, sources: list
 
 
 def check_plan(args: argparse.Namespace, sources: list[str], predictor: Predictor) -> None:
-    """Checks that existing results in the output folder are from the same images, model and options.
+    """Checks that existing results in the output folder are from the same image paths, model and ``--score-thr``.
 
     Without ``--check``, the first process saves a description of the run as ``plan.json`` in the folder.
 
     Raises:
-        UsageError: If the results are from other images, another model or other options, or have no ``plan.json``.
+        UsageError: If the results are from other image paths, another model or another ``--score-thr`` or
+            ``--shard-size``, or have no ``plan.json``.
     """
     images = hashlib.sha256('\n'.join(sources).encode()).hexdigest()
     plan = dict(images=images, count=len(sources), shard_size=args.shard_size, score_thr=args.score_thr,

@@ -46,7 +46,7 @@ PAGE = Path(__file__).parent / 'page'
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
 LARGEST_RATIO = 20  # limit of long side / short side; resizing the short side of longer images would make them huge
-VISUALIZATION_SIZE = 384  # long side in pixels of the images in drawings of attention and windows
+VISUALIZATION_SIZE = 384  # maximum long side in pixels of the images in drawings of attention and windows
 HEADER_SECONDS = 20  # time limit for receiving the headers of a request
 CLOSE_SECONDS = 5  # time for the client to receive the error after a timeout
 # Browsers must not load anything from other sites and must not run inline scripts.
@@ -68,8 +68,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--trust-code', action='store_true',
                         help='allow .pt2 files, which contain executable code')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password, at '
-                             'the names of --allow-host (default: %(default)s)')
+                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password, if '
+                             'their URLs use a name given by --allow-host (default: %(default)s)')
     parser.add_argument('--allow-host', nargs='+', default=[], metavar='NAME',
                         help='host names that clients may use in URLs of this server, in addition to --host, '
                              'localhost and 127.0.0.1')
@@ -115,7 +115,7 @@ class Served:
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module = getattr(self.predictor.model, 'module', None)  # None for an exported file
         backbone = getattr(self.module, 'backbone', None)
-        # Drawing registers hooks on a copy, because `accelerate` replaces modules.
+        # Drawing registers hooks on a copy, because predictions in other threads would run them, too.
         self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_visualization(backbone) else None
         if self.module is not None:
             accelerate(self.module, inference=True)
@@ -272,20 +272,20 @@ def find_examples(folder: str | None, task: str) -> list[Example]:
 
 
 def refuse_other_sites(app):
-    """Wraps an ASGI application to refuse cross-site requests from browsers."""
+    """Wraps an ASGI application to refuse cross-origin requests from browsers."""
     from starlette.requests import Request
     from starlette.responses import JSONResponse
 
     async def checked(scope, receive, send) -> None:
         refused = scope['type'] == 'http' and is_from_another_site(Request(scope))
-        answer = JSONResponse(dict(detail='cross-site requests are refused'), 403) if refused else app
+        answer = JSONResponse(dict(detail='cross-origin requests are refused'), 403) if refused else app
         await answer(scope, receive, send)
 
     return checked
 
 
 def is_from_another_site(request) -> bool:
-    """Returns whether a browser's headers indicate a cross-site request; links to the page are allowed."""
+    """Returns whether a browser's headers indicate a cross-origin request; links to the page are allowed."""
     headers = request.headers
     if site := headers.get('sec-fetch-site'):
         is_link = request.method == 'GET' and headers.get('sec-fetch-dest') == 'document'
@@ -365,13 +365,16 @@ def protocol_with_timeouts(timeout: float):
                 self.watching = self.loop.call_later(min(HEADER_SECONDS, timeout) / 10, self.watch)
 
         def wait_for_client(self) -> tuple[object, float]:
-            """Returns a state that changes when the client makes progress, and the state's time limit in seconds."""
+            """Returns what the server waits for, and the time limit in seconds.
+
+            It differs between requests, and changes while the client reads a response.
+            """
             if unread := self.transport.get_write_buffer_size():
                 return unread, timeout
             if self.conn.their_state is h11.IDLE:
-                return 'headers', HEADER_SECONDS
+                return ('headers', self.cycle), HEADER_SECONDS
             if self.conn.their_state is h11.SEND_BODY:
-                return 'body', timeout + CLOSE_SECONDS
+                return ('body', self.cycle), timeout + CLOSE_SECONDS
             return None, float('inf')
 
     return Protocol

@@ -68,7 +68,8 @@ class Checkpoint:
         """Returns the outputs for each image.
 
         Raises:
-            UsageError: If the pipeline or the model fails, or if the prediction takes too long.
+            UsageError: If the pipeline or the model fails, or if the time is over when the backbone is called, e.g. for
+                the next window of a sliding window.
         """
         data, groups = [self._prepare(image) for image in images], {}
         for number, sample in enumerate(data):  # images of different shapes would be padded
@@ -240,7 +241,7 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
     If ``is_limited`` is True and the CPU is the only provider, :func:`limit_memory` limits the session's memory.
 
     Raises:
-        UsageError: If the first provider cannot be used; ONNX Runtime itself would silently use the next provider.
+        UsageError: If the first provider cannot be used; ONNX Runtime itself would only warn and use the next provider.
     """
     import onnxruntime
     options = onnxruntime.SessionOptions()

@@ -71,7 +71,8 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``, or ReSwin-T without it.
         out_features (list[str] | None): Names of the stages whose maps are returned, ``'stage0'`` and so on, in
             ascending order. Defaults to None: the stages of ``out_indices``.
-        out_indices (list[int] | None): Indices of these stages. Defaults to None: the last stage.
+        out_indices (list[int] | None): Indices of these stages. Defaults to None: the stages of ``out_features``, or
+            the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
         image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the ``img_size`` of
             ``backbone`` or ``network``.
@@ -238,7 +239,7 @@ class MMViTModel(MMViTPreTrainedModel):
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
     def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:
-        """Returns the input of the head, and the raw maps of all stages if ``output_hidden_states`` is true."""
+        """Returns the last map or tokens, and the raw maps of all stages if the argument or config asks for them."""
         if self.wants_stages(output_hidden_states):
             return self.model.forward_features_and_stages(pixel_values)
         return self.model.forward_features(pixel_values), None

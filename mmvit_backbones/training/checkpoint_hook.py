@@ -1,7 +1,7 @@
 """Saves checkpoints atomically: an interrupted write leaves no partial checkpoint."""
 import os
+import re
 import shutil
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -21,13 +21,14 @@ from .work_dir import check_last_checkpoint
 ON_ERROR = ('stop', 'continue')
 CONTINUE = 'use default_hooks.checkpoint.on_error=continue to train without the checkpoint'
 TEMPORARY = '.tmp'
+STATE = re.compile('(best|last|keep)_')  # names of what MMEngine's hook stores about the saved checkpoints
 
 
 class AtomicBackend(LocalBackend):
     """MMEngine's backend for local files, with atomic writes: syncs a temporary file to disk and then renames it."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        """Writes a file; on failure, keeps the previous file and raises OSError with the needed and the free space."""
+        """Writes a file; if that fails, keeps the old file and raises OSError with the needed and the free space."""
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(f'{filepath}{TEMPORARY}')
@@ -80,10 +81,10 @@ class LateRemoval:
 class AtomicCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook`` with atomic writes.
 
-    A checkpoint is written under a temporary name, synced and renamed, so a crash leaves no partial checkpoint. Old
-    checkpoints are removed after the new checkpoint is complete. Weights with NaN or inf are not saved, so training can
-    resume from the last checkpoint. Unless ``on_error`` is ``'continue'``, free disk space is checked before the first
-    step.
+    In a local folder, a checkpoint is written under a temporary name, synced and renamed, so a crash leaves no partial
+    checkpoint. Old checkpoints are removed after the new checkpoint is complete. Weights with NaN or inf are not saved,
+    so training can resume from the last checkpoint. Unless ``on_error`` is ``'continue'``, free disk space is checked
+    before the first step.
 
     Args:
         on_error (str): ``'stop'`` ends training if a checkpoint cannot be written; ``'continue'`` skips the checkpoint.
@@ -94,7 +95,7 @@ class AtomicCheckpointHook(CheckpointHook):
         ValueError: If ``on_error`` has another value.
         TrainingError: If the weights are not finite, or, with ``on_error='stop'``, if a checkpoint cannot be written or
             has no room on the disk.
-        UsageError: If ``last_checkpoint``, from which the run would resume, names a file outside the run's folders.
+        UsageError: If ``last_checkpoint``, from which the run would resume, is not a regular file in the run's folders.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3))
@@ -118,8 +119,9 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             for path in folder.glob(f'*.pth{TEMPORARY}'):  # leftovers of a killed run
                 path.unlink()
-        if self.on_error == 'stop' and folder.is_dir():
-            needed, free = self._size(runner), shutil.disk_usage(folder).free
+        if self.on_error == 'stop' and '://' not in self.out_dir:
+            existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+            needed, free = self._size(runner), shutil.disk_usage(existing).free
             if needed > free:
                 raise TrainingError(f'{folder} has no room for a checkpoint: {needed / 2**20:.0f} MiB needed, '
                                     f'{free / 2**20:.0f} MiB free; {CONTINUE}')
@@ -145,16 +147,25 @@ class AtomicCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _saving(self, runner: Runner) -> Iterator[None]:
-        """Removes outdated checkpoints after a new checkpoint is saved; keeps them if saving fails."""
-        last, kept = self.last_ckpt, copy(getattr(self, 'keep_ckpt_ids', deque()))
+        """Removes outdated checkpoints after a new checkpoint is saved; keeps them and the state if saving fails."""
+        own = {name: copy(value) for name, value in vars(self).items() if STATE.match(name)}
+        info = runner.message_hub.runtime_info
+        saved = {name: copy(value) for name, value in info.items() if STATE.match(name)}
         try:
             yield
-            self.file_backend.remove_outdated()
         except OSError as error:
             self.file_backend.outdated.clear()
             message = f'checkpoint cannot be written: {error}'
             if self.on_error == 'stop':
                 raise TrainingError(f'{message}; older checkpoints are intact; {CONTINUE}') from error
             runner.logger.warning(f'{message}; training continues without it')
-            self.last_ckpt, self.keep_ckpt_ids = last, kept
-            runner.message_hub.update_info('last_ckpt', last)
+            vars(self).update(own)
+            for name in [name for name in info if STATE.match(name)]:
+                del info[name]
+            info.update(saved)
+            return
+        try:
+            self.file_backend.remove_outdated()
+        except OSError as error:
+            self.file_backend.outdated.clear()
+            runner.logger.warning(f'an outdated checkpoint cannot be removed: {error}')

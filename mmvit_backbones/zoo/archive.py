@@ -53,7 +53,7 @@ def read_archive(path: str, device: str | torch.device = 'cpu') -> object:
         BadZipFile: If the file is not a zip archive or a checksum is wrong.
         RefusedError: If the pickle refers to a name that is not on the allowlist; the message contains the name.
         UnpicklingError: If the archive was not written by ``torch.save``, or has an invalid tensor or storage.
-        Exception: Any other exception if the pickle is damaged.
+        Exception: Any other exception if the pickle is damaged or has an operation that ``torch.save`` does not write.
     """
     with zipfile.ZipFile(path) as archive:
         return Reader(archive, device).load()

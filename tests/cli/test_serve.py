@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -245,6 +246,18 @@ def test_examples_follow_no_link(models, tmp_path):
         (tmp_path / 'examples/flower.jpg').unlink()
         (tmp_path / 'examples/flower.jpg').symlink_to('../../etc/passwd')
         assert send(f'{address}/page/examples/0') == (200, IMAGE.read_bytes())
+
+
+@needs_server
+def test_time_limits_are_per_request():
+    """A client may send many requests over a connection, whose headers arrive quickly."""
+    import h11
+    wait = serve.protocol_with_timeouts(60.).wait_for_client
+    transport = SimpleNamespace(get_write_buffer_size=lambda: 0)
+    for state in h11.IDLE, h11.SEND_BODY:
+        first, second = (SimpleNamespace(transport=transport, conn=SimpleNamespace(their_state=state), cycle=object())
+                         for _ in range(2))
+        assert wait(first) == wait(first) and wait(first)[0] != wait(second)[0]
 
 
 def test_folders_of_examples(tmp_path):

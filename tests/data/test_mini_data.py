@@ -78,7 +78,7 @@ def test_every_flower_image_is_attributed():
 
 @pytest.mark.parametrize('images, masks, classes', [
     (COCO, COCO / 'semantic', 5), (CAMVID / 'images', CAMVID / 'masks', 11)], ids=['coco', 'camvid'])
-def test_masks_are_of_the_images_size_and_classes(images, masks, classes):
+def test_masks_have_the_size_of_the_image_and_valid_classes(images, masks, classes):
     for split in ('train', 'val'):
         files = sorted((masks / split).iterdir())
         assert [path.stem for path in files] == [Path(name).stem for name in image_files(images / split)]

@@ -2,6 +2,7 @@
 import errno
 import resource
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -99,12 +100,33 @@ def test_a_failed_checkpoint_is_skipped_on_demand(blocked, best, tmp_path):
     if best is None:
         assert last == [str(tmp_path / name) for name in ('epoch_1.pth', 'epoch_1.pth', 'epoch_3.pth')]
         assert names(tmp_path) == ['epoch_2.pth', 'epoch_3.pth']
+    else:
+        assert names(tmp_path) == ['best_acc_epoch_2.pth', 'best_acc_epoch_3.pth', 'epoch_3.pth']
+
+
+class Locks(Hook):
+    """Replaces the first checkpoint with a folder, which the checkpoint hook cannot remove."""
+
+    def after_train_epoch(self, runner) -> None:
+        if runner.epoch == 0:
+            path = Path(runner.work_dir, 'epoch_1.pth')
+            path.unlink()
+            path.mkdir()
+
+
+def test_outdated_checkpoints_that_cannot_be_removed_are_reported(tmp_path):
+    runner = runner_of(tmp_path, default_hooks=hooks(interval=1, max_keep_ckpts=1))
+    runner.register_hook(Locks(), priority='LOWEST')
+    runner.train()
+    assert 'epoch_1.pth' in log_of(tmp_path) and 'an outdated checkpoint cannot be removed' in log_of(tmp_path)
+    assert names(tmp_path) == ['epoch_1.pth', 'epoch_3.pth']
 
 
 @pytest.mark.parametrize('optimizer, hook, copies', [
-    ('AdamW', {}, 3), ('SGD', {}, 1), ('AdamW', dict(save_optimizer=False), 1)])
+    ('AdamW', {}, 3), ('SGD', {}, 1), ('AdamW', dict(save_optimizer=False), 1), ('SGD', dict(out_dir='new/folder'), 1)])
 def test_full_disk_is_noticed_before_the_first_step(optimizer, hook, copies, tmp_path, monkeypatch):
     """AdamW keeps two values per weight that is trained; the bias is frozen."""
+    monkeypatch.chdir(tmp_path)
     needed = 4 * (2 + copies - 1)
     for free in (needed - 1, needed):
         monkeypatch.setattr(shutil, 'disk_usage', lambda path, free=free: SimpleNamespace(free=free))
@@ -113,7 +135,7 @@ def test_full_disk_is_noticed_before_the_first_step(optimizer, hook, copies, tmp
         runner.model.linear.bias.requires_grad_(False)
         hook_of_run = next(each for each in runner.hooks if isinstance(each, AtomicCheckpointHook))
         if free < needed:
-            with raises(TrainingError, tmp_path, 'needed', 'free', 'on_error=continue'):
+            with raises(TrainingError, hook.get('out_dir', tmp_path), 'needed', 'free', 'on_error=continue'):
                 hook_of_run.before_train(runner)
             hook_of_run.on_error = 'continue'
         hook_of_run.before_train(runner)

@@ -43,7 +43,7 @@ def test_labels_of_images(label, is_right):
 @pytest.mark.parametrize('label, is_right', [(0, True), (2, True), (3, False), (255, True), (256, False)])
 @pytest.mark.parametrize('heads', [Head, lambda: nn.ModuleList([nn.Module(), Head()])])
 def test_labels_of_pixels(label, is_right, heads):
-    """A single pixel is enough; cascades have several heads, whose last one predicts the classes."""
+    """A single wrong pixel is an error. In cascades, the last head makes the final prediction."""
     model = nn.Module()
     model.decode_head = heads()
     mask = torch.zeros(1, 4, 4, dtype=torch.int64)

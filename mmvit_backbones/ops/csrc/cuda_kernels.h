@@ -9,7 +9,8 @@ namespace mmvit {
 
 enum class Type { HALF, BFLOAT16, FLOAT, DOUBLE };
 
-// Features have the dtype `type`. Positions, biases and sums are double if it is DOUBLE, and float otherwise.
+// Features, q, k, v, out and the gradients of samples, out and q have the dtype `type`. Other arrays are double if it is
+// DOUBLE, and float otherwise.
 struct Launch {
   cudaStream_t stream;
   Type type;

@@ -70,15 +70,17 @@ def main(args: argparse.Namespace) -> None:
     checks.check_backbone(cfg)
     checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
     model = accelerate(load_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
-    sets = {split: features_of(model, loader) for split, loader in find_loaders(cfg).items()}
+    loaders = find_loaders(cfg)
+    number = len(loaders['train'].dataset)
+    if max(args.neighbors) > number:
+        raise UsageError(f'--neighbors must be at most {number}, the number of training images, got '
+                         f'{max(args.neighbors)}')
+    sets = {split: features_of(model, loader) for split, loader in loaders.items()}
     (train, labels), (test, truth) = sets.values()
     print(f'{len(train)} training images, {len(test)} test images, {train.shape[1]} features, weights: {checkpoint}')
     if args.save:
         np.savez(args.save, train=train, train_labels=labels, test=test, test_labels=truth)
     for neighbors in args.neighbors:
-        if neighbors > len(train):
-            raise UsageError(f'--neighbors must be at most {len(train)}, the number of training images, got '
-                             f'{neighbors}')
         print(f'k-NN, k={neighbors}: top-1 {100 * nearest_neighbors(train, labels, test, truth, neighbors):.2f} %')
     accuracy, strength = linear_probe(train, labels, test, truth, args.regularization)
     print(f'linear probe, C={strength:g}: top-1 {100 * accuracy:.2f} %')

@@ -39,7 +39,7 @@ class Split:
         if self.val_fraction is None:
             return dict(train='train', val='val')
         if osp.exists(validation := osp.join(folder, 'val')):
-            raise UsageError(f'val_fraction requires images without a split, but {validation} exists')
+            raise UsageError(f'--val-fraction requires images without a split, but {validation} exists')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
@@ -222,7 +222,7 @@ def find_classes(folder: str, part: str) -> dict[str, str]:
         classes[name.strip()], places[place] = osp.join(root, name), name
     if not classes:
         raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected train/CLASS/ and val/CLASS/, or '
-                         'CLASS/ with val_fraction')
+                         'CLASS/ with --val-fraction')
     return classes
 
 
@@ -274,7 +274,7 @@ def seg_images(folder: str, part: str, allow_left_out: bool = False) -> dict[str
     images = Search(folder, [root]).images(root, account) if osp.isdir(root) else []
     if not images:
         raise UsageError(f'{root} has no images; expected images/{{train,val}}/ and masks/{{train,val}}/, or '
-                         'images/ and masks/ with val_fraction')
+                         'images/ and masks/ with --val-fraction')
     account.report(allow_left_out)
     suffixes = {osp.splitext(image)[1] for image in images}
     if len(suffixes) > 1:

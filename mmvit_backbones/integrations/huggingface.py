@@ -276,15 +276,20 @@ class MMViTForImageClassification(MMViTModel):
 
     @classmethod
     def from_published(cls, network: str, tag: str | Literal[True] = True, **kwargs) -> 'MMViTForImageClassification':
-        """Loads the authors' weights of a network; ``kwargs``, such as ``num_labels``, are passed to the config.
+        """Loads the authors' weights of a network; ``kwargs`` are passed to the config.
+
+        With ``num_labels`` or ``id2label``, the head is untrained if the number of classes is not that of the weights.
 
         Raises:
             UsageError: If ``network`` is unknown.
             CheckpointError: If the weights with this tag are unavailable or have no classifier.
         """
         side = int(tag) if str(tag).isdigit() else None
-        model = cls(MMViTConfig(network=network, **{'num_labels': 1000, 'image_size': side, **kwargs}))
-        load_variant(model.model, find_variant(network), 'classification', None, tag, new_head='num_labels' in kwargs)
+        has_classes = 'num_labels' in kwargs or 'id2label' in kwargs
+        if not has_classes:
+            kwargs['num_labels'] = 1000
+        model = cls(MMViTConfig(network=network, **{'image_size': side, **kwargs}))
+        load_variant(model.model, find_variant(network), 'classification', None, tag, new_head=has_classes)
         return model
 
     @can_return_tuple

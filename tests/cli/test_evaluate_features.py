@@ -9,6 +9,7 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmvit_backbones.cli import features
 from mmvit_backbones.cli.features import linear_probe
 from mmvit_backbones.errors import UsageError
 
@@ -43,13 +44,23 @@ def test_features_of_flowers(checkpoint, tmp_path, run, monkeypatch):
     assert float(found['k-NN, k=1']) == pytest.approx(100 * (nearest == data['test_labels']).mean(), abs=0.01)
 
 
+def test_too_many_neighbors_are_an_error_before_the_features_are_computed(checkpoint, run, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(features, 'features_of', lambda model, loader: pytest.fail('the features were computed'))
+    with pytest.raises(SystemExit):
+        run('features', CONFIG, checkpoint, '--class-folder', 'data/flowers_mini', '--neighbors', '1', '61',
+            '--cfg-options', 'train_dataloader.dataset.indices=60')
+    error = capsys.readouterr().err
+    assert '--neighbors must be at most 60' in error and 'got 61' in error
+
+
 @pytest.mark.parametrize('labels, strengths, words', [
     ([0, 0, 1, 1], [0.1, 1.], ['--regularization', '3 training images', '--regularization 0.1']),
     ([1, 1, 1, 1], [0.1], ['two classes'])])
 def test_too_few_training_images_for_the_linear_probe(labels, strengths, words):
-    features, labels = np.random.default_rng(0).normal(size=(4, 3)), np.array(labels)
+    vectors, labels = np.random.default_rng(0).normal(size=(4, 3)), np.array(labels)
     with raises(UsageError, *words):
-        linear_probe(features, labels, features, labels, strengths)
+        linear_probe(vectors, labels, vectors, labels, strengths)
 
 
 @pytest.mark.parametrize('arguments, message', [

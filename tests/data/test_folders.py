@@ -234,7 +234,7 @@ def test_folders_of_a_split(tmp_path):
     write(tmp_path, 'train/a.jpg')
     assert Split(0.5).find_parts(str(tmp_path)) == dict(train='train', val='train')
     (tmp_path / 'val').mkdir()
-    with pytest.raises(UsageError, match='val_fraction.*val exists'):
+    with pytest.raises(UsageError, match='--val-fraction.*val exists'):
         Split(0.5).find_parts(str(tmp_path))
     with pytest.raises(ValueError, match='val_fraction'):
         Split().divide([])

@@ -236,6 +236,8 @@ def test_published_weights_in_transformers(tmp_path, monkeypatch):
     other = MMViTForImageClassification.from_published('vitae_tiny', num_labels=4)
     own, theirs = other.model.backbone.state_dict(), model.model.backbone.state_dict()
     assert other.config.num_labels == 4 and all(torch.equal(own[key], theirs[key]) for key in own)
+    named = MMViTForImageClassification.from_published('vitae_tiny', id2label={0: 'cat', 1: 'dog'})
+    assert named.config.num_labels == 2 and named.config.id2label[1] == 'dog'
 
 
 def test_hugging_faces_upernet_trains(tmp_path):

@@ -2,13 +2,13 @@
 import errno
 import resource
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import raises
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.fileio import register_backend
 from mmengine.hooks import Hook
 from tiny_runs import loader_of, log_of, runner_of
 
@@ -104,22 +104,21 @@ def test_a_failed_checkpoint_is_skipped_on_demand(blocked, best, tmp_path):
         assert names(tmp_path) == ['best_acc_epoch_2.pth', 'best_acc_epoch_3.pth', 'epoch_3.pth']
 
 
-class Locks(Hook):
-    """Replaces the first checkpoint with a folder, which the checkpoint hook cannot remove."""
+class CannotRemove(AtomicBackend):
+    """Writes files to a folder from which the user may not remove any."""
 
-    def after_train_epoch(self, runner) -> None:
-        if runner.epoch == 0:
-            path = Path(runner.work_dir, 'epoch_1.pth')
-            path.unlink()
-            path.mkdir()
+    def remove(self, filepath: str) -> None:
+        raise PermissionError(errno.EACCES, 'Permission denied', filepath)
 
 
 def test_outdated_checkpoints_that_cannot_be_removed_are_reported(tmp_path):
-    runner = runner_of(tmp_path, default_hooks=hooks(interval=1, max_keep_ckpts=1))
-    runner.register_hook(Locks(), priority='LOWEST')
+    register_backend('cannot_remove', CannotRemove, force=True)
+    runner = runner_of(tmp_path, default_hooks=hooks(
+        interval=1, max_keep_ckpts=1, backend_args=dict(backend='cannot_remove')))
     runner.train()
-    assert 'epoch_1.pth' in log_of(tmp_path) and 'an outdated checkpoint cannot be removed' in log_of(tmp_path)
-    assert names(tmp_path) == ['epoch_1.pth', 'epoch_3.pth']
+    assert 'an outdated checkpoint cannot be removed: ' in log_of(tmp_path)
+    assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
+    assert runner.message_hub.get_info('last_ckpt') == str(tmp_path / 'epoch_3.pth')
 
 
 @pytest.mark.parametrize('optimizer, hook, copies', [

@@ -180,5 +180,7 @@ def test_files_for_swin_vsa_are_refused(tmp_path):
     torch.save(other, tmp_path / 'authors.pth')
     with raises(ValueError, 'Swin-VSA'):
         get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'authors.pth'))
-    with raises(KeyError, 'Swin-VSA'):
+    with raises(KeyError, 'checkpoint of swin_vsa_tiny', 'Swin-VSA'):
         convert_state_dict('swin_vsa_tiny', other)
+    with raises(KeyError, 'checkpoint of any network'):
+        convert_state_dict(None, {'none.weight': torch.zeros(1)})

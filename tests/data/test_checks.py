@@ -156,7 +156,7 @@ def test_folders_have_files_and_files_are_no_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sample(tmp_path):
-    """Returns a function that writes an image and a mask with the largest label, and returns the sample's error."""
+    """Returns a function that writes a mask with the labels 0 and ``label``, and returns the error of the sample."""
     Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
 
     def write(label: int = 1, size: tuple = (30, 20), **info) -> str:

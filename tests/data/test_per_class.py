@@ -38,7 +38,7 @@ def test_the_fifty_worst_classes_are_listed(number, logged):
     assert found['mean_class_accuracy'] == pytest.approx(100 * (number - 0.5) / number)
     listed = [int(row[-1]) for row in rows(logged)]
     assert len(set(listed)) == 50
-    assert listed == list(range(50)) if number == 50 else listed[0] == 1  # sorted only if some are left out
+    assert listed == list(range(50)) if number == 50 else listed[0] == 1  # by accuracy only if some are left out
 
 
 def test_confusion_matrix_is_drawn(tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ def test_empty_batch():
 
 @pytest.mark.parametrize('setting, value', [('allow_tf32', True), ('fp32_precision', 'tf32')])
 def test_tf32(setting, value):
-    """PyTorch 2.9 added the second setting, after which the first one cannot be read."""
+    """PyTorch 2.9 added the second setting; once it is ``tf32``, reading the first one raises an error."""
     matmul = torch.backends.cuda.matmul
     if not hasattr(matmul, setting):
         pytest.skip('needs PyTorch 2.9')

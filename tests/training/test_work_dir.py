@@ -29,7 +29,7 @@ def target(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {'target.pth', 'run'}
 
 
-def test_last_checkpoint_names_no_file_elsewhere(target, tmp_path):
+def test_a_last_checkpoint_elsewhere_is_ignored(target, tmp_path):
     (tmp_path / 'run/last_checkpoint').write_text(str(target))
     assert find_intact_checkpoint(str(tmp_path / 'run')) is None
 
@@ -116,8 +116,8 @@ def test_work_dir_that_cannot_be_written(name, tmp_path):
 
 @pytest.mark.parametrize('place, is_allowed', [
     ('run', True), ('linked', True), ('other', True), ('other/run', True), ('elsewhere', False), ('run/part', False)])
-def test_last_checkpoint_is_in_a_folder_of_this_run(place, is_allowed, tmp_path, own_loggers):
-    """These are the work dir and the folders of the checkpoint hook."""
+def test_last_checkpoint_names_a_file_in_a_folder_of_this_run(place, is_allowed, tmp_path, own_loggers):
+    """The folders of a run are the work dir and those of the checkpoint hook."""
     run = tmp_path / 'run'
     hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', out_dir=str(tmp_path / 'other')))
     runner = runner_of(run, resume=True, default_hooks=hooks)

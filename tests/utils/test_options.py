@@ -30,7 +30,7 @@ def config(**parts) -> Config:
     ('model.head.topk', 1), ('model.head.init_cfg', {}), ('model.head.type', 'StackedLinearClsHead'),
     ('model.head.type', 'mine.Head'), ('param_scheduler.1.begin', 4), ('param_scheduler.0.end', 2),
     ('train_dataloader.dataset.data_root', 'data')])
-def test_options_that_are_read(key, value):
+def test_options_that_are_accepted(key, value):
     check_option(config(), key, value)
 
 

@@ -78,8 +78,8 @@ class TokenLabelHead(BaseModule):
         """Returns the losses of class tokens, patches and maps; ``data_samples`` are mmpretrain's ``DataSample``.
 
         Raises:
-            ValueError: If the length of ``gt_score`` is not a multiple of ``num_classes``, or, with ``dense``, fits neither
-                one target per image nor one per token.
+            ValueError: If the length of ``gt_score`` is not a multiple of ``num_classes`` or, with ``dense``, fits
+                neither one target per image nor one per token.
         """
         features = self.pre_logits(feats)
         losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)

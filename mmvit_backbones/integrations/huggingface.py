@@ -78,7 +78,8 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             ``backbone`` or ``network``.
 
     Raises:
-        ValueError: If an argument is invalid, or ``out_features`` and ``out_indices`` differ.
+        ValueError: If ``backbone`` or ``network`` is invalid, a stage does not exist, or ``out_features`` and
+            ``out_indices`` differ. The order of the stages is checked when the backbone is built.
     """
     model_type = 'mmvit'
 
@@ -175,7 +176,7 @@ class MMViTPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Initializes all weights and buffers that were not loaded.
 
-        Transformers calls this method for each module, and the first call initializes all of them.
+        Transformers calls this method for each module with missing weights; the first call initializes them all.
         """
         tensors = chain(self.network.named_parameters(), self.network.named_buffers())
         missing = {name: x for name, x in tensors if not getattr(x, '_is_hf_initialized', False)}

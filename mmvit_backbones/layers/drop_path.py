@@ -17,7 +17,7 @@ class DropPath(nn.Module):
         if not self.training or self.drop_prob == 0:
             return x
         ones = constant(one, like=x).expand(len(x), *[1] * (x.ndim - 1))
-        keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # draws and scales in one kernel
+        keep, _ = torch.native_dropout(ones, self.drop_prob, True)  # draws and scales in one operator
         return x * keep
 
     def extra_repr(self) -> str:

@@ -131,7 +131,7 @@ def test_cifar_may_be_missing():
 
 
 @pytest.mark.parametrize('name', ['cars_reswin_t', 'flowers102_reswin_t', 'pets_reswin_t'])
-def test_the_split_of_a_transfer_config_is_no_folder(name, tmp_path):
+def test_the_split_of_a_transfer_config_is_not_a_folder(name, tmp_path):
     cfg = load_config(name)
     for split in 'train', 'val':
         cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
@@ -139,7 +139,7 @@ def test_the_split_of_a_transfer_config_is_no_folder(name, tmp_path):
     check_data(cfg, ['train', 'val'])
 
 
-def test_folders_have_files_and_files_are_no_folders(tmp_path, monkeypatch):
+def test_a_folder_must_have_files_and_a_file_must_not_be_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     cfg = config(dict(type='x', data_root='~', ann_file='a.txt', data_prefix='images'))
     (tmp_path / 'a.txt').mkdir()

@@ -189,7 +189,7 @@ def test_images_are_decoded_as_for_training(tmp_path):
 
 
 def test_sources(file, tmp_path):
-    """Folders are searched, unreadable files do not stop the prediction, and batches do not change the results."""
+    """Folders are searched, unreadable files stop a call but not a stream, and batches do not change the results."""
     (tmp_path / 'images/deeper').mkdir(parents=True)
     for number, side in enumerate((3, 3, 5)):
         Image.new('RGB', (side, 2), (100 * number, 7, 9)).save(tmp_path / f'images/deeper/{number}.png')
@@ -301,7 +301,7 @@ def test_results_in_coco_format(tmp_path):
     assert len(Classification(*about, np.arange(9), np.linspace(.9, 0, 9)).items()) == 5
 
 
-def test_objects_of_one_class_are_drawn_apart():
+def test_objects_of_one_class_are_separated_by_a_contour():
     """Adjacent objects have a contour between them; objects have no contour along the image border."""
     masks = np.zeros((2, 500, 500), bool)
     masks[0, :, :250] = masks[1, :, 250:] = True

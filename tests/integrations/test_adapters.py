@@ -59,7 +59,7 @@ def test_drop_path_is_off_by_default(timm):
 
 
 @torch.no_grad()
-def test_a_graph_of_fx_returns_the_maps(timm):
+def test_an_fx_graph_returns_the_maps(timm):
     """The backbone is a single node of the graph."""
     from torchvision.models.feature_extraction import create_feature_extractor
     model = timm.create_model('mmvit_reswin_tiny', arch=ARCH).eval()

@@ -117,7 +117,7 @@ def _check_sums(path: str) -> None:
 
 
 def _check_members(path: str) -> None:
-    """Raises BadZipFile for an archive that exceeds a limit or is not stored as by torch.save, before it is read."""
+    """Raises BadZipFile if an archive exceeds a limit or is not laid out like those of torch.save."""
     length = _directory_size(path)
     if length > MAX_HEADER:
         raise zipfile.BadZipFile(f'the archive directory has {length} bytes; the maximum is {MAX_HEADER}')
@@ -156,7 +156,7 @@ def _describe_error(path: str, error: Exception) -> str:
     try:
         with open(path, 'rb') as file:
             start = file.read(256)
-    except OSError as failed:  # the disk; the reader of PyTorch before 2.10 reports other errors first
+    except OSError as failed:  # hidden by is_zipfile
         return f'cannot be read: {failed.strerror}'
     if start.lstrip().startswith(b'<'):
         return 'is a web page, not a checkpoint: the download failed'

@@ -95,7 +95,7 @@ def test_warm_up_to_a_constant_rate_fits():
     assert '50 steps, but training has 40' in unfitting_schedule([warm_up], 40, 10)
 
 
-def test_schedules_are_scaled_to_whole_steps():
+def test_scaled_schedules_have_whole_numbers():
     """Spans are rounded and milestones rounded down, to at least 1. Rates are scaled with the peak."""
     cfg = ConfigDict(
         filename='a.py', train_cfg=dict(max_epochs=12, val_interval=4, val_begin=1),

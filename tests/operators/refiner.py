@@ -96,7 +96,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
     features = model.backbone.read_tokens(images, box)
     class_logits, patch_logits = model.head.logits((features, ))
     state = model.state_dict()
-    buffers = {key: state[next(iter(refiner.convert({key: None})))] for key in case['buffers_after']}
+    buffers = {key: state[next(iter(refiner.convert({key: torch.empty(0)})))] for key in case['buffers_after']}
     return {'cls_logits': class_logits, 'aux_logits': patch_logits, **buffers}
 
 

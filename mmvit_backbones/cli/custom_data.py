@@ -15,7 +15,7 @@ from ..data.masks import check_masks
 from ..data.mistakes import warn
 from ..data.text import check_class_names, is_plain, read_class_list
 from ..errors import UsageError
-from ..utils.config import LOADERS, datasets_of
+from ..utils.config import LOADERS, datasets_of, predicts_masks
 from ..utils.file_configs import dicts_in
 from ..utils.images import PILLOW_SUFFIXES
 
@@ -169,8 +169,8 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
         if 'ann_file' in metric:
             metric['ann_file'] = osp.join(folder, files['val'])
-    needs_masks = 'mask_head' in cfg.model.get('roi_head', {}) or 'panoptic_head' in cfg.model
-    if needs_masks and not all(a.get('segmentation') for a in parts['train']['annotations'] if not a.get('iscrowd')):
+    objects = [each for each in parts['train']['annotations'] if not each.get('iscrowd')]
+    if predicts_masks(cfg.model) and not all(each.get('segmentation') for each in objects):
         raise UsageError('some annotations have no segmentation, but this detector predicts masks; use a detector '
                          'without masks, e.g. configs/retinanet_*.py')
 

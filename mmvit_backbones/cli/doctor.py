@@ -79,8 +79,8 @@ def describe_environment() -> list[str]:
 
 def describe() -> list[str]:
     """Returns the lines of the report."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
+    gpu = 'none' if device is None else torch.cuda.get_device_name(device)
     return [
         f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
         *describe_environment(),

@@ -12,7 +12,7 @@ from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.results import SCORE_THR
 from ..training.run_hooks import AccelerateHook, CheckpointMatchHook
-from ..utils.config import read_config
+from ..utils.config import predicts_masks, read_config
 from ..utils.file_configs import import_quietly
 from ..utils.files import check_file
 from ..zoo import checks
@@ -78,7 +78,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if testing.is_exported(args.checkpoint):
         if args.pretrained:
             raise UsageError(f'--pretrained cannot be combined with {args.checkpoint}, which contains its weights')
-        if args.tta and (cfg.default_scope == 'mmseg' or testing.predicts_masks(cfg.model)):
+        if args.tta and (cfg.default_scope == 'mmseg' or predicts_masks(cfg.model)):
             raise UsageError(f'--tta cannot merge the masks of an exported file such as {args.checkpoint}')
         check_file(args.checkpoint, 'model')
         testing.use_exported(cfg, args.checkpoint, args.trust_code)

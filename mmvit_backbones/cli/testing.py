@@ -19,8 +19,7 @@ from ..errors import UsageError
 from ..inference import Predictor
 from ..inference.results import result_of
 from ..inference.runtimes import EXPORTED_SUFFIXES, Arrays, arrays_of, palette_of
-from ..utils.config import VISUALIZERS, datasets_of, metrics_of
-from ..utils.file_configs import dicts_in
+from ..utils.config import VISUALIZERS, datasets_of, metrics_of, predicts_masks
 from ..utils.files import open_output
 from ..zoo.checks import is_readable
 from ..zoo.loading import read_checkpoint
@@ -33,7 +32,6 @@ TTA_MODELS = {
     'mmseg': dict(type='SegTTAModel'),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
-MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
 PICKLES = '.pkl', '.pickle'
 STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test pipeline steps that exported files need
 
@@ -137,11 +135,6 @@ def use_tta(cfg: Config) -> None:
     for dataset in datasets:
         dataset['pipeline'] = pipeline
     cfg.model = ConfigDict(**tta_model, module=cfg.model)
-
-
-def predicts_masks(model: dict) -> bool:
-    """Returns whether the config of an mmdet model has a mask head, like Mask R-CNN and Mask2Former."""
-    return any(node.get(head) for node in dicts_in(model) for head in MASK_HEADS)
 
 
 def mirror_pipeline(pipeline: list[dict], framework: str) -> list[dict]:

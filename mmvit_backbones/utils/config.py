@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import UsageError, first_line
-from .file_configs import FRAMEWORKS
+from .file_configs import FRAMEWORKS, dicts_in
 from .options import check_option
 from .text import near_names
 
@@ -19,6 +19,7 @@ FOREVER = 10**9  # MMEngine's default for the end of a parameter scheduler
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
                    mmpose='PoseLocalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
+MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
 
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
@@ -137,6 +138,11 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
     """Returns the evaluator configs of 'train', 'val' or 'test' as a list."""
     metrics = cfg.get(f'{split}_evaluator') or []
     return metrics if isinstance(metrics, list) else [metrics]
+
+
+def predicts_masks(model: dict) -> bool:
+    """Returns whether the config of an mmdet model has a mask head, like Mask R-CNN and Mask2Former."""
+    return any(node.get(head) for node in dicts_in(model) for head in MASK_HEADS)
 
 
 def schedules_of(cfg: Config) -> list[dict]:

@@ -109,10 +109,9 @@ def test_export(network):
 
 
 @pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
-@pytest.mark.parametrize('size', [(64, 64), (256, 320)], ids=str)  # tests/export covers 224 x 224 pixels
 @each_network
 @torch.no_grad()
-def test_trace(network, size):
+def test_trace(network, size=(256, 320)):  # tests/export covers 64 x 64 and 224 x 224 pixels
     """The graph accepts all batch sizes, but other image sizes only if the network sets ``traces_all_sizes``."""
     model, x = trained_model(network).eval(), images(*size, batch=1)
     if model.traces_all_sizes:

@@ -78,10 +78,11 @@ def outputs(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Ten
     kind = type(model.backbone).__name__
     if case['call'] == 'train':
         return TRAINING_PASSES[kind](model, case, images)
-    stages = model.backbone.forward_stages(images)
+    maps, stages = model.backbone.forward_with_stages(images)
+    logits = model.head(model.neck(maps) if model.with_neck else maps)
     details = DETAILS[kind](model, images) if kind in DETAILS else {}
     outs = {f'stage{i}': x for i, x in enumerate(stages, start=1)}
-    return {'logits': model(images), 'featmap': stages[-1], **outs, **details}
+    return {'logits': logits, 'featmap': stages[-1], **outs, **details}
 
 
 def deviations(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, float]:

@@ -27,10 +27,13 @@ from mmvit_backbones.utils.images import check_image, image_size
 
 TRAINING = ROOT / 'tests/training'
 TINY = TRAINING / 'tiny_classifier.py'
+# The other process waits for SIGTERM.
 FAILS_IN_SECOND = """
-import os
+import os, signal
 if os.environ.get('RANK') == '1':
     os._exit(3)
+elif 'RANK' in os.environ:
+    signal.pause()
 """
 
 

@@ -45,11 +45,10 @@ def test_one_file_supports_all_sizes(network, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:You are using the legacy:DeprecationWarning', 'ignore:The feature will be removed',
                             'ignore:traced at', 'ignore::torch.jit.TracerWarning', 'ignore:.*onnx:UserWarning')
-@pytest.mark.parametrize('network, size', [
-    *((network, (64, 64)) for network in sorted(TINY_CONFIGS)),
-    *((network, (224, 224)) for network in ('ReSwin', 'RegionViT', 'ViTAEv2'))])
-def test_the_torchscript_exporter_is_right_at_the_traced_size(network, size):
-    model, x, file = trained_model(network).eval(), torch.randn(1, 3, *size), BytesIO()
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
+def test_the_torchscript_exporter_is_right_at_the_traced_size(network):
+    side = 224 if network in ('ReSwin', 'RegionViT', 'ViTAEv2') else 64
+    model, x, file = trained_model(network).eval(), torch.randn(1, 3, side, side), BytesIO()
     torch.onnx.export(model, (x, ), file, dynamo=False, opset_version=17, input_names=['images'])
     outputs = session_of(file.getvalue()).run(None, dict(images=x.numpy()))
     with torch.no_grad():

@@ -3,9 +3,9 @@ import signal
 
 import pytest
 import torch
-from helpers import each_network, fresh_model, images
+from helpers import ROOT, each_network, fresh_model, images
 from mmengine.runner import FlexibleRunner
-from runs import end, train, train_together, weights
+from runs import TINY, end, train, train_together, weights
 from tiny_runs import Line, runner_of
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -34,10 +34,11 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
     assert '2 process(es) and batch size 4, but this run has 1 process(es) and batch size 8' in alone.text
 
 
-@pytest.mark.slow
-def test_sharding_needs_several_processes(tmp_path):
-    run = train(tmp_path / 'work', '--strategy=fsdp')
-    assert run.wait() == 1 and '--strategy fsdp needs several processes' in run.error
+def test_sharding_needs_several_processes(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match='1'):
+        run('train', str(TINY), '--strategy=fsdp', '--work-dir', str(tmp_path))
+    assert '--strategy fsdp needs several processes' in capsys.readouterr().err
 
 
 @each_network

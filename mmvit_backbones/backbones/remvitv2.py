@@ -62,7 +62,7 @@ class HeadPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, num_heads, H, W, d)`` to ``(B, num_heads, h, w, d)``."""
         pooled = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.norm(pooled).to(pooled.dtype).unflatten(0, x.shape[:2])  # under autocast, LayerNorm returns float32
+        return self.norm(pooled).to(pooled.dtype).unflatten(0, x.shape[:2])  # GPUs autocast LayerNorm to float32
 
 
 class PooledAttention(nn.Module):

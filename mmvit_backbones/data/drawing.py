@@ -50,7 +50,7 @@ def samples_of_coco(content: dict, folder: str) -> list[Sample]:
 
 
 def draw_sample(sample: Sample) -> np.ndarray:
-    """Returns an RGB drawing (height, width, 3) with a gray margin; shapes that are not in COCO's format are not drawn.
+    """Returns an RGB drawing (height, width, 3) with a gray margin; shapes that cannot be drawn are left out.
 
     A mask whose size differs from its image is not stretched, but aligned with the image's upper left corner.
     """
@@ -110,7 +110,7 @@ def _draw_outline(canvas: Image.Image, annotation: Annotation, scale: float) -> 
 
 
 def _decode(run_lengths: dict) -> np.ndarray | None:
-    """Returns the mask (height, width) of a COCO run-length encoding, or None if the encoding is invalid."""
+    """Returns the mask (height, width) of a COCO run-length encoding, or None if it is invalid or too large."""
     from pycocotools import mask
     counts, size = run_lengths.get('counts'), run_lengths.get('size')
     if not _are_numbers(size) or len(size) != 2:

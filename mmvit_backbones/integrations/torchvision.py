@@ -48,6 +48,6 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Returns the maps of the FPN for images ``(B, in_channels, H, W)``.
 
-        They are named ``'0'``, ``'1'`` and so on, and those of ``extra_blocks`` by the module, by default ``'pool'``.
+        They are named ``'0'``, ``'1'`` and so on; ``extra_blocks`` names the maps that it adds, by default ``'pool'``.
         """
         return self.fpn({str(i): features for i, features in enumerate(self.body['backbone'](x))})

@@ -18,7 +18,7 @@ def lock_work_dir(work_dir: str) -> IO:
 
     Raises:
         UsageError: If the work dir cannot be written, is in use, or contains a link, unless the link is named ``*.pth``
-            or leads to a folder. MMEngine could write its log, the config or ``last_checkpoint`` through other links.
+            or leads to a folder. MMEngine could write the config or ``last_checkpoint`` through other links.
     """
     try:
         os.makedirs(work_dir, exist_ok=True)
@@ -44,9 +44,9 @@ def lock_work_dir(work_dir: str) -> IO:
 
 
 def check_last_checkpoint(runner: Runner) -> None:
-    """Raises UsageError if ``last_checkpoint`` is a link or no file, or names a file outside this run's folders.
+    """Raises UsageError if ``last_checkpoint`` is not a regular file, or names a file outside this run's folders.
 
-    The folders are the work dir and those of checkpoint hooks. Call this function before a checkpoint is
+    These folders are the work dir and those of checkpoint hooks. Call this function before a checkpoint is
     loaded; MMEngine's ``Runner`` loads checkpoints after calling the hooks' ``before_run``.
     """
     path = osp.join(runner.work_dir, 'last_checkpoint')

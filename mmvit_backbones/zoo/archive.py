@@ -35,7 +35,7 @@ OPERATIONS = """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININ
 
 
 class RefusedError(pickle.UnpicklingError):
-    """An archive refers to a name that is not allowed; the message has the format of torch's own error."""
+    """An archive refers to a name that is not allowed; the message contains ``GLOBAL NAME``, as torch's does."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f'GLOBAL {name}')

@@ -1,4 +1,4 @@
-"""`mmvit data browse` and `mmvit data check`: titles, colors, chosen images and the config for a folder."""
+"""`mmvit data browse` and `mmvit data check`: titles, colors, chosen images, sheets and refused configs."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,7 +39,7 @@ def test_titles_of_objects():
 
 
 def test_colors_and_size_of_drawn_images():
-    """Models with BGR inputs are drawn in RGB; padding is removed, and the size is that before resizing."""
+    """BGR inputs are drawn in RGB; padding is removed, and the original image size is restored."""
     image = torch.tensor([10., 20., 30.]).view(3, 1, 1).expand(3, 4, 6)
     for converts in {}, dict(to_rgb=True), dict(_channel_conversion=True), dict(channel_conversion=True):
         found = browse.to_rgb(image, SimpleNamespace(**converts))

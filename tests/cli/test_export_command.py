@@ -72,7 +72,7 @@ def test_files_are_replaced_only_when_complete(tmp_path):
         partial.write_text('new')
         try:
             os.kill(os.getpid(), signal.SIGINT)
-        except KeyboardInterrupt:  # as a callback from C code does
+        except KeyboardInterrupt:  # Python also drops it in callbacks from C code
             pass
     assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
     with export.written_when_complete(path) as partial:

@@ -1,6 +1,6 @@
 """Runs timm's and Transformers' own tests, which `make test-neighbors` downloads, with the networks of this package.
 
-``LEFT_OUT`` lists the tests of models that are not run. Those of mmpretrain are not run: its packages lack them.
+``LEFT_OUT`` lists their tests that are not run. mmpretrain's own tests are not run, because PyPI does not have them.
 """
 import importlib.util
 import inspect
@@ -21,7 +21,7 @@ from mmvit_backbones.integrations.huggingface import MMViTBackbone, MMViTConfig 
 
 SOURCES = ROOT / '.neighbors'
 DOWNLOAD = "downloads timm's own weights"
-SCRIPT = 'torch.jit.script cannot compile networks that branch on sizes'
+SCRIPT = 'torch.jit.script does not support the type annotations of the networks'
 ONE_MAP = 'requires three maps, but the network has one'
 TOKENS = 'requires maps, but the classifier reads tokens'
 LEFT_OUT = {  # test -> reason
@@ -68,7 +68,8 @@ def register_tiny(network: str) -> None:
 
 default_cfgs = generate_default_cfgs({tiny_name(network): dict(input_size=(3, 224, 224)) for network in NAMES})
 TIMM, TRANSFORMERS = published(timm, 'test_models'), published(transformers, 'test_backbone_common')
-needs_sources = pytest.mark.skipif(TIMM is None or TRANSFORMERS is None, reason='downloaded by make test-neighbors')
+needs_sources = pytest.mark.skipif(TIMM is None or TRANSFORMERS is None,
+                                   reason='needs the sources that make test-neighbors downloads')
 
 
 def cases_of_timm() -> list[str]:

@@ -246,8 +246,6 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # On x86 CPUs without VNNI, the default kernels for int8 weights overflow.
-    options.add_session_config_entry('session.x64quantprecision', '1')
     if is_limited and list(providers) == [CPU]:
         limit_memory(options)
     session = onnxruntime.InferenceSession(model, options, providers=list(providers))

@@ -58,9 +58,11 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
 
         def quantize(groups: Sequence[Sequence[str]]) -> str:
             names = [name for group in groups for name in group]
-            # On x86 CPUs without VNNI, sums of products with 8-bit weights overflow in ONNX Runtime.
-            quantizer = QDQQuantizer(onnx.load(prepared), True, True, QuantType.QInt8, QuantType.QUInt8, ranges,
-                                     names, [], WEIGHTED, {})
+            quantizer = QDQQuantizer(
+                onnx.load(prepared), per_channel=True,
+                reduce_range=True,  # without VNNI, ONNX Runtime's sums of products with 8-bit weights overflow
+                weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8, tensors_range=ranges,
+                nodes_to_quantize=names, nodes_to_exclude=[], op_types_to_quantize=WEIGHTED, extra_options={})
             quantizer.quantize_model()
             quantizer.model.save_model_to_file(str(quantized))
             return str(quantized)

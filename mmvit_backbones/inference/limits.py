@@ -34,9 +34,9 @@ def check_time(*_) -> None:
 
 
 def check_graph(path: Path) -> None:
-    """Raises UsageError if an ONNX file is invalid or has loops, branches or functions, or if onnx is not installed.
+    """Raises UsageError if an ONNX file is invalid or has loops, branches or function calls, or if onnx is missing.
 
-    ``mmvit export`` never writes loops, branches or functions.
+    ``mmvit export`` never writes loops, branches or function calls.
     """
     try:
         import onnx

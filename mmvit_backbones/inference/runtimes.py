@@ -68,8 +68,8 @@ class Checkpoint:
         """Returns the outputs for each image.
 
         Raises:
-            UsageError: If the pipeline or the model fails, or if the time is over when the backbone is called, e.g. for
-                the next window of a sliding window.
+            UsageError: If the pipeline or the model fails, or if the time limit has passed when the backbone is called,
+                e.g. for the next window of a sliding window.
         """
         data, groups = [self._prepare(image) for image in images], {}
         for number, sample in enumerate(data):  # images of different shapes would be padded
@@ -136,7 +136,7 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
 
 def metainfo_of(dataset: dict) -> dict:
     """Returns the metadata of a dataset, such as its classes, without building the dataset."""
-    if 'type' not in dataset:  # a config from a checkpoint has only the metadata
+    if 'type' not in dataset:  # a dataset config from a checkpoint keeps only the metadata and the pipeline
         return dataset['metainfo']
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))

@@ -47,9 +47,9 @@ class Block(BaseBlock):
 
 
 class Handover:
-    """Container in which a block stores its attention map for the next block.
+    """Container in which a block stores its attention map or its logits for the next block.
 
-    The map is not returned by the block, because tools that hook blocks, such as Grad-CAM, expect a single tensor.
+    Blocks do not return them, because tools that hook blocks, such as Grad-CAM, expect a single tensor.
     """
     attn: Tensor
 

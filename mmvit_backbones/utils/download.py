@@ -88,7 +88,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def _connection_error(error: BaseException | None) -> 'RequestException | None':
-    """Returns the error of requests, among a download error and its causes, for a server that cannot be reached."""
+    """Returns the first ``requests`` connection error or timeout in an error's chain of causes, or None."""
     import requests
     if error is None or isinstance(error, requests.ConnectionError | requests.Timeout):
         return error

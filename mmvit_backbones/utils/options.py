@@ -35,8 +35,8 @@ _MINIMUMS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, m
 def check_option(cfg: Config, key: str, value: object) -> None:
     """Raises UsageError if the key is unknown, or if the value has the wrong type or is out of range.
 
-    A key may add an argument that the class of the dict accepts. In a dict whose arguments are not known, for example
-    because it has no ``type``, a new key is only an error if it resembles another key of the dict.
+    A key may add an argument that the class of the dict accepts. In a dict whose arguments are not all known, for
+    example because it has no ``type``, an unknown key is an error only if it resembles a known one.
     """
     first, *rest = key.split('.')
     node, place = cfg.to_dict(), []
@@ -108,7 +108,7 @@ def _arguments_of(cls: Callable) -> tuple[set[str], bool]:
     for call in calls:
         try:
             parameters = inspect.signature(call).parameters.values()
-        except ValueError:  # built-in functions have no signature
+        except ValueError:  # some built-ins have no signature
             return names, False
         names |= {parameter.name for parameter in parameters}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

@@ -6,7 +6,7 @@ from torch.utils import _pytree
 
 from ..errors import UsageError
 
-# Feature -> first PyTorch version that supports it. Comments name the required API and its pull requests.
+# Feature -> first PyTorch version that supports it. Numbers in comments are PyTorch pull requests.
 NEEDS = {
     # torch.utils.checkpoint on the meta device (132684, 137715)
     'counting kernels and memory with activation checkpointing': '2.6',

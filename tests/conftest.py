@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 import mmvit
 
@@ -82,3 +83,9 @@ def logged(caplog):
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_default_scope(monkeypatch):
+    """Hides the default scope that a runner of an earlier test has set, because models are built differently in it."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', type(DefaultScope._instance_dict)())

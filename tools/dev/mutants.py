@@ -463,8 +463,12 @@ def log_of(clone: Path) -> str:
 
 
 def name_of(context: str) -> str:
-    """Returns the test of a context, which is ``NAME|run``, or ``NAME (call)`` in processes started by the test."""
-    name = context.split('|')[0]
+    """Returns the test of a context.
+
+    It is ``NAME|run`` in pytest's process, ``NAME (call)`` in processes that the test starts, and
+    ``FIRST (call)|NAME (call)`` in those forked from a server that an earlier test, ``FIRST``, has started.
+    """
+    name = context.removesuffix('|run').removesuffix('|setup').removesuffix('|teardown').rpartition('|')[2]
     return name.rpartition(' (')[0] if name.endswith(')') else name
 
 

@@ -24,7 +24,9 @@ def runner(tmp_path):
 @pytest.mark.parametrize('arguments, steps', [({}, 3), (dict(max_steps=1), 1)])
 def test_consecutive_steps_without_a_finite_loss_end_the_training(arguments, steps, runner):
     hook = HOOKS.build(dict(type='FiniteLossHook', **arguments))
-    for outputs in [None, {}, *[dict(loss=NAN)] * (steps - 1), dict(loss=1.), *[dict(loss=INF)] * (steps - 1)]:
+    almost = steps - 1
+    for outputs in [*[dict(loss=NAN)] * almost, None, {}, *[dict(loss=NAN)] * almost, dict(loss=1.),
+                    *[dict(loss=INF)] * almost]:
         hook.after_train_iter(runner, 0, outputs=outputs)
     with raises(TrainingError, 'iteration 1', f'the loss was inf for {steps} steps', 'learning rate 0.6',
                 'all parameters are still finite', 'last checkpoint: none', 'clip_grad'):

@@ -174,9 +174,8 @@ class TestSummary:
         assert 'validation' not in plan(runner)
 
     def test_learning_rates_of_several_groups_in_a_resumed_run(self, tmp_path):
-        factors = {'linear.weight': dict(lr_mult=2.), 'linear.bias': dict(lr_mult=4.)}
         runner = prepared(tmp_path, model=large_model(), optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=dict(custom_keys=factors)), param_scheduler=dict(
+            optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=dict(bias_lr_mult=4.)), param_scheduler=dict(
                 type='LinearLR', start_factor=0.5, by_epoch=True, end=2))
         assert learning_rates(runner) == '0.01 to 0.04 at their peak, SGD, LinearLR from epoch 0 to epoch 2'
         runner.train_loop._iter = 4

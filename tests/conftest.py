@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 import mmvit
@@ -71,9 +72,8 @@ def own_loaders(monkeypatch):
 
 
 @pytest.fixture
-def logged(caplog):
+def logged(caplog, own_mmengine):
     """Captures records of MMEngine's logger, which does not propagate them."""
-    from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog
@@ -86,6 +86,12 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
-def no_default_scope(monkeypatch):
-    """Hides the default scope that a runner of an earlier test has set, because models are built differently in it."""
-    monkeypatch.setattr(DefaultScope, '_instance_dict', type(DefaultScope._instance_dict)())
+def own_mmengine(monkeypatch):
+    """Hides the default scope and the loggers that earlier runners leave behind, and closes log files of the test."""
+    loggers = {}
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
+    monkeypatch.setattr(MMLogger, '_instance_dict', loggers)
+    yield
+    for logger in loggers.values():
+        for handler in logger.handlers:
+            handler.close()

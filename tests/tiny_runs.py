@@ -1,11 +1,7 @@
 """Tiny training runs with MMEngine's runner, in the test's own process."""
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 
-import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
@@ -62,18 +58,6 @@ def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
     arguments.update(changes)
     plain = 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
     return kind(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
-
-
-@contextmanager
-def own_loggers() -> Iterator[None]:
-    """Closes the log files of runners, to which MMEngine would otherwise continue to write."""
-    loggers = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MMLogger, '_instance_dict', loggers)
-        yield
-    for logger in loggers.values():
-        for handler in logger.handlers:
-            handler.close()
 
 
 def log_of(work_dir) -> str:

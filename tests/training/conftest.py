@@ -2,13 +2,6 @@
 import signal
 
 import pytest
-import tiny_runs
-
-
-@pytest.fixture
-def own_loggers():
-    with tiny_runs.own_loggers():
-        yield
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import torch
 from helpers import raises
 from mmengine.hooks import Hook
 from runs import assert_same_weights
-from tiny_runs import CLASSES, Samples, loader_of, log_of, own_loggers, runner_of
+from tiny_runs import CLASSES, Samples, loader_of, log_of, runner_of
 
 from mmvit_backbones.errors import TrainingError
 
-pytestmark = pytest.mark.usefixtures('own_loggers', 'own_signals')
+pytestmark = pytest.mark.usefixtures('own_signals')
 BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
                 default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=4)))
 
@@ -66,8 +66,7 @@ def test_only_endless_batches_are_skipped(sampler, skips, tmp_path):
 def saved(tmp_path_factory):
     """Returns the checkpoint of a training by one epoch."""
     folder = tmp_path_factory.mktemp('saved')
-    with own_loggers():
-        runner_of(folder, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+    runner_of(folder, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
     return torch.load(folder / 'epoch_1.pth', weights_only=False)
 
 

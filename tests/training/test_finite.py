@@ -8,7 +8,6 @@ from tiny_runs import runner_of
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.training import FiniteLossHook
 
-pytestmark = pytest.mark.usefixtures('own_loggers')
 NAN, INF = torch.tensor(torch.nan), torch.tensor(torch.inf)
 
 

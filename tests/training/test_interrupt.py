@@ -18,7 +18,7 @@ from tiny_runs import Samples, loader_of, log_of, runner_of
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.training import InterruptHook
 
-pytestmark = pytest.mark.usefixtures('own_loggers', 'own_signals')
+pytestmark = pytest.mark.usefixtures('own_signals')
 
 
 class Sender(Hook):

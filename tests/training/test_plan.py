@@ -129,7 +129,7 @@ def large_model() -> Line:
     return model
 
 
-@pytest.mark.usefixtures('own_loggers', 'own_signals')
+@pytest.mark.usefixtures('own_signals')
 class TestSummary:
 
     def test_training_by_epochs(self, tmp_path):

@@ -9,7 +9,7 @@ from tiny_runs import Line, loader_of, runner_of
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.training.rebuild import same_settings, settings_of, use_new_settings
 
-pytestmark = pytest.mark.usefixtures('own_loggers', 'own_signals')
+pytestmark = pytest.mark.usefixtures('own_signals')
 
 
 class Rates(Hook):

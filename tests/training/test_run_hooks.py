@@ -8,7 +8,7 @@ from mmvit_backbones.accelerate import OneDNNLinear, PackedLinear
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
 
-pytestmark = pytest.mark.usefixtures('own_loggers', 'own_signals')
+pytestmark = pytest.mark.usefixtures('own_signals')
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path):

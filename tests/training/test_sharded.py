@@ -83,7 +83,7 @@ def process_group(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
-@pytest.mark.usefixtures('process_group', 'own_loggers', 'own_signals')
+@pytest.mark.usefixtures('process_group', 'own_signals')
 def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
     """A single process has all shards. A resumed run takes the same steps."""
     changes = dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
@@ -113,7 +113,7 @@ def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
-@pytest.mark.usefixtures('process_group', 'own_loggers', 'own_signals')
+@pytest.mark.usefixtures('process_group', 'own_signals')
 @pytest.mark.parametrize('options, missing', [
     ({}, 'param_schedulers'), (dict(save_optimizer=False), 'optimizer'),
     (dict(save_param_scheduler=False), 'param_schedulers')])

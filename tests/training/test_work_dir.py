@@ -34,7 +34,7 @@ def test_a_last_checkpoint_elsewhere_is_ignored(target, tmp_path):
     assert find_intact_checkpoint(str(tmp_path / 'run')) is None
 
 
-def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path, own_loggers):
+def test_mmengine_resumes_from_no_file_elsewhere(target, tmp_path):
     run = tmp_path / 'run'
     runner_of(run).train()
     runner_of(run, resume=True).train()  # resumes from its own checkpoint
@@ -116,7 +116,7 @@ def test_work_dir_that_cannot_be_written(name, tmp_path):
 
 @pytest.mark.parametrize('place, is_allowed', [
     ('run', True), ('linked', True), ('other', True), ('other/run', True), ('elsewhere', False), ('run/part', False)])
-def test_last_checkpoint_names_a_file_in_a_folder_of_this_run(place, is_allowed, tmp_path, own_loggers):
+def test_last_checkpoint_names_a_file_in_a_folder_of_this_run(place, is_allowed, tmp_path):
     """The folders of a run are the work dir and those of the checkpoint hook."""
     run = tmp_path / 'run'
     hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', out_dir=str(tmp_path / 'other')))
@@ -130,7 +130,7 @@ def test_last_checkpoint_names_a_file_in_a_folder_of_this_run(place, is_allowed,
         check_last_checkpoint(runner)
 
 
-def test_last_checkpoint_is_a_file(tmp_path, own_loggers):
+def test_last_checkpoint_is_a_file(tmp_path):
     runner = runner_of(tmp_path, resume=True)
     (tmp_path / 'file').write_text(str(tmp_path / 'epoch_1.pth'))
     for make, words in ((os.mkdir, 'is a folder'), (lambda path: os.symlink(tmp_path / 'file', path), 'is a link'),

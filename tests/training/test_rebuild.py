@@ -98,6 +98,14 @@ def test_moments_belong_to_their_parameters(tmp_path):
         assert {group['lr'] for group in checkpoint['optimizer']['param_groups']} <= {0.5, 1.}
 
 
+@pytest.mark.parametrize('option', ['lr', 'momentum', 'weight_decay'])
+def test_each_option_of_the_optimizer_is_a_setting(option, tmp_path):
+    options = dict(type='SGD', lr=0.1, momentum=0.8, weight_decay=0.1)
+    before, now = (settings_of(built(runner_of(tmp_path / name, optim_wrapper=dict(optimizer={**options, **change}))))
+                   for name, change in (('before', {}), ('now', {option: 0.3})))
+    assert same_settings(before, before) and not same_settings(before, now)
+
+
 def test_parameters_that_were_frozen_start_without_moments(tmp_path):
     model = Line()
     model.linear.weight.requires_grad_(False)

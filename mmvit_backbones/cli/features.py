@@ -60,7 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_arguments(args)
+    check_scikit_learn()
     cfg = load_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'test_dataloader'))
     if cfg.default_scope != 'mmpretrain':
         raise UsageError(f"{args.config} must be the config of a classifier, with default_scope='mmpretrain', got "
@@ -86,11 +86,7 @@ def main(args: argparse.Namespace) -> None:
     print(f'linear probe, C={strength:g}: top-1 {100 * accuracy:.2f} %')
 
 
-def check_arguments(args: argparse.Namespace) -> None:
-    """Checks the arguments and that scikit-learn is installed."""
-    for option, values in (('--neighbors', args.neighbors), ('--regularization', args.regularization)):
-        if min(values) <= 0:
-            raise UsageError(f'{option} must be greater than 0, got {min(values)}')
+def check_scikit_learn() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError as error:

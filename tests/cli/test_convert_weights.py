@@ -1,5 +1,6 @@
 """Tests the folders and files that `mmvit weights convert` writes."""
 import hashlib
+import json
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -81,13 +82,17 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
 
 
 @pytest.mark.slow
-def test_a_file_is_recognized_by_its_weights(published, tmp_path):
+def test_a_file_is_recognized_by_its_weights(published, tmp_path, capsys):
     pytest.importorskip('transformers')
     torch.save(published, tmp_path / 'model.pth')
     call('weights convert', tmp_path / 'model.pth', '--out', tmp_path / 'folder')
+    assert capsys.readouterr().out.splitlines()[-1].endswith('rename it to vitae_tiny')
     weights = load_checkpoint_file(tmp_path / 'folder')
     assert torch.equal(weights['model.head.fc.weight'], published['head.weight'])
-    assert '"network": "vitae_tiny"' in (tmp_path / 'folder/config.json').read_text()
+    config = json.loads((tmp_path / 'folder/config.json').read_text())
+    assert (config['network'], config['image_size']) == ('vitae_tiny', 224)
+    call('weights convert', tmp_path / 'model.pth', '--out', tmp_path / 'large', '--tag', '384')
+    assert json.loads((tmp_path / 'large/config.json').read_text())['image_size'] == 384
 
 
 @pytest.mark.parametrize('name', ['model.pth', 'model.safetensors'])

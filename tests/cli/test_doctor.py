@@ -55,6 +55,7 @@ def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason,
     monkeypatch.setattr(availability, 'triton', torch)
     monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
     assert any(line.endswith(': triton, cuda, reference') for line in describe_windows())
+    assert any('on CPUs' in line and line.endswith(': cpp, reference') for line in describe_windows())
     monkeypatch.setattr(where, name, value)
     assert not any('triton' in line for line in describe_windows())
     for operator in dispatch.OPERATORS:

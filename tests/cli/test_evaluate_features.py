@@ -63,9 +63,17 @@ def test_too_few_training_images_for_the_linear_probe(labels, strengths, words):
         linear_probe(vectors, labels, vectors, labels, strengths)
 
 
+def test_the_accuracy_is_that_of_the_test_images():
+    labels = np.arange(30) % 2
+    vectors = np.stack([10. * labels, np.random.default_rng(0).normal(size=30)], axis=1)
+    for strengths in [1.], [0.1, 1.]:
+        assert [linear_probe(vectors, labels, vectors, truth, strengths)[0] for truth in (labels, 1 - labels)] == [1, 0]
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['configs/mask_rcnn_reswin_t.py', 'x.pth'], "default_scope='mmdet'"),
     ([CONFIG, 'x.pth', '--neighbors', '0'], '--neighbors'),
+    ([CONFIG, 'x.pth', '--regularization', '0'], '--regularization'),
     ([CONFIG], 'either checkpoint or pretrained'),
 ])
 def test_mistakes_are_reported(arguments, message, run, capsys, monkeypatch):

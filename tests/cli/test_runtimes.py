@@ -27,6 +27,13 @@ def test_a_failed_runtime_has_its_error_as_result():
     assert list(figures['onnxruntime']) == ['error'] and 'data-dependent' in figures['onnxruntime']['error']
 
 
+def test_only_a_copy_of_the_network_is_accelerated(tmp_path):
+    network, images = nn.Sequential(nn.Linear(4, 2)), torch.rand(3, 4)
+    function = prepare('accelerate', network, images, tmp_path)
+    assert type(network[0]) is nn.Linear and type(function[0]) is not nn.Linear and not function.training
+    torch.testing.assert_close(function(images), network(images))
+
+
 @pytest.mark.slow
 def test_whole_models_give_the_same_scores(tmp_path):
     cfg = Config.fromfile(ROOT / 'tests/training/tiny_classifier.py')

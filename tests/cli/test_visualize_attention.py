@@ -55,13 +55,14 @@ def test_maps_equal_the_softmax(visualize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('position', [('--query', '100,90'), ('--evidence', '-1')], ids=lambda words: words[0])
-def test_figure_is_written(visualize, position, tmp_path):
+@pytest.mark.parametrize('options', [('--query', '100,90', '--blocks', '1', '8'), ('--evidence', '-1')],
+                         ids=lambda words: words[0])
+def test_figure_is_written(visualize, options, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
     visualize['main'](visualize['get_parser']().parse_args([
-        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *position, '--size', '64',
-        '--blocks', '1', '8', '--checkpoint', str(tmp_path / 'weights.pth')]))
+        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *options, '--size', '64',
+        '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000
 
 

@@ -292,7 +292,7 @@ class Backbone(BaseModule):
 
     def run_attention_block(self, block: nn.Module, x: Tensor, prev_attn: Tensor | None,
                             *args) -> tuple[Tensor, Tensor]:
-        """Calls a block with the previous block's attention map, and returns its output and its attention map."""
+        """Calls a block with the previous block's attention, and returns its output and its own attention."""
 
         def call(x: Tensor, prev_attn: Tensor | None, *args) -> tuple[Tensor, Tensor]:
             handover = Handover()

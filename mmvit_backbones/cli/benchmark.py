@@ -19,6 +19,8 @@ The output is JSON with these figures for each network; smaller is better:
 
 The network and the reference are timed alternately, and each relative time is the median of --repeats ratios.
 
+With --throughput, the output has the images per second of each network and image side.
+
 With --runtime, the output has for each network and runtime: the latency of one image in ms (median and 95th
 percentile), the images per second in batches, and the speedup over eager mode, or over the first runtime of the output
 if eager mode is not measured; or `error`, if the runtime fails. A training checkpoint is timed as a whole model, from

@@ -36,7 +36,7 @@ def scale_length(cfg: Config, unit: str, length: int) -> None:
         for key in SPANS:
             if 0 < schedule.get(key, 0) < FOREVER:
                 schedule[key] = _scaled(schedule[key], factor)
-        if schedule.get('begin', 0) >= schedule.get('end', FOREVER):  # in a run of one epoch, no epoch follows the warm-up
+        if schedule.get('begin', 0) >= schedule.get('end', FOREVER):  # e.g. in a run of only one epoch
             schedule['begin'] = schedule['end'] - 1
         if 'milestones' in schedule:
             schedule['milestones'] = [max(1, int(milestone * factor)) for milestone in schedule['milestones']]

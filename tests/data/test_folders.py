@@ -1,4 +1,4 @@
-"""Every file of a folder is either taken once or left out for a stated reason."""
+"""Every file of a folder is either taken once, hidden, or left out for a stated reason."""
 import os
 from pathlib import Path
 
@@ -176,7 +176,7 @@ def test_images_of_a_segmenter_have_one_suffix_and_a_mask(tmp_path):
 
 
 def test_a_class_inside_of_another_class_has_its_own_images(tmp_path):
-    """No file is found twice; the first of two classes in the alphabet has it."""
+    """No file is found twice; it belongs to the class that is first in alphabetical order."""
     write(tmp_path, 'cat/a.jpg', 'cat/deep/b.jpg')
     link(tmp_path / 'zoo', 'cat/deep')
     assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.jpg'], zoo=[])

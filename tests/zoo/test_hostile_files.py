@@ -58,7 +58,7 @@ class Call:
         return self.call[0], self.call[1:]
 
 
-# Each call creates a file whose name begins with `canary`.
+# Each call creates a file or folder whose name begins with `canary`.
 CALLS = [
     Call(os.system, 'touch canary'), Call(os.mkdir, CANARY), Call(open, CANARY, 'w'), Call(Path.touch, Path(CANARY)),
     Call(eval, "open('canary', 'w')"), Call(exec, "open('canary', 'w')"), Call(subprocess.call, ['touch', CANARY]),

@@ -254,6 +254,8 @@ class Session:
             for library in (ROOT / PACKAGE / 'ops').glob('*.so'):
                 shutil.copy(library, clone / PACKAGE / 'ops')
             self.free.put(clone)
+        # Later, a clone may contain a mutant.
+        self.texts = {module: (self.clones[0] / module).read_text() for module in modules_of(ROOMS, self.commit)}
         if not self.db.num_work_items:
             print('listing mutants', flush=True)
             self.db.add_work_items([item for module in modules_of(ROOMS, self.commit)
@@ -296,7 +298,7 @@ class Session:
         from cosmic_ray.mutating import mutate_code
         from cosmic_ray.plugins import get_operator
         mutation, = item.mutations
-        before = (self.clones[0] / mutation.module_path).read_text()
+        before = self.texts[str(mutation.module_path)]
         try:
             return before, mutate_code(before, get_operator(mutation.operator_name)(), mutation.occurrence)
         except AttributeError:  # ExceptionReplacer does not support dotted names
@@ -363,7 +365,7 @@ class Session:
         """
         mutation, = item.mutations
         module, line = str(mutation.module_path), mutation.start_pos[0]
-        tree = ast.parse((self.clones[0] / module).read_text())
+        tree = ast.parse(self.texts[module])
         paths = tests_for(module)
         known = [name for name in self.seconds if name.split('::')[0] in paths or
                  any(name.startswith(f'{path}/') for path in paths)]

@@ -112,14 +112,14 @@ class LoadText(Fails):
 
 @pytest.mark.parametrize('max_skipped', [0, 100])
 @pytest.mark.parametrize('num_workers', [0, 1])
-def test_defect_of_a_transform_ends_with_its_own_exception(max_skipped, num_workers):
+def test_a_bug_in_a_transform_raises_its_own_exception(max_skipped, num_workers):
     dataset = ReliableDataset(Numbers(transform=Fails(range(12))), max_skipped=max_skipped)
     with pytest.raises(TypeError, match='NoneType'):
         next(iter(DataLoader(dataset, num_workers=num_workers)))
     assert not dataset.is_bad.any()
 
 
-def test_errors_of_a_single_sample_or_of_a_reader_are_no_defect():
+def test_errors_of_a_single_sample_or_of_a_reader_are_not_bugs():
     assert ReliableDataset(Numbers(transform=Fails([3])), max_skipped=1)[3][0] != 3
     assert ReliableDataset(Numbers(transform=LoadText(range(8))), max_skipped=8)[3][0] >= 8
     with raises(UnreadableSampleError, '3.jpg'):

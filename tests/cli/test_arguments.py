@@ -63,6 +63,7 @@ def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
     ('test', '--wait-time', '-0.1', 'of at least 0'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
     ('train', '--processes', '1025', 'from 1 to 1024'), ('train', '--processes', '0', 'from 1 to 1024'),
+    ('train', '--processes', 'two', "'two' is not an integer from 1"),
     ('serve', '--workers', '1025', 'to 1024'), ('data check', '--jobs', '1025', 'to 1024'),
     ('benchmark', '--threads', '1025', 'to 1024'), ('train', '--freeze', '-1', 'from 0'),
     ('train', '--local_rank', '-1', 'from 0'), ('flops', '--size 1', '16385', 'from 1 to 16384'),

@@ -79,13 +79,6 @@ def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeyp
         assert words in error
 
 
-@pytest.mark.parametrize('processes', ['0', 'two'])
-def test_number_of_processes(processes):
-    result = run(str(ROOT / 'tools' / 'dist_train.sh'), str(TINY), processes)
-    assert result.returncode == 2
-    assert processes in result.stderr
-
-
 @pytest.mark.parametrize('framework, dataset, layout', [
     ('mmdet', dict(type='CocoDataset', data_root='coco', ann_file='annotations/instances_train2017.json',
                    data_prefix=dict(img='train2017/')), 'annotations/instances_train2017.json, train2017/'),

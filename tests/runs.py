@@ -43,8 +43,7 @@ class Run:
         self.log = log
         log.touch()
         self.process = CONTEXT.Process(
-            target=_run, args=(str(log), [str(argument) for argument in arguments], limits or {}, before,
-                               os.environ.get('PYTEST_CURRENT_TEST', '')))
+            target=_run, args=(str(log), [str(argument) for argument in arguments], limits or {}, before))
         self.process.start()
 
     def wait(self, timeout: float = 100) -> int:
@@ -147,10 +146,7 @@ def assert_same_weights(path: Path, other: Path) -> None:
     assert not different, f'{len(different)} of {len(expected)} tensors differ, the first is {different[0]}'
 
 
-def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callable[[], None] | None,
-         test: str) -> None:
-    if 'coverage' in sys.modules:  # make mutants: the fork server's environment names the test that started it
-        sys.modules['coverage'].Coverage.current().switch_context(test)
+def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callable[[], None] | None) -> None:
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -3,11 +3,10 @@ import re
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT, raises
+from helpers import ROOT
 
 PACKAGE, TOOLS = ROOT / 'mmvit_backbones', ROOT / 'tools'
 # A module may import from its own component and from components of earlier levels. Components are top-level folders and
@@ -29,7 +28,6 @@ LEVELS = [
     ['__main__'],
 ]
 LEVEL = {component: number for number, components in enumerate(LEVELS) for component in components}
-TESTS = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/tests_of.py')))
 DRAWN = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/draw_imports.py')))
 MODULES, imported, component_of = DRAWN.MODULES, DRAWN.imported, DRAWN.component_of
 
@@ -91,18 +89,9 @@ def test_import_requires_only_torch_and_mmengine():
 
 def test_contributing_names_the_tests_of_every_folder():
     """The table contains every folder of the package, and all of its paths exist."""
-    rows = TESTS.table()
-    named = [path for row in rows for cell in row for path in cell]
-    folders = {f'mmvit_backbones/{path.name}' for path in PACKAGE.iterdir() if (path / '__init__.py').exists()}
-    assert folders <= set(named)
-    assert [path for path in named if not (ROOT / path).exists()] == []
-    assert all(tests and all(path.startswith('tests/') for path in tests) for _, tests in rows)
-
-
-def test_tests_of_a_file_are_those_of_the_nearest_folder():
-    in_layers = TESTS.tests_of(Path('mmvit_backbones/layers/attention.py'))
-    assert 'tests/layers' in in_layers and 'tests/test_contract.py' in in_layers
-    assert TESTS.tests_of(Path('mmvit_backbones/ops/triton/launch.py')) == TESTS.tests_of(Path('mmvit_backbones/ops'))
-    assert TESTS.tests_of(Path('tests/zoo/test_files.py')) == ['tests/zoo/test_files.py']
-    with raises(LookupError, 'NOTICE', 'mmvit_backbones/layers'):
-        TESTS.tests_of(Path('NOTICE'))
+    rows = [line.split('|')[1:3] for line in (ROOT / 'CONTRIBUTING.md').read_text().splitlines()
+            if line.startswith('| `')]
+    changed, tests = (set(re.findall('`(.+?)`', ' '.join(column))) for column in zip(*rows))
+    assert {f'mmvit_backbones/{path.parent.name}' for path in PACKAGE.glob('*/__init__.py')} <= changed
+    assert tests and all(path.startswith('tests/') for path in tests)
+    assert [path for path in (*changed, *tests) if not (ROOT / path).exists()] == []

@@ -32,7 +32,7 @@ test-compilers: setup  ## run the slow tests of compilers and exporters: torch.c
 
 test-quick: setup  ## run the fast tests of the library, without those of scripts, pages and other libraries
 	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
-		--ignore tests/test_contract_modules.py --ignore tests/test_accelerate.py --ignore tests/test_docs.py
+		--ignore tests/test_contract_modules.py --ignore tests/test_docs.py
 
 test-upstream:  ## run contract tests and goldens with the original OpenMMLab packages, in .venv-upstream
 	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py

@@ -11,7 +11,6 @@ except ModuleNotFoundError:
     __all__ = ['__version__']  # mmvit_backbones.ops works without MMEngine
 else:
     from . import backbones, data, heads, losses, necks, training  # noqa: F401
-    from .accelerate import accelerate
     from .zoo import convert_state_dict, get_model, list_models
 
-    __all__ = ['__version__', 'accelerate', 'convert_state_dict', 'get_model', 'list_models']
+    __all__ = ['__version__', 'convert_state_dict', 'get_model', 'list_models']

@@ -17,7 +17,6 @@ LEVELS = [
     ['ops'],
     ['layers'],
     ['backbones', 'necks', 'heads', 'losses'],
-    ['accelerate'],
     ['zoo'],
     ['data'],
     ['training', 'inference'],

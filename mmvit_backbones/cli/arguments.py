@@ -20,8 +20,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', type=output_folder,
                         help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
-    parser.add_argument('--no-accelerate', action='store_true',
-                        help='do not apply mmvit_backbones.accelerate to the model')
     add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
 
 

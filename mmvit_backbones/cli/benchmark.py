@@ -12,8 +12,6 @@ The output is JSON with these figures for each network; smaller is better:
 
 - `forward`: time of a forward pass in evaluation mode without gradients, relative to the reference
 - `train_step`: time of forward and backward pass in training mode, relative to the reference
-- `accelerated_forward`, `accelerated_train_step`: the same figures after `mmvit_backbones.accelerate`, with
-  `inference=True` for the forward pass; the reference is not accelerated
 - `saved_bytes_per_image`: bytes that autograd saves for the backward pass, without parameters and buffers
 - `saved_ratio`: saved bytes relative to the reference
 
@@ -27,7 +25,6 @@ if eager mode is not measured; or `error`, if the runtime fails. A training chec
 the images in --images to the results.
 """
 import argparse
-import copy
 import json
 import statistics
 import sys
@@ -40,7 +37,6 @@ import torch
 
 import mmvit_backbones
 
-from .. import accelerate
 from ..errors import UsageError, first_line
 from ..inference import Predictor
 from ..inference.runtimes import find_device
@@ -82,8 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
     parser.add_argument('--memory-only', action='store_true', help='report only the saved bytes')
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='measure images per second of the accelerated networks on square images with these sides, '
-                             'in pixels')
+                        help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
     parser.add_argument('--images', nargs='+', metavar='IMAGE',
                         help=f'image files or folders for training checkpoints (default: {IMAGES})')
@@ -140,22 +135,19 @@ def ratios(args: argparse.Namespace, names: list[str]) -> dict:
         saved = saved_bytes(model, images)
         figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
         if not args.memory_only:
-            fast, fastest = (accelerate(copy.deepcopy(model), inference) for inference in (False, True))
             figures = dict(
                 forward=median_ratio(forward, model, other, images, args.repeats),
-                train_step=median_ratio(train_step, model, other, images, args.repeats),
-                accelerated_forward=median_ratio(forward, fastest, other, images, args.repeats),
-                accelerated_train_step=median_ratio(train_step, fast, other, images, args.repeats), **figures)
+                train_step=median_ratio(train_step, model, other, images, args.repeats), **figures)
         result['models'][name] = figures
         print(name, figures, file=sys.stderr, flush=True)
     return result
 
 
 def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
-    """Returns the median images per second by network and image side, in evaluation mode and accelerated."""
+    """Returns the median images per second by network and image side, in evaluation mode."""
     result = {}
     for name in names:
-        model = accelerate(build(name, args.dense, args.override).to(args.device), inference=True)
+        model = build(name, args.dense, args.override).to(args.device)
         result[name] = {}
         for side in args.throughput:
             images = torch.randn(args.batch_size or 16, 3, side, side, device=args.device)

@@ -18,7 +18,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from .. import accelerate
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.predictor import find_device
@@ -69,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
     checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
-    model = accelerate(load_model(cfg, checkpoint).to(find_device(args.device)), inference=True)
+    model = load_model(cfg, checkpoint).to(find_device(args.device))
     loaders = find_loaders(cfg)
     number = len(loaders['train'].dataset)
     if max(args.neighbors) > number:

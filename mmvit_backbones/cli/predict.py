@@ -75,7 +75,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--timeout', type=above_zero, default=TIMEOUT,
                         help='time limit per image in seconds; does not interrupt a forward pass of a checkpoint, or a '
                              '.pt2 file (default: %(default)s)')
-    parser.add_argument('--no-accelerate', action='store_true', help='do not accelerate the model')
     parser.add_argument('--trust-code', action='store_true', help='allow .pt2 files, which contain executable code')
     shards = parser.add_argument_group('many images')
     shards.add_argument('--parquet', action='store_true',
@@ -353,7 +352,7 @@ def main(args: argparse.Namespace) -> None:
         torch.cuda.set_device(gpu_of_process(num_gpus))
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
-                          accelerate=not args.no_accelerate, trust_code=args.trust_code, timeout=args.timeout)
+                          trust_code=args.trust_code, timeout=args.timeout)
     if args.annotations and predictor.task not in ('detection', 'pose'):
         raise UsageError(f'--annotations requires a model for detection or pose, got one for {predictor.task}')
     if args.parquet:

@@ -16,7 +16,7 @@ GROUPS = (
     dict(class_folder=str, coco_folder=str, seg_folder=str, data_root=str), dict(val_fraction=float), dict(seed=int),
     dict(allow_left_out=bool), dict(pretrained=(str, bool)), dict(freeze=int), dict(epochs=int, iters=int),
     dict(lr=float), dict(auto_scale_lr=bool), dict(batch_size=int), dict(early_stop=int), dict(precision=str),
-    dict(no_accelerate=bool), dict(on_bad_data=str, max_skipped=int), dict(tensorboard=bool), dict(wandb=bool),
+    dict(on_bad_data=str, max_skipped=int), dict(tensorboard=bool), dict(wandb=bool),
 )
 
 

@@ -1,5 +1,4 @@
 """Compares the speed of a network or a whole model in several runtimes."""
-import copy
 import statistics
 import tempfile
 import time
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from .. import accelerate
 from ..errors import UsageError
 from ..export.graphs import save, to_onnx
 from ..export.models import INDUCTOR_OPTIONS, export_model
@@ -20,7 +18,7 @@ from ..export.quantize import to_int8
 from ..inference import Predictor
 from ..inference.runtimes import Checkpoint, session_of
 
-RUNTIMES = 'eager', 'accelerate', 'compile', 'onnxruntime', 'aoti', 'int8'
+RUNTIMES = 'eager', 'compile', 'onnxruntime', 'aoti', 'int8'
 
 
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
@@ -37,13 +35,11 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
         CheckpointError: If the checkpoint is missing or invalid.
         UsageError: If ``path`` is an exported file, or the model cannot be exported for this runtime.
     """
-    model = Predictor(path, device='cpu', accelerate=False).model
+    model = Predictor(path, device='cpu').model
     if not isinstance(model, Checkpoint):
         raise UsageError(f'{path} must be a training checkpoint, got an exported file')
     function = model.run
-    if runtime == 'accelerate':
-        accelerate(model.module, inference=True)
-    elif runtime == 'compile':
+    if runtime == 'compile':
         model.module.get_submodule('backbone').compile()
     elif runtime != 'eager':
         file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
@@ -67,8 +63,6 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
     """
     if runtime == 'eager':
         return model
-    if runtime == 'accelerate':
-        return accelerate(copy.deepcopy(model), inference=True)
     if runtime == 'compile':
         return torch.compile(model)
     if runtime == 'aoti':

@@ -30,7 +30,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .. import accelerate
 from ..errors import TooLargeError, UsageError
 from ..inference import Predictor, read_rgb
 from ..inference.limits import TIMEOUT
@@ -109,7 +108,7 @@ class Served:
 
     def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool,
                  timeout: float = TIMEOUT) -> None:
-        self.predictor = Predictor(path, config, device=device, accelerate=False, trust_code=trust_code,
+        self.predictor = Predictor(path, config, device=device, trust_code=trust_code,
                                    timeout=timeout)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
@@ -117,8 +116,6 @@ class Served:
         backbone = getattr(self.module, 'backbone', None)
         # Drawing registers hooks on a copy, because predictions in other threads would run them, too.
         self.backbone = copy.deepcopy(backbone).cpu() if backbone is not None and find_visualization(backbone) else None
-        if self.module is not None:
-            accelerate(self.module, inference=True)
 
     def describe(self) -> dict:
         predictor = self.predictor

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.results import SCORE_THR
-from ..training.run_hooks import AccelerateHook, CheckpointMatchHook
+from ..training.run_hooks import CheckpointMatchHook
 from ..utils.config import predicts_masks, read_config
 from ..utils.file_configs import import_quietly
 from ..utils.files import check_file
@@ -107,8 +107,6 @@ def main(args: argparse.Namespace) -> None:
     runner = Runner.from_cfg(cfg)
     if not testing.is_exported(args.checkpoint):
         runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
-        if not args.no_accelerate:
-            runner.register_hook(AccelerateHook())
     if args.show_dir and cfg.default_scope != 'mmpose':
         threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', SCORE_THR)
         runner.register_hook(testing.DrawingHook(args.show_dir, threshold))

@@ -14,7 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
-from ..training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
+from ..training.run_hooks import CheckpointMatchHook, OptionsHook, ProgressBarHook
 from ..training.work_dir import lock_work_dir
 from ..utils.config import read_config
 from ..utils.distributed import is_first_process
@@ -83,7 +83,7 @@ def get_parser() -> argparse.ArgumentParser:
                              'starts a new run if there is no checkpoint')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
-                             'do not fit on one GPU, and disables acceleration')
+                             'do not fit on one GPU')
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     add_pretrained_argument(parser)
@@ -127,8 +127,6 @@ def main(args: argparse.Namespace) -> None:
     runner = get_runner(cfg)
     if sys.stderr.isatty() and is_main_process():
         runner.register_hook(ProgressBarHook())
-    if not (args.no_accelerate or cfg.get('strategy')):
-        runner.register_hook(AccelerateHook())
     runner.register_hook(OptionsHook(saved_options(args)))
     runner.register_hook(SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..accelerate import accelerate as accelerate_model
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, load_config
 from ..utils.files import check_file
@@ -32,7 +31,6 @@ class Predictor:
             Defaults to False.
         device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
             onnxruntime-gpu; ``.pt2`` files always run on the CPU. Defaults to None, which uses a GPU if possible.
-        accelerate (bool): Whether to replace modules of a checkpoint's model with faster equivalents. Defaults to True.
         trust_code (bool): Whether to load ``.pt2`` files, which contain code that runs with the permissions of this
             process. Checkpoints and ONNX files are loaded without executing code. Defaults to False.
         timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. For checkpoints, it is
@@ -54,7 +52,7 @@ class Predictor:
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
-                 pretrained: bool | str = False, device: str | torch.device | None = None, accelerate: bool = True,
+                 pretrained: bool | str = False, device: str | torch.device | None = None,
                  trust_code: bool = False, timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
         if suffix in EXPORTED_SUFFIXES:
@@ -75,8 +73,6 @@ class Predictor:
             check_backbone(cfg)
             self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device),
                                     timeout)
-            if accelerate:
-                accelerate_model(self.model.module, inference=True)
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
 

@@ -1,11 +1,10 @@
 """Hooks that the ``mmvit`` commands add to a run."""
 import sys
 
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import ProgressBar
 
-from .. import accelerate
 from ..zoo.loading import check_overlap, load_weights
 
 
@@ -40,20 +39,6 @@ class OptionsHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta']['options'] = self.options
-
-
-class AccelerateHook(Hook):
-    """Selects the fastest modules for the device of the model (:func:`mmvit_backbones.accelerate`)."""
-
-    priority = 'LOWEST'  # after the weights are loaded
-
-    def before_train(self, runner: Runner) -> None:
-        accelerate(runner.model)
-
-    def before_test(self, runner: Runner) -> None:
-        # EMAHook swaps the parameters of the model and of its copy, so no weight may be packed.
-        is_averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
-        accelerate(runner.model, inference=not is_averaged)
 
 
 class ProgressBarHook(Hook):

@@ -236,9 +236,8 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     found = benchmark.ratios(args, ['net'])
     saved = 3 * size[2] * size[3] * 4  # the input in float32
     assert found['models'] == dict(net=dict(
-        forward=.25, train_step=1.5, accelerated_forward=.25, accelerated_train_step=1.5, saved_bytes_per_image=saved,
-        saved_ratio=1.))
-    assert set(model.sizes) == {size} and len(model.sizes) == 1 + 4 * 4
+        forward=.25, train_step=1.5, saved_bytes_per_image=saved, saved_ratio=1.))
+    assert set(model.sizes) == {size} and len(model.sizes) == 1 + 2 * 4
     for words in f'{size[2]} x {size[3]}', f'batch {size[0]}, cpu, 2 CPU threads, median of 3 ratios':
         assert words in found['about']
     assert found['saved_bytes_per_image_of_other'] == saved

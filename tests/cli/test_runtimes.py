@@ -27,13 +27,6 @@ def test_a_failed_runtime_has_its_error_as_result():
     assert list(figures['onnxruntime']) == ['error'] and 'data-dependent' in figures['onnxruntime']['error']
 
 
-def test_only_a_copy_of_the_network_is_accelerated(tmp_path):
-    network, images = nn.Sequential(nn.Linear(4, 2)), torch.rand(3, 4)
-    function = prepare('accelerate', network, images, tmp_path)
-    assert type(network[0]) is nn.Linear and type(function[0]) is not nn.Linear and not function.training
-    torch.testing.assert_close(function(images), network(images))
-
-
 @pytest.mark.slow
 def test_whole_models_give_the_same_scores(tmp_path):
     cfg = Config.fromfile(ROOT / 'tests/training/tiny_classifier.py')
@@ -42,7 +35,7 @@ def test_whole_models_give_the_same_scores(tmp_path):
     torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), tmp_path / 'model.pth')
     images = list(np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), dtype=np.uint8))
     scores = {}
-    for runtime in 'eager', 'accelerate', 'onnxruntime':
+    for runtime in 'eager', 'onnxruntime':
         found = prepare_whole(runtime, str(tmp_path / 'model.pth'), images, tmp_path)(images)
         scores[runtime] = np.stack([image['scores'] for image, in found])
     assert abs(scores['eager'][0] - scores['eager'][1]).max() > 1e-6

@@ -27,9 +27,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import Run
 from tiny_configs import TINY_CONFIGS
-from torch import nn
 
-from mmvit_backbones.accelerate import PackedLinear
 from mmvit_backbones.cli import serve
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Detection, Predictor
@@ -276,12 +274,6 @@ def test_missing_packages_are_named(missing, monkeypatch):
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='this PyTorch has no oneDNN')
-def test_models_are_accelerated_for_inference(models):
-    linear = {type(module) for module in models[0].module.modules() if isinstance(module, nn.Linear)}
-    assert linear == {PackedLinear}
 
 
 class Held:

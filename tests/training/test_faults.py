@@ -190,7 +190,7 @@ def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
-    whole = train(tmp_path / 'whole', '--no-accelerate')
+    whole = train(tmp_path / 'whole')
     assert whole.wait() == 0, whole.text
     config = tmp_path / 'whole' / TINY.name
     options = ['--no-persistent-workers', '--cfg-options', 'randomness.seed=7']

@@ -4,9 +4,8 @@ import torch
 from helpers import raises
 from tiny_runs import Line, runner_of
 
-from mmvit_backbones.accelerate import OneDNNLinear, PackedLinear
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.training.run_hooks import AccelerateHook, CheckpointMatchHook, OptionsHook, ProgressBarHook
+from mmvit_backbones.training.run_hooks import CheckpointMatchHook, OptionsHook, ProgressBarHook
 
 pytestmark = pytest.mark.usefixtures('own_signals')
 
@@ -28,17 +27,6 @@ def test_checkpoints_have_the_options_of_the_run(tmp_path):
     runner.register_hook(OptionsHook(dict(epochs=3)))
     runner.train()
     assert torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['meta']['options'] == dict(epochs=3)
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='faster modules require oneDNN')
-@pytest.mark.parametrize('hooks, kind', [([], PackedLinear), ([dict(type='EMAHook')], OneDNNLinear)])
-def test_weights_are_only_packed_if_they_stay_the_same(hooks, kind, tmp_path):
-    """EMAHook exchanges the weights with their averages during a test, so packed copies would be outdated."""
-    runner = runner_of(tmp_path, custom_hooks=hooks)
-    AccelerateHook().before_train(runner)
-    assert type(runner.model.linear) is OneDNNLinear and runner.model.training
-    AccelerateHook().before_test(runner)
-    assert type(runner.model.linear) is kind
 
 
 def test_progress_bar_has_the_remaining_steps(tmp_path, capsys):

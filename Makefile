@@ -27,7 +27,7 @@ test: WORKERS = 3
 test: setup  ## run the tests, except slow ones of compilers and exporters
 	$(PYTEST) -m 'not compiler'
 
-test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX, AOTInductor
+test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler
 
 test-quick: setup  ## run the fast tests of the library, without those of scripts, pages and other libraries

@@ -14,7 +14,7 @@ VERBS = {
     'train': ('train', 'train a classifier, a detector, a segmenter or a pose estimator'),
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
-    'export': ('export', 'export a network or a trained model to ONNX, torch.export or AOTInductor'),
+    'export': ('export', 'export a network or a trained model to ONNX'),
     'serve': ('serve', 'serve models on a web page and over HTTP'),
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights list': ('weights.list', 'list the published weights'),

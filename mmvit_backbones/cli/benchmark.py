@@ -5,8 +5,8 @@
     mmvit benchmark vitaev2_small --against reswin_tiny    with reswin_tiny as the reference
     mmvit benchmark reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     mmvit benchmark 'rest*' --throughput 224 384    images per second
-    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime aoti int8
-    mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager aoti    a whole model
+    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime int8
+    mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager onnxruntime    a whole model
 
 The output is JSON with these figures for each network; smaller is better:
 

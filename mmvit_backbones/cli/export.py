@@ -1,10 +1,8 @@
-"""Exports a trained model with its preprocessing, or a network by name, and compares the file with PyTorch.
+"""Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch.
 
-    mmvit export CHECKPOINT model.onnx                         for ONNX Runtime, standard operators only
-    mmvit export CHECKPOINT model.pt2 --format pt2             graphs of torch.export
-    mmvit export CHECKPOINT model.pt2 --format aoti            compiled for this machine, for Python and C++
+    mmvit export CHECKPOINT model.onnx
     mmvit export model.onnx --config imagenet_reswin_t --pretrained
-    mmvit export NETWORK [CHECKPOINT] [network.onnx]           a network that returns feature maps or logits
+    mmvit export NETWORK [CHECKPOINT] [network.onnx]    a network that returns feature maps or logits
 
 A training checkpoint contains its config; published weights require --config. Inputs and outputs of the files:
 
@@ -18,7 +16,6 @@ For models, the metadata of the file and FILE.json also describe inputs and outp
 """
 import argparse
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -36,10 +33,10 @@ from ..errors import UsageError
 from ..export import compare_onnx, export_model, export_onnx
 from ..export.compare import CALIBRATED, EXACT, LOSSY, Comparison, below_limits, inputs_of
 from ..export.graphs import OPSET
-from ..export.models import FORMATS, check_path
+from ..export.models import check_path
 from ..export.parts import Half, check_exportable, split
 from ..inference.predictor import config_of
-from ..inference.runtimes import EXPORTED_SUFFIXES, Checkpoint
+from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint
 from ..inference.sources import find_images
 from ..utils.config import apply_options, datasets_of, is_config
 from ..utils.images import read_rgb
@@ -53,7 +50,7 @@ TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights;
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 NETWORK_OPTIONS = 'task', 'opset'
-MODEL_OPTIONS = ('config', 'format', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options')
+MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options'
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -63,8 +60,7 @@ def get_parser() -> argparse.ArgumentParser:
               '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
     parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
                         help='name of a network listed by mmvit models; checkpoint (default for a network: random '
-                             'weights); file to write: .onnx, or .pt2 for the other formats (default for a network: '
-                             'NETWORK.onnx)')
+                             'weights); file to write (default for a network: NETWORK.onnx)')
     add_pretrained_argument(parser)
     network = parser.add_argument_group('networks')
     network.add_argument('--task', choices=TASKS, default='backbone',
@@ -74,11 +70,10 @@ def get_parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
                                     'config in the training checkpoint)')
-    model.add_argument('--format', choices=FORMATS, default='onnx', help='file format (default: %(default)s)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                       help='whether the file includes the preprocessing (default: %(default)s); outside is only for '
-                            'onnx: the file takes preprocessed images (batch, 3, height, width), one at a time for '
-                            'detectors, and boxes and masks are in pixels of the preprocessed images')
+                       help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
+                            'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
+                            'boxes and masks are in pixels of the preprocessed images')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
                        help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
                             'PyTorch (default: the test set of --config, else the folder of --int8, else generated '
@@ -87,7 +82,7 @@ def get_parser() -> argparse.ArgumentParser:
                        help='write the file even if its predictions differ too much from PyTorch')
     model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
     precision = model.add_mutually_exclusive_group()
-    precision.add_argument('--fp16', action='store_true', help='export the network in float16 (only for onnx)')
+    precision.add_argument('--fp16', action='store_true', help='export the network in float16')
     precision.add_argument('--int8', metavar='FOLDER',
                            help='quantize to int8, calibrated on the images in FOLDER (only for onnx)')
     add_config_options(parser)
@@ -100,8 +95,7 @@ def main(args: argparse.Namespace) -> None:
     if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
         models = f'whole models, not for the network {network}' if network else 'networks given by name'
         raise UsageError(f'--{given[0].replace("_", "-")} is for {models}')
-    if network or args.format == 'onnx':
-        check_packages()
+    check_packages()
     if network:
         export_network(args, network, checkpoint, out or Path(f'{network}.onnx'))
     elif out is None:
@@ -112,20 +106,20 @@ def main(args: argparse.Namespace) -> None:
 
 def check_packages() -> None:
     if missing := [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]:
-        raise UsageError(f"the format onnx needs {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")
+        raise UsageError(f"mmvit export needs {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")
 
 
 def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
     """Returns the name of the network, the checkpoint and the file to write; each is None if it is not given."""
     words = list(words)
-    out = Path(words.pop()) if words[-1].endswith(EXPORTED_SUFFIXES) else None
+    out = Path(words.pop()) if words[-1].endswith(EXPORTED_SUFFIX) else None
     if words and is_config(words[0]):
         raise UsageError(f'{words[0]} is a config: pass it as --config {words[0]}')
     is_name = words and '://' not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists()
     network = words.pop(0) if is_name else None
     checkpoint = words.pop(0) if words else None
     if words:
-        raise UsageError(f'the file to write must end with {" or ".join(EXPORTED_SUFFIXES)}, got {words[0]}')
+        raise UsageError(f'the file to write must end with {EXPORTED_SUFFIX}, got {words[0]}')
     return network, checkpoint, out
 
 
@@ -136,10 +130,8 @@ def written_when_complete(path: Path) -> Iterator[Path]:
     The file and its companions, e.g. FILE.json, replace existing files. After an error or an interrupt, the existing
     files are unchanged.
     """
-    with remembered_interrupts() as interrupts, TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         yield Path(folder, path.name)
-        if interrupts:
-            raise KeyboardInterrupt
         written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
         for suffix in ('.data', '.json'):
             Path(f'{path}{suffix}').unlink(missing_ok=True)
@@ -147,25 +139,9 @@ def written_when_complete(path: Path) -> Iterator[Path]:
             os.replace(file, path.with_name(file.name))
 
 
-@contextmanager
-def remembered_interrupts() -> Iterator[list[int]]:
-    """Yields a list of interrupts so far, because Python drops a KeyboardInterrupt raised in a callback from C code."""
-    interrupts = []
-
-    def interrupt(number: int, frame: object) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    handler = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
 def export_network(args: argparse.Namespace, network: str, checkpoint: str | None, path: Path) -> None:
     import onnx
-    check_path(path, 'onnx')
+    check_path(path)
     try:
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
@@ -185,15 +161,13 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
 
 
 def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:
-    check_path(path, args.format)
-    if args.format != 'onnx' and (args.fp16 or args.int8 or args.preprocessing == 'outside'):
-        raise UsageError(f'--fp16, --int8 and --preprocessing outside require --format onnx, got {args.format}')
+    check_path(path)
     if not args.config and not checkpoint:
         raise UsageError('pass --config, or a training checkpoint, which contains its config')
     cfg = config_of(args.config, checkpoint)
     apply_options(cfg, args.cfg_options or {})
     checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)
-    check_exportable(cfg, args.format)
+    check_exportable(cfg)
     check_backbone(cfg)
     check_checkpoint(checkpoint)
     images, calibration = images_to_compare(args, cfg), []
@@ -205,11 +179,11 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     # With --int8, the float32 file is compared first and then quantized in place, so its details already say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
-        export_model(parts, partial, args.format, details, images[0])
+        export_model(parts, partial, details, images[0])
         check(args, path, partial, comparison, EXACT)
         if args.fp16:
             half = parts._replace(network=Half(parts.network))
-            export_model(half, partial, args.format, dict(details, precision='float16'), images[0])
+            export_model(half, partial, dict(details, precision='float16'), images[0])
         elif args.int8:
             quantize(partial, reference, calibration, is_inside, parts.takes)
         if args.fp16 or args.int8:

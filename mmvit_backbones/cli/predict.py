@@ -73,9 +73,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--timeout', type=above_zero, default=TIMEOUT,
-                        help='time limit per image in seconds; does not interrupt a forward pass of a checkpoint, or a '
-                             '.pt2 file (default: %(default)s)')
-    parser.add_argument('--trust-code', action='store_true', help='allow .pt2 files, which contain executable code')
+                        help='time limit per image in seconds; does not interrupt a forward pass of a checkpoint '
+                             '(default: %(default)s)')
     shards = parser.add_argument_group('many images')
     shards.add_argument('--parquet', action='store_true',
                         help='write only results, in Parquet files; a second call resumes a stopped run')
@@ -352,7 +351,7 @@ def main(args: argparse.Namespace) -> None:
         torch.cuda.set_device(gpu_of_process(num_gpus))
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
-                          trust_code=args.trust_code, timeout=args.timeout)
+                          timeout=args.timeout)
     if args.annotations and predictor.task not in ('detection', 'pose'):
         raise UsageError(f'--annotations requires a model for detection or pose, got one for {predictor.task}')
     if args.parquet:

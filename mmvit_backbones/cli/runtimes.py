@@ -12,13 +12,13 @@ from torch.export import Dim
 
 from ..errors import UsageError
 from ..export.graphs import save, to_onnx
-from ..export.models import INDUCTOR_OPTIONS, export_model
+from ..export.models import export_model
 from ..export.parts import check_exportable, split
 from ..export.quantize import to_int8
 from ..inference import Predictor
 from ..inference.runtimes import Checkpoint, session_of
 
-RUNTIMES = 'eager', 'compile', 'onnxruntime', 'aoti', 'int8'
+RUNTIMES = 'eager', 'compile', 'onnxruntime', 'int8'
 
 
 def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder: Path) -> Callable[[Sequence], object]:
@@ -42,13 +42,13 @@ def prepare_whole(runtime: str, path: str, images: Sequence[np.ndarray], folder:
     if runtime == 'compile':
         model.module.get_submodule('backbone').compile()
     elif runtime != 'eager':
-        file_format, file = ('aoti', folder / 'whole.pt2') if runtime == 'aoti' else ('onnx', folder / 'whole.onnx')
-        check_exportable(model.cfg, file_format)
+        file = folder / 'whole.onnx'
+        check_exportable(model.cfg)
         parts = split(model.module, model.cfg, True)
-        export_model(parts, file, file_format, model.details, images[0])
+        export_model(parts, file, model.details, images[0])
         if runtime == 'int8':
             to_int8(file, [image if parts.takes == 'image' else image[None] for image in images], parts.takes)
-        function = Predictor(file, device='cpu', trust_code=True).model.run
+        function = Predictor(file, device='cpu').model.run
     return lambda batch: [function([image]) for image in batch]
 
 
@@ -65,13 +65,6 @@ def prepare(runtime: str, model: nn.Module, images: Tensor, folder: Path) -> Cal
         return model
     if runtime == 'compile':
         return torch.compile(model)
-    if runtime == 'aoti':
-        several = images if len(images) > 1 else torch.cat([images, images])  # torch.export specializes on a batch of 1
-        program = torch.export.export(model, (several, ), dynamic_shapes=({0: Dim.DYNAMIC}, ), strict=False)
-        with torch.no_grad():
-            path = torch._inductor.aoti_compile_and_package(
-                program, package_path=str(folder / 'network.pt2'), inductor_configs=INDUCTOR_OPTIONS)
-        return torch._inductor.aoti_load_package(path)
     path = folder / 'network.onnx'
     if not path.exists():
         save(to_onnx(model, (images, ), ({0: Dim.DYNAMIC}, ), ['images'], ['logits']), path)

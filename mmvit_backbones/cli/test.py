@@ -40,7 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
                              'written by mmvit export')
     add_pretrained_argument(parser)
     add_data_arguments(parser)
-    parser.add_argument('--trust-code', action='store_true', help='allow a .pt2 file, which contains executable code')
     parser.add_argument('--out', type=output_of,
                         help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -81,7 +80,7 @@ def prepare(args: argparse.Namespace) -> Config:
         if args.tta and (cfg.default_scope == 'mmseg' or predicts_masks(cfg.model)):
             raise UsageError(f'--tta cannot merge the masks of an exported file such as {args.checkpoint}')
         check_file(args.checkpoint, 'model')
-        testing.use_exported(cfg, args.checkpoint, args.trust_code)
+        testing.use_exported(cfg, args.checkpoint)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
         check_checkpoint(cfg.load_from)

@@ -18,7 +18,7 @@ from ..data import ImageNetVariant
 from ..errors import UsageError
 from ..inference import Predictor
 from ..inference.results import result_of
-from ..inference.runtimes import EXPORTED_SUFFIXES, Arrays, arrays_of, palette_of
+from ..inference.runtimes import EXPORTED_SUFFIX, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of, predicts_masks
 from ..utils.files import open_output
 from ..zoo.checks import is_readable
@@ -156,13 +156,12 @@ class ExportedModel(BaseModel):
     """Runs an exported file in place of a framework's model, one image at a time.
 
     Args:
-        path (str): File written by ``mmvit export``, ``.onnx`` or ``.pt2``.
-        trust_code (bool): See :class:`Predictor`. Defaults to False.
+        path (str): File written by ``mmvit export``.
     """
 
-    def __init__(self, path: str, trust_code: bool = False) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__()
-        self.model = Predictor(path, trust_code=trust_code).model
+        self.model = Predictor(path).model
 
     def forward(self, inputs, data_samples: list | None = None, mode: str = 'predict') -> list:
         """Adds the predictions for BGR images ``(3, height, width)``, uint8, to their data samples."""
@@ -181,12 +180,12 @@ class ExportedModel(BaseModel):
 
 def is_exported(path: str | None) -> bool:
     """Returns whether a path has the suffix of an exported file."""
-    return path is not None and path.lower().endswith(EXPORTED_SUFFIXES)
+    return path is not None and path.lower().endswith(EXPORTED_SUFFIX)
 
 
-def use_exported(cfg: Config, path: str, trust_code: bool) -> None:
+def use_exported(cfg: Config, path: str) -> None:
     """Replaces the model of a config with an exported file, which includes the preprocessing."""
-    cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)), trust_code=trust_code)
+    cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)))
     cfg.pop('data_preprocessor', None)
     cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
     for dataset in datasets_of(cfg, 'test'):

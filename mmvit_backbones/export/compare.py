@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from ..inference import Predictor
-from ..inference.runtimes import Arrays, Checkpoint, as_tuple, session_of
+from ..inference.runtimes import Arrays, Checkpoint, session_of
+from .preprocess import as_tuple
 
 # EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
@@ -43,7 +44,7 @@ class Comparison:
 
     def _predict(self, path: str | PathLike) -> list[Arrays]:
         if self.preprocessing:
-            return Predictor(str(path), device='cpu', trust_code=True).model.run(self.inputs)
+            return Predictor(str(path), device='cpu').model.run(self.inputs)
         session = session_of(str(path))
         source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
         found = [{name: np.asarray(value) for name, value in zip(names, session.run(names, {source: image}))}

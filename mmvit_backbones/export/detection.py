@@ -11,8 +11,7 @@ from mmdet.models.task_modules.coders.delta_xywh_bbox_coder import onnx_delta2bb
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from ..inference.runtimes import as_tuple
-from .preprocess import Geometry, size_of
+from .preprocess import Geometry, as_tuple, size_of
 
 
 def postprocess_of(model: nn.Module, geometry: Geometry) -> tuple[nn.Module, list[str]]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..inference.runtimes import as_tuple
 from .parts import Parts
+from .preprocess import as_tuple
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows

@@ -1,24 +1,18 @@
-"""Exports networks to ONNX, and whole models to ONNX, ``torch.export`` or AOTInductor."""
+"""Exports networks and whole models to ONNX."""
 import json
 import os
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch._inductor.exc import InductorError
-from torch.export.pt2_archive._package import package_pt2
 
 from ..errors import UsageError
-from ..inference.runtimes import DETAILS
-from .graphs import AXES, EXAMPLE_SIZE, OPSET, Example, examples_of, ignore_deprecations, join, save, to_onnx
+from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
+from .graphs import AXES, EXAMPLE_SIZE, OPSET, examples_of, join, save, to_onnx
 from .parts import Parts
-
-FORMATS = 'onnx', 'pt2', 'aoti'
-# Freezing makes the weights constants that oneDNN packs, which halves the time on one thread.
-INDUCTOR_OPTIONS = dict(freezing=True)
 
 
 @torch.no_grad()
@@ -62,67 +56,33 @@ def signature_of(network: Any) -> tuple[int, list[str]]:
 
 
 @torch.no_grad()
-def export_model(parts: Parts, path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti'], details: dict,
-                 example: np.ndarray) -> None:
-    """Exports a model, and writes its details into the file and into ``PATH.json``.
+def export_model(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
+    """Exports a model to ONNX, and writes its details into the file and into ``PATH.json``.
 
     Args:
         parts (Parts): The model, from :func:`split`.
-        path (str | PathLike): ``.onnx`` for ONNX, ``.pt2`` for the other formats.
-        file_format (str): One of ``FORMATS``.
+        path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
 
     Raises:
-        UsageError: If the format is unknown, if the file cannot be written, if its suffix does not match the format,
-            if the format requires preprocessing that the parts don't include, or if AOTInductor cannot compile the
-            model.
+        UsageError: If the file cannot be written, or its suffix is not ``.onnx``.
     """
-    check_path(path, file_format)
-    if file_format != 'onnx' and parts.preprocess is None:
-        raise UsageError(f'format {file_format} requires parts.preprocess, got None; only onnx allows None')
+    check_path(path)
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
     if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
     text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
-    examples = examples_of(parts, image)
-    if file_format == 'onnx':
-        program = join({name: to_onnx(*each) for name, each in examples.items()})
-        program.model.metadata_props[DETAILS] = text
-        save(program, path)
-    else:
-        _save_pt2(examples, path, file_format, text)
+    program = join({name: to_onnx(*each) for name, each in examples_of(parts, image).items()})
+    program.model.metadata_props[DETAILS] = text
+    save(program, path)
     Path(f'{path}.json').write_text(text)
 
 
-def _save_pt2(examples: dict[str, Example], path: str | PathLike, file_format: Literal['pt2', 'aoti'],
-              details: str) -> None:
-    with ignore_deprecations():
-        programs = {name: torch.export.export(
-            example.module, example.inputs, dynamic_shapes=example.dynamic_shapes, strict=False)
-            for name, example in examples.items()}
-        if file_format == 'pt2':
-            package_pt2(str(path), exported_programs=programs, extra_files={DETAILS: details})
-            return
-        try:
-            files: dict = {name: torch._inductor.aot_compile(
-                program.module(check_guards=False), examples[name].inputs,
-                options={'aot_inductor.package': True, **INDUCTOR_OPTIONS})
-                for name, program in programs.items()}
-        except InductorError as error:
-            lines = str(error).strip().splitlines()
-            reason = next((line for line in lines if ' error: ' in line), lines[0])  # the compiler's first error
-            raise UsageError(f'AOTInductor cannot compile this model: {reason}') from error
-        package_pt2(str(path), aoti_files=files, extra_files={DETAILS: details})
-
-
-def check_path(path: str | PathLike, file_format: Literal['onnx', 'pt2', 'aoti']) -> None:
-    """Raises UsageError if the format is unknown, a file cannot be written, or its suffix does not match the format."""
-    if file_format not in FORMATS:
-        raise UsageError(f'file_format must be one of {", ".join(FORMATS)}, got {file_format!r}')
-    suffix = '.onnx' if file_format == 'onnx' else '.pt2'
-    if Path(path).suffix != suffix:
-        raise UsageError(f'a file in format {file_format} must have the suffix {suffix}, got {path}')
+def check_path(path: str | PathLike) -> None:
+    """Raises UsageError if a file cannot be written, or its suffix is not ``.onnx``."""
+    if Path(path).suffix != EXPORTED_SUFFIX:
+        raise UsageError(f'the file to write must have the suffix {EXPORTED_SUFFIX}, got {path}')
     folder = Path(path).absolute().parent
     if not folder.is_dir():
         raise UsageError(f'folder {folder} does not exist')

@@ -1,6 +1,6 @@
 """Splits a model of mmpretrain, mmdet or mmseg into modules that can be exported with dynamic image sizes."""
 import copy
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,9 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..inference.runtimes import as_tuple
 from ..utils.config import leaf_datasets
 from ..version import __version__
-from .preprocess import Geometry, MatrixPool, Preprocess, size_of
+from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
@@ -20,9 +19,6 @@ DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which 
 REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
-# Modules with max pooling. If the pooled map of the example image has an odd (or even) size, torch.export assumes that
-# the size is odd (or even) for all images.
-MAX_POOLED = 'Feature2Pyramid', 'ReMViTv2'
 
 
 class Parts(NamedTuple):
@@ -42,7 +38,7 @@ class Parts(NamedTuple):
     details: dict = {}  # stored in the file, see docs/export.md
 
 
-def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 'onnx') -> Geometry:
+def check_exportable(cfg: Config) -> Geometry:
     """Returns the geometry of a config's test pipeline, after checking that its model can be exported.
 
     Raises:
@@ -59,8 +55,6 @@ def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 
         _check_segmenter(model)
     elif framework == 'mmdet':
         _check_detector(model)
-        if file_format == 'aoti':
-            raise UsageError('detectors can be exported only in the formats onnx and pt2, got aoti')
     steps = leaf_datasets(cfg.test_dataloader.dataset)[0]['pipeline']
     preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
     if len(preprocessor.get('mean') or ()) != 3:
@@ -71,21 +65,7 @@ def check_exportable(cfg: Config, file_format: Literal['onnx', 'pt2', 'aoti'] = 
     geometry = Geometry(steps, divisor)
     if framework == 'mmdet' and geometry.crop:
         raise UsageError('CenterCrop in the test pipeline of a detector cannot be exported; remove it')
-    if file_format != 'onnx' and not geometry.is_static:
-        _check_free_sizes(model, framework, file_format)
     return geometry
-
-
-def _check_free_sizes(model: dict, framework: str, file_format: str) -> None:
-    """Raises UsageError if a format does not support dynamic image sizes for a model."""
-    if file_format == 'aoti' or framework == 'mmdet':
-        raise UsageError(f'format {file_format} requires images of one size here, but the test pipeline returns '
-                         'several sizes; it must have Resize with keep_ratio=False'
-                         + ', or ResizeEdge and CenterCrop' * (framework != 'mmdet'))
-    for part in model['backbone'], model.get('neck') or {}:
-        if part.get('type') in MAX_POOLED:
-            raise UsageError(f'{part["type"]} in format {file_format} requires images of one size: because of its max '
-                             'pooling, the file would support only odd or only even numbers of patches')
 
 
 def _check_segmenter(model: dict) -> None:

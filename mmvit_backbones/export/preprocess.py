@@ -164,6 +164,9 @@ def size_of(image: Tensor) -> tuple[int, int]:
     height, width = image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
     return height, width
 
+def as_tuple(values: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (values, ) if isinstance(values, Tensor) else tuple(values)
+
 
 class Preprocess(nn.Module):
     """Resizes, crops, normalizes and pads RGB uint8 images ``(B, H, W, 3)`` or ``(H, W, 3)`` to ``(B, 3, h, w)``."""

@@ -14,7 +14,7 @@ from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import GIVE_CONFIG, allowed_config, read_checkpoint
 from .limits import TIMEOUT
 from .results import SCORE_THR, Result, result_of
-from .runtimes import EXPORTED_SUFFIXES, Arrays, Checkpoint, OnnxFile, Pt2File, find_device
+from .runtimes import EXPORTED_SUFFIX, Arrays, Checkpoint, OnnxFile, find_device
 from .sources import Frame, read_frames
 
 
@@ -23,16 +23,14 @@ class Predictor:
 
     Args:
         source (str | Path): A training checkpoint; a config file or the name of a config, together with ``checkpoint``
-            or ``pretrained``; or a model exported by ``mmvit export`` (``.onnx`` or ``.pt2``).
+            or ``pretrained``; or a model exported by ``mmvit export`` (``.onnx``).
         config (str | None): Config for a checkpoint: a file or the name of a config. Defaults to None, which uses the
             config stored in the checkpoint.
         checkpoint (str | None): Checkpoint for a config: a file or a URL.
         pretrained (bool | str): True to load the authors' weights for a config, or the tag of other published weights.
             Defaults to False.
         device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
-            onnxruntime-gpu; ``.pt2`` files always run on the CPU. Defaults to None, which uses a GPU if possible.
-        trust_code (bool): Whether to load ``.pt2`` files, which contain code that runs with the permissions of this
-            process. Checkpoints and ONNX files are loaded without executing code. Defaults to False.
+            onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
         timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. For checkpoints, it is
             checked only when the backbone is called, e.g. for each window of a sliding window. Defaults to 60.
 
@@ -42,26 +40,23 @@ class Predictor:
         palette (list): RGB color of each class; empty if the model has none.
         model (Checkpoint | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and returns a
             dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other metadata.
-            ``model.runtime`` is ``eager``, ``onnxruntime``, ``pt2`` or ``aoti``.
+            ``model.runtime`` is ``eager`` or ``onnxruntime``.
 
     Raises:
         CheckpointError: If a checkpoint is missing, unavailable or invalid, or does not match the model.
-        UsageError: If another file is missing or invalid, if the arguments cannot be combined, if ``source`` is a
-            ``.pt2`` file and ``trust_code`` is False, if a required package is not installed, or if the device cannot
-            be used.
+        UsageError: If another file is missing or invalid, if the arguments cannot be combined, if a required package
+            is not installed, or if the device cannot be used.
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
-                 trust_code: bool = False, timeout: float = TIMEOUT) -> None:
+                 timeout: float = TIMEOUT) -> None:
         suffix = Path(source).suffix.lower()
-        if suffix in EXPORTED_SUFFIXES:
+        if suffix == EXPORTED_SUFFIX:
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
-            path = Path(source)
-            self.model = (OnnxFile(path, device, timeout) if suffix == '.onnx' else
-                          Pt2File(path, trust_code, device))
+            self.model = OnnxFile(Path(source), device, timeout)
         else:
             if is_config(str(source)):
                 refuse(f'{source}, which is a config', config=config)

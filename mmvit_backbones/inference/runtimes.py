@@ -1,8 +1,6 @@
 """Runs checkpoints and exported models with PyTorch and ONNX Runtime."""
 import json
 import threading
-import warnings
-import zipfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,9 +24,7 @@ from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
-EXPORTED_SUFFIXES = '.onnx', '.pt2'
-PARTS = 'preprocess', 'network', 'postprocess'
-MAX_UNPACKED = 4  # maximum ratio of a .pt2 file's unpacked size to its file size
+EXPORTED_SUFFIX = '.onnx'
 DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -270,53 +266,3 @@ def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dic
                          + (' and cuda' if has_gpu else '; install onnxruntime-gpu for cuda'))
     number = torch.cuda.current_device() if found.index is None else found.index
     return [(CUDA, dict(device_id=number)), CPU]
-
-
-class Pt2File(Exported):
-    """A ``.pt2`` file whose parts run in sequence: ``torch.export`` graphs or libraries compiled by AOTInductor.
-
-    Loading either kind can execute code: for graphs, PyTorch evaluates the expressions of symbolic sizes.
-    """
-
-    def __init__(self, path: Path, trust_code: bool, device: str | torch.device | None = None) -> None:
-        if device is not None and find_device(device).type != 'cpu':
-            raise UsageError(f'device {device} cannot be used: {path} runs only on cpu')
-        if not trust_code:
-            raise UsageError(f'{path} contains code, which runs with your permissions; pass trust_code=True '
-                             '(--trust-code) if you trust the file, or use an ONNX file, which contains no code')
-        import torchvision  # noqa: F401  registers operators that detectors use
-        from torch.export.pt2_archive._package import load_pt2
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-            if sum(member.file_size for member in members) > MAX_UNPACKED * path.stat().st_size:
-                raise zipfile.BadZipFile(f'its unpacked size is more than {MAX_UNPACKED} times its file size')
-            self.runtime = 'aoti' if any('/aotinductor/' in member.filename for member in members) else 'pt2'
-            with warnings.catch_warnings():
-                # load_pt2 itself causes this warning, and does not write to the buffer.
-                warnings.filterwarnings('ignore', 'The given buffer is not writable', UserWarning)
-                archive = load_pt2(str(path))
-            details = archive.extra_files[DETAILS]
-        except Exception as error:  # a damaged file can raise any exception
-            raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
-        super().__init__(path, details)
-        parts = archive.aoti_runners or {name: program.module() for name, program in archive.exported_programs.items()}
-        self.parts = [parts[name] for name in PARTS]
-
-    @torch.inference_mode()
-    def _run(self, images: np.ndarray) -> Arrays:
-        preprocess, network, postprocess = self.parts
-        pixels = torch.from_numpy(images if images.flags.writeable else images.copy())
-        try:
-            found = postprocess(pixels, *as_tuple(network(*as_tuple(preprocess(pixels)))))
-        except AssertionError as error:  # a guard of the graph excludes this size
-            height, width = images.shape[-3:-1]
-            raise UsageError(f'this file does not support images of {height} x {width} pixels (height x width): '
-                             f'{error}; use an ONNX file for other sizes') from error
-        except Exception as error:  # graphs and compiled code can raise any exception
-            raise UsageError(f'the model failed: {first_line(error)}') from error
-        return {name: value.numpy() for name, value in zip(self.outputs, as_tuple(found), strict=True)}
-
-
-def as_tuple(values: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    return (values, ) if isinstance(values, torch.Tensor) else tuple(values)

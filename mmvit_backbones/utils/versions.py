@@ -11,7 +11,7 @@ NEEDS = {
     # torch.utils.checkpoint on the meta device (132684, 137715)
     'counting kernels and memory with activation checkpointing': '2.6',
     'compiling the operators': '2.4',  # as in ops/build.py
-    'export': '2.8',  # torch.export.pt2_archive (153795)
+    'export': '2.8',  # dynamic sizes of whole detectors, found by testing
     'torch.compile': '2.4',  # found by testing
     'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
     'the Triton backend': '2.6',  # torch.library.triton_op (141880)

@@ -2,7 +2,6 @@
 import csv
 import json
 import socket
-import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -110,23 +109,6 @@ def test_names_of_configs_and_published_weights(tmp_path, monkeypatch, capsys):
     torch.save(fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32), 'vitae_tiny.pth')
     call('predict', ROOT / 'data/coco_mini/val/000000000285.jpg', '--config', 'imagenet_vitae_t', '--pretrained')
     assert '000000000285.png' in capsys.readouterr().out and Path('predictions/000000000285.png').exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('verb', ['predict', 'test'])
-def test_code_is_loaded_if_it_is_trusted(verb, tmp_path, monkeypatch, own_loaders):
-    """Checks that the file, which is not a valid model, is opened only with --trust-code."""
-    monkeypatch.chdir(tmp_path)
-    with zipfile.ZipFile('model.pt2', 'w') as archive:
-        archive.writestr('model/data/aotinductor/model/model.so', b'')
-    data = ['--class-folder', FLOWERS.parent]
-    arguments = [FLOWERS, '--checkpoint', 'model.pt2'] if verb == 'predict' else [TINY, 'model.pt2', *data]
-    with pytest.raises(UsageError, match='trust_code=True'):
-        call(verb, *arguments)
-    # By default, experiments are named after the time in seconds, so both calls could have the same name.
-    names = ['--cfg-options', 'experiment_name=trusted'] if verb == 'test' else []
-    with raises(UsageError, 'model.pt2', 'mmvit export'):
-        call(verb, *arguments, '--trust-code', *names)
 
 
 @pytest.mark.training

@@ -108,13 +108,13 @@ def test_classes_of_checkpoint_and_data_have_the_same_order(tmp_path):
 
 def test_exported_files_need_no_preprocessing():
     cfg = config('mask_rcnn_reswin_t')
-    testing.use_exported(cfg, './a/model.onnx', True)
-    assert cfg.model == dict(type='ExportedModel', path='a/model.onnx', trust_code=True)
+    testing.use_exported(cfg, './a/model.onnx')
+    assert cfg.model == dict(type='ExportedModel', path='a/model.onnx')
     assert 'data_preprocessor' not in cfg and cfg.test_dataloader.collate_fn.type == 'pseudo_collate'
     assert [step['type'] for step in cfg.test_dataloader.dataset.pipeline] == [
         'LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs']
-    assert all(map(testing.is_exported, ('a.onnx', 'a.pt2', 'A.ONNX')))
-    assert not testing.is_exported('a.pth') and not testing.is_exported(None)
+    assert testing.is_exported('a.onnx') and testing.is_exported('A.ONNX') and not testing.is_exported('a.pth')
+    assert not testing.is_exported(None)
 
 
 @pytest.mark.parametrize('root, name', [('data', 'val/a.png'), ('elsewhere', 'a.png')])

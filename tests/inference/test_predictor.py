@@ -1,65 +1,23 @@
-"""The Predictor reads images in files, folders, videos and memory, and executes code only in trusted files."""
+"""The Predictor reads images in files, folders, videos and memory."""
 import io
 import json
-import re
-import zipfile
 
 import numpy as np
 import pytest
 import torch
 from helpers import raises
 from PIL import Image
-from torch import nn
-from torch.export import Dim
-from torch.export.pt2_archive._package import package_pt2
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Classification, Detection, Predictor, Segmentation, read_rgb
-from mmvit_backbones.inference.runtimes import DETAILS, PARTS
+from mmvit_backbones.inference.runtimes import DETAILS
 from mmvit_backbones.inference.sources import read_frames
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 
 
-class MeanColor(nn.Module):
-    """Classifies an image by its mean color; the three classes are the channels."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.float().mean((1, 2))
-
-
-class Last(nn.Module):
-
-    def forward(self, image: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        return scores / 7
-
-
-class Run:
-    """Creates a file when unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), 'w')
-
-
 @pytest.fixture
 def file(tmp_path):
-    images, scores = torch.from_numpy(np.stack([IMAGE] * 2)), torch.zeros(2, 3)
-    free, batch = {axis: Dim.DYNAMIC for axis in range(3)}, {0: Dim.DYNAMIC}
-    parts = [(MeanColor(), (images, ), (free, )), (nn.Linear(3, 3), (scores, ), (batch, )),
-             (Last(), (images, scores), (free, batch))]
-    details = dict(task='classification', classes=['red', 'green', 'blue'], palette=[], outputs=[dict(name='scores')],
-                   preprocessing=dict(inside=True))
-    package_pt2(str(tmp_path / 'model.pt2'), extra_files={DETAILS: json.dumps(details)},
-                exported_programs={name: torch.export.export(module, example, dynamic_shapes=shapes)
-                                   for name, (module, example, shapes) in zip(PARTS, parts)})
-    return tmp_path / 'model.pt2'
-
-
-@pytest.fixture
-def onnx_file(tmp_path):
     """Exports the mean color as an ONNX classifier."""
     onnx = pytest.importorskip('onnx')
     from onnx import helper
@@ -77,87 +35,34 @@ def onnx_file(tmp_path):
     return tmp_path / 'model.onnx'
 
 
-def rewrite(file, change):
-    with zipfile.ZipFile(file) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(file, 'w') as archive:
-        for name, data in change(content).items():
-            archive.writestr(name, data)
-
-
 def test_file_predicts(file):
-    found, = Predictor(file, trust_code=True)(IMAGE)
+    found, = Predictor(file)(IMAGE)
     assert sorted(found.labels) == [0, 1, 2] and found.scores.shape == (3, )
     assert [item['category'] for item in found.to_dict()['items']] == [found.name(label) for label in found.labels]
     assert found.draw().size == (4 * 156, 2 * 156)
-
-
-def test_an_error_in_a_pt2_file_is_one_line(file):
-    predictor = Predictor(file, trust_code=True)
-    predictor.model.parts[1] = lambda pixels: torch.zeros(2, 3) @ torch.zeros(2, 3)
-    with raises(UsageError, 'the model failed', 'RuntimeError') as caught:
-        predictor(IMAGE)
-    assert '\n' not in str(caught.value)
-
-
-def with_pickle(content, marker):
-    stream = io.BytesIO()
-    torch.save(Run(marker), stream)
-    inputs = [name for name in content if 'sample_inputs' in name]
-    assert inputs
-    return {**content, **dict.fromkeys(inputs, stream.getvalue())}
-
-
-def with_expression(content, marker):
-    """Replaces the symbolic sizes in a graph with code, because PyTorch evaluates symbolic sizes."""
-    code, changed = f"__import__('os').mkdir({str(marker)!r})", {}
-    for name, data in content.items():
-        if name.endswith('.json'):
-            data = re.sub(rb'"expr_str": "[^"]*"', f'"expr_str": {json.dumps(code)}'.encode(), data)
-        changed[name] = data
-    assert changed != content
-    return changed
-
-
-@pytest.mark.parametrize('change', [
-    with_pickle, with_expression, lambda content, marker: {**content, 'model/data/aotinductor/model/model.so': b''},
-    lambda content, marker: content], ids=['pickle', 'expression', 'compiled', 'as exported'])
-def test_pt2_that_is_not_trusted_is_refused(file, change, tmp_path):
-    rewrite(file, lambda content: change(content, tmp_path / 'was_run'))
-    with raises(UsageError, 'model.pt2', 'code', 'trust_code=True'):
-        Predictor(file)
-    assert not (tmp_path / 'was_run').exists()
-
-
-def test_pt2_that_expands_is_refused(file):
-    with zipfile.ZipFile(file, 'a', zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr('model/data/weights/zeros', bytes(2**26))
-    with raises(UsageError, 'model.pt2', '4 times'):
-        Predictor(file, trust_code=True)
 
 
 @pytest.mark.parametrize('source, arguments', [
     ('model.onnx', dict(config='imagenet_reswin_t')), ('model.onnx', dict(pretrained=True)),
     ('model.onnx', dict(checkpoint='epoch_1.pth')), ('imagenet_reswin_t', dict(config='imagenet_restv2_t')),
     ('epoch_1.pth', dict(checkpoint='epoch_2.pth'))])
-def test_arguments_that_the_source_does_not_use_are_refused(onnx_file, source, arguments):
+def test_arguments_that_the_source_does_not_use_are_refused(file, source, arguments):
     (name, value), = arguments.items()
-    source = onnx_file if source == 'model.onnx' else source
+    source = file if source == 'model.onnx' else source
     with raises(UsageError, name, value, source):
         Predictor(source, **arguments)
 
 
-def test_devices(file, onnx_file):
+def test_devices(file):
     """ONNX Runtime uses the given device; a device that does not exist or cannot run the file is an error."""
-    predictor = Predictor(onnx_file, device='cpu')
+    predictor = Predictor(file, device='cpu')
     assert predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
     assert predictor.model.session.get_providers() == ['CPUExecutionProvider']
     import onnxruntime
     for device in ['nonsense', 'meta', f'cuda:{torch.cuda.device_count()}', *(
             [] if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else ['cuda'])]:
-        for path in file, onnx_file:
-            with raises(UsageError, 'device', device):
-                Predictor(path, device=device)
+        with raises(UsageError, 'device', device):
+            Predictor(file, device=device)
 
 
 def save(path, image, **options):
@@ -194,7 +99,7 @@ def test_sources(file, tmp_path):
     for number, side in enumerate((3, 3, 5)):
         Image.new('RGB', (side, 2), (100 * number, 7, 9)).save(tmp_path / f'images/deeper/{number}.png')
     (tmp_path / 'images/damaged.jpg').write_bytes(b'text')
-    predictor = Predictor(file, trust_code=True)
+    predictor = Predictor(file)
     one, many = (list(predictor.stream(tmp_path / 'images', batch_size=size)) for size in (1, 4))
     assert [frame.name.rpartition('/')[2] for frame, _ in one] == ['damaged.jpg', '0.png', '1.png', '2.png']
     assert one[0][1] is None and 'damaged.jpg cannot be read' in one[0][0].error
@@ -213,7 +118,7 @@ def test_images_in_memory(file, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / 'turned.png', Image.fromarray(np.arange(120, dtype=np.uint8).reshape(5, 8, 3)), exif=exif)
-    predictor, content = Predictor(file, trust_code=True), path.read_bytes()
+    predictor, content = Predictor(file), path.read_bytes()
     expected, = predictor(path)
     assert expected.image.shape == (8, 5, 3)
     with path.open('rb') as opened, Image.open(path) as image:
@@ -241,21 +146,21 @@ def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x011a] = 6, 72.0
     content = save(tmp_path / 'whole.jpg', Image.fromarray(IMAGE), exif=exif).read_bytes()
-    assert Predictor(file, trust_code=True)(content)[0].image.shape == (4, 2, 3)
+    assert Predictor(file)(content)[0].image.shape == (4, 2, 3)
     (tmp_path / 'images/folder.jpg').mkdir(parents=True)
     places = range(content.index(b'Exif'), content.index(b'Exif') + 52)
     for place in places:
         for value in 0, 7, 255:
             name = tmp_path / f'images/{place}_{value}.jpg'
             name.write_bytes(content[:place] + bytes([value]) + content[place + 1:])
-    found = Predictor(file, trust_code=True).stream(tmp_path / 'images', batch_size=64)
+    found = Predictor(file).stream(tmp_path / 'images', batch_size=64)
     assert [frame.error for frame, _ in found] == [None] * 3 * len(places)
 
 
 def test_deleted_files_do_not_stop_the_prediction(file, tmp_path):
     for number in range(3):
         save(tmp_path / f'{number}.png', Image.fromarray(IMAGE))
-    stream = Predictor(file, trust_code=True).stream([tmp_path / f'{number}.png' for number in range(3)])
+    stream = Predictor(file).stream([tmp_path / f'{number}.png' for number in range(3)])
     assert next(stream)[1]
     (tmp_path / '1.png').unlink()
     (frame, missing), (_, last) = stream
@@ -268,7 +173,7 @@ def test_videos_are_read_frame_by_frame(file, tmp_path):
     for gray in (0, 100, 200):
         writer.write(np.full((48, 64, 3), gray, np.uint8))
     writer.release()
-    results = Predictor(file, trust_code=True)(tmp_path / 'film.avi')
+    results = Predictor(file)(tmp_path / 'film.avi')
     assert [result.source.rpartition('/')[2] for result in results] == [f'film.avi#{number}' for number in range(3)]
     assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
 

@@ -21,10 +21,12 @@ from markdown.extensions.toc import slugify
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 from verbs import module_of
 
 import mmvit
 import mmvit_backbones
+from mmvit_backbones.data.coco import coco_mistakes
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
 DOCS = sorted(ROOT.glob('docs/*.md'))
@@ -93,12 +95,34 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     (tmp_path / 'checkpoints').symlink_to(published.parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMVIT_HOME', str(published.parent))
+    if page == 'own_project.md':
+        make_cats(tmp_path)
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
     try:
         exec(compile(program, page, 'exec'), {'__name__': page})
     finally:
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:
             del MODELS.module_dict[name]
+    if page == 'own_project.md':
+        for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
+            content = json.loads((tmp_path / file).read_text())
+            folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')
+            assert not coco_mistakes(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
+            assert [round(side) for side in content['annotations'][0]['bbox']] == [10, 10, 20, 20]
+
+
+def make_cats(folder: Path) -> None:
+    """Writes an image with a box around the pixels 10 to 30 in the formats of YOLO and Pascal VOC."""
+    for name in 'cats_yolo/images/train', 'cats_yolo/labels/train', 'cats_voc/JPEGImages', 'cats_voc/Annotations':
+        (folder / name).mkdir(parents=True)
+    for name in 'cats_yolo/images/train', 'cats_voc/JPEGImages':
+        Image.new('RGB', (40, 40)).save(folder / name / 'a.jpg')
+    (folder / 'cats_yolo/data.yaml').write_text('names: [cat]\n')
+    (folder / 'cats_yolo/labels/train/a.txt').write_text('0 0.5 0.5 0.5 0.5\n')
+    (folder / 'cats_voc/Annotations/a.xml').write_text(
+        '<annotation><filename>a.jpg</filename><size><width>40</width><height>40</height><depth>3</depth></size>'
+        '<object><name>cat</name><bndbox><xmin>11</xmin><ymin>11</ymin><xmax>30</xmax><ymax>30</ymax></bndbox>'
+        '</object></annotation>')
 
 
 @pytest.mark.parametrize('text', CONFIGS)

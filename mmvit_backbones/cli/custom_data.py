@@ -1,5 +1,6 @@
 """Changes a config to use custom data, or another root folder for its own data set."""
 import atexit
+import json
 import os
 import os.path as osp
 import shutil
@@ -9,15 +10,14 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from ..data.coco import complete, divide, forget_files, read_coco, reorder, report_images, to_text, without_collection
+from ..data.coco import complete, divide, read_coco, reorder, report_images
 from ..data.folders import LeftOutError, Split, class_images, refuse_others, seg_images
 from ..data.masks import check_masks
 from ..data.mistakes import warn
-from ..data.text import check_class_names, is_plain, read_class_list
+from ..data.text import check_class_names, read_class_list
 from ..errors import UsageError
 from ..utils.config import LOADERS, datasets_of, predicts_masks
 from ..utils.file_configs import dicts_in
-from ..utils.images import PILLOW_SUFFIXES
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # split of the config, part of the custom data
 
@@ -127,14 +127,12 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
                               ann_file=choice.write(f'{part}.txt', ''.join(lines)))
     _set_data(cfg, dict(classes=classes), datasets)
-    _set_decoder(cfg, [file for of_class in images.values() for files in of_class.values() for file in files])
     for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
         if metric.get('type') == 'Accuracy':
             topk = metric.get('topk', 1)
             metric['topk'] = tuple(k for k in ([topk] if isinstance(topk, int) else topk) if k <= len(classes))
 
 
-@without_collection()
 def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     """Sets the data of a detector to ``train/`` and ``val/`` with ``annotations/instances_{train,val}.json``.
 
@@ -156,7 +154,7 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     for part, content in parts.items():
         in_order = tuple(category['name'] for category in content['categories']) == classes
         if choice.val_fraction is not None or is_changed[files[part]] or not in_order:
-            text = to_text(content if in_order else reorder(content, classes))
+            text = json.dumps(content if in_order else reorder(content, classes))
             files[part] = choice.write(f'instances_{part}.json', text)
     places = defaultdict(list)
     for part, prefix in prefixes.items():
@@ -165,7 +163,6 @@ def use_coco_folder(cfg: Config, folder: str, choice: Choice) -> None:
     _set_data(cfg, dict(classes=classes), {part: dict(
         type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
         data_prefix=dict(img=osp.join(prefixes[part], ''))) for part in files})
-    _set_decoder(cfg, [image['file_name'] for content in parts.values() for image in content['images']])
     for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
         if 'ann_file' in metric:
             metric['ann_file'] = osp.join(folder, files['val'])
@@ -180,8 +177,7 @@ def _prepare(file: str, content: dict) -> bool:
     check_class_names([category['name'] for category in content['categories']], file)
     if done := complete(content):
         warn(f'{file}: {", ".join(done)}')
-        forget_files()  # the cached content now differs from the file
-    return bool(done) or not is_plain(file)
+    return bool(done)
 
 
 def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
@@ -211,7 +207,6 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=suffixes[0], seg_map_suffix='.png', reduce_zero_label=False)
     _set_data(cfg, dict(classes=classes, palette=palette) if palette else dict(classes=classes), datasets)
-    _set_decoder(cfg, [file for files in images.values() for file in files])
     for loader in LOADERS:
         for step in dicts_in(cfg.get(loader)):
             if step.get('type') == 'LoadAnnotations':
@@ -249,16 +244,3 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
             node['num_things_classes'] = len(classes)
         if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former: one weight per class, and one for "no object"
             node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
-
-
-def _set_decoder(cfg: Config, images: list[str]) -> None:
-    """Switches image decoding to Pillow if OpenCV cannot read one of the image formats."""
-    suffixes = {osp.splitext(image)[1].lower() for image in images} & set(PILLOW_SUFFIXES)
-    if not suffixes:
-        return
-    for step in dicts_in([cfg.get(key) for key in (*LOADERS, 'tta_pipeline')]):
-        if step.get('type') == 'LoadImageFromFile':
-            step['imdecode_backend'] = 'pillow'
-    if suffixes - {'.avif'}:  # lets other programs that load the saved config read HEIF
-        cfg.setdefault('custom_imports', dict(imports=[]))
-        cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'pillow_heif.HeifImagePlugin']

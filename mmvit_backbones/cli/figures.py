@@ -7,7 +7,6 @@ import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -27,17 +26,3 @@ def save_figure(figure: Figure, path: str | BinaryIO, **options) -> None:
     """Saves a figure and closes it."""
     figure.savefig(path, **options)
     plt.close(figure)
-
-
-def draw_sheet(drawings: list[tuple[np.ndarray, str]], path: str, columns: int = 4,
-               size: tuple[float, float] = (3, 3)) -> None:
-    """Saves a grid of images with titles; ``size`` is the width and height of each cell in inches."""
-    rows = -(-len(drawings) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False,
-                                layout='constrained')
-    for axes, (image, title) in zip(grid.flat, drawings):
-        axes.imshow(image)
-        axes.set_title(title, fontsize=8, parse_math=False)
-    for axes in grid.flat:
-        axes.axis('off')
-    save_figure(figure, path, dpi=100)

@@ -10,19 +10,18 @@ from mmengine.config import Config
 from ..errors import UsageError
 from ..utils.config import SPLITS, datasets_of, metrics_of
 from ..utils.distributed import is_first_process
-from ..utils.images import PILLOW_SUFFIXES, check_image
-from .coco import check_sizes, coco_mistakes, forget_files, read_coco, without_collection
+from ..utils.images import check_image
+from .coco import check_sizes, coco_mistakes, read_coco
 from .masks import check_labels, check_orientation
 from .mistakes import Mistake, warn
 
-IMAGES_TO_CHECK, OUTLINES_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
+IMAGES_TO_CHECK, ANNOTATIONS_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
 
-@without_collection()
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
     """Checks that the files of the given splits exist and that COCO annotations are valid.
 
@@ -48,7 +47,6 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
-    forget_files()
 
 
 def _report(mistakes: list[Mistake]) -> None:
@@ -66,18 +64,19 @@ def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True)
 
     Args:
         dataset (dict): Config of the data set.
-        num_images (int): Maximum number of images whose sizes are checked. If positive, at most ``OUTLINES_TO_CHECK``
-            segmentations are compared with their boxes. Defaults to 0: compares all segmentations, but no sizes.
+        num_images (int): Maximum number of images whose sizes are checked. If positive, at most
+            ``ANNOTATIONS_TO_CHECK`` annotations are checked for suspicious values. Defaults to 0: checks all
+            annotations, but no sizes.
         is_evaluated (bool): Whether the data set is used for evaluation, which requires ``iscrowd``. Defaults to True.
     """
     if not is_coco(dataset) or not is_first_process():
         return []
-    file, folder = coco_paths(dataset)
+    file, folder, *_ = map(osp.expanduser, _paths(dataset))
     try:
         content = read_coco(file)
         classes = (dataset.get('metainfo') or {}).get('classes')
-        num_outlines = OUTLINES_TO_CHECK if num_images else None
-        mistakes = coco_mistakes(file, content, folder, classes, is_evaluated, num_outlines)
+        mistakes = coco_mistakes(file, content, folder, classes, is_evaluated,
+                                 ANNOTATIONS_TO_CHECK if num_images else None)
         if num_images and not any(mistake.is_error for mistake in mistakes):
             check_sizes(file, content['images'][::-(-len(content['images']) // num_images)], folder)
     except UsageError as error:
@@ -97,12 +96,6 @@ def _kind(dataset: dict) -> str:
     return str(dataset.get('type')).rpartition('.')[2]
 
 
-def coco_paths(dataset: dict) -> tuple[str, str]:
-    """Returns the annotation file and the image folder of a data set config."""
-    file, folder, *_ = map(osp.expanduser, _paths(dataset))
-    return file, folder
-
-
 def sample_error(sample: tuple[dict, int]) -> str:
     """Returns an error message if the image or the mask of a sample is invalid, or an empty string otherwise.
 
@@ -113,8 +106,7 @@ def sample_error(sample: tuple[dict, int]) -> str:
     if 'img_path' not in info:
         return ''  # not stored as an image file, as in CIFAR
     try:
-        needs_pillow = info['img_path'].lower().endswith(PILLOW_SUFFIXES)
-        image = _read(info['img_path'], flag='color', backend='pillow' if needs_pillow else None)
+        image = _read(info['img_path'], flag='color', backend=None)
         size, stated = image.shape[:2], (info.get('height'), info.get('width'))
         if None not in stated and size != stated:
             raise UsageError(f'image {info["img_path"]} has {size[1]} x {size[0]} pixels, but the annotations say '

@@ -15,7 +15,6 @@ from .text import check_class_names, check_listable
 
 MAX_LEFT_OUT = 0.01  # fraction of a folder's files
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
-INSTALL = {'.heic': 'pip install pillow-heif', '.heif': 'pip install pillow-heif', '.avif': 'pip install -U pillow'}
 OUTSIDE = 'links to folders outside the data set'
 
 
@@ -83,8 +82,7 @@ class Account:
         left, hidden = self.left.total(), f'; {self.hidden} hidden' if self.hidden else ''
         if not left:
             return f'{self.place}: {self.taken} files found, all taken{hidden}'
-        reasons = ', '.join(f'{number} {reason}' + (f' ({INSTALL[reason]})' if reason in INSTALL else '')
-                            for reason, number in self.left.most_common())
+        reasons = ', '.join(f'{number} {reason}' for reason, number in self.left.most_common())
         return f'{self.place}: {left} of {left + self.taken} files left out: {reasons}{hidden}'
 
     def report(self, allow_left_out: bool) -> None:

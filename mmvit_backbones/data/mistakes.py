@@ -7,11 +7,10 @@ from ..utils.distributed import is_first_process
 
 
 class Mistake(NamedTuple):
-    """A mistake in a data set: a line of text, whether it is an error or a warning, and the affected images."""
+    """A mistake in a data set: a line of text, and whether it is an error or a warning."""
 
     text: str
     is_error: bool
-    images: tuple[str, ...] = ()
 
 
 def warn(message: str) -> None:

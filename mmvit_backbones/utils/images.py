@@ -1,6 +1,5 @@
 """Reads image files."""
 import io
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,12 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import TooLargeError, UsageError, first_line
 
-with suppress(ImportError):
-    import pillow_heif.HeifImagePlugin  # noqa: F401  registers HEIF formats with Pillow
-
-# Suffixes of formats that some or all builds of OpenCV cannot read.
-PILLOW_SUFFIXES = tuple(suffix for suffix in ('.avif', '.heic', '.heif') if suffix in Image.registered_extensions())
-SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', *PILLOW_SUFFIXES)
+SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
 ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,

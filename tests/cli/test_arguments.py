@@ -45,7 +45,6 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
      dict(score_thr=0, timeout=60, json=False, video=False, parquet=False)),
     ('data check', ['--jobs', '1024'], dict(jobs=1024, splits=['train', 'val'])),
     ('data check', [], dict(jobs=4, allow_left_out=False)),
-    ('data browse', [], dict(split='train', number=16, out='data.png')),
     ('benchmark', ['--threads', '1024'], dict(threads=1024, repeats=7, device='cpu', dense=False, memory_only=False)),
     ('benchmark', [], dict(threads=2, batch_size=None, size=None, throughput=None)),
     ('features', [], dict(neighbors=[20], regularization=[.001, .01, .1, 1])),
@@ -81,16 +80,16 @@ def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys)
 
 
 def test_checking_an_output_file_does_not_create_it(tmp_path):
-    parse = module_of('data check').get_parser().parse_args
+    parse = module_of('draw run').get_parser().parse_args
     old, pipe = tmp_path / 'old.png', tmp_path / 'pipe.png'
     old.write_text('old')
-    assert parse(['--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
-    assert parse(['--out', str(old)]).out == str(old) and old.read_text() == 'old'
+    assert parse(['run', '--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
+    assert parse(['run', '--out', str(old)]).out == str(old) and old.read_text() == 'old'
     assert not list((tmp_path / 'a/b').iterdir())
     os.mkfifo(pipe)
     for path in pipe, old / 'x.png', tmp_path / 'x.doc':
         with pytest.raises(SystemExit):
-            parse(['--out', str(path)])
+            parse(['run', '--out', str(path)])
 
 
 def test_checking_a_work_dir_does_not_create_it(tmp_path):

@@ -124,12 +124,10 @@ def test_missing_fields_of_annotations_are_filled_in(folder, capsys):
     assert [path.read_bytes() for path in sorted((folder / 'annotations').iterdir())] == before
 
 
-def test_coco_files_with_a_byte_order_mark_and_padded_names(folder):
+def test_coco_files_with_padded_names(folder):
     from mmdet.registry import DATASETS
     for split in ('train', 'val'):
         change(folder, split, 'categories', [dict(id=3, name=' cat'), dict(id=7, name='dog\n')])
-        file = folder / f'annotations/instances_{split}.json'
-        file.write_text(file.read_text(), encoding='utf-8-sig')
     cfg = config('retinanet_rest_s')
     use_custom_data(cfg, coco_folder=str(folder))
     dataset = DATASETS.build(dict(cfg.val_dataloader.dataset, _scope_='mmdet'))
@@ -295,28 +293,8 @@ def test_accuracies_among_more_classes_than_there_are_are_left_out(number, topk,
     assert 'no validation images' not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('suffix, backend, imports', [
-    ('.jpg', None, None), ('.avif', 'pillow', None), ('.HEIC', 'pillow', ['pillow_heif.HeifImagePlugin'])])
-def test_decoder_of_image_formats(suffix, backend, imports, tmp_path):
-    """The config also lets other programs read HEIF."""
-    for path in 'train/cat/a.jpg', f'val/cat/a{suffix}':
-        (tmp_path / path).parent.mkdir(parents=True)
-        (tmp_path / path).touch()
-    cfg = config('imagenet_reswin_t')
-    cfg.pop('custom_imports', None)
-    use_custom_data(cfg, class_folder=str(tmp_path))
-    for split in 'train', 'val', 'test':
-        assert cfg[f'{split}_dataloader'].dataset.pipeline[0].get('imdecode_backend') == backend
-    assert (cfg.get('custom_imports') or {}).get('imports') == imports
-    if imports:
-        use_custom_data(cfg, class_folder=str(tmp_path))
-        assert cfg.custom_imports.imports[0] == imports[0]
-
-
-@pytest.mark.parametrize('suffix', ['.jfif', '.webp', '.avif', '.heic'])
+@pytest.mark.parametrize('suffix', ['.jfif', '.webp'])
 def test_all_image_formats_are_read(suffix, tmp_path):
-    if suffix == '.heic':
-        pytest.importorskip('pillow_heif')
     for path in ('train/cat', 'train/dog', 'val/cat', 'val/dog'):
         (tmp_path / path).mkdir(parents=True)
         Image.new('RGB', (64, 64), 'red').save(
@@ -422,17 +400,3 @@ def test_data_root_is_replaced(name):
         use_custom_data(cfg, data_root='there')
         assert cfg.val_evaluator.ann_file == '/mnt/hereafter/a.json'
         assert cfg.test_evaluator.ann_file == 'there/' + ann_file.removeprefix('data/coco/')
-
-
-@pytest.mark.parametrize('name, options', [
-    ('imagenet_reswin_t', ['--class-folder', 'data/flowers_mini']),
-    ('demo/upernet_reswin_t_camvid', ['--split', 'val'])])
-@pytest.mark.filterwarnings('ignore:You must call')
-def test_inputs_of_a_model_are_drawn(run, tmp_path, monkeypatch, name, options):
-    from PIL import Image
-    monkeypatch.chdir(ROOT)
-    out = tmp_path / 'data.png'
-    printed = run('data browse', f'configs/{name}.py', *options, '--number', '2', '--out', str(out))
-    assert printed.splitlines()[-1] == f'2 images of {"val" if "--split" in options else "train"} -> {out}'
-    with Image.open(out) as sheet:
-        assert len(sheet.convert('L').getcolors()) > 100

@@ -1,14 +1,11 @@
 """Common mistakes in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
-import gc
 import json
 
-import numpy as np
 import pytest
 from helpers import raises
 from PIL import Image
-from pycocotools import mask as mask_utils
 
-from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, reorder, report_images, sums_of_run_lengths
+from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, reorder, report_images
 from mmvit_backbones.errors import UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -53,8 +50,8 @@ def move_outline(annotation):
 @pytest.mark.parametrize('change, reason', [
     (to_corners, 'a box is x, y, width, height, not x1, y1, x2, y2'),
     (to_corners_without_outline, 'a box is x, y, width, height, not x1, y1, x2, y2'),
-    (shrink_outline, 'do not match their boxes; they have values from 0 to 1'),
-    (move_outline, 'do not match their boxes; boxes and segmentations may be for different image sizes'),
+    (shrink_outline, 'have values from 0 to 1'),
+    (move_outline, 'do not match their boxes, perhaps because they are for another image size'),
     (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1'),
     (lambda annotation: annotation.update(category_id=9), 'category_id not in the list of categories')])
 def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
@@ -75,33 +72,11 @@ def test_only_crowds_are_an_error(content, tmp_path):
         assert [error for error, text in mistakes(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
 
 
-def test_many_outlines_are_sampled(content, tmp_path):
+def test_a_part_of_the_annotations_is_checked(content, tmp_path):
     for annotation in content['annotations'][:6]:
         shrink_outline(annotation)
-    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)  # compares every second segmentation
+    (is_error, text), = mistakes(content, tmp_path, num_annotations=5)  # every second
     assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
-    (_, text), = mistakes(content, tmp_path, num_outlines=4)  # every third
-    assert 'segmentations of 2 of 4 annotations (ids 0, 3)' in text
-    for annotation in content['annotations'][:6]:
-        annotation['segmentation'] = [[1, 2, 3, 4]]
-    (is_error, text), = mistakes(content, tmp_path, num_outlines=5)
-    assert is_error and 'leaves out 6 of 10 annotations' in text
-
-
-def test_area_of_an_outline_may_differ_from_the_box(content, tmp_path):
-    """The area of a segmentation may equal the area of the box read as two corners."""
-    counts = [0, 100, WIDTH * HEIGHT - 100]
-    content['annotations'][3].update(bbox=[10, 10, 20, 20], area=100,
-                                     segmentation=dict(size=[HEIGHT, WIDTH], counts=counts))
-    assert not mistakes(content, tmp_path)
-    content['annotations'][3]['segmentation'] = None
-    assert mistakes(content, tmp_path)
-
-
-def test_affected_images_are_named(content, tmp_path):
-    to_corners(content['annotations'][4])
-    found = coco_mistakes('file.json', content, str(tmp_path))
-    assert {image for mistake in found for image in mistake.images} == {str(tmp_path / '4.png')}
 
 
 @pytest.mark.parametrize('shift', [1, -1])
@@ -145,57 +120,15 @@ def test_names_of_categories_are_text(name, content, tmp_path):
 def test_types_of_entries(key, field, value, content, tmp_path):
     content[key][1][field] = value
     (tmp_path / 'file.json').write_text(json.dumps(content))
-    kinds = 'a string' if field == 'file_name' else 'a string or a number'
-    with raises(UsageError, 'file.json', f'{field} of {key} must be {kinds}, got {value}'):
+    with raises(UsageError, 'file.json', f'{field} ', key, repr(value)):
         read_coco(str(tmp_path / 'file.json'))
-
-
-def test_the_last_two_files_are_read_once(content, tmp_path):
-    """Reading does not start the garbage collector, which would take long for millions of new objects."""
-    files = [str(tmp_path / name) for name in 'abc']
-    for file in files:
-        (tmp_path / file).write_text(json.dumps(dict(content, annotations=content['annotations'] * 500)))
-    collections = []
-    gc.unfreeze()
-    gc.callbacks.append(lambda phase, info: collections.append(phase))
-    try:
-        first, second = map(read_coco, files[:2])
-    finally:
-        gc.callbacks.pop()
-    assert not collections and gc.isenabled()
-    assert read_coco(files[0]) is first and read_coco(files[1]) is second
-    read_coco(files[2])
-    assert read_coco(files[0]) is not first
-    (tmp_path / 'b').write_text(json.dumps(content))
-    assert len(read_coco(files[1])['annotations']) == 10
-
-
-@pytest.mark.parametrize('is_enabled', [True, False])
-def test_garbage_collection_is_as_before_a_check(is_enabled, content, tmp_path):
-    try:
-        gc.freeze()
-        if not is_enabled:
-            gc.disable()
-        assert not mistakes(content, tmp_path)
-        assert gc.isenabled() == is_enabled and gc.get_freeze_count()
-    finally:
-        gc.unfreeze()
-        gc.enable()
 
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / 'latin.json').write_bytes('{"é": 1}'.encode('latin-1'))
-    for name, words in ('none.json', 'No such file'), ('', 'is a folder'), ('latin.json', 'is not in UTF-8'):
-        with raises(UsageError, tmp_path / name, words) as caught:
+    for name, words in ('none.json', 'No such file'), ('', 'Is a directory'), ('latin.json', 'utf-8'):
+        with raises(UsageError, tmp_path / name, words):
             read_coco(str(tmp_path / name))
-        assert 'COCO' not in str(caught.value)
-
-
-@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
-def test_encodings(encoding, content, tmp_path):
-    content['categories'][0]['name'] = 'café'
-    (tmp_path / 'file.json').write_text(json.dumps(content, ensure_ascii=False), encoding=encoding)
-    assert read_coco(str(tmp_path / 'file.json')) == content
 
 
 # ---- completion
@@ -210,20 +143,18 @@ def test_what_annotations_lack_is_filled_in(content, tmp_path):
     content['annotations'][4]['segmentation'] = None
     content['annotations'][5]['segmentation'] = []
     content['annotations'][6]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT])
-    polygons = [[0, 0, 0, 3, 5, 3], [9, 9, 9, 10, 10, 10, 10, 9]]
-    content['annotations'][7].update(segmentation=polygons, bbox=[0, 0, 10, 10])
     content['categories'][1]['name'], content['categories'][2]['name'] = ' b', 'c\n'
     changes = complete(content)
     for text in ('iscrowd added to 10', 'area added to 10', 'id added to 9', 'names of 2'):
         assert sum(text in change for change in changes) == 1, changes
     assert not mistakes(content, tmp_path) and content['categories'] == expected['categories']
-    assert [a['area'] for a in content['annotations']] == [320] * 7 + [8.5] + [320] * 2
+    assert [a['area'] for a in content['annotations']] == [320] * 10
     assert [a['id'] for a in content['annotations']] == [71, 72, 73, 70, *range(74, 80)]
     assert not complete(content)
 
 
 @pytest.mark.parametrize('entry', [
-    {}, dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a']), dict(segmentation=[[1, 2, 3]])])
+    {}, dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a'])])
 def test_invalid_annotations_have_no_area(entry):
     """Ids start at 1, because pycocotools treats annotations with the id 0 as unmatched."""
     content = dict(annotations=[entry, {}], categories=[dict(id=1, name=None)])
@@ -316,22 +247,18 @@ def test_order_of_the_classes(content, tmp_path):
     (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),
     (dict(bbox=[-20, 25, 20, 16]), 'box outside'), (dict(bbox=[33, -16, 20, 16]), 'box outside'),
     (dict(bbox=[-19.5, 25, 20, 16]), None), (dict(bbox=[33, 47.5, 20, 2.5]), None),
-    (dict(segmentation=[[36, 25, 56, 41]]), 'no polygon'),
-    (dict(segmentation=[[36, 25, 56, 41, 36, 41, 36]]), 'no polygon'),
     (dict(segmentation=[[36, 25, 56, 41, 36, 41]]), None),
-    (dict(segmentation=[[0] * 4, [36, 25, 56, 41, 36, 41], [0] * 7]), None),
     (dict(segmentation=[[36, 25, 46, 25, 46, 41, 36, 41]]), None),  # half of the box
     (dict(segmentation=[[36, 25, 45, 25, 45, 41]]), 'segmentations of 1 of 10 annotations (ids 3) do not match'),
     (dict(bbox=[33, 25, 1, 1], area=1, segmentation=[[10, 10, 11, 10, 11, 11]]), 'do not match'),
     (dict(bbox=[50, 25, 16, 16]), None), (dict(bbox=[50, 25, 16.1, 16]), 'extend beyond'),
     (dict(bbox=[33, 34, 20, 16.1]), 'extend beyond'), (dict(bbox=[35, 5, 35, 20]), 'extend beyond'),
     (dict(bbox=[10, 20, 60, 20]), 'extend beyond'), (dict(bbox=[10, 5, 60, 20]), 'seem to be x1, y1, x2, y2'),
-    (dict(bbox=[10, 10, 28, 21], area=200), 'seem to be x1'), (dict(bbox=[10, 10, 30, 20], area=203), None),
-    (dict(bbox=[0, 0, 20, 10], area=200), None), (dict(bbox=[1, 1, 31, 21], area=600), 'seem to be x1'),
+    (dict(bbox=[10, 10, 30, 21], segmentation=[[10, 10, 30, 10, 30, 21]]), 'seem to be x1, y1, x2, y2'),
     (dict(bbox=[33, 25, -20, 16], category_id=9), 'category_id not in'),
     (dict(bbox=[10, 5, 60, 20], category_id=9), 'category_id not in')])
 def test_the_first_reason_counts(changes, reason, content, tmp_path):
-    """An annotation is reported once; boxes are compared with segmentations in at least three points."""
+    """An annotation is reported once."""
     annotation = content['annotations'][3]
     if 'bbox' in changes:
         annotation['segmentation'] = None
@@ -356,83 +283,6 @@ def test_annotations_without_outline_are_not_compared(content, tmp_path):
         for number in numbers:
             content['annotations'][number]['segmentation'] = None
         assert not mistakes(content, tmp_path)
-
-
-@pytest.mark.parametrize('kinds, are_errors', [
-    ('ccc99', [True, True]), ('ccc9', [False, False]), ('cccccc9', [True, False]), ('cccooo', [False, False]),
-    ('999000', [True, True])])
-def test_mistakes_of_several_kinds_add_up(kinds, are_errors, content, tmp_path):
-    """Crowds do not count, because they may be intended. If one kind is an error, others can be warnings."""
-    for annotation, kind in zip(content['annotations'], kinds):
-        if kind == 'c':
-            to_corners_without_outline(annotation)
-        elif kind == '9':
-            annotation['category_id'] = 9
-        elif kind == 'o':
-            annotation['iscrowd'] = 1
-        else:
-            annotation['area'] = 0
-    found = mistakes(content, tmp_path)
-    assert sorted((error for error, _ in found), reverse=True) == are_errors, found
-
-
-@pytest.mark.parametrize('kinds, reason', [
-    ('cm', 'not x1, y1, x2, y2'), ('cmm', 'different image sizes'), ('sm', 'from 0 to 1'),
-    ('smm', 'different image sizes'), ('11', 'from 0 to 1'), ('22', 'different image sizes')])
-def test_likely_reason_why_outlines_do_not_match(kinds, reason, content, tmp_path):
-    """The reason must fit half of the segmentations that do not match."""
-    for annotation, kind in zip(content['annotations'], kinds):
-        change = dict(c=to_corners, m=move_outline, s=shrink_outline).get(kind)
-        if change:
-            change(annotation)
-        else:
-            last = dict(zip('12', (1.01, 1.5)))[kind]
-            annotation['segmentation'] = [[0, 0, last, 0, last, last]]
-    text, = (text for _, text in mistakes(content, tmp_path) if 'do not match' in text)
-    assert reason in text
-
-
-# ---- run lengths
-
-
-def encoded(seed: int) -> dict:
-    random = np.random.default_rng(seed)
-    mask = random.random((HEIGHT, WIDTH)) < random.choice([0.02, 0.5, 0.98])
-    mask[:, :random.integers(WIDTH)] = seed % 2
-    found = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=found['size'], counts=found['counts'].decode())
-
-
-def test_sums_of_compressed_run_lengths():
-    texts = [encoded(seed)['counts'] for seed in range(20)]
-    assert sums_of_run_lengths(texts).tolist() == [WIDTH * HEIGHT] * 20
-    first, *_, last = sums_of_run_lengths([texts[0][:-1], 'zzzz', '', 'é', texts[1]]).tolist()
-    assert first != WIDTH * HEIGHT == last
-    assert sums_of_run_lengths(['zzzz', texts[0], '', texts[1], 'é']).tolist() == [-1, 3072, -1, 3072, -1]
-
-
-@pytest.mark.parametrize('text, expected', [
-    ('0', 0), ('00', 0), ('o0', 31), ('PPPPPPPP1', 2**40), ('/0', -1), ('0p', -1), ('p0', -1), ('0P', -1), ('O5', -1)])
-def test_range_of_run_lengths(text, expected):
-    """The characters of a run-length encoding are 0 to o; the last has no successor, and no run is negative."""
-    assert sums_of_run_lengths(['5', text, '5']).tolist() == [5, expected, 5]
-
-
-@pytest.mark.parametrize('counts', [
-    'zzzz', 'Xo0hIPW2', '', [], [5], [1000, 200, WIDTH * HEIGHT - 1199], [1000, -200, WIDTH * HEIGHT - 800], ['a'],
-    [1000, -1, WIDTH * HEIGHT - 999],
-    encoded(1)['counts'][:-2], encoded(1)['counts'] + '5'])
-def test_run_lengths_that_do_not_add_up(counts, content, tmp_path):
-    content['annotations'][3]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=counts)
-    (is_error, text), = mistakes(content, tmp_path)
-    assert is_error and 'segmentation of annotations 3 must be run lengths whose sum' in text
-
-
-@pytest.mark.parametrize('counts', [
-    encoded(1)['counts'], encoded(2)['counts'], [0, WIDTH * HEIGHT], [5, 9, WIDTH * HEIGHT - 14]])
-def test_run_lengths_that_add_up(counts, content, tmp_path):
-    content['annotations'][3]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=counts)
-    assert not mistakes(content, tmp_path)
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):

@@ -40,9 +40,8 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
     ('serve', ['--port', '0'],
      dict(port=0, workers=1, max_megabytes=20, max_megapixels=16, timeout=60, queue=64, config=[])),
     ('flops', ['--size', '16384', '1'], dict(size=[16384, 1], batch_size=None, with_cp=False, traffic=False)),
-    ('predict', ['--score-thr', '1', '--timeout', '0.1'], dict(score_thr=1, timeout=.1, shard_size=256, batch_size=1)),
-    ('predict', ['--score-thr', '0'],
-     dict(score_thr=0, timeout=60, json=False, video=False, parquet=False)),
+    ('predict', ['--score-thr', '1'], dict(score_thr=1, batch_size=1)),
+    ('predict', ['--score-thr', '0'], dict(score_thr=0, json=False, video=False)),
     ('data check', ['--jobs', '1024'], dict(jobs=1024, splits=['train', 'val'])),
     ('data check', [], dict(jobs=4, allow_left_out=False)),
     ('benchmark', ['--threads', '1024'], dict(threads=1024, repeats=7, device='cpu', dense=False, memory_only=False)),
@@ -70,7 +69,6 @@ def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     ('train', '--resume --plan --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
     ('train', '--epochs 1 --iters', '1', 'not allowed with argument --epochs'),
     ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder'),
-    ('predict', '--launcher', 'mpi', "'none', 'pytorch', 'slurm'"),
     ('train', '--amp', '--bf16', 'not allowed with argument --amp'),
     ('test', '--real --imagenet-variant', 'x', 'not allowed with argument --real')])
 def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys):

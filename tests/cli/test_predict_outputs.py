@@ -1,4 +1,4 @@
-"""Names, annotations and files of `mmvit predict`, for given predictions."""
+"""Names and files of `mmvit predict`, for given predictions."""
 import csv
 import json
 from argparse import Namespace
@@ -33,29 +33,6 @@ def test_names_of_outputs(tmp_path, monkeypatch):
         predict.check_names(predict.find_sources(['in', 'in/deep/a.jpg']))
 
 
-def coco(path, images):
-    path.write_text(json.dumps(dict(images=[dict(id=number, file_name=name) for number, name in images.items()],
-                                    categories=[dict(id=5, name='cat'), dict(id=3, name='dog')])))
-    return str(path)
-
-
-def test_annotations_define_the_ids(tmp_path):
-    path = coco(tmp_path / 'ids.json', {1: 'a.jpg', 2: 'val/a.jpg', 3: 'b.jpg'})
-    found = predict.Annotations(path, ['dog', 'cat'])
-    assert found.category_ids == [3, 5]
-    names = 'a.jpg', '/x/val/a.jpg', 'val/b.jpg', 'http://host/val/a.jpg?x=1', 'c.jpg', 'xa.jpg'
-    assert [found.image_id(name) for name in names] == [1, 2, 3, 2, None, None]
-    for classes, words in ([], ['class names']), (['dog', 'cow'], ["'cow'", path]):
-        with raises(UsageError, '--annotations', *words):
-            predict.Annotations(path, classes)
-    for content in '', '[]', '{}', '{"images": [{"id": 1}], "categories": []}':
-        (tmp_path / 'bad.json').write_text(content)
-        with raises(UsageError, 'bad.json', 'COCO'):
-            predict.Annotations(str(tmp_path / 'bad.json'), ['cat'])
-    with raises(UsageError, 'none.json'):
-        predict.Annotations(str(tmp_path / 'none.json'), ['cat'])
-
-
 class Fixed:
     """Returns given results instead of predictions."""
 
@@ -73,8 +50,8 @@ def about(name):
 
 
 def write(tmp_path, task, results, names, **options) -> int:
-    args = Namespace(**{**dict(out_dir=tmp_path / 'out', json=True, video=False, annotations=None, batch_size=1,
-                               score_thr=.3), **options})
+    defaults = dict(out_dir=tmp_path / 'out', json=True, video=False, batch_size=1, score_thr=.3)
+    args = Namespace(**{**defaults, **options})
     return predict.predict_all(args, Fixed(task, [
         (Frame(result, None, f'{result} is broken'), None) if isinstance(result, str) else
         (Frame(result.source, result.image), result) for result in results]), names)
@@ -100,7 +77,7 @@ def objects(name, *labels):
                      np.array([[1, 2, 3, 4]] * len(labels), np.float32).reshape(-1, 4))
 
 
-def test_objects_are_written_with_the_ids_of_the_annotations(tmp_path, capsys):
+def test_objects_are_written(tmp_path):
     names = {'a.jpg': 'a', 'b.jpg': 'b', 'c.jpg': 'c'}
     results = [objects('a.jpg', 1, 0), objects('b.jpg', 0), objects('c.jpg')]
     assert write(tmp_path, 'detection', results, names) == 0
@@ -109,15 +86,7 @@ def test_objects_are_written_with_the_ids_of_the_annotations(tmp_path, capsys):
     assert entries == [dict(box, image_id=1, category_id=2, file_name='a.jpg'),
                        dict(box, image_id=1, category_id=1, file_name='a.jpg'),
                        dict(box, image_id=2, category_id=1, file_name='b.jpg')]
-    annotations = coco(tmp_path / 'ids.json', {70: 'a.jpg', 80: 'c.jpg'})
-    assert write(tmp_path, 'detection', results, names, annotations=annotations) == 1
-    assert 'error: b.jpg is not in' in capsys.readouterr().err
-    entries = json.loads((tmp_path / 'out/results.json').read_text())
-    assert entries == [dict(box, image_id=70, category_id=3, file_name='a.jpg'),
-                       dict(box, image_id=70, category_id=5, file_name='a.jpg')]
     assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
-    with raises(UsageError, 'ids.json', 'none of the images', 'b.jpg'):
-        write(tmp_path, 'detection', results, {'b.jpg': 'b'}, annotations=annotations)
 
 
 def test_frames_of_videos(tmp_path, capsys):
@@ -152,17 +121,3 @@ def test_segments_are_label_images(tmp_path):
     assert write(tmp_path, 'segmentation', [Segmentation(*about('a.jpg'), labels)], {'a.jpg': 'x/a'}) == 0
     assert files(tmp_path) == {'x/a.png', 'labels/x/a.png'}
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'out/labels/x/a.png')), labels)
-
-
-@pytest.mark.parametrize('options, words', [
-    (dict(checkpoint=None), ['--checkpoint', '--config']), (dict(annotations='a', json=False), ['--json']),
-    (dict(parquet=True), ['--parquet', '--json']), (dict(parquet=True, json=False, video=True), ['--video']),
-    (dict(json=False), None), (dict(checkpoint=None, config='c'), None), (dict(annotations='a'), None)])
-def test_options_that_do_not_fit(options, words):
-    args = Namespace(**{**dict(config=None, checkpoint='c', annotations=None, json=True, parquet=False, video=False,
-                               processes=None, launcher='none'), **options})
-    if words is None:
-        predict.check_options(args)
-    else:
-        with raises(UsageError, *words):
-            predict.check_options(args)

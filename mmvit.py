@@ -11,7 +11,7 @@ import warnings
 
 # Subcommand -> (module in mmvit_backbones.cli, help text).
 VERBS = {
-    'train': ('train', 'train a classifier, a detector, a segmenter or a pose estimator'),
+    'train': ('train', 'train a classifier, a detector or a segmenter'),
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
     'export': ('export', 'export a network or a trained model to ONNX'),

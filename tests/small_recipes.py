@@ -85,8 +85,6 @@ def shrunk_model(config: Config) -> dict:
         head['in_channels'] = channels[-1]
         if 'map_loss' in head:
             head['map_loss']['num_pairs'] = 2
-    elif config.default_scope == 'mmpose':
-        model['head'].update(in_channels=channels[-1], deconv_out_channels=[8, 8, 8])
     elif head.get('type') == 'Mask2FormerHead':
         head['in_channels'], head['train_cfg']['num_points'] = channels, 64
         head['pixel_decoder']['encoder']['num_layers'] = head['transformer_decoder']['num_layers'] = 1

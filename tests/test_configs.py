@@ -12,7 +12,7 @@ from helpers import ROOT
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import PixelData
 from small_recipes import shrunk_model
 
 from mmvit_backbones.zoo.loading import allowed_config
@@ -71,11 +71,6 @@ def without_gradient(model: str) -> list[str]:
     elif config['_scope_'] == 'mmseg':
         from mmseg.structures import SegDataSample
         samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.randint(19, (1, 64, 64)))) for _ in inputs]
-    elif config['_scope_'] == 'mmpose':
-        from mmpose.structures import PoseDataSample
-        fields = [PixelData(heatmaps=torch.rand(17, 16, 16)) for _ in inputs]
-        labels = [InstanceData(keypoint_weights=torch.ones(1, 17)) for _ in inputs]
-        samples = [PoseDataSample(gt_fields=field, gt_instance_labels=label) for field, label in zip(fields, labels)]
     else:
         from mmpretrain.structures import DataSample
         samples = [DataSample().set_gt_label(label) for label in range(2)]

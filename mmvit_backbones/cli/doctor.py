@@ -30,7 +30,7 @@ FIXES = {
         "pip install 'numpy<2'",
     r'mmcv/_ext\S+: undefined symbol': 'rebuild mmcv for this torch: ' + REINSTALL + '{same}',
 }
-EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls', mmpose='pose')
+EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -45,8 +45,7 @@ def describe_package(package: str) -> str:
     """Returns a line with the version of an OpenMMLab package and whether the package can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        more = ' and see docs/pose.md' if package == 'mmpose' else ''  # pip alone cannot install mmpose
-        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'{more}"
+        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
         with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies

@@ -44,13 +44,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
                         help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
-                        help='also write results.json (detectors and pose estimators: COCO results), labels/ '
+                        help='also write results.json (detectors: COCO results), labels/ '
                              '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
                              'classes)')
     parser.add_argument('--video', action='store_true',
                         help='write one video file per video instead of one image per frame')
     parser.add_argument('--score-thr', type=finite(0, 1), default=SCORE_THR,
-                        help='minimum score of objects and drawn keypoints (default: %(default)s)')
+                        help='minimum score of objects (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')

@@ -33,7 +33,7 @@ from .steps import set_work_dir
 MEASURED = {
     'top1': ('accuracy/top1', 1, 0.1), 'top5': ('accuracy/top5', 1, 0.1), 'real': ('real/top1', 1, 0.1),
     'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
-    'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2), 'ap10k': ('coco/AP', 100, 0.3),
+    'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2),
 }
 
 

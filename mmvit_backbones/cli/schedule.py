@@ -9,7 +9,7 @@ RATES = ('eta_min', 'eta_max')  # scheduler settings that are absolute learning 
 INTERVALS = ('val_interval', 'val_begin', 'interval')  # settings of evaluations and checkpoints
 # The main metric of each framework: type, key, and the smallest change that early stopping counts as an improvement.
 MAIN_METRICS = dict(mmdet=('CocoMetric', 'coco/bbox_mAP', 0.001), mmseg=('IoUMetric', 'mIoU', 0.1),
-                    mmpretrain=('Accuracy', 'accuracy/top1', 0.1), mmpose=('CocoMetric', 'coco/AP', 0.001))
+                    mmpretrain=('Accuracy', 'accuracy/top1', 0.1))
 
 
 def scale_length(cfg: Config, unit: str, length: int) -> None:

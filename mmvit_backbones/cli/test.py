@@ -1,4 +1,4 @@
-"""Tests a checkpoint of a classifier, detector, segmenter or pose estimator, or an exported file.
+"""Tests a checkpoint of a classifier, detector or segmenter, or an exported file.
 
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --coco-folder data/coco_mini
     mmvit test imagenet_reswin_t --pretrained --processes 8
@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', type=output_folder,
-                        help='folder for drawings of the predictions and, except for poses, the annotations')
+                        help='folder for drawings of the annotations and the predictions')
     parser.add_argument('--wait-time', type=finite(0), default=2,
                         help='seconds per image with --show (default: %(default)s)')
     parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
@@ -87,7 +87,7 @@ def prepare(args: argparse.Namespace) -> Config:
         testing.check_classes(cfg, cfg.load_from)
     cfg.resume = False
     testing.add_class_figures(cfg)
-    if args.show or args.show_dir and cfg.default_scope == 'mmpose':
+    if args.show:
         testing.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
     if args.out:
         testing.save_predictions(cfg, args.out)
@@ -106,7 +106,7 @@ def main(args: argparse.Namespace) -> None:
     runner = Runner.from_cfg(cfg)
     if not testing.is_exported(args.checkpoint):
         runner.register_hook(CheckpointMatchHook(cfg.load_from, strict=True))
-    if args.show_dir and cfg.default_scope != 'mmpose':
+    if args.show_dir:
         threshold = ((cfg.get('default_hooks') or {}).get('visualization') or {}).get('score_thr', SCORE_THR)
         runner.register_hook(testing.DrawingHook(args.show_dir, threshold))
     runner.test()

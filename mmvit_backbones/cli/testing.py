@@ -24,8 +24,7 @@ from ..utils.files import open_output
 from ..zoo.checks import is_readable
 from ..zoo.loading import read_checkpoint
 
-VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook',
-                           mmpose='PoseVisualizationHook')
+VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')
 
 TTA_MODELS = {
     'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
@@ -37,16 +36,14 @@ STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test 
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Enables the framework's visualization hook for all predictions; mmpose's hook also saves them in ``show_dir``."""
+    """Enables the framework's visualization hook for all predictions."""
     framework = cfg.default_scope
     cfg.setdefault('default_hooks', {})
     cfg.default_hooks.setdefault('visualization', dict(type=VISUALIZATION_HOOKS[framework]))
     cfg.setdefault('visualizer', dict(type=VISUALIZERS[framework]))
     hook = cfg.default_hooks.visualization
     hook.update(show=show, interval=1, wait_time=wait_time)
-    hook['enable' if framework in ('mmpretrain', 'mmpose') else 'draw'] = True
-    if framework == 'mmpose':
-        hook.out_dir = show_dir
+    hook['enable' if framework == 'mmpretrain' else 'draw'] = True
 
 
 def add_class_figures(cfg: Config) -> None:
@@ -54,7 +51,7 @@ def add_class_figures(cfg: Config) -> None:
     types = []
     for metric in metrics_of(cfg, 'test'):
         types.append(metric['type'])
-        if metric['type'] == 'CocoMetric' and cfg.default_scope == 'mmdet':  # mmpose's metric has no such argument
+        if metric['type'] == 'CocoMetric':
             metric['classwise'] = True
     if cfg.default_scope == 'mmpretrain' and 'Accuracy' in types:
         add_metric(cfg, type='PerClassAccuracy', out_file=osp.join(cfg.work_dir, 'confusion_matrix.png'))
@@ -118,11 +115,9 @@ def use_tta(cfg: Config) -> None:
     """Enables test-time augmentation: the config's, or by default the image and its mirror image.
 
     Raises:
-        UsageError: If the framework cannot merge the predictions: poses, masks of mmdet, and drawings of mmpretrain.
+        UsageError: If the framework cannot merge the predictions: masks of mmdet, and drawings of mmpretrain.
     """
     framework = cfg.default_scope
-    if framework == 'mmpose':
-        raise UsageError('test-time augmentation does not support pose estimators; use model.test_cfg.flip_test')
     datasets = datasets_of(cfg, 'test')
     if framework == 'mmdet' and 'tta_model' not in cfg and predicts_masks(cfg.model):
         raise UsageError('test-time augmentation of mmdet merges only boxes, but this model predicts masks; set '

@@ -1,4 +1,4 @@
-"""Trains the classifier, detector, segmenter or pose estimator of a config.
+"""Trains the classifier, detector or segmenter of a config.
 
     mmvit train mask_rcnn_reswin_t --coco-folder data/coco_mini
     mmvit train configs/upernet_reswin_t.py --processes 8 --amp

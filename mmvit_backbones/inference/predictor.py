@@ -35,7 +35,7 @@ class Predictor:
             checked only when the backbone is called, e.g. for each window of a sliding window. Defaults to 60.
 
     Attributes:
-        task (str): ``classification``, ``detection``, ``segmentation`` or ``pose``.
+        task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes; empty if the model has none.
         palette (list): RGB color of each class; empty if the model has none.
         model (Checkpoint | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and returns a
@@ -79,10 +79,10 @@ class Predictor:
                 open files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
                 recursively for images, but not for videos.
             batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
-            score_thr (float): Minimum score of detected objects and of drawn keypoints. Defaults to 0.3.
+            score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
         Returns:
-            list[Result]: One Classification, Detection, Segmentation or Pose per image.
+            list[Result]: One Classification, Detection or Segmentation per image.
 
         Raises:
             UsageError: If ``batch_size`` is less than 1, an element of ``images`` has an unsupported type, or an image

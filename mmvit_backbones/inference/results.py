@@ -2,7 +2,7 @@
 import colorsys
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from ..utils.text import printable
 
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for pixels without a class
-SCORE_THR = 0.3  # default minimum score of objects and keypoints
+SCORE_THR = 0.3  # default minimum score of objects
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
 
 
@@ -53,8 +53,8 @@ class Result:
     def to_dict(self) -> dict:
         """Returns a JSON-serializable dict: source and size of the image; category, label and score of each item.
 
-        Detected objects and poses also have a box ``[x1, y1, x2, y2]`` in pixels. Masks of objects and segments are
-        encoded as COCO RLE. The dict of a pose also has ``points``, a list of ``[x, y, score]``.
+        Detected objects also have a box ``[x1, y1, x2, y2]`` in pixels. Masks of objects and segments are
+        encoded as COCO RLE.
         """
         items = []
         for item in self.items():
@@ -183,46 +183,6 @@ class Segmentation(Result):
         return image
 
 
-@dataclass(repr=False)
-class Pose(Result):
-    """Keypoints of an animal that fills the image.
-
-    Attributes:
-        points (np.ndarray): Keypoints x, y in pixels, float32 ``(K, 2)``.
-        scores (np.ndarray): Scores, float32 ``(K)``.
-        links (list): Pairs of keypoint indices that form the skeleton.
-        threshold (float): Minimum score of drawn keypoints.
-    """
-
-    points: np.ndarray
-    scores: np.ndarray
-    links: list[tuple[int, int]] = field(default_factory=list)
-    threshold: float = SCORE_THR
-
-    def items(self) -> list[dict]:
-        height, width = self.image.shape[:2]
-        return [dict(label=0, score=float(self.scores.mean()), box=[0, 0, width, height])]
-
-    def to_dict(self) -> dict:
-        points = [[*map(float, point), float(score)] for point, score in zip(self.points, self.scores)]
-        return dict(super().to_dict(), points=points)
-
-    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
-        entry, = super().to_coco(image_id, category_ids)
-        return [dict(entry, keypoints=[value for point in self.to_dict()['points'] for value in point])]
-
-    def draw(self) -> Image.Image:
-        """Draws the keypoints whose scores reach the threshold, and the links between them."""
-        pen, seen = _Pen(self.image), self.scores >= self.threshold
-        points = pen.scale * self.points
-        for a, b in self.links:
-            if seen[a] and seen[b]:
-                pen.draw.line([*points[a], *points[b]], fill=self.color(a), width=max(2, pen.size // 5))
-        for number in np.flatnonzero(seen):
-            pen.draw.circle(tuple(points[number]), pen.size / 3, fill=self.color(int(number)), outline='white')
-        return pen.drawing
-
-
 def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, classes: list[str],
               palette: list[Color], score_thr: float = SCORE_THR) -> Result:
     """Converts a model's outputs for an image to a Result.
@@ -232,9 +192,6 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
     about = source, image, classes, palette
     if 'segmentation' in outputs:
         return Segmentation(*about, outputs['segmentation'])
-    if 'points' in outputs:
-        links = [(int(start), int(end)) for start, end in outputs.get('links', ())]
-        return Pose(*about, outputs['points'], outputs['scores'], links, score_thr)
     if 'boxes' in outputs:
         order = np.argsort(-outputs['scores'], kind='stable')
         kept = order[outputs['scores'][order] >= score_thr]

@@ -23,7 +23,7 @@ from ..zoo.loading import load_weights, read_state
 from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 from .results import Color
 
-TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation', mmpose='pose')
+TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
 EXPORTED_SUFFIX = '.onnx'
 DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
 
@@ -55,7 +55,6 @@ class Checkpoint:
         self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         self.meta = {**metainfo_of(dataset), **classes_in(state.get('meta', {}).get('dataset_meta') or {})}
-        self.links = dict(links=np.array(self.meta.get('skeleton_links') or [], int)) if self.task == 'pose' else {}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
 
@@ -106,9 +105,6 @@ class Checkpoint:
     def _prepare(self, image: np.ndarray) -> dict:
         size = image.shape[:2]
         data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
-        if self.task == 'pose':  # the whole image is the box of a single animal
-            box = np.array([[0, 0, *size[::-1]]], dtype=np.float32)
-            data.update(bbox=box, bbox_score=np.ones(1, dtype=np.float32), **self.meta)
         try:
             for step in self.pipeline:
                 data = step(data)
@@ -124,8 +120,6 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
     if 'pred_sem_seg' in sample:
         return dict(segmentation=sample.get('pred_sem_seg').data[0].cpu().numpy())
     found = sample.get('pred_instances')
-    if 'keypoints' in found:
-        return dict(points=np.asarray(found.keypoints[0]), scores=np.asarray(found.keypoint_scores[0]))
     names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
     return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
 

@@ -11,13 +11,11 @@ from .file_configs import FRAMEWORKS, dicts_in
 from .options import check_option
 from .text import near_names
 
-TUPLE = '_tuple_'
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
 FOREVER = 10**9  # MMEngine's default for the end of a parameter scheduler
-VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer',
-                   mmpose='PoseLocalVisualizer')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
 
@@ -46,9 +44,6 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    if TUPLE in cfg.text:  # this file or one of its base files is JSON or YAML, which have no tuples
-        content = {key: restore_tuples(value) for key, value in cfg.to_dict().items()}
-        cfg = Config(content, filename=cfg.filename)
     _check(cfg, path, needs)
     return cfg
 
@@ -100,23 +95,6 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / '.mim' / 'configs'
     return installed if installed.is_dir() else package.parent / 'configs'
-
-
-def mark_tuples(node):
-    """Replaces tuples with dicts for file formats without tuples; :func:`restore_tuples` is the inverse."""
-    if isinstance(node, dict):
-        return {key: mark_tuples(value) for key, value in node.items()}
-    if isinstance(node, tuple):
-        return {TUPLE: [mark_tuples(value) for value in node]}
-    return [mark_tuples(value) for value in node] if isinstance(node, list) else node
-
-
-def restore_tuples(node):
-    if isinstance(node, dict):
-        if node.keys() == {TUPLE}:
-            return tuple(restore_tuples(value) for value in node[TUPLE])
-        return {key: restore_tuples(value) for key, value in node.items()}
-    return [restore_tuples(value) for value in node] if isinstance(node, list) else node
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
 
-FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain', 'mmpose')
+FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 MAX_TEXT = 2**20  # characters; Python's parser takes hundreds of bytes of memory per character
 
 

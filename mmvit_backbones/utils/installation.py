@@ -8,7 +8,6 @@ PROVIDERS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
     'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
-    'mmpose': ('mmpose', ),
 }
 
 

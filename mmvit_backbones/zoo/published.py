@@ -20,7 +20,6 @@ METRICS = {
     'ade20k_ms': ('Semantic Segmentation', 'ADE20K', 'published mIoU (multi-scale and flip)'),
     'cityscapes': ('Semantic Segmentation', 'Cityscapes', 'published mIoU'),
     'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU (multi-scale and flip)'),
-    'ap10k': ('Animal Pose Estimation', 'AP-10K', 'published AP'),
 }
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:

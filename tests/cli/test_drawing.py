@@ -1,4 +1,4 @@
-"""`mmvit test --show-dir` draws annotations and predictions, except those of poses, into one file per image."""
+"""`mmvit test --show-dir` draws annotations and predictions, into one file per image."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,8 +59,7 @@ def test_the_annotated_class_is_drawn():
     assert result.items() == [dict(label=1, score=1.)]
 
 
-@pytest.mark.parametrize('framework, expected', [('mmdet', {'classwise': True}), ('mmpose', {})])
-def test_average_precision_per_class_is_for_detectors(framework, expected):
-    cfg = Config(dict(default_scope=framework, test_evaluator=dict(type='CocoMetric')))
+def test_average_precision_per_class():
+    cfg = Config(dict(default_scope='mmdet', test_evaluator=dict(type='CocoMetric')))
     testing.add_class_figures(cfg)
-    assert cfg.test_evaluator.to_dict() == dict(type='CocoMetric', **expected)
+    assert cfg.test_evaluator.to_dict() == dict(type='CocoMetric', classwise=True)

@@ -112,8 +112,7 @@ def test_files_of_metrics_exist(key, tmp_path):
     ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'train/<class>/<image>', '--class-folder'),
     ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'a/<class>/<image>', '--class-folder'),
     ('mmpretrain', dict(type='Flowers102', data_root='in', split='test'), 'the files of Flowers102', '--class-folder'),
-    ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'a.txt, b/', '--class-folder'),
-    ('mmpose', dict(type='x', data_root='in', ann_file='a.json'), 'a.json', '')])
+    ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'a.txt, b/', '--class-folder')])
 def test_expected_files_are_named(framework, dataset, layout, example, tmp_path, monkeypatch):
     """Data sets in remote storage are not checked."""
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from mmvit_backbones.inference import Classification, Detection, Pose, Segmentation
+from mmvit_backbones.inference import Classification, Detection, Segmentation
 from mmvit_backbones.inference.results import Result, color_of, contour_of, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
@@ -54,14 +54,6 @@ def test_outputs_become_results():
     assert isinstance(found, Classification) and found.labels.tolist() == [1, 2, 0, 3, 4, 5, 6]
     assert [(item['label'], item['score']) for item in found.items()] == [(1, .4), (2, .4), (0, .1), (3, .05), (4, .02)]
     assert repr(found) == "Classification('a', 6 x 4: 1 40.0%, 2 40.0%, 0 10.0%, 3 5.0%, 4 2.0%)"
-    points = dict(points=np.arange(4.).reshape(2, 2), scores=np.array([.25, .75]))
-    found = result_of(dict(points, links=np.array([[0, 1]])), 'a', image, ['animal'], [], .5)
-    assert isinstance(found, Pose) and (found.links, found.threshold) == ([(0, 1)], .5)
-    assert found.to_dict()['points'] == [[0, 1, .25], [2, 3, .75]]
-    assert repr(found) == "Pose('a', 6 x 4: animal 50.0%)" and found.to_coco(5)[0]['category_id'] == 1
-    entry, = found.to_coco(5, [3])
-    assert entry == dict(image_id=5, category_id=3, score=.5, bbox=[0, 0, 6, 4], keypoints=[0, 1, .25, 2, 3, .75])
-    assert result_of(points, 'a', image, ['animal'], []).links == []
     segmentation = np.array([[1, 1, 0], [1, 255, 255]])
     found = result_of(dict(segmentation=segmentation), 'a', image[:2, :3], [], [RED])
     assert isinstance(found, Segmentation)
@@ -133,16 +125,3 @@ def test_masks_are_drawn():
     assert colors(drawing, 250, [199, 200, 201, 202, 297, 298, 299, 300, 499]) == [
         (100, 100, 100), RED, RED, above, above, RED, RED, below, below]
     assert contour_of(np.ones((9, 9), bool)[:, :6] & (np.arange(6) > 2)).sum(0).tolist() == [0, 0, 0, 9, 0, 0]
-
-
-def test_keypoints_are_drawn():
-    """Keypoints and links below the threshold are not drawn."""
-    points = np.array([[50., 50.], [250., 50.], [250., 200.], [100., 250.]])
-    found = Pose(*about(300, 300, []), points, np.array([.9, .5, .6, .49]), [(0, 1), (1, 2), (2, 3)], .5)
-    drawing = found.draw()  # enlarged by 2
-    assert drawing.size == (600, 600)
-    assert [drawing.getpixel(tuple(int(2 * side) for side in point)) for point in points] == [
-        *(color_of(number, []) for number in range(3)), (0, 0, 0)]
-    assert colors(drawing, 300, [98, 99, 101, 102]) == [(0, 0, 0), color_of(0, []), color_of(0, []), (0, 0, 0)]
-    assert drawing.getpixel((500, 250)) == color_of(1, []) and drawing.getpixel((350, 450)) == (0, 0, 0)
-    assert drawing.getpixel((105, 100)) == (255, 255, 255) and drawing.getpixel((100, 107)) == (0, 0, 0)

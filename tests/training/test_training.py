@@ -41,7 +41,7 @@ def scalars(work_dir: Path) -> list[dict]:
             for line in file.read_text().splitlines()]
 
 
-# Every network as a classifier, detector or segmenter, and every head except those of mmpose. test_configs.py tests the
+# Every network as a classifier, detector or segmenter, and every head. test_configs.py tests the
 # gradients of other combinations.
 RECIPES = [
     'imagenet_remvitv2_t', 'imagenet_rest_lite', 'imagenet_vitae_t', 'imagenet_vitaev2_vsa_s', 'pets_reswin_t',

@@ -27,7 +27,7 @@ from mmvit_backbones.zoo.weights import Weights, host_of
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
-            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K', pose='AP-10K',
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K',
             cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
 SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, by a word in the config's name
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
@@ -39,7 +39,6 @@ RESULT_COLUMNS = (
     ('ADE20K mIoU: single-scale/multi-scale and flip', ('ade20k', 'ade20k_ms')),
     ('Cityscapes mIoU: single-scale/multi-scale and flip', ('cityscapes', 'cityscapes_ms'), '_80k', '80k iterations',
      ('cityscapes', 'cityscapes_ms')),
-    ('AP-10K AP', ('ap10k', )),
 )
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 

@@ -1,32 +1,26 @@
 """Prints a config with all inherited settings, after checking every `type` in it.
 
     mmvit config show configs/mask_rcnn_reswin_t.py
-    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True --format yaml -o my_config.yaml
+    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True -o my_config.py
 
-All subcommands accept the output as a config. In JSON and YAML, which have no tuples, tuples are written as
-`_tuple_: [...]`.
+All subcommands accept the output as a config.
 """
 import argparse
 import io
-import json
 from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-import yaml
 from mmengine import registry
-from mmengine.config import Config
 from mmengine.registry import Registry
 
 from ...errors import UsageError
-from ...utils.config import load_config, mark_tuples
+from ...utils.config import load_config
 from ...zoo.checks import check_backbone
 from ..arguments import add_config_options, output_file
 
-DUMPER = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)  # some builds of PyYAML lack the faster C dumper
-FORMATS = ('py', 'json', 'yaml')
 # Types that frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
 
@@ -35,7 +29,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of a config in this package')
     add_config_options(parser)
-    parser.add_argument('--format', choices=FORMATS, help='output format (default: the suffix of --out, or py)')
     parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
     return parser
 
@@ -45,21 +38,11 @@ def main(args: argparse.Namespace) -> None:
     check_backbone(cfg)
     with redirect_stdout(io.StringIO()):  # frameworks print messages when they are imported
         check_types(cfg.to_dict(), cfg.default_scope)
-    suffix = Path(args.out or '').suffix.removeprefix('.').replace('yml', 'yaml')
-    text = write(cfg, args.format or (suffix if suffix in FORMATS else 'py'))
     if args.out:
-        Path(args.out).write_text(text)
+        Path(args.out).write_text(cfg.pretty_text)
         print(f'{args.config} -> {args.out}')
     else:
-        print(text, end='')
-
-
-def write(cfg: Config, kind: str) -> str:
-    """Returns the config as text in one of ``FORMATS``, with tuples marked in JSON and YAML."""
-    if kind == 'py':
-        return cfg.pretty_text
-    plain = mark_tuples(cfg.to_dict())
-    return json.dumps(plain, indent=2) + '\n' if kind == 'json' else yaml.dump(plain, Dumper=DUMPER, sort_keys=False)
+        print(cfg.pretty_text, end='')
 
 
 def check_types(node: dict | list | tuple, scope: str, path: str = '') -> None:

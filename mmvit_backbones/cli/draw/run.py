@@ -17,7 +17,7 @@ ORDER = ['loss', 'learning rate']
 MAIN = ('loss', 'lr')
 # Overall metrics only: metrics per class or object size would be too many curves.
 METRIC = re.compile(
-    r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc|(coco|crowdpose)/A[PR]|PCK')
+    r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc')
 NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
 Curves = dict[str, dict[int, float]]  # name -> step -> value
 

@@ -5,7 +5,7 @@
 
 Without a mirror, only a browser can download files with the state `by hand`. Patterns are matched against the names of
 networks, and of files without their extension. The list includes two files that no network of this package can load:
-token_labels and vitaev2_small_pose_ap10k.
+token_labels.
 """
 import argparse
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-# Published for Swin-T with VSA, without code: box AP 49.8, mask AP 43.0. The recipe is taken from ViTAEv2-VSA-S. No
+# Published for Swin-T with VSA, before the code: box AP 49.8, mask AP 43.0. The recipe is taken from ViTAEv2-VSA-S. No
 # weights are published, so train configs/imagenet_swin_vsa_t.py first.
 _base_ = ['./_base_/models/cascade_mask_rcnn.py', './_base_/datasets/coco_instance_multiscale.py',
           './_base_/schedules/coco_1x_warmup500.py', './_base_/mmdet_runtime.py']

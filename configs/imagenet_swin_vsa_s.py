@@ -1,4 +1,4 @@
-# Published for Swin-S with VSA: 83.6 % top-1, without code. The recipe is Swin's. 8 GPUs x 128 images.
+# Published for Swin-S with VSA: 83.6 % top-1, before the code. The recipe is Swin's. 8 GPUs x 128 images.
 _base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_bs128.py',
           './_base_/schedules/imagenet_swin.py', './_base_/mmpretrain_runtime.py']
 model = dict(backbone=dict(type='SwinVSA', arch='small', drop_path_rate=0.3), head=dict(in_channels=768))

@@ -1,4 +1,4 @@
-# Published for Swin-T with VSA, without code: mIoU 80.8 after 40,000 iterations (multi-scale and flip: 81.7). No
+# Published for Swin-T with VSA, before the code: mIoU 80.8 after 40,000 iterations (multi-scale and flip: 81.7). No
 # weights are published, so train configs/imagenet_swin_vsa_t.py first.
 _base_ = ['./_base_/models/upernet_cityscapes.py', './_base_/datasets/cityscapes.py',
           './_base_/schedules/cityscapes_40k.py', './_base_/mmseg_runtime.py']

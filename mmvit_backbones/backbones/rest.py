@@ -23,7 +23,7 @@ OUT_NORMS = (None, 'side', 'in_stream')
 class PixelAttention(nn.Module):
     """Position encoding that multiplies each pixel by weights from a depth-wise 3 x 3 convolution.
 
-    Paper: arXiv 2105.13677, pixel attention.
+    Paper: arXiv 2105.13677, equation 8.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,26 +1,43 @@
 """Swin Transformer with varied-size windows.
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446), based
-on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The authors published scores of this combination, but
-neither code nor weights, so the details are this package's own definition.
+on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The network is the one that VSA's first author published
+later, as a baseline of Quadrangle Attention (arXiv 2303.15105).
 """
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear, reset_projections
+from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear
 from .swin import NORM_EPS, SwinBase
 
 
+class WindowAttention(VariedSizeWindowAttention):
+    """Varied-size window attention in which one linear layer predicts both the offset and the scale of each head.
+
+    Paper: arXiv 2204.08446, figure 3b.
+    """
+
+    def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
+        super().__init__(channels, channels, num_heads, window_size, offset_divisor='padded')
+
+    def add_predictors(self, in_channels: int) -> None:
+        self.predictor = nn.Linear(in_channels, 4 * self.num_heads)
+
+    def predict(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        offset, scale = self.predictor(windows).unflatten(-1, (self.num_heads, 2, 2)).unbind(-2)
+        return scale, offset
+
+
 class VSABlock(nn.Module):
-    """Swin block with a position encoding before the attention's LayerNorm.
+    """Swin block without shifted windows, after a position encoding.
 
     Paper: arXiv 2103.14030, equation 3.
     Paper: arXiv 2204.08446, figure 3c.
     """
 
-    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, position: nn.Module) -> None:
+    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float) -> None:
         super().__init__()
-        self.position = position
+        self.position = ContextPosition(channels)
         self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.attn = attn
         self.drop_path = DropPath(drop_path)
@@ -29,7 +46,8 @@ class VSABlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
-        x = x + self.drop_path(self.attn(self.norm1(self.position(x))))
+        x = self.position(x)
+        x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -37,13 +55,9 @@ class VSABlock(nn.Module):
 class SwinVSA(SwinBase):
     """Swin Transformer with varied-size windows in all four stages.
 
-    This is the package's own definition, which may differ from the authors' network:
-
-    - Patch embedding, patch merging, MLPs, channels and depths are those of Swin Transformer.
-    - Attention and the 7 x 7 convolution before attention are those of the authors' ViTAEv2-VSA classifier: maps are
-      padded at the right and bottom, and offsets are divided by the number of windows along their own axis. See
-      :class:`ViTAEv2VSA`.
-    - Windows are not shifted, because predicted windows can overlap.
+    Patch embedding, patch merging, MLPs, channels and depths are those of Swin Transformer. Each block begins with a
+    depth-wise 7 x 7 convolution that adds position encodings. Windows are not shifted, because predicted windows can
+    overlap. At first, they are ordinary windows, because their predictors are initialized with zeros.
 
     Paper: arXiv 2204.08446, variants.
     Paper: arXiv 2103.14030, table 7.
@@ -66,8 +80,9 @@ class SwinVSA(SwinBase):
 
     def init_layers(self) -> None:
         self.apply(init_linear)
-        reset_projections(self)
+        for module in self.modules():
+            if isinstance(module, WindowAttention):
+                nn.init.zeros_(module.predictor.weight)
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
-        attn = VariedSizeWindowAttention(channels, channels, num_heads, self.window_size)
-        return VSABlock(channels, attn, mlp_ratio, drop_path, ContextPosition(channels))
+        return VSABlock(channels, WindowAttention(channels, num_heads, self.window_size), mlp_ratio, drop_path)

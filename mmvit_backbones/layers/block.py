@@ -37,7 +37,7 @@ class Block(BaseBlock):
     ``attn`` (nn.Module) must keep the shape of its input.
 
     Paper: arXiv 2103.14030, equation 3.
-    Paper: arXiv 2105.13677, figure 1.
+    Paper: arXiv 2105.13677, equation 5.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ..ops.window import pad
 from .position_bias import RelativePositionTable
 
 WindowPadding = Literal['corner', 'center']
-OffsetDivisor = Literal['own_axis', 'other_axis']
+OffsetDivisor = Literal['own_axis', 'other_axis', 'padded']
 
 
 class VariedSizeWindowAttention(nn.Module):
@@ -35,6 +35,8 @@ class VariedSizeWindowAttention(nn.Module):
         offset_divisor (str): Which number of windows divides the offsets. With ``'own_axis'``, offsets along x are
             divided by the number of windows along x, as in the authors' classifier. With ``'other_axis'``, they are
             divided by the number of windows along y, as in their detector. Offsets along y are treated the same way.
+            These are the numbers of whole windows in the map; with ``'padded'``, offsets are divided by the number of
+            windows of the padded map along their own axis, as in the authors' Swin-VSA.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``channels`` or exceeds ``in_channels``, or if ``window_padding``
@@ -56,18 +58,26 @@ class VariedSizeWindowAttention(nn.Module):
             raise ValueError(f'in_channels must be at least num_heads, got {in_channels} and {num_heads}')
         if window_padding not in ('corner', 'center'):
             raise ValueError(f"window_padding must be 'corner' or 'center', got {window_padding!r}")
-        if offset_divisor not in ('own_axis', 'other_axis'):
-            raise ValueError(f"offset_divisor must be 'own_axis' or 'other_axis', got {offset_divisor!r}")
+        if offset_divisor not in ('own_axis', 'other_axis', 'padded'):
+            raise ValueError(f"offset_divisor must be 'own_axis', 'other_axis' or 'padded', got {offset_divisor!r}")
         self.num_heads = num_heads
         self.window_size = window_size
         self.window_padding = window_padding
         self.offset_divisor = offset_divisor
         self.softmax_scale = (in_channels // num_heads)**-0.5
         self.qkv = nn.Linear(in_channels, 3 * channels)
-        self.sampling_offsets = nn.Linear(in_channels, 2 * num_heads)
-        self.sampling_scales = nn.Linear(in_channels, 2 * num_heads)
+        self.add_predictors(in_channels)
         self.position_bias = RelativePositionTable(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
+
+    def add_predictors(self, in_channels: int) -> None:
+        self.sampling_offsets = nn.Linear(in_channels, 2 * self.num_heads)
+        self.sampling_scales = nn.Linear(in_channels, 2 * self.num_heads)
+
+    def predict(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps mean tokens ``(B, nh, nw, in_channels)`` to scales and offsets ``(B, nh, nw, heads, 2)``, x before y."""
+        scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
+        return scale.unflatten(-1, (self.num_heads, 2)), offset.unflatten(-1, (self.num_heads, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
@@ -98,11 +108,13 @@ class VariedSizeWindowAttention(nn.Module):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
             # Use the dtype of the position bias, because weights of linear layers may be quantized.
             windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
-            windows = F.leaky_relu(windows)  # (B, nh, nw, in_channels)
-            scale, offset = self.sampling_scales(windows), self.sampling_offsets(windows)
-        scale, offset = (y.unflatten(-1, (self.num_heads, 2)).permute(0, 3, 4, 1, 2) for y in (scale, offset))
-        # A predicted offset of 1 means half a side of the padded map, divided by the number of whole windows.
-        num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
+            scale, offset = self.predict(F.leaky_relu(windows))
+        scale, offset = (y.permute(0, 3, 4, 1, 2) for y in (scale, offset))
+        # A predicted offset of 1 means half a side of the padded map, divided by the number of windows.
+        if self.offset_divisor == 'padded':
+            num_x, num_y = (n // self.window_size for n in (padded_width, padded_height))
+        else:
+            num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded_width - 1) / 2 / num_x)

@@ -1,4 +1,4 @@
-"""The definition of Swin-VSA, compared with Swin Transformer."""
+"""Swin-VSA before training, compared with Swin Transformer."""
 import torch
 from mmengine.registry import MODELS
 
@@ -6,15 +6,14 @@ from mmvit_backbones.layers import Handover
 
 
 @torch.no_grad()
-def test_block_equals_a_swin_block_if_windows_keep_position_and_size():
-    """Without position encoding and with predictions of 0, the block is a Swin block without shifted windows."""
+def test_new_block_is_a_swin_block_after_a_position_encoding():
+    """Training starts from ordinary windows, which are not shifted, and the encoding stays in the residual stream."""
     sizes = dict(channels=16, num_heads=2, mlp_ratio=2, drop_path=0.)
     swin = MODELS.build(dict(type='ReSwin', window_size=4)).make_block(**sizes)
-    block = MODELS.build(dict(type='SwinVSA', window_size=4)).make_block(**sizes)
-    block.position = torch.nn.Identity()
-    predictors = block.load_state_dict(swin.state_dict(), strict=False).missing_keys
-    assert all('sampling' in name for name in predictors)
-    for name in predictors:
-        block.get_parameter(name).zero_()
+    block = MODELS.build(dict(type='SwinVSA', arch=dict(embed_dims=16, depths=[1], num_heads=[2], window_size=4,
+                                                        mlp_ratio=2), out_indices=0)).stages[0].blocks[0]
+    keys = block.load_state_dict(swin.state_dict(), strict=False)
+    assert not keys.unexpected_keys and all('position.' in key or 'predictor' in key for key in keys.missing_keys)
     x = torch.randn(2, 12, 8, 16)
-    torch.testing.assert_close(block(x), swin(x, None, Handover(), 0, None), rtol=1e-4, atol=1e-5)
+    encoded = block.position(x)
+    torch.testing.assert_close(block(x), swin(encoded, None, Handover(), 0, None), rtol=1e-4, atol=1e-5)

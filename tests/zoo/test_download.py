@@ -332,7 +332,7 @@ def test_missing_weights_are_errors(servers):
     with raises(CheckpointError, '404', cached_file(RELEASE)) as error:
         fetch(RELEASE)
     assert 'resumes' not in str(error.value)
-    with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/ViTAE-VSA'):
+    with raises(CheckpointError, 'swin_vsa_tiny', 'github.com/ViTAE-Transformer/QFormer'):
         get_model('swin_vsa_tiny', 'backbone', pretrained=True)
     with raises(CheckpointError, '512', '224', '384', 'mask_rcnn', 'upernet'):
         get_model('restv2_tiny', 'backbone', pretrained='512')

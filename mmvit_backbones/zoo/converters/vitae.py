@@ -1,4 +1,4 @@
-"""Converts ViTAE, ViTAEv2 and ViTAEv2-VSA from the layouts of github.com/ViTAE-Transformer/ViTAE-{Transformer,VSA}."""
+"""Converts ViTAE, ViTAEv2, VSA and Swin-VSA from github.com/ViTAE-Transformer/{ViTAE-Transformer,ViTAE-VSA,QFormer}."""
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -69,6 +69,21 @@ VITAE = {
 }
 
 
+SWIN_VSA = {
+    r'patch_embed\.(proj|norm)': r'backbone.patch_embed.\1',
+    **inside(r'layers\.(\d+)\.blocks\.(\d+)\.', r'backbone.stages.\1.blocks.\2.', {
+        MODULES: r'\g<name>',
+        'pos': 'position.conv',
+        r'attn\.transform\.2': 'attn.predictor',
+        r'attn\.relative_position_bias_table': 'attn.position_bias.relative_position_bias_table',
+        r'attn\.(relative_position_index|base_coords|coords)': None,  # computed by the model
+    }),
+    r'layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
+    'norm': 'backbone.norm3',
+    'head': 'head.fc',
+}
+
+
 def flatten_projection(key: str, x: Tensor) -> Tensor:
     """Converts the weights of the authors' 1 x 1 convolutions in attention to linear layers."""
     return x.flatten(1) if '.attn.' in key and x.ndim == 4 else x
@@ -77,8 +92,4 @@ def flatten_projection(key: str, x: Tensor) -> Tensor:
 convert_vitae = converter('ViTAE', VITAE, AVERAGED)
 convert_vitaev2 = converter('ViTAEv2', of_stages(REDUCTION_CELL, NORMAL_CELL), AVERAGED)
 convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AVERAGED, reshape=flatten_projection)
-
-
-def convert_swin_vsa(checkpoint: Mapping) -> dict[str, Tensor]:
-    """Raises KeyError, because the authors published no checkpoint, and our own checkpoints need no conversion."""
-    raise KeyError('the authors published no checkpoint of Swin-VSA')
+convert_swin_vsa = converter('Swin-VSA', SWIN_VSA, AVERAGED, reshape=flatten_projection)

@@ -16,8 +16,7 @@ from ..data.masks import check_masks
 from ..data.mistakes import warn
 from ..data.text import check_class_names, read_class_list
 from ..errors import UsageError
-from ..utils.config import LOADERS, datasets_of, predicts_masks
-from ..utils.file_configs import dicts_in
+from ..utils.config import LOADERS, datasets_of, dicts_in, predicts_masks
 
 SPLITS = (('train', 'train'), ('val', 'val'), ('test', 'val'))  # split of the config, part of the custom data
 

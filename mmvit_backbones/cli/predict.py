@@ -37,9 +37,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
                         help='images, folders (searched recursively), http(s) URLs, videos, or the index of a camera')
-    parser.add_argument('--config', help='config file or its name (default: the config saved in the checkpoint)')
-    parser.add_argument('--checkpoint', help="checkpoint file or http(s) URL (classifiers: also in the authors' "
-                                             'layout), or a file written by mmvit export')
+    parser.add_argument('--config', help='config file or its name (default: the config that the training saved '
+                                         'beside the checkpoint)')
+    parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '
+                                             "(classifiers: also in the authors' layout); or a file written by mmvit "
+                                             'export')
     add_pretrained_argument(parser)
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
                         help='folder for the outputs (default: %(default)s)')

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..utils.file_configs import dicts_in
+from ..utils.config import dicts_in
 
 
 def start(verb: str, arguments: list[str], args: argparse.Namespace,

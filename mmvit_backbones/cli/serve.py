@@ -32,7 +32,6 @@ from torch import nn
 
 from ..errors import TooLargeError, UsageError
 from ..inference import Predictor, read_rgb
-from ..inference.limits import TIMEOUT
 from ..inference.results import SCORE_THR, color_of
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
@@ -107,9 +106,8 @@ class Served:
     drawing = threading.Lock()  # pyplot and the hooks of a backbone are not thread-safe
 
     def __init__(self, path: str, config: str | None, name: str | None, device: str | None, trust_code: bool,
-                 timeout: float = TIMEOUT) -> None:
-        self.predictor = Predictor(path, config, device=device, trust_code=trust_code,
-                                   timeout=timeout)
+                 timeout: float = 60) -> None:
+        self.predictor = Predictor(path, config, device=device, trust_code=trust_code)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module = getattr(self.predictor.model, 'module', None)  # None for an exported file

@@ -16,8 +16,7 @@ from ..data.checks import check_data
 from ..errors import UsageError
 from ..training import checks as training_checks
 from ..training.resume import differences, resume_from
-from ..utils.config import VISUALIZERS, apply_options
-from ..utils.file_configs import dicts_in
+from ..utils.config import VISUALIZERS, apply_options, dicts_in
 from ..zoo import checks
 from . import schedule
 from .arguments import data_options

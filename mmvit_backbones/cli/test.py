@@ -13,8 +13,8 @@ from ..errors import UsageError
 from ..inference.results import SCORE_THR
 from ..training.run_hooks import CheckpointMatchHook
 from ..utils.config import predicts_masks, read_config
-from ..utils.file_configs import import_quietly
 from ..utils.files import check_file
+from ..utils.frameworks import import_quietly
 from ..zoo import checks
 from ..zoo.checks import check_checkpoint
 from ..zoo.loading import use_safe_loading

@@ -18,7 +18,7 @@ from ..training.run_hooks import CheckpointMatchHook, OptionsHook, ProgressBarHo
 from ..training.work_dir import lock_work_dir
 from ..utils.config import read_config
 from ..utils.distributed import is_first_process
-from ..utils.file_configs import import_quietly
+from ..utils.frameworks import import_quietly
 from ..zoo.loading import use_safe_loading
 from . import steps
 from .arguments import above_zero, add_data_arguments, add_pretrained_argument, add_run_arguments, positive, whole

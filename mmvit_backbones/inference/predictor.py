@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, load_config
 from ..utils.files import check_file
+from ..utils.runs import find_checkpoint, find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
-from ..zoo.loading import GIVE_CONFIG, allowed_config, read_checkpoint
-from .limits import TIMEOUT
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Checkpoint, OnnxFile, find_device
 from .sources import Frame, read_frames
@@ -22,17 +22,16 @@ class Predictor:
     """Runs a trained model on images: ``Predictor('epoch_12.pth')('image.jpg')``.
 
     Args:
-        source (str | Path): A training checkpoint; a config file or the name of a config, together with ``checkpoint``
-            or ``pretrained``; or a model exported by ``mmvit export`` (``.onnx``).
+        source (str | Path): A checkpoint, or the work dir of a training, for its best checkpoint; a config file or the
+            name of a config, together with ``checkpoint`` or ``pretrained``; or a model exported by ``mmvit export``
+            (``.onnx``).
         config (str | None): Config for a checkpoint: a file or the name of a config. Defaults to None, which uses the
-            config stored in the checkpoint.
+            config that the training saved beside the checkpoint.
         checkpoint (str | None): Checkpoint for a config: a file or a URL.
         pretrained (bool | str): True to load the authors' weights for a config, or the tag of other published weights.
             Defaults to False.
         device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
             onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
-        timeout (float): Maximum number of seconds per image, for checkpoints and ONNX files. For checkpoints, it is
-            checked only when the backbone is called, e.g. for each window of a sliding window. Defaults to 60.
 
     Attributes:
         task (str): ``classification``, ``detection`` or ``segmentation``.
@@ -49,25 +48,23 @@ class Predictor:
     """
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
-                 pretrained: bool | str = False, device: str | torch.device | None = None,
-                 timeout: float = TIMEOUT) -> None:
+                 pretrained: bool | str = False, device: str | torch.device | None = None) -> None:
         suffix = Path(source).suffix.lower()
         if suffix == EXPORTED_SUFFIX:
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
-            self.model = OnnxFile(Path(source), device, timeout)
+            self.model = OnnxFile(Path(source), device)
         else:
             if is_config(str(source)):
                 refuse(f'{source}, which is a config', config=config)
                 config = str(source)
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
-                checkpoint = str(source)
+                checkpoint = find_checkpoint(str(source))
             cfg = config_of(config, checkpoint)
             check_backbone(cfg)
-            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device),
-                                    timeout)
+            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
 
@@ -136,13 +133,10 @@ def refuse(source: str, **arguments: object) -> None:
 
 
 def config_of(config: str | None, checkpoint: str | None) -> Config:
-    """Loads ``config`` if it is set, or else builds a config from the allowed parts of the checkpoint's config."""
-    if config:
-        return load_config(config, needs=('model', 'test_dataloader'))
-    if checkpoint is None:
-        raise UsageError('pass a config or a checkpoint')
-    state = read_checkpoint(checkpoint, mmap=True)
-    cfg = Config(allowed_config(state, state.get('meta', {}).get('cfg'), checkpoint))
-    if 'test_dataloader' not in cfg:
-        raise UsageError(f'the config in checkpoint {checkpoint} has no test_dataloader; {GIVE_CONFIG}')
-    return cfg
+    """Loads ``config`` if it is set, or else the config that the training saved beside the checkpoint."""
+    if config is None:
+        if checkpoint is None:
+            raise UsageError('pass a config or a checkpoint')
+        config = find_config(checkpoint)
+        print_log(f'checkpoint {checkpoint}, config {config}', logger='current')
+    return load_config(config, needs=('model', 'test_dataloader'))

@@ -1,6 +1,5 @@
 """Runs checkpoints and exported models with PyTorch and ONNX Runtime."""
 import json
-import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +12,11 @@ from mmengine.device import get_device
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
-from torch import nn
 
 from ..errors import UsageError, first_line
 from ..utils.config import datasets_of
-from ..utils.file_configs import import_quietly
-from ..zoo.allowlist import classes_in
+from ..utils.frameworks import import_quietly
 from ..zoo.loading import load_weights, read_state
-from .limits import TIMEOUT, check_graph, check_time, limit_memory, time_limit
 from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
@@ -37,9 +33,8 @@ class Checkpoint:
 
     runtime = 'eager'
 
-    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu',
-                 timeout: float = TIMEOUT) -> None:
-        self.cfg, self.timeout, framework = cfg, timeout, cfg.default_scope
+    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
+        self.cfg, framework = cfg, cfg.default_scope
         self.task = TASKS[framework]
         import_quietly(framework)
         init_default_scope(framework)
@@ -47,14 +42,11 @@ class Checkpoint:
         self.module = build_model(cfg)
         load_weights(self.module, state, checkpoint)
         self.module.to(device).eval()
-        backbone = getattr(self.module, 'backbone', None)
-        if isinstance(backbone, nn.Module):  # with sliding windows, called for each window
-            backbone.register_forward_pre_hook(check_time)
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
-        self.meta = {**metainfo_of(dataset), **classes_in(state.get('meta', {}).get('dataset_meta') or {})}
+        self.meta = {**metainfo_of(dataset), **(state.get('meta', {}).get('dataset_meta') or {})}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
 
@@ -63,8 +55,7 @@ class Checkpoint:
         """Returns the outputs for each image.
 
         Raises:
-            UsageError: If the pipeline or the model fails, or if the time limit has passed when the backbone is called,
-                e.g. for the next window of a sliding window.
+            UsageError: If the pipeline or the model fails.
         """
         data, groups = [self._prepare(image) for image in images], {}
         for number, sample in enumerate(data):  # images of different shapes would be padded
@@ -77,10 +68,7 @@ class Checkpoint:
 
     def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:
         try:
-            with time_limit(self.timeout * len(data)):
-                return self.module.test_step(self.collate(data))
-        except UsageError:
-            raise
+            return self.module.test_step(self.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
             raise UsageError(f'the model failed: {first_line(error)}') from error
 
@@ -126,8 +114,6 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
 
 def metainfo_of(dataset: dict) -> dict:
     """Returns the metadata of a dataset, such as its classes, without building the dataset."""
-    if 'type' not in dataset:  # a dataset config from a checkpoint keeps only the metadata and the pipeline
-        return dataset['metainfo']
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
 
@@ -171,7 +157,7 @@ class Exported:
             self.details = json.loads(details)
             if not self.details.get('preprocessing', {}).get('inside'):
                 raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
-            self.details |= dict(classes=[], palette=[]) | classes_in(self.details)
+            self.details = dict(classes=[], palette=[]) | self.details
             self.task = self.details['task']
             self.outputs = [output['name'] for output in self.details['outputs']]
         except UsageError:
@@ -196,13 +182,12 @@ class Exported:
 class OnnxFile(Exported):
     runtime = 'onnxruntime'
 
-    def __init__(self, path: Path, device: str | torch.device | None = None, timeout: float = TIMEOUT) -> None:
+    def __init__(self, path: Path, device: str | torch.device | None = None) -> None:
         if not find_spec('onnxruntime'):
             raise UsageError("onnxruntime is not installed: pip install 'mmvit_backbones[export]'")
-        self.timeout, providers = timeout, providers_of(device)
-        check_graph(path)
+        providers = providers_of(device)
         try:
-            self.session = session_of(path, providers, is_limited=True)
+            self.session = session_of(path, providers)
         except UsageError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no public base class
@@ -210,25 +195,15 @@ class OnnxFile(Exported):
         super().__init__(path, self.session.get_modelmeta().custom_metadata_map.get(DETAILS))
 
     def _run(self, images: np.ndarray) -> Arrays:
-        import onnxruntime
-        options, seconds = onnxruntime.RunOptions(), self.timeout * (1 if self.task == 'detection' else len(images))
-        timer = threading.Timer(seconds, setattr, (options, 'terminate', True))
-        timer.start()
         try:
-            found = self.session.run(self.outputs, {self.details['input']['name']: images}, options)
+            found = self.session.run(self.outputs, {self.details['input']['name']: images})
         except Exception as error:  # ONNX Runtime's exceptions have no public base class
-            reason = f'no prediction within {seconds:g} seconds' if options.terminate else first_line(error)
-            raise UsageError(f'the model failed: {reason}') from error
-        finally:
-            timer.cancel()
+            raise UsageError(f'the model failed: {first_line(error)}') from error
         return {name: np.asarray(values) for name, values in zip(self.outputs, found, strict=True)}
 
 
-def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, ),
-               is_limited: bool = False):
+def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, )):
     """Returns an ONNX Runtime session for a file or its contents, with PyTorch's number of threads.
-
-    If ``is_limited`` is True and the CPU is the only provider, :func:`limit_memory` limits the session's memory.
 
     Raises:
         UsageError: If the first provider cannot be used; ONNX Runtime itself would only warn and use the next provider.
@@ -236,8 +211,6 @@ def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, d
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    if is_limited and list(providers) == [CPU]:
-        limit_memory(options)
     session = onnxruntime.InferenceSession(model, options, providers=list(providers))
     name = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != name:

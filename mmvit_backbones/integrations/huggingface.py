@@ -31,10 +31,9 @@ from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .. import backbones
-from ..zoo.allowlist import checked
+from ..errors import first_line
 from ..zoo.build import init_weights
 from ..zoo.loading import load_variant
-from ..zoo.sizes import build_without_weights
 from ..zoo.variants import VARIANTS, find_variant
 from .classifier import Classifier
 
@@ -99,8 +98,11 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             if key in self.backbone:
                 raise ValueError(f'backbone must not have {key}, got {self.backbone[key]}; pass out_indices to the '
                                  'config, and load weights by from_pretrained')
-        self.backbone = checked(self.backbone, 'backbone')
-        built = cast(backbones.Backbone, build_without_weights(self.backbone))
+        try:
+            with torch.device('meta'):
+                built = cast(backbones.Backbone, MODELS.build(self.backbone))
+        except Exception as error:  # invalid arguments can raise any exception
+            raise ValueError(f'backbone cannot be built: {first_line(error)}') from error
         self.stage_names = [f'stage{i}' for i in range(built.num_stages)]
         count = len(self.stage_names)
         if any(not -count <= index < count for index in out_indices or ()):

@@ -8,8 +8,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import CheckpointError, UsageError
+from ..utils.config import dicts_in, dicts_with_paths, read_config
 from ..utils.distributed import is_first_process
-from ..utils.file_configs import dicts_in, dicts_with_paths, parse_config
+from ..utils.runs import configs_beside
 from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
@@ -48,10 +49,9 @@ def resume_from(cfg: Config, path: str) -> None:
     if meta.get(unit, 0) >= length and is_first_process():
         print(f'training of {length} {"epochs" if unit == "epoch" else "iterations"} has already finished; there is '
               'nothing to resume')
-    changes = list(config_changes(meta.get('cfg', ''), cfg.pretty_text))
-    if changes and is_first_process():
-        print('the config has changed since the checkpoint was written; training continues with:', *changes,
-              sep='\n  ', file=sys.stderr)
+    saved = configs_beside(path)
+    if len(saved) == 1 and is_first_process():
+        report_changes(saved[0], cfg)
 
 
 def _set_seed(cfg: Config, path: str, seed: int | None) -> None:
@@ -87,15 +87,16 @@ def find_intact_checkpoint(work_dir: str) -> str | None:
     return None
 
 
-def config_changes(before: str, now: str) -> Iterator[str]:
-    """Yields one line per value that differs between two printed configs, without executing the configs."""
+def report_changes(saved: Path, cfg: Config) -> None:
+    """Prints one line per value that differs between the config saved in the work dir and a config."""
     try:
-        configs = parse_config(before), parse_config(now)
-    except ValueError as error:
-        yield f'the configs cannot be compared: {error}'
+        before = read_config(str(saved))
+    except UsageError as error:
+        print(f'the config cannot be compared with the saved one: {error}', file=sys.stderr)
         return
-    if configs[0]:
-        yield from (line for line in differences(*configs) if not line.startswith(_IGNORED))
+    changes = [line for line in differences(before.to_dict(), cfg.to_dict()) if not line.startswith(_IGNORED)]
+    if changes:
+        print(f'the config differs from {saved}; training continues with:', *changes, sep='\n  ', file=sys.stderr)
 
 
 def differences(before: dict, now: dict) -> Iterator[str]:

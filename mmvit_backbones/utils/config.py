@@ -1,13 +1,13 @@
 """Loads and checks config files."""
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..errors import UsageError, first_line
-from .file_configs import FRAMEWORKS, dicts_in
+from .frameworks import FRAMEWORKS
 from .options import check_option
 from .text import near_names
 
@@ -95,6 +95,21 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / '.mim' / 'configs'
     return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def dicts_in(config: object) -> Iterator[dict]:
+    """Yields all dicts in a config."""
+    return (entry for _, entry in dicts_with_paths(config))
+
+
+def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Yields ``(path, dict)`` for all dicts in a config; callers may change the dicts during the iteration."""
+    parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
+    if isinstance(config, dict):
+        yield path, config
+        parts = list(config.items())
+    for key, value in parts:
+        yield from dicts_with_paths(value, f'{path}{key}.')
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from ..errors import UsageError
-from .file_configs import import_quietly
+from .frameworks import import_quietly
 from .text import near_names
 
 # Config keys that MMEngine reads in addition to the arguments of Runner.

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.file_configs import dicts_in, dicts_with_paths
+from ..utils.config import dicts_in, dicts_with_paths
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 

@@ -1,29 +1,24 @@
 """Loads checkpoint files without executing code in them."""
 import argparse
+import codecs
 import os
 import os.path as osp
 import pickle
-import pickletools
 import re
-import tarfile
 import zipfile
-from contextlib import suppress
-from functools import partial
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
 from ..utils import versions
 from ..utils.files import why_no_file
-from .archive import history_method, read_archive
 
-OLD_FORMAT_START = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # first bytes of files written before PyTorch 1.6
 CONVERTED = 'model.safetensors'  # name of the weights in folders written by `mmvit weights convert`
-MAX_HEADER = 2**23  # bytes, enough for tens of thousands of tensors
-MAX_OPERATIONS = 1_000_000  # in a pickle, enough for tens of thousands of tensors
-DOS_FOLDER = 0x10  # attribute of folders; PyTorch does not read members with it, so tensors would be uninitialized
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
@@ -32,17 +27,17 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 
     Args:
         path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
-        map_location (str | torch.device | None): Device of the tensors. With None, PyTorch 2.10 and newer restore the
-            device from which a torch file was saved; other tensors are loaded on the CPU. Defaults to ``'cpu'``.
+        map_location (str | torch.device | None): Device of the tensors. With None, a torch file's tensors are restored
+            on the device from which they were saved. Defaults to ``'cpu'``.
         mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
             or copy them at once. The tensors become invalid when the file is overwritten, and checksums are not
-            verified. Ignored before PyTorch 2.10. Defaults to False.
+            verified. Defaults to False.
 
     Raises:
         UsageError: If ``map_location`` cannot be used.
         CheckpointNotFoundError: If the file does not exist.
-        CheckpointError: If the file cannot be read, is truncated or corrupt, exceeds a limit, contains types that are
-            not allowed, or does not contain a dict.
+        CheckpointError: If the file cannot be read, is truncated or corrupt, contains types that are not allowed, or
+            does not contain a dict.
     """
     checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
@@ -63,7 +58,8 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
         raise kind(f'checkpoint {path} {reason}')
     _check_device(map_location)
     if path.endswith('.safetensors'):
-        read = partial(_load_safetensors, device=str(map_location or 'cpu'))
+        from safetensors.torch import load_file
+        read = partial(load_file, device=str(map_location or 'cpu'))
     else:
         read = partial(_load_torch, map_location=map_location, mmap=mmap)
     try:
@@ -84,28 +80,17 @@ def _check_device(device: str | torch.device | None) -> None:
         raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
 
 
-def _load_safetensors(path: str, device: str) -> dict[str, torch.Tensor]:
-    from safetensors import torch as safetensors
-    with open(path, 'rb') as file:
-        length = int.from_bytes(file.read(8), 'little')
-    if length > MAX_HEADER:
-        raise ValueError(f'the header has {length} bytes; the maximum is {MAX_HEADER}')
-    return safetensors.load_file(path, device=device)
-
-
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
     is_archive = zipfile.is_zipfile(path)
-    if is_archive:
-        _check_members(path)
-    if versions.is_older('2.10'):
-        if not is_archive:
-            raise pickle.UnpicklingError
-        _check_sums(path)
-        return read_archive(path, map_location or 'cpu')
     if is_archive and not mmap:
         _check_sums(path)
-    with torch.serialization.safe_globals(_training_state_types()):
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
+    if not versions.is_older('2.6'):
+        with torch.serialization.safe_globals([(value, name) for name, value in TRAINING_STATE.items()] + DTYPES):
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
+    warn_of_hole()
+    if not is_archive:
+        raise pickle.UnpicklingError
+    return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
 
 
 def _check_sums(path: str) -> None:
@@ -114,40 +99,6 @@ def _check_sums(path: str) -> None:
         part = archive.testzip()
     if part:
         raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
-
-
-def _check_members(path: str) -> None:
-    """Raises BadZipFile if an archive exceeds a limit or is not laid out like those of torch.save."""
-    length = _directory_size(path)
-    if length > MAX_HEADER:
-        raise zipfile.BadZipFile(f'the archive directory has {length} bytes; the maximum is {MAX_HEADER}')
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    for info in members:
-        if info.external_attr & DOS_FOLDER:
-            raise zipfile.BadZipFile(f'{info.filename} is marked as a folder')
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise zipfile.BadZipFile(f'{info.filename} is compressed')
-    if sum(info.file_size for info in members) > os.path.getsize(path):
-        raise zipfile.BadZipFile('the members of the archive are larger than the file')
-    with zipfile.ZipFile(path) as archive:
-        for info in members:
-            if info.filename.endswith('/data.pkl'):
-                _check_pickle(archive.read(info))
-
-
-def _directory_size(path: str) -> int:
-    """Returns the size of an archive's directory in bytes, as found by ZipFile, without reading the directory."""
-    with open(path, 'rb') as file:
-        return zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # pyright: ignore[reportAttributeAccessIssue]  # private
-
-
-def _check_pickle(content: bytes) -> None:
-    """Raises BadZipFile for a pickle with too many operations, each of which takes time and memory."""
-    with suppress(ValueError):  # a damaged pickle, which its reader will report
-        for number, _ in enumerate(pickletools.genops(content)):
-            if number == MAX_OPERATIONS:
-                raise zipfile.BadZipFile(f'the pickle has more than {MAX_OPERATIONS} operations')
 
 
 def _describe_error(path: str, error: Exception) -> str:
@@ -160,29 +111,66 @@ def _describe_error(path: str, error: Exception) -> str:
         return f'cannot be read: {failed.strerror}'
     if start.lstrip().startswith(b'<'):
         return 'is a web page, not a checkpoint: the download failed'
-    if versions.is_older('2.10') and _has_old_format(path):
-        return (f'is refused: it has the format of PyTorch before 1.6, which PyTorch {torch.__version__} cannot read '
-                'safely; use PyTorch 2.10 or newer, or convert the weights to safetensors')
     if not isinstance(error, pickle.UnpicklingError):
         return f'is truncated or corrupt: {first_line(error)}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it contains more than weights (loading would import {refused[1]})'
+    if versions.is_older('2.6'):
+        return 'is truncated or corrupt, or has the format of PyTorch before 1.6, which needs PyTorch 2.6 or newer'
     return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False
 
 
-def _has_old_format(path: str) -> bool:
-    """Returns whether a file has a format from before PyTorch 1.6: a pickle with a magic number, or a tar archive."""
-    with open(path, 'rb') as file:
-        return file.read(len(OLD_FORMAT_START)) == OLD_FORMAT_START or tarfile.is_tarfile(path)
+# ---- types in checkpoints
 
 
-def _training_state_types() -> list:
-    """Returns the types other than tensors in checkpoints of MMEngine (log history) and timm (options)."""
-    rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64().__reduce__()[0]  # files written with NumPy 1 use a different name
-    dtypes = {type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')}
-    return [
-        argparse.Namespace, np.ndarray, np.dtype, HistoryBuffer, *dtypes, (history_method, 'builtins.getattr'),
-        *((rebuild_array, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
-        *((rebuild_scalar, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core'))
-    ]
+def history_method(owner: type, name: str) -> Callable:
+    """Replaces ``getattr`` in pickles: returns the methods that a pickled HistoryBuffer needs, and no others."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr')
+    return getattr(HistoryBuffer, name)
+
+
+# Types other than tensors in checkpoints of MMEngine (log history) and timm (options).
+TRAINING_STATE = {
+    'argparse.Namespace': argparse.Namespace,
+    'builtins.getattr': history_method,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.dtype': np.dtype,
+    'numpy.ndarray': np.ndarray,
+    # NumPy 1 and 2 write different names.
+    **{f'numpy.{core}.multiarray._reconstruct': np.empty(0).__reduce__()[0] for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': np.float64().__reduce__()[0] for core in ('core', '_core')},
+}
+DTYPES = [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')]
+
+
+class ListedNames:
+    """Takes the place of the module ``pickle`` in ``torch.load``, and loads only the names listed here.
+
+    For PyTorch before 2.6, which has no list of additional types for ``weights_only=True``.
+    """
+
+    names = {
+        **TRAINING_STATE,
+        '_codecs.encode': codecs.encode,
+        'collections.OrderedDict': OrderedDict,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        **{f'torch._utils.{name}': getattr(torch._utils, name)
+           for name in ('_rebuild_tensor_v2', '_rebuild_parameter')},
+        **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
+    }
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> object:
+            if f'{module}.{name}' not in ListedNames.names:
+                raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')
+            return ListedNames.names[f'{module}.{name}']
+
+
+@cache
+def warn_of_hole() -> None:
+    """Warns once that a malicious file can execute code in this version of PyTorch (CVE-2025-32434)."""
+    print_log(f'PyTorch {torch.__version__} cannot load untrusted .pth files safely (CVE-2025-32434): use PyTorch 2.6 '
+              'or newer, or weights in the format safetensors', logger='current', level=30)

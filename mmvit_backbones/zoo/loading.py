@@ -9,33 +9,21 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError
-from ..utils.file_configs import format_config, parse_config
 from ..utils.text import near_names
 from .adapt import adapt
-from .allowlist import allowed_parts, complete_for_inferencer
 from .converters.layout import AVERAGED, strip_prefix, unwrap
 from .download import fetch, fetch_address, first_reading, is_converted
 from .files import load_checkpoint_file
-from .sizes import build_without_weights, count_elements
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
+WEB = 'http://', 'https://'
 IMAGENET_CLASSES = 1000
-GIVE_CONFIG = 'pass its config with --config FILE, or config=FILE in Python'
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
-
-_ADDRESS_LISTS = {
-    'torchvision': get_torchvision_models,
-    'modelzoo': get_torchvision_models,
-    'open-mmlab': get_external_models,
-    'openmmlab': get_external_models,
-}
-
 
 # ---- reading
 
@@ -45,8 +33,8 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
     Args:
         filename (str): A file; an http(s) URL; ``official://NAME[/TAG]`` for the authors' weights, which are converted;
-            or a name such as ``torchvision://resnet50``. If the user has registered a loader for the scheme with
-            MMEngine, this loader reads the checkpoint.
+            or a name such as ``torchvision://resnet50`` with another scheme, which is read by MMEngine's loader for the
+            scheme.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -56,18 +44,16 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
-    scheme, is_address, name = filename.partition('://')
-    if not is_address:
-        return load_checkpoint_file(filename, map_location, mmap)
-    loader = CheckpointLoader._get_checkpoint_loader(filename)
-    if loader is not None and not loader.__module__.startswith(('mmengine.', 'mmvit_backbones.')):
-        return loader(filename, map_location=map_location)
-    address = _ADDRESS_LISTS[scheme]().get(name, '') if scheme in _ADDRESS_LISTS else filename
-    if not address.startswith(('http://', 'https://')):
-        raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL')
-    path = fetch_address(address)
-    with first_reading(path):
-        return load_checkpoint_file(path, map_location, mmap)
+    if filename.startswith(WEB):
+        path = fetch_address(filename)
+        with first_reading(path):
+            return load_checkpoint_file(path, map_location, mmap)
+    if '://' in filename:
+        try:
+            return CheckpointLoader.load_checkpoint(filename, map_location)
+        except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
+            raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
+    return load_checkpoint_file(filename, map_location, mmap)
 
 
 def _read_official(name: str) -> dict[str, Tensor]:
@@ -121,36 +107,6 @@ def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
 
 
-def use_safe_loading() -> None:
-    """Replaces MMEngine's own checkpoint loaders, which may execute code, with :func:`load_from_safe`."""
-    for prefix, loader in list(CheckpointLoader._schemes.items()):
-        if loader.__module__.startswith('mmengine.'):
-            CheckpointLoader.register_scheme(prefix, load_from_safe, force=True)
-
-
-def load_from_safe(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for MMEngine like :func:`read_state`, and replaces its config with a safe one.
-
-    The frameworks execute the config in a checkpoint. The safe config therefore has only the allowed parts, as
-    literals. A config that is not allowed, or does not match the weights, is removed.
-    """
-    state = read_state(filename, map_location)
-    holders, texts = _remove_configs(state)
-    if texts:
-        try:
-            text = format_config(complete_for_inferencer(allowed_config(state, texts[0], filename)))
-        except ValueError as error:
-            reason = str(error).removesuffix(f'; {GIVE_CONFIG}')
-            print_log(f'the config in the checkpoint is ignored: {reason}', logger='current')
-        else:
-            for holder in holders:
-                holder['cfg'] = text
-    return state
-
-
-CheckpointLoader.register_scheme(OFFICIAL, load_from_safe, force=True)
-
-
 def read_state(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint, converts the authors' layout, and puts a bare state dict under the key ``'state_dict'``."""
     checkpoint = read_checkpoint(filename, map_location)
@@ -161,38 +117,19 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
         return dict(state_dict=checkpoint) if are_weights else checkpoint
 
 
-def _remove_configs(checkpoint: dict) -> tuple[list[dict], list[str]]:
-    """Removes the configs from a checkpoint; returns the dicts that contained configs, and the configs as text."""
-    runtime_info = checkpoint.get('message_hub', {}).get('runtime_info')
-    holders = [holder for holder in (checkpoint.get('meta'), runtime_info)
-               if isinstance(holder, dict) and holder.keys() & {'cfg', 'config'}]
-    return holders, [holder.pop(key) for holder in holders for key in ('cfg', 'config') if key in holder]
+CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
 
 
-def allowed_config(checkpoint: Mapping, text: object, source: str) -> dict:
-    """Parses the config in a checkpoint without executing it, and returns its allowed parts; see :func:`allowed_parts`.
+def use_safe_loading() -> None:
+    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them."""
+    CheckpointLoader.register_scheme(WEB, read_state, force=True)
+    CheckpointLoader.register_scheme('', _read_file, force=True)
 
-    Also checks that the names and shapes of the weights match the model, which is built on the meta device.
 
-    Args:
-        checkpoint (Mapping): Contents of the checkpoint.
-        text (object): Text of the config in the checkpoint.
-        source (str): Name of the checkpoint, for error messages.
-
-    Raises:
-        CheckpointError: If a part of the config is not on the allowlist, or the weights do not match the model.
-    """
-    if not isinstance(text, str):
-        raise CheckpointError(f'checkpoint {source} contains no training config; {GIVE_CONFIG}')
-    try:
-        allowed = allowed_parts(parse_config(text), checkpoint.get('meta', {}).get('dataset_meta') or {})
-        weights = unwrap(checkpoint)
-        model = build_without_weights(allowed['model'], allowed['default_scope'], count_elements(weights))
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f'checkpoint {source}: {error.args[0]}; {GIVE_CONFIG}') from error
-    load_weights(model, {name: weight.to('meta') if isinstance(weight, Tensor) else weight
-                         for name, weight in weights.items()}, source)
-    return allowed
+def _read_file(filename: str, map_location: str | None = None) -> dict:
+    if '://' in filename:
+        raise FileNotFoundError(f'there is no loader for {filename}')
+    return read_state(filename, map_location)
 
 
 # ---- converting

@@ -12,8 +12,7 @@ from PIL import Image
 from mmvit_backbones.cli.custom_data import use_custom_data
 from mmvit_backbones.data.checks import check_data, sample_error
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.file_configs import dicts_in
+from mmvit_backbones.utils.config import dicts_in, load_config
 
 pytestmark = pytest.mark.usefixtures('frozen')
 

@@ -13,8 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from small_recipes import divide_sizes, small_recipe
 
-from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.file_configs import dicts_in
+from mmvit_backbones.utils.config import dicts_in, load_config
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
 

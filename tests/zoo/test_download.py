@@ -20,7 +20,6 @@ import drives  # noqa: E402
 from golden import fill_state_dict  # noqa: E402
 from golden_files import NETWORKS  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
-from mmengine.runner.checkpoint import get_torchvision_models  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from mmvit_backbones import convert_state_dict, get_model  # noqa: E402
@@ -218,12 +217,6 @@ def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, m
     assert path.with_name(f'{RELEASE.name}.safetensors.bad').exists() == is_tried
     reported = [text for text in messages(logged) if 'model.safetensors cannot be downloaded' in text]
     assert len(reported) == (is_tried or digest == 'unreachable')
-
-
-def test_weights_in_openmmlabs_lists_are_downloaded(servers):
-    address = get_torchvision_models()['resnet18']
-    servers.answers[address] = drives.serve(CONTENT)
-    assert read_checkpoint('torchvision://resnet18')['weight'].shape == (600_000, )
 
 
 def test_different_urls_are_cached_separately(servers):

@@ -17,7 +17,7 @@ from ...data.checks import check_data, find_mistakes, sample_error
 from ...data.mistakes import Mistake
 from ...errors import UsageError
 from ...utils.config import SPLITS, datasets_of, load_config
-from ...utils.file_configs import import_quietly
+from ...utils.frameworks import import_quietly
 from ...utils.text import printable
 from ..arguments import add_config_options, add_data_arguments, data_options, whole
 from ..custom_data import use_custom_data

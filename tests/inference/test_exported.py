@@ -1,0 +1,72 @@
+"""Exported files that are invalid, or fail on an image, end in a one-line error."""
+import json
+
+import numpy as np
+import pytest
+from helpers import raises
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import Predictor
+from mmvit_backbones.inference.runtimes import DETAILS
+
+IMAGE = np.full((3, 5, 3), 7, np.uint8)
+CLASSIFIER = dict(task='classification', classes=['red', 'green', 'blue'], palette=[], outputs=[dict(name='scores')],
+                  input=dict(name='images'), preprocessing=dict(inside=True))
+
+
+def onnx_file(path, nodes: list, constants: dict[str, np.ndarray], details: dict = CLASSIFIER):
+    """Writes a classifier whose ``nodes`` compute ``scores`` from ``floats``, the images as floating-point numbers."""
+    onnx = pytest.importorskip('onnx')
+    helper, types = onnx.helper, onnx.TensorProto
+    inputs = [helper.make_tensor_value_info('images', types.UINT8, ['batch', 'height', 'width', 3])]
+    outputs = [helper.make_tensor_value_info('scores', types.FLOAT, None)]
+    graph = helper.make_graph(
+        [helper.make_node('Cast', ['images'], ['floats'], to=types.FLOAT), *nodes], 'graph', inputs, outputs,
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()])
+    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid('', 18)])
+    helper.set_model_props(model, {DETAILS: json.dumps(details)})
+    onnx.save(model, path)
+    return path
+
+
+def test_a_broken_onnx_file_is_refused(tmp_path):
+    pytest.importorskip('onnx')
+    (tmp_path / 'model.onnx').write_bytes(b'broken')
+    with raises(UsageError, 'model.onnx', 'not a valid ONNX file') as caught:
+        Predictor(tmp_path / 'model.onnx')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('change', [
+    dict(outputs=7), dict(outputs=[{}]), dict(task=None, preprocessing=7)], ids=str)
+def test_wrong_details_in_a_file_are_refused(change, tmp_path):
+    pytest.importorskip('onnx')
+    from onnx import helper
+    nodes = [helper.make_node('ReduceMean', ['floats'], ['scores'], keepdims=0)]
+    with raises(UsageError, 'model.onnx'):
+        Predictor(onnx_file(tmp_path / 'model.onnx', nodes, {}, {**CLASSIFIER, **change}))
+
+
+def test_a_file_without_metadata_is_refused(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    path = onnx_file(tmp_path / 'model.onnx', [onnx.helper.make_node('ReduceMean', ['floats'], ['scores'])], {})
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    with raises(UsageError, 'model.onnx', 'no metadata', 'mmvit export CHECKPOINT FILE'):
+        Predictor(path)
+
+
+def test_an_image_that_fails_does_not_stop_the_rest_of_its_batch(tmp_path):
+    """The network accepts only images that are five pixels wide."""
+    pytest.importorskip('onnx')
+    from onnx import helper
+    nodes = [helper.make_node('Add', ['floats', 'row'], ['sums']),
+             helper.make_node('ReduceMean', ['sums', 'axes'], ['scores'], keepdims=0)]
+    constants = dict(row=np.ones((5, 1), np.float32), axes=np.array([1, 2]))
+    predictor = Predictor(onnx_file(tmp_path / 'model.onnx', nodes, constants))
+    images = [np.full((3, width, 3), width, np.uint8) for width in (5, 4, 5)]
+    for batch_size in 1, 2, 3:
+        found = list(predictor.stream(images, batch_size))
+        assert [result and result.scores.tolist() for _, result in found] == [[6] * 3, None, [6] * 3]
+        assert 'the model failed' in found[1][0].error and not found[0][0].error and not found[2][0].error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import MODELS
@@ -59,6 +60,13 @@ def trained_model(network: str, **arguments) -> nn.Module:
             elif name.endswith('running_var'):
                 buffer.uniform_(0.5, 1.5)
     return model
+
+
+def save_run(cfg: Config, model: nn.Module, path: Path, **meta) -> Path:
+    """Saves a checkpoint, and its config in the same folder, like a training; returns the path of the checkpoint."""
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(meta, cfg='raise SystemExit')), path)
+    Config(cfg.to_dict(), format_python_code=False).dump(path.with_name('config.py'))  # formatting takes a second
+    return path
 
 
 def without_dropout(model: nn.Module) -> nn.Module:

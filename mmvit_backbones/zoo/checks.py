@@ -10,19 +10,20 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
 from ..utils.config import dicts_in, dicts_with_paths
+from ..utils.runs import find_checkpoint
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
-    """Returns ``checkpoint`` if it is set, or else the ``official://`` name of the authors' weights with this tag.
+    """Returns ``checkpoint`` (:func:`find_checkpoint`), or else the ``official://`` name of the authors' weights.
 
     Raises:
         UsageError: If both or neither are set, or the config's backbone is not a published network.
         CheckpointError: If there are no weights with this tag.
     """
     if checkpoint and not tag:
-        return checkpoint
+        return find_checkpoint(checkpoint)
     if checkpoint or not tag:
         raise UsageError(f'pass either checkpoint or pretrained, got checkpoint={checkpoint} and pretrained={tag}')
     backbone = cfg.model.get('backbone') or {}

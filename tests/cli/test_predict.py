@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-from helpers import ROOT
+from helpers import ROOT, save_run
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from runs import TINY
@@ -25,9 +25,8 @@ def checkpoint_of(cfg, folder):
     """Saves a checkpoint with its config, like a training."""
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    torch.save(dict(state_dict=build_model(cfg).state_dict(), meta=dict(cfg=cfg.pretty_text, dataset_meta=dict(
-        classes=list((datasets_of(cfg, 'test')[0].get('metainfo') or {}).get('classes') or ())))), folder / 'model.pth')
-    return folder / 'model.pth'
+    classes = list((datasets_of(cfg, 'test')[0].get('metainfo') or {}).get('classes') or ())
+    return save_run(cfg, build_model(cfg), folder / 'model.pth', dataset_meta=dict(classes=classes))
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, raises
+from helpers import ROOT, raises, save_run
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
@@ -32,7 +32,7 @@ def test_whole_models_give_the_same_scores(tmp_path):
     cfg = Config.fromfile(ROOT / 'tests/training/tiny_classifier.py')
     init_default_scope('mmpretrain')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), tmp_path / 'model.pth')
+    save_run(cfg, model, tmp_path / 'model.pth')
     images = list(np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), dtype=np.uint8))
     scores = {}
     for runtime in 'eager', 'onnxruntime':

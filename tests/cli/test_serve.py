@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from helpers import ROOT, fresh_model, raises
+from helpers import ROOT, fresh_model, raises, save_run
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
@@ -51,15 +51,14 @@ def save_classifier(network: str, path: Path) -> Path:
     cfg.default_scope = 'mmpretrain'
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(),
-                    meta=dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES))), path)
-    return path
+    path.parent.mkdir()
+    return save_run(cfg, MODELS.build(cfg.model), path, dataset_meta=dict(classes=CLASSES))
 
 
 @pytest.fixture(scope='module')
 def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp('models')
-    return [save_classifier(network, folder / f'{network}.pth') for network in ('ReSwin', 'SwinVSA')]
+    return [save_classifier(network, folder / f'{network}/model.pth') for network in ('ReSwin', 'SwinVSA')]
 
 
 @pytest.fixture(scope='module')

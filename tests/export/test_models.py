@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, save_run
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -205,7 +205,7 @@ def reference_of(cfg: Config, folder: Path) -> Checkpoint:
         test.score_thr = 0.
         test.score_thr = threshold_for_none_one_and_many([
             found['scores'] for found in Checkpoint(cfg, str(path)).run(IMAGES)])
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=cfg.pretty_text)), path)  # as a training saves it
+    save_run(cfg, model, path)
     return Checkpoint(cfg, str(path))
 
 
@@ -306,8 +306,7 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
     cfg = detector('RetinaNet')
     reference_of(cfg, tmp_path)
     cfg.model.test_cfg.score_thr = 1.
-    state = torch.load('model.pth', weights_only=False)
-    torch.save(dict(state, meta=dict(cfg=cfg.pretty_text)), 'model.pth')
+    cfg.dump('config.py')
     with pytest.raises(UsageError, match='no instances? in the 6 images'):
         call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
     assert [path.name for path in tmp_path.iterdir()] == ['model.pth']

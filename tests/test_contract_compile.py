@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 import torch.fx.experimental._config as symbolic_shapes_config
-from helpers import each_network, fresh_model, gradients, images, largest_error, trained_model, without_dropout
+from helpers import each_network, fresh_model, gradients, images, largest_error, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch._dynamo.testing import CompileCounter
@@ -106,25 +106,3 @@ def test_export(network):
     model, x = small_model(network).eval(), images(60, 90, batch=1)
     exported = torch.export.export(model, (x, )).module()
     assert largest_error(exported(x), model(x)) < 1e-4
-
-
-@pytest.mark.filterwarnings('ignore:`torch.jit.trace:DeprecationWarning', 'ignore::torch.jit.TracerWarning')
-@each_network
-@torch.no_grad()
-def test_trace(network):
-    """The graph accepts all batch sizes, but other image sizes only if the network sets ``traces_all_sizes``."""
-    model, x = trained_model(network).eval(), images(256, 320, batch=1)  # tests/export has other sizes
-    if model.traces_all_sizes:
-        traced = torch.jit.trace(model, x)
-    else:
-        with pytest.warns(UserWarning, match='traced at 256 x 320 .*height x .* dynamo=True') as warned:
-            traced = torch.jit.trace(model, x)
-        assert len([warning for warning in warned if 'traced at' in str(warning.message)]) == 1
-    several, other = images(256, 320, batch=3), images(96, 160, batch=1)
-    assert largest_error(traced(x), model(x)) < 1e-5
-    assert largest_error(traced(several), model(several)) < 1e-5
-    if model.traces_all_sizes:
-        assert largest_error(traced(other), model(other)) < 1e-5
-    else:
-        with pytest.raises(RuntimeError, match="tensor's size at dimension"):
-            traced(other)

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UsageError
 from ..layers import Handover
-from ..ops.eager import is_tracing
 from ..utils import versions
-from .tracing import fixed_sizes, refuse_other_sizes, warn_of_one_size
 
 # Types of settings in ``arch``, with names in the singular and plural for messages.
 TYPES = {bool: ('True or False', 'booleans'), int: ('an integer', 'integers'), float: ('a number', 'numbers'),
@@ -58,7 +57,6 @@ class Backbone(BaseModule):
     arch_zoo: dict[str, dict] = {}
     stem: tuple[str, ...] = ('patch_embed', )
     min_size = 1  # smallest height and width of images, in pixels
-    traces_all_sizes = False  # whether the graph of torch.jit.trace works for all image sizes
     normed_stages: Sequence[int] = ()  # stages that have an output norm
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
@@ -84,7 +82,6 @@ class Backbone(BaseModule):
         self.with_cp = with_cp
         self.is_empty = False  # True after `to_empty`: weights are allocated, but not initialized
         self._register_load_state_dict_pre_hook(self._fill_before_loading)
-        self.traced_sizes = set()  # image sizes for which a warning about tracing was issued
 
     def resolve_arch(self, arch: str | dict) -> dict:
         """Returns the settings of a named architecture, or validates a dict of settings and returns a copy."""
@@ -175,7 +172,7 @@ class Backbone(BaseModule):
 
         Raises:
             ValueError: If the images have another number of dimensions or channels, or an unsupported size.
-            UsageError: If the network is compiled, but PyTorch is too old for this.
+            UsageError: If the network is compiled, but PyTorch is too old for this, or if ``torch.jit`` traces it.
         """
         return self._compute(self.outputs, images)
 
@@ -200,23 +197,15 @@ class Backbone(BaseModule):
         return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
 
     def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Validates the images and calls ``compute``, with constant sizes in traces unless ``traces_all_sizes``."""
-        if is_tracing() and not self.traces_all_sizes:
-            with fixed_sizes():
-                return self._trace(compute, images)
+        """Validates the images and calls ``compute``."""
         self.check_images(images)
         return compute(images)
 
-    def _trace(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        self.check_images(images)
-        size = tuple(images.shape[2:])
-        if size not in self.traced_sizes:
-            self.traced_sizes.add(size)
-            warn_of_one_size(*size)
-        return compute(refuse_other_sizes(images))
-
     def check_images(self, images: Tensor) -> None:
         versions.require_compiler()
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
+            raise UsageError('torch.jit.trace and torch.onnx.export(dynamo=False) are not supported; use torch.export '
+                             'or torch.onnx.export(dynamo=True)')
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
         if min(images.shape[2:]) < (side := self.min_size):

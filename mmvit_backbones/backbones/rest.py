@@ -169,7 +169,6 @@ class ResT(Backbone):
             embed_dims=96, depths=[2, 2, 18, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
     }
     stem = ('patch_embeds.0', )
-    traces_all_sizes = True
     # Overridden by ResTv2.
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
     norm_eps, zero_biases = 1e-5, (nn.Linear, )

@@ -113,7 +113,6 @@ class ResTv2(ResT):
         'large': dict(
             embed_dims=128, depths=[2, 3, 16, 2], num_heads=[2, 4, 8, 16], reductions=[8, 4, 2, 1], mlp_ratio=4),
     }
-    traces_all_sizes = False
     stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 

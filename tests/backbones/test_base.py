@@ -2,11 +2,15 @@
 
 ``tests/test_contract.py`` tests what all networks have in common.
 """
+from io import BytesIO
+
 import pytest
 import torch
 from helpers import fresh_model, images, raises, shared_model
 from tiny_configs import TINY_CONFIGS
 from torch import nn
+
+from mmvit_backbones.errors import UsageError
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
 
@@ -51,6 +55,15 @@ def test_values_at_the_limits(arguments):
 def test_wrong_images_are_named(shape):
     with raises(ValueError, 'images', shape):
         shared_model('ReSwin')(torch.zeros(shape))
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::UserWarning')
+def test_old_tracers_are_refused():
+    model, x = shared_model('ReSwin'), images(8, 8, batch=1)
+    with raises(UsageError, 'torch.jit.trace', 'torch.export', 'dynamo=True'):
+        torch.jit.trace(model, x)
+    with raises(UsageError, 'torch.export', 'dynamo=True'):
+        torch.onnx.export(model, (x, ), BytesIO(), dynamo=False)
 
 
 # ---- maps

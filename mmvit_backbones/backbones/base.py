@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
-from ..layers import Handover
 from ..utils import versions
 
 # Types of settings in ``arch``, with names in the singular and plural for messages.
@@ -277,24 +276,11 @@ class Backbone(BaseModule):
         The recomputation in the backward pass uses the same random numbers as the forward pass, and doesn't update the
         running statistics of batch norms a second time.
         """
-        return self._run(block, block, args)
-
-    def run_attention_block(self, block: nn.Module, x: Tensor, prev_attn: Tensor | None,
-                            *args) -> tuple[Tensor, Tensor]:
-        """Calls a block with the previous block's attention, and returns its output and its own attention."""
-
-        def call(x: Tensor, prev_attn: Tensor | None, *args) -> tuple[Tensor, Tensor]:
-            handover = Handover()
-            return block(x, prev_attn, handover, *args), handover.attn
-
-        return self._run(call, block, (x, prev_attn, *args))
-
-    def _run(self, call: Callable, block: nn.Module, args: tuple) -> Any:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
-            return call(*args)
+            return block(*args)
         if versions.is_compiling():  # torch.compile supports context_fn for selective checkpointing only
-            return checkpoint(call, *args, use_reentrant=False)
-        return checkpoint(call, *args, use_reentrant=False,
+            return checkpoint(block, *args, use_reentrant=False)
+        return checkpoint(block, *args, use_reentrant=False,
                           context_fn=lambda: (nullcontext(), without_tracking(block)))
 
     def stage_modules(self, stage: int) -> list[nn.Module]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import BaseBlock, Handover, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.eager import channels_last
 from ..ops.sizes import ceil_div
@@ -156,11 +156,11 @@ class Block(BaseBlock):
     def reset_parameters(self) -> None:
         nn.init.constant_(self.scale, 1e-5)
 
-    def forward(self, x: Tensor, prev_attn: Tensor | None, handover: Handover) -> Tensor:
-        """Keeps the shape ``(B, N, C)``; stores the attention map for the next block in ``handover``."""
-        out, handover.attn = self.attn(self.norm1(x), prev_attn)
+    def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Maps tokens ``(B, N, C)`` and the previous map to new tokens and the attention map for the next block."""
+        out, attn = self.attn(self.norm1(x), prev_attn)
         x = torch.add(x, self.drop_path(out), alpha=2)
-        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2)
+        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2), attn
 
 
 @MODELS.register_module()
@@ -260,7 +260,7 @@ class RefinerViT(Backbone):
         tokens = self.run_block(self.embed, images, bbox)
         attn = None
         for i, block in enumerate(self.blocks, start=1):
-            tokens, attn = self.run_attention_block(block, tokens, attn)
+            tokens, attn = self.run_block(block, tokens, attn)
             if keeps_maps:
                 attention_maps.append(attn)
             if stage_maps is not None and i % self.blocks_per_stage == 0:
@@ -272,7 +272,7 @@ class RefinerViT(Backbone):
         tokens = self.run_block(self.embed, images, NO_BBOX)
         attn = None
         for i, block in enumerate(self.blocks, start=1):
-            tokens, attn = self.run_attention_block(block, tokens, attn)
+            tokens, attn = self.run_block(block, tokens, attn)
             if i % self.blocks_per_stage == 0:
                 yield self.map_of(tokens, images)
 

@@ -15,7 +15,6 @@ from ..layers import (
     DecomposedPosition,
     DropPath,
     Gate,
-    Handover,
     Mlp,
     ModuleList,
     drop_path_schedule,
@@ -179,10 +178,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, alpha: Tensor) -> Tensor:
-        """Maps ``(B, H, W, in_channels)`` to ``(B, h, w, channels)``; stores the logits in ``handover``."""
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps ``(B, H, W, in_channels)`` and the previous logits to ``(B, h, w, channels)`` and blended logits."""
         y = self.norm1(x)
-        attn, handover.attn = self.attn(y, prev_logits, alpha)
+        attn, logits = self.attn(y, prev_logits, alpha)
         if self.proj is not None:
             x = self.proj(y)  # from the normalized input, as in the authors' code
         if self.query_stride > 1:
@@ -190,7 +189,7 @@ class Block(nn.Module):
             x = pad_to_multiple(x, 2, value=-torch.inf)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = x + self.drop_path(attn)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x))), logits
 
 
 @MODELS.register_module()
@@ -258,7 +257,7 @@ class ReMViTv2(Backbone):
             if logits is not None:
                 # If the block resized the logits, its caller would keep the larger logits in memory.
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
-            x, logits = self.run_attention_block(block, x, logits, alpha)
+            x, logits = self.run_block(block, x, logits, alpha)
             if number in self.stage_ends:
                 yield x
 

@@ -127,7 +127,7 @@ class ReSwin(SwinBase):
                 rows, columns = self.grid_of_windows(x)
                 logits = nearest_maps(logits, rows * columns, num_heads)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_attention_block(block, x, logits, shift, mask if i % 2 else None)
+                x, logits = self.run_block(block, x, logits, shift, mask if i % 2 else None)
             yield x
             x = stage.downsample(x)
 

@@ -98,7 +98,7 @@ class ReViT(Backbone):
         x, height, width = self.patch_embed(images)
         logits, alpha = None, self.gate(x)
         for block in self.blocks:
-            x, logits = self.run_attention_block(block, x, logits, alpha)
+            x, logits = self.run_block(block, x, logits, alpha)
         yield x.unflatten(1, (height, width))
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:

@@ -13,7 +13,7 @@ layers:
 - ``position`` (nn.Module | None): position encoding before the attention's LayerNorm, such as :class:`ContextPosition`.
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
-from .block import BaseBlock, Block, Handover, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
+from .block import BaseBlock, Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .module_list import ModuleList
@@ -25,7 +25,7 @@ from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, Pyra
 
 __all__ = [
     'BaseBlock', 'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
-    'GlobalAttention', 'Handover', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
+    'GlobalAttention', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable',
     'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
     'init_linear', 'layers_with_gate', 'reset_projections', 'trunc_normal_'

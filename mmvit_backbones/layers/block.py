@@ -46,14 +46,6 @@ class Block(BaseBlock):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class Handover:
-    """Container in which a block stores its attention map or its logits for the next block.
-
-    Blocks do not return them, because tools that hook blocks, such as Grad-CAM, expect a single tensor.
-    """
-    attn: Tensor
-
-
 class ResidualAttentionBlock(BaseBlock):
     """Pre-norm block whose attention blends its logits with the logits of the previous block.
 
@@ -62,11 +54,11 @@ class ResidualAttentionBlock(BaseBlock):
     Paper: arXiv 2402.11301, residual attention.
     """
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, handover: Handover, *context) -> Tensor:
-        """Keeps the shape ``(..., channels)``; stores the logits in ``handover``."""
-        out, handover.attn = self.attn(self.norm1(x), prev_logits, *context)
+    def forward(self, x: Tensor, prev_logits: Tensor | None, *context) -> tuple[Tensor, Tensor]:
+        """Maps ``(..., channels)`` and the previous block's logits to an output of the same shape and new logits."""
+        out, logits = self.attn(self.norm1(x), prev_logits, *context)
         x = x + self.drop_path(out)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x))), logits
 
 
 def trunc_normal_(weight: Tensor) -> None:

@@ -19,8 +19,8 @@ def build(network: str, **arguments) -> torch.nn.Module:
 
 def without_residuals(model: torch.nn.Module) -> torch.nn.Module:
     """Replaces attention residuals by standard attention."""
-    run = model.run_attention_block
-    model.run_attention_block = lambda block, x, prev_logits, *args: run(block, x, None, *args)
+    run = model.run_block
+    model.run_block = lambda block, x, prev_logits, *args: run(block, x, None, *args)
     return model
 
 

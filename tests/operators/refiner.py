@@ -7,7 +7,6 @@ from golden import fill_state_dict, make_input
 from mmvit_backbones.backbones.refiner_vit import Attention, Block, PatchEmbed, Refiner, SharedAttention
 from mmvit_backbones.data import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
-from mmvit_backbones.layers import Handover
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.zoo.converters import refiner
@@ -71,9 +70,7 @@ def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
     load(modules, converted(golden, '', 'blocks.', dtype), dtype)
     x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None
     for module in modules:
-        handover = Handover()
-        x = module(x, carried, handover)
-        carried = handover.attn
+        x, carried = module(x, carried)
     return {'out': x, 'carry_out': carried}
 
 

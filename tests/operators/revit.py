@@ -22,13 +22,12 @@ def logits_of(network: torch.nn.Module, weights: dict[str, torch.Tensor], images
 
 def outputs_of(blocks: list[torch.nn.Module], network: torch.nn.Module, images: torch.Tensor) -> tuple[list, tuple]:
     """Returns the tokens and attention logits of each block, and the outputs of ``forward_stages``."""
-    tokens, logits = [], []
-    hooks = [block.register_forward_hook(lambda *args: tokens.append(args[-1])) for block in blocks]
-    hooks += [block.attn.register_forward_hook(lambda *args: logits.append(args[-1][1])) for block in blocks]
+    outputs = []
+    hooks = [block.register_forward_hook(lambda *args: outputs.append(args[-1])) for block in blocks]
     stages = network.forward_stages(images)
     for hook in hooks:
         hook.remove()
-    return list(zip(tokens, logits, strict=True)), stages
+    return outputs, stages
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-compilers test-quick test-upstream test-transformers test-matrix test-oldest test-exports \
-	docker-test chaos fuzz lint docs tutorials clean
+	docker-test fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,9 +60,6 @@ test-exports: setup  ## export all tiny networks to ONNX and compare outputs for
 
 docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh
-
-chaos: setup  ## kill training runs 100 times at random moments and resume them; variables: CHAOS_KILLS, CHAOS_SEED
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -s tests/training/chaos.py
 
 fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py \

@@ -32,10 +32,6 @@ class TrainingError(MMViTError, RuntimeError):
         super().__init__(message.strip().split(f'{type(self).__name__}: ')[-1].split('\n')[0])
 
 
-class UnreadableSampleError(TrainingError):
-    """Raised if a data set has more unreadable samples than its ``max_skipped``."""
-
-
 def first_line(error: Exception) -> str:
     """Returns the class name of an error and the first line of its message, if it has one."""
     return f'{type(error).__name__}: {str(error).strip()}'.split('\n')[0].rstrip(': ')

@@ -3,21 +3,17 @@ import multiprocessing
 import os
 import resource
 import runpy
-import shutil
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from helpers import ROOT
 
 import mmvit
-from mmvit_backbones.training import InterruptHook
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 TINY = ROOT / 'tests/training/tiny_classifier.py'
@@ -99,18 +95,6 @@ def end(runs: list[Run], code: int = 0) -> None:
     assert codes == [code, code], [run.text[-2000:] for run in runs]
 
 
-def limit_memory() -> None:
-    """Limits the memory of this process to its current memory plus half a GiB."""
-    with open('/proc/self/status') as file:
-        used, = (line.split()[1] for line in file if line.startswith('VmData'))
-    resource.setrlimit(resource.RLIMIT_DATA, (int(used) * 1024 + 2**29, ) * 2)
-
-
-def fill_disk() -> None:
-    """Makes the disk appear full."""
-    shutil.disk_usage = lambda path: SimpleNamespace(free=0)
-
-
 def be_one_of(rank: int, processes: int, port: int, launcher: str) -> None:
     """Sets the environment variables that torchrun or Open MPI's mpirun set for each process of one machine."""
     numbers = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
@@ -120,14 +104,6 @@ def be_one_of(rank: int, processes: int, port: int, launcher: str) -> None:
     os.environ['MASTER_PORT'] = str(port)
     if launcher == 'pytorch':
         os.environ['MASTER_ADDR'] = '127.0.0.1'
-
-
-def signal_twice() -> None:
-    """Handles two SIGTERM like a training, the second a minute later."""
-    hook = InterruptHook()
-    hook.receive(signal.SIGTERM, None)
-    hook.received_at -= 60
-    hook.receive(signal.SIGTERM, None)
 
 
 def load_cuda_kernels(path: str) -> None:

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from mmvit_backbones.data.reliable import ReliableDataset
+from mmvit_backbones.data.resumable import SeededDataset
 
 CLASSES = 'cat', 'dog'
 NUMBERS = count()  # MMEngine shares loggers, message hubs and visualizers of runners with the same name
@@ -42,7 +42,7 @@ class Line(BaseModel):
 
 def loader_of(dataset: Dataset | None = None, batch_size: int = 2, sampler: str = 'DefaultSampler', **options) -> dict:
     """Returns the config of a data loader with batches that can be resumed, as `mmvit train` configures it."""
-    return dict(batch_size=batch_size, dataset=ReliableDataset(dataset or Samples()), sampler=dict(type=sampler),
+    return dict(batch_size=batch_size, dataset=SeededDataset(dataset or Samples()), sampler=dict(type=sampler),
                 batch_sampler=dict(type='ResumableBatchSampler'), **options)
 
 
@@ -52,7 +52,7 @@ def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
         model=Line(), work_dir=str(work_dir), train_dataloader=loader_of(),
         train_cfg=dict(by_epoch=True, max_epochs=3),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-        default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook')),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook')),
         custom_hooks=[dict(type='ExactResumeHook'), dict(type='InterruptHook')], randomness=dict(seed=1),
         experiment_name=f'tiny{next(NUMBERS)}')
     arguments.update(changes)

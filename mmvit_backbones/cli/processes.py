@@ -24,7 +24,7 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
     """
     os.environ['LOCAL_WORLD_SIZE'] = str(args.processes)
     main(argparse.Namespace(**{**vars(args), 'launcher': 'pytorch', 'check': True}))
-    if args.check or getattr(args, 'plan', False):
+    if args.check:
         return
     del os.environ['LOCAL_WORLD_SIZE'], os.environ['LOCAL_RANK']
     threads = max(1, len(os.sched_getaffinity(0)) // args.processes)  # the processes share the cores

@@ -1,12 +1,11 @@
 """Defines the steps that prepare a run: functions that check the config or change it according to the arguments.
 
 Most steps for an option do nothing if the option is not given. The docstring of a step describes what the step does and
-when it runs; ``mmvit train --plan`` prints the docstring and the settings that the step changes.
+when it runs.
 """
 import argparse
 import os.path as osp
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from importlib.util import find_spec
 
 import torch
@@ -14,8 +13,7 @@ from mmengine.config import Config
 
 from ..data.checks import check_data
 from ..errors import UsageError
-from ..training import checks as training_checks
-from ..training.resume import differences, resume_from
+from ..training.resume import find_checkpoint, resume_from
 from ..utils.config import VISUALIZERS, apply_options, dicts_in
 from ..zoo import checks
 from . import schedule
@@ -24,23 +22,17 @@ from .custom_data import use_custom_data
 from .processes import check_number_of_processes
 
 # Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.
-RELIABLE_HOOKS = dict(label_check='LabelCheckHook', finite_loss='FiniteLossHook', exact_resume='ExactResumeHook',
-                      interrupt='InterruptHook')
+RELIABLE_HOOKS = dict(finite_loss='FiniteLossHook', exact_resume='ExactResumeHook', interrupt='InterruptHook')
 BEST = {'mmseg': 'mIoU'}  # with 'auto', MMEngine selects the first metric
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
-MAX_SKIPPED = 100
 
 Step = Callable[[Config, argparse.Namespace], None]
 
 
-def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace, show: bool = False) -> None:
-    """Runs the steps in order. With ``show``, prints each step's docstring and the settings that it changes."""
-    for number, step in enumerate(steps, 1):
-        before = deepcopy(cfg.to_dict()) if show else {}
+def take_steps(steps: Iterable[Step], cfg: Config, args: argparse.Namespace) -> None:
+    """Runs the steps in order."""
+    for step in steps:
         step(cfg, args)
-        if show:
-            print(f'{number:2}. {" ".join((step.__doc__ or "").split())}',
-                  *(f'      {difference}' for difference in differences(before, cfg.to_dict())), sep='\n')
 
 
 # ---- steps of training and testing
@@ -81,8 +73,9 @@ def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
         hooks.setdefault(name, dict(type=hook))
     hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if checkpoint := hooks.checkpoint:
-        if checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
-            checkpoint['type'] = 'AtomicCheckpointHook'
+        is_local = '://' not in str(checkpoint.get('out_dir'))
+        if is_local and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+            checkpoint.setdefault('backend_args', dict(backend='atomic'))
         checkpoint.setdefault('max_keep_ckpts', 3)
         if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
             checkpoint.setdefault('save_best', BEST.get(cfg.default_scope, 'auto'))
@@ -126,11 +119,6 @@ def set_lr(cfg: Config, args: argparse.Namespace) -> None:
     """Sets the learning rate and scales the absolute rates of the schedulers. Runs after --cfg-options."""
     if args.lr is not None:
         schedule.scale_lr(cfg, args.lr)
-
-
-def check_optimizer(cfg: Config, args: argparse.Namespace) -> None:
-    """Checks the arguments of the optimizer and the schedulers. Runs after both are set."""
-    training_checks.check_optimizer(cfg)
 
 
 def stop_early(cfg: Config, args: argparse.Namespace) -> None:
@@ -219,17 +207,9 @@ def set_batch_size(cfg: Config, args: argparse.Namespace) -> None:
 
 def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
     """Wraps the training data set and its batch sampler for exact resuming. Runs after all changes to both."""
-    if args.on_bad_data == 'stop' and args.max_skipped:
-        raise UsageError(f'--max-skipped must be 0 with --on-bad-data stop, got {args.max_skipped}')
-    default = dict(stop=0, skip=MAX_SKIPPED).get(args.on_bad_data)
-    max_skipped = default if args.max_skipped is None else args.max_skipped
     loader = cfg.train_dataloader
-    dataset: dict = loader.dataset
-    if dataset.get('type') != 'ReliableDataset':
-        dataset = dict(type='ReliableDataset', dataset=dataset)
-    if max_skipped is not None:
-        dataset['max_skipped'] = max_skipped
-    loader.dataset = dataset
+    if loader.dataset.get('type') != 'SeededDataset':
+        loader.dataset = dict(type='SeededDataset', dataset=loader.dataset)
     batch_sampler = loader.get('batch_sampler')
     if batch_sampler is None:
         loader.batch_sampler = dict(type='ResumableBatchSampler', drop_last=loader.pop('drop_last', False))
@@ -239,8 +219,10 @@ def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
 
 def load(cfg: Config, args: argparse.Namespace) -> None:
     """Resumes from a checkpoint or loads weights. Runs last, to compare the final config with the checkpoint's."""
-    cfg.resume = args.resume is not None
-    if cfg.resume:
-        resume_from(cfg, args.resume)
+    resume = args.resume or (cfg.get('load_from') or 'auto' if cfg.get('resume') else None)
+    path = find_checkpoint(resume, cfg.work_dir) if resume else None
+    cfg.resume = path is not None
+    if path:
+        resume_from(cfg, path)
     elif cfg.get('load_from'):
         checks.check_checkpoint(cfg.load_from)

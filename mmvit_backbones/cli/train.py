@@ -5,8 +5,6 @@
     mmvit train upernet_reswin_t --resume --cfg-options train_dataloader.num_workers=8
 """
 import argparse
-import sys
-from copy import deepcopy
 from importlib import import_module
 
 from mmengine.config import Config
@@ -14,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
-from ..training.run_hooks import CheckpointMatchHook, OptionsHook, ProgressBarHook
+from ..training.run_hooks import CheckpointMatchHook
 from ..training.work_dir import lock_work_dir
 from ..utils.config import read_config
 from ..utils.distributed import is_first_process
@@ -22,15 +20,14 @@ from ..utils.frameworks import import_quietly
 from ..zoo.loading import use_safe_loading
 from . import steps
 from .arguments import above_zero, add_data_arguments, add_pretrained_argument, add_run_arguments, positive, whole
-from .explain import explained_errors
 from .processes import init_processes
-from .resume import resume_options, saved_options
-from .steps import MAX_SKIPPED, take_steps
+from .steps import take_steps
 
 NEEDS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-WHERE = (steps.add_reliable_hooks, steps.set_options, steps.set_work_dir)  # the steps that determine the work dir
 STEPS = (
-    *WHERE,
+    steps.add_reliable_hooks,
+    steps.set_options,
+    steps.set_work_dir,
     steps.set_launcher,
     steps.use_data,
     steps.check_training_data,
@@ -40,7 +37,6 @@ STEPS = (
     steps.set_length,
     steps.set_lr,
     steps.scale_lr_by_batch,
-    steps.check_optimizer,
     steps.stop_early,
     steps.set_precision,
     steps.add_logs,
@@ -73,13 +69,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--early-stop', type=positive, metavar='N',
                         help='stop after N evaluations without a better result')
     parser.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
-    parser.add_argument('--on-bad-data', choices=('stop', 'skip'),
-                        help='stop at an unreadable sample (default), or replace it with another sample')
-    parser.add_argument('--max-skipped', type=whole(0), metavar='N',
-                        help='skip at most N unreadable samples per process (default with --on-bad-data skip: '
-                             f'{MAX_SKIPPED})')
     parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
-                        help='resume from this checkpoint (default: the newest intact one in the work dir); "auto" '
+                        help='resume from this checkpoint (default: the newest one in the work dir); "auto" '
                              'starts a new run if there is no checkpoint')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
@@ -89,23 +80,15 @@ def get_parser() -> argparse.ArgumentParser:
     add_pretrained_argument(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
-    parser.add_argument('--plan', action='store_true',
-                        help='print the steps that prepare the config, with the changes of each step, then stop')
     parser.set_defaults(needs=NEEDS)
     return parser
 
 
-def prepare(args: argparse.Namespace) -> tuple[Config, argparse.Namespace]:
-    """Returns the config and the arguments of the run after checking its data, backbone and checkpoint.
-
-    The arguments of a resumed run include those saved in the checkpoint.
-    """
+def prepare(args: argparse.Namespace) -> Config:
+    """Returns the config of the run after checking its data, backbone and checkpoint."""
     cfg = read_config(args.config, args.needs)
-    located = deepcopy(cfg)
-    take_steps(WHERE, located, args)
-    args = resume_options(args, located)
-    take_steps(STEPS, cfg, args, show=args.plan)
-    return cfg, args
+    take_steps(STEPS, cfg, args)
+    return cfg
 
 
 def get_runner(cfg: Config) -> Runner | FlexibleRunner:
@@ -116,8 +99,7 @@ def get_runner(cfg: Config) -> Runner | FlexibleRunner:
 
 
 def main(args: argparse.Namespace) -> None:
-    args.check |= args.plan
-    cfg, args = prepare(args)
+    cfg = prepare(args)
     if args.check:
         return
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else None
@@ -125,13 +107,9 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = get_runner(cfg)
-    if sys.stderr.isatty() and is_main_process():
-        runner.register_hook(ProgressBarHook())
-    runner.register_hook(OptionsHook(saved_options(args)))
     runner.register_hook(SummaryHook())
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
-    with explained_errors(runner):
-        runner.train()
+    runner.train()
     if lock:
         lock.close()
     if is_main_process():

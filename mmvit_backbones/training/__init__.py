@@ -1,10 +1,8 @@
 """Hooks and an optimizer constructor; importing this package registers them in MMEngine's root registries."""
-from .checkpoint_hook import AtomicCheckpointHook
+from . import atomic  # noqa: F401  registers the file backend
 from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook
 from .interrupt import InterruptHook
-from .label_check import LabelCheckHook
 from .layer_decay import LayerDecayConstructor
 
-__all__ = ['AtomicCheckpointHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelCheckHook',
-           'LayerDecayConstructor']
+__all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor']

@@ -1,15 +1,17 @@
 """Resumes training exactly as if it had not been interrupted."""
+import warnings
+
 import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from ..data.reliable import ReliableDataset, ResumableBatchSampler, seed_all
+from ..data.resumable import ResumableBatchSampler, SeededDataset, seed_all
 from ..errors import TrainingError
-from .rebuild import same_settings, settings_of, use_new_settings
-from .work_dir import check_last_checkpoint
+from .plan import optim_wrappers, schedules
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -20,20 +22,16 @@ class ExactResumeHook(Hook):
 
     MMEngine does not restore random states. Before each iteration, this hook seeds the random state with the seed of
     the run, the rank and the iteration. ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a
-    :class:`ReliableDataset`, which make the data reproducible. Checkpoints may be from the middle of an epoch.
+    :class:`SeededDataset`, which make the data reproducible. Checkpoints may be from the middle of an epoch.
 
-    The settings of the optimizer and the schedulers, and the frozen stages, may have changed since the checkpoint was
-    written. Schedules then continue as if the new settings had been used from the start.
+    The settings of the optimizer and the schedulers are those of the config, as if they had been used from the start.
 
     Raises:
-        TrainingError: If the data loader has another batch sampler or data set; if the checkpoint was written with
-            different classes, a different number of images per step or of steps per epoch, or a different optimizer; or
-            if changed settings cannot be applied, e.g. with several optimizers.
-        UsageError: If ``last_checkpoint``, from which the run would resume, names a file outside the run's folders.
+        TrainingError: If the data loader has another batch sampler or data set; or if the checkpoint was written with
+            different classes, a different number of images per step or of steps per epoch, or a different optimizer.
     """
 
     priority = 'LOWEST'
-    settings: dict = {}  # of this run; set by before_run
 
     def before_train(self, runner: Runner) -> None:
         batch_sampler_of(runner)  # checks the data loader
@@ -51,33 +49,32 @@ class ExactResumeHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_all(runner.seed, get_rank(), runner.iter)
 
-    def before_run(self, runner: Runner) -> None:
-        check_last_checkpoint(runner)
-        if not self.settings:
-            self.settings = settings_of(runner)
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['meta'].update(world_size=get_world_size(), batch_size=batch_sampler_of(runner).batch_size,
-                                  epoch_length=epoch_length(runner), settings=self.settings)
+        checkpoint['meta'].update(
+            world_size=get_world_size(), batch_size=batch_sampler_of(runner).batch_size,
+            epoch_length=epoch_length(runner), optimizers=optimizers_of(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self.before_run(runner)  # FlexibleRunner calls before_run only after loading
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'world_size' not in meta:
             return
         check_classes(runner, meta)
         check_steps(runner, meta)
-        if not same_settings(meta['settings'], self.settings):
-            use_new_settings(runner, checkpoint, meta['settings'], self.settings)
+        use_settings(runner, checkpoint)
 
 
 def batch_sampler_of(runner: Runner) -> ResumableBatchSampler:
     """Returns the batch sampler of the training data; raises TrainingError if the data loader cannot be resumed."""
     loader = runner.train_dataloader
-    if not isinstance(loader.batch_sampler, ResumableBatchSampler) or not hasattr(loader.dataset, 'max_skipped'):
+    if not isinstance(loader.batch_sampler, ResumableBatchSampler) or not isinstance(loader.dataset, SeededDataset):
         raise TrainingError(f'ExactResumeHook needs a train_dataloader with batch_sampler.type='
-                            f'{ResumableBatchSampler.__name__!r} and dataset.type={ReliableDataset.__name__!r}')
+                            f'{ResumableBatchSampler.__name__!r} and dataset.type={SeededDataset.__name__!r}')
     return loader.batch_sampler
+
+
+def optimizers_of(runner: Runner) -> list[str]:
+    """Returns the names of the optimizers' classes."""
+    return [type(wrapper.optimizer).__name__ for wrapper in optim_wrappers(runner)]
 
 
 def check_classes(runner: Runner, meta: dict) -> None:
@@ -110,3 +107,47 @@ def check_steps(runner: Runner, meta: dict) -> None:
 def epoch_length(runner: Runner) -> int | None:
     """Returns the number of steps per epoch, or None for iteration-based training."""
     return len(runner.train_dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else None
+
+
+def use_settings(runner: Runner, checkpoint: dict) -> None:
+    """Replaces the settings of the optimizer and the schedulers in a checkpoint by those of the config.
+
+    MMEngine would restore the settings together with the states, so a new learning rate or schedule would have no
+    effect. Several optimizers, and schedules that depend on a metric, keep the settings of the checkpoint.
+
+    Raises:
+        TrainingError: If the checkpoint has an optimizer of another class, or for other parameters.
+    """
+    before, now = checkpoint['meta']['optimizers'], optimizers_of(runner)
+    if before != now:
+        raise TrainingError(f'the checkpoint has the optimizer {", ".join(before)}, but the config has '
+                            f'{", ".join(now)}; use the same optimizer, or {NEW_TRAINING}')
+    if isinstance(runner.optim_wrapper, OptimWrapperDict) or any(
+            isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)):
+        return
+    wrapper, = optim_wrappers(runner)
+    sizes = [[len(group['params']) for group in groups]
+             for groups in (checkpoint['optimizer']['param_groups'], wrapper.optimizer.param_groups)]
+    if sizes[0] != sizes[1]:
+        raise TrainingError(f'the checkpoint has an optimizer of {sum(sizes[0])} parameters in {len(sizes[0])} groups, '
+                            f'but the config has {sum(sizes[1])} parameters in {len(sizes[1])} groups, e.g. because of '
+                            f'frozen stages; use the same settings, or {NEW_TRAINING}')
+    _advance_schedules(runner, checkpoint['meta'])
+    settings = wrapper.optimizer.state_dict()['param_groups']
+    checkpoint['optimizer'] = {**checkpoint['optimizer'], 'param_groups': settings}
+    checkpoint['param_schedulers'] = [schedule.state_dict() for schedule in schedules(runner)]
+
+
+def _advance_schedules(runner: Runner, meta: dict) -> None:
+    """Advances the schedulers to the step of a checkpoint."""
+    by_step = [schedule for schedule in schedules(runner) if not schedule.by_epoch]
+    by_epoch = [schedule for schedule in schedules(runner) if schedule.by_epoch]
+    length = epoch_length(runner)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Detected call of `scheduler.step', UserWarning)
+        for step in range(1, meta['iter'] + 1):
+            for schedule in by_step:
+                schedule.step()
+            if length and step % length == 0 and step // length <= meta['epoch']:
+                for schedule in by_epoch:
+                    schedule.step()

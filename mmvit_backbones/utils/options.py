@@ -29,7 +29,7 @@ _BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_bas
 _LOADER_KEYS = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'}
 # Minimum values of integer options.
 _MINIMUMS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, max_iters=1, val_interval=1, val_begin=0,
-               seed=0, accumulative_counts=1, max_skipped=0, num_classes=1)
+               seed=0, accumulative_counts=1, num_classes=1)
 
 
 def check_option(cfg: Config, key: str, value: object) -> None:

@@ -12,7 +12,7 @@ from mmvit_backbones.errors import UsageError
 @pytest.mark.parametrize('verb, option, value', [
     ('train', '--seed', '-1'), ('train', '--seed', str(2**32)), ('train', '--lr', 'inf'), ('train', '--lr', 'nan'),
     ('train', '--lr', '0'), ('train', '--epochs', '9' * 20), ('train', '--epochs', '1.5'), ('train', '--iters', '0'),
-    ('train', '--max-skipped', '-1'), ('train', '--batch-size', '0'), ('train', '--work-dir', '/proc/x'),
+    ('train', '--batch-size', '0'), ('train', '--work-dir', '/proc/x'),
     ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
     ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
     ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
@@ -24,15 +24,15 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
 
 
 @pytest.mark.parametrize('verb, options, expected', [
-    ('train', ['--seed', '4294967295', '--freeze', '0', '--max-skipped', '0', '--epochs', '999999999'],
-     dict(seed=2**32 - 1, freeze=0, max_skipped=0, epochs=10**9 - 1)),
+    ('train', ['--seed', '4294967295', '--freeze', '0', '--epochs', '999999999'],
+     dict(seed=2**32 - 1, freeze=0, epochs=10**9 - 1)),
     ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--processes', '1024', '--amp'],
      dict(batch_size=1, lr=1e-9, val_fraction=.1, processes=1024, precision='float16')),
     ('train', ['--iters', '1', '--early-stop', '1', '--bf16', '--pretrained'],
      dict(iters=1, early_stop=1, precision='bfloat16', pretrained=True)),
     ('train', ['--no-amp', '--resume', '--pretrained', '384'],
      dict(precision='float32', resume='newest', pretrained='384', allow_left_out=False, val_fraction=None, seed=None,
-          check=False, plan=False, launcher='none', local_rank=0, strategy='ddp', freeze=None)),
+          check=False, launcher='none', local_rank=0, strategy='ddp', freeze=None)),
     ('test', ['--wait-time', '0', '--real'],
      dict(wait_time=0, real='data/imagenet/real.json', tta=False, show=False, pretrained=None)),
     ('test', [], dict(wait_time=2, real=None, imagenet_variant=None)),
@@ -66,7 +66,7 @@ def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     ('benchmark', '--threads', '1025', 'to 1024'), ('train', '--freeze', '-1', 'from 0'),
     ('train', '--local_rank', '-1', 'from 0'), ('flops', '--size 1', '16385', 'from 1 to 16384'),
     ('test', '--show-dir', '', "'' is not a folder"), ('flops', '--size 1', '0', 'from 1 to 16384'),
-    ('train', '--resume --plan --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
+    ('train', '--resume --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
     ('train', '--epochs 1 --iters', '1', 'not allowed with argument --epochs'),
     ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder'),
     ('train', '--amp', '--bf16', 'not allowed with argument --amp'),
@@ -120,7 +120,7 @@ def test_config_options_may_be_missing_in_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', 'optim_wrapper.optimizer.eps=1e-7',
          'default_hooks.checkpoint.save_last=False', 'train_dataloader.pin_memory=True', 'model.head.topk=1',
-         'train_dataloader.dataset.pipeline.1.scale=64', 'default_hooks.label_check=None', 'load_from=None',
+         'train_dataloader.dataset.pipeline.1.scale=64', 'default_hooks.finite_loss=None', 'load_from=None',
          'train_cfg.val_begin=2', 'randomness.deterministic=True', 'optim_wrapper.clip_grad=None')
 
 

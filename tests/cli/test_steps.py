@@ -1,4 +1,4 @@
-"""Tests the steps of `mmvit train`, `--plan`, and `mmvit draw run`."""
+"""Tests the steps of `mmvit train`, and `mmvit draw run`."""
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from runs import TINY
 from verbs import module_of
 
 from mmvit_backbones.cli import steps
@@ -18,24 +17,6 @@ def config(name: str):
     return load_config(str(ROOT / 'configs' / f'{name}.py'))
 
 
-def test_plan_shows_the_step_of_each_change(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    shown = run('train', str(TINY), '--plan', '--epochs=6', '--lr=0.5', '--work-dir', str(tmp_path / 'work'),
-                '--cfg-options', 'default_hooks.finite_loss.max_steps=9', 'default_hooks.label_check=None')
-    changes, title = {}, ''
-    for line in shown.splitlines():
-        if line.startswith('      '):
-            changes[line.strip().split(': ')[0], title.split('.')[1].split()[0]] = line.split(': ', 1)[1]
-        else:
-            title = line
-    assert changes['default_hooks.finite_loss.type', 'Adds'] == "not set -> 'FiniteLossHook'"
-    assert changes['default_hooks.finite_loss.max_steps', 'Applies'] == 'not set -> 9'  # an earlier step added the hook
-    assert changes['train_cfg.max_epochs', 'Sets'] == '3 -> 6'
-    assert changes['optim_wrapper.optimizer.lr', 'Sets'].endswith(' -> 0.5')
-    assert changes['train_dataloader.dataset.type', 'Wraps'] == "'CustomDataset' -> 'ReliableDataset'"
-    assert not (tmp_path / 'work').exists()
-
-
 @pytest.mark.parametrize('name, best', [
     ('imagenet_vitae_h', 'auto'), ('mask_rcnn_reswin_t', 'auto'), ('upernet_reswin_t', 'mIoU'),
     ('dino_reswin_t', 'auto')])
@@ -43,8 +24,8 @@ def test_a_run_is_reliable_and_keeps_few_checkpoints(name, best):
     cfg = config(name)
     steps.add_reliable_hooks(cfg, Namespace())
     hook = cfg.default_hooks.checkpoint
-    assert (hook.type, hook.max_keep_ckpts, hook.save_best) == ('AtomicCheckpointHook', 3, best)
-    assert {'finite_loss', 'interrupt', 'label_check', 'exact_resume'} <= cfg.default_hooks.keys()
+    assert (hook.backend_args, hook.max_keep_ckpts, hook.save_best) == (dict(backend='atomic'), 3, best)
+    assert {'finite_loss', 'interrupt', 'exact_resume'} <= cfg.default_hooks.keys()
 
 
 @pytest.mark.parametrize('missing', ['val_dataloader', 'val_evaluator'])
@@ -59,15 +40,16 @@ def test_settings_of_the_config_are_kept(missing):
     assert cfg.default_hooks.checkpoint.type == cfg.default_hooks.finite_loss.type == 'OwnHook'
     cfg.pop('default_hooks')
     steps.add_reliable_hooks(cfg, Namespace())
-    assert cfg.default_hooks.checkpoint == dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3)
+    assert cfg.default_hooks.checkpoint == dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=3, backend_args=dict(backend='atomic'))
 
 
 def test_training_data_are_wrapped_once():
     cfg = config('mask_rcnn_reswin_t')
     dataset, batch_sampler = cfg.train_dataloader.dataset, cfg.train_dataloader.batch_sampler
-    steps.wrap_training_data(cfg, Namespace(on_bad_data=None, max_skipped=None))
-    steps.wrap_training_data(cfg, Namespace(on_bad_data=None, max_skipped=3))
-    assert cfg.train_dataloader.dataset == dict(type='ReliableDataset', dataset=dataset, max_skipped=3)
+    steps.wrap_training_data(cfg, Namespace())
+    steps.wrap_training_data(cfg, Namespace())
+    assert cfg.train_dataloader.dataset == dict(type='SeededDataset', dataset=dataset)
     assert cfg.train_dataloader.batch_sampler == dict(type='ResumableBatchSampler', batch_sampler=batch_sampler)
 
 
@@ -177,25 +159,6 @@ def test_work_dir(given, in_config, expected):
     cfg.work_dir = in_config
     steps.set_work_dir(cfg, Namespace(work_dir=given))
     assert cfg.work_dir == expected
-
-
-@pytest.mark.parametrize('on_bad_data, max_skipped, expected', [
-    (None, None, {}), ('stop', None, dict(max_skipped=0)), ('stop', 0, dict(max_skipped=0)),
-    ('skip', None, dict(max_skipped=100)), ('skip', 7, dict(max_skipped=7)), (None, 0, dict(max_skipped=0)),
-    ('stop', 1, None)])
-def test_number_of_skipped_samples(on_bad_data, max_skipped, expected):
-    cfg = config('imagenet_reswin_t')
-    cfg.train_dataloader.drop_last = True
-    args = Namespace(on_bad_data=on_bad_data, max_skipped=max_skipped)
-    if expected is None:
-        with raises(UsageError, '--max-skipped', '--on-bad-data stop', '1'):
-            steps.wrap_training_data(cfg, args)
-        return
-    dataset = cfg.train_dataloader.dataset
-    steps.wrap_training_data(cfg, args)
-    assert cfg.train_dataloader.dataset == dict(type='ReliableDataset', dataset=dataset, **expected)
-    assert cfg.train_dataloader.batch_sampler == dict(type='ResumableBatchSampler', drop_last=True)
-    assert 'drop_last' not in cfg.train_dataloader
 
 
 def test_missing_token_labels_are_reported_before_the_training(tmp_path, monkeypatch):

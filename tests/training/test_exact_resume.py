@@ -13,7 +13,7 @@ from mmvit_backbones.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures('own_signals')
 BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
-                default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=4)))
+                default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)))
 
 
 class Crash(Hook):
@@ -119,5 +119,46 @@ def test_checkpoint_without_this_hook_is_resumed(tmp_path):
 
 @pytest.mark.parametrize('change', [dict(batch_sampler=None), dict(dataset=Samples())])
 def test_data_that_cannot_be_resumed_are_refused(change, tmp_path):
-    with raises(TrainingError, 'ResumableBatchSampler', 'ReliableDataset'):
+    with raises(TrainingError, 'ResumableBatchSampler', 'SeededDataset'):
         runner_of(tmp_path, train_dataloader={**loader_of(), **change}).train()
+
+
+class Rates(Hook):
+    """Notes the learning rate of each step."""
+
+    def __init__(self) -> None:
+        self.rates = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.rates[runner.iter] = runner.optim_wrapper.get_lr()['lr'][0]
+
+
+def rates(work_dir, lr: float, epochs: int, schedulers, **changes) -> dict[int, float]:
+    """Trains, and returns the learning rate of each step."""
+    runner = runner_of(work_dir, optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr, momentum=0.9)),
+                       param_scheduler=[dict(schedule) for schedule in schedulers],
+                       train_cfg=dict(by_epoch=True, max_epochs=epochs),
+                       default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)), **changes)
+    hook = Rates()
+    runner.register_hook(hook)
+    runner.train()
+    return hook.rates
+
+
+def test_schedules_continue_as_if_the_new_settings_had_been_used_from_the_start(tmp_path):
+    warm_up = dict(type='LinearLR', start_factor=0.1, by_epoch=False)
+    cosine = dict(type='CosineAnnealingLR', by_epoch=True)
+    now = 0.01, 4, [{**warm_up, 'end': 11}, {**cosine, 'T_max': 5}]
+    expected = rates(tmp_path / 'whole', *now)
+    rates(tmp_path / 'before', 0.02, 2, [{**warm_up, 'end': 10}, {**cosine, 'T_max': 4}])
+    found = rates(tmp_path / 'resumed', *now, load_from=str(tmp_path / 'before/epoch_2.pth'), resume=True)
+    assert found == {step: rate for step, rate in expected.items() if step >= 8} and len(set(found.values())) > 2
+
+
+def test_schedule_that_depends_on_a_metric_is_resumed(tmp_path):
+    changes = dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='acc')],
+                   default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
+    runner_of(tmp_path, **changes).train()
+    runner = runner_of(tmp_path, load_from=str(tmp_path / 'epoch_1.pth'), resume=True, **changes)
+    runner.train()
+    assert runner.epoch == 3

@@ -10,8 +10,6 @@ from tiny_runs import Line, Samples, loader_of, log_of, runner_of
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training.checks import check_optimizer
 from mmvit_backbones.training.plan import (
     QuietFlexibleRunner,
     QuietRunner,
@@ -26,7 +24,6 @@ from mmvit_backbones.training.plan import (
     unfitting_schedule,
     unusual,
 )
-from mmvit_backbones.utils.config import load_config
 
 
 def unfitting(*schedules: tuple[type, dict]) -> str | None:
@@ -58,38 +55,6 @@ def test_the_longest_of_several_schedules_counts():
     long, short = ((CosineAnnealingLR, dict(T_max=end, by_epoch=False, end=end)) for end in (200, 100))
     for both in (long, short), (short, long):
         assert '200 steps, but training has 100' in unfitting(*both)
-
-
-def test_several_optimizers_of_a_custom_constructor_are_not_checked():
-    cfg = load_config('imagenet_reswin_t')
-    check_optimizer(cfg)
-    cfg.optim_wrapper.optimizer.type = 'SGDD'
-    with raises(UsageError, 'optim_wrapper.optimizer', 'SGDD'):
-        check_optimizer(cfg)
-    cfg.optim_wrapper = dict(constructor='Several', optimizer=dict(first=dict(type='SGDD')))
-    check_optimizer(cfg)
-    cfg.optim_wrapper = dict(constructor='Several')
-    check_optimizer(cfg)
-
-
-@pytest.mark.parametrize('number, change, words', [
-    (0, dict(type='LinearRL'), ('param_scheduler.0', 'LinearRL', 'LinearLR')),
-    (0, dict(strat_factor=0.1), ('param_scheduler.0', 'strat_factor')),
-    (1, dict(eta_mni=0.1), ('param_scheduler.1', 'eta_mni'))])
-def test_schedulers_are_checked(number, change, words):
-    cfg = load_config('imagenet_reswin_t')
-    assert cfg.param_scheduler[0].convert_to_iter_based
-    cfg.param_scheduler[number].update(change)
-    with raises(UsageError, *words):
-        check_optimizer(cfg)
-
-
-def test_arguments_of_the_optimizer_are_checked():
-    cfg = load_config('imagenet_reswin_t')
-    cfg.optim_wrapper.update(constructor='LayerDecayConstructor')
-    cfg.optim_wrapper.optimizer.weight_deacy = 0.1
-    with raises(UsageError, 'optim_wrapper.optimizer', 'weight_deacy'):
-        check_optimizer(cfg)
 
 
 # ---- the summary

@@ -93,7 +93,7 @@ def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
         return dict(kind=FlexibleRunner, strategy=dict(type='ShardedStrategy'), **changes)
 
     def hooks(**options) -> dict:
-        return dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1, **options))
+        return dict(checkpoint=dict(type='CheckpointHook', interval=1, **options))
 
     runner_of(tmp_path / 'plain', model=deep_line(), **changes).train()
     runner = runner_of(tmp_path / 'whole', model=deep_line(), default_hooks=hooks(), **sharded())

@@ -8,7 +8,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.options import check_option
 
 MINIMUMS = dict(batch_size=1, num_workers=0, prefetch_factor=1, max_epochs=1, max_iters=1, val_interval=1, val_begin=0,
-                seed=0, accumulative_counts=1, max_skipped=0, num_classes=1)
+                seed=0, accumulative_counts=1, num_classes=1)
 LOADER = dict(batch_size=4, num_workers=2, dataset=dict(type='ImageNet', split='val'))
 
 

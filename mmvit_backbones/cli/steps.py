@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from ..data.checks import check_data
 from ..errors import UsageError
-from ..training.resume import find_checkpoint, resume_from
+from ..training.resume import checkpoint_to_resume, resume_from
 from ..utils.config import VISUALIZERS, apply_options, dicts_in
 from ..zoo import checks
 from . import schedule
@@ -220,7 +220,7 @@ def wrap_training_data(cfg: Config, args: argparse.Namespace) -> None:
 def load(cfg: Config, args: argparse.Namespace) -> None:
     """Resumes from a checkpoint or loads weights. Runs last, to compare the final config with the checkpoint's."""
     resume = args.resume or (cfg.get('load_from') or 'auto' if cfg.get('resume') else None)
-    path = find_checkpoint(resume, cfg.work_dir) if resume else None
+    path = checkpoint_to_resume(resume, cfg.work_dir) if resume else None
     cfg.resume = path is not None
     if path:
         resume_from(cfg, path)

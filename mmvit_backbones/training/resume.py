@@ -15,7 +15,7 @@ TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 IGNORED = ('load_from =', 'resume =', 'launcher =', 'work_dir =', 'randomness =')
 
 
-def find_checkpoint(resume: str, work_dir: str) -> str | None:
+def checkpoint_to_resume(resume: str, work_dir: str) -> str | None:
     """Returns the path of the checkpoint to resume from, or None for a new run.
 
     Args:

@@ -31,10 +31,11 @@ from .. import get_model
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..export import compare_onnx, export_model, export_onnx
-from ..export.compare import CALIBRATED, EXACT, LOSSY, Comparison, below_limits, inputs_of
+from ..export.compare import EXACT, LOSSY, Comparison, below_limits, inputs_of
 from ..export.graphs import OPSET
 from ..export.models import check_path
 from ..export.parts import Half, check_exportable, split
+from ..export.quantize import to_int8
 from ..inference.predictor import config_of
 from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint
 from ..inference.sources import find_images
@@ -170,9 +171,8 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     check_exportable(cfg)
     check_backbone(cfg)
     check_checkpoint(checkpoint)
-    images, calibration = images_to_compare(args, cfg), []
-    if args.int8:
-        calibration = read(find_images([args.int8]), CALIBRATION_IMAGES)
+    images = images_to_compare(args, cfg)
+    calibration = read(find_images([args.int8])[::2], CALIBRATION_IMAGES) if args.int8 else []
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
     comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
@@ -185,7 +185,9 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
             half = parts._replace(network=Half(parts.network))
             export_model(half, partial, dict(details, precision='float16'), images[0])
         elif args.int8:
-            quantize(partial, reference, calibration, is_inside, parts.takes)
+            samples = inputs_of(reference, calibration, is_inside)
+            batched = parts.takes == 'images' and is_inside
+            print(to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes))
         if args.fp16 or args.int8:
             check(args, path, partial, comparison, LOSSY)
 
@@ -201,7 +203,10 @@ def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]
             raise UsageError(f'{error}; or pass --images for the comparison') from error
         init_default_scope(cfg.default_scope)
         return read(test_images(cfg), CHECKED_IMAGES)
-    return read(find_images([args.int8]), CHECKED_IMAGES) if args.int8 else generated_images()
+    if args.int8:  # every second image is for calibration
+        found = find_images([args.int8])
+        return read(found[1::2] or found, CHECKED_IMAGES)
+    return generated_images()
 
 
 def test_images(cfg: Config) -> list[str]:
@@ -233,18 +238,6 @@ def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: boo
         raise UsageError(f'the model finds no instances in the {len(images)} images of the comparison; pass --images '
                          'with objects of its classes')
     return comparison
-
-
-def quantize(path: Path, reference: Checkpoint, images: list[np.ndarray], is_inside: bool, source: str) -> None:
-    """Quantizes a file to int8 in place, calibrated on images, and prints the layers that stay in float."""
-    from ..export.quantize import to_int8
-    calibration = Comparison(reference, images[:CHECKED_IMAGES], is_inside)
-    if calibration.is_empty:
-        raise UsageError(f'the model finds no instances in {len(calibration.inputs)} images of --int8, but some are '
-                         'needed to measure the loss of accuracy; pass a folder with objects of its classes')
-    samples = inputs_of(reference, images, is_inside)
-    print(to_int8(path, samples if samples[0].ndim == 4 or source == 'image' else [image[None] for image in samples],
-                  source, lambda file: not below_limits(calibration.figures(file, LOSSY), CALIBRATED)))
 
 
 def size(path: Path) -> float:

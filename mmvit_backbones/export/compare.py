@@ -14,8 +14,6 @@ from .preprocess import as_tuple
 # EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
 EXACT = dict(scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
-# Limits for int8 files on their calibration images: half the errors of LOSSY, as errors on other images are larger.
-CALIBRATED = {name: (LOSSY[name] + (name != 'scores')) / 2 for name in LOSSY}
 
 
 class Comparison:

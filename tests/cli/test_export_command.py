@@ -101,8 +101,8 @@ def test_images_to_compare(files):
     given = dict(images=None, config=None, int8=None)
     found = export.images_to_compare(SimpleNamespace(**{**given, 'images': [folder], 'config': 'x'}), cfg)
     assert [int(image[0, 0, 0]) for image in found] == [0, 2, 5, 8, 10, 13, 16, 19]
-    found = export.images_to_compare(SimpleNamespace(**{**given, 'int8': folder}), cfg)
-    assert [int(image[0, 0, 0]) for image in found] == [0, 2, 5, 8, 10, 13, 16, 19]
+    found = export.images_to_compare(SimpleNamespace(**{**given, 'int8': folder}), cfg)  # not those for calibration
+    assert [int(image[0, 0, 0]) for image in found] == [1, 3, 5, 7, 11, 13, 15, 19]
     assert export.images_to_compare(SimpleNamespace(**given), cfg)[0].shape == (480, 640, 3)
     found = export.images_to_compare(SimpleNamespace(**{**given, 'config': 'x', 'int8': folder}), cfg)
     assert len(found) == 8 and min(found[0].shape[:2]) > 50  # flowers

@@ -99,7 +99,7 @@ def test_resized_and_cropped_images_are_those_of_the_framework(resize):
         expected = Compose(steps)(dict(img=image))['img']
         mean, std = (getattr(preprocess, name).view(3) for name in ('mean', 'std'))
         actual = preprocess(torch.from_numpy(image)[None])[0].permute(1, 2, 0) * std + mean
-        assert np.array_equal(actual.round().numpy(), expected)
+        assert np.abs(actual.round().numpy() - expected).max() <= 1
 
 
 def test_different_instances_exceed_the_limits():
@@ -134,11 +134,13 @@ def test_a_comparison_without_instances_fails():
 
 
 @pytest.mark.parametrize('scale', [(107, 80), (31, 20)], ids=['enlarged', 'shrunk'])
-def test_images_are_resized_as_by_opencv(scale):
-    image = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
+def test_images_are_resized_almost_as_by_opencv(scale):
+    """OpenCV interpolates with integers, so some values differ by 1."""
     preprocess = Preprocess(Geometry([dict(type='Resize', scale=scale)]), torch.zeros(3), torch.ones(3), is_rgb=True)
-    resized = preprocess(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(resized, cv2.resize(image, scale))
+    for image in np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8), IMAGES[0]:
+        resized = preprocess(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
+        differences = np.abs(resized - cv2.resize(image, scale))
+        assert differences.max() <= 1 and differences.mean() < 0.2
 
 
 # Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.

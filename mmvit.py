@@ -15,7 +15,7 @@ VERBS = {
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
     'export': ('export', 'export a network or a trained model to ONNX'),
-    'serve': ('serve', 'serve models on a web page and over HTTP'),
+    'serve': ('serve', 'show predictions of models on a web page'),
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights list': ('weights.list', 'list the published weights'),
     'weights download': ('weights.download', 'download and verify published weights'),

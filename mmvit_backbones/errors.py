@@ -9,10 +9,6 @@ class UsageError(MMViTError, ValueError):
     """Raised for an invalid argument, config or file, or a missing package."""
 
 
-class TooLargeError(UsageError):
-    """Raised for an image or file that exceeds a size limit."""
-
-
 class CheckpointError(MMViTError, ValueError):
     """Raised for a checkpoint that is invalid, unsuitable or unavailable."""
 

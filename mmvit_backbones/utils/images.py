@@ -6,7 +6,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import TooLargeError, UsageError, first_line
+from ..errors import UsageError, first_line
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
@@ -43,8 +43,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise unreadable(f'image {path}', error) from error
 
 
-def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float = float('inf'),
-             name: str | None = None) -> Image.Image:
+def read_rgb(source: Content, name: str | None = None) -> Image.Image:
     """Decodes an image as RGB in the same way as the training pipelines.
 
     Applies the EXIF orientation, drops the alpha channel, keeps the upper 8 of 16 bits, and converts palette, gray and
@@ -52,36 +51,27 @@ def read_rgb(source: Content, max_pixels: float = float('inf'), max_ratio: float
 
     Args:
         source (Content): Path, encoded image or open file in one of ``FORMATS``, or a Pillow image.
-        max_pixels (float): Maximum number of pixels, checked before decoding.
-        max_ratio (float): Maximum ratio of the longer to the shorter side.
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
 
     Raises:
         UsageError: If the image cannot be read, has no pixels, or is not in one of ``FORMATS``.
-        TooLargeError: If the image exceeds ``max_pixels`` or ``max_ratio``.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
-        return decode(source, max_pixels, max_ratio, name)
+        return decode(source, name)
     file = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
     try:
         opened = Image.open(file, formats=FORMATS)
     except Exception as error:
         raise unreadable(name, error) from error
     with opened:
-        return decode(opened, max_pixels, max_ratio, name)
+        return decode(opened, name)
 
 
-def decode(image: Image.Image, max_pixels: float, max_ratio: float, name: str) -> Image.Image:
+def decode(image: Image.Image, name: str) -> Image.Image:
     """Converts a Pillow image to RGB and applies its EXIF orientation; see :func:`read_rgb`."""
-    short, long = sorted(image.size)
-    if not short:
+    if not min(image.size):
         raise UsageError(f'{name} has no pixels')
-    size = f'{name} has {image.width} x {image.height} pixels (width x height)'
-    if short * long > max_pixels:
-        raise TooLargeError(f'{size}; the maximum is {max_pixels / 1e6:g} million')
-    if long > max_ratio * short:
-        raise TooLargeError(f'{size}; its longer side must be at most {max_ratio:g} times its shorter side')
     try:
         image.load()
     except Exception as error:

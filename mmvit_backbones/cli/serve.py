@@ -109,27 +109,22 @@ def build_app(models: list[Served], examples: list[Path]) -> 'gradio.Blocks':
     """Builds the page; the results of several models are side by side."""
     import gradio as gr
 
-    def read(path: str) -> Image.Image:
-        try:
-            return read_rgb(path, name='the file')
-        except UsageError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
     def predict(path: str | None, threshold: float) -> list:
         """Returns a drawing and a table for each model."""
         if path is None:
             return [None, None] * len(models)
-        image, outputs = read(path), []
-        for model in models:
-            try:
+        outputs = []
+        try:
+            image = read_rgb(path)
+            for model in models:
                 result, = model.predictor(image, score_thr=threshold)
-            except UsageError as error:
-                raise gr.Error(f'{model.name}: {error}', print_exception=False) from error
-            outputs += [result.draw(), rows_of(result)]
+                outputs += [result.draw(), rows_of(result)]
+        except UsageError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         return outputs
 
     def draw_point(path: str, event: gr.SelectData) -> list:
-        image = read(path)
+        image = read_rgb(path)
         x, y = event.index[0] / image.width, event.index[1] / image.height
         return [gr.Tabs(selected='point'), *(model.draw_point(image, x, y) for model in models)]
 

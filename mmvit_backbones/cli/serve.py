@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
 COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
-               detection=['class', 'score', 'box'], pose=['class', 'score', 'box'])
+               detection=['class', 'score', 'box'])
 MAX_FILE_SIZE = '20mb'
 DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
 
@@ -45,8 +45,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('models', nargs='+', metavar='MODEL',
                         help='training checkpoint, or a file written by mmvit export')
     parser.add_argument('--config', nargs='+', default=[],
-                        help='one config file or name per model, in the same order (default: the configs of the '
-                             'checkpoints)')
+                        help='one config file or name per model, in the same order (default: the configs in their work '
+                             'dirs)')
     parser.add_argument('--name', nargs='+', default=[],
                         help='one name per model, in the same order (default: e.g. "MaskRCNN with ReSwin")')
     parser.add_argument('--examples', metavar='FOLDER',

@@ -63,7 +63,7 @@ class Checkpoint:
         found = {}
         for numbers in groups.values():
             samples = self._test_step([data[number] for number in numbers])
-            found.update({number: {**arrays_of(sample), **self.links} for number, sample in zip(numbers, samples)})
+            found.update({number: arrays_of(sample) for number, sample in zip(numbers, samples)})
         return [found[number] for number in range(len(images))]
 
     def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:

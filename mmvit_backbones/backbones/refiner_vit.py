@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
-from ..ops.eager import channels_last
 from ..ops.sizes import ceil_div
-from ..ops.window import pad_images
+from ..ops.window import channels_last, pad_images
 from .base import Backbone
 
 PATCH_SIZE = 16
@@ -159,8 +158,8 @@ class Block(BaseBlock):
     def forward(self, x: Tensor, prev_attn: Tensor | None) -> tuple[Tensor, Tensor]:
         """Maps tokens ``(B, N, C)`` and the previous map to new tokens and the attention map for the next block."""
         out, attn = self.attn(self.norm1(x), prev_attn)
-        x = torch.add(x, self.drop_path(out), alpha=2)
-        return torch.add(x, self.drop_path(self.mlp(self.norm2(x)) * self.scale), alpha=2), attn
+        x = self.drop_path(x, out, weight=2)
+        return self.drop_path(x, self.mlp(self.norm2(x)) * self.scale, weight=2), attn
 
 
 @MODELS.register_module()

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from ..layers import DropPath, Mlp, ModuleList, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
-from ..ops.attention import dot_product_attention
 from ..ops.sizes import is_positive, may_be_nonzero
-from ..ops.window import crop, pad, position_bias
+from ..ops.window import crop, pad, position_bias, relative_position_index
 from ..utils import versions
 from .base import Backbone, pyramid
 
@@ -176,28 +175,28 @@ class Attention(nn.Module):
     def reset_parameters(self) -> None:
         trunc_normal_(self.rel_pos)
 
-    def position_bias(self) -> Tensor:
+    def position_bias(self, index: Tensor) -> Tensor:
         """Returns the bias ``(heads, N, N)`` with ``N = 1 + window_size ** 2``; 0 for pairs with the regional token.
 
         Paper: arXiv 2106.02689, relative position bias.
         """
-        return F.pad(position_bias(self.rel_pos, self.window_size, wrapped=True), (1, 0, 1, 0))
+        return F.pad(position_bias(self.rel_pos, index), (1, 0, 1, 0))
 
-    def forward(self, x: Tensor, is_local: bool = False, mask: WindowMask | None = None) -> Tensor:
+    def forward(self, x: Tensor, index: Tensor | None = None, mask: WindowMask | None = None) -> Tensor:
         """Keeps the shape ``(B, windows, N, C)``.
 
-        If ``is_local``, each window starts with its regional token, and the position bias and ``mask`` are applied.
-        Otherwise, all regional tokens of an image form a single window, without bias and mask.
+        With the relative position ``index``, each window starts with its regional token, and the position bias and
+        ``mask`` are applied. Without, all regional tokens of an image form a single window, without bias and mask.
         """
         q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
         attn_mask = None
-        if is_local:
-            bias = self.position_bias()
+        if index is not None:
+            bias = self.position_bias(index)
             if mask is not None:  # queries without any allowed key get zero logits, and average all values
                 q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
         q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # treats windows as heads, because all images share a mask
-        x = dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 
 
@@ -218,12 +217,13 @@ class Block(nn.Module):
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, local: Tensor, regional: Tensor, mask: WindowMask | None) -> tuple[Tensor, Tensor]:
+    def forward(self, local: Tensor, regional: Tensor, index: Tensor,
+                mask: WindowMask | None) -> tuple[Tensor, Tensor]:
         """Keeps the shapes of local tokens ``(B, windows, w * w, C)`` and regional tokens ``(B, windows, C)``."""
-        regional = regional + self.drop_path(self.attn(self.norm0(regional[:, None])))[:, 0]
+        regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
         x = torch.cat([regional[:, :, None], local], dim=2)
-        x = x + self.drop_path(self.attn(self.norm1(x), is_local=True, mask=mask).flatten(0, 1)).view_as(x)
-        x = x + self.drop_path(self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
+        x = self.drop_path(x.flatten(0, 1), self.attn(self.norm1(x), index, mask).flatten(0, 1)).view_as(x)
+        x = self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
         regional, local = x.split([1, local.shape[2]], dim=2)
         return local, regional[:, :, 0]
 
@@ -258,10 +258,10 @@ class Stage(nn.Module):
         self.blocks = ModuleList(Block(channels, num_heads, window_size, mlp_ratio, rate) for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
 
-    def forward(self, local: Tensor, regional: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
+    def forward(self, local: Tensor, regional: Tensor, index: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
         """Returns the local map ``(B, H, W, C)`` and the regional map ``(B, Hr, Wr, C)`` after the last block.
 
-        ``run_block`` is :meth:`Backbone.run_block`.
+        ``index`` is the relative position index of the windows, and ``run_block`` is :meth:`Backbone.run_block`.
         """
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
@@ -269,7 +269,7 @@ class Stage(nn.Module):
         mask = window_mask(size, grid, self.window_size, like=local) if may_be_nonzero(*padding) else None
         local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
-            local, regional = run_block(block, local, regional, mask)
+            local, regional = run_block(block, local, regional, index, mask)
             if i == 0 and self.peg is not None:
                 local, regional = region_reverse(local, grid, size), regional.unflatten(1, grid)
                 local, regional = (x + convolve(self.peg, x) for x in (local, regional))
@@ -377,8 +377,9 @@ class RegionViT(Backbone):
         regional map.
         """
         local, regional = self.local_embed(images), self.region_embed(images)
+        indices = {size: relative_position_index(size, local.device, wrapped=True) for size in set(self.window_sizes)}
         for i, stage in enumerate(self.stages):
-            raw, regional = stage(local, regional, self.run_block)
+            raw, regional = stage(local, regional, indices[stage.window_size], self.run_block)
             local = self.output_norm(i)(raw)
             output = regional if self.out_tokens == 'regional' else local
             yield raw, output

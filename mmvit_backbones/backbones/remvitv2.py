@@ -188,8 +188,8 @@ class Block(nn.Module):
             # The padding never changes a maximum; it makes the pooled size simpler for compilers (ops/sizes.py).
             x = pad_to_multiple(x, 2, value=-torch.inf)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
-        x = x + self.drop_path(attn)
-        return x + self.drop_path(self.mlp(self.norm2(x))), logits
+        x = self.drop_path(x, attn)
+        return self.drop_path(x, self.mlp(self.norm2(x))), logits
 
 
 @MODELS.register_module()

@@ -12,9 +12,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import Block, ModuleList, drop_path_schedule, trunc_normal_
-from ..ops.attention import dot_product_attention
-from ..ops.eager import channels_last
 from ..ops.normalized_attention import normalized_attention
+from ..ops.window import channels_last
 from .base import Backbone, pyramid
 
 OUT_NORMS = (None, 'side', 'in_stream')
@@ -127,7 +126,7 @@ class EMSA(ReducedAttention):
         """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
         if self.num_heads == 1:
-            out = dot_product_attention(q, k, v)
+            out = F.scaled_dot_product_attention(q, k, v)
         else:
             logits = self.mix_heads(q @ (self.scale * k).transpose(-2, -1))
             out = normalized_attention(logits, v)

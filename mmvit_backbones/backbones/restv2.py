@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..ops.attention import dot_product_attention
-from ..ops.eager import channels_last
-from ..ops.window import crop
+from ..ops.window import channels_last, crop
 from .rest import PixelAttention, ReducedAttention, ResT
 
 NORM_EPS = 1e-6
@@ -69,7 +67,7 @@ class EMSAv2(ReducedAttention):
         """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         keys, values = self.keys_and_values(x)
         q, k, v = map(self.by_head, (self.q(x), keys, values))
-        out = dot_product_attention(q, k, v)
+        out = F.scaled_dot_product_attention(q, k, v)
         out = out.transpose(1, 2).reshape(x.shape) + self.upsample(values, *x.shape[1:3])
         return self.proj(out)
 

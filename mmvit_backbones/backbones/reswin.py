@@ -16,6 +16,7 @@ from ..ops.window import (
     crop,
     cyclic_shift,
     pad_to_multiple,
+    relative_position_index,
     shifted_window_mask,
     window_partition,
     window_reverse,
@@ -40,12 +41,13 @@ class WindowAttention(nn.Module):
         self.position_bias = RelativePositionBias(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, shift: int,
+    def forward(self, x: Tensor, prev_logits: Tensor | None, index: Tensor, shift: int,
                 mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Maps ``(B, H, W, C)`` and the previous block's logits to an output and blended logits of the same shapes.
 
-        Logits are ``(B, windows, num_heads, N, N)``. If ``mask`` ``(windows, 1, N, N)`` is given, windows are shifted
-        by ``shift`` tokens. The returned logits don't contain the mask.
+        Logits are ``(B, windows, num_heads, N, N)``. ``index`` is the relative position index ``(N, N)``. If ``mask``
+        ``(windows, 1, N, N)`` is given, windows are shifted by ``shift`` tokens. The returned logits don't contain the
+        mask.
         """
         height, width = x.shape[1:3]
         x = pad_to_multiple(x, self.window_size)  # padding tokens are attended to, as in the authors' code
@@ -54,7 +56,7 @@ class WindowAttention(nn.Module):
             x = cyclic_shift(x, shift)
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         out, logits = residual_attention(
-            q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=self.position_bias(), mask=mask)
+            q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=self.position_bias(index), mask=mask)
         x = window_reverse(out, self.window_size, *padded)
         if mask is not None:
             x = cyclic_shift(x, -shift)
@@ -120,6 +122,7 @@ class ReSwin(SwinBase):
 
     def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
         x = self.patch_embed(images)
+        index = relative_position_index(self.window_size, x.device)
         logits = None
         for stage, num_heads in zip(self.stages, self.num_heads):
             shift, mask = self.shifted_windows(x)
@@ -127,7 +130,7 @@ class ReSwin(SwinBase):
                 rows, columns = self.grid_of_windows(x)
                 logits = nearest_maps(logits, rows * columns, num_heads)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_block(block, x, logits, shift, mask if i % 2 else None)
+                x, logits = self.run_block(block, x, logits, index, shift, mask if i % 2 else None)
             yield x
             x = stage.downsample(x)
 

@@ -60,8 +60,8 @@ class PlainCell(BaseNormalCell):
         """Keeps the shape ``(B, 1 + height * width, C)``."""
         attended = self.dropout(self.attn(self.norm1(tokens)))
         convolved = self.conv_branch(tokens[:, 1:].unflatten(1, (height, width))).flatten(1, 2)
-        tokens = tokens + self.drop_path(attended) + self.drop_path(F.pad(convolved, (0, 0, 1, 0)))
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = self.drop_path(self.drop_path(tokens, attended), F.pad(convolved, (0, 0, 1, 0)))
+        return self.drop_path(tokens, self.mlp(self.norm2(tokens)))
 
 
 @MODELS.register_module()

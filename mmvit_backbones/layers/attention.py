@@ -2,9 +2,9 @@
 from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.attention import dot_product_attention
 from ..ops.precision import at_least_float32, without_autocast
 from ..ops.sizes import to_multiple
 from ..ops.window import crop, pad, window_partition, window_reverse
@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]
         q, k, v = (y.flatten(0, 1) for y in (q, k, v))
-        x = dot_product_attention(q, k, v).unflatten(0, windows)
+        x = F.scaled_dot_product_attention(q, k, v).unflatten(0, windows)
         x = window_reverse(x, self.window_size, padded_height, padded_width)
         return self.proj(crop(x, height, width, top, left))
 
@@ -60,7 +60,7 @@ class GlobalAttention(nn.Module):
         """Maps tokens ``(B, ..., in_channels)`` to ``(B, ..., channels)``."""
         qkv = self.qkv(x)
         query, key, value = qkv.flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         out = self.proj(attended).unflatten(1, x.shape[1:-1])
         if self.value_skip:
             _, _, values = qkv.chunk(3, dim=-1)

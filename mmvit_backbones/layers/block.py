@@ -42,8 +42,8 @@ class Block(BaseBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(..., channels)``."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.drop_path(x, self.attn(self.norm1(x)))
+        return self.drop_path(x, self.mlp(self.norm2(x)))
 
 
 class ResidualAttentionBlock(BaseBlock):
@@ -57,8 +57,8 @@ class ResidualAttentionBlock(BaseBlock):
     def forward(self, x: Tensor, prev_logits: Tensor | None, *context) -> tuple[Tensor, Tensor]:
         """Maps ``(..., channels)`` and the previous block's logits to an output of the same shape and new logits."""
         out, logits = self.attn(self.norm1(x), prev_logits, *context)
-        x = x + self.drop_path(out)
-        return x + self.drop_path(self.mlp(self.norm2(x))), logits
+        x = self.drop_path(x, out)
+        return self.drop_path(x, self.mlp(self.norm2(x))), logits
 
 
 def trunc_normal_(weight: Tensor) -> None:

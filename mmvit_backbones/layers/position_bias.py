@@ -34,9 +34,9 @@ class RelativePositionBias(RelativePositionTable):
     Paper: arXiv 2103.14030, equation 4.
     """
 
-    def forward(self) -> Tensor:
-        """Returns the bias, ``(num_heads, N, N)`` with ``N = window_size ** 2``."""
-        return position_bias(self.relative_position_bias_table.T, self.window_size)
+    def forward(self, index: Tensor) -> Tensor:
+        """Returns the bias, ``(num_heads, N, N)``, for an ``index`` from ``ops.window.relative_position_index``."""
+        return position_bias(self.relative_position_bias_table.T, index)
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:

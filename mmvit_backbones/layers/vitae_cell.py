@@ -172,5 +172,5 @@ class NormalCell(BaseNormalCell):
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
         attended = self.dropout(self.attn(self.norm1(self.position(x))))
-        x = x + self.drop_path(attended) + self.drop_path(self.conv_branch(x))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.drop_path(self.drop_path(x, attended), self.conv_branch(x))
+        return self.drop_path(x, self.mlp(self.norm2(x)))

@@ -18,7 +18,6 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..errors import first_line
 from ..utils import versions
 from . import library
-from .eager import is_transformed
 from .precision import without_autocast
 from .triton.availability import why_not_triton
 
@@ -48,8 +47,7 @@ class Operator(Generic[Result]):
       float64).
     - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
     - ``torch.export`` skips ``triton``.
-    - The formula runs if no kernel can run, inside :func:`plain_pytorch`, during ONNX export, under ``torch.func``
-      transforms, and in forward-mode autograd.
+    - The formula runs if no kernel can run, inside :func:`plain_pytorch`, and during ONNX export.
 
     Args:
         name (str): Name of the operator in messages.
@@ -108,6 +106,11 @@ OPERATORS: dict[str, Operator] = {}  # by name
 def plain_pytorch() -> Iterator[None]:
     """Makes operators run in plain PyTorch inside this context, unless a call requests a backend.
 
+    ``torch.func`` transforms need this context, because kernels have only first derivatives and no batching rules.
+    PyTorch's own operators limit what works: ``F.grid_sample`` of varied-size windows has only first derivatives in
+    reverse mode, and the fused kernels of ``F.scaled_dot_product_attention`` have no forward mode
+    (``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` has).
+
     The context affects only the current thread. On GPUs, it does not affect the recomputation of blocks with activation
     checkpointing, because autograd runs it in another thread.
     """
@@ -125,7 +128,7 @@ def is_plain_pytorch() -> bool:
 
 def order(x: Tensor) -> list[Backend]:
     """Returns the candidate backends for a tensor, in order of preference."""
-    if is_plain_pytorch() or is_transformed() or torch.onnx.is_in_onnx_export():
+    if is_plain_pytorch() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
         return ['cpp']

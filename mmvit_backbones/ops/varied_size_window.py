@@ -5,18 +5,16 @@ window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are s
 shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++ and CUDA, ``triton/`` has kernels in Triton,
 and ``docs/ops.md`` lists the derivatives.
 """
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .attention import dot_product_attention
 from .dispatch import Backend, Operator
-from .eager import is_transformed
 from .precision import at_least_float32
 from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
-from .window import crop, position_bias, window_reverse
+from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 CUDA_SHARED_MEMORY = 99 * 1024  # bytes per block on GPUs of compute capability 8.6; no supported GPU has less
@@ -164,45 +162,11 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
-    if is_transformed():
-        return sample_pixels(features, x, y)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
     grid = torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
     grid = grid.transpose(3, 4).flatten(4, 5).flatten(2, 3).flatten(0, 1)  # (B * heads, nh * ws, nw * ws, 2)
     sampled = F.grid_sample(features.flatten(0, 1).to(grid.dtype), grid, 'bilinear', 'zeros', align_corners=False)
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
-
-
-def sample_pixels(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Samples by ``gather``, which has derivatives of every order and mode, unlike ``F.grid_sample``.
-
-    Args:
-        features (Tensor): ``(B, heads, C, H, W)``.
-        x, y (Tensor): Positions from :func:`window_positions`, ``(B, heads, nh, nw, window_size)`` each.
-
-    Returns:
-        Tensor: ``(B, heads, C, nh * window_size, nw * window_size)``.
-    """
-    height, width = features.shape[3:]
-    pixels = features.flatten(3).to(x.dtype)
-    sampled = pixels.new_zeros(())
-    for row, row_weight in neighbors(y, height):
-        for column, column_weight in neighbors(x, width):
-            index = (row[..., :, None] * width + column[..., None, :]).flatten(2)  # (B, heads, tokens of all windows)
-            weight = (row_weight[..., :, None] * column_weight[..., None, :]).flatten(2)
-            values = pixels.gather(3, index[:, :, None].expand(-1, -1, pixels.shape[2], -1))
-            sampled = sampled + values * weight[:, :, None]
-    sampled = sampled.unflatten(3, (*x.shape[2:], x.shape[4]))  # (B, heads, C, nh, nw, window_size, window_size)
-    return sampled.transpose(4, 5).flatten(5).flatten(3, 4).to(features.dtype)
-
-
-def neighbors(position: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the two pixels around each position along an axis, with their weights, which are 0 outside the map."""
-    position = clamp_positions(position, size)
-    first = position.detach().floor()
-    for pixel, weight in ((first, 1 - (position - first)), (first + 1, position - first)):
-        inside = (pixel >= 0) & (pixel < size)
-        yield pixel.clamp(0, size - 1).long(), weight * inside
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -238,8 +202,8 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
 
     key, value = windows(sample_formula(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
-    bias = position_bias(bias_table.T, ws).to(query.dtype)
-    out = dot_product_attention(query, key, value, bias, softmax_scale)
+    bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
+    out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)
     return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
 

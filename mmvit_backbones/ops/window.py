@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .constants import constant
 from .sizes import may_be_nonzero, to_multiple
 
 
@@ -32,6 +31,11 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Converts ``(B, C, H, W)`` to the channels-last memory format, also under ``torch.func.vmap``."""
+    return images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,30 +97,28 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     return differs[:, None] * torch.full((), -100, dtype=like.dtype, device=like.device)
 
 
-def position_bias(table: Tensor, window_size: int, wrapped: bool = False) -> Tensor:
-    """Returns the relative position biases of a window from a table ``(heads, (2 * window_size - 1) ** 2)``.
+def position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Returns the relative position biases of a window, ``(heads, N, N)`` with ``N = window_size ** 2``.
 
     Paper: arXiv 2103.14030, equation 4.
 
-    Returns:
-        Tensor: ``(heads, N, N)`` with ``N = window_size ** 2``. :func:`relative_position_index` defines the order of
-            the table, which depends on ``wrapped``.
+    Args:
+        table (Tensor): ``(heads, (2 * window_size - 1) ** 2)``.
+        index (Tensor): Index from :func:`relative_position_index`, ``(N, N)``.
     """
-    index = constant(relative_position_index, window_size, wrapped, like=table)
-    return table.index_select(1, index).view(-1, window_size**2, window_size**2)
+    return table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
-def relative_position_index(window_size: int, wrapped: bool, like: Tensor) -> Tensor:
-    """Returns the index into a table of relative position biases for every query and key of a window, ``(N * N, )``.
+def relative_position_index(window_size: int, device: torch.device, wrapped: bool = False) -> Tensor:
+    """Returns the index into a table of relative position biases for every query and key of a window, ``(N, N)``.
 
     The flattened table has ``2 * window_size - 1`` rows and columns. In Swin's layout, row and column are the query's
     position minus the key's, plus ``window_size - 1``. In RegionViT's layout (``wrapped``), row and column are the
-    key's position minus the query's, plus ``window_size // 2``, modulo ``2 * window_size - 1``. The index is on the
-    device of ``like``.
+    key's position minus the query's, plus ``window_size // 2``, modulo ``2 * window_size - 1``.
     """
-    position, side = torch.arange(window_size, device=like.device), 2 * window_size - 1
+    position, side = torch.arange(window_size, device=device), 2 * window_size - 1
     offset = position[:, None] - position + window_size - 1
     if wrapped:
         offset = (position - position[:, None] + window_size // 2) % side
     index = offset[:, None, :, None] * side + offset[None, :, None, :]
-    return index.flatten()
+    return index.flatten(2).flatten(0, 1)

@@ -2,6 +2,8 @@
 import torch
 from mmengine.registry import MODELS
 
+from mmvit_backbones.ops.window import relative_position_index
+
 
 @torch.no_grad()
 def test_new_block_is_a_swin_block_after_a_position_encoding():
@@ -13,5 +15,5 @@ def test_new_block_is_a_swin_block_after_a_position_encoding():
     keys = block.load_state_dict(swin.state_dict(), strict=False)
     assert not keys.unexpected_keys and all('position.' in key or 'predictor' in key for key in keys.missing_keys)
     x = torch.randn(2, 12, 8, 16)
-    encoded = block.position(x)
-    torch.testing.assert_close(block(x), swin(encoded, None, 0, None)[0], rtol=1e-4, atol=1e-5)
+    encoded, index = block.position(x), relative_position_index(4, x.device)
+    torch.testing.assert_close(block(x), swin(encoded, None, index, 0, None)[0], rtol=1e-4, atol=1e-5)

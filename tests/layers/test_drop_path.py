@@ -7,17 +7,17 @@ from mmvit_backbones.layers import DropPath, drop_path_schedule
 
 
 def test_samples_are_dropped_or_scaled():
-    layer, x = DropPath(0.25), 1 + torch.rand(200, 3, 2)
-    y = layer(x)
-    kept = y[:, 0, 0] != 0
-    torch.testing.assert_close(y, x / 0.75 * kept[:, None, None])
+    layer, x, branch = DropPath(0.25), torch.randn(200, 3, 2), 1 + torch.rand(200, 3, 2)
+    y = layer(x, branch, weight=2.)
+    kept = y[:, 0, 0] != x[:, 0, 0]
+    torch.testing.assert_close(y, x + 2 * branch / 0.75 * kept[:, None, None])
     assert kept.float().mean().item() == pytest.approx(0.75, abs=0.15)
-    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(layer.eval()(x, branch), x + branch)
 
 
 def test_a_rate_of_0_draws_no_random_numbers():
     layer, x, state = DropPath(0.).train(), torch.randn(3, 2), torch.get_rng_state()
-    assert torch.equal(layer(x), x) and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(layer(x, x), 2 * x) and torch.equal(torch.get_rng_state(), state)
 
 
 def test_rates_rise_linearly_over_all_stages():

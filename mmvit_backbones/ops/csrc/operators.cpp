@@ -133,8 +133,7 @@ struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only; "
-                "use torch.func for higher derivatives");
+    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only");
   }
 };
 

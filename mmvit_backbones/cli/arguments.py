@@ -144,18 +144,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
-    add_left_out_argument(parser)
     parser.add_argument('--seed', type=seed,
                         help='random seed, also of the split by --val-fraction (default for the split: 0)')
 
 
-def add_left_out_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--allow-left-out', action='store_true',
-                        help='continue even if more than 1%% of the files in the folder, or links to folders outside '
-                             'it, are left out')
-
-
 def data_options(args: argparse.Namespace) -> dict:
     """Returns the options of :func:`add_data_arguments` as keyword arguments of ``use_custom_data``."""
-    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed', 'allow_left_out')
+    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed')
     return {name: getattr(args, name) for name in names}

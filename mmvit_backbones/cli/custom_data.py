@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from ..data.coco import complete, divide, read_coco, reorder, report_images
-from ..data.folders import LeftOutError, Split, class_images, refuse_others, seg_images
+from ..data.folders import Split, class_images, refuse_others, seg_images
 from ..data.masks import check_masks
 from ..data.mistakes import warn
 from ..data.text import check_class_names, read_class_list
@@ -27,13 +27,10 @@ class Choice(Split):
 
     Args:
         list_folder (str): Folder for generated lists of images and annotation files.
-        allow_left_out (bool): Whether more than 1% of the files, or links to folders outside the data set, may be left
-            out.
         content (bool): Whether to check the content of masks.
     """
 
     list_folder: str = ''
-    allow_left_out: bool = False
     content: bool = True
 
     def write(self, name: str, text: str) -> str:
@@ -48,7 +45,7 @@ class Choice(Split):
 
 def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: str | None = None,
                     seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
-                    seed: int | None = None, allow_left_out: bool = False, list_folder: str | None = None,
+                    seed: int | None = None, list_folder: str | None = None,
                     content: bool = True) -> None:
     """Changes a config to use the data in a folder, after checking the folder.
 
@@ -60,8 +57,6 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
             ``docs/tools.md`` describes the four layouts.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         seed (int | None): Seed of the split by ``val_fraction``. Defaults to 0.
-        allow_left_out (bool): Whether more than 1% of the files, or links to folders outside the data set, may be left
-            out. Defaults to False.
         list_folder (str | None): Folder for generated lists of images and annotation files. Defaults to a temporary
             folder that is removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
@@ -85,9 +80,7 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
             list_folder = tempfile.mkdtemp(prefix='mmvit_')
             atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
         try:
-            use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, allow_left_out, content))
-        except LeftOutError as error:
-            raise UsageError(f'{flag} {folder}: {error}; pass --allow-left-out to continue without them') from error
+            use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, content))
         except UsageError as error:
             raise UsageError(f'{flag} {folder}: {error}') from error
     if data_root:
@@ -105,7 +98,7 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
     if not any('Load' in str(node.get('type')) for node in dicts_in(cfg.train_dataloader.dataset)):
         raise UsageError(f'{cfg.filename} has a training pipeline without LoadImageFromFile; use another config')
     prefixes = choice.find_parts(folder)
-    found = class_images(folder, prefixes.values(), choice.allow_left_out)
+    found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'])
     if empty := [name for name in classes if not images['train'][name]]:
@@ -188,7 +181,7 @@ def use_seg_folder(cfg: Config, folder: str, choice: Choice) -> None:
     if len(classes) < 2:
         raise UsageError(f'classes.txt must have at least two classes, one per line, got {classes}')
     prefixes = choice.find_parts(osp.join(folder, 'images'))
-    masks = {prefix: seg_images(folder, prefix, choice.allow_left_out) for prefix in dict.fromkeys(prefixes.values())}
+    masks = {prefix: seg_images(folder, prefix) for prefix in dict.fromkeys(prefixes.values())}
     if choice.content:
         for prefix, of_image in masks.items():
             check_masks({osp.join(folder, 'images', prefix, image): mask for image, mask in of_image.items()},

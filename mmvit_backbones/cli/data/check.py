@@ -75,7 +75,7 @@ def read_config(args: argparse.Namespace) -> tuple[Config, list[Mistake]]:
         mistakes.append(Mistake(str(error), True))
         cfg = load_config(config, args.cfg_options)
         # This call raises the error again if the folder has no usable data set.
-        use_custom_data(cfg, **{**options, 'allow_left_out': True}, content=False)
+        use_custom_data(cfg, **options, content=False)
     return cfg, mistakes
 
 

@@ -1,16 +1,11 @@
 """Command-line arguments that several subcommands share, and their types."""
 import argparse
-import errno
 import math
 import os
 import os.path as osp
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from mmengine.config import DictAction
-
-from ..utils.files import check_writable, reason_of
 
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
 
@@ -37,15 +32,9 @@ def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str])
 
 def output_file(path: str) -> str:
     """Checks that a file can be written, and creates its folder."""
-    is_new = not osp.exists(path)
-    try:
-        check_writable(path)
-        os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-        open(path, 'ab').close()
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f'{path} cannot be written ({reason_of(error)})') from error
-    if is_new:
-        os.remove(path)
+    if not path or osp.isdir(path):
+        raise argparse.ArgumentTypeError(f'{path!r} is not a file')
+    os.makedirs(output_folder(osp.dirname(path) or '.'), exist_ok=True)
     return path
 
 
@@ -87,19 +76,11 @@ above_zero = finite(0, ends=False)
 
 def output_folder(path: str) -> str:
     """Checks that a folder is writable or can be created, without creating it."""
-    if not path:
-        raise argparse.ArgumentTypeError("'' is not a folder")
-    try:
-        parent = osp.abspath(path)
-        while not osp.lexists(parent):
-            parent = osp.dirname(parent)
-        if not osp.isdir(parent):
-            raise NotADirectoryError(errno.ENOTDIR, f'{parent} is not a folder')
-        tempfile.TemporaryFile(dir=parent).close()
-        with suppress(FileNotFoundError):
-            os.stat(path)
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f'folder {path!r} cannot be written ({reason_of(error)})') from error
+    parent = osp.abspath(path)
+    while not osp.lexists(parent):
+        parent = osp.dirname(parent)
+    if not path or not osp.isdir(parent) or not os.access(parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f'{path!r} is not a folder that can be written')
     return path
 
 

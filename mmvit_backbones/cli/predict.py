@@ -27,9 +27,7 @@ from ..errors import UsageError
 from ..inference import Classification, Predictor, Result, Segmentation
 from ..inference.results import SCORE_THR
 from ..inference.sources import VIDEOS, find_images, is_address
-from ..utils.files import open_output
 from ..utils.images import SUFFIXES
-from ..utils.text import cell, printable
 from .arguments import add_pretrained_argument, finite, output_folder, positive
 
 
@@ -116,15 +114,14 @@ class Outputs:
         else:
             words = ', '.join(f'{item["category"]} {item["score"]:.1%}' for item in best)
             target = self.file(f'{name}.png')
-            self.save(drawing, target)
-            print(printable(f'{result.source} -> {target} {words}'.rstrip()))
+            drawing.save(target)
+            print(f'{result.source} -> {target} {words}'.rstrip())
         if not self.args.json:
             return
         if isinstance(result, Segmentation):
-            self.save(result.label_image(), self.file(f'labels/{name}.png'))
+            result.label_image().save(self.file(f'labels/{name}.png'))
         elif isinstance(result, Classification):
-            self.rows.append([cell(result.source), *(
-                value for item in best for value in (cell(item['category']), item['score']))])
+            self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
         else:
             self.count += 1
             self.entries += [dict(entry, file_name=result.source) for entry in result.to_coco(self.count)]
@@ -133,27 +130,22 @@ class Outputs:
         make_folder((self.args.out_dir / name).parent)
         return self.args.out_dir / name
 
-    def save(self, image: Image.Image, path: Path) -> None:
-        with open_output(path) as file:
-            image.save(file, 'PNG')
-
     def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
         if self.film != path:
-            open_output(path).close()  # raises an error for a link, which OpenCV would follow
             self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
             self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the previous video
-            print(printable(f'{source} -> {path}'))
+            print(f'{source} -> {path}')
         self.video.write(np.array(drawing)[..., ::-1])
 
     def close(self, task: str) -> None:
         self.video.release()
         if self.args.json and task == 'classification':
-            with open_output(self.file('results.csv'), 'w', newline='') as file:
+            with open(self.file('results.csv'), 'w', newline='') as file:
                 best = range(1, Classification.count + 1)
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *self.rows])
         elif self.args.json and task != 'segmentation':
-            with open_output(self.file('results.json'), 'w') as file:
+            with open(self.file('results.json'), 'w') as file:
                 json.dump(self.entries, file)
 
 
@@ -166,7 +158,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
                                    disable=not sys.stderr.isatty()):
             counts[result is not None] += 1
             if result is None:
-                print(f'error: {printable(frame.error)}', file=sys.stderr)
+                print(f'error: {frame.error}', file=sys.stderr)
             else:
                 outputs.write(result)
     except KeyboardInterrupt:  # the only way to stop a camera

@@ -20,7 +20,6 @@ from ..inference import Predictor
 from ..inference.results import result_of
 from ..inference.runtimes import EXPORTED_SUFFIX, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of, predicts_masks
-from ..utils.files import open_output
 from ..zoo.checks import is_readable
 from ..zoo.loading import read_checkpoint
 
@@ -215,8 +214,7 @@ class DrawingHook(Hook):
             path.parent.mkdir(parents=True, exist_ok=True)
             drawn = np.hstack([np.array(result_of(found, name, image, classes, palette, self.score_thr).draw())
                                for found in (annotated(sample), arrays_of(sample)) if found])
-            with open_output(path.with_suffix('.png')) as file:
-                Image.fromarray(drawn).save(file, 'PNG')
+            Image.fromarray(drawn).save(path.with_suffix('.png'))
 
 
 def metainfo_and_root(dataset: Any) -> tuple[dict, str]:

@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..utils.text import printable
-
 Color = tuple[int, int, int]
 IGNORED = 255  # mmseg's label for pixels without a class
 SCORE_THR = 0.3  # default minimum score of objects
@@ -35,7 +33,7 @@ class Result:
     def __repr__(self) -> str:
         """Returns a one-line summary with the five best items."""
         items = self.items()
-        best = [f'{printable(self.name(item["label"]))} {item["score"]:.1%}' for item in items[:5]]
+        best = [f'{self.name(item["label"])} {item["score"]:.1%}' for item in items[:5]]
         more = [f'{len(items) - 5} more'] if len(items) > 5 else []
         height, width = self.image.shape[:2]
         return f'{type(self).__name__}({self.source!r}, {width} x {height}: {", ".join(best + more) or "nothing"})'
@@ -108,7 +106,7 @@ class Result:
                     image[contour_of(mask)] = color
         pen = _Pen(image)
         for number, item in enumerate(reversed(items)):
-            color, text = self.color(item['label']), f' {printable(self.name(item["label"]))} {item["score"]:.0%} '
+            color, text = self.color(item['label']), f' {self.name(item["label"])} {item["score"]:.0%} '
             corner = 0, (len(items) - 1 - number) * pen.height
             if 'box' in item:
                 x1, y1, x2, y2 = (pen.scale * float(side) for side in item['box'])

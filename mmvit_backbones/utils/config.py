@@ -52,10 +52,10 @@ def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str]
     """Applies options such as ``{'a.b.c': value}``, and adapts settings that MMEngine or PyTorch would reject.
 
     Raises:
-        UsageError: If an option or its value is invalid, or the config lacks a key in ``needs``.
+        UsageError: If the key of an option is unknown, or the config lacks a key in ``needs``.
     """
-    for key, value in (options or {}).items():
-        check_option(cfg, key, value)
+    for key in options or {}:
+        check_option(cfg, key)
     cfg.merge_from_dict(options or {})
     _check(cfg, cfg.filename, needs)
     for key in LOADERS:

@@ -1,9 +1,7 @@
 """Arguments and config options are checked before a subcommand starts its work."""
-import os
-
 import pytest
 from helpers import ROOT
-from runs import TINY, train
+from runs import TINY
 from verbs import call, module_of
 
 from mmvit_backbones.errors import UsageError
@@ -12,7 +10,7 @@ from mmvit_backbones.errors import UsageError
 @pytest.mark.parametrize('verb, option, value', [
     ('train', '--seed', '-1'), ('train', '--seed', str(2**32)), ('train', '--lr', 'inf'), ('train', '--lr', 'nan'),
     ('train', '--lr', '0'), ('train', '--epochs', '9' * 20), ('train', '--epochs', '1.5'), ('train', '--iters', '0'),
-    ('train', '--batch-size', '0'), ('train', '--work-dir', '/proc/x'),
+    ('train', '--batch-size', '0'),
     ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
     ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
     ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
@@ -31,7 +29,7 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
     ('train', ['--iters', '1', '--early-stop', '1', '--bf16', '--pretrained'],
      dict(iters=1, early_stop=1, precision='bfloat16', pretrained=True)),
     ('train', ['--no-amp', '--resume', '--pretrained', '384'],
-     dict(precision='float32', resume='newest', pretrained='384', allow_left_out=False, val_fraction=None, seed=None,
+     dict(precision='float32', resume='newest', pretrained='384', val_fraction=None, seed=None,
           check=False, launcher='none', local_rank=0, strategy='ddp', freeze=None)),
     ('test', ['--wait-time', '0', '--real'],
      dict(wait_time=0, real='data/imagenet/real.json', tta=False, show=False, pretrained=None)),
@@ -41,7 +39,7 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
     ('predict', ['--score-thr', '1'], dict(score_thr=1, batch_size=1)),
     ('predict', ['--score-thr', '0'], dict(score_thr=0, json=False, video=False)),
     ('data check', ['--jobs', '1024'], dict(jobs=1024, splits=['train', 'val'])),
-    ('data check', [], dict(jobs=4, allow_left_out=False)),
+    ('data check', [], dict(jobs=4)),
     ('benchmark', ['--threads', '1024'], dict(threads=1024, repeats=7, device='cpu', dense=False, memory_only=False)),
     ('benchmark', [], dict(threads=2, batch_size=None, size=None, throughput=None)),
     ('features', [], dict(neighbors=[20], regularization=[.001, .01, .1, 1])),
@@ -77,13 +75,12 @@ def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys)
 
 def test_checking_an_output_file_does_not_create_it(tmp_path):
     parse = module_of('draw run').get_parser().parse_args
-    old, pipe = tmp_path / 'old.png', tmp_path / 'pipe.png'
+    old = tmp_path / 'old.png'
     old.write_text('old')
     assert parse(['run', '--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
     assert parse(['run', '--out', str(old)]).out == str(old) and old.read_text() == 'old'
     assert not list((tmp_path / 'a/b').iterdir())
-    os.mkfifo(pipe)
-    for path in pipe, old / 'x.png', tmp_path / 'x.doc':
+    for path in old / 'x.png', tmp_path / 'x.doc':
         with pytest.raises(SystemExit):
             parse(['run', '--out', str(path)])
 
@@ -94,40 +91,10 @@ def test_checking_a_work_dir_does_not_create_it(tmp_path):
 
 
 @pytest.mark.parametrize('option, words', [
-    ('modle.head=1', ['modle', 'model']), ('model=3', ['model', 'a dict', '3']), ('model=None', ['model', 'None']),
-    ('train_dataloader.batch_sise=4', ['batch_sise', 'batch_size']),
-    ('train_dataloader.num_workers=-1', ['num_workers', 'at least 0', '-1']),
-    ('optim_wrapper.optimizer.lrr=4', ['lrr', 'lr']), ('optim_wrapper.optimizer.type=AdamX', ['AdamX', 'Adam']),
-    ('optim_wrapper.optimizer.lr=-1', ['optimizer', '-1']), ('optim_wrapper.optimizer.lr=x', ['lr', 'a number', 'x']),
-    ('optim_wrapper.optimizer.betas=3', ['optim_wrapper.optimizer']), ('train_cfg.max_epoch=3', ['max_epochs']),
-    ('train_cfg.max_epochs=2.5', ['max_epochs', 'integer', '2.5']), ('param_scheduler.0.end=-4', ['param_scheduler.0']),
-    ('model.head.num_clases=3', ['num_clases', 'num_classes']), ('randomness.sed=3', ['sed', 'seed']),
-    ('optim_wrapper.clip_grad.max_nrm=3', ['max_nrm', 'max_norm']),
-    ('data_preprocessor.mean=3', ['data_preprocessor.mean', 'a list', '3']),
-    ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone']),
-    ('default_hooks.checkpoint.max_kep_ckpts=3', ['max_kep_ckpts', 'max_keep_ckpts'])])
+    ('modle.head=1', ['modle', 'model']), ('train_dataloader.batch_sise=4', ['batch_sise', 'batch_size']),
+    ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone'])])
 def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UsageError) as error:
         call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', option)
     assert all(word in str(error.value) for word in words), error.value
-
-
-def test_config_options_may_be_missing_in_the_config(tmp_path, monkeypatch):
-    """Options can be arguments of a class, or of its base class if the class passes ``**kwargs`` to the base class."""
-    monkeypatch.chdir(ROOT)
-    call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', 'optim_wrapper.optimizer.eps=1e-7',
-         'default_hooks.checkpoint.save_last=False', 'train_dataloader.pin_memory=True', 'model.head.topk=1',
-         'train_dataloader.dataset.pipeline.1.scale=64', 'default_hooks.finite_loss=None', 'load_from=None',
-         'train_cfg.val_begin=2', 'randomness.deterministic=True', 'optim_wrapper.clip_grad=None')
-
-
-@pytest.mark.parametrize('option, words', [
-    ('default_hooks.logger.interval=0', ['LoggerHook', 'interval']), ('log_level=loud', ['logger', 'loud']),
-    ('custom_hooks=EMAHook', ['custom_hooks']), ('train_dataloader.timeout=-1', ['dataloader', 'timeout']),
-    ('env_cfg.mp_cfg.mp_start_method=x', ['env', "'x'"]),
-    ('train_dataloader.dataset.pipeline.1.scale=-5', ['RandomResizedCrop'])])
-def test_parts_that_cannot_be_built_are_reported_in_one_line(option, words, tmp_path):
-    run = train(tmp_path / 'work', option)
-    assert run.wait() == 1
-    assert all(word in run.error for word in words), run.error

@@ -217,19 +217,6 @@ def test_errors_of_each_image_are_listed(tmp_path, run, capsys):
     assert printed.count('has the EXIF orientation 3') == 7 and printed.endswith('\n7 errors\n')
 
 
-def test_left_out_files_do_not_hide_other_mistakes(tmp_path, run, capsys):
-    shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'data')
-    image = min((tmp_path / 'data/daisy').iterdir())
-    image.write_bytes(image.read_bytes()[:-500])
-    (tmp_path / 'data/daisy/b').touch()
-    with pytest.raises(SystemExit, match='1'):
-        run('data check', '--class-folder', f'{tmp_path}/data', '--val-fraction', '0.2', '--jobs', '1')
-    printed = capsys.readouterr().out
-    assert '1 of 61 files left out: 1 without suffix; at most one in a hundred files' in printed
-    assert '--allow-left-out' in printed
-    assert f'image {image} cannot be read' in printed and '\n2 errors\n' in printed
-
-
 def test_splits_without_data_are_an_error(run, tmp_path, capsys):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{ROOT}/configs/imagenet_reswin_t.py'\ntest_dataloader = test_evaluator = None\n"

@@ -18,7 +18,6 @@ from ...data.mistakes import Mistake
 from ...errors import UsageError
 from ...utils.config import SPLITS, datasets_of, load_config
 from ...utils.frameworks import import_quietly
-from ...utils.text import printable
 from ..arguments import add_config_options, add_data_arguments, data_options, whole
 from ..custom_data import use_custom_data
 
@@ -53,11 +52,11 @@ def main(args: argparse.Namespace) -> None:
         found += sample_mistakes(infos, args.jobs)
         for mistake in found:
             if not mistake.is_error:
-                print(f'warning: {printable(mistake.text)}')
+                print(f'warning: {mistake.text}')
         mistakes += found
     errors = [mistake.text for mistake in mistakes if mistake.is_error]
     errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
-    print(*map(printable, errors), '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')
+    print(*errors, '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')
     if errors:
         sys.exit(1)
 

@@ -93,6 +93,7 @@ def main(args: argparse.Namespace) -> None:
         print(json.dumps(runtimes(args), indent=1))
         return
     names = find_names(args.networks)
+    print('the networks have random weights, on which time and memory do not depend', file=sys.stderr)
     measure = throughputs if args.throughput else ratios
     try:
         result = measure(args, names)

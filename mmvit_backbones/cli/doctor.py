@@ -1,6 +1,8 @@
 """Reports which frameworks and operator backends work, and what is missing.
 
     mmvit doctor
+
+The exit code is 1 if something that is installed does not work.
 """
 import argparse
 import platform
@@ -18,6 +20,7 @@ from ..ops.triton import availability
 from ..utils.installation import PROVIDERS, find_conflicts
 from ..version import __version__
 
+BROKEN = 'cannot be imported'
 REINSTALL = 'pip uninstall {mmcv}, then MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --no-cache-dir '
 # Pattern of an error message that incompatible versions cause -> fix. {mmcv} are the installed distributions of mmcv,
 # and {same} is the requirement of the same version with compiled operators.
@@ -30,7 +33,10 @@ FIXES = {
         "pip install 'numpy<2'",
     r'mmcv/_ext\S+: undefined symbol': 'rebuild mmcv for this torch: ' + REINSTALL + '{same}',
 }
-EXTRAS = dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls')
+# What to install for a package: with the forks onedl-*, or if nothing is installed, and with the original packages.
+FORKS = {package: f'mmvit_backbones[{extra}]'
+         for package, extra in dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls').items()}
+UPSTREAM = dict(mmcv='mmcv>=2.1,<2.2', mmdet='mmdet>=3.3', mmseg='mmsegmentation>=1.2.2', mmpretrain='mmpretrain>=1.2')
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -38,21 +44,35 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    print('\n'.join(describe()))
+    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
+    gpu = 'none' if device is None else torch.cuda.get_device_name(device)
+    print(f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}')
+    problems = describe_environment()
+    packages = [describe_package(package) for package in FORKS]
+    kernels = (f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name, device))
+    print(*problems, *packages, *describe_windows(), *kernels, sep='\n')
+    if problems or any(BROKEN in line for line in packages):
+        sys.exit(1)
+
+
+def has_upstream() -> bool:
+    """Returns whether an original package of OpenMMLab is installed, and not a fork."""
+    names = [name for names in PROVIDERS.values() for name in names if any(distributions(name=name))]
+    return bool(names) and not any(name.startswith('onedl-') for name in names)
 
 
 def describe_package(package: str) -> str:
     """Returns a line with the version of an OpenMMLab package and whether the package can be imported."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        return f"{package}: not installed; pip install 'mmvit_backbones[{EXTRAS[package]}]'"
+        return f"{package}: not installed; pip install '{(UPSTREAM if has_upstream() else FORKS)[package]}'"
     title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
     try:
         with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
             import_module('mmcv.ops' if package == 'mmcv' else package)
     except Exception as error:  # a broken environment can raise any exception
         reason = str(error).strip().split('\n')[0]
-        return f'{title}: cannot be imported, {type(error).__name__}: {reason}; {fix_for(str(error))}'
+        return f'{title}: {BROKEN}, {type(error).__name__}: {reason}; {fix_for(str(error))}'
     return f'{title}: runs'
 
 
@@ -74,19 +94,6 @@ def describe_environment() -> list[str]:
     except RuntimeError as error:  # torch before 2.3 was compiled for NumPy 1
         found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {fix_for(str(error))}')
     return found + find_conflicts()
-
-
-def describe() -> list[str]:
-    """Returns the lines of the report."""
-    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
-    gpu = 'none' if device is None else torch.cuda.get_device_name(device)
-    return [
-        f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}',
-        *describe_environment(),
-        *map(describe_package, EXTRAS),
-        *describe_windows(),
-        *(f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name, device)),
-    ]
 
 
 def describe_windows() -> list[str]:

@@ -7,7 +7,6 @@ import torch
 from helpers import ROOT
 
 from mmvit_backbones.cli.doctor import (
-    describe,
     describe_check,
     describe_environment,
     describe_kernels,
@@ -21,21 +20,33 @@ from mmvit_backbones.utils import installation, versions
 
 
 @pytest.mark.slow
-def test_frameworks_and_operators_work():
-    lines = describe()
+def test_frameworks_and_operators_work(run):
+    lines = run('doctor').splitlines()
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
     assert 'varied-size windows, C++ (CPU): runs' in lines
 
 
-def test_broken_framework_is_reported_with_the_reason(monkeypatch):
+def test_broken_framework_is_reported_with_the_reason(monkeypatch, run, capsys):
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)
-    assert 'cannot be imported, ModuleNotFoundError' in describe_package('mmpretrain')
+    with pytest.raises(SystemExit, match='1'):
+        run('doctor')
+    assert 'cannot be imported, ModuleNotFoundError' in capsys.readouterr().out
 
 
 def test_missing_framework_is_reported_with_its_extra(monkeypatch):
     monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
     assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
+
+
+@pytest.mark.parametrize('others, advice', [
+    ([], 'mmvit_backbones[det]'), (['onedl-mmengine', 'onedl-mmcv'], 'mmvit_backbones[det]'),
+    (['mmengine', 'mmcv'], 'mmdet>=3.3'), (['mmengine-lite'], 'mmdet>=3.3')])
+def test_advice_fits_the_installed_distributions(others, advice, tmp_path, monkeypatch):
+    for name in others:
+        install(tmp_path, name)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    assert describe_package('mmdet') == f"mmdet: not installed; pip install '{advice}'"
 
 
 def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
@@ -129,7 +140,7 @@ def test_only_doctor_runs_with_conflicting_distributions(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{tmp_path}')
     conflict = 'both install the package mmcv'
     done = subprocess.run([sys.executable, 'mmvit.py', 'doctor'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and conflict in done.stdout and 'varied-size windows, plain PyTorch' in done.stdout
+    assert done.returncode == 1 and conflict in done.stdout and 'varied-size windows, plain PyTorch' in done.stdout
     done = subprocess.run([sys.executable, 'mmvit.py', 'models'], cwd=ROOT, capture_output=True, text=True)
     line, = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith('error: ') and conflict in line

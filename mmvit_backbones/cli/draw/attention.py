@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ...backbones import Backbone
 from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from ...backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
+from ...data.mistakes import warn
 from ...errors import UsageError
 from ...layers.attention import WindowAttention
 from ...ops.window import window_reverse
@@ -78,6 +79,8 @@ def main(args: argparse.Namespace) -> None:
         args.checkpoint = official_name(name, args.pretrained)
     if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
         raise UsageError(f'--evidence requires a classifier with global average pooling, got {name}; use --query')
+    if not args.checkpoint:
+        warn(f'{name} has random weights; pass --pretrained or --checkpoint')
     image = read_rgb(args.image)
     pixels = resize(image, args.size)
     try:

@@ -20,6 +20,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...backbones import Backbone
+from ...data.mistakes import warn
 from ...errors import UsageError
 from ...layers import VariedSizeWindowAttention
 from ...utils.config import load_config
@@ -65,6 +66,8 @@ def main(args: argparse.Namespace) -> None:
     backbone = build_backbone(args).eval()
     frames = predict_frames(backbone, image)
     weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
+    if weights == 'random weights':
+        warn(f'{args.network or args.config} has random weights; pass --pretrained or --checkpoint')
     draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
     print(f'{args.image} -> {args.out}')
 

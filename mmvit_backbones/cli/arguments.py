@@ -108,6 +108,28 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
                              'KEY="[1,2]"')
 
 
+def rate(text: str) -> float | str:
+    """Parses a learning rate, or ``auto``."""
+    return text if text == 'auto' else above_zero(text)
+
+
+class ImageSize(argparse.Action):
+    """Accepts one or two integers."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
+                 values: Sequence[int], option_string: str | None = None) -> None:
+        if len(values) > 2:
+            raise argparse.ArgumentError(self, f'must be N or H W, got {" ".join(map(str, values))}')
+        setattr(namespace, self.dest, list(values))
+
+
+def add_size_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--size', type=pixels, nargs='+', action=ImageSize, metavar='PIXELS',
+                        help='image size instead of the one in the config: N for crops of N x N pixels, or for '
+                             "detectors the short side; H W for crops of this height and width, into which a "
+                             "detector's images are fitted; other sizes of the data steps change in proportion")
+
+
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
                         help='use published weights, downloaded on first use; TAG selects other weights than the '

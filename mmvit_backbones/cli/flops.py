@@ -19,15 +19,12 @@ the same counts of the authors' code are also printed, if known.
 """
 import argparse
 import json
-import math
 
 import torch
 from mmengine.registry import MODELS
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UsageError
-from ..ops.dispatch import plain_pytorch
-from ..utils.measure import count
+from ..utils.measure import count, count_macs
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
 from .arguments import pixels, positive
@@ -76,31 +73,23 @@ def main(args: argparse.Namespace) -> None:
     if args.traffic:
         count_traffic(args, names, task)
         return
-    rows = [count_macs(name, args.size, task) for name in names]
+    rows = [macs_of(name, args.size, task) for name in names]
     print(json.dumps(rows, indent=1) if args.json else table(rows))
 
 
 # ---- multiply-adds
 
 
-def count_macs(name: str, size: tuple[int, int] | None, task: str) -> dict:
+def macs_of(name: str, size: tuple[int, int] | None, task: str) -> dict:
     """Returns the row of a network in the table; ``gmacs`` is in units of 1e9 multiply-adds per image."""
     variant = VARIANTS[name]
     height, width = size or (variant.img_size, variant.img_size)
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: in_place_product})
-    with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for this package's kernels
-        model(images)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
-                gmacs=round(counter.get_total_flops() / 2e9, 3), published_gmacs=published)
-
-
-def in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
-    """Returns the FLOPs of ``baddbmm_`` from its shapes; torch counts only the out-of-place operator."""
-    return 2 * math.prod(left) * right[-1]
+                gmacs=round(count_macs(model, images), 3), published_gmacs=published)
 
 
 def table(rows: list[dict]) -> str:

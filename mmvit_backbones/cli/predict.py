@@ -28,7 +28,7 @@ from ..inference import Classification, Predictor, Result, Segmentation
 from ..inference.results import SCORE_THR
 from ..inference.sources import VIDEOS, find_images, is_address
 from ..utils.images import SUFFIXES
-from .arguments import add_pretrained_argument, finite, output_folder, positive
+from .arguments import add_pretrained_argument, add_size_argument, finite, output_folder, positive
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -41,6 +41,7 @@ def get_parser() -> argparse.ArgumentParser:
                                              "(classifiers: also in the authors' layout); or a file written by mmvit "
                                              'export')
     add_pretrained_argument(parser)
+    add_size_argument(parser)
     parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
                         help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
@@ -174,7 +175,7 @@ def main(args: argparse.Namespace) -> None:
     names = find_sources(args.sources)
     check_names(names)
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
-    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, size=args.size)
     make_folder(args.out_dir)
     if predict_all(args, predictor, names):
         sys.exit(1)

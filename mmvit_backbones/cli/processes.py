@@ -77,6 +77,13 @@ def check_number_of_processes(num_gpus: int) -> None:
         raise UsageError(f'{processes} processes need one GPU each, but this machine has {num_gpus}')
 
 
+def number_of_processes() -> int:
+    """Returns the number of processes on all machines, in one of them or before they are started."""
+    if 'WORLD_SIZE' in os.environ:
+        return int(os.environ['WORLD_SIZE'])
+    return int(os.environ.get('LOCAL_WORLD_SIZE', 1)) * int(os.environ.get('NNODES', 1))
+
+
 def check_launcher(launcher: str) -> None:
     """Raises UsageError if the launcher has not started this process."""
     if 'RANK' not in os.environ:

@@ -5,6 +5,7 @@ when it runs.
 """
 import argparse
 import os.path as osp
+import sys
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 
@@ -12,17 +13,21 @@ import torch
 from mmengine.config import Config
 
 from ..data.checks import check_data
-from ..errors import UsageError
+from ..data.sizes import Size, resize_data
+from ..errors import CheckpointError, UsageError
 from ..training.resume import checkpoint_to_resume, resume_from
 from ..utils.config import VISUALIZERS, apply_options, dicts_in
+from ..utils.distributed import is_first_process
+from ..utils.measure import count_macs
 from ..zoo import checks
-from . import schedule
+from . import finetune, schedule
 from .arguments import data_options
 from .custom_data import use_custom_data
-from .processes import check_number_of_processes
+from .processes import check_number_of_processes, number_of_processes
 
 # Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.
 RELIABLE_HOOKS = dict(finite_loss='FiniteLossHook', exact_resume='ExactResumeHook', interrupt='InterruptHook')
+RANDOM_WEIGHTS = 'pass --no-pretrained to train from random weights'
 BEST = {'mmseg': 'mIoU'}  # with 'auto', MMEngine selects the first metric
 LOG_BACKENDS = {'tensorboard': 'TensorboardVisBackend', 'wandb': 'WandbVisBackend'}
 
@@ -91,9 +96,18 @@ def check_training_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def use_pretrained(cfg: Config, args: argparse.Namespace) -> None:
-    """Starts from the authors' weights. Runs after --cfg-options, which may select another backbone."""
-    if args.pretrained:
-        weights = checks.choose_checkpoint(cfg, None, args.pretrained)
+    """Starts from the authors' weights, which is the default for a network, or from random weights with
+    --no-pretrained. Runs after --cfg-options, which may select another backbone.
+    """
+    of_random_weights = cfg.pop('random_weights', {})  # settings of a fine-tuning recipe
+    if args.no_pretrained:
+        cfg.model.backbone.init_cfg = None
+        cfg.merge_from_dict(of_random_weights)
+    elif args.pretrained or finetune.is_network(args.config):
+        try:
+            weights = checks.choose_checkpoint(cfg, None, args.pretrained or True)
+        except CheckpointError as error:
+            raise UsageError(f'{error}; {RANDOM_WEIGHTS}') from error
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
 
 
@@ -105,20 +119,54 @@ def freeze(cfg: Config, args: argparse.Namespace) -> None:
 
 def check_backbone(cfg: Config, args: argparse.Namespace) -> None:
     """Checks the backbone's arguments and pretrained weights. Runs after all changes to the backbone."""
-    checks.check_pretrained(cfg.model, checks.check_backbone(cfg))
+    backbone = checks.check_backbone(cfg)
+    try:
+        checks.check_pretrained(cfg.model, backbone)
+    except UsageError as error:
+        raise UsageError(f'{error}; {RANDOM_WEIGHTS}') from error
 
 
 def set_length(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the length of the training and scales schedulers and intervals to it. Runs after --cfg-options."""
+    """Sets the length of the training and scales schedulers and intervals to it; by default, the number of epochs for a
+    network follows from the number of images. Runs after the data and the batch size are set.
+    """
+    if finetune.is_network(args.config):
+        finetune.set_length(cfg, args.epochs, args.iters, images_per_step(cfg, args))
+        return
     for unit in ('epochs', 'iters'):
         if getattr(args, unit) is not None:
             schedule.scale_length(cfg, unit, getattr(args, unit))
 
 
 def set_lr(cfg: Config, args: argparse.Namespace) -> None:
-    """Sets the learning rate and scales the absolute rates of the schedulers. Runs after --cfg-options."""
-    if args.lr is not None:
+    """Sets the learning rate, or scales it by the images per update (--lr auto, the default for a network); otherwise
+    reports the scaled rate if the images per update differ from the recipe's. Runs after the batch size is set.
+    """
+    if isinstance(args.lr, float):
         schedule.scale_lr(cfg, args.lr)
+        return
+    is_auto = args.lr == 'auto' or finetune.is_network(args.config)
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    rate, images = (cfg.optim_wrapper.get('optimizer') or {}).get('lr'), images_per_step(cfg, args)
+    if not (base and rate and images):
+        if is_auto:
+            raise UsageError(f'--lr auto requires auto_scale_lr.base_batch_size, optim_wrapper.optimizer.lr and '
+                             f'train_dataloader.batch_size in {cfg.filename}')
+        return
+    updates, scaled = cfg.optim_wrapper.get('accumulative_counts', 1), rate * images / base
+    if is_auto:
+        schedule.scale_lr(cfg, scaled)
+        cfg.auto_scale_lr.base_batch_size = images  # of the rate that is now in the config
+    elif images != base and is_first_process():
+        print(f'{images * updates} images per update instead of the {base * updates} of the recipe, but its learning '
+              f'rate, {rate:.3g}; --lr auto would set {scaled:.3g}', file=sys.stderr)
+
+
+def images_per_step(cfg: Config, args: argparse.Namespace) -> int:
+    """Returns the number of training images per step in all processes, or 0 if the config sets no batch size."""
+    loader = cfg.train_dataloader
+    size = loader.get('batch_size') or (loader.get('batch_sampler') or {}).get('batch_size') or 0
+    return size * (1 if args.launcher == 'none' else number_of_processes())
 
 
 def stop_early(cfg: Config, args: argparse.Namespace) -> None:
@@ -169,14 +217,6 @@ def add_logs(cfg: Config, args: argparse.Namespace) -> None:
         cfg.visualizer['vis_backends'] = backends
 
 
-def scale_lr_by_batch(cfg: Config, args: argparse.Namespace) -> None:
-    """Scales the learning rate with the total batch size. Runs after --cfg-options."""
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise UsageError(f'--auto-scale-lr requires auto_scale_lr.base_batch_size in {cfg.filename}')
-        cfg.auto_scale_lr.enable = True
-
-
 def shard(cfg: Config, args: argparse.Namespace) -> None:
     """Shards weights and optimizer states across processes (--strategy fsdp). Runs after the launcher is set."""
     if args.strategy != 'fsdp':
@@ -186,6 +226,29 @@ def shard(cfg: Config, args: argparse.Namespace) -> None:
     if any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or ()):
         raise UsageError('--strategy fsdp does not support EMAHook; remove it from custom_hooks')
     cfg.strategy = dict(type='ShardedStrategy')
+
+
+def set_size(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the image size (--size) in all data steps. Runs after the data is set."""
+    if args.size is None:
+        return
+    try:
+        old, new = resize_data(cfg, args.size)
+    except UsageError as error:
+        raise UsageError(f'--size {" ".join(map(str, args.size))}: {error}') from error
+    if is_first_process():
+        print(f'image size: {compare_sizes(cfg, old, new)}', file=sys.stderr)
+
+
+def compare_sizes(cfg: Config, old: Size, new: Size) -> str:
+    """Returns a text with two image sizes, and the backbone's multiply-adds per image of these sizes."""
+    (height, width), (old_height, old_width) = new, old
+    text = f'{height} x {width} (height x width) instead of {old_height} x {old_width}, '
+    if (backbone := checks.check_backbone(cfg)) is None:
+        return f'{text}{height * width / old_height / old_width:.2g} times the pixels'
+    was, now = (count_macs(backbone, torch.empty(1, backbone.in_channels, *size, device='meta'))
+                for size in (old, new))
+    return f'{text}{now:.3g} instead of {was:.3g} GMACs per image in {type(backbone).__name__}'
 
 
 def set_seed(cfg: Config, args: argparse.Namespace) -> None:

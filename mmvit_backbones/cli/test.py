@@ -12,7 +12,7 @@ from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.results import SCORE_THR
 from ..training.run_hooks import CheckpointMatchHook
-from ..utils.config import predicts_masks, read_config
+from ..utils.config import predicts_masks
 from ..utils.files import check_file
 from ..utils.frameworks import import_quietly
 from ..zoo import checks
@@ -23,22 +23,28 @@ from .arguments import (
     add_data_arguments,
     add_pretrained_argument,
     add_run_arguments,
+    add_size_argument,
     finite,
     output_file,
     output_folder,
 )
+from .finetune import read_run_config
 from .processes import init_processes
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+STEPS = steps.set_options, steps.set_work_dir, steps.set_launcher, steps.use_data, steps.set_size
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of a config in this package')
+    parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
+                        help='config file, the name of a config in this package, or a name from mmvit models that was '
+                             'trained by name')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) URL (classifiers: also in the authors' layout), or a file "
                              'written by mmvit export')
     add_pretrained_argument(parser)
+    add_size_argument(parser)
     add_data_arguments(parser)
     parser.add_argument('--out', type=output_of,
                         help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
@@ -64,8 +70,8 @@ def output_of(path: str) -> str:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run after checking its data, backbone and checkpoint."""
-    cfg = read_config(args.config, args.needs)
-    steps.take_steps((steps.set_options, steps.set_work_dir, steps.set_launcher, steps.use_data), cfg, args)
+    cfg = read_run_config(args)
+    steps.take_steps(STEPS, cfg, args)
     if args.real:
         testing.use_real(cfg, args.real)
     if args.imagenet_variant:

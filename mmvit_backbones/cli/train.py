@@ -1,5 +1,6 @@
 """Trains the classifier, detector or segmenter of a config.
 
+    mmvit train reswin_tiny --coco-folder FOLDER
     mmvit train mask_rcnn_reswin_t --coco-folder data/coco_mini
     mmvit train configs/upernet_reswin_t.py --processes 8 --amp
     mmvit train upernet_reswin_t --resume --cfg-options train_dataloader.num_workers=8
@@ -14,12 +15,20 @@ from mmengine.runner import FlexibleRunner, Runner
 from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
 from ..training.run_hooks import CheckpointMatchHook
 from ..training.work_dir import lock_work_dir
-from ..utils.config import read_config
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
 from ..zoo.loading import use_safe_loading
 from . import steps
-from .arguments import above_zero, add_data_arguments, add_pretrained_argument, add_run_arguments, positive, whole
+from .arguments import (
+    add_data_arguments,
+    add_pretrained_argument,
+    add_run_arguments,
+    add_size_argument,
+    positive,
+    rate,
+    whole,
+)
+from .finetune import read_run_config
 from .processes import init_processes
 from .steps import take_steps
 
@@ -30,19 +39,19 @@ STEPS = (
     steps.set_work_dir,
     steps.set_launcher,
     steps.use_data,
+    steps.set_size,
     steps.check_training_data,
     steps.use_pretrained,
     steps.freeze,
     steps.check_backbone,
+    steps.set_batch_size,
     steps.set_length,
     steps.set_lr,
-    steps.scale_lr_by_batch,
     steps.stop_early,
     steps.set_precision,
     steps.add_logs,
     steps.shard,
     steps.set_seed,
-    steps.set_batch_size,
     steps.wrap_training_data,
     steps.load,
 )
@@ -50,7 +59,9 @@ STEPS = (
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of a config in this package')
+    parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
+                        help='config file, the name of a config in this package, or a name from mmvit models, which '
+                             'fine-tunes the network on --class-folder, --coco-folder or --seg-folder')
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
                            help='train with mixed precision in float16')
@@ -58,14 +69,16 @@ def get_parser() -> argparse.ArgumentParser:
                            help='train with mixed precision in bfloat16')
     precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
                            help='train in float32 (default: the precision of the config; float32 on a CPU)')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='multiply the learning rate by total batch size / auto_scale_lr.base_batch_size')
     parser.add_argument('--batch-size', type=positive, help="images per process and step (default: the config's)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive, help='number of epochs; the whole schedule is scaled to it')
+    length.add_argument('--epochs', type=positive,
+                        help="number of epochs; the whole schedule is scaled to it (default: the config's; for a "
+                             'network 100, less for more than 1000 images)')
     length.add_argument('--iters', type=positive,
                         help='number of iterations, for configs with max_iters; the whole schedule is scaled to it')
-    parser.add_argument('--lr', type=above_zero, help='peak learning rate; the whole schedule is scaled to it')
+    parser.add_argument('--lr', type=rate, metavar='RATE',
+                        help='peak learning rate; the whole schedule is scaled to it; auto multiplies the rate of the '
+                             'config by images per update / images per update of the recipe')
     parser.add_argument('--early-stop', type=positive, metavar='N',
                         help='stop after N evaluations without a better result')
     parser.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
@@ -77,7 +90,10 @@ def get_parser() -> argparse.ArgumentParser:
                              'do not fit on one GPU')
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
-    add_pretrained_argument(parser)
+    weights = parser.add_mutually_exclusive_group()
+    add_pretrained_argument(weights)
+    weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
+    add_size_argument(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
     parser.set_defaults(needs=NEEDS)
@@ -86,7 +102,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run after checking its data, backbone and checkpoint."""
-    cfg = read_config(args.config, args.needs)
+    cfg = read_run_config(args)
     take_steps(STEPS, cfg, args)
     return cfg
 

@@ -1,4 +1,5 @@
-"""Counts the kernels, memory traffic, saved activations and peak memory of models."""
+"""Counts the multiply-adds, kernels, memory traffic, saved activations and peak memory of models."""
+import math
 import weakref
 from contextlib import nullcontext
 
@@ -7,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
+from ..ops.dispatch import plain_pytorch
 from . import versions
 
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
@@ -107,6 +110,22 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
         torch.as_tensor(loss).backward()
     totals = [dict(kernels=counter.kernels, moved=counter.moved, peak=counter.peak) for counter in (forward, step)]
     return dict(forward=totals[0], step=dict(totals[1], saved=saved))
+
+
+def count_macs(model: nn.Module, *inputs, **arguments) -> float:
+    """Returns the multiply-adds of convolutions and matrix products in a forward pass, in units of 1e9.
+
+    Model and inputs may be on the meta device, where nothing is computed.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _in_place_product})
+    with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for this package's kernels
+        model.eval()(*inputs, **arguments)
+    return counter.get_total_flops() / 2e9
+
+
+def _in_place_product(base: tuple, left: tuple, right: tuple, **kwargs) -> int:
+    """Returns the FLOPs of ``baddbmm_`` from its shapes; torch counts only the out-of-place operator."""
+    return 2 * math.prod(left) * right[-1]
 
 
 def tensors_in(x: object) -> list[Tensor]:

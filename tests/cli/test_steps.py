@@ -112,21 +112,22 @@ def test_amp_is_float16(given, expected):
 
 def test_options_are_set_in_the_config():
     """Options that are not given change nothing."""
-    given = dict(freeze=0, epochs=None, iters=None, lr=1e-3, early_stop=1, seed=0, batch_size=3, auto_scale_lr=True,
-                 pretrained=None, strategy='ddp', tensorboard=False, wandb=False, cfg_options={}, needs=())
+    given = dict(freeze=0, epochs=None, iters=None, lr=1e-3, early_stop=1, seed=0, batch_size=3, pretrained=None,
+                 no_pretrained=False, strategy='ddp', tensorboard=False, wandb=False, cfg_options={}, needs=(),
+                 config='imagenet_reswin_t', launcher='none', size=None)
     cfg, same = config('imagenet_reswin_t'), config('imagenet_reswin_t')
-    chosen = [steps.use_pretrained, steps.freeze, steps.set_length, steps.set_lr, steps.scale_lr_by_batch,
-              steps.stop_early, steps.add_logs, steps.shard, steps.set_seed, steps.set_batch_size]
+    chosen = [steps.set_size, steps.use_pretrained, steps.freeze, steps.set_batch_size, steps.set_length, steps.set_lr,
+              steps.stop_early, steps.add_logs, steps.shard, steps.set_seed]
     before = same.to_dict()
     steps.take_steps(chosen, cfg, Namespace(**given))
     steps.take_steps(chosen, same, Namespace(**dict.fromkeys(given)))
     assert same.to_dict() == before
     assert (cfg.model.backbone.frozen_stages, cfg.optim_wrapper.optimizer.lr, cfg.randomness.seed) == (0, 1e-3, 0)
-    assert cfg.custom_hooks[-1].patience == 1 and cfg.train_dataloader.batch_size == 3 and cfg.auto_scale_lr.enable
+    assert cfg.custom_hooks[-1].patience == 1 and cfg.train_dataloader.batch_size == 3
     assert 'init_cfg' not in cfg.model.backbone and 'strategy' not in cfg
     del cfg.auto_scale_lr['base_batch_size']
-    with raises(UsageError, '--auto-scale-lr', 'base_batch_size'):
-        steps.scale_lr_by_batch(cfg, Namespace(auto_scale_lr=True))
+    with raises(UsageError, '--lr auto', 'base_batch_size'):
+        steps.set_lr(cfg, Namespace(lr='auto', config='imagenet_reswin_t', launcher='none'))
 
 
 def test_batch_size_of_a_batch_sampler():

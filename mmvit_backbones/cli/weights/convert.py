@@ -6,8 +6,8 @@
     mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
 
 A folder contains the classifier's weights (model.safetensors), their SHA-256, the config and the image processor of
-Hugging Face Transformers, and a model card. It can be uploaded to a hub. A web server with folders named like the
-files in `mmvit weights list`, without suffix, is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
+Hugging Face Transformers. It can be uploaded to a hub, with a model card of your own. A web server with folders named
+like the files in `mmvit weights list`, without suffix, is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
 
 A single file has mmpretrain's keys for a classifier (`backbone.*` and `head.fc.*`), and mmdet's or mmseg's keys for a
 detector or segmenter. With --task backbone, it has only the backbone's weights, without a prefix. In a config, both
@@ -24,7 +24,7 @@ from torch import Tensor
 from ...errors import CheckpointError, UsageError
 from ...zoo.build import has_img_size
 from ...zoo.converters.layout import strip_prefix
-from ...zoo.download import CONVERTED, hash_of, write_hash
+from ...zoo.download import CONVERTED, write_hash
 from ...zoo.loading import (
     IMAGENET_CLASSES,
     TASKS,
@@ -36,7 +36,6 @@ from ...zoo.loading import (
 )
 from ...zoo.variants import VARIANTS, Variant, find_variant
 from ..arguments import output_file, output_folder
-from .card import model_card
 
 FILES = '.pth', '.safetensors'
 
@@ -125,7 +124,7 @@ def write_file(weights: dict[str, Tensor], task: str, path: Path) -> None:
 
 
 def write_folder(source: Source, folder: Path) -> None:
-    """Writes the weights, hash, config, image processor and model card of a classifier."""
+    """Writes the weights, hash, config and image processor of a classifier."""
     from ...integrations.huggingface import MMViTConfig, MMViTForImageClassification
     weights, variant, tag, origin = source
     if variant is None:
@@ -142,7 +141,6 @@ def write_folder(source: Source, folder: Path) -> None:
     file.chmod((folder / 'config.json').stat().st_mode)  # safetensors makes files private; web servers must read them
     write_hash(file)
     name, published = folder.resolve().name, variant.weights.get(tag)
-    (folder / 'README.md').write_text(model_card(variant, tag, origin, name, hash_of(file), num_classes))
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
     if published and name != published.name:
         print(f'to use the folder in a mirror, rename it to {published.name}')

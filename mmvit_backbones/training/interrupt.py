@@ -1,4 +1,5 @@
 """Saves a checkpoint on SIGTERM, which Slurm sends to preempt a job, and on SIGINT."""
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -10,8 +11,6 @@ from mmengine.dist import all_reduce, barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-
-SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
 @HOOKS.register_module()
@@ -34,10 +33,10 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS}
+            self.previous = {number: signal.signal(number, self.receive) for number in (signal.SIGTERM, signal.SIGINT)}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
-                loop.dataloader.worker_init_fn = partial(_ignore_signals, loop.dataloader.worker_init_fn)
+                loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
         for number, handler in getattr(self, 'previous', {}).items():
@@ -65,9 +64,17 @@ class InterruptHook(Hook):
         raise SystemExit(128 + number)
 
 
-def _ignore_signals(init_fn: Callable | None, worker_id: int) -> None:
-    """Lets the workers of a data loader live until training has saved its checkpoint; they end with their parent."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+def _end_with_parent() -> None:
+    """Ends a worker on SIGTERM from its parent; ignores SIGTERM from other senders, so that training can save first."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _start_worker(init_fn: Callable | None, worker_id: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     if init_fn is not None:
         init_fn(worker_id)

@@ -1,6 +1,8 @@
 """Signals during a training in the test's own process: the saved checkpoint, the exit code and the handlers."""
+import multiprocessing
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -95,6 +97,12 @@ def test_workers_ignore_signals(tmp_path):
     batches = iter(loader)
     [pid], [started] = next(batches)['x']
     assert started == '0'
-    for number in signal.SIGTERM, signal.SIGINT:
-        os.kill(pid, number)
+    for number in 'TERM', 'INT':
+        subprocess.run(['kill', f'-{number}', str(pid)], check=True)
     assert len(list(batches)) == 99
+    batches = iter(loader)
+    [pid], _ = next(batches)['x']
+    worker, = (process for process in multiprocessing.active_children() if process.pid == pid)
+    os.kill(pid, signal.SIGTERM)  # from its parent, at exit
+    worker.join(30)
+    assert worker.exitcode == 0

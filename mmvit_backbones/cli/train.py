@@ -7,16 +7,19 @@
 """
 import argparse
 from importlib import import_module
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
+from ..training.published import PublishedCurveHook
 from ..training.run_hooks import CheckpointMatchHook
 from ..training.work_dir import lock_work_dir
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
+from ..zoo.curves import CURVES
 from ..zoo.loading import use_safe_loading
 from . import steps
 from .arguments import (
@@ -124,6 +127,8 @@ def main(args: argparse.Namespace) -> None:
     import_quietly(cfg.default_scope)
     runner = get_runner(cfg)
     runner.register_hook(SummaryHook())
+    if curve := CURVES.get(Path(cfg.filename).stem):
+        runner.register_hook(PublishedCurveHook(curve))
     runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
     runner.train()
     if lock:

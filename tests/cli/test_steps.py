@@ -189,7 +189,26 @@ def test_runs_are_drawn(run, tmp_path):
     with Image.open(out) as figure:
         assert figure.width > figure.height  # loss, learning rate and accuracy, side by side
     curves = module_of('draw run').read_run(first)
-    assert curves.keys() == {'loss', 'lr', 'accuracy/top1'} and curves['loss'][19] == 7. and len(curves['loss']) == 19
+    assert curves.keys() == {'loss', 'lr', 'accuracy/top1', 'epoch'}
+    assert curves['loss'][19] == 7. and len(curves['loss']) == 19
+
+
+def test_a_run_is_drawn_with_the_published_one(run, monkeypatch, tmp_path, capsys):
+    """The published run is drawn a little beyond the end of the run, if the work dir has the config of its recipe."""
+    shown, command = [], module_of('draw run')
+    monkeypatch.setattr(command, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    work_dir = write_run(tmp_path / 'a', '20260101_000000', dict(loss=7., epoch=2, iter=2400, step=2400),
+                         *({'accuracy/top1': 0.1, 'step': epoch} for epoch in range(1, 9)))
+    with pytest.raises(SystemExit):
+        run('draw run', str(work_dir), '--published')
+    assert 'imagenet_vitaev2_s' in capsys.readouterr().err
+    (work_dir / 'imagenet_vitaev2_s.py').touch()
+    assert 'not comparable' not in run('draw run', str(work_dir), '--published')
+    loss, accuracy = shown[0].axes[:2]
+    assert [list(line.get_xdata()) for line in loss.lines] == [[2400], [626, 1877]]  # the middle of two epochs
+    assert [max(line.get_xdata()) for line in accuracy.lines] == [8, 10]
+    write_run(work_dir, '20260102_000000', dict(loss=7., epoch=1, iter=2400, step=2400))
+    assert 'about 2400 updates per epoch instead of 1251' in run('draw run', str(work_dir), '--published')
 
 
 @pytest.mark.parametrize('number', [1, 2])

@@ -1,6 +1,9 @@
 """Plots losses, learning rates and metrics of training runs.
 
     mmvit draw run work_dirs/imagenet_reswin_t work_dirs/imagenet_rest_lite --out runs.png
+    mmvit draw run work_dirs/imagenet_vitaev2_s --published
+
+With --published, the figures in the log of the published run of the same recipe are drawn, too.
 """
 import argparse
 import json
@@ -9,7 +12,10 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from matplotlib.ticker import EngFormatter
+
 from ...errors import UsageError
+from ...zoo.curves import CURVES, NAMES, Curve
 from ..figures import figure_file, plt, save_figure
 
 COLUMNS = 3
@@ -18,19 +24,28 @@ MAIN = ('loss', 'lr')
 # Overall metrics only: metrics per class or object size would be too many curves.
 METRIC = re.compile(
     r'(?P<kind>coco/\w+?)_mAP(_50)?|(?P<other>accuracy)/top\d|m(IoU|Acc)|aAcc')
-NO_CURVES = {'iter', 'step', 'epoch', 'time', 'data_time', 'memory'}
+NO_CURVES = {'iter', 'step', 'time', 'data_time', 'memory'}
+PUBLISHED = 'published '  # before the name of a published run
+BEYOND = 1.25  # a published run is drawn until this multiple of the run's last step
 Curves = dict[str, dict[int, float]]  # name -> step -> value
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run')
+    parser.add_argument('--published', action='store_true', help="also draw the published run of a work dir's recipe")
     parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     runs = {path: read_run(Path(path)) for path in args.work_dirs}
+    if args.published:
+        for path in args.work_dirs:
+            curve = published_curve(Path(path))
+            if different := differences(runs[path], curve):
+                print(f'{path} is not comparable with the published run: {different}')
+            runs[PUBLISHED + curve.config] = curves_of(curve, runs[path])
     draw(runs, args.out)
     print(f'{", ".join(runs)} -> {args.out}')
 
@@ -55,6 +70,40 @@ def read_run(work_dir: Path) -> Curves:
     return dict(curves)
 
 
+def published_curve(work_dir: Path) -> Curve:
+    """Returns the published curve of a run's recipe, which is named as the config in the work dir."""
+    names = {path.stem for path in work_dir.glob('*.py')} & CURVES.keys()
+    if not names:
+        raise UsageError(f'--published: no config in {work_dir} has a published curve; available curves: '
+                         f'{", ".join(sorted(CURVES))}')
+    return CURVES[min(names)]
+
+
+def differences(run: Curves, curve: Curve) -> str:
+    """Returns how the updates per epoch of a run differ from the published run, or '' if they do not."""
+    epochs = run.get('epoch', {})
+    if not epochs or curve.updates_per_epoch is None:
+        return ''
+    updates = max(step / epoch for step, epoch in epochs.items())
+    # The last log of an epoch may be almost a log interval before its end.
+    different = not 0.9 < updates / curve.updates_per_epoch < 1.1
+    return f'about {updates:.0f} updates per epoch instead of {curve.updates_per_epoch}' if different else ''
+
+
+def curves_of(curve: Curve, run: Curves) -> Curves:
+    """Returns the published values of what a run has logged, a little beyond its last step.
+
+    Losses and learning rates are given by iteration, metrics by evaluation, as in logs of runs.
+    """
+    curves = {}
+    for name in run.keys() & set(NAMES.values()):
+        values = curve.values(name)
+        if panel_of(name) in ORDER and curve.updates_per_epoch is not None:  # means of an epoch, drawn in its middle
+            values = {at * curve.updates_per_epoch - curve.updates_per_epoch // 2: x for at, x in values.items()}
+        curves[name] = {at: value for at, value in values.items() if at <= BEYOND * max(run[name])}
+    return curves
+
+
 def draw(runs: dict[str, Curves], path: str) -> None:
     names = {name for curves in runs.values() for name in curves}
     panels = [panel for panel in dict.fromkeys(map(panel_of, sorted(names))) if panel]
@@ -72,10 +121,12 @@ def draw(runs: dict[str, Curves], path: str) -> None:
                     points = sorted((step, value) for step, value in curves[name].items() if value != -1)
                     label = name if len(runs) == 1 else f'{run}: {name}'
                     if points:
+                        style = dict(color='black', linestyle='--') if run.startswith(PUBLISHED) else {}
                         axes.plot(*zip(*points), label=label, marker='o' if len(points) < 30 else None, markersize=3,
-                                  linewidth=2 if name in MAIN else 1)
+                                  linewidth=2 if name in MAIN else 1, **style)
         axes.set_title(panel)
         axes.set_xlabel('iteration' if panel in ORDER else 'epoch or iteration')
+        axes.xaxis.set_major_formatter(EngFormatter(sep=''))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     for axes in grid.flat[len(panels):]:

@@ -2,8 +2,6 @@
 # GPUs x 32 images.
 _base_ = ['./_base_/models/classifier_mixup_or_cutmix.py', './_base_/datasets/imagenet_vitae.py',
           './_base_/schedules/imagenet_vitaev2.py', './_base_/mmpretrain_runtime.py']
-param_scheduler = _base_.param_scheduler
-param_scheduler[1]['eta_min'] = 2e-5
 train_dataloader = dict(batch_size=32)
 model = dict(
     backbone=dict(type='ViTAEv2VSA', arch='base', drop_path_rate=0.4, drop_rate=0.1), head=dict(in_channels=1024))

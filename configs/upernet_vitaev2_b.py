@@ -1,5 +1,5 @@
 # No results are published for this network on ADE20K. The recipe is taken from ViTAEv2-S.
-_base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
+_base_ = ['./_base_/models/upernet_vitaev2.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
 pretrained = dict(type='Pretrained', checkpoint='official://vitaev2_base')
 model = dict(

@@ -1,7 +1,9 @@
 """Details of the recipes equal those of the authors' recipes."""
 from argparse import Namespace
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import Runner
 from small_recipes import small_recipe
 from tiny_configs import TINY_CONFIGS
@@ -19,6 +21,7 @@ import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.cli import steps, testing
 from mmvit_backbones.layers import DropPath
+from mmvit_backbones.zoo.curves import CURVES
 from mmvit_backbones.zoo.variants import VARIANTS
 
 
@@ -59,6 +62,52 @@ def test_schedules_of_regionvit_and_rest():
     assert config.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * 1920 / 512)
 
 
+def stepped(config: Config, epoch_length: int | None) -> Iterator[float]:
+    """Yields the learning rate before each update; ``epoch_length`` is the number of updates per epoch."""
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=config.optim_wrapper.optimizer.lr)
+    schedulers = []
+    for settings in deepcopy(config.param_scheduler):
+        kind = PARAM_SCHEDULERS.get(settings.pop('type'))
+        converts = settings.pop('convert_to_iter_based', False)
+        build = partial(kind.build_iter_from_epoch, epoch_length=epoch_length) if converts else kind
+        schedulers.append(build(optimizer=optimizer, **settings))
+    while True:
+        yield optimizer.param_groups[0]['lr']
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+
+
+@pytest.mark.parametrize('name', [name for name, curve in CURVES.items() if curve.values('lr')])
+def test_learning_rates_are_those_in_the_logs(name):
+    """The logged rate is constant within an epoch. Here it is the same at the epoch's first update."""
+    logged, updates = CURVES[name].values('lr'), 100
+    ours = list(islice(stepped(read(name), updates), 0, updates * len(logged), updates))
+    torch.testing.assert_close(ours, [logged[epoch] for epoch in sorted(logged)], rtol=5e-3, atol=0)
+
+
+def test_vsa_without_a_log_ends_at_the_same_learning_rate():
+    names = 'vitaev2_vsa_s', 'vitaev2_vsa_s_wide', 'vitaev2_vsa_48m', 'vitaev2_vsa_b'
+    assert {read(f'imagenet_{name}').param_scheduler[1].eta_min for name in names} == {2e-5}
+    assert {read(f'imagenet_{name}').param_scheduler[1].eta_min for name in ('vitae_t', 'vitaev2_s_window')} == {1e-5}
+
+
+@pytest.mark.parametrize('name, iterations', [('upernet_vitaev2_s', 160_000),
+                                              ('upernet_vitaev2_s_window_cityscapes', 40_000)])
+def test_learning_rates_of_segmenters_decay_from_the_first_iteration(name, iterations):
+    """As in mmseg 0.x: the warm-up multiplies the decay, which begins at iteration 0."""
+    rates = list(islice(stepped(read(name), None), 0, 6001, 500))
+    for at, rate in zip(range(0, 6001, 500), rates):
+        warmup = min(1, 1e-6 + (1 - 1e-6) * at / 1500)
+        assert rate == pytest.approx(6e-5 * warmup * (1 - at / iterations), rel=2e-3), at
+
+
+@pytest.mark.parametrize('name', ['vitaev2_s', 'vitae_t', 'reswin_t', 'restv2_t', 'refiner_vit_s'])
+def test_incomplete_batches_are_dropped(name):
+    """Batch norm would see few images."""
+    assert read(f'imagenet_{name}').train_dataloader.drop_last
+
+
 def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
     """The interpolation of the crop and of RandAugment is random, and the pipeline runs on an image."""
     from mmpretrain.registry import TRANSFORMS
@@ -75,9 +124,11 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
     assert results['inputs'].shape == (3, 224, 224)
 
 
-@pytest.mark.parametrize('name', ['reswin_t', 'remvitv2_t', 'revit_b', 'refiner_vit_s', 'vitae_t', 'vitaev2_s',
-                                  'vitaev2_vsa_s', 'swin_vsa_t', 'rest_lite', 'restv2_t', 'restv2_t_384'])
+@pytest.mark.parametrize('name', ['reswin_t', 'remvitv2_t', 'revit_b', 'refiner_vit_s', 'vitae_t', 'swin_vsa_t',
+                                  'rest_lite', 'restv2_t', 'restv2_t_384'])
 def test_mixed_precision_is_the_default_if_the_authors_use_it(name):
+    assert read('imagenet_vitaev2_s').optim_wrapper.type == read('imagenet_vitaev2_vsa_s').optim_wrapper.type == \
+        'OptimWrapper'
     config = read(f'imagenet_{name}')
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
     steps.set_precision(config, Namespace(precision='float32'))
@@ -144,13 +195,17 @@ def test_linear_layers_of_reswin_have_the_default_initialization():
             assert module.bias is None or module.bias.any()
 
 
-@pytest.mark.parametrize('network', ['SwinVSA', 'ViTAEv2VSA'])
-def test_initial_projections_of_varied_size_windows(network):
+@pytest.mark.parametrize('network, is_default', [('SwinVSA', False), ('ViTAEv2VSA', True)])
+def test_initial_projections_of_varied_size_windows(network, is_default):
+    """ViTAEv2-VSA has PyTorch's default. Swin-VSA starts from ordinary windows."""
     model = MODELS.build(dict(type=network, **TINY_CONFIGS[network]))
+    predictors = [p for name, p in model.named_parameters() if 'predictor' in name or 'sampling' in name]
+    assert predictors and any(p.any() for p in predictors) == is_default
     qkvs = {name: module for name, module in model.named_modules() if name.endswith('.qkv')}
     assert qkvs
     for name, module in qkvs.items():
-        assert deviation(module.weight) == pytest.approx((3 * module.in_features)**-0.5, rel=0.15), name
+        expected = (3 * module.in_features)**-0.5 if is_default else 0.02
+        assert deviation(module.weight) == pytest.approx(expected, rel=0.15), name
     mlp = next(module for name, module in model.named_modules() if name.endswith('mlp.fc1'))
     assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
 

@@ -119,6 +119,7 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
                               ann_file=choice.write(f'{part}.txt', ''.join(lines)))
     _set_data(cfg, dict(classes=classes), datasets)
+    cfg.train_dataloader.drop_last = False  # a small data set may have no complete batch
     for metric in dicts_in([cfg.get('val_evaluator'), cfg.get('test_evaluator')]):
         if metric.get('type') == 'Accuracy':
             topk = metric.get('topk', 1)

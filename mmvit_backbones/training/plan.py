@@ -13,6 +13,7 @@ from mmengine.optim import AmpOptimWrapper, BaseOptimWrapper, OptimWrapperDict
 from mmengine.runner import FlexibleRunner, Runner
 from torch.utils.data import DataLoader, Dataset
 
+from ..errors import UsageError
 from ..utils.config import FOREVER
 from ..zoo.loading import unwrap_model
 
@@ -57,6 +58,10 @@ class SummaryHook(Hook):
     def before_train(self, runner: Runner) -> None:
         for handler in runner.logger.handlers:
             handler.removeFilter(is_for_console)
+        loader = runner.train_dataloader
+        if not len(loader):
+            raise UsageError(f'there are {num_images(loader.dataset)} images, too few for a batch of '
+                             f'{batch_size_of(loader)} in each process; use a smaller batch size')
         runner.logger.info('\n' + '\n'.join(f'{name:>14}: {text}' for name, text in plan(runner).items()))
         if warning := unfitting_schedule(schedules(runner), runner.max_iters, len(runner.train_dataloader)):
             runner.logger.warning(warning)

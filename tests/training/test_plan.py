@@ -10,6 +10,7 @@ from tiny_runs import Line, Samples, loader_of, log_of, runner_of
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.training.plan import (
     QuietFlexibleRunner,
     QuietRunner,
@@ -204,6 +205,13 @@ class TestSummary:
 class Endless(IterableDataset):
     def __iter__(self):
         yield from ()
+
+
+def test_an_epoch_without_a_batch_is_refused(tmp_path):
+    loader = dict(batch_size=9, drop_last=True, dataset=Samples(8), sampler=dict(type='DefaultSampler'))
+    runner = runner_of(tmp_path, train_dataloader=loader, custom_hooks=[SummaryHook()])
+    with raises(UsageError, '8 images', '9'):
+        runner.train()
 
 
 def test_data_without_a_length_or_a_batch_size_are_named():

@@ -1,4 +1,5 @@
-# 160,000 iterations on ADE20K, as in mmseg's configs for Swin-T: AdamW at 6e-5, for 8 GPUs x 2 images.
+# 160,000 iterations on ADE20K, as in mmseg's configs for Swin-T: AdamW at 6e-5, for 8 GPUs x 2 images. As in mmseg 0.x,
+# with which the published segmenters were trained, the learning rate decays from the first iteration.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -12,7 +13,7 @@ optim_wrapper = dict(
         }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0., power=1., begin=1500, end=160000, by_epoch=False),
+    dict(type='PolyLR', eta_min=0., power=1., begin=0, end=160000, by_epoch=False),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 default_hooks = dict(

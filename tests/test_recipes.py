@@ -81,9 +81,9 @@ def stepped(config: Config, epoch_length: int | None) -> Iterator[float]:
 @pytest.mark.parametrize('name', [name for name, curve in CURVES.items() if curve.values('lr')])
 def test_learning_rates_are_those_in_the_logs(name):
     """The logged rate is constant within an epoch. Here it is the same at the epoch's first update."""
-    logged, updates = CURVES[name].values('lr'), 100
+    logged, updates = CURVES[name].values('lr'), 25
     ours = list(islice(stepped(read(name), updates), 0, updates * len(logged), updates))
-    torch.testing.assert_close(ours, [logged[epoch] for epoch in sorted(logged)], rtol=5e-3, atol=0)
+    torch.testing.assert_close(ours, [logged[epoch] for epoch in sorted(logged)], rtol=6e-3, atol=0)
 
 
 def test_vsa_without_a_log_ends_at_the_same_learning_rate():

@@ -33,12 +33,16 @@ def test_configs_name_the_authors_weights():
     assert not [name for name, tag in named if not VARIANTS[name].has_weights(tag or True)]
 
 
-def test_configs_start_from_the_last_checkpoint_of_other_configs():
+def test_configs_start_from_checkpoints_of_other_configs():
+    """They start from the best averaged weights, whose results are published, or from the last weights."""
     text = ''.join(path.read_text() for path in CONFIGS)
-    named = set(re.findall(r"'work_dirs/(\w+)/epoch_(\d+)\.pth'", text))
-    assert named
-    for name, epoch in named:
-        assert Config.fromfile(ROOT / f'configs/{name}.py').train_cfg.max_epochs == int(epoch), name
+    named = set(re.findall(r"'work_dirs/(\w+)/(best_\*|epoch_\d+)\.pth'", text))
+    assert len(named) == len({name for name, _ in named})
+    for name, file in named:
+        config = Config.fromfile(ROOT / f'configs/{name}.py')
+        averages = any(hook['type'] == 'EMAHook' for hook in config.get('custom_hooks', []))
+        best = 'best_*' if averages and config.get('val_evaluator') else f'epoch_{config.train_cfg.max_epochs}'
+        assert file == best, name
 
 
 def test_parts_of_a_config_name():

@@ -51,5 +51,5 @@ def test_forward_and_reverse_mode_agree(network, model):
     x, direction = images(32, 48).double(), images(32, 48).double()
     with sdpa_kernel(SDPBackend.MATH):
         _, directional = jvp(lambda x: sum(out.square().mean() for out in model(x)), (x, ), (direction, ))
-    gradient = grad(lambda x: sum(out.square().mean() for out in model(x)))(x)
+        gradient = grad(lambda x: sum(out.square().mean() for out in model(x)))(x)
     assert relative_error((gradient * direction).sum(), directional) < 1e-9

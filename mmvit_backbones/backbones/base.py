@@ -1,7 +1,6 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
-import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import Any
@@ -9,59 +8,43 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
-from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
 from ..utils import versions
-
-# Types of settings in ``arch``, with names in the singular and plural for messages.
-TYPES = {bool: ('True or False', 'booleans'), int: ('an integer', 'integers'), float: ('a number', 'numbers'),
-         str: ('a string', 'strings')}
+from .arch import Arch
 
 
 class Backbone(BaseModule):
-    """Base class of all networks, with common arguments, output norms, freezing and activation checkpointing.
+    """Base class of all networks, with output norms, freezing and activation checkpointing.
 
-    The constructor of a network passes ``channels`` and ``strides`` to this constructor, builds the modules, calls
-    :meth:`add_output_norms` if the network has output norms, and then calls :meth:`freeze`. The network implements
-    the methods in the section "for networks to implement".
+    The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
+    network has output norms, then :meth:`init_layers` and :meth:`freeze`. The network defines ``arch_zoo``, ``stem``,
+    :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch, ``init_layers``.
 
-    Users can pass the other arguments to every network, in addition to ``arch`` and ``drop_path_rate`` (float). The
-    latter is the stochastic depth rate of the last block; rates increase linearly from 0 at the first block. Images may
-    have any size of at least 1 x 1 pixel. If a network differs, its documentation says so.
+    Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
+    the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
 
     Args:
-        channels (Sequence[int]): Channels of each stage's raw map, which is the map before the output norm.
-        strides (Sequence[int]): Stride of each stage's raw map, in pixels.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Indices of the stages whose maps are returned, counted from 0 and in
-            ascending order. None returns the maps of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 freezes the stem, and ``n`` freezes the stem and the first ``n``
-            stages.
-        norm_eval (bool): Whether to keep batch norms in evaluation mode during training.
-        with_cp (bool): Whether to use activation checkpointing, which saves memory by recomputing blocks in the
-            backward pass. Gradients stay the same.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine.
-            ``dict(type='Pretrained', checkpoint='official://NAME')`` loads the authors' checkpoint ``NAME``;
-            ``checkpoint=FILE`` loads a local file from the authors or from your own training. Weights that don't match
-            the network raise an error.
+        channels (Sequence[int]): Channels of each stage.
+        strides (Sequence[int]): Stride of each stage, in pixels.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As documented for each network.
 
     Raises:
         ValueError: If an argument has an invalid value.
     """
 
-    arch_zoo: dict[str, dict] = {}
-    stem: tuple[str, ...] = ('patch_embed', )
+    arch_zoo: Mapping[str, Arch] = {}  # settings by name
+    stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
 
-    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int = 3,
-                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int,
+                 out_indices: Sequence[int] | int | None, frozen_stages: int, norm_eval: bool, with_cp: bool,
+                 init_cfg: dict | list[dict] | None) -> None:
+        super().__init__(with_strict_pretrained(init_cfg))
         self.channels = tuple(channels)
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
@@ -79,47 +62,12 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
-        self.is_empty = False  # True after `to_empty`: weights are allocated, but not initialized
-        self._register_load_state_dict_pre_hook(self._fill_before_loading)
-
-    def resolve_arch(self, arch: str | dict) -> dict:
-        """Returns the settings of a named architecture, or validates a dict of settings and returns a copy."""
-        required = next(iter(self.arch_zoo.values())).keys()
-        if isinstance(arch, str) and arch in self.arch_zoo:
-            return self.arch_zoo[arch]
-        if not isinstance(arch, dict):
-            raise ValueError(f'arch must be one of {sorted(self.arch_zoo)} or a dict, got {arch!r}')
-        if arch.keys() != required:
-            raise ValueError(f'arch must have exactly the keys {sorted(required)}, got {list(arch)}')
-        check_arch(arch, list(self.arch_zoo.values()))
-        return dict(arch)
 
     # ---- for networks to implement
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the raw map of each stage, channels-last ``(B, H, W, C)``."""
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Any]]:
+        """Yields the map of each stage before and after its output norm, channels-last ``(B, H, W, C)``."""
         raise NotImplementedError
-
-    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the raw map and the output map of each stage.
-
-        By default, the output map is the raw map after the output norm. Networks with other output maps override this
-        method.
-        """
-        for stage, x in enumerate(self.iter_stages(images)):
-            yield x, self.output_norm(stage)(x)
-
-    @property
-    def output_strides(self) -> tuple[int, ...]:
-        """Stride of each stage's output map, in pixels; by default the stride of the raw map."""
-        return self.strides
-
-    def init_layers(self) -> None:
-        """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
-
-    def stem_modules(self) -> list[nn.Module]:
-        """Returns the modules of the stem, whose names are in ``stem``."""
-        return [self.get_submodule(name) for name in self.stem]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns the layers of a stage in order, each as a list of modules.
@@ -129,38 +77,18 @@ class Backbone(BaseModule):
         """
         raise NotImplementedError
 
+    def init_layers(self) -> None:
+        """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
+
+    @property
+    def output_strides(self) -> tuple[int, ...]:
+        """Stride of each stage's features, in pixels."""
+        return self.strides
+
     # ---- for users to call
 
-    def init_weights(self) -> None:
-        """Initializes the network like MMEngine's ``BaseModule``, but with a safe and strict ``Pretrained``.
-
-        Loading a checkpoint never runs code from the file, and raises an error if the weights don't match. If the
-        network was moved from the meta device by ``to_empty``, all weights are first initialized as in the constructor.
-        """
-        if self.is_empty:
-            self.reset_weights()
-        init_cfg, is_repeated = self.init_cfg, self.is_init
-        entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-        pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
-        self.init_cfg = [entry for entry in entries if entry not in pretrained]
-        try:
-            super().init_weights()
-        finally:
-            self.init_cfg = init_cfg
-        if not is_repeated:
-            for entry in pretrained:
-                WEIGHT_INITIALIZERS.build({**entry, 'type': 'PretrainedBackbone'})(self)
-
-    def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns the raw map ``(B, C, H / stride, W / stride)`` of each stage, before the output norm."""
-        return self._compute(self.raw_maps, images)
-
-    def forward_with_stages(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Returns the outputs of :meth:`forward` and :meth:`forward_stages`, computed in a single pass."""
-        return self._compute(self.outputs_and_raw_maps, images)
-
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns the feature maps for a neck or head.
+        """Returns the features for a neck or head.
 
         Args:
             images (Tensor): ``(B, in_channels, H, W)`` of any height and width.
@@ -173,32 +101,25 @@ class Backbone(BaseModule):
             ValueError: If the images have another number of dimensions or channels, or an unsupported size.
             UsageError: If the network is compiled, but PyTorch is too old for this, or if ``torch.jit`` traces it.
         """
-        return self._compute(self.outputs, images)
+        features, _ = self.forward_with_stages(images, self.out_indices[-1] + 1)
+        return features
 
-    def train(self, mode: bool = True) -> 'Backbone':
-        super().train(mode)
-        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
-        for module in [*self.frozen_modules(), *norms]:
-            module.eval()
-        return self
+    def forward_stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Returns the map ``(B, C, H / stride, W / stride)`` of each stage, before the output norm."""
+        _, pre_norm = self.forward_with_stages(images)
+        return pre_norm
 
-    # ---- shared by all networks
-
-    def raw_maps(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(x.permute(0, 3, 1, 2) for x in self.iter_stages(images))
-
-    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps = zip(range(self.out_indices[-1] + 1), self.iter_outputs(images))
-        return tuple(output_map(x) for stage, (_, x) in maps if stage in self.out_indices)
-
-    def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        raw, outputs = zip(*self.iter_outputs(images))
-        return tuple(output_map(outputs[i]) for i in self.out_indices), tuple(x.permute(0, 3, 1, 2) for x in raw)
-
-    def _compute(self, compute: Callable[[Tensor], tuple], images: Tensor) -> tuple:
-        """Validates the images and calls ``compute``."""
+    def forward_with_stages(self, images: Tensor,
+                            num_stages: int | None = None) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Returns the results of :meth:`forward` and :meth:`forward_stages`, for the first ``num_stages`` or all."""
         self.check_images(images)
-        return compute(images)
+        features, pre_norm = [], []
+        for stage, (x, out) in zip(range(num_stages or self.num_stages), self.iter_stages(images)):
+            pre_norm.append(x.permute(0, 3, 1, 2))
+            if stage in self.out_indices:
+                # Contiguous, because operators of mmcv, such as RoIAlign, ignore the strides of tensors.
+                features.append(out.permute(0, 3, 1, 2).contiguous() if torch.is_tensor(out) else out)
+        return tuple(features), tuple(pre_norm)
 
     def check_images(self, images: Tensor) -> None:
         versions.require_compiler()
@@ -210,65 +131,25 @@ class Backbone(BaseModule):
         if min(images.shape[2:]) < (side := self.min_size):
             raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
 
-    def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
-        """Adds a LayerNorm ``norm{stage}`` for each of ``stages``, by default for the stages in ``out_indices``."""
-        self.normed_stages = self.out_indices if stages is None else tuple(stages)
-        for stage in self.normed_stages:
-            self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
-        self._register_load_state_dict_pre_hook(self._match_output_norms)
-
     def reset_weights(self) -> None:
-        """Initializes all weights and running statistics as in the constructor."""
+        """Initializes all weights and running statistics as in the constructor, for example after ``to_empty``.
+
+        :meth:`init_weights` applies only ``init_cfg``, and a complete checkpoint replaces all values.
+        """
         for module in self.modules():
             reset = getattr(module, 'reset_parameters', None)
             if reset is not None:
                 reset()
         self.init_layers()
-        self.is_empty = False
 
-    def _apply(self, fn: Callable, *args, **kwargs) -> 'Backbone':
-        """Applies ``fn`` to all tensors like ``nn.Module``, and sets ``is_empty`` when they leave the meta device."""
-        was_meta = is_on_meta(self)
-        super()._apply(fn, *args, **kwargs)
-        self.is_empty = self.is_empty or was_meta and not is_on_meta(self)
+    def train(self, mode: bool = True) -> 'Backbone':
+        super().train(mode)
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)] if self.norm_eval else []
+        for module in [*self.frozen_modules(), *norms]:
+            module.eval()
         return self
 
-    def _fill_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
-        """Initializes the weights of a network after ``to_empty``, unless the checkpoint has all of them."""
-        if self.is_empty and not state_dict.keys() >= {prefix + key for key in self.state_dict()}:
-            self.reset_weights()
-        self.is_empty = False
-
-    def output_norm(self, stage: int) -> nn.Module:
-        return getattr(self, f'norm{stage}', nn.Identity())
-
-    def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
-        """Makes checkpoints with output norms of other stages loadable, and logs the differences.
-
-        Output norms that the checkpoint lacks keep their initial values; published classifiers, for example, have only
-        the norm of the last stage. Norms in the checkpoint that the network lacks are ignored.
-        """
-        in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
-        if not in_checkpoint:
-            return  # load_state_dict reports the missing keys
-        for stage in set(in_checkpoint) - set(self.normed_stages):
-            print_log(f'{prefix}norm{stage}: in the checkpoint, but not in the network; ignored', logger='current')
-            for kind in ('weight', 'bias'):
-                state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
-        for stage in set(self.normed_stages) - set(in_checkpoint):
-            print_log(f'{prefix}norm{stage}: not in the checkpoint, so it keeps its initial values', logger='current')
-            for kind, value in getattr(self, f'norm{stage}').named_parameters():
-                state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
-
-    def frozen_modules(self) -> list[nn.Module]:
-        modules = self.stem_modules() if self.frozen_stages >= 0 else []
-        for stage in range(self.frozen_stages):
-            modules += self.stage_modules(stage)
-        return modules + [self.output_norm(stage) for stage in self.normed_stages if stage < self.frozen_stages]
-
-    def freeze(self) -> None:
-        for module in self.frozen_modules():
-            module.eval().requires_grad_(False)
+    # ---- blocks
 
     def run_block(self, block: nn.Module, *args) -> Any:
         """Calls a block, with activation checkpointing if ``with_cp`` is set.
@@ -283,9 +164,55 @@ class Backbone(BaseModule):
         return checkpoint(block, *args, use_reentrant=False,
                           context_fn=lambda: (nullcontext(), without_tracking(block)))
 
+    # ---- output norms
+
+    def add_output_norms(self, eps: float, stages: Sequence[int] | None = None) -> None:
+        """Adds a LayerNorm ``norm{stage}`` for each of ``stages``, by default for the stages in ``out_indices``."""
+        self.normed_stages = self.out_indices if stages is None else tuple(stages)
+        for stage in self.normed_stages:
+            self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
+        self._register_load_state_dict_pre_hook(self._match_output_norms)
+
+    def output_norm(self, stage: int) -> nn.Module:
+        return getattr(self, f'norm{stage}', nn.Identity())
+
+    def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
+        """Makes checkpoints with output norms of other stages loadable, and logs the differences.
+
+        Output norms that the checkpoint lacks keep their values; published classifiers, for example, have only the norm
+        of the last stage. Norms in the checkpoint that the network lacks are ignored.
+        """
+        in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
+        if not in_checkpoint:
+            return  # load_state_dict reports the missing keys
+        for stage in set(in_checkpoint) - set(self.normed_stages):
+            print_log(f'{prefix}norm{stage}: in the checkpoint, but not in the network; ignored', logger='current')
+            for kind in ('weight', 'bias'):
+                state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
+        for stage in set(self.normed_stages) - set(in_checkpoint):
+            print_log(f'{prefix}norm{stage}: not in the checkpoint, so it keeps its initial values', logger='current')
+            for kind, value in getattr(self, f'norm{stage}').named_parameters():
+                state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
+
+    # ---- freezing and layers
+
+    def stem_modules(self) -> list[nn.Module]:
+        """Returns the modules of the stem, whose names are in ``stem``."""
+        return [self.get_submodule(name) for name in self.stem]
+
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Returns the modules of one stage, without its output norm."""
         return [module for layer in self.stage_layers(stage) for module in layer]
+
+    def frozen_modules(self) -> list[nn.Module]:
+        modules = self.stem_modules() if self.frozen_stages >= 0 else []
+        for stage in range(self.frozen_stages):
+            modules += self.stage_modules(stage)
+        return modules + [self.output_norm(stage) for stage in self.normed_stages if stage < self.frozen_stages]
+
+    def freeze(self) -> None:
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rate decay in mmpretrain's optimizer constructor.
@@ -301,8 +228,7 @@ class Backbone(BaseModule):
         layers = [self.stem_modules(), *(layer for i in range(self.num_stages) for layer in self.stage_layers(i))]
         depth_of: dict[object, int] = {module: depth for depth, layer in enumerate(layers) for module in layer}
         module, depth = self, len(layers)
-        names = param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else []
-        for name in names:
+        for name in param_name.removeprefix(prefix).split('.') if param_name.startswith(prefix) else []:
             module = getattr(module, name, None)
             depth = depth_of.get(module, depth)
         return depth, len(layers) + 1
@@ -315,16 +241,12 @@ class Backbone(BaseModule):
         return bisect_left(last_layers, depth), self.num_stages + 2
 
 
-def output_map(x: Tensor) -> Tensor:
-    """Maps ``(B, H, W, C)`` to a contiguous tensor ``(B, C, H, W)``.
-
-    Operators of mmcv, such as RoIAlign, ignore the strides of tensors.
-    """
-    return x.permute(0, 3, 1, 2).contiguous()
-
-
-def is_on_meta(module: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in module.parameters())
+def with_strict_pretrained(init_cfg: dict | list[dict] | None) -> list[dict]:
+    """Returns MMEngine's ``init_cfg``, with the package's strict ``PretrainedBackbone`` for ``Pretrained``, last."""
+    entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
+    others = [entry for entry in entries if entry not in pretrained]
+    return [*others, *({**entry, 'type': 'PretrainedBackbone'} for entry in pretrained)]
 
 
 @contextmanager
@@ -339,55 +261,3 @@ def without_tracking(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, before):
             norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-def pyramid(arch: dict) -> dict[str, list[int]]:
-    """Returns the channels and strides of the stages; strides are 4, 8, 16 and so on."""
-    return dict(channels=stage_channels(arch), strides=[4 * 2**stage for stage in range(len(arch['depths']))])
-
-
-def stage_channels(arch: dict) -> list[int]:
-    """Returns the channels of each stage; an integer in ``embed_dims`` is doubled from stage to stage."""
-    embed_dims = arch['embed_dims']
-    if not isinstance(embed_dims, int):
-        return embed_dims
-    num_stages = len(arch['depths']) if 'depths' in arch else 1
-    return [embed_dims * 2**stage for stage in range(num_stages)]
-
-
-def check_arch(arch: dict, zoo: list[dict]) -> None:
-    """Raises ValueError if settings have other types than in the zoo, are out of range, or don't fit each other."""
-    for key, value in arch.items():
-        check_setting(key, value, [named[key] for named in zoo])
-    lengths = {key: len(value) for key, value in arch.items() if isinstance(value, (list, tuple)) and value}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f'arch: every list must have one entry per stage, got lengths {lengths}')
-    for key in arch.keys() & {'num_heads', 'reduction_heads', 'groups'}:
-        counts = arch[key] if key in lengths else [arch[key]]  # a single number is for the last stage
-        for channels, count in zip(stage_channels(arch)[-len(counts):], counts):
-            if count < 1 or channels % count:
-                raise ValueError(f'arch: channels must be divisible by {key}, got {channels} and {count}')
-
-
-def check_setting(key: str, value: Any, examples: list) -> None:
-    """Checks the type and the sign of a setting; ``examples`` are its values in the named architectures."""
-    is_list = isinstance(examples[0], (list, tuple))
-    kind = float if key == 'mlp_ratio' else type([entry for x in examples for entry in (x if is_list else [x])][0])
-    if kind not in TYPES:
-        return
-    one, several = TYPES[kind]
-    entries = value if is_list else [value]
-    if is_list and not isinstance(value, (list, tuple)) or not all(has_type(entry, kind) for entry in entries):
-        raise ValueError(f'arch: {key} must be {f"a list of {several}" if is_list else one}, got {value!r}')
-    if not entries and all(examples):
-        raise ValueError(f'arch: {key} must not be empty, got {value}')
-    if key in ('embed_dims', 'pyramid_dims', 'mlp_ratio') and not all(0 < entry < math.inf for entry in entries):
-        raise ValueError(f'arch: {key} must be positive, got {value}')
-    if key in ('depth', 'depths') and min(entries, default=0) < 0:
-        raise ValueError(f'arch: {key} must not be negative, got {value}')
-
-
-def has_type(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)

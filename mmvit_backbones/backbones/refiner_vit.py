@@ -2,7 +2,8 @@
 
 Refiner: Refining Self-attention for Vision Transformers (Zhou et al., 2021, arXiv 2106.03714).
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,10 +15,10 @@ from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_line
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.sizes import ceil_div
 from ..ops.window import channels_last, pad_images
+from .arch import Arch, resolve_arch
 from .base import Backbone
 
 PATCH_SIZE = 16
-EXPANSION = 3  # channels inside the refiner per attention head
 NUM_STAGES = 4
 NORM_EPS = 1e-6
 
@@ -74,22 +75,29 @@ class Refiner(nn.Module):
 
     Paper: arXiv 2106.03714, attention expansion.
     Paper: arXiv 2106.03714, distributed local attention.
+
+    Args:
+        expansion (int): Channels inside the refiner per attention head.
+        local_attention (bool): Whether to convolve the expanded maps (distributed local attention).
     """
 
-    def __init__(self, num_heads: int) -> None:
+    def __init__(self, num_heads: int, expansion: int = 3, local_attention: bool = True) -> None:
         super().__init__()
-        inner = EXPANSION * num_heads
+        inner = expansion * num_heads
         self.expand = nn.Conv2d(num_heads, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
-        self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
-        self.norm2 = nn.BatchNorm2d(inner)
+        self.local_attention = local_attention
+        if local_attention:
+            self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
+            self.norm2 = nn.BatchNorm2d(inner)
         self.project = nn.Conv2d(inner, num_heads, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(num_heads)
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
         x = F.relu6(self.norm1(self.expand(attn)))
-        x = F.relu6(self.norm2(self.depthwise(x)))
+        if self.local_attention:
+            x = F.relu6(self.norm2(self.depthwise(x)))
         return self.norm3(self.project(x)) + attn
 
 
@@ -119,16 +127,17 @@ class Attention(nn.Module):
 class SharedAttention(nn.Module):
     """Attention with the refined attention map of the previous block.
 
-    The next block receives the map before refinement.
+    The next block receives the map before refinement. ``expansion`` and ``local_attention`` are arguments of
+    :class:`Refiner`.
 
     Paper: arXiv 2106.03714, refiner.
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, expansion: int = 3, local_attention: bool = True) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = (channels // num_heads)**-0.5
-        self.refiner = Refiner(num_heads)
+        self.refiner = Refiner(num_heads, expansion, local_attention)
         self.norm = nn.BatchNorm2d(num_heads)
         self.value = nn.Linear(channels, channels)
         self.proj = nn.Linear(channels, channels)
@@ -162,6 +171,33 @@ class Block(BaseBlock):
         return self.drop_path(x, self.mlp(self.norm2(x)) * self.scale, weight=2), attn
 
 
+def map_of(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Returns the patch tokens of ``(B, 1 + h * w, C)`` as a map ``(B, h, w, C)``."""
+    return tokens[:, 1:].unflatten(1, grid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinerViTArch(Arch):
+    """Settings of :class:`RefinerViT`.
+
+    Attributes:
+        embed_dims (int): Channels.
+        depth (int): Number of blocks, a multiple of 8.
+        num_heads (int): Number of attention heads.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to ``embed_dims``.
+    """
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
+        if self.depth < 1 or self.depth % (2 * NUM_STAGES):
+            raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {self.depth}')
+
+
 @MODELS.register_module()
 class RefinerViT(Backbone):
     """Refiner-ViT, a plain vision transformer with patches of 16 x 16 pixels and a class token.
@@ -177,16 +213,27 @@ class RefinerViT(Backbone):
     Paper: arXiv 2106.03714, variants.
 
     Args:
-        arch (str | dict): ``'small'``, ``'medium'``, ``'large'``, or a dict with ``embed_dims`` (channels), ``depth``
-            (number of blocks, a multiple of 8), ``num_heads`` and ``mlp_ratio``.
+        arch (str | RefinerViTArch | dict): ``'small'``, ``'medium'``, ``'large'``, a :class:`RefinerViTArch`, or a
+            dict of its fields.
         out_type (str): ``'featmap'`` returns maps. ``'tokens'`` returns one :class:`TokenFeatures` of the last stage
             for ``TokenLabelHead``, and requires ``out_indices=3``.
         mix_tokens (bool): Whether to swap a random box of patches between images of a batch in training. Requires
             ``out_type='tokens'``.
         img_size (int): Side in pixels of the square images for which positions are stored. For other image sizes, the
             positions are interpolated.
-        kwargs: Common arguments of :class:`Backbone`. Each of the four outputs has a LayerNorm; classifiers use the
-            last output.
+        expansion (int): Channels inside the refiner per attention head. 1 gives the ablation without expansion.
+        local_attention (bool): Whether the refiner convolves the expanded attention maps. False gives the ablation
+            without distributed local attention.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -196,35 +243,44 @@ class RefinerViT(Backbone):
     """
 
     arch_zoo = {
-        'small': dict(embed_dims=384, depth=16, num_heads=12, mlp_ratio=3),
-        'medium': dict(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),
-        'large': dict(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
+        'small': RefinerViTArch(embed_dims=384, depth=16, num_heads=12, mlp_ratio=3),
+        'medium': RefinerViTArch(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),
+        'large': RefinerViTArch(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
     stem = ('embed', )
 
-    def __init__(self, arch: str | dict = 'small', *, out_type: Literal['featmap', 'tokens'] = 'featmap',
-                 mix_tokens: bool = False, img_size: int = 224, drop_path_rate: float = 0.1, **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        channels, depth, num_heads = arch['embed_dims'], arch['depth'], arch['num_heads']
-        if depth < 1 or depth % (2 * NUM_STAGES):
-            raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {depth}')
-        super().__init__(channels=[channels] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, **kwargs)
+    def __init__(self, arch: str | RefinerViTArch | dict = 'small', *,
+                 out_type: Literal['featmap', 'tokens'] = 'featmap', mix_tokens: bool = False, img_size: int = 224,
+                 expansion: int = 3, local_attention: bool = True, in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = resolve_arch(arch, self.arch_zoo)
+        super().__init__(
+            channels=[arch.embed_dims] * NUM_STAGES, strides=[PATCH_SIZE] * NUM_STAGES, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
         if out_type not in ('featmap', 'tokens'):
             raise ValueError(f"out_type must be 'featmap' or 'tokens', got {out_type!r}")
         if out_type == 'tokens' and self.out_indices != (NUM_STAGES - 1, ):
             raise ValueError(f"out_type='tokens' requires out_indices={NUM_STAGES - 1}, got {self.out_indices}")
         if mix_tokens and out_type != 'tokens':
             raise ValueError(f"mix_tokens=True requires out_type='tokens', got {out_type!r}")
+        if expansion < 1:
+            raise ValueError(f'expansion must be at least 1, got {expansion}')
         self.out_type = out_type
         self.mix_tokens = mix_tokens
-        self.blocks_per_stage = depth // NUM_STAGES
+        self.blocks_per_stage = arch.depth // NUM_STAGES
 
-        self.embed = TokenEmbed(self.in_channels, channels, img_size)
-        drop_paths, = drop_path_schedule(drop_path_rate, [depth])
+        self.embed = TokenEmbed(self.in_channels, arch.embed_dims, img_size)
+        drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
-            attention = SharedAttention if i % 2 else Attention
-            self.blocks.append(Block(channels, attention(channels, num_heads), arch['mlp_ratio'], drop_path))
+            if i % 2:
+                attention = SharedAttention(arch.embed_dims, arch.num_heads, expansion, local_attention)
+            else:
+                attention = Attention(arch.embed_dims, arch.num_heads)
+            self.blocks.append(Block(arch.embed_dims, attention, arch.mlp_ratio, drop_path))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()
@@ -233,51 +289,28 @@ class RefinerViT(Backbone):
         self.apply(init_linear)
         trunc_normal_(self.embed.positions.pos_embed)
 
-    def outputs(self, images: Tensor) -> tuple:
-        if self.out_type == 'featmap':
-            return super().outputs(images)
-        return self.read_tokens(images, self.draw_bbox(images)),
-
-    def outputs_and_raw_maps(self, images: Tensor) -> tuple[tuple, tuple[Tensor, ...]]:
-        if self.out_type == 'featmap':
-            return super().outputs_and_raw_maps(images)
-        stage_maps = []
-        features = self.read_tokens(images, self.draw_bbox(images), stage_maps)
-        return (features, ), tuple(x.permute(0, 3, 1, 2) for x in stage_maps)
-
-    def draw_bbox(self, images: Tensor) -> BBox:
-        return sample_bbox(*self.grid_of(images)) if self.training and self.mix_tokens else NO_BBOX
-
-    def read_tokens(self, images: Tensor, bbox: BBox = NO_BBOX,
-                    stage_maps: list[Tensor] | None = None) -> TokenFeatures:
-        """Returns the tokens for a classifier, with the patches in ``bbox`` mixed between images.
-
-        If ``stage_maps`` is given, the raw map of each stage is appended to this list.
-        """
-        attention_maps = []
-        keeps_maps = self.training and torch.is_grad_enabled()
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | TokenFeatures]]:
+        """Yields the map of each stage before the output norm, and the normalized map or, at last, the tokens."""
+        grid = self.grid_of(images)
+        bbox = self.draw_bbox(grid)
+        keeps_maps = self.out_type == 'tokens' and self.training and torch.is_grad_enabled()
         tokens = self.run_block(self.embed, images, bbox)
-        attn = None
-        for i, block in enumerate(self.blocks, start=1):
+        attn, attention_maps = None, []
+        for number, block in enumerate(self.blocks, start=1):
             tokens, attn = self.run_block(block, tokens, attn)
             if keeps_maps:
                 attention_maps.append(attn)
-            if stage_maps is not None and i % self.blocks_per_stage == 0:
-                stage_maps.append(self.map_of(tokens, images))
-        tokens = self.output_norm(NUM_STAGES - 1)(tokens)
-        return TokenFeatures(tokens, self.grid_of(images), bbox, tuple(attention_maps))
+            if number % self.blocks_per_stage == 0:
+                stage = number // self.blocks_per_stage - 1
+                normed = self.output_norm(stage)(tokens)
+                if self.out_type == 'tokens':
+                    yield map_of(tokens, grid), TokenFeatures(normed, grid, bbox, tuple(attention_maps))
+                else:
+                    yield map_of(tokens, grid), map_of(normed, grid)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        tokens = self.run_block(self.embed, images, NO_BBOX)
-        attn = None
-        for i, block in enumerate(self.blocks, start=1):
-            tokens, attn = self.run_block(block, tokens, attn)
-            if i % self.blocks_per_stage == 0:
-                yield self.map_of(tokens, images)
-
-    def map_of(self, tokens: Tensor, images: Tensor) -> Tensor:
-        """Returns the patch tokens as a map ``(B, h, w, C)``."""
-        return tokens[:, 1:].unflatten(1, self.grid_of(images))
+    def draw_bbox(self, grid: tuple[int, int]) -> BBox:
+        """Returns the box of patches to swap between images; empty except in training with ``mix_tokens``."""
+        return sample_bbox(*grid) if self.mix_tokens and self.training else NO_BBOX
 
     @staticmethod
     def grid_of(images: Tensor) -> tuple[int, int]:

@@ -5,6 +5,7 @@ RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and 
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ from ..layers.resize import interpolate, resize_on_load
 from ..ops.sizes import is_positive, may_be_nonzero
 from ..ops.window import crop, pad, position_bias, relative_position_index
 from ..utils import versions
-from .base import Backbone, pyramid
+from .arch import PyramidArch, resolve_arch
+from .base import Backbone
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-6  # of LayerNorms inside blocks
@@ -277,6 +279,25 @@ class Stage(nn.Module):
         return region_reverse(local, grid, size), regional.unflatten(1, grid)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegionViTArch(PyramidArch):
+    """Settings of :class:`RegionViT`.
+
+    Attributes:
+        local_embed (str): Embedding of local tokens: ``'3conv'`` or ``'1conv'``.
+        embed_dims (int): Channels of the first stage; doubled from stage to stage.
+        depths (tuple[int, ...]): Number of blocks of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of each stage.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to the channels of the stage.
+    """
+    local_embed: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.local_embed not in EMBEDDINGS:
+            raise ValueError(f'arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {self.local_embed!r}')
+
+
 @MODELS.register_module()
 class RegionViT(Backbone):
     """RegionViT and RegionViT+, which alternate attention among regional tokens and attention within windows.
@@ -304,9 +325,8 @@ class RegionViT(Backbone):
     Paper: arXiv 2106.02689, variants.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, or a dict with ``local_embed``
-            (``'3conv'`` or ``'1conv'``), ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with one
-            entry per stage) and ``mlp_ratio`` (float).
+        arch (str | RegionViTArch | dict): ``'tiny'``, ``'small'``, ``'medium'``, ``'base'``, a
+            :class:`RegionViTArch`, or a dict of its fields.
         out_tokens (str): ``'local'`` returns the local maps, with strides 4, 8, 16 and 32. ``'regional'`` returns the
             regional maps, which classifiers use; their strides are these times the window size of the first stage.
         window_size (int | Sequence[int]): Side of the windows in tokens, one number for all stages or one per stage.
@@ -315,7 +335,16 @@ class RegionViT(Backbone):
         peg (bool): Whether to use a positional encoding generator in every stage.
         stage_norm (bool): Whether to add a LayerNorm after every stage, ``norm0`` to ``norm3``. Later stages receive
             the normalized local map.
-        kwargs: Common arguments of :class:`Backbone`.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -325,20 +354,27 @@ class RegionViT(Backbone):
     """
 
     arch_zoo = {
-        'tiny': dict(local_embed='3conv', embed_dims=64, depths=[2, 2, 8, 2], num_heads=[2, 4, 8, 16], mlp_ratio=4),
-        'small': dict(local_embed='3conv', embed_dims=96, depths=[2, 2, 8, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
-        'medium': dict(local_embed='1conv', embed_dims=96, depths=[2, 2, 14, 2], num_heads=[3, 6, 12, 24], mlp_ratio=4),
-        'base': dict(local_embed='1conv', embed_dims=128, depths=[2, 2, 14, 2], num_heads=[4, 8, 16, 32], mlp_ratio=4),
+        'tiny': RegionViTArch(
+            local_embed='3conv', embed_dims=64, depths=(2, 2, 8, 2), num_heads=(2, 4, 8, 16), mlp_ratio=4),
+        'small': RegionViTArch(
+            local_embed='3conv', embed_dims=96, depths=(2, 2, 8, 2), num_heads=(3, 6, 12, 24), mlp_ratio=4),
+        'medium': RegionViTArch(
+            local_embed='1conv', embed_dims=96, depths=(2, 2, 14, 2), num_heads=(3, 6, 12, 24), mlp_ratio=4),
+        'base': RegionViTArch(
+            local_embed='1conv', embed_dims=128, depths=(2, 2, 14, 2), num_heads=(4, 8, 16, 32), mlp_ratio=4),
     }
     stem = ('local_embed', 'region_embed')
 
-    def __init__(self, arch: str | dict = 'tiny', *, out_tokens: Literal['local', 'regional'] = 'local',
-                 window_size: int | Sequence[int] = 7, peg: bool = False, stage_norm: bool = False,
-                 drop_path_rate: float = 0.1, **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        super().__init__(**pyramid(arch), **kwargs)
-        if arch['local_embed'] not in EMBEDDINGS:
-            raise ValueError(f"arch: local_embed must be one of {sorted(EMBEDDINGS)}, got {arch['local_embed']!r}")
+    def __init__(self, arch: str | RegionViTArch | dict = 'tiny', *,
+                 out_tokens: Literal['local', 'regional'] = 'local', window_size: int | Sequence[int] = 7,
+                 peg: bool = False, stage_norm: bool = False, in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = resolve_arch(arch, self.arch_zoo)
+        super().__init__(
+            channels=arch.channels, strides=arch.strides, in_channels=in_channels, out_indices=out_indices,
+            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
         if out_tokens not in ('local', 'regional'):
             raise ValueError(f"out_tokens must be 'local' or 'regional', got {out_tokens!r}")
         self.out_tokens = out_tokens
@@ -347,12 +383,12 @@ class RegionViT(Backbone):
             raise ValueError(
                 f'window_size must be a positive integer or {self.num_stages} positive integers, got {window_size}')
 
-        self.local_embed = EMBEDDINGS[arch['local_embed']](self.in_channels, self.channels[0])
-        self.min_size = 2 if arch['local_embed'] == '1conv' else 1  # smallest image with a local token
+        self.local_embed = EMBEDDINGS[arch.local_embed](self.in_channels, self.channels[0])
+        self.min_size = 2 if arch.local_embed == '1conv' else 1  # smallest image with a local token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
-        drop_paths = drop_path_schedule(drop_path_rate, arch['depths'])
+        drop_paths = drop_path_schedule(drop_path_rate, arch.depths)
         self.stages = ModuleList(
-            Stage(self.channels[i], arch['num_heads'][i], self.window_sizes[i], arch['mlp_ratio'], peg, drop_paths[i],
+            Stage(self.channels[i], arch.num_heads[i], self.window_sizes[i], arch.mlp_ratio, peg, drop_paths[i],
                   project=i > 0) for i in range(self.num_stages))
         if stage_norm:
             self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
@@ -367,11 +403,8 @@ class RegionViT(Backbone):
     def init_layers(self) -> None:
         self.apply(init_linear)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        return (raw for raw, _ in self.iter_outputs(images))
-
-    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the raw local map of each stage, and the map that ``out_tokens`` selects.
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the local map of each stage before its norm, and the map that ``out_tokens`` selects.
 
         The second map is also an input of the next stage. It is either the local map after the stage norm, or the
         regional map.
@@ -379,10 +412,9 @@ class RegionViT(Backbone):
         local, regional = self.local_embed(images), self.region_embed(images)
         indices = {size: relative_position_index(size, local.device, wrapped=True) for size in set(self.window_sizes)}
         for i, stage in enumerate(self.stages):
-            raw, regional = stage(local, regional, indices[stage.window_size], self.run_block)
-            local = self.output_norm(i)(raw)
-            output = regional if self.out_tokens == 'regional' else local
-            yield raw, output
+            pre_norm, regional = stage(local, regional, indices[stage.window_size], self.run_block)
+            local = self.output_norm(i)(pre_norm)
+            yield pre_norm, regional if self.out_tokens == 'regional' else local
 
     @property
     def output_strides(self) -> tuple[int, ...]:

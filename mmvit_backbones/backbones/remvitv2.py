@@ -4,6 +4,7 @@ ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual C
 Recognition 2024, arXiv 2402.11301), based on MViTv2 (Li et al., CVPR 2022, arXiv 2112.01526).
 """
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -24,7 +25,8 @@ from ..layers import (
 from ..ops.residual_attention import residual_attention
 from ..ops.sizes import ceil_div, may_be_nonzero
 from ..ops.window import pad_to_multiple
-from .base import Backbone, pyramid
+from .arch import PyramidArch, resolve_arch
+from .base import Backbone
 
 PATCH_STRIDE = 4
 KEY_STRIDE = 4  # pooling stride of keys and values in the first stage; halved in each later stage, but at least 1
@@ -93,7 +95,7 @@ class PooledAttention(nn.Module):
             head_dim, pooled_grid(grid, query_stride), pooled_grid(grid, key_stride))
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
         """Returns the output ``(B, h, w, channels)`` and the blended logits of a map ``(B, H, W, in_channels)``.
 
         Logits are ``(B, num_heads, h, w, h', w')``. The logits of the previous block may have a single head, which is
@@ -178,7 +180,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
         """Maps ``(B, H, W, in_channels)`` and the previous logits to ``(B, h, w, channels)`` and blended logits."""
         y = self.norm1(x)
         attn, logits = self.attn(y, prev_logits, alpha)
@@ -190,6 +192,11 @@ class Block(nn.Module):
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = self.drop_path(x, attn)
         return self.drop_path(x, self.mlp(self.norm2(x))), logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReMViTv2Arch(PyramidArch):
+    """Settings of :class:`ReMViTv2`, with the fields of :class:`PyramidArch`."""
 
 
 @MODELS.register_module()
@@ -204,12 +211,21 @@ class ReMViTv2(Backbone):
     Paper: arXiv 2112.01526, table 1.
 
     Args:
-        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
-            one entry per stage) and ``mlp_ratio`` (float).
+        arch (str | ReMViTv2Arch | dict): ``'tiny'``, a :class:`ReMViTv2Arch`, or a dict of its fields.
         img_size (int): Side in pixels of the square images for which relative positions are stored. Positions are
             interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and each has its own
-            LayerNorm.
+        residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
+            ablation without attention residuals, which has no ``gate``.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -218,29 +234,33 @@ class ReMViTv2(Backbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    arch_zoo = {'tiny': dict(embed_dims=96, depths=[1, 2, 5, 2], num_heads=[1, 2, 4, 8], mlp_ratio=4)}
+    arch_zoo = {'tiny': ReMViTv2Arch(embed_dims=96, depths=(1, 2, 5, 2), num_heads=(1, 2, 4, 8), mlp_ratio=4)}
 
-    def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_path_rate: float = 0.1,
-                 **kwargs) -> None:
-        arch = self.resolve_arch(arch)
+    def __init__(self, arch: str | ReMViTv2Arch | dict = 'tiny', *, img_size: int = 224, residual_logits: bool = True,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = resolve_arch(arch, self.arch_zoo)
         if img_size < 1:
             raise ValueError(f'img_size must be at least 1, got {img_size}')
-        super().__init__(**pyramid(arch), **kwargs)
+        super().__init__(
+            channels=arch.channels, strides=arch.strides, in_channels=in_channels, out_indices=out_indices,
+            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
 
-        self.stage_ends = [0, *accumulate(arch['depths'])]
+        self.stage_ends = [0, *accumulate(arch.depths)]
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
-        self.gate = Gate()
+        self.gate = Gate() if residual_logits else None
         blocks = []
         grid = pooled_grid((img_size, img_size), PATCH_STRIDE)
-        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
+        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch.depths)):
             for i, drop_path in enumerate(drop_paths):
                 is_transition = stage > 0 and i == 0  # changes channels and resolution
                 channels = self.channels[stage]
                 in_channels = self.channels[stage - 1] if is_transition else channels
                 query_stride = 2 if is_transition else 1
                 key_stride = max(KEY_STRIDE // 2**stage, 1)
-                attn = PooledAttention(in_channels, channels, arch['num_heads'][stage], grid, query_stride, key_stride)
-                blocks.append(Block(in_channels, channels, attn, arch['mlp_ratio'], drop_path))
+                attn = PooledAttention(in_channels, channels, arch.num_heads[stage], grid, query_stride, key_stride)
+                blocks.append(Block(in_channels, channels, attn, arch.mlp_ratio, drop_path))
                 grid = pooled_grid(grid, query_stride)
         self.blocks = ModuleList(blocks)
         self.add_output_norms(NORM_EPS)
@@ -250,16 +270,17 @@ class ReMViTv2(Backbone):
     def init_layers(self) -> None:
         self.apply(init_linear)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)
-        logits, alpha = None, self.gate(x)
+        logits, alpha = None, 1. if self.gate is None else self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
             if logits is not None:
                 # If the block resized the logits, its caller would keep the larger logits in memory.
                 logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
-            x, logits = self.run_block(block, x, logits, alpha)
+            x, new_logits = self.run_block(block, x, logits, alpha)
+            logits = None if self.gate is None else new_logits
             if number in self.stage_ends:
-                yield x
+                yield x, self.output_norm(self.stage_ends.index(number) - 1)(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return layers_with_gate(self.blocks, self.gate)[self.stage_ends[stage]:self.stage_ends[stage + 1]]

@@ -2,7 +2,8 @@
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from ..layers import Block, ModuleList, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
 from ..ops.window import channels_last
-from .base import Backbone, pyramid
+from .arch import PyramidArch, resolve_arch
+from .base import Backbone
 
 OUT_NORMS = (None, 'side', 'in_stream')
 
@@ -111,21 +113,24 @@ class EMSA(ReducedAttention):
     """Efficient multi-head self-attention, version 1.
 
     With several heads, a 1 x 1 convolution mixes the logits of the heads, and instance norm follows the softmax:
-    ``IN(softmax(conv(q k^T / sqrt(d)))) v``.
+    ``IN(softmax(conv(q k^T / sqrt(d)))) v``. With a single head, or without ``head_interaction``, it is standard
+    attention.
 
     Paper: arXiv 2105.13677, equation 4.
     """
 
-    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
+    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float,
+                 head_interaction: bool = True) -> None:
         super().__init__(channels, num_heads, reduction, eps)
         self.scale = (channels // num_heads)**-0.5
-        if num_heads > 1:
+        self.head_interaction = head_interaction and num_heads > 1
+        if self.head_interaction:
             self.mix_heads = nn.Conv2d(num_heads, num_heads, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         q, k, v = map(self.by_head, (self.q(x), *self.keys_and_values(x)))
-        if self.num_heads == 1:
+        if not self.head_interaction:
             out = F.scaled_dot_product_attention(q, k, v)
         else:
             logits = self.mix_heads(q @ (self.scale * k).transpose(-2, -1))
@@ -133,69 +138,62 @@ class EMSA(ReducedAttention):
         return self.proj(out.transpose(1, 2).reshape(x.shape))
 
 
-@MODELS.register_module()
-class ResT(Backbone):
-    """ResTv1, a pyramid vision transformer with efficient multi-head self-attention.
+@dataclass(frozen=True, kw_only=True)
+class ResTArch(PyramidArch):
+    """Settings of :class:`ResT` and :class:`ResTv2`.
 
-    The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
-    size, as in the authors' code.
-
-    Paper: arXiv 2105.13677, variants.
-
-    Args:
-        arch (str | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, or a dict with ``embed_dims`` (int, doubled
-            from stage to stage), ``depths``, ``num_heads`` and ``reductions`` (lists with one entry per stage) and
-            ``mlp_ratio`` (float).
-        out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
-            normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results.
-            Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the raw map, as in
-            v2. With None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and
-            ``'side'`` are equivalent.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32.
-
-    Example:
-        >>> import torch
-        >>> from mmvit_backbones.backbones import ResT
-        >>> [tuple(x.shape) for x in ResT('lite')(torch.rand(1, 3, 64, 96))]
-        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    Attributes:
+        embed_dims (int): Channels of the first stage, an even number; doubled from stage to stage.
+        depths (tuple[int, ...]): Number of blocks of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of each stage.
+        reductions (tuple[int, ...]): Stride of the convolution before keys and values of each stage: 1 (no convolution)
+            or an even number.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to the channels of the stage.
     """
+    reductions: tuple[int, ...]
 
-    arch_zoo = {
-        'lite': dict(embed_dims=64, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'small': dict(embed_dims=64, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'base': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'large': dict(
-            embed_dims=96, depths=[2, 2, 18, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-    }
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.embed_dims % 2:
+            raise ValueError(f'arch: embed_dims must be even, got {self.embed_dims}')
+        if any(reduction != 1 and reduction % 2 for reduction in self.reductions):
+            raise ValueError(f'arch: reductions must be 1 or even, got {self.reductions}')
+
+
+class ResTBase(Backbone):
+    """Base class of ResTv1 and ResTv2, which differ in the classes of their modules.
+
+    ``common`` are the common arguments of :class:`Backbone`.
+    """
+    arch_zoo: dict[str, ResTArch] = {}
     stem = ('patch_embeds.0', )
-    # Overridden by ResTv2.
-    stem_type, downsample_type, attention_type = Stem, Downsample, EMSA
-    norm_eps, zero_biases = 1e-5, (nn.Linear, )
+    stem_type: type[nn.Module]
+    downsample_type: type[nn.Module]
+    norm_eps: float
+    zero_biases: tuple[type[nn.Module], ...]  # types of layers whose biases are initialized with 0
 
-    def __init__(self, arch: str | dict = 'lite', *, out_norm: Literal['side', 'in_stream'] | None = 'in_stream',
-                 drop_path_rate: float = 0.1, **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        super().__init__(**pyramid(arch), **kwargs)
-        if self.channels[0] % 2:
-            raise ValueError(f'arch: embed_dims must be even, got {self.channels[0]}')
-        if any(r != 1 and (r < 1 or r % 2) for r in arch['reductions']):
-            raise ValueError(f"arch: reductions must be 1 or even, got {arch['reductions']}")
+    def __init__(self, arch: ResTArch, out_norm: Literal['side', 'in_stream'] | None, drop_path_rate: float,
+                 **common) -> None:
+        super().__init__(channels=arch.channels, strides=arch.strides, **common)
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
         self.patch_embeds.extend(self.downsample_type(before, after) for before, after in pairwise(self.channels))
         self.stages = ModuleList(
             ModuleList(self.make_block(arch, stage, drop_path) for drop_path in drop_paths)
-            for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])))
+            for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch.depths)))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.init_layers()
         self.freeze()
 
-    def make_block(self, arch: dict, stage: int, drop_path: float) -> Block:
-        channels, num_heads, reduction = self.channels[stage], arch['num_heads'][stage], arch['reductions'][stage]
-        attn = self.attention_type(channels, num_heads, reduction, self.norm_eps)
-        return Block(channels, attn, arch['mlp_ratio'], drop_path, self.norm_eps)
+    def make_block(self, arch: ResTArch, stage: int, drop_path: float) -> Block:
+        attn = self.make_attention(self.channels[stage], arch.num_heads[stage], arch.reductions[stage])
+        return Block(self.channels[stage], attn, arch.mlp_ratio, drop_path, self.norm_eps)
+
+    def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
+        """Builds attention that keeps the shape ``(B, H, W, channels)``."""
+        raise NotImplementedError
 
     def init_layers(self) -> None:
         self.apply(self.init_module)
@@ -207,10 +205,7 @@ class ResT(Backbone):
         if isinstance(module, self.zero_biases) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        return (x for x, _ in self.iter_outputs(images))
-
-    def iter_outputs(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = images
         for i, (patch_embed, blocks) in enumerate(zip(self.patch_embeds, self.stages)):
             x = patch_embed(x)
@@ -218,9 +213,7 @@ class ResT(Backbone):
                 x = self.run_block(block, x)
             out = self.output_norm(i)(x)
             yield x, out
-            if self.out_norm == 'in_stream':
-                x = out
-            x = x.permute(0, 3, 1, 2)
+            x = (out if self.out_norm == 'in_stream' else x).permute(0, 3, 1, 2)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block; the patch embedding of a later stage belongs to its first layer."""
@@ -228,3 +221,68 @@ class ResT(Backbone):
         if stage > 0:
             layers[0].insert(0, self.patch_embeds[stage])
         return layers
+
+
+@MODELS.register_module()
+class ResT(ResTBase):
+    """ResTv1, a pyramid vision transformer with efficient multi-head self-attention.
+
+    The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
+    size, as in the authors' code.
+
+    Paper: arXiv 2105.13677, variants.
+
+    Args:
+        arch (str | ResTArch | dict): ``'lite'``, ``'small'``, ``'base'``, ``'large'``, a :class:`ResTArch`, or a dict
+            of its fields.
+        out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
+            normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results.
+            Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the raw map, as in
+            v2. With None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and
+            ``'side'`` are equivalent.
+        head_interaction (bool): Whether a convolution mixes the logits of the heads, followed by instance norm. False
+            gives the ablation with standard attention.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
+
+    Example:
+        >>> import torch
+        >>> from mmvit_backbones.backbones import ResT
+        >>> [tuple(x.shape) for x in ResT('lite')(torch.rand(1, 3, 64, 96))]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    """
+
+    arch_zoo = {
+        'lite': ResTArch(
+            embed_dims=64, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'small': ResTArch(
+            embed_dims=64, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'base': ResTArch(
+            embed_dims=96, depths=(2, 2, 6, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'large': ResTArch(
+            embed_dims=96, depths=(2, 2, 18, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+    }
+    stem_type, downsample_type = Stem, Downsample
+    norm_eps, zero_biases = 1e-5, (nn.Linear, )
+
+    def __init__(self, arch: str | ResTArch | dict = 'lite', *,
+                 out_norm: Literal['side', 'in_stream'] | None = 'in_stream', head_interaction: bool = True,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        self.head_interaction = head_interaction
+        super().__init__(
+            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
+
+    def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
+        return EMSA(channels, num_heads, reduction, self.norm_eps, self.head_interaction)

@@ -2,6 +2,7 @@
 
 ResT V2: Simpler, Faster and Stronger (Zhang and Yang, NeurIPS 2022, arXiv 2204.07366).
 """
+from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..ops.window import channels_last, crop
-from .rest import PixelAttention, ReducedAttention, ResT
+from .arch import resolve_arch
+from .rest import PixelAttention, ReducedAttention, ResTArch, ResTBase
 
 NORM_EPS = 1e-6
 
@@ -52,23 +54,27 @@ class Downsample(nn.Module):
 class EMSAv2(ReducedAttention):
     """Efficient multi-head self-attention, version 2.
 
-    A depth-wise convolution and a pixel shuffle upsample the values to full resolution. The result is added to the
-    output of standard attention.
+    With ``upsampling``, a depth-wise convolution and a pixel shuffle upsample the values to full resolution. The result
+    is added to the output of standard attention.
 
     Paper: arXiv 2204.07366, EMSAv2.
     """
 
-    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float) -> None:
+    def __init__(self, channels: int, num_heads: int, reduction: int, eps: float, upsampling: bool = True) -> None:
         super().__init__(channels, num_heads, reduction, eps)
-        self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
-        self.up_norm = nn.LayerNorm(channels, eps=eps)
+        self.upsampling = upsampling
+        if upsampling:
+            self.up = nn.Conv2d(channels, channels * reduction**2, 3, padding=1, groups=channels)
+            self.up_norm = nn.LayerNorm(channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, C)`` of a normalized map."""
         keys, values = self.keys_and_values(x)
         q, k, v = map(self.by_head, (self.q(x), keys, values))
         out = F.scaled_dot_product_attention(q, k, v)
-        out = out.transpose(1, 2).reshape(x.shape) + self.upsample(values, *x.shape[1:3])
+        out = out.transpose(1, 2).reshape(x.shape)
+        if self.upsampling:
+            out = out + self.upsample(values, *x.shape[1:3])
         return self.proj(out)
 
     def upsample(self, values: Tensor, height: int, width: int) -> Tensor:
@@ -82,7 +88,7 @@ class EMSAv2(ReducedAttention):
 
 
 @MODELS.register_module()
-class ResTv2(ResT):
+class ResTv2(ResTBase):
     """ResTv2, which differs from :class:`ResT` in its stem, downsampling and attention.
 
     Checkpoints of classifiers also contain weights for the output norm of the last stage. Detectors and
@@ -91,10 +97,21 @@ class ResTv2(ResT):
     Paper: arXiv 2204.07366, variants.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict as for :class:`ResT`.
+        arch (str | ResTArch | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, a :class:`ResTArch`, or a dict
+            of its fields.
         out_norm (str | None): Where the LayerNorms of the returned stages are applied; see :class:`ResT`. Published v2
             models require the default, ``'side'``.
-        kwargs: Common arguments of :class:`Backbone`.
+        upsampling (bool): Whether attention adds upsampled values. False gives the ablation without upsampling.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -104,16 +121,28 @@ class ResTv2(ResT):
     """
 
     arch_zoo = {
-        'tiny': dict(embed_dims=96, depths=[1, 2, 6, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'small': dict(
-            embed_dims=96, depths=[1, 2, 12, 2], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'base': dict(embed_dims=96, depths=[1, 3, 16, 3], num_heads=[1, 2, 4, 8], reductions=[8, 4, 2, 1], mlp_ratio=4),
-        'large': dict(
-            embed_dims=128, depths=[2, 3, 16, 2], num_heads=[2, 4, 8, 16], reductions=[8, 4, 2, 1], mlp_ratio=4),
+        'tiny': ResTArch(
+            embed_dims=96, depths=(1, 2, 6, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'small': ResTArch(
+            embed_dims=96, depths=(1, 2, 12, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'base': ResTArch(
+            embed_dims=96, depths=(1, 3, 16, 3), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
+        'large': ResTArch(
+            embed_dims=128, depths=(2, 3, 16, 2), num_heads=(2, 4, 8, 16), reductions=(8, 4, 2, 1), mlp_ratio=4),
     }
-    stem_type, downsample_type, attention_type = Stem, Downsample, EMSAv2
+    stem_type, downsample_type = Stem, Downsample
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 
-    def __init__(self, arch: str | dict = 'tiny', *, out_norm: Literal['side', 'in_stream'] | None = 'side',
-                 **kwargs) -> None:
-        super().__init__(arch, out_norm=out_norm, **kwargs)
+    def __init__(self, arch: str | ResTArch | dict = 'tiny', *,
+                 out_norm: Literal['side', 'in_stream'] | None = 'side', upsampling: bool = True,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        self.upsampling = upsampling
+        super().__init__(
+            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
+
+    def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
+        return EMSAv2(channels, num_heads, reduction, self.norm_eps, self.upsampling)

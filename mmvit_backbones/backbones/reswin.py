@@ -3,7 +3,8 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), based on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030).
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from mmengine.registry import MODELS
@@ -21,7 +22,8 @@ from ..ops.window import (
     window_partition,
     window_reverse,
 )
-from .swin import NORM_EPS, SwinBase
+from .arch import resolve_arch
+from .swin import NORM_EPS, SwinArch, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; a constant in the published network
 
@@ -81,6 +83,11 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     return maps.unflatten(1, (num_windows, num_heads))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReSwinArch(SwinArch):
+    """Settings of :class:`ReSwin`, with the fields of :class:`SwinArch`."""
+
+
 @MODELS.register_module()
 class ReSwin(SwinBase):
     """ReSwin, a Swin Transformer that blends the attention logits of each block with those of the previous block.
@@ -99,11 +106,21 @@ class ReSwin(SwinBase):
     Paper: arXiv 2103.14030, table 7.
 
     Args:
-        arch (str | dict): ``'tiny'``, or a dict with ``embed_dims`` (int), ``depths`` and ``num_heads`` (lists with
-            one entry per stage), ``window_size`` (int) and ``mlp_ratio`` (float).
+        arch (str | ReSwinArch | dict): ``'tiny'``, a :class:`ReSwinArch`, or a dict of its fields.
         window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
             of checkpoints with another window size are resized on load.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32, and a LayerNorm each.
+        residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
+            ablation without attention residuals.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -113,25 +130,37 @@ class ReSwin(SwinBase):
     """
 
     arch_zoo = {
-        'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
+        'tiny': ReSwinArch(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
     }
+
+    def __init__(self, arch: str | ReSwinArch | dict = 'tiny', *, window_size: int | None = None,
+                 residual_logits: bool = True, in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(
+            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
+        self.residual_logits = residual_logits
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         attn = WindowAttention(channels, num_heads, self.window_size)
         return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)
         index = relative_position_index(self.window_size, x.device)
         logits = None
-        for stage, num_heads in zip(self.stages, self.num_heads):
+        for number, (stage, num_heads) in enumerate(zip(self.stages, self.num_heads)):
             shift, mask = self.shifted_windows(x)
             if logits is not None:
                 rows, columns = self.grid_of_windows(x)
                 logits = nearest_maps(logits, rows * columns, num_heads)
             for i, block in enumerate(stage.blocks):
-                x, logits = self.run_block(block, x, logits, index, shift, mask if i % 2 else None)
-            yield x
+                x, new_logits = self.run_block(block, x, logits, index, shift, mask if i % 2 else None)
+                logits = new_logits if self.residual_logits else None
+            yield x, self.output_norm(number)(x)
             x = stage.downsample(x)
 
     def grid_of_windows(self, x: Tensor) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), based on ViT (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929).
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ..layers import (
     trunc_normal_,
 )
 from ..ops.residual_attention import residual_attention
+from .arch import Arch, resolve_arch
 from .base import Backbone
 
 PATCH_SIZE = 16
@@ -36,7 +38,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
         """Maps tokens ``(B, N, C)`` and the previous logits ``(B, num_heads, N, N)`` to new tokens and blended logits.
 
         ``alpha`` is the weight of this block's own logits.
@@ -45,6 +47,26 @@ class Attention(nn.Module):
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         x, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha)
         return self.proj(x.transpose(1, 2).flatten(2)), logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReViTArch(Arch):
+    """Settings of :class:`ReViT`.
+
+    Attributes:
+        embed_dims (int): Channels.
+        depth (int): Number of blocks.
+        num_heads (int): Number of attention heads.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to ``embed_dims``.
+    """
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
 
 
 @MODELS.register_module()
@@ -59,10 +81,21 @@ class ReViT(Backbone):
     Paper: arXiv 2402.11301, variants.
 
     Args:
-        arch (str | dict): ``'base'``, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio``.
+        arch (str | ReViTArch | dict): ``'base'``, a :class:`ReViTArch`, or a dict of its fields.
         img_size (int): Side in pixels of the square images for which positions are stored. Positions are interpolated
             for other image sizes, and when loading a checkpoint with another ``img_size``.
-        kwargs: Common arguments of :class:`Backbone`. The only output has stride 16 and a LayerNorm.
+        residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
+            ablation without attention residuals, which has no ``gate``.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -71,20 +104,24 @@ class ReViT(Backbone):
         [(1, 768, 4, 6)]
     """
 
-    arch_zoo = {'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
+    arch_zoo = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 
-    def __init__(self, arch: str | dict = 'base', *, img_size: int = 224, drop_path_rate: float = 0.2,
-                 **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        channels, num_heads = arch['embed_dims'], arch['num_heads']
-        super().__init__(channels=[channels], strides=[PATCH_SIZE], **kwargs)
+    def __init__(self, arch: str | ReViTArch | dict = 'base', *, img_size: int = 224, residual_logits: bool = True,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.2,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = resolve_arch(arch, self.arch_zoo)
+        channels = arch.embed_dims
+        super().__init__(
+            channels=[channels], strides=[PATCH_SIZE], in_channels=in_channels, out_indices=out_indices,
+            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
 
         self.patch_embed = TokenEmbed(self.in_channels, channels, PATCH_SIZE, img_size, class_token=False)
-        drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
-        self.gate = Gate()
+        drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
+        self.gate = Gate() if residual_logits else None
         self.blocks = nn.ModuleList(
             ResidualAttentionBlock(
-                channels, Attention(channels, num_heads), arch['mlp_ratio'], rate, NORM_EPS)
+                channels, Attention(channels, arch.num_heads), arch.mlp_ratio, rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
@@ -94,12 +131,14 @@ class ReViT(Backbone):
         self.apply(init_linear)
         trunc_normal_(self.patch_embed.positions.pos_embed)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x, height, width = self.patch_embed(images)
-        logits, alpha = None, self.gate(x)
+        logits, alpha = None, 1. if self.gate is None else self.gate(x)
         for block in self.blocks:
-            x, logits = self.run_block(block, x, logits, alpha)
-        yield x.unflatten(1, (height, width))
+            x, new_logits = self.run_block(block, x, logits, alpha)
+            logits = None if self.gate is None else new_logits
+        x = x.unflatten(1, (height, width))
+        yield x, self.output_norm(0)(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return layers_with_gate(self.blocks, self.gate)

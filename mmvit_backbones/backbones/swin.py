@@ -3,15 +3,31 @@
 Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). Subclasses define the blocks.
 """
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from ..layers import ModuleList, PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
-from .base import Backbone, pyramid
+from .arch import PyramidArch
+from .base import Backbone
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwinArch(PyramidArch):
+    """Settings of Swin Transformer.
+
+    Attributes:
+        embed_dims (int): Channels of the first stage; doubled from stage to stage.
+        depths (tuple[int, ...]): Number of blocks of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of each stage.
+        window_size (int): Side of the windows in tokens.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to the channels of the stage.
+    """
+    window_size: int
 
 
 class PatchMerging(nn.Module):
@@ -45,26 +61,24 @@ class Stage(nn.Module):
 class SwinBase(Backbone):
     """Base class of networks that replace the blocks of Swin Transformer.
 
-    Subclasses build their blocks in ``make_block``. For the arguments, see :class:`ReSwin`.
+    Subclasses build their blocks in ``make_block``. ``common`` are the common arguments of :class:`Backbone`.
 
     Paper: arXiv 2103.14030, figure 3.
     """
 
-    def __init__(self, arch: str | dict = 'tiny', *, window_size: int | None = None, drop_path_rate: float = 0.1,
-                 **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        window_size = arch['window_size'] if window_size is None else window_size
+    def __init__(self, arch: SwinArch, window_size: int | None, drop_path_rate: float, **common) -> None:
+        window_size = arch.window_size if window_size is None else window_size
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
-        super().__init__(**pyramid(arch), **kwargs)
+        super().__init__(channels=arch.channels, strides=arch.strides, **common)
 
         self.window_size = window_size
-        self.num_heads = tuple(arch['num_heads'])
+        self.num_heads = arch.num_heads
         self.patch_embed = PatchEmbed(self.in_channels, self.channels[0], PATCH_SIZE, NORM_EPS)
         stages = []
-        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch['depths'])):
+        for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch.depths)):
             channels, num_heads = self.channels[stage], self.num_heads[stage]
-            blocks = [self.make_block(channels, num_heads, arch['mlp_ratio'], drop_path) for drop_path in drop_paths]
+            blocks = [self.make_block(channels, num_heads, arch.mlp_ratio, drop_path) for drop_path in drop_paths]
             downsample = PatchMerging(channels) if stage + 1 < self.num_stages else nn.Identity()
             stages.append(Stage(blocks, downsample))
         self.stages = ModuleList(stages)
@@ -76,12 +90,12 @@ class SwinBase(Backbone):
         """Builds a block that keeps the shape ``(B, H, W, channels)``."""
         raise NotImplementedError
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)
-        for stage in self.stages:
+        for i, stage in enumerate(self.stages):
             for block in stage.blocks:
                 x = self.run_block(block, x)
-            yield x
+            yield x, self.output_norm(i)(x)
             x = stage.downsample(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:

@@ -4,11 +4,15 @@ VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al.,
 on Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). The network is the one that VSA's first author published
 later, as a baseline of Quadrangle Attention (arXiv 2303.15105).
 """
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear
-from .swin import NORM_EPS, SwinBase
+from .arch import resolve_arch
+from .swin import NORM_EPS, SwinArch, SwinBase
 
 
 class WindowAttention(VariedSizeWindowAttention):
@@ -17,8 +21,9 @@ class WindowAttention(VariedSizeWindowAttention):
     Paper: arXiv 2204.08446, figure 3b.
     """
 
-    def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
-        super().__init__(channels, channels, num_heads, window_size, offset_divisor='padded')
+    def __init__(self, channels: int, num_heads: int, window_size: int, varied_windows: bool = True) -> None:
+        super().__init__(channels, channels, num_heads, window_size, offset_divisor='padded',
+                         varied_windows=varied_windows)
 
     def add_predictors(self, in_channels: int) -> None:
         self.predictor = nn.Linear(in_channels, 4 * self.num_heads)
@@ -51,6 +56,11 @@ class VSABlock(nn.Module):
         return self.drop_path(x, self.mlp(self.norm2(x)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwinVSAArch(SwinArch):
+    """Settings of :class:`SwinVSA`, with the fields of :class:`SwinArch`."""
+
+
 @MODELS.register_module()
 class SwinVSA(SwinBase):
     """Swin Transformer with varied-size windows in all four stages.
@@ -63,8 +73,20 @@ class SwinVSA(SwinBase):
     Paper: arXiv 2103.14030, table 7.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'small'``, or a dict as for :class:`ReSwin`.
-        kwargs: ``window_size`` as for :class:`ReSwin`, and common arguments of :class:`Backbone`.
+        arch (str | SwinVSAArch | dict): ``'tiny'``, ``'small'``, a :class:`SwinVSAArch`, or a dict of its fields.
+        window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
+            of checkpoints with another window size are resized on load.
+        varied_windows (bool): Whether windows are moved and scaled. False gives the ablation with fixed windows.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -74,15 +96,27 @@ class SwinVSA(SwinBase):
     """
 
     arch_zoo = {
-        'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
-        'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=4),
+        'tiny': SwinVSAArch(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
+        'small': SwinVSAArch(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
     }
+
+    def __init__(self, arch: str | SwinVSAArch | dict = 'tiny', *, window_size: int | None = None,
+                 varied_windows: bool = True, in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        self.varied_windows = varied_windows
+        super().__init__(
+            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
 
     def init_layers(self) -> None:
         self.apply(init_linear)
         for module in self.modules():
-            if isinstance(module, WindowAttention):
+            if isinstance(module, WindowAttention) and module.varied_windows:
                 nn.init.zeros_(module.predictor.weight)
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
-        return VSABlock(channels, WindowAttention(channels, num_heads, self.window_size), mlp_ratio, drop_path)
+        attn = WindowAttention(channels, num_heads, self.window_size, self.varied_windows)
+        return VSABlock(channels, attn, mlp_ratio, drop_path)

@@ -3,7 +3,9 @@
 ViTAE: Vision Transformer Advanced by Exploring Intrinsic Inductive Bias (Xu et al., NeurIPS 2021, arXiv 2106.03348).
 The large plain networks are from ViTAEv2 (Zhang et al., IJCV 2023, arXiv 2202.10108).
 """
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS
@@ -20,6 +22,7 @@ from ..layers.vitae_cell import (
     ReductionCell,
 )
 from ..ops.window import pad_to_multiple
+from .arch import Arch, resolve_arch
 from .base import Backbone
 
 NUM_REDUCTIONS = 3
@@ -64,6 +67,43 @@ class PlainCell(BaseNormalCell):
         return self.drop_path(tokens, self.mlp(self.norm2(tokens)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViTAEArch(Arch):
+    """Settings of :class:`ViTAE`.
+
+    Attributes:
+        embed_dims (tuple[int, ...]): Channels of each stage; a single entry for a plain network.
+        pyramid_dims (tuple[int, ...]): Channels of each dilated convolution, by stage; empty for a plain network.
+        depth (int): Number of normal cells.
+        num_heads (int): Number of attention heads of normal cells.
+        groups (int): Groups of the convolutions in normal cells.
+        mlp_ratio (float): Hidden channels of the MLPs and convolutions of normal cells, relative to their channels.
+    """
+    may_be_empty: ClassVar[tuple[str, ...]] = ('pyramid_dims', )
+
+    embed_dims: tuple[int, ...]
+    pyramid_dims: tuple[int, ...]
+    depth: int
+    num_heads: int
+    groups: int
+    mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        channels, widths = self.embed_dims, self.pyramid_dims
+        if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
+            raise ValueError(f'arch: embed_dims and pyramid_dims must have {NUM_REDUCTIONS} entries each, or 1 and 0 '
+                             f'entries for a plain network, got {channels} and {widths}')
+        super().__post_init__()
+        self.check_multiples('num_heads', channels[-1:], [self.num_heads])
+        self.check_multiples('groups', channels[-1:], [self.groups])
+        if widths and channels[-1] != 2 * widths[-1]:
+            raise ValueError(f'arch: the last entry of embed_dims must be twice the last entry of '
+                             f'pyramid_dims, got {channels} and {widths}')
+        if int(self.mlp_ratio * channels[-1]) % self.groups:
+            raise ValueError(f'arch: mlp_ratio must give a number of hidden channels that is divisible by groups, got '
+                             f'{self.mlp_ratio} * {channels[-1]} and {self.groups}')
+
+
 @MODELS.register_module()
 class ViTAE(Backbone):
     """ViTAE, version 1, with its plain variants.
@@ -83,15 +123,23 @@ class ViTAE(Backbone):
     Paper: arXiv 2202.10108, scaling up.
 
     Args:
-        arch (str | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``, ``'huge'``, or a dict
-            with ``embed_dims`` (list: channels of each stage), ``pyramid_dims`` (list: channels of each dilated
-            convolution, by stage; empty for a plain network), ``depth`` (number of normal cells), ``num_heads`` (of
-            normal cells), ``groups`` (of convolutions in normal cells) and ``mlp_ratio``.
+        arch (str | ViTAEArch | dict): ``'tiny'``, ``'6m'``, ``'13m'``, ``'small'``, ``'base'``, ``'large'``,
+            ``'huge'``, a :class:`ViTAEArch`, or a dict of its fields.
         img_size (int): Side in pixels of the square images for which plain networks store positions. For other image
             sizes, the positions are interpolated.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
-        kwargs: Common arguments of :class:`Backbone`. Stochastic depth applies to normal cells. The stem is the first
-            reduction or the patch embedding.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction or the
+            patch embedding, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Stochastic depth rate of the last normal cell; rates rise linearly from 0 at the first
+            normal cell.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -101,68 +149,64 @@ class ViTAE(Backbone):
     """
 
     arch_zoo = {
-        'tiny': dict(
-            embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=7, num_heads=4, groups=64, mlp_ratio=2),
-        '6m': dict(
-            embed_dims=[64, 64, 256], pyramid_dims=[64, 64, 128], depth=10, num_heads=4, groups=64, mlp_ratio=2),
-        '13m': dict(
-            embed_dims=[64, 64, 320], pyramid_dims=[64, 64, 160], depth=11, num_heads=5, groups=64, mlp_ratio=2),
-        'small': dict(
-            embed_dims=[96, 192, 384], pyramid_dims=[64, 64, 192], depth=14, num_heads=6, groups=96, mlp_ratio=3),
-        'base': dict(embed_dims=[768], pyramid_dims=[], depth=12, num_heads=12, groups=192, mlp_ratio=4),
-        'large': dict(embed_dims=[1024], pyramid_dims=[], depth=24, num_heads=16, groups=256, mlp_ratio=4),
-        'huge': dict(embed_dims=[1280], pyramid_dims=[], depth=32, num_heads=16, groups=320, mlp_ratio=4),
+        'tiny': ViTAEArch(
+            embed_dims=(64, 64, 256), pyramid_dims=(64, 64, 128), depth=7, num_heads=4, groups=64, mlp_ratio=2),
+        '6m': ViTAEArch(
+            embed_dims=(64, 64, 256), pyramid_dims=(64, 64, 128), depth=10, num_heads=4, groups=64, mlp_ratio=2),
+        '13m': ViTAEArch(
+            embed_dims=(64, 64, 320), pyramid_dims=(64, 64, 160), depth=11, num_heads=5, groups=64, mlp_ratio=2),
+        'small': ViTAEArch(
+            embed_dims=(96, 192, 384), pyramid_dims=(64, 64, 192), depth=14, num_heads=6, groups=96, mlp_ratio=3),
+        'base': ViTAEArch(embed_dims=(768, ), pyramid_dims=(), depth=12, num_heads=12, groups=192, mlp_ratio=4),
+        'large': ViTAEArch(embed_dims=(1024, ), pyramid_dims=(), depth=24, num_heads=16, groups=256, mlp_ratio=4),
+        'huge': ViTAEArch(embed_dims=(1280, ), pyramid_dims=(), depth=32, num_heads=16, groups=320, mlp_ratio=4),
     }
 
-    def __init__(self, arch: str | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
-                 drop_path_rate: float = 0.1, **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        channels, widths = arch['embed_dims'], arch['pyramid_dims']
-        if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
-            raise ValueError(f'arch: embed_dims and pyramid_dims must have {NUM_REDUCTIONS} entries each, or 1 and 0 '
-                             f'entries for a plain network, got {channels} and {widths}')
-        if widths and channels[-1] != 2 * widths[-1]:
-            raise ValueError(f'arch: the last entry of embed_dims must be twice the last entry of '
-                             f'pyramid_dims, got {channels} and {widths}')
-        if int(arch['mlp_ratio'] * channels[-1]) % arch['groups']:
-            raise ValueError(f"arch: mlp_ratio must give a number of hidden channels that is divisible by groups, got "
-                             f"{arch['mlp_ratio']} * {channels[-1]} and {arch['groups']}")
-        super().__init__(channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], **kwargs)
+    def __init__(self, arch: str | ViTAEArch | dict = 'tiny', *, img_size: int = 224, drop_rate: float = 0.,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        arch = resolve_arch(arch, self.arch_zoo)
+        channels, widths = arch.embed_dims, arch.pyramid_dims
+        super().__init__(
+            channels=channels, strides=[4, 8, 16] if widths else [PATCH_SIZE], in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
 
         self.is_plain = not widths
         if self.is_plain:
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         else:
             self.reductions = nn.ModuleList()
-            in_channels = self.in_channels
+            before = (in_channels, *channels)
             for stage, width in enumerate(widths):
-                self.reductions.append(reduction_cell(stage, in_channels, channels[stage], width))
-                in_channels = channels[stage]
+                self.reductions.append(reduction_cell(stage, before[stage], channels[stage], width))
             self.stem = ('reductions.0', )
-        drop_paths, = drop_path_schedule(drop_path_rate, [arch['depth']])
+        drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)
         self.init_layers()
         self.freeze()
 
-    def normal_cell(self, arch: dict, drop_rate: float, drop_path: float) -> BaseNormalCell:
-        channels, hidden = self.channels[-1], int(arch['mlp_ratio'] * self.channels[-1])
-        attn = GlobalAttention(channels, channels, arch['num_heads'])
+    def normal_cell(self, arch: ViTAEArch, drop_rate: float, drop_path: float) -> BaseNormalCell:
+        channels, hidden = self.channels[-1], int(arch.mlp_ratio * self.channels[-1])
+        attn = GlobalAttention(channels, channels, arch.num_heads)
         if self.is_plain:
-            conv_branch = ConvBranch(channels, arch['groups'], [ConvLayer(hidden), ConvLayer(channels)])
-            return PlainCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
+            conv_branch = ConvBranch(channels, arch.groups, [ConvLayer(hidden), ConvLayer(channels)])
+            return PlainCell(channels, attn, conv_branch, arch.mlp_ratio, drop_rate, drop_path)
         convs = [ConvLayer(hidden), ConvLayer(channels), ConvLayer(channels)]
-        conv_branch = ConvBranch(channels, arch['groups'], convs, last_act=True)
-        return NormalCell(channels, attn, conv_branch, arch['mlp_ratio'], drop_rate, drop_path)
+        conv_branch = ConvBranch(channels, arch.groups, convs, last_act=True)
+        return NormalCell(channels, attn, conv_branch, arch.mlp_ratio, drop_rate, drop_path)
 
     def init_layers(self) -> None:
         self.apply(init_linear)
 
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.is_plain:
             tokens, height, width = self.patch_embed(images)
             for cell in self.cells:
                 tokens = self.run_block(cell, tokens, height, width)
-            yield tokens[:, 1:].unflatten(1, (height, width))
+            x = tokens[:, 1:].unflatten(1, (height, width))
+            yield x, x
             return
         x = images.permute(0, 2, 3, 1)
         for stage, reduction in enumerate(self.reductions, start=1):
@@ -170,7 +214,7 @@ class ViTAE(Backbone):
             if stage == self.num_stages:
                 for cell in self.cells:
                     x = self.run_block(cell, x)
-            yield x
+            yield x, x
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""

@@ -3,7 +3,8 @@
 ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recognition and Beyond (Zhang et al., IJCV
 2023, arXiv 2202.10108).
 """
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from mmengine.registry import MODELS
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from ..layers import GlobalAttention, ModuleList, WindowAttention, drop_path_schedule, init_linear
 from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
-from .base import Backbone, pyramid
+from .arch import Arch, resolve_arch
+from .base import Backbone
 
-NORMAL_GROUPS = [1, 32, 64, 128]
-REDUCTION_GROUPS = [1, 16, 32, 64]
+NUM_STAGES = 4
+NORMAL_GROUPS = (1, 32, 64, 128)
+REDUCTION_GROUPS = (1, 16, 32, 64)
 MLP_RATIO = 4
 
 
@@ -27,8 +30,128 @@ class Stage(nn.Module):
         self.cells = ModuleList(cells)
 
 
+def check_groups(key: str, channels: Sequence[int], groups: Sequence[int]) -> None:
+    """Raises ValueError if the channels of a stage are not a multiple of its number of groups."""
+    if any(width % count for width, count in zip(channels, groups, strict=True)):
+        raise ValueError(f'arch: {key} must be multiples of {groups}, got {channels}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellArch(Arch):
+    """Settings of a network of four stages with cells.
+
+    Attributes:
+        embed_dims (tuple[int, ...]): Channels of each stage, multiples of 16, 32, 64 and 128.
+        pyramid_dims (tuple[int, ...]): Channels of each dilated convolution, by stage.
+        depths (tuple[int, ...]): Number of normal cells of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of the normal cells of each stage.
+        reduction_heads (tuple[int, ...]): Number of attention heads of the reduction cell of each stage.
+    """
+    embed_dims: tuple[int, ...]
+    pyramid_dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    reduction_heads: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.depths) != NUM_STAGES:
+            raise ValueError(f'arch: every list must have {NUM_STAGES} entries, got {self}')
+        for name in ('num_heads', 'reduction_heads'):
+            self.check_multiples(name, self.embed_dims, getattr(self, name))
+        check_groups('embed_dims', self.embed_dims, (REDUCTION_GROUPS[1], *NORMAL_GROUPS[1:]))
+        check_groups('pyramid_dims', self.conv_dims, REDUCTION_GROUPS)
+
+    @property
+    def conv_dims(self) -> tuple[int, ...]:
+        """Hidden channels of the convolution branch of the reduction cell of each stage."""
+        return self.pyramid_dims
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTAEv2Arch(CellArch):
+    """Settings of :class:`ViTAEv2`.
+
+    Attributes:
+        embed_dims (tuple[int, ...]): Channels of each stage, multiples of 16, 32, 64 and 128.
+        pyramid_dims (tuple[int, ...]): Channels of each dilated convolution by stage, multiples of 1, 16, 32 and 64.
+        depths (tuple[int, ...]): Number of normal cells of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of the normal cells of each stage.
+        reduction_heads (tuple[int, ...]): Number of attention heads of the reduction cell of each stage.
+        attention (tuple[str, ...]): Attention of each stage: ``'window'`` or ``'global'``.
+    """
+    attention: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not {'window', 'global'} >= set(self.attention):
+            raise ValueError(f"arch: attention must be 'window' or 'global', got {self.attention}")
+
+
+class CellPyramid(Backbone):
+    """Base class of ViTAEv2 and ViTAEv2-VSA; subclasses build attention in ``make_attention``.
+
+    ``common`` are the common arguments of :class:`Backbone`.
+    """
+    stem = ('stages.0.reduction', )
+    position_type = nn.Identity  # position encoding before the attention's LayerNorm
+
+    def __init__(self, arch: CellArch, window_size: int, drop_rate: float, drop_path_rate: float, **common) -> None:
+        if window_size < 1:
+            raise ValueError(f'window_size must be at least 1, got {window_size}')
+        super().__init__(channels=arch.embed_dims, strides=[4, 8, 16, 32], **common)
+        self.window_size = window_size
+        before = [self.in_channels, *self.channels]
+        stages = []
+        for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch.depths)):
+            reduction = self.reduction_cell(arch, stage, before[stage])
+            stages.append(Stage(reduction, [self.normal_cell(arch, stage, drop_rate, rate) for rate in rates]))
+        self.stages = ModuleList(stages)
+        self.init_layers()
+        self.freeze()
+
+    def init_layers(self) -> None:
+        self.apply(init_linear)
+
+    def reduction_cell(self, arch: CellArch, stage: int, in_channels: int) -> ReductionCell:
+        channels, hidden = self.channels[stage], arch.conv_dims[stage]
+        pyramid = PyramidReduction(in_channels, arch.pyramid_dims[stage], **PYRAMIDS[stage])
+        attn = self.make_attention(stage, pyramid.out_channels, arch.reduction_heads[stage], reduces=True)
+        conv_branch = ConvBranch(
+            in_channels, REDUCTION_GROUPS[stage],
+            [ConvLayer(hidden, stride=2), ConvLayer(hidden, stride=pyramid.stride // 2), ConvLayer(channels)])
+        return ReductionCell(channels, pyramid, attn, conv_branch, position=self.position_type(pyramid.out_channels))
+
+    def normal_cell(self, arch: CellArch, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
+        channels = self.channels[stage]
+        attn = self.make_attention(stage, channels, arch.num_heads[stage], reduces=False)
+        conv_branch = ConvBranch(channels, NORMAL_GROUPS[stage],
+                                 [ConvLayer(MLP_RATIO * channels), ConvLayer(channels), ConvLayer(channels)])
+        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path,
+                          self.position_type(channels))
+
+    def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
+        """Builds attention from ``in_channels`` to the stage's channels; ``reduces`` is True in the reduction cell."""
+        raise NotImplementedError
+
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        x = images.permute(0, 2, 3, 1)
+        for stage in self.stages:
+            x = self.run_block(stage.reduction, x)
+            for cell in stage.cells:
+                x = self.run_block(cell, x)
+            yield x, x
+
+    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
+        """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""
+        layers: list[list[nn.Module]] = [[cell] for cell in self.stages[stage].cells]
+        if stage > 0:
+            layers.insert(0, [self.stages[stage].reduction])
+        return layers
+
+
 @MODELS.register_module()
-class ViTAEv2(Backbone):
+class ViTAEv2(CellPyramid):
     """ViTAEv2, a network of four stages, each with one reduction cell and several normal cells.
 
     A reduction cell runs dilated convolutions, followed by attention, in parallel with strided convolutions. A normal
@@ -46,17 +169,22 @@ class ViTAEv2(Backbone):
     Paper: arXiv 2202.10108, variants.
 
     Args:
-        arch (str | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, or a dict of lists with one
-            entry per stage: ``embed_dims`` (channels of the stage, multiples of 16, 32, 64 and 128), ``pyramid_dims``
-            (channels of each dilated convolution, multiples of 1, 16, 32 and 64), ``depths`` (number of normal cells),
-            ``num_heads`` (of normal cells), ``reduction_heads`` (of the reduction cell) and ``attention``
-            (``'window'`` or ``'global'``).
+        arch (str | ViTAEv2Arch | dict): ``'small'``, ``'48m'``, ``'base'``, ``'small_window'``, a
+            :class:`ViTAEv2Arch`, or a dict of its fields.
         window_size (int): Side of the windows in tokens. The weights fit all window sizes.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction cell,
+            and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
             this bound; see :func:`published_drop_paths`.
-        kwargs: Common arguments of :class:`Backbone`. The outputs have strides 4, 8, 16 and 32. The stem is the
-            first reduction cell.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -66,122 +194,57 @@ class ViTAEv2(Backbone):
     """
 
     arch_zoo = {
-        'small': dict(
-            embed_dims=[64, 128, 256, 512],
-            pyramid_dims=[64, 64, 128, 256],
-            depths=[2, 2, 8, 2],
-            num_heads=[1, 2, 4, 8],
-            reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'global', 'global'],
+        'small': ViTAEv2Arch(
+            embed_dims=(64, 128, 256, 512),
+            pyramid_dims=(64, 64, 128, 256),
+            depths=(2, 2, 8, 2),
+            num_heads=(1, 2, 4, 8),
+            reduction_heads=(1, 1, 2, 4),
+            attention=('window', 'window', 'global', 'global'),
         ),
-        '48m': dict(
-            embed_dims=[96, 192, 384, 768],
-            pyramid_dims=[64, 64, 192, 384],
-            depths=[2, 2, 11, 2],
-            num_heads=[1, 2, 4, 8],
-            reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'global', 'global'],
+        '48m': ViTAEv2Arch(
+            embed_dims=(96, 192, 384, 768),
+            pyramid_dims=(64, 64, 192, 384),
+            depths=(2, 2, 11, 2),
+            num_heads=(1, 2, 4, 8),
+            reduction_heads=(1, 1, 2, 4),
+            attention=('window', 'window', 'global', 'global'),
         ),
-        'base': dict(
-            embed_dims=[128, 256, 512, 1024],
-            pyramid_dims=[96, 96, 256, 512],
-            depths=[2, 2, 12, 2],
-            num_heads=[1, 4, 8, 16],
-            reduction_heads=[1, 1, 4, 8],
-            attention=['window', 'window', 'global', 'global'],
+        'base': ViTAEv2Arch(
+            embed_dims=(128, 256, 512, 1024),
+            pyramid_dims=(96, 96, 256, 512),
+            depths=(2, 2, 12, 2),
+            num_heads=(1, 4, 8, 16),
+            reduction_heads=(1, 1, 4, 8),
+            attention=('window', 'window', 'global', 'global'),
         ),
-        'small_window': dict(
-            embed_dims=[64, 128, 256, 512],
-            pyramid_dims=[64, 64, 128, 256],
-            depths=[2, 2, 8, 2],
-            num_heads=[1, 2, 4, 8],
-            reduction_heads=[1, 1, 2, 4],
-            attention=['window', 'window', 'window', 'window'],
+        'small_window': ViTAEv2Arch(
+            embed_dims=(64, 128, 256, 512),
+            pyramid_dims=(64, 64, 128, 256),
+            depths=(2, 2, 8, 2),
+            num_heads=(1, 2, 4, 8),
+            reduction_heads=(1, 1, 2, 4),
+            attention=('window', 'window', 'window', 'window'),
         ),
     }
 
-    stem = ('stages.0.reduction', )
-    position_type = nn.Identity  # position encoding before the attention's LayerNorm; overridden by ViTAEv2VSA
-
-    def __init__(self, arch: str | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
-                 drop_path_rate: float = 0.1, **kwargs) -> None:
-        arch = self.resolve_arch(arch)
-        if len(arch['depths']) != len(PYRAMIDS):
-            raise ValueError(f'arch: every list must have {len(PYRAMIDS)} entries, got {arch}')
-        if window_size < 1:
-            raise ValueError(f'window_size must be at least 1, got {window_size}')
-        super().__init__(**pyramid(arch), **kwargs)
-        self.arch = arch
-        self.window_size = window_size
-        check_groups('embed_dims', self.channels, [REDUCTION_GROUPS[1], *NORMAL_GROUPS[1:]])
-        check_groups('pyramid_dims', map(self.reduction_width, range(self.num_stages)), REDUCTION_GROUPS)
-        widths = [self.in_channels, *self.channels]
-        stages = []
-        for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch['depths'])):
-            reduction = self.reduction_cell(stage, widths[stage])
-            stages.append(Stage(reduction, [self.normal_cell(stage, drop_rate, rate) for rate in rates]))
-        self.stages = ModuleList(stages)
-        self.init_layers()
-        self.freeze()
-
-    def init_layers(self) -> None:
-        self.apply(init_linear)
-
-    def reduction_cell(self, stage: int, in_channels: int) -> ReductionCell:
-        channels, width = self.channels[stage], self.arch['pyramid_dims'][stage]
-        pyramid = PyramidReduction(in_channels, width, **PYRAMIDS[stage])
-        attn = self.make_attention(stage, pyramid.out_channels, self.arch['reduction_heads'][stage], reduces=True)
-        hidden = self.reduction_width(stage)
-        conv_branch = ConvBranch(
-            in_channels, REDUCTION_GROUPS[stage],
-            [ConvLayer(hidden, stride=2), ConvLayer(hidden, stride=pyramid.stride // 2), ConvLayer(channels)])
-        return ReductionCell(channels, pyramid, attn, conv_branch, position=self.position_type(pyramid.out_channels))
-
-    def normal_cell(self, stage: int, drop_rate: float, drop_path: float) -> NormalCell:
-        channels = self.channels[stage]
-        attn = self.make_attention(stage, channels, self.arch['num_heads'][stage], reduces=False)
-        conv_branch = ConvBranch(channels, NORMAL_GROUPS[stage],
-                                 [ConvLayer(MLP_RATIO * channels), ConvLayer(channels), ConvLayer(channels)])
-        return NormalCell(channels, attn, conv_branch, MLP_RATIO, drop_rate, drop_path,
-                          self.position_type(channels))
+    def __init__(self, arch: str | ViTAEv2Arch | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,
+                 in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,
+                 norm_eval: bool = False, with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        self.arch: ViTAEv2Arch = resolve_arch(arch, self.arch_zoo)
+        super().__init__(
+            self.arch, window_size, drop_rate, drop_path_rate, in_channels=in_channels, out_indices=out_indices,
+            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
-        """Builds attention from ``in_channels`` to the stage's channels; ``reduces`` is True in the reduction cell."""
-        channels, kind = self.channels[stage], self.arch['attention'][stage]
-        if kind == 'window':
+        channels = self.channels[stage]
+        if self.arch.attention[stage] == 'window':
             return WindowAttention(in_channels, channels, num_heads, self.window_size)
-        if kind == 'global':
-            return GlobalAttention(in_channels, channels, num_heads, qkv_bias=not reduces, value_skip=reduces)
-        raise ValueError(f"arch: attention must be 'window' or 'global', got {kind!r}")
-
-    def reduction_width(self, stage: int) -> int:
-        """Returns the hidden channels of the convolution branch of a reduction cell."""
-        return self.arch['pyramid_dims'][stage]
-
-    def iter_stages(self, images: Tensor) -> Iterator[Tensor]:
-        x = images.permute(0, 2, 3, 1)
-        for stage in self.stages:
-            x = self.run_block(stage.reduction, x)
-            for cell in stage.cells:
-                x = self.run_block(cell, x)
-            yield x
-
-    def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""
-        layers: list[list[nn.Module]] = [[cell] for cell in self.stages[stage].cells]
-        if stage > 0:
-            layers.insert(0, [self.stages[stage].reduction])
-        return layers
+        return GlobalAttention(in_channels, channels, num_heads, qkv_bias=not reduces, value_skip=reduces)
 
 
-def check_groups(key: str, channels: Iterable[int], groups: list[int]) -> None:
-    """Raises ValueError if the channels of a stage are not a multiple of its number of groups."""
-    channels = list(channels)
-    if any(width % count for width, count in zip(channels, groups, strict=True)):
-        raise ValueError(f'arch: {key} must be multiples of {groups}, got {channels}')
-
-
-def published_drop_paths(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
+def published_drop_paths(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:
     """Returns the stochastic depth rates of the normal cells, by stage, as in the training of the published networks.
 
     The rates of a stage are a slice of ``sum(depths)`` rates, which increase linearly from 0 to ``drop_path_rate``. The

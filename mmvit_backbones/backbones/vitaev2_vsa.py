@@ -2,16 +2,40 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446).
 """
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
 from ..layers.varied_size_attention import OffsetDivisor, WindowPadding
-from .vitaev2 import ViTAEv2
+from .arch import resolve_arch
+from .vitaev2 import CellArch, CellPyramid
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTAEv2VSAArch(CellArch):
+    """Settings of :class:`ViTAEv2VSA`.
+
+    Attributes:
+        embed_dims (tuple[int, ...]): Channels of each stage, multiples of 16, 32, 64 and 128.
+        pyramid_dims (tuple[int, ...]): Channels of each dilated convolution, by stage.
+        depths (tuple[int, ...]): Number of normal cells of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of the normal cells of each stage.
+        reduction_heads (tuple[int, ...]): Number of attention heads of the reduction cell of each stage.
+        wide_conv (bool): Whether the convolution branch of reduction cells has twice the channels in ``embed_dims``
+            instead of those in ``pyramid_dims``.
+    """
+    wide_conv: bool
+
+    @property
+    def conv_dims(self) -> tuple[int, ...]:
+        return tuple(2 * channels for channels in self.embed_dims) if self.wide_conv else self.pyramid_dims
 
 
 @MODELS.register_module()
-class ViTAEv2VSA(ViTAEv2):
+class ViTAEv2VSA(CellPyramid):
     """ViTAEv2 with varied-size window attention in all four stages.
 
     A depth-wise 7 x 7 convolution before the attention's LayerNorm encodes positions. In normal cells, the residual
@@ -25,14 +49,26 @@ class ViTAEv2VSA(ViTAEv2):
     Paper: arXiv 2204.08446, variants.
 
     Args:
-        arch (str | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, or a dict as for :class:`ViTAEv2`, but
-            with ``wide_conv`` (bool) instead of ``attention``. ``wide_conv`` widens the convolution branch of reduction
-            cells from the channels in ``pyramid_dims`` to twice the channels in ``embed_dims``.
+        arch (str | ViTAEv2VSAArch | dict): ``'small'``, ``'small_wide'``, ``'48m'``, ``'base'``, a
+            :class:`ViTAEv2VSAArch`, or a dict of its fields.
         window_size (int): Side of the windows in tokens. Position biases of checkpoints with another window size are
             resized on load.
         window_padding (str): ``'corner'`` as in the authors' classifier, or ``'center'`` as in their detector.
         offset_divisor (str): ``'own_axis'`` as in the authors' classifier, or ``'other_axis'`` as in their detector.
-        kwargs: ``drop_rate`` and ``drop_path_rate`` as for :class:`ViTAEv2`, and common arguments of :class:`Backbone`.
+        varied_windows (bool): Whether windows are moved and scaled. False gives the ablation with fixed windows.
+        drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction cell,
+            and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
+            this bound; see :func:`mmvit_backbones.backbones.vitaev2.published_drop_paths`.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -42,47 +78,55 @@ class ViTAEv2VSA(ViTAEv2):
     """
 
     arch_zoo = {
-        'small': dict(
-            embed_dims=[64, 128, 256, 512],
-            pyramid_dims=[64, 64, 128, 256],
-            depths=[2, 2, 8, 2],
-            num_heads=[2, 4, 8, 16],
-            reduction_heads=[2, 2, 4, 8],
+        'small': ViTAEv2VSAArch(
+            embed_dims=(64, 128, 256, 512),
+            pyramid_dims=(64, 64, 128, 256),
+            depths=(2, 2, 8, 2),
+            num_heads=(2, 4, 8, 16),
+            reduction_heads=(2, 2, 4, 8),
             wide_conv=False,
         ),
-        'small_wide': dict(
-            embed_dims=[64, 128, 256, 512],
-            pyramid_dims=[64, 64, 128, 256],
-            depths=[2, 2, 8, 2],
-            num_heads=[2, 4, 8, 16],
-            reduction_heads=[2, 4, 8, 16],
+        'small_wide': ViTAEv2VSAArch(
+            embed_dims=(64, 128, 256, 512),
+            pyramid_dims=(64, 64, 128, 256),
+            depths=(2, 2, 8, 2),
+            num_heads=(2, 4, 8, 16),
+            reduction_heads=(2, 4, 8, 16),
             wide_conv=True,
         ),
-        '48m': dict(
-            embed_dims=[96, 192, 384, 768],
-            pyramid_dims=[96, 96, 192, 384],
-            depths=[2, 2, 11, 2],
-            num_heads=[3, 6, 12, 24],
-            reduction_heads=[3, 6, 12, 24],
+        '48m': ViTAEv2VSAArch(
+            embed_dims=(96, 192, 384, 768),
+            pyramid_dims=(96, 96, 192, 384),
+            depths=(2, 2, 11, 2),
+            num_heads=(3, 6, 12, 24),
+            reduction_heads=(3, 6, 12, 24),
             wide_conv=True,
         ),
-        'base': dict(
-            embed_dims=[128, 256, 512, 1024],
-            pyramid_dims=[128, 128, 256, 512],
-            depths=[2, 2, 12, 2],
-            num_heads=[4, 8, 16, 32],
-            reduction_heads=[4, 8, 16, 32],
+        'base': ViTAEv2VSAArch(
+            embed_dims=(128, 256, 512, 1024),
+            pyramid_dims=(128, 128, 256, 512),
+            depths=(2, 2, 12, 2),
+            num_heads=(4, 8, 16, 32),
+            reduction_heads=(4, 8, 16, 32),
             wide_conv=True,
         ),
     }
 
     position_type = ContextPosition
 
-    def __init__(self, arch: str | dict = 'small', *, window_padding: WindowPadding = 'corner',
-                 offset_divisor: OffsetDivisor = 'own_axis', **kwargs) -> None:
+    def __init__(self, arch: str | ViTAEv2VSAArch | dict = 'small', *, window_size: int = 7,
+                 window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis',
+                 varied_windows: bool = True, drop_rate: float = 0., in_channels: int = 3,
+                 out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, drop_path_rate: float = 0.1,
+                 init_cfg: dict | list[dict] | None = None) -> None:
         self.window_padding: WindowPadding = window_padding
         self.offset_divisor: OffsetDivisor = offset_divisor
-        super().__init__(arch, **kwargs)
+        self.varied_windows = varied_windows
+        super().__init__(
+            resolve_arch(arch, self.arch_zoo), window_size, drop_rate, drop_path_rate, in_channels=in_channels,
+            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
+            init_cfg=init_cfg)
 
     def init_layers(self) -> None:
         super().init_layers()
@@ -90,7 +134,4 @@ class ViTAEv2VSA(ViTAEv2):
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         return VariedSizeWindowAttention(in_channels, self.channels[stage], num_heads, self.window_size,
-                                         self.window_padding, self.offset_divisor)
-
-    def reduction_width(self, stage: int) -> int:
-        return 2 * self.channels[stage] if self.arch['wide_conv'] else super().reduction_width(stage)
+                                         self.window_padding, self.offset_divisor, self.varied_windows)

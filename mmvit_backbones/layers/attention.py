@@ -123,9 +123,9 @@ class Gate(nn.Module):
         return self.weight
 
 
-def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate) -> list[list[nn.Module]]:
+def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate | None) -> list[list[nn.Module]]:
     """Returns one layer per block; the gate belongs to the layer of the second block, the first to use the gate."""
     layers = [[block] for block in blocks]
-    if len(layers) > 1:
+    if gate is not None and len(layers) > 1:
         layers[1].append(gate)
     return layers

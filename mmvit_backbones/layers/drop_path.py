@@ -1,4 +1,6 @@
 """Stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382), per sample."""
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class DropPath(nn.Module):
         return f'drop_prob={self.drop_prob:.3f}'
 
 
-def drop_path_schedule(drop_path_rate: float, depths: list[int]) -> list[list[float]]:
+def drop_path_schedule(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:
     """Returns the rates of all blocks, by stage; they increase linearly from 0 to ``drop_path_rate``.
 
     Raises:

@@ -37,6 +37,7 @@ class VariedSizeWindowAttention(nn.Module):
             divided by the number of windows along y, as in their detector. Offsets along y are treated the same way.
             These are the numbers of whole windows in the map; with ``'padded'``, offsets are divided by the number of
             windows of the padded map along their own axis, as in the authors' Swin-VSA.
+        varied_windows (bool): Whether windows are moved and scaled. False gives fixed windows, without predictors.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``channels`` or exceeds ``in_channels``, or if ``window_padding``
@@ -50,7 +51,8 @@ class VariedSizeWindowAttention(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: int, num_heads: int, window_size: int = 7,
-                 window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis') -> None:
+                 window_padding: WindowPadding = 'corner', offset_divisor: OffsetDivisor = 'own_axis',
+                 varied_windows: bool = True) -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f'channels must be divisible by num_heads, got {channels} and {num_heads}')
@@ -66,7 +68,9 @@ class VariedSizeWindowAttention(nn.Module):
         self.offset_divisor = offset_divisor
         self.softmax_scale = (in_channels // num_heads)**-0.5
         self.qkv = nn.Linear(in_channels, 3 * channels)
-        self.add_predictors(in_channels)
+        self.varied_windows = varied_windows
+        if varied_windows:
+            self.add_predictors(in_channels)
         self.position_bias = RelativePositionTable(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
 
@@ -103,6 +107,10 @@ class VariedSizeWindowAttention(nn.Module):
         padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))
         pad_rows, pad_columns = padded_height - height, padded_width - width
         top, left = (pad_rows // 2, pad_columns // 2) if self.window_padding == 'center' else (0, 0)
+        if not self.varied_windows:
+            shape = x.shape[0], self.num_heads, 2, padded_height // self.window_size, padded_width // self.window_size
+            zeros = x.new_zeros(shape, dtype=self.position_bias.relative_position_bias_table.dtype)
+            return zeros, zeros, (top, left)
         x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
         with without_autocast(x.device.type):
             windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
@@ -126,5 +134,6 @@ def reset_projections(model: nn.Module) -> None:
     """Resets the projections of varied-size window attention to PyTorch's default initialization."""
     for module in model.modules():
         if isinstance(module, VariedSizeWindowAttention):
-            for linear in (module.qkv, module.sampling_offsets, module.sampling_scales, module.proj):
+            predictors = (module.sampling_offsets, module.sampling_scales) if module.varied_windows else ()
+            for linear in (module.qkv, *predictors, module.proj):
                 linear.reset_parameters()

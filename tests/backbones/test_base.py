@@ -28,12 +28,12 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
     (dict(arch={**ARCH, 'depths': [1, 1, 1]}), ['arch', 'depths', '3', '4']),
     (dict(arch={**ARCH, 'num_heads': [3, 2, 4, 8]}), ['num_heads', '16', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
-    (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', '128', '0']),
-    (dict(arch={**ARCH, 'depths': 2}), ['depths', 'a list of integers', '2']),
-    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'negative', '[1, 1, -1, 1]']),
-    (dict(arch={**ARCH, 'embed_dims': 16.}), ['embed_dims', 'an integer', '16.0']),
+    (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', 'positive', '0']),
+    (dict(arch={**ARCH, 'depths': 2}), ['depths', 'a list of int', '2']),
+    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'at least 0', '(1, 1, -1, 1)']),
+    (dict(arch={**ARCH, 'embed_dims': 16.}), ['embed_dims', 'int', '16.0']),
     (dict(arch={**ARCH, 'embed_dims': 0}), ['embed_dims', 'positive', '0']),
-    (dict(arch={**ARCH, 'window_size': True}), ['window_size', 'an integer', 'True']),
+    (dict(arch={**ARCH, 'window_size': True}), ['window_size', 'int', 'True']),
     (dict(arch={**ARCH, 'mlp_ratio': 0.}), ['mlp_ratio', 'positive', '0.0']),
     (dict(window_size=0), ['window_size', 'at least 1', '0']),
 ], ids=str)
@@ -196,9 +196,3 @@ def test_weights_are_not_initialized_again():
     model.init_weights()
     model.load_state_dict({'norm3.bias': before['norm3.bias']}, strict=False)
     assert same(before, model.state_dict())
-    with torch.device('meta'):
-        empty = fresh_model('ReSwin')
-    empty.to_empty(device='cpu').init_weights()
-    before = copy_of(changed(empty))
-    empty.init_weights()
-    assert same(before, empty.state_dict())

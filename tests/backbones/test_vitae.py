@@ -35,10 +35,10 @@ def test_class_token_matters_but_is_not_convolved():
 
 
 @pytest.mark.parametrize('network, arguments, words', [
-    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[8, 16])), ['3 entries', '[16, 32]', '[8, 16]']),
-    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[])), ['1 and 0', '[16, 32]', '[]']),
+    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[8, 16])), ['3 entries', '(16, 32)', '(8, 16)']),
+    ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[])), ['1 and 0', '(16, 32)', '()']),
     ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 16, 32, 32], pyramid_dims=[8, 8, 16, 16])), ['3 entries']),
-    *[('ViTAE', dict(arch=dict(TINY, pyramid_dims=[8, 8, last])), ['twice', f'[8, 8, {last}]']) for last in (8, 32)],
+    *[('ViTAE', dict(arch=dict(TINY, pyramid_dims=[8, 8, last])), ['twice', f'(8, 8, {last})']) for last in (8, 32)],
     *[('ViTAE', dict(arch=dict(TINY, **{key: 5})), [key, '32', '5']) for key in ('num_heads', 'groups')],
     ('ViTAE, plain', dict(img_size=15), ['img_size', '16', '15']),
     *[('ViTAEv2', dict(arch={key: values[:3] + values[3:] * (count - 3) for key, values in TINY_V2.items()}),
@@ -46,8 +46,8 @@ def test_class_token_matters_but_is_not_convolved():
     ('ViTAEv2', dict(arch=dict(TINY_V2, attention=['window', 'window', 'global', 'local'])), ['attention', 'local']),
     ('ViTAEv2', dict(arch=dict(TINY_V2, reduction_heads=[1, 1, 2, 3])), ['reduction_heads', '128', '3']),
     ('ViTAE', dict(arch=dict(TINY, mlp_ratio=1.1)), ['mlp_ratio', 'divisible by groups', '1.1', '8']),
-    ('ViTAEv2', dict(arch=dict(TINY_V2, embed_dims=[24, 32, 64, 128])), ['embed_dims', '[16, 32, 64, 128]', '24']),
-    ('ViTAEv2', dict(arch=dict(TINY_V2, pyramid_dims=[8, 16, 48, 64])), ['pyramid_dims', '[1, 16, 32, 64]', '48']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, embed_dims=[24, 32, 64, 128])), ['embed_dims', '(16, 32, 64, 128)', '24']),
+    ('ViTAEv2', dict(arch=dict(TINY_V2, pyramid_dims=[8, 16, 48, 64])), ['pyramid_dims', '(1, 16, 32, 64)', '48']),
     ('ViTAEv2', dict(window_size=0), ['window_size', '1', '0']),
 ], ids=str)
 def test_bad_arguments_are_named(network, arguments, words):

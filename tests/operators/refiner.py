@@ -90,7 +90,8 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
     """Runs a whole network in training mode; images exchange the patches in the case's ``mix_box``."""
     model.train()
     box = tuple(case['mix_box'] or (0, 0, 0, 0))
-    features = model.backbone.read_tokens(images, box)
+    model.backbone.draw_bbox = lambda grid: box
+    features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     state = model.state_dict()
     buffers = {key: state[next(iter(refiner.convert({key: torch.empty(0)})))] for key in case['buffers_after']}

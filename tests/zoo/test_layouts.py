@@ -148,10 +148,10 @@ def authors_keys(name: str) -> set[str]:
         cell = GOLDENS['golden_op_normal_v1_class_token']['state_dict']
         stem = ['layers.0.RC.pos_embed', 'layers.0.RC.cls_token', 'layers.0.RC.PRM.proj.weight',
                 'layers.0.RC.PRM.proj.bias', 'fc_norm.weight', 'fc_norm.bias', 'head.weight', 'head.bias']
-        return {*stem, *(f'layers.2.NC.{j}.{key}' for j in range(arch['depth']) for key in cell)}
+        return {*stem, *(f'layers.2.NC.{j}.{key}' for j in range(arch.depth) for key in cell)}
     golden = GOLDENS['golden_vitae_t' if name.startswith('vitae_') else
                      'golden_vitaev2_s_window' if name.endswith('window') else 'golden_vitaev2_s']
-    depths = arch['depths'] if 'depths' in arch else [0, 0, arch['depth']]
+    depths = getattr(arch, 'depths', None) or (0, 0, arch.depth)
     keys = set()
     for key in golden['state_dict']:
         cell = re.fullmatch(r'layers\.(\d)\.NC\.(\d+)\.(.*)', key)

@@ -13,7 +13,7 @@ import re
 import sys
 import textwrap
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import yaml
@@ -202,10 +202,12 @@ def pages() -> str:
 
 
 def backbones() -> str:
-    """Returns the directives by which mkdocstrings documents the backbones."""
-    classes = dict.fromkeys(MODELS.get(family.backbone) for family in families().values())
+    """Returns the directives by which mkdocstrings documents the backbones and their settings."""
+    networks = [MODELS.get(family.backbone) for family in families().values()]
+    pairs = [(network, type(next(iter(network.arch_zoo.values())))) for network in networks]
     options = '    options: {members: false}\n\n'
-    return '\n' + ''.join(f'::: {network.__module__}.{network.__name__}\n{options}' for network in classes)
+    return '\n' + ''.join(f'::: {documented.__module__}.{documented.__name__}\n{options}'
+                          for documented in dict.fromkeys(chain.from_iterable(pairs)))
 
 
 def sources() -> str:
@@ -217,8 +219,8 @@ def sources() -> str:
 
 
 def span(numbers: list[float]) -> str:
-    """Returns the range of numbers as text."""
-    return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))
+    """Returns the range of numbers as text, or a dash without numbers."""
+    return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)})) if numbers else '–'
 
 
 def variant_rows() -> list[list[str]]:

@@ -1,0 +1,100 @@
+"""Settings of the networks: base classes of the dataclasses that ``arch`` takes."""
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
+
+ArchT = TypeVar('ArchT', bound='Arch')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """Base class of the settings of a network. Lists become tuples; tuples have one entry per stage.
+
+    Raises:
+        ValueError: If a field has another type than annotated or is out of range, or if fields don't fit each other.
+    """
+    may_be_empty: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
+            check_field(field.name, value, field.type)
+        tuples = {field.name: getattr(self, field.name) for field in fields(self) if get_origin(field.type) is tuple}
+        empty = [name for name, value in tuples.items() if not value and name not in self.may_be_empty]
+        lengths = {name: len(value) for name, value in tuples.items() if value}
+        if empty or len(set(lengths.values())) > 1:
+            raise ValueError('arch: every list must have one entry per stage, got lengths '
+                             f'{dict(dict.fromkeys(empty, 0), **lengths)}')
+
+    def check_multiples(self, name: str, channels: Sequence[int], counts: Sequence[int]) -> None:
+        """Raises ValueError if the channels of a stage are not divisible by the stage's entry in ``counts``."""
+        for width, count in zip(channels, counts, strict=True):
+            if width % count:
+                raise ValueError(f'arch: channels must be divisible by {name}, got {width} and {count}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidArch(Arch):
+    """Settings of a network that halves the map and doubles the channels from stage to stage.
+
+    Attributes:
+        embed_dims (int): Channels of the first stage.
+        depths (tuple[int, ...]): Number of blocks of each stage.
+        num_heads (tuple[int, ...]): Number of attention heads of each stage.
+        mlp_ratio (float): Hidden channels of the MLPs, relative to the channels of the stage.
+    """
+    embed_dims: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    mlp_ratio: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_multiples('num_heads', self.channels, self.num_heads)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.embed_dims * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each stage: 4, 8, 16 and so on."""
+        return tuple(4 * 2**stage for stage in range(len(self.depths)))
+
+
+def resolve_arch(arch: 'str | dict | ArchT', zoo: Mapping[str, ArchT]) -> ArchT:
+    """Returns the settings for the name of a variant in ``zoo``, for settings, or for a dict of their fields.
+
+    Raises:
+        ValueError: If the name is unknown, a key is missing or unknown, or a value is invalid.
+    """
+    kind = type(next(iter(zoo.values())))
+    if isinstance(arch, kind):
+        return arch
+    if isinstance(arch, str) and arch in zoo:
+        return zoo[arch]
+    if not isinstance(arch, dict):
+        raise ValueError(f'arch must be one of {sorted(zoo)}, a {kind.__name__}, or a dict of its fields, got {arch!r}')
+    names = [field.name for field in fields(kind)]
+    if arch.keys() != set(names):
+        raise ValueError(f'arch must have exactly the keys {names}, got {list(arch)}')
+    return kind(**arch)
+
+
+def check_field(name: str, value: Any, kind: Any) -> None:
+    """Raises ValueError if a value has another type than ``kind`` or is not in the range of its field."""
+    is_tuple = get_origin(kind) is tuple
+    entry_kind = get_args(kind)[0] if is_tuple else kind
+    accepted = (int, float) if entry_kind is float else (entry_kind, )
+    entries = value if is_tuple and isinstance(value, tuple) else (value, )
+    if isinstance(value, tuple) != is_tuple or not all(type(entry) in accepted for entry in entries):
+        expected = f'a list of {entry_kind.__name__}' if is_tuple else entry_kind.__name__
+        raise ValueError(f'arch: {name} must be {expected}, got {value!r}')
+    lowest = 0 if name in ('depth', 'depths') else math.ulp(0.)
+    if entry_kind in (int, float) and not all(lowest <= entry < math.inf for entry in entries):
+        raise ValueError(f'arch: {name} must be {"at least 0" if lowest == 0 else "positive"}, got {value!r}')

@@ -1,7 +1,6 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -10,9 +9,9 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import UsageError
+from ..layers import recompute
 from ..utils import versions
 from .arch import Arch
 
@@ -152,17 +151,9 @@ class Backbone(BaseModule):
     # ---- blocks
 
     def run_block(self, block: nn.Module, *args) -> Any:
-        """Calls a block, with activation checkpointing if ``with_cp`` is set.
-
-        The recomputation in the backward pass uses the same random numbers as the forward pass, and doesn't update the
-        running statistics of batch norms a second time.
-        """
-        if not (self.with_cp and self.training and torch.is_grad_enabled()):
-            return block(*args)
-        if versions.is_compiling():  # torch.compile supports context_fn for selective checkpointing only
-            return checkpoint(block, *args, use_reentrant=False)
-        return checkpoint(block, *args, use_reentrant=False,
-                          context_fn=lambda: (nullcontext(), without_tracking(block)))
+        """Calls a block, with activation checkpointing if ``with_cp`` is set."""
+        recomputes = self.with_cp and self.training and torch.is_grad_enabled()
+        return recompute(block, *args) if recomputes else block(*args)
 
     # ---- output norms
 
@@ -247,17 +238,3 @@ def with_strict_pretrained(init_cfg: dict | list[dict] | None) -> list[dict]:
     pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
     others = [entry for entry in entries if entry not in pretrained]
     return [*others, *({**entry, 'type': 'PretrainedBackbone'} for entry in pretrained)]
-
-
-@contextmanager
-def without_tracking(block: nn.Module) -> Iterator[None]:
-    """Prevents batch norms from updating their running statistics, without changing their results."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0., None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before):
-            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -20,6 +20,7 @@ from .module_list import ModuleList
 from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionBias, RelativePositionTable
 from .position_embedding import PositionEmbedding
+from .recompute import recompute
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections
 from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 
@@ -28,5 +29,5 @@ __all__ = [
     'GlobalAttention', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable',
     'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
-    'init_linear', 'layers_with_gate', 'reset_projections', 'trunc_normal_'
+    'init_linear', 'layers_with_gate', 'recompute', 'reset_projections', 'trunc_normal_'
 ]

@@ -20,8 +20,8 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmvit_backbones.cli.measure import count
 from mmvit_backbones.utils import versions
-from mmvit_backbones.utils.measure import count
 from mmvit_backbones.zoo.variants import VARIANTS
 
 SIZES = [(1, 1), (33, 50), (70, 97)]

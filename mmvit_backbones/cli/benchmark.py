@@ -42,10 +42,10 @@ from ..inference import Predictor
 from ..inference.runtimes import find_device
 from ..inference.sources import find_images
 from ..utils.images import read_rgb
-from ..utils.measure import SavedStorages
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import find_names
 from .arguments import ConfigOptions, pixels, positive, whole
+from .measure import SavedStorages
 from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
 
 IMAGES = 'data/coco_mini/val'

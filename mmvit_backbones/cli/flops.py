@@ -24,10 +24,10 @@ import torch
 from mmengine.registry import MODELS
 
 from ..errors import UsageError
-from ..utils.measure import count, count_macs
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
 from .arguments import pixels, positive
+from .measure import count, count_macs
 
 # The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
 # pass, then in a training step.

@@ -18,11 +18,11 @@ from ..errors import CheckpointError, UsageError
 from ..training.resume import checkpoint_to_resume, resume_from
 from ..utils.config import VISUALIZERS, apply_options, dicts_in
 from ..utils.distributed import is_first_process
-from ..utils.measure import count_macs
 from ..zoo import checks
 from . import finetune, schedule
 from .arguments import data_options
 from .custom_data import use_custom_data
+from .measure import count_macs
 from .processes import check_number_of_processes, number_of_processes
 
 # Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.

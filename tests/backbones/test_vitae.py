@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones.backbones.vitaev2 import published_drop_paths
-from mmvit_backbones.utils.measure import Counter
+from mmvit_backbones.cli.measure import Counter
 
 TINY, TINY_V2 = TINY_CONFIGS['ViTAE']['arch'], TINY_CONFIGS['ViTAEv2']['arch']
 

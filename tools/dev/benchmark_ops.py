@@ -28,12 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
+from mmvit_backbones.cli.measure import SavedStorages
 from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.triton import availability
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
-from mmvit_backbones.utils.measure import SavedStorages
 
 WINDOW, CHANNELS_PER_HEAD = 7, 32
 HEADS = (2, 4, 8, 16)

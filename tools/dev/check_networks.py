@@ -29,9 +29,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import mmvit_backbones
+from mmvit_backbones.cli.measure import SavedStorages
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import dispatch
-from mmvit_backbones.utils.measure import SavedStorages
 from mmvit_backbones.zoo.variants import find_names
 
 # One network of each backbone class.

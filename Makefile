@@ -1,8 +1,11 @@
-PYTHON ?= python3
+# The Python of new environments, e.g. /usr/bin/python3.12; without it, uv searches for one.
+export PYTHON
 # Waiting threads release their core; on a busy machine, spinning would double the time of a training.
 export OMP_WAIT_POLICY ?= PASSIVE
 # Containers often set this variable, but without byte code, each process takes seconds to compile its imports.
 export PYTHONDONTWRITEBYTECODE =
+# Without a GPU, the CUDA operators of this package are compiled only by tests.
+export MMVIT_BUILD_OPS ?= $(if $(shell command -v nvidia-smi),auto,cpp)
 
 # Two processes with one thread each are faster than one process with two threads, because most tests are small.
 WORKERS = 2
@@ -10,22 +13,62 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JO
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-compilers test-quick test-upstream test-transformers test-matrix test-oldest test-exports \
+.PHONY: help setup pins demo test test-compilers test-quick test-transformers test-matrix test-oldest test-exports \
 	docker-test fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## create .venv with all packages; slow on the first call
-	@$(PYTHON) tools/dev/setup_env.py
+setup: .venv/stamp  ## create .venv with all packages, which takes minutes on the first call
+
+# uv keeps what it downloads and compiles in its cache. Without nvcc, mmcv's operators are compiled for CPUs only.
+UV = $(if $(shell command -v nvcc),,CUDA_VISIBLE_DEVICES=) PYTHONPATH=$(CURDIR)/tools/dev/mmcv_build tools/dev/uv.sh
+VERSION = $(or $(PYTHON),>=3.10,<3.14)
+define SYNC
+@[ -e $(@D)/bin/python ] || $(UV) venv --quiet --clear --python '$(VERSION)' $(@D)
+$(UV) pip sync --python $(@D) $(filter requirements/%,$^)
+endef
+INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --editable .
+
+.venv/stamp: requirements/dev.txt
+	$(SYNC)
+	$(INSTALL)
+	@touch $@
+.venv-%/stamp: requirements/%.txt
+	$(SYNC)
+	$(if $(filter setup.py,$^),$(INSTALL))
+	@touch $@
+.venv/stamp .venv-serve/stamp .venv-transformers5/stamp: setup.py pyproject.toml mmvit_backbones/version.py \
+	mmvit_backbones/ops/build.py $(wildcard mmvit_backbones/ops/csrc/*)
+.venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.11,<3.14)
+.venv-oldest/stamp: VERSION = 3.10
+.venv-upstream/stamp: VERSION = 3.11
+.venv-middle/stamp: VERSION = 3.12
+.venv-newest/stamp: VERSION = 3.13
+
+# Options of `uv pip compile`; the environments of the matrix are for one version of Python.
+PIN = --quiet --no-python-downloads --generate-hashes --no-annotate --no-header --upgrade
+ALL = --universal --python-version 3.10 --overrides requirements/overrides.in pyproject.toml --extra onedl
+ONE = pyproject.toml requirements/tests.in --python-platform linux
+pins:  ## update the pinned versions in requirements/
+	$(UV) pip compile $(PIN) --universal requirements/uv.in -o requirements/uv.txt
+	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
+	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
+	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
+	$(UV) pip compile $(PIN) --universal --python-version 3.11 requirements/docs.in -o requirements/docs.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 --extra onedl requirements/middle.in -o requirements/middle.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.13 requirements/newest.in -o requirements/newest.txt
 
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
 # Tests of training often wait for the processes they start, so three workers use two cores better.
 test: WORKERS = 3
-test: setup  ## run the tests, except slow ones of compilers and exporters
+test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers and exporters
 	$(PYTEST) -m 'not compiler'
+	$(call PYTEST_IN,.venv-serve) tests/cli/test_serve.py
 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler
@@ -34,26 +77,14 @@ test-quick: setup  ## run the fast tests of the library, without those of script
 	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_docs.py
 
-test-upstream:  ## run contract tests and goldens with the original OpenMMLab packages, in .venv-upstream
-	@MMVIT_OPENMMLAB=upstream $(PYTHON) tools/dev/setup_env.py
-	$(call PYTEST_IN,.venv-upstream) tests/test_contract*.py tests/test_goldens.py
-
-test-transformers: setup .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test uses 4
+test-transformers: .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test uses 4
 	$(call PYTEST_IN,.venv-transformers5) tests/integrations/test_huggingface.py tests/integrations/test_adapters.py
 
-# Packages of this environment take precedence over those of .venv.
-.venv-transformers5/stamp: requirements/transformers5.txt
-	.venv/bin/python -m venv --clear --without-pip .venv-transformers5
-	realpath .venv/lib/python3*/site-packages > $$(echo .venv-transformers5/lib/python3*/site-packages)/venv.pth
-	.venv/bin/python -m pip --python .venv-transformers5/bin/python --disable-pip-version-check install --quiet \
-		--no-deps --no-compile --requirement $<
-	touch $@
+test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users
+	.venv-newest/bin/python tools/dev/test_matrix.py $(patsubst %,.venv-%,oldest middle newest upstream)
 
-test-matrix:  ## test in the oldest, a middle and the newest environment, .venv-*; variables: ENVIRONMENTS, WITH_MMDET=1
-	$(PYTHON) tools/dev/test_matrix.py --write $(ENVIRONMENTS)
-
-test-oldest:  ## test only in the oldest environment, if Python 3.10 is installed
-	$(PYTHON) tools/dev/test_matrix.py oldest
+test-oldest: .venv-oldest/stamp  ## install and test with Python 3.10, PyTorch 2.1 and mmdet 3.3
+	.venv-oldest/bin/python tools/dev/test_matrix.py .venv-oldest
 
 test-exports: setup  ## export all tiny networks to ONNX and compare outputs for eight image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) tests/export/test_networks.py -k one_file
@@ -78,12 +109,5 @@ docs: .venv-docs/stamp  ## build the documentation into site/ and check its link
 tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; variable: TUTORIALS
 	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)
 
-# The documentation requires neither torch nor `make setup`. If .venv exists, its Python is used, because it has
-# the venv module.
-.venv-docs/stamp: requirements/docs.txt
-	$(firstword $(wildcard .venv/bin/python) $(PYTHON)) -m venv --clear .venv-docs
-	.venv-docs/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --requirement $<
-	touch $@
-
-clean:  ## remove environments, site and build folders; compiled wheels stay in the user's cache
-	rm -rf .venv .venv-* site build dist *.egg-info .pytest_cache .ruff_cache
+clean:  ## remove environments, site and build folders; uv's cache stays
+	rm -rf .venv .venv-* .uv site build dist *.egg-info .pytest_cache .ruff_cache

@@ -2,7 +2,7 @@
 # Builds docker/Dockerfile.cpu from a clone of HEAD with docker, podman or buildah, and tests and trains in the image.
 #   BASE_IMAGE   base image to use instead of the one in the file
 #   OPTIONS      options for builds and runs; podman and buildah also accept
-#                '--volume FOLDER:/home/mmvit/.cache/mmvit_backbones'
+#                '--volume FOLDER:/home/mmvit/.cache/uv'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -2,15 +2,22 @@
 
 Importing the package registers all modules in MMEngine's root registries. It also registers the ``official://``
 prefix for checkpoints that the authors of the networks published.
+
+Raises:
+    ImportError: If MMEngine is not installed. It is not a requirement of this package, because upstream's distribution
+        and its fork install the same files.
 """
 from .version import __version__
 
 try:
     import mmengine  # noqa: F401
-except ModuleNotFoundError:
-    __all__ = ['__version__']  # mmvit_backbones.ops works without MMEngine
-else:
-    from . import backbones, data, heads, losses, necks, training  # noqa: F401
-    from .zoo import convert_state_dict, get_model, list_models
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ImportError('mmvit_backbones needs MMEngine: `pip install mmengine`, or for the newest PyTorch its fork: '
+                      '`pip install onedl-mmengine opencv-python-headless`') from None
 
-    __all__ = ['__version__', 'convert_state_dict', 'get_model', 'list_models']
+from . import backbones, data, heads, losses, necks, training  # noqa: F401
+from .zoo import convert_state_dict, get_model, list_models
+
+__all__ = ['__version__', 'convert_state_dict', 'get_model', 'list_models']

@@ -75,6 +75,8 @@ def param(page: str, *values, id: str):
 
 CONFIGS = [param(page, block, id=f'{page}-{i}') for page in PAGES for i, block in enumerate(blocks(page))
            if is_config(block)]
+# Configs of docs/own_project.md, whose first line is their file name.
+NAMED = {block.split('\n')[0].removeprefix('# '): block for block in blocks('own_project.md') if block.startswith('# ')}
 PROGRAMS = [param(page, page, id=page) for page in PAGES if any(not is_config(block) for block in blocks(page))]
 
 
@@ -130,7 +132,10 @@ def make_cats(folder: Path) -> None:
 def test_config_on_page(text, tmp_path, monkeypatch):
     """Builds the model and the optimizer, and runs the model."""
     monkeypatch.setattr(logging.root.manager, 'disable', logging.INFO)  # hides three log lines per parameter
-    if base := re.search(r"'\./(.+)'", text):
+    for name, block in NAMED.items():
+        (tmp_path / name).write_text(block)
+    base = re.search(r"_base_ = '\./(.+)'", text)
+    if base and base[1] not in NAMED:
         folder = next(folder for folder in CONFIG_FOLDERS if (folder / base[1]).exists())
         text = text.replace("'./", f"'{folder}/")
     (tmp_path / 'my_config.py').write_text(text)

@@ -42,6 +42,7 @@ from ..inference import Predictor
 from ..inference.runtimes import find_device
 from ..inference.sources import find_images
 from ..utils.images import read_rgb
+from ..utils.installation import install_command
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import find_names
 from .arguments import ConfigOptions, pixels, positive, whole
@@ -49,7 +50,7 @@ from .measure import SavedStorages
 from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
 
 IMAGES = 'data/coco_mini/val'
-NEEDS_MMPRETRAIN = "needs mmpretrain: pip install 'mmvit_backbones[cls]'"
+NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 # Arguments that --runtime and --throughput cannot be combined with.
 EXCLUDED = dict(runtime=('against', 'override', 'dense', 'memory_only', 'throughput'),

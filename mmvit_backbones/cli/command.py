@@ -8,7 +8,6 @@ import sys
 import torch
 
 from ..errors import CheckpointError, TrainingError, UsageError
-from ..utils.installation import find_conflicts
 from . import processes
 
 
@@ -23,8 +22,6 @@ def run(verb: str, module_name: str, arguments: list[str]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         processes.set_ranks(getattr(args, 'launcher', 'none'))
-        if module_name != 'doctor' and (conflicts := find_conflicts()):  # `mmvit doctor` reports them
-            raise UsageError(conflicts[0])
         if getattr(args, 'processes', None):
             processes.start(verb, arguments, args, module.main)
         else:

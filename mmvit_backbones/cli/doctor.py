@@ -1,42 +1,24 @@
 """Reports which frameworks and operator backends work, and what is missing.
 
     mmvit doctor
-
-The exit code is 1 if something that is installed does not work.
 """
 import argparse
 import platform
-import re
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
-from importlib.metadata import distributions, version
+from importlib.metadata import distributions
 from typing import Literal
 
 import torch
 
+from ..errors import first_line
 from ..ops import dispatch, library
 from ..ops.triton import availability
-from ..utils.installation import PROVIDERS, find_conflicts
+from ..utils.installation import PROVIDERS, find_conflicts, install_command
 from ..version import __version__
 
-BROKEN = 'cannot be imported'
-REINSTALL = 'pip uninstall {mmcv}, then MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --no-cache-dir '
-# Pattern of an error message that incompatible versions cause -> fix. {mmcv} are the installed distributions of mmcv,
-# and {same} is the requirement of the same version with compiled operators.
-FIXES = {
-    r'MMCV==\S+ is used but incompatible.*<2\.2':
-        REINSTALL + "'mmcv>=2.1,<2.2'; the original mmdet and mmsegmentation support no later version",
-    r"No module named 'pkg_resources'": "pip install 'setuptools<81'",
-    r"No module named 'mmcv\._ext'": REINSTALL + '{same}',
-    r'Numpy is not available|compiled using NumPy 1\.x|numpy\.core\.multiarray failed to import':
-        "pip install 'numpy<2'",
-    r'mmcv/_ext\S+: undefined symbol': 'rebuild mmcv for this torch: ' + REINSTALL + '{same}',
-}
-# What to install for a package: with the forks onedl-*, or if nothing is installed, and with the original packages.
-FORKS = {package: f'mmvit_backbones[{extra}]'
-         for package, extra in dict(mmcv='all', mmdet='det', mmseg='seg', mmpretrain='cls').items()}
-UPSTREAM = dict(mmcv='mmcv>=2.1,<2.2', mmdet='mmdet>=3.3', mmseg='mmsegmentation>=1.2.2', mmpretrain='mmpretrain>=1.2')
+PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -44,56 +26,45 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
-    gpu = 'none' if device is None else torch.cuda.get_device_name(device)
-    print(f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}')
-    problems = describe_environment()
-    packages = [describe_package(package) for package in FORKS]
-    kernels = (f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name, device))
-    print(*problems, *packages, *describe_windows(), *kernels, sep='\n')
-    if problems or any(BROKEN in line for line in packages):
+    """Prints the report; exits with status 1 if an installed package does not work."""
+    problems = describe_problems()
+    print('\n'.join([describe_machine(), *map(describe_package, PACKAGES), *describe_operators(), *problems]))
+    if problems:
         sys.exit(1)
 
 
-def has_upstream() -> bool:
-    """Returns whether an original package of OpenMMLab is installed, and not a fork."""
-    names = [name for names in PROVIDERS.values() for name in names if any(distributions(name=name))]
-    return bool(names) and not any(name.startswith('onedl-') for name in names)
+def describe_machine() -> str:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    return f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}'
 
 
 def describe_package(package: str) -> str:
-    """Returns a line with the version of an OpenMMLab package and whether the package can be imported."""
+    """Returns a line with the version of an OpenMMLab package, or the command that installs the package."""
     found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
     if not found:
-        return f"{package}: not installed; pip install '{(UPSTREAM if has_upstream() else FORKS)[package]}'"
-    title = f'{package} {found[0].version} ({found[0].metadata["Name"]})'
-    try:
-        with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
-            import_module('mmcv.ops' if package == 'mmcv' else package)
-    except Exception as error:  # a broken environment can raise any exception
-        reason = str(error).strip().split('\n')[0]
-        return f'{title}: {BROKEN}, {type(error).__name__}: {reason}; {fix_for(str(error))}'
-    return f'{title}: runs'
+        return f'{package}: not installed; {install_command(package)}'
+    return f'{package}: {found[0].metadata["Name"]} {found[0].version}'
 
 
-def fix_for(message: str) -> str:
-    """Returns the fix for an error message, from :data:`FIXES` or the documentation."""
-    fix = next((fix for pattern, fix in FIXES.items() if re.search(pattern, message)), None)
-    installed = {name: entry.version for name in PROVIDERS['mmcv'] for entry in distributions(name=name)}
-    if fix is None or ('{mmcv}' in fix and not installed):
-        return 'see docs/troubleshooting.md'
-    same = [f'{name.removesuffix("-lite")}=={version}' for name, version in installed.items()]
-    return 'fix: ' + fix.format(mmcv=' '.join(installed), same=' or '.join(same))
+def describe_problems() -> list[str]:
+    """Returns a line per installed OpenMMLab package that cannot be imported, and per conflict of distributions."""
+    found = find_conflicts()
+    for package in PACKAGES:
+        if any(any(distributions(name=name)) for name in PROVIDERS[package]):
+            try:
+                with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
+                    import_module('mmcv.ops' if package == 'mmcv' else package)
+            except Exception as error:  # a broken environment can raise any exception
+                found.append(f'{package} cannot be imported: {first_line(error)}; '
+                             'see docs/troubleshooting.md')
+    return found
 
 
-def describe_environment() -> list[str]:
-    """Returns the environment's problems: an incompatible NumPy, or distributions that overwrite each other's files."""
-    found = []
-    try:
-        torch.zeros(1).numpy()
-    except RuntimeError as error:  # torch before 2.3 was compiled for NumPy 1
-        found.append(f'torch {torch.__version__} and NumPy {version("numpy")}: {error}; {fix_for(str(error))}')
-    return found + find_conflicts()
+def describe_operators() -> list[str]:
+    """Returns which backends of the operators can be used."""
+    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else None
+    return [*describe_windows(),
+            *(f'{name}: {line}' for name in dispatch.OPERATORS for line in describe_kernels(name, device))]
 
 
 def describe_windows() -> list[str]:

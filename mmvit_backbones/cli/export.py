@@ -41,6 +41,7 @@ from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint
 from ..inference.sources import find_images
 from ..utils.config import apply_options, datasets_of, is_config
 from ..utils.images import read_rgb
+from ..utils.installation import install_command
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from ..zoo.loading import TASKS
 from .arguments import add_config_options, add_pretrained_argument, whole
@@ -154,7 +155,7 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
                 raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried} '
                                  '(height x width)')
     except ImportError:
-        raise UsageError(f"--task {args.task} needs mmpretrain: pip install 'mmvit_backbones[cls]', or use --task "
+        raise UsageError(f'--task {args.task} needs mmpretrain: {install_command("mmpretrain")}, or use --task '
                          'backbone') from None
     except ValueError as error:
         raise UsageError(str(error)) from None

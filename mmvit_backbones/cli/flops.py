@@ -24,6 +24,7 @@ import torch
 from mmengine.registry import MODELS
 
 from ..errors import UsageError
+from ..utils.installation import install_command
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
 from .arguments import pixels, positive
@@ -68,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
         try:
             import_mmpretrain()
         except ImportError:
-            raise UsageError("counting classifiers needs mmpretrain: pip install 'mmvit_backbones[cls]', or pass "
+            raise UsageError(f'counting classifiers needs mmpretrain: {install_command("mmpretrain")}, or pass '
                              '--backbone') from None
     if args.traffic:
         count_traffic(args, names, task)

@@ -1,23 +1,28 @@
-"""Detects installed distributions that overwrite each other's files."""
+"""Tells which OpenMMLab distributions are installed: upstream's or their forks, which install the same files."""
 from importlib.metadata import distributions
 
-# Package -> distributions that provide the package, the maintained fork first.
+# Package -> distributions that provide the package, upstream's first and its maintained fork second.
 PROVIDERS = {
-    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
-    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full'),
-    'mmdet': ('onedl-mmdetection', 'mmdet'),
-    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
-    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+    'mmengine': ('mmengine', 'onedl-mmengine', 'mmengine-lite'),
+    'mmcv': ('mmcv', 'onedl-mmcv', 'mmcv-lite', 'mmcv-full'),
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmseg': ('mmsegmentation', 'onedl-mmsegmentation'),
+    'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
 }
 
 
-def find_conflicts(**where):
+def install_command(package: str) -> str:
+    """Returns the command that installs an OpenMMLab package that fits the installed MMEngine."""
+    fork = any(distributions(name='onedl-mmengine'))
+    return f'pip install {PROVIDERS[package][fork]}'
+
+
+def find_conflicts(**where) -> list[str]:
     """Returns a message per package that several distributions install; ``path=[...]`` replaces ``sys.path``."""
     found = []
     for package, names in PROVIDERS.items():
         installed = [name for name in names if any(distributions(name=name, **where))]
         if len(installed) > 1:
-            number = 'both' if len(installed) == 2 else 'all'
-            found.append(f'{" and ".join(installed)} {number} install the package {package}; '
+            found.append(f'{package}: {" and ".join(installed)} overwrite each other\'s files; '
                          f'run `pip uninstall {" ".join(installed)}` and install one of them again')
     return found

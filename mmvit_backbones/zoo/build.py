@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from ..backbones import Backbone
+from ..utils.installation import install_command
 from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
@@ -108,5 +109,5 @@ def import_mmpretrain() -> None:
         with redirect_stdout(io.StringIO()):  # mmpretrain prints which optional dependencies are missing
             import mmpretrain.models  # noqa: F401
     except ImportError as error:
-        raise ImportError("task='classification' needs mmpretrain: pip install 'mmvit_backbones[cls]', or use "
+        raise ImportError(f"task='classification' needs mmpretrain: {install_command('mmpretrain')}, or use "
                           "task='backbone'") from error

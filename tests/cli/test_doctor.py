@@ -1,4 +1,5 @@
 """`mmvit doctor` reports which parts of the environment work, and why the others don't."""
+import os
 import subprocess
 import sys
 
@@ -6,47 +7,46 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mmvit_backbones.cli.doctor import (
-    describe_check,
-    describe_environment,
-    describe_kernels,
-    describe_package,
-    describe_windows,
-    fix_for,
-)
+from mmvit_backbones.cli.doctor import describe_check, describe_kernels, describe_package, describe_windows
 from mmvit_backbones.ops import dispatch, library
 from mmvit_backbones.ops.triton import availability
-from mmvit_backbones.utils import installation, versions
+from mmvit_backbones.utils import versions
+
+
+def doctor(**env):
+    return subprocess.run([sys.executable, 'mmvit.py', 'doctor'], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, **env})
 
 
 @pytest.mark.slow
-def test_frameworks_and_operators_work(run):
-    lines = run('doctor').splitlines()
+def test_a_package_that_cannot_be_imported_is_a_problem(tmp_path):
+    done = doctor()
+    assert done.returncode == 0 and 'varied-size windows, plain PyTorch: runs everywhere' in done.stdout
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
-        assert any(line.startswith(f'{framework} ') and line.endswith(': runs') for line in lines), lines
-    assert 'varied-size windows, C++ (CPU): runs' in lines
+        assert f'\n{framework}: ' in done.stdout
+    (tmp_path / 'mmseg.py').write_text('import no_such_module')
+    done = doctor(PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and "mmseg cannot be imported: ModuleNotFoundError: No module named 'no_" in done.stdout
 
 
-def test_broken_framework_is_reported_with_the_reason(monkeypatch, run, capsys):
-    monkeypatch.setitem(sys.modules, 'mmpretrain', None)
-    with pytest.raises(SystemExit, match='1'):
-        run('doctor')
-    assert 'cannot be imported, ModuleNotFoundError' in capsys.readouterr().out
+@pytest.mark.slow
+def test_two_distributions_of_a_package_are_a_problem(tmp_path):
+    for name in 'onedl-mmcv', 'mmcv':
+        info = tmp_path / f'{name.replace("-", "_")}-1.0.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+    done = doctor(PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and '`pip uninstall mmcv onedl-mmcv`' in done.stdout
 
 
-def test_missing_framework_is_reported_with_its_extra(monkeypatch):
-    monkeypatch.setitem(installation.PROVIDERS, 'mmdet', ('no-such-distribution', ))
-    assert describe_package('mmdet') == "mmdet: not installed; pip install 'mmvit_backbones[det]'"
-
-
-@pytest.mark.parametrize('others, advice', [
-    ([], 'mmvit_backbones[det]'), (['onedl-mmengine', 'onedl-mmcv'], 'mmvit_backbones[det]'),
-    (['mmengine', 'mmcv'], 'mmdet>=3.3'), (['mmengine-lite'], 'mmdet>=3.3')])
-def test_advice_fits_the_installed_distributions(others, advice, tmp_path, monkeypatch):
-    for name in others:
-        install(tmp_path, name)
+@pytest.mark.parametrize('engine, command', [('onedl-mmengine', 'pip install onedl-mmdetection'),
+                                             ('mmengine', 'pip install mmdet')])
+def test_a_missing_package_is_named_like_the_installed_mmengine(engine, command, tmp_path, monkeypatch):
+    info = tmp_path / f'{engine.replace("-", "_")}-1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {engine}\nVersion: 1.0\n')
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    assert describe_package('mmdet') == f"mmdet: not installed; pip install '{advice}'"
+    assert describe_package('mmdet') == f'mmdet: not installed; {command}'
 
 
 def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
@@ -97,54 +97,3 @@ def test_build_is_advised_only_where_it_works(where, name, value, is_fixable, mo
     monkeypatch.setitem(versions.NEEDS, 'compiling the operators', '2.1')
     monkeypatch.setattr(where, name, value)
     assert ('mmvit_backbones.ops.build' in library.load('cuda')) == is_fixable
-
-
-def install(folder, name, version='1.0'):
-    info = folder / f'{name.replace("-", "_")}-{version}.dist-info'
-    info.mkdir()
-    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
-
-
-@pytest.mark.parametrize('message, command', [
-    ("No module named 'pkg_resources'", 'setuptools<81'),
-    ('Numpy is not available', 'numpy<2'),
-])
-def test_incompatible_versions_are_reported_with_the_fix(message, command):
-    assert command in fix_for(message)
-
-
-@pytest.mark.parametrize('installed, message, requirement', [
-    ('onedl-mmcv', 'MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.', "'mmcv>=2.1,<2.2'"),
-    ('mmcv-lite', "No module named 'mmcv._ext'", 'mmcv==2.2.0'),
-    ('onedl-mmcv', 'mmcv/_ext.cpython-311-x86_64-linux-gnu.so: undefined symbol: _ZN3c10', 'onedl-mmcv==2.2.0'),
-])
-def test_the_fix_replaces_the_installed_mmcv(installed, message, requirement, tmp_path, monkeypatch):
-    install(tmp_path, installed, '2.2.0')
-    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    fix = fix_for(message)
-    assert f'pip uninstall {installed},' in fix and f'--no-deps --no-cache-dir {requirement}' in fix
-
-
-@pytest.mark.parametrize('message', [
-    'MMCV==2.5.0 is used but incompatible. Please install mmcv>=2.0.0, <2.4.0.',  # the limit of the fork
-    'torchvision/_C.so: undefined symbol: _ZN3c10',
-])
-def test_no_fix_is_reported_for_another_problem(message):
-    assert 'pip' not in fix_for(message)
-
-
-@pytest.mark.slow
-def test_only_doctor_runs_with_conflicting_distributions(tmp_path, monkeypatch):
-    for name in ('onedl-mmcv', 'mmcv'):
-        install(tmp_path, name)
-    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{tmp_path}')
-    conflict = 'both install the package mmcv'
-    done = subprocess.run([sys.executable, 'mmvit.py', 'doctor'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and conflict in done.stdout and 'varied-size windows, plain PyTorch' in done.stdout
-    done = subprocess.run([sys.executable, 'mmvit.py', 'models'], cwd=ROOT, capture_output=True, text=True)
-    line, = done.stderr.splitlines()
-    assert done.returncode == 1 and line.startswith('error: ') and conflict in line
-
-
-def test_environment_has_no_problems():
-    assert not describe_environment()

@@ -43,7 +43,7 @@ def test_mistakes_are_reported(arguments, words, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('package, options, words', [
     ('onnxscript', [], ['needs onnxscript', 'mmvit_backbones[export]']),
-    ('mmpretrain.models', ['--task', 'classification'], ['mmpretrain', 'mmvit_backbones[cls]', '--task backbone'])])
+    ('mmpretrain.models', ['--task', 'classification'], ['mmpretrain', 'pip install', '--task backbone'])])
 def test_missing_packages_are_reported(package, options, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, package, None)

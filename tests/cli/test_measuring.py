@@ -99,7 +99,7 @@ def test_missing_mmpretrain_is_reported_in_one_line(run, arguments, remedy, monk
     with pytest.raises(SystemExit):
         run(*arguments)
     error, = capsys.readouterr().err.splitlines()
-    assert all(word in error for word in ('needs mmpretrain', "'mmvit_backbones[cls]'", remedy))
+    assert all(word in error for word in ('needs mmpretrain', 'pip install', remedy))
 
 
 @pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])

@@ -60,7 +60,7 @@ def test_img_size_is_ignored_without_a_position_embedding():
 
 def test_classifiers_need_mmpretrain(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmpretrain.models', None)
-    with raises(ImportError, 'mmpretrain', 'mmvit_backbones[cls]', "task='backbone'"):
+    with raises(ImportError, 'mmpretrain', 'pip install', "task='backbone'"):
         get_model('reswin_tiny')
     get_model('reswin_tiny', 'backbone')
 

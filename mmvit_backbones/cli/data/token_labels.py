@@ -31,6 +31,7 @@ from ...errors import UsageError
 from ...inference.runtimes import build_model, find_device
 from ...utils.config import is_config, load_config
 from ...utils.images import SUFFIXES, read_rgb
+from ...utils.installation import install_command
 from ...zoo.build import import_mmpretrain
 from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
 from ..arguments import output_folder, pixels, positive
@@ -117,7 +118,7 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     try:
         import_mmpretrain()
     except ImportError:
-        raise UsageError(f"{name} needs mmpretrain: pip install 'mmvit_backbones[cls]', or use timm:NAME") from None
+        raise UsageError(f'{name} needs mmpretrain: {install_command("mmpretrain")}, or use timm:NAME') from None
     from mmpretrain.models import ImageClassifier
     init_default_scope('mmpretrain')
     if library == 'mmpretrain':

@@ -89,11 +89,11 @@ class ViTAEArch(Arch):
     mlp_ratio: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         channels, widths = self.embed_dims, self.pyramid_dims
         if (len(channels), len(widths)) not in ((NUM_REDUCTIONS, NUM_REDUCTIONS), (1, 0)):
             raise ValueError(f'arch: embed_dims and pyramid_dims must have {NUM_REDUCTIONS} entries each, or 1 and 0 '
                              f'entries for a plain network, got {channels} and {widths}')
-        super().__post_init__()
         self.check_multiples('num_heads', channels[-1:], [self.num_heads])
         self.check_multiples('groups', channels[-1:], [self.groups])
         if widths and channels[-1] != 2 * widths[-1]:

@@ -116,9 +116,14 @@ def relative_position_index(window_size: int, device: torch.device, wrapped: boo
     position minus the key's, plus ``window_size - 1``. In RegionViT's layout (``wrapped``), row and column are the
     key's position minus the query's, plus ``window_size // 2``, modulo ``2 * window_size - 1``.
     """
-    position, side = torch.arange(window_size, device=device), 2 * window_size - 1
-    offset = position[:, None] - position + window_size - 1
+    n, side = window_size, 2 * window_size - 1
     if wrapped:
-        offset = (position - position[:, None] + window_size // 2) % side
-    index = offset[:, None, :, None] * side + offset[None, :, None, :]
+        position = torch.arange(n + n // 2, device=device)
+        offset = (position[n // 2:] - position[:n, None]) % side
+        index = torch.add(offset[None, :, None, :], offset[:, None, :, None], alpha=side)
+    else:  # the difference of indices row * side + column, of which the query's start at that of displacement 0
+        zero = (n - 1) * (side + 1)
+        position = torch.arange(zero + n * side, device=device)
+        query, key = (part.view(n, side)[:, :n] for part in (position[zero:], position[:n * side]))
+        index = query[:, :, None, None] - key
     return index.flatten(2).flatten(0, 1)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from mmengine.config import DictAction
 
+from ..inference.runtimes import PRECISIONS, RUNTIMES
+
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
 
 
@@ -128,6 +130,12 @@ def add_size_argument(parser: argparse.ArgumentParser) -> None:
                         help='image size instead of the one in the config: N for crops of N x N pixels, or for '
                              "detectors the short side; H W for crops of this height and width, into which a "
                              "detector's images are fitted; other sizes of the data steps change in proportion")
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--runtime', choices=list(RUNTIMES),
+                        help='runtime of an exported file (default: onnxruntime)')
+    parser.add_argument('--precision', choices=PRECISIONS, help='precision of --runtime openvino (default: f32)')
 
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:

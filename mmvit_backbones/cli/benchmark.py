@@ -5,10 +5,10 @@
     mmvit benchmark vitaev2_small --against reswin_tiny    with reswin_tiny as the reference
     mmvit benchmark reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
     mmvit benchmark 'rest*' --throughput 224 384    images per second
-    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime int8
-    mmvit benchmark work_dirs/demo/detection/epoch_40.pth --runtime eager onnxruntime    a whole model
+    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime openvino
+    mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a whole model
 
-The output is JSON with these figures for each network; smaller is better:
+Without --runtime, the output is JSON with these figures for each network; smaller is better:
 
 - `forward`: time of a forward pass in evaluation mode without gradients, relative to the reference
 - `train_step`: time of forward and backward pass in training mode, relative to the reference
@@ -19,49 +19,55 @@ The network and the reference are timed alternately, and each relative time is t
 
 With --throughput, the output has the images per second of each network and image side.
 
-With --runtime, the output has for each network and runtime: the latency of one image in ms (median and 95th
-percentile), the images per second in batches, and the speedup over eager mode, or over the first runtime of the output
-if eager mode is not measured; or `error`, if the runtime fails. A training checkpoint is timed as a whole model, from
-the images in --images to the results.
+With --runtime, the output is a table in Markdown, and with --csv also a CSV file: the size of the exported file, the
+largest deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as
+fast one image is as in the first runtime, and by how much the process grew. For a checkpoint, these are figures of the
+whole model, from images to results, with the main metric of the config's test set.
 """
 import argparse
+import csv
 import json
+import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
-import numpy as np
 import torch
+from mmengine.config import Config
 
 import mmvit_backbones
 
+from ..data.checks import check_data
 from ..errors import UsageError, first_line
-from ..inference import Predictor
+from ..inference.predictor import config_of
 from ..inference.runtimes import find_device
 from ..inference.sources import find_images
-from ..utils.images import read_rgb
 from ..utils.installation import install_command
+from ..utils.runs import find_checkpoint
 from ..zoo.build import import_mmpretrain
+from ..zoo.checks import check_backbone, check_checkpoint
 from ..zoo.variants import find_names
-from .arguments import ConfigOptions, pixels, positive, whole
+from .arguments import ConfigOptions, output_file, pixels, positive, whole
+from .export import CALIBRATION_IMAGES, images_of, read
 from .measure import SavedStorages
-from .runtimes import RUNTIMES, compare_runtimes, prepare, prepare_whole
+from .runtimes import COLUMNS, RUNTIMES, Network, WholeModel, compare_runtimes, table_of
 
-IMAGES = 'data/coco_mini/val'
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 # Arguments that --runtime and --throughput cannot be combined with.
-EXCLUDED = dict(runtime=('against', 'override', 'dense', 'memory_only', 'throughput'),
+EXCLUDED = dict(runtime=('against', 'override', 'memory_only', 'throughput'),
                 throughput=('against', 'size', 'memory_only'))
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
-                                                    'also timm:NAME, mmpretrain:NAME, and training '
-                                                    'checkpoints (.pth)')
+                                                    'also timm:NAME, mmpretrain:NAME, and checkpoints (.pth) or work '
+                                                    'dirs of trainings')
     parser.add_argument('--against', help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: '
                                           f'{SWIN_TINY})')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
@@ -81,8 +87,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
                         help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
+    parser.add_argument('--config', help='config of the checkpoints (default: the config that the training saved '
+                                         'beside the checkpoint)')
     parser.add_argument('--images', nargs='+', metavar='IMAGE',
-                        help=f'image files or folders for training checkpoints (default: {IMAGES})')
+                        help='image files or folders to time checkpoints on, without a metric (default: the test set)')
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table of --runtime to a file')
     return parser
 
 
@@ -91,7 +100,8 @@ def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     args.device = find_device(args.device)
     if args.runtime:
-        print(json.dumps(runtimes(args), indent=1))
+        compared = (compare_runtimes(subject, args.runtime, args.repeats) for subject in subjects(args))
+        report(args, [row for rows in compared for row in rows])
         return
     names = find_names(args.networks)
     print('the networks have random weights, on which time and memory do not depend', file=sys.stderr)
@@ -110,13 +120,16 @@ def check_options(args: argparse.Namespace) -> None:
         for other in excluded:
             if getattr(args, option) and getattr(args, other) not in (None, False, {}):
                 raise UsageError(f'--{other.replace("_", "-")} cannot be combined with --{option}')
-    if args.images and not args.runtime:
-        raise UsageError('--images requires --runtime')
-    checkpoints = [name for name in args.networks if name.endswith('.pth')]
-    if args.images and not checkpoints:
-        raise UsageError(f'--images requires a training checkpoint (.pth), got only {", ".join(args.networks)}')
+    for option in 'images', 'config', 'csv':
+        if getattr(args, option) and not args.runtime:
+            raise UsageError(f'--{option} requires --runtime')
+    checkpoints = [name for name in args.networks if is_checkpoint(name)]
+    for option in 'images', 'config':
+        if getattr(args, option) and not checkpoints:
+            raise UsageError(f'--{option} requires a checkpoint (.pth) or a work dir, got only '
+                             f'{", ".join(args.networks)}')
     if args.runtime and args.size and len(checkpoints) == len(args.networks):
-        raise UsageError('--size requires a network; training checkpoints resize images as in their test')
+        raise UsageError('--size requires a network; checkpoints resize images as in their test')
     if args.runtime and args.device != 'cpu':
         raise UsageError(f'--device must be cpu with --runtime, got {args.device}')
 
@@ -160,24 +173,52 @@ def throughputs(args: argparse.Namespace, names: list[str]) -> dict:
     return result
 
 
-def runtimes(args: argparse.Namespace) -> dict:
-    """Returns the timings of each model by runtime."""
-    size, count, result = args.size or (224, 224), args.batch_size or 4, {}
+def is_checkpoint(name: str) -> bool:
+    return name.endswith('.pth') or Path(name).is_dir()
 
-    def compare(name: str, prepare_runtime: Callable, images: Sequence | torch.Tensor) -> None:
-        result[name] = compare_runtimes(partial(prepare_runtime, images=images), images, args.runtime, args.repeats)
-        print(name, result[name], file=sys.stderr, flush=True)
 
+def subjects(args: argparse.Namespace) -> Iterator[Network | WholeModel]:
+    """Yields the networks and models to compare in several runtimes."""
+    size, count = args.size or ((448, 672) if args.dense else (224, 224)), args.batch_size or 4
     for name in args.networks:
-        if name.endswith('.pth'):
-            Predictor(name)  # raises an error for an unusable file before any timing
-            images = [np.array(read_rgb(path)) for path in find_images(args.images or [IMAGES])[:count]]
-            compare(name, partial(prepare_whole, path=name), images)
+        if is_checkpoint(name):
+            yield whole_model(args, name, count)
             continue
         for plain_name in [name] if ':' in name else find_names([name]):
-            model = build_other(plain_name, 'network', False, size).eval().requires_grad_(False)
-            compare(plain_name, partial(prepare, model=model), torch.rand(count, 3, *size))
-    return result
+            model = build_other(plain_name, 'network', args.dense, size).eval().requires_grad_(False)
+            yield Network(plain_name, model, torch.rand(count, 3, *size))
+
+
+def whole_model(args: argparse.Namespace, name: str, count: int) -> WholeModel:
+    """Checks a checkpoint, and reads the images to time it on: --images, or the first of the config's test set."""
+    checkpoint = find_checkpoint(name)
+    cfg: Config = config_of(args.config, checkpoint)
+    check_backbone(cfg)
+    check_checkpoint(checkpoint)
+    if args.images:
+        files = find_images(args.images)
+        return WholeModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)
+    check_data(cfg, ['train', 'test'] if 'int8' in args.runtime else ['test'], content=False)
+    calibration = read(images_of(cfg, 'train'), CALIBRATION_IMAGES) if 'int8' in args.runtime else []
+    return WholeModel(name, cfg, checkpoint, read(images_of(cfg, 'test'), count), calibration, True)
+
+
+def report(args: argparse.Namespace, rows: list[dict]) -> None:
+    """Prints a table with its conditions, and writes it to --csv."""
+    versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
+    print(f'{processor()}, {args.threads} threads, {versions}; median of {args.repeats}\n\n{table_of(rows)}')
+    if args.csv:
+        with open(args.csv, 'w', newline='') as file:
+            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def processor() -> str:
+    """Returns the name of the CPU."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor())
 
 
 def build(name: str, dense: bool, overrides: dict) -> torch.nn.Module:

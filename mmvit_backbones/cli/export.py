@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from torch import nn
 
 from .. import get_model
 from ..data.checks import check_data
@@ -37,7 +38,7 @@ from ..export.models import check_path
 from ..export.parts import Half, check_exportable, split
 from ..export.quantize import to_int8
 from ..inference.predictor import config_of
-from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint
+from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint, Exported, installed_runtimes
 from ..inference.sources import find_images
 from ..utils.config import apply_options, datasets_of, is_config
 from ..utils.images import read_rgb
@@ -45,9 +46,11 @@ from ..utils.installation import install_command
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from ..zoo.loading import TASKS
 from .arguments import add_config_options, add_pretrained_argument, whole
+from .testing import metric_of
 
 CHECKED_IMAGES = 8
 CALIBRATION_IMAGES = 32
+METRIC_LOSS = 0.01  # largest loss of the metric by int8, as a share
 TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights; other networks differ by less than 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
@@ -78,7 +81,7 @@ def get_parser() -> argparse.ArgumentParser:
                             'boxes and masks are in pixels of the preprocessed images')
     model.add_argument('--images', nargs='+', metavar='IMAGE',
                        help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
-                            'PyTorch (default: the test set of --config, else the folder of --int8, else generated '
+                            'PyTorch (default: the test set, if it exists; else the folder of --int8, else generated '
                             'images)')
     model.add_argument('--accept-loss', action='store_true',
                        help='write the file even if its predictions differ too much from PyTorch')
@@ -86,7 +89,8 @@ def get_parser() -> argparse.ArgumentParser:
     precision = model.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='export the network in float16')
     precision.add_argument('--int8', metavar='FOLDER',
-                           help='quantize to int8, calibrated on the images in FOLDER (only for onnx)')
+                           help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
+                                'test set falls by more than 1 %%')
     add_config_options(parser)
     return parser
 
@@ -149,17 +153,23 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
         with written_when_complete(path) as partial:
             export_onnx(model, partial, args.opset)
             onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
-            differences = compare_onnx(model, partial, SIZES)
-            tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
-            if not max(differences.values()) <= TOLERANCE:
-                raise UsageError(f'{path} was not written: it differs from PyTorch by more than {TOLERANCE}: {tried} '
-                                 '(height x width)')
+            compared = [compare_network(model, partial, path, runtime) for runtime in installed_runtimes()]
     except ImportError:
         raise UsageError(f'--task {args.task} needs mmpretrain: {install_command("mmpretrain")}, or use --task '
                          'backbone') from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(f'{path}: {size(path):.0f} MiB; differences from PyTorch at {tried} (height x width)')
+    print(f'{path}: {size(path):.0f} MiB; differences from PyTorch (height x width): {"; ".join(compared)}')
+
+
+def compare_network(model: nn.Module, partial: Path, path: Path, runtime: str) -> str:
+    """Returns the differences of a file from PyTorch for several sizes; raises UsageError beyond ``TOLERANCE``."""
+    differences = compare_onnx(model, partial, SIZES, runtime)
+    tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
+    if not max(differences.values()) <= TOLERANCE:
+        raise UsageError(f'{path} was not written: in {runtime}, it differs from PyTorch by more than {TOLERANCE}: '
+                         f'{tried} (height x width)')
+    return f'{runtime} {tried}'
 
 
 def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:
@@ -172,7 +182,8 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     check_exportable(cfg)
     check_backbone(cfg)
     check_checkpoint(checkpoint)
-    images = images_to_compare(args, cfg)
+    uses_test_set = not args.images and has_test_set(cfg, bool(args.config))
+    images = images_to_compare(args, cfg, uses_test_set)
     calibration = read(find_images([args.int8])[::2], CALIBRATION_IMAGES) if args.int8 else []
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
     comparison = compare_with(reference, images, is_inside, args.accept_loss)
@@ -186,33 +197,53 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
             half = parts._replace(network=Half(parts.network))
             export_model(half, partial, dict(details, precision='float16'), images[0])
         elif args.int8:
+            before = metric_of(cfg, Exported(partial, device='cpu').run) if uses_test_set and is_inside else None
             samples = inputs_of(reference, calibration, is_inside)
             batched = parts.takes == 'images' and is_inside
             print(to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes))
+            if before:
+                check_metric(args, path, before, metric_of(cfg, Exported(partial, device='cpu').run))
         if args.fp16 or args.int8:
             check(args, path, partial, comparison, LOSSY)
 
 
-def images_to_compare(args: argparse.Namespace, cfg: Config) -> list[np.ndarray]:
+def has_test_set(cfg: Config, is_needed: bool) -> bool:
+    """Returns whether the files of a config's test set exist; raises UsageError if needed files are missing."""
+    try:
+        check_data(cfg, ['test'], content=False)
+    except UsageError as error:
+        if is_needed:
+            raise UsageError(f'{error}; or pass --images for the comparison') from error
+        return False
+    return True
+
+
+def check_metric(args: argparse.Namespace, path: Path, before: dict, after: dict) -> None:
+    """Prints the metric of the test set; raises UsageError if int8 loses too much, unless --accept-loss is given."""
+    text = f'{before["metric"]} of the test set is {before["value"]:.4g} in float32 and {after["value"]:.4g} in int8'
+    print(text, flush=True)
+    if not args.accept_loss and after['value'] < (1 - METRIC_LOSS) * before['value']:
+        raise UsageError(f'{path} was not written: {text}, a loss of more than {METRIC_LOSS:.0%}; pass --accept-loss '
+                         'to write it anyway')
+
+
+def images_to_compare(args: argparse.Namespace, cfg: Config, uses_test_set: bool) -> list[np.ndarray]:
     """Returns images to compare: from --images, else the config's test set, else --int8, else generated ones."""
     if args.images:
         return read(find_images(args.images), CHECKED_IMAGES)
-    if args.config:
-        try:
-            check_data(cfg, ['test'], content=False)
-        except UsageError as error:
-            raise UsageError(f'{error}; or pass --images for the comparison') from error
-        init_default_scope(cfg.default_scope)
-        return read(test_images(cfg), CHECKED_IMAGES)
+    if uses_test_set:
+        return read(images_of(cfg, 'test'), CHECKED_IMAGES)
     if args.int8:  # every second image is for calibration
         found = find_images([args.int8])
         return read(found[1::2] or found, CHECKED_IMAGES)
     return generated_images()
 
 
-def test_images(cfg: Config) -> list[str]:
-    dataset = DATASETS.build(dict(datasets_of(cfg, 'test')[0], pipeline=[]))
-    return [dataset.get_data_info(number)['img_path'] for number in range(min(CHECKED_IMAGES, len(dataset)))]
+def images_of(cfg: Config, split: str) -> list[str]:
+    """Returns the paths of the first images in the data set of 'train' or 'test'."""
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build(dict(datasets_of(cfg, split)[0], pipeline=[]))
+    return [dataset.get_data_info(number)['img_path'] for number in range(min(CALIBRATION_IMAGES, len(dataset)))]
 
 
 def read(paths: list, count: int) -> list[np.ndarray]:
@@ -246,10 +277,16 @@ def size(path: Path) -> float:
 
 
 def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Comparison, limits: dict) -> None:
-    """Compares a file with PyTorch and prints the results; raises UsageError beyond limits, unless --accept-loss."""
-    figures = comparison.figures(partial, limits)
-    print(f'{path}: {size(partial):.1f} MiB; compared with PyTorch on {len(comparison.inputs)} images: '
-          + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})' for name, value in figures.items()), flush=True)
-    if not args.accept_loss and (beyond := below_limits(figures, limits)):
-        raise UsageError(f'{path} was not written: {", ".join(beyond)} are not within the limit; pass --accept-loss '
-                         'to write it anyway')
+    """Compares a file with PyTorch in each runtime and prints the results.
+
+    Raises:
+        UsageError: If a result is beyond its limit, unless --accept-loss is given.
+    """
+    print(f'{path}: {size(partial):.1f} MiB; compared with PyTorch on {len(comparison.inputs)} images')
+    for runtime in installed_runtimes():
+        figures = comparison.figures(partial, limits, runtime)
+        print(f'{runtime}: ' + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})'
+                                         for name, value in figures.items()), flush=True)
+        if not args.accept_loss and (beyond := below_limits(figures, limits)):
+            raise UsageError(f'{path} was not written: in {runtime}, {", ".join(beyond)} are not within the limit; '
+                             'pass --accept-loss to write it anyway')

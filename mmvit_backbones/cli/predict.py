@@ -3,6 +3,7 @@
     mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
+    mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
     mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
 
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
@@ -28,7 +29,14 @@ from ..inference import Classification, Predictor, Result, Segmentation
 from ..inference.results import SCORE_THR
 from ..inference.sources import VIDEOS, find_images, is_address
 from ..utils.images import SUFFIXES
-from .arguments import add_pretrained_argument, add_size_argument, finite, output_folder, positive
+from .arguments import (
+    add_pretrained_argument,
+    add_runtime_arguments,
+    add_size_argument,
+    finite,
+    output_folder,
+    positive,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -55,6 +63,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
     parser.add_argument('--device',
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    add_runtime_arguments(parser)
     return parser
 
 
@@ -175,7 +184,8 @@ def main(args: argparse.Namespace) -> None:
     names = find_sources(args.sources)
     check_names(names)
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
-    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, size=args.size)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, size=args.size,
+                          runtime=args.runtime, precision=args.precision)
     make_folder(args.out_dir)
     if predict_all(args, predictor, names):
         sys.exit(1)

@@ -22,10 +22,11 @@ from ..backbones import Backbone
 from ..errors import UsageError
 from ..inference import Predictor, Result, read_rgb
 from ..inference.results import SCORE_THR
+from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
-from .arguments import whole
+from .arguments import add_runtime_arguments, whole
 from .draw import attention, windows
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ def get_parser() -> argparse.ArgumentParser:
                              '(default: %(default)s)')
     parser.add_argument('--port', type=whole(1, 65535), default=7860, help='port to listen on (default: %(default)s)')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    add_runtime_arguments(parser)
     return parser
 
 
 class Served:
     """A model with its name and, except for exported files, its backbone."""
 
-    def __init__(self, path: str, config: str | None, name: str | None, device: str | None) -> None:
-        self.predictor = Predictor(path, config, device=device)
+    def __init__(self, path: str, config: str | None, name: str | None, **options: str | None) -> None:
+        self.predictor = Predictor(path, config, **options)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module = getattr(self.predictor.model, 'module', None)
@@ -174,8 +176,14 @@ def load_models(args: argparse.Namespace) -> list[Served]:
         if len(getattr(args, name)) > len(args.models):
             raise UsageError(f'--{name} must have at most {len(args.models)} values, one per model, got '
                              f'{len(getattr(args, name))}')
-    return [Served(path, config, name, args.device)
+    return [Served(path, config, name, device=args.device, **runtime_of(path, args))
             for path, config, name in zip_longest(args.models, args.config, args.name)]
+
+
+def runtime_of(path: str, args: argparse.Namespace) -> dict:
+    """Returns the options of exported files; a checkpoint beside them runs with PyTorch."""
+    is_exported = path.endswith(EXPORTED_SUFFIX)
+    return dict(runtime=args.runtime, precision=args.precision) if is_exported else {}
 
 
 def launch(args: argparse.Namespace, block: bool = True) -> 'gradio.Blocks':

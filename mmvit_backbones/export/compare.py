@@ -1,6 +1,7 @@
 """Compares exported files with PyTorch."""
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from ..inference import Predictor
-from ..inference.runtimes import Arrays, Checkpoint, session_of
+from ..inference.runtimes import Arrays, Checkpoint, open_session
+from .models import signature_of
 from .preprocess import as_tuple
 
 # EXACT allows rounding errors, LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
@@ -36,19 +38,18 @@ class Comparison:
             reference.run_preprocessed(reference.preprocess(image)) for image in images]
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
-    def figures(self, path: str | PathLike, limits: dict[str, float]) -> dict[str, float]:
-        """Returns the results of :func:`compare` for a file, combined over all images by :func:`worst`."""
-        return worst([compare(*pair, limits) for pair in zip(self.expected, self._predict(path), strict=True)])
+    def figures(self, path: str | PathLike, limits: dict[str, float], runtime: str) -> dict[str, float]:
+        """Returns the results of :func:`compare` for a file in a runtime, combined over all images by :func:`worst`."""
+        found = self._predict(path, runtime)
+        return worst([compare(*pair, limits) for pair in zip(self.expected, found, strict=True)])
 
-    def _predict(self, path: str | PathLike) -> list[Arrays]:
+    def _predict(self, path: str | PathLike, runtime: str) -> list[Arrays]:
         if self.preprocessing:
-            return Predictor(str(path), device='cpu').model.run(self.inputs)
-        session = session_of(str(path))
-        source, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
-        found = [{name: np.asarray(value) for name, value in zip(names, session.run(names, {source: image}))}
-                 for image in self.inputs]
+            return Predictor(str(path), device='cpu', runtime=runtime).model.run(self.inputs)
+        session, is_detector = open_session(Path(path), runtime, 'cpu'), 'boxes' in self.expected[0]
+        found = [session({'image' if is_detector else 'images': image}) for image in self.inputs]
         # Outputs of classifiers and segmenters are batches of one.
-        return found if 'boxes' in names else [{name: value[0] for name, value in each.items()} for each in found]
+        return found if is_detector else [{name: value[0] for name, value in each.items()} for each in found]
 
 
 def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
@@ -109,31 +110,30 @@ def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[st
 
 
 @torch.no_grad()
-def compare_onnx(model: nn.Module, path: str | PathLike,
-                 sizes: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """Compares ONNX Runtime with PyTorch on random images.
+def compare_onnx(model: nn.Module, path: str | PathLike, sizes: Sequence[tuple[int, int]],
+                 runtime: str | None = None) -> dict[tuple[int, int], float]:
+    """Compares a file with PyTorch on random images.
 
     Args:
         model (nn.Module): The exported network.
         path (str | PathLike): File of :func:`export_onnx`.
         sizes (Sequence[tuple[int, int]]): Heights and widths of the images, in pixels.
+        runtime (str | None): ``onnxruntime`` or ``openvino``. Defaults to None, which means ``onnxruntime``.
 
     Returns:
         dict[tuple[int, int], float]: For each size, the largest difference of an output, relative to the largest
         element of this output.
 
     Raises:
-        ImportError: If onnxruntime is not installed.
+        UsageError: If the runtime is not installed.
     """
-    session = session_of(str(path))
-    channels = session.get_inputs()[0].shape[1]
-    model.eval()
+    session, (channels, names) = open_session(Path(path), runtime, 'cpu'), signature_of(model.eval())
     differences = {}
     for number, size in enumerate(sizes):
         images = torch.rand(1 + number % 2, channels, *size)
-        outputs = session.run(None, dict(images=images.numpy()))
-        differences[tuple(size)] = max(difference(torch.from_numpy(ours), theirs)
-                                       for ours, theirs in zip(outputs, as_tuple(model(images)), strict=True))
+        found = session(dict(images=images.numpy()))
+        differences[tuple(size)] = max(difference(torch.from_numpy(found[name]), expected)
+                                       for name, expected in zip(names, as_tuple(model(images)), strict=True))
     return differences
 
 

@@ -15,7 +15,7 @@ from ..utils.files import check_file
 from ..utils.runs import find_checkpoint, find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
 from .results import SCORE_THR, Result, result_of
-from .runtimes import EXPORTED_SUFFIX, Arrays, Checkpoint, OnnxFile, find_device
+from .runtimes import EXPORTED_SUFFIX, Arrays, Checkpoint, Exported, find_device
 from .sources import Frame, read_frames
 
 
@@ -35,6 +35,10 @@ class Predictor:
             onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
         size (Sequence[int] | None): Image size instead of the config's: ``(N, )`` or ``(height, width)``, see
             :func:`mmvit_backbones.data.sizes.resize_data`. Exported files have their own. Defaults to None.
+        runtime (str | None): Runtime of an ONNX file: ``onnxruntime`` or ``openvino``. Defaults to None, which means
+            ``onnxruntime``.
+        precision (str | None): Precision in which OpenVINO computes: ``f32`` or ``bf16``. Defaults to None, which means
+            ``f32``.
 
     Attributes:
         task (str): ``classification``, ``detection`` or ``segmentation``.
@@ -42,7 +46,7 @@ class Predictor:
         palette (list): RGB color of each class; empty if the model has none.
         model (Checkpoint | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and returns a
             dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other metadata.
-            ``model.runtime`` is ``eager`` or ``onnxruntime``.
+            ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
 
     Raises:
         CheckpointError: If a checkpoint is missing, unavailable or invalid, or does not match the model.
@@ -52,14 +56,16 @@ class Predictor:
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
-                 size: Sequence[int] | None = None) -> None:
+                 size: Sequence[int] | None = None, runtime: str | None = None, precision: str | None = None) -> None:
         suffix = Path(source).suffix.lower()
         if suffix == EXPORTED_SUFFIX:
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained, size=size)
             check_file(source, 'model')
-            self.model = OnnxFile(Path(source), device)
+            self.model = Exported(Path(source), runtime, device, precision)
         else:
+            refuse(f'{source}, which is not an exported file: it runs with PyTorch; use mmvit export first',
+                   runtime=runtime, precision=precision)
             if is_config(str(source)):
                 refuse(f'{source}, which is a config', config=config)
                 config = str(source)

@@ -1,4 +1,4 @@
-"""Runs checkpoints and exported models with PyTorch and ONNX Runtime."""
+"""Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
 import json
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -147,30 +147,92 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
+class OnnxRuntime:
+    """Runs an ONNX file with ONNX Runtime, with PyTorch's number of threads."""
+
+    package = 'onnxruntime'
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
+        import onnxruntime
+        if precision is not None:
+            raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = providers_of(device)
+        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        name = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        if self.session.get_providers()[0] != name:  # ONNX Runtime only warns and uses the next provider
+            raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, map(np.asarray, self.session.run(names, inputs))))
+
+
+class OpenVino:
+    """Runs an ONNX file with OpenVINO on the CPU, with PyTorch's number of threads."""
+
+    package = 'openvino'
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
+        import openvino
+        if device is not None and find_device(device).type != 'cpu':
+            raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
+        if precision not in (None, *PRECISIONS):
+            raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
+        self.model = openvino.compile_model(path, 'CPU', dict(
+            INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        return {output.any_name: values for output, values in self.model(inputs).items()}
+
+
+RUNTIMES = dict(onnxruntime=OnnxRuntime, openvino=OpenVino)  # of exported files
+PRECISIONS = 'f32', 'bf16'
+
+
+def installed_runtimes() -> list[str]:
+    return [name for name, runtime in RUNTIMES.items() if find_spec(runtime.package)]
+
+
+def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None,
+                 precision: str | None = None) -> OnnxRuntime | OpenVino:
+    """Loads an ONNX file; the result takes and returns a dict of arrays.
+
+    Args:
+        path (Path): The file.
+        runtime (str | None): One of ``RUNTIMES``. Defaults to None, which means ``onnxruntime``.
+        device (str | torch.device | None): Defaults to None, which uses a GPU if the runtime supports it.
+        precision (str | None): For OpenVINO, one of ``PRECISIONS``. Defaults to None, which means ``f32``.
+
+    Raises:
+        UsageError: If the runtime is unknown or not installed, an argument is not supported, or the file is invalid.
+    """
+    name = runtime or 'onnxruntime'
+    if name not in RUNTIMES:
+        raise UsageError(f'runtime must be one of {", ".join(RUNTIMES)}, got {name}')
+    if name not in installed_runtimes():
+        extra = dict(onnxruntime='export').get(name, name)
+        raise UsageError(f"{name} is not installed: pip install 'mmvit_backbones[{extra}]'")
+    try:
+        return RUNTIMES[name](path, device, precision)
+    except UsageError:
+        raise
+    except Exception as error:  # the runtimes' exceptions have no public base class
+        raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
+
+
 class Exported:
-    """A model exported by ``mmvit export``; subclasses implement ``_run``."""
+    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`."""
 
-    def __init__(self, path: Path, details: str | None) -> None:
-        if not details:
-            raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
-        try:
-            self.details = json.loads(details)
-            if not self.details.get('preprocessing', {}).get('inside'):
-                raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
-            self.details = dict(classes=[], palette=[]) | self.details
-            self.task = self.details['task']
-            self.outputs = [output['name'] for output in self.details['outputs']]
-        except UsageError:
-            raise
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
-
-    def _run(self, images: np.ndarray) -> Arrays:
-        """Returns a detector's outputs for one image, or a classifier's or segmenter's outputs for a batch."""
-        raise NotImplementedError
+    def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None,
+                 precision: str | None = None) -> None:
+        self.session = open_session(path, runtime, device, precision)
+        self.runtime, self.details = runtime or 'onnxruntime', details_of(path)
+        self.task, self.source = self.details['task'], self.details['input']['name']
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """Returns the outputs of each image; raises UsageError if the model fails or does not support the size."""
+        """Returns the outputs of each image; raises UsageError if the model fails."""
         if self.task == 'detection':
             return [self._run(image) for image in images]
         if len({image.shape for image in images}) > 1:
@@ -178,44 +240,34 @@ class Exported:
         found = self._run(np.stack(images))
         return [{name: values[number] for name, values in found.items()} for number in range(len(images))]
 
-
-class OnnxFile(Exported):
-    runtime = 'onnxruntime'
-
-    def __init__(self, path: Path, device: str | torch.device | None = None) -> None:
-        if not find_spec('onnxruntime'):
-            raise UsageError("onnxruntime is not installed: pip install 'mmvit_backbones[export]'")
-        providers = providers_of(device)
-        try:
-            self.session = session_of(path, providers)
-        except UsageError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions have no public base class
-            raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
-        super().__init__(path, self.session.get_modelmeta().custom_metadata_map.get(DETAILS))
-
     def _run(self, images: np.ndarray) -> Arrays:
         try:
-            found = self.session.run(self.outputs, {self.details['input']['name']: images})
-        except Exception as error:  # ONNX Runtime's exceptions have no public base class
+            return self.session({self.source: images})
+        except Exception as error:  # the runtimes' exceptions have no public base class
             raise UsageError(f'the model failed: {first_line(error)}') from error
-        return {name: np.asarray(values) for name, values in zip(self.outputs, found, strict=True)}
 
 
-def session_of(model: str | Path | bytes, providers: Sequence[str | tuple[str, dict]] = (CPU, )):
-    """Returns an ONNX Runtime session for a file or its contents, with PyTorch's number of threads.
-
-    Raises:
-        UsageError: If the first provider cannot be used; ONNX Runtime itself would only warn and use the next provider.
-    """
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(model, options, providers=list(providers))
-    name = providers[0] if isinstance(providers[0], str) else providers[0][0]
-    if session.get_providers()[0] != name:
-        raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
-    return session
+def details_of(path: Path) -> dict:
+    """Returns the metadata that ``mmvit export`` has written into a file; raises UsageError if there is none."""
+    if not find_spec('onnx'):
+        raise UsageError("onnx is not installed: pip install 'mmvit_backbones[export]'")
+    import onnx
+    try:
+        model = onnx.load(path, load_external_data=False)
+        found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
+        if not found:
+            raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
+        details = dict(classes=[], palette=[]) | json.loads(found)
+        if not details['preprocessing']['inside']:
+            raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
+        if details['task'] not in TASKS.values():
+            raise ValueError(f'task is {details["task"]!r}')
+        details['input']['name']  # so that a wrong file is refused before any work is done
+        return details
+    except UsageError:
+        raise
+    except Exception as error:  # of protobuf, or of metadata in another format
+        raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
 
 
 def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:

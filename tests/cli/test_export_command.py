@@ -94,28 +94,42 @@ def test_images_are_chosen_evenly(files):
 
 
 def test_images_to_compare(files):
-    """The images are those of --images, else the test set of --config, else those of --int8, else generated ones."""
+    """The images are those of --images, else the test set, else those of --int8, else generated ones."""
     folder = str(files[0].parent)
     cfg = load_config(str(ROOT / 'configs/demo/imagenet_reswin_t.py'))
     cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
-    given = dict(images=None, config=None, int8=None)
-    found = export.images_to_compare(SimpleNamespace(**{**given, 'images': [folder], 'config': 'x'}), cfg)
-    assert [int(image[0, 0, 0]) for image in found] == [0, 2, 5, 8, 10, 13, 16, 19]
-    found = export.images_to_compare(SimpleNamespace(**{**given, 'int8': folder}), cfg)  # not those for calibration
-    assert [int(image[0, 0, 0]) for image in found] == [1, 3, 5, 7, 11, 13, 15, 19]
-    assert export.images_to_compare(SimpleNamespace(**given), cfg)[0].shape == (480, 640, 3)
-    found = export.images_to_compare(SimpleNamespace(**{**given, 'config': 'x', 'int8': folder}), cfg)
-    assert len(found) == 8 and min(found[0].shape[:2]) > 50  # flowers
+
+    def numbers(uses_test_set: bool = False, **arguments) -> list[int]:
+        args = SimpleNamespace(**{'images': None, 'int8': None, **arguments})
+        return [int(image[0, 0, 0]) for image in export.images_to_compare(args, cfg, uses_test_set)]
+
+    assert numbers(images=[folder]) == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert numbers(int8=folder) == [1, 3, 5, 7, 11, 13, 15, 19]  # not those for calibration
+    assert export.images_to_compare(SimpleNamespace(images=None, int8=None), cfg, False)[0].shape == (480, 640, 3)
+    assert export.has_test_set(cfg, False) and len(numbers(True, int8=folder)) == 8
     cfg.test_dataloader.dataset.data_root = folder
+    assert not export.has_test_set(cfg, False)
     with raises(UsageError, '--images'):
-        export.images_to_compare(SimpleNamespace(**{**given, 'config': 'x'}), cfg)
+        export.has_test_set(cfg, True)
+
+
+@pytest.mark.parametrize('after, accept_loss', [(0.792, False), (0.7, True), (0.7, False)])
+def test_int8_may_lose_one_percent_of_the_metric(after, accept_loss, capsys):
+    arguments = (SimpleNamespace(accept_loss=accept_loss), Path('a.onnx'), dict(metric='mIoU', value=0.8),
+                 dict(metric='mIoU', value=after))
+    if after < 0.79 and not accept_loss:
+        with raises(UsageError, 'a.onnx was not written', 'mIoU', '0.8', '0.7', '1%', '--accept-loss'):
+            export.check_metric(*arguments)
+    else:
+        export.check_metric(*arguments)
+    assert f'0.8 in float32 and {after} in int8' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('agreement, accept_loss', [(0.99, False), (0.98, True), (0.98, False)])
 def test_a_file_that_differs_too_much_is_refused(agreement, accept_loss, tmp_path, capsys):
     (tmp_path / 'partial').write_bytes(bytes(2**20))
     (tmp_path / 'partial.data').write_bytes(bytes(2**21))
-    comparison = SimpleNamespace(inputs=[1, 2], figures=lambda path, limits: dict(agreement=agreement))
+    comparison = SimpleNamespace(inputs=[1, 2], figures=lambda path, limits, runtime: dict(agreement=agreement))
     arguments = (SimpleNamespace(accept_loss=accept_loss), Path('a.onnx'), tmp_path / 'partial', comparison,
                  dict(agreement=0.99))
     if agreement < 0.99 and not accept_loss:
@@ -123,8 +137,9 @@ def test_a_file_that_differs_too_much_is_refused(agreement, accept_loss, tmp_pat
             export.check(*arguments)
     else:
         export.check(*arguments)
-    assert capsys.readouterr().out == (
-        f'a.onnx: 3.0 MiB; compared with PyTorch on 2 images: agreement {agreement} (limit 0.99)\n')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ['a.onnx: 3.0 MiB; compared with PyTorch on 2 images',
+                         f'onnxruntime: agreement {agreement} (limit 0.99)']
 
 
 def test_defaults():

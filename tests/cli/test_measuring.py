@@ -1,7 +1,6 @@
 """Tests `mmvit flops`, `mmvit benchmark` and `mmvit models`."""
 import json
 import sys
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -59,8 +58,8 @@ def test_memory_against_another_librarys_network(run, other):
     (['reswin_tiny', '--against', 'mmpretrain:none', '--dense'], 'mmpretrain cannot be combined with --dense'),
     (['torch:x', '--runtime', 'eager'], 'network must be NAME, timm:NAME or mmpretrain:NAME, got torch:x'),
     *[(['reswin_tiny', '--runtime', 'eager', option, *values], f'{option} cannot be combined with --runtime')
-      for option, *values in (['--override', 'window_size=4'], ['--dense'], ['--against', 'reswin_tiny'],
-                              ['--throughput', '32'], ['--memory-only'])],
+      for option, *values in (['--override', 'window_size=4'], ['--against', 'reswin_tiny'], ['--throughput', '32'],
+                              ['--memory-only'])],
     (['reswin_tiny', '--runtime', 'eager', '--device', 'meta'], '--device must be cpu with --runtime, got meta'),
     (['rest_lite', '--throughput', '32', '--against', 'rest_lite'], '--against cannot be combined with --throughput'),
     (['reswin_tiny', '--images', 'data'], '--images requires --runtime')])
@@ -178,35 +177,8 @@ def test_latency_and_throughput(monkeypatch):
     slow, fast = function('slow', 9, .1, .2, .6), function('fast', 9, .05, .05, .1)
     found = runtimes.measure(dict(slow=slow, fast=fast), torch.zeros(4, 3, 2, 2), 3)
     assert calls == dict(slow=[1, 4] * 4, fast=[1, 4] * 4)
-    assert found == dict(slow=dict(p50_ms=200., p95_ms=560., images_per_second=5., speedup=1.),
-                         fast=dict(p50_ms=50., p95_ms=95., images_per_second=20., speedup=4.))
-
-
-def test_runtimes_are_compared_in_their_order():
-    made = []
-
-    def prepare(runtime: str, folder):
-        made.append(runtime)
-        if runtime == 'compile':
-            try:
-                raise OSError('line 1\nline 2' + 300 * 'x')
-            except OSError as error:
-                raise RuntimeError('outer') from error
-        return lambda images: None
-
-    found = runtimes.compare_runtimes(prepare, torch.zeros(2, 3, 2, 2), ['int8', 'compile', 'eager'], 1)
-    assert made == ['eager', 'compile', 'int8'] and list(found) == ['eager', 'int8', 'compile']
-    assert found['compile'] == dict(error='OSError: line 1')
-    assert runtimes.compare_runtimes(prepare, torch.zeros(2, 3, 2, 2), ['compile'], 1) == dict(compile=found['compile'])
-
-
-@pytest.mark.compiler
-@torch.no_grad()
-def test_all_runtimes_run_a_single_image(tmp_path):
-    model, image = nn.Sequential(nn.Conv2d(3, 5, 1), nn.Flatten(), nn.Linear(5 * 8 * 8, 2)), torch.rand(1, 3, 8, 8)
-    found = runtimes.compare_runtimes(partial(runtimes.prepare, model=model.eval(), images=image), image,
-                                      runtimes.RUNTIMES, repeats=1)
-    assert list(found) == list(runtimes.RUNTIMES) and not any('error' in figures for figures in found.values()), found
+    assert found == dict(slow=pytest.approx(dict(ms=200., images_per_second=5., speedup=1.)),
+                         fast=pytest.approx(dict(ms=50., images_per_second=20., speedup=4.)))
 
 
 class Slow(nn.Conv2d):
@@ -254,6 +226,8 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     (dict(images=['a']), ['--images requires --runtime']), (dict(runtime=['eager'], device='cuda'), ['cpu', 'cuda']),
     (dict(throughput=[8], memory_only=True), ['--memory-only']), (dict(throughput=[8], dense=True), None),
     (dict(runtime=['eager'], images=['a']), ['--images', '.pth', 'got only x']),
+    (dict(runtime=['eager'], config='a'), ['--config', '.pth', 'got only x']),
+    (dict(csv='a'), ['--csv requires --runtime']),
     (dict(runtime=['eager'], networks=['a.pth'], size=[8, 8]), ['--size', 'network']),
     (dict(runtime=['eager'], networks=['a.pth'], images=['a'], batch_size=2), None),
     (dict(runtime=['eager'], networks=['x', 'a.pth'], images=['a'], size=[8, 8]), None)])

@@ -1,4 +1,5 @@
 """`mmvit serve` answers Gradio's client, loads nothing from other sites, and draws the windows at a point."""
+import gc
 import re
 import socket
 import urllib.request
@@ -65,14 +66,16 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
         assert app.analytics_enabled is False
         with raises(UsageError, '--port', port):  # in use
             serve.launch(arguments(tmp_path / 'model.onnx', '--port', port), block=False)
+        client.close()
     finally:
         app.close()
+        gc.collect()  # of sockets that Gradio leaves open, while warnings are ignored
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'SwinVSA'])
 def test_drawing_at_a_point(network, tmp_path):
     """Predictions are the same before and after a drawing; other points give other drawings."""
-    model = serve.Served(*segmenter(network, tmp_path), None, 'cpu')
+    model = serve.Served(*segmenter(network, tmp_path), None, device='cpu')
     assert model.name == f'EncoderDecoder with {network}'
     image = Image.open(next(CAMVID.glob('*.jpg'))).resize((160, 120))
     before, = model.predictor(image)
@@ -82,7 +85,7 @@ def test_drawing_at_a_point(network, tmp_path):
 
 
 def test_exported_files_have_no_attention(tmp_path):
-    model = serve.Served(mean_color_file(tmp_path), None, None, 'cpu')
+    model = serve.Served(mean_color_file(tmp_path), None, None, device='cpu')
     assert model.name.startswith('model') and model.draw_point(Image.new('RGB', (9, 9)), .5, .5) is None
 
 

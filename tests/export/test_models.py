@@ -29,7 +29,7 @@ from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.preprocess import Geometry, Preprocess
 from mmvit_backbones.inference import Predictor
-from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model
+from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model, installed_runtimes
 from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
@@ -238,7 +238,8 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     export_model(split(reference.module, cfg), path, dict(reference.details, license='MIT'), IMAGES[0])
     predictor = Predictor(path)
     assert predictor.classes == reference.details['classes']
-    assert_same(reference.run(IMAGES), predictor.model.run(IMAGES))
+    for runtime in installed_runtimes():
+        assert_same(reference.run(IMAGES), Predictor(path, runtime=runtime).model.run(IMAGES))
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
     details = json.loads(Path(f'{path}.json').read_text())
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
@@ -258,7 +259,8 @@ def test_detectors_with_none_one_and_several_instances(kind, tmp_path):
     cfg, path = detector(kind), tmp_path / 'model.onnx'
     reference = reference_of(cfg, tmp_path)
     export_model(split(reference.module, cfg), path, reference.details, IMAGES[0])
-    assert_same(reference.run(IMAGES), Predictor(path).model.run(IMAGES))
+    for runtime in installed_runtimes():
+        assert_same(reference.run(IMAGES), Predictor(path, runtime=runtime).model.run(IMAGES))
 
 
 # ---- mmvit export

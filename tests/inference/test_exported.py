@@ -38,7 +38,7 @@ def test_a_broken_onnx_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('change', [
-    dict(outputs=7), dict(outputs=[{}]), dict(task=None, preprocessing=7)], ids=str)
+    dict(input=7), dict(input={}), dict(task='poetry'), dict(preprocessing=7)], ids=str)
 def test_wrong_details_in_a_file_are_refused(change, tmp_path):
     pytest.importorskip('onnx')
     from onnx import helper

@@ -43,12 +43,30 @@ def test_devices(file):
     """ONNX Runtime uses the given device; a device that does not exist or cannot run the file is an error."""
     predictor = Predictor(file, device='cpu')
     assert predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
-    assert predictor.model.session.get_providers() == ['CPUExecutionProvider']
     import onnxruntime
     for device in ['nonsense', 'meta', f'cuda:{torch.cuda.device_count()}', *(
             [] if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else ['cuda'])]:
         with raises(UsageError, 'device', device):
             Predictor(file, device=device)
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(runtime='onnxruntime'), dict(runtime='openvino'), dict(runtime='openvino', precision='bf16')], ids=str)
+def test_runtimes(file, options):
+    runtime = options.get('runtime', 'onnxruntime')
+    pytest.importorskip(runtime)
+    predictor = Predictor(file, **options)
+    assert predictor.model.runtime == runtime and predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(runtime='tensorrt'), ['runtime', 'tensorrt', 'onnxruntime, openvino']),
+    (dict(precision='bf16'), ['precision', 'bf16', 'openvino'])])
+def test_wrong_runtimes_are_refused(file, options, words):
+    with raises(UsageError, *words):
+        Predictor(file, **options)
+    with raises(UsageError, 'epoch_1.pth', 'mmvit export'):
+        Predictor('epoch_1.pth', **options)
 
 
 def save(path, image, **options):

@@ -13,7 +13,7 @@ import os
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,9 +28,6 @@ from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
 from .arguments import add_runtime_arguments, whole
 from .draw import attention, windows
-
-if TYPE_CHECKING:
-    import gradio
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
@@ -107,9 +104,9 @@ def rows_of(result: Result) -> list[list]:
     return rows
 
 
-def build_app(models: list[Served], examples: list[Path]) -> 'gradio.Blocks':
-    """Builds the page; the results of several models are side by side."""
-    import gradio as gr
+def build_app(models: list[Served], examples: list[Path]) -> Any:
+    """Builds the page, a gradio.Blocks; the results of several models are side by side."""
+    import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-serve
 
     def predict(path: str | None, threshold: float) -> list:
         """Returns a drawing and a table for each model."""
@@ -176,18 +173,16 @@ def load_models(args: argparse.Namespace) -> list[Served]:
         if len(getattr(args, name)) > len(args.models):
             raise UsageError(f'--{name} must have at most {len(args.models)} values, one per model, got '
                              f'{len(getattr(args, name))}')
-    return [Served(path, config, name, device=args.device, **runtime_of(path, args))
+    exported = [path for path in args.models if path.endswith(EXPORTED_SUFFIX)]
+    if (args.runtime or args.precision) and not exported:
+        raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(args.models)}')
+    options = dict(runtime=args.runtime, precision=args.precision)
+    return [Served(path, config, name, device=args.device, **(options if path in exported else {}))
             for path, config, name in zip_longest(args.models, args.config, args.name)]
 
 
-def runtime_of(path: str, args: argparse.Namespace) -> dict:
-    """Returns the options of exported files; a checkpoint beside them runs with PyTorch."""
-    is_exported = path.endswith(EXPORTED_SUFFIX)
-    return dict(runtime=args.runtime, precision=args.precision) if is_exported else {}
-
-
-def launch(args: argparse.Namespace, block: bool = True) -> 'gradio.Blocks':
-    """Loads the models and starts the server; returns at once if ``block`` is False."""
+def launch(args: argparse.Namespace, block: bool = True) -> Any:
+    """Loads the models and starts the server; returns the page at once if ``block`` is False."""
     if not find_spec('gradio'):
         raise UsageError("mmvit serve needs gradio: pip install 'mmvit_backbones[serve]'")
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported

@@ -92,7 +92,8 @@ def test_exported_files_have_no_attention(tmp_path):
 @pytest.mark.parametrize('words, message', [
     (['imagenet_reswin_t'], ['config', '--config imagenet_reswin_t']),
     (['a.pth', '--name', 'a', 'b'], ['--name', 'at most 1', 'got 2']),
-    (['a.pth', '--config', 'a', 'b'], ['--config', 'at most 1', 'got 2']), (['missing.pth'], ['missing.pth'])])
+    (['a.pth', '--config', 'a', 'b'], ['--config', 'at most 1', 'got 2']), (['missing.pth'], ['missing.pth']),
+    (['a.pth', '--runtime', 'openvino'], ['--runtime', 'mmvit export', 'a.pth'])])
 def test_mistakes_are_reported(words, message):
     with raises(Exception, *message):
         serve.load_models(arguments(*words))

@@ -17,6 +17,12 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """Raised for a checkpoint that does not exist."""
 
 
+class UnknownKeyError(CheckpointError, KeyError):
+    """Raised for a key of a checkpoint that no network has, or whose value is not a tensor."""
+
+    __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
 class TrainingError(MMViTError, RuntimeError):
     """Raised if training cannot continue; the message suggests a remedy where one is known.
 

@@ -39,11 +39,6 @@ def cached_file(weights: Weights) -> Path:
     return converted if weights.tag and converted.exists() else cache_folder() / weights.file_name
 
 
-def is_converted(path: Path) -> bool:
-    """Returns whether a cached file has converted weights; the authors publish no safetensors files."""
-    return path.suffix == '.safetensors'
-
-
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     """Returns the cached file of published weights, and downloads the file if it is missing.
 
@@ -246,12 +241,12 @@ def hash_of(path: Path) -> str:
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
     """Records the hash of a file after the ``with`` block has read the file successfully for the first time.
 
-    If the block raises CheckpointError or KeyError, sets the file aside and raises a CheckpointError whose message
+    If the block raises CheckpointError, sets the file aside and raises a CheckpointError whose message
     begins with ``title``.
     """
     try:
         yield
-    except (CheckpointError, KeyError) as error:
+    except CheckpointError as error:
         raise CheckpointError(f'{title}{error.args[0]}; the file was renamed to {set_aside(path, path)}') from None
     if not is_recorded(path):
         write_hash(path)

@@ -1,7 +1,6 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models."""
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from glob import glob
 from typing import Literal
 
@@ -12,11 +11,11 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import CheckpointError, CheckpointNotFoundError, UnknownKeyError
 from ..utils.text import near_names
 from .adapt import adapt
-from .converters.layout import AVERAGED, strip_prefix, unwrap
-from .download import fetch, fetch_address, first_reading, is_converted
+from .converters.layout import Layout, convert, strip_prefix, unwrap
+from .download import fetch, fetch_address, first_reading
 from .files import load_checkpoint_file
 from .variants import VARIANTS, Variant, find_variant
 
@@ -24,6 +23,7 @@ TASKS = ('classification', 'backbone')
 OFFICIAL = 'official://'
 WEB = 'http://', 'https://'
 IMAGENET_CLASSES = 1000
+LAYOUTS = tuple(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()))
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
 
 # ---- reading
@@ -86,32 +86,28 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
-        state = load_checkpoint_file(path)
-        weights = unwrap(state) if is_converted(path) else variant.family.convert(state)
-        _check_sizes(variant, weights)
+        weights = own_weights(load_checkpoint_file(path), variant.name, [variant.family.layout])
+        if difference := _different_shape(variant, weights):
+            raise CheckpointError(difference)
     return weights
 
 
 def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
     """Returns the names of the networks whose linear layers have the same shapes as in the converted weights."""
-    found = []
-    for name, variant in VARIANTS.items():
-        with suppress(CheckpointError):
-            _check_sizes(variant, weights)
-            found.append(name)
-    return found
+    return [name for name, variant in VARIANTS.items() if not _different_shape(variant, weights)]
 
 
-def _check_sizes(variant: Variant, weights: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError if the shapes of linear layers show that the weights belong to another variant."""
+def _different_shape(variant: Variant, weights: Mapping[str, Tensor]) -> str | None:
+    """Returns a linear layer whose shape shows that weights belong to another variant, or None."""
     with torch.device('meta'):
         own = _linear_shapes(MODELS.build(variant.backbone).state_dict())
     found = _linear_shapes(strip_prefix(weights, 'backbone.'))
     for key in (*own, *found):
         if key not in found:
-            raise CheckpointError(f'{key} with the shape {own[key]} is missing')
+            return f'{key} with the shape {own[key]} is missing'
         if found[key] != own.get(key):
-            raise CheckpointError(f'{key} has the shape {found[key]} instead of {own.get(key, "none")}')
+            return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
+    return None
 
 
 def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -121,11 +117,11 @@ def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def read_state(filename: str, map_location: str | None = None) -> dict:
     """Reads a checkpoint, converts the authors' layout, and puts a bare state dict under the key ``'state_dict'``."""
     checkpoint = read_checkpoint(filename, map_location)
-    try:
-        return dict(state_dict=convert_state_dict(None, checkpoint))
-    except KeyError:
-        are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-        return dict(state_dict=checkpoint) if are_weights else checkpoint
+    weights, layout = recognize(checkpoint, source=filename)
+    if layout is not None:
+        return dict(state_dict=convert(weights, layout, filename))
+    are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
+    return dict(state_dict=checkpoint) if are_weights else checkpoint
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
@@ -143,7 +139,34 @@ def _read_file(filename: str, map_location: str | None = None) -> dict:
     return read_state(filename, map_location)
 
 
-# ---- converting
+# ---- layouts
+
+
+def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint'
+              ) -> tuple[dict[str, Tensor], Layout | None]:
+    """Returns the state dict in a checkpoint, and which of the authors' layouts it has; None for this package's.
+
+    If it has the keys of several layouts, the layout with the most keys is returned.
+
+    Raises:
+        UnknownKeyError: If a key is not a string.
+    """
+    found = [layout for layout in layouts
+             if layout.find_prefix(unwrap(checkpoint, layout.wrappers, source)) is not None]
+    layout = max(found, key=lambda layout: len(layout.keys), default=None)
+    return (unwrap(checkpoint, source=source) if layout is None else
+            unwrap(checkpoint, layout.wrappers, source)), layout
+
+
+def own_weights(checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS) -> dict[str, Tensor]:
+    """Returns the state dict in a checkpoint with this package's keys.
+
+    Raises:
+        UnknownKeyError: If the checkpoint has one of the authors' layouts and another key, or a value that is not a
+            tensor; or if a key is not a string.
+    """
+    weights, layout = recognize(checkpoint, layouts, source)
+    return weights if layout is None else convert(weights, layout, source)
 
 
 def convert_state_dict(name: str | None, state_dict: Mapping,
@@ -151,7 +174,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     """Converts weights from the authors' layout to this package's.
 
     Args:
-        name (str | None): One of :func:`list_models`; None tries all of them.
+        name (str | None): One of :func:`list_models`; None recognizes the layout by its keys.
         state_dict (Mapping): The authors' state dict, or a training checkpoint that contains it.
         task (str): ``'classification'``, or ``'backbone'`` to return only the weights of the backbone. Defaults to
             ``'classification'``.
@@ -161,20 +184,21 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
 
     Raises:
         ValueError: If ``name`` or ``task`` is unknown.
-        KeyError: If there are no weights, a key is unknown, or a value is not a tensor; the message contains the reason
-            for every family tried.
+        KeyError: If there are no weights, a key is unknown, or a value is not a tensor.
     """
     check_task(task)
-    if not unwrap(state_dict, AVERAGED):
-        raise KeyError('not a published checkpoint: the file contains no weights')
-    reasons = []
-    for convert in dict.fromkeys(find_variant(each).family.convert for each in (VARIANTS if name is None else [name])):
-        try:
-            weights = convert(state_dict)
-            return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
-        except KeyError as error:
-            reasons.append(error.args[0])
-    raise KeyError(f'not a published checkpoint of {name or "any network"}: {"; ".join(reasons)}')
+    if name is None:
+        weights, layout = recognize(state_dict)
+    else:
+        layout = find_variant(name).family.layout
+        weights = unwrap(state_dict, layout.wrappers)
+    if not weights:
+        raise UnknownKeyError('the checkpoint contains no weights')
+    if layout is None:
+        keys = ', '.join(list(weights)[:2])
+        raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
+    weights = convert(weights, layout)
+    return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
 
 
 def check_task(task: str) -> None:
@@ -202,7 +226,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         source, weights = str(checkpoint), read_checkpoint(str(checkpoint))
     else:
         return
-    _load(model, weights, source, variant.name, None if task == 'backbone' else '', new_head)
+    _load(model, weights, source, [variant.family.layout], None if task == 'backbone' else '', new_head)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -228,19 +252,16 @@ def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None
     _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
 
 
-def _load(model: nn.Module, checkpoint: Mapping, source: str, name: str | None = None, prefix: str | None = None,
-          new_head: bool = False) -> None:
+def _load(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
+          prefix: str | None = None, new_head: bool = False) -> None:
     """Loads a checkpoint of the authors, a framework or this package.
 
-    ``name`` is the network of an authors' checkpoint, or None to try all networks.
+    ``layouts`` are those of the authors that the checkpoint may have.
     """
-    try:
-        weights, reason = convert_state_dict(name, checkpoint), ''
-    except KeyError as error:
-        weights, reason = weights_in(checkpoint, source), f'; {error.args[0]}'
+    weights = own_weights(checkpoint, source, layouts)
     if prefix is None:
         prefix = 'backbone.' if any(key.startswith('backbone.') for key in weights) else ''
-    check_overlap(model, weights, source, prefix, reason)
+    check_overlap(model, weights, source, prefix)
     head = weights.get('head.fc.weight')
     if prefix and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
@@ -256,7 +277,7 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         CheckpointError: If weights are missing, are not tensors or have the wrong shape, if a key is not a string, or
             if too many keys are unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
     """
-    model, weights = unwrap_model(model), weights_in(checkpoint, source)
+    model, weights = unwrap_model(model), unwrap(checkpoint, source=source)
     check_tensors(model, weights, source)
     try:
         keys = model.load_state_dict(weights, strict=False)
@@ -271,14 +292,6 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: boo
         print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unexpected)}', logger='current')
 
 
-def weights_in(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
-    """Returns the state dict in the checkpoint ``source``; raises CheckpointError if a key is not a string."""
-    try:
-        return unwrap(checkpoint)
-    except KeyError as error:
-        raise CheckpointError(f'checkpoint {source}: {error.args[0]}') from None
-
-
 def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
     """Raises CheckpointError if a weight of the model is not a tensor in the checkpoint ``source``."""
     for name, own in model.state_dict().items():  # which also has the extra state of modules
@@ -286,17 +299,18 @@ def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
             raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
 
 
-def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '', reason: str = '') -> None:
+def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '') -> None:
     """Raises CheckpointError if a checkpoint has none of the model's keys with ``prefix`` in front, or an invalid key.
-
-    ``reason`` is appended to the message.
     """
     model = unwrap_model(model)
-    own, given = model.state_dict(), weights_in(checkpoint, source)
-    if not any(prefix + key in given for key in own):
-        where = f' with {prefix=}' if prefix else ''
-        raise CheckpointError(f'checkpoint {source} is for another network: it has no weights of '
-                              f'{type(model).__name__}{where}; its keys are {", ".join(list(given)[:2])}, ...{reason}')
+    own, given = [prefix + key for key in model.state_dict()], unwrap(checkpoint, source=source)
+    if any(key in given for key in own):
+        return
+    longer = next((key.removesuffix(name) for name in own for key in given if key.endswith(f'.{name}')), None)
+    hint = f' (prefix {longer!r}?)' if longer else ''
+    first = f'got {next(iter(given))!r}' if given else 'but the checkpoint has no weights'
+    raise CheckpointError(f'checkpoint {source} is for another network: no key matches {type(model).__name__}; '
+                          f'expected {own[0]!r}, {first}{hint}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

@@ -4,7 +4,7 @@ Each entry of the file is a :class:`Family` with one row per :class:`Variant`. A
 its backbone, configs and golden files. ``published.csv`` has the published results, and ``weights.csv`` has the URLs of
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -15,6 +15,7 @@ from typing import Literal
 import yaml
 
 from ..errors import CheckpointError, UsageError
+from .converters.layout import Layout
 from .published import RESULTS
 from .weights import WEIGHTS, Weights
 
@@ -34,7 +35,7 @@ class Family:
     license: str  # of the authors' repository
     docs: str  # page of the documentation
     architecture: list[str]  # keywords for the metafiles
-    convert: Callable  # function in zoo/converters that converts the authors' checkpoint
+    layout: Layout  # in zoo/converters, of the authors' checkpoints
     classifier: dict = field(default_factory=lambda: dict(out_indices=[3]))  # backbone arguments in classifiers
     neck: dict | None = field(default_factory=lambda: dict(type='GlobalAveragePooling'))  # pools a map to a vector
     head: dict = field(default_factory=lambda: dict(
@@ -136,9 +137,9 @@ def _read_table() -> Iterator[Variant]:
     families = yaml.load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'), loader)
     for name, facts in families.items():
         rows = facts.pop('variants')
-        module, _, function = facts.pop('convert').partition('.')
-        convert = getattr(import_module(f'.converters.{module}', __package__), function)
-        family = Family(name=name, convert=convert, **facts)
+        module, _, layout = facts.pop('layout').partition('.')
+        layout = getattr(import_module(f'.converters.{module}', __package__), layout)
+        family = Family(name=name, layout=layout, **facts)
         yield from (Variant(name=name, family=family, **row) for name, row in rows.items())
 
 

@@ -9,6 +9,9 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.converters import vitae
+from mmvit_backbones.zoo.converters.layout import convert
+from mmvit_backbones.zoo.loading import LAYOUTS, recognize
 from mmvit_backbones.zoo.variants import VARIANTS
 
 # Keys under which the authors' scripts save weights, by golden and variant; the first key present is used.
@@ -51,11 +54,11 @@ def test_weights_may_be_three_levels_deep():
 @pytest.mark.parametrize('name', ['regionvit_tiny', None])
 def test_values_that_are_not_tensors_are_refused(name):
     with raises(KeyError, "'norm.weight' must be a tensor", 'int'):
-        convert_state_dict(name, {'norm.weight': 3})
+        convert_state_dict(name, weights_of('golden_regionvit_tiny') | {'norm.weight': 3})
 
 
 def test_no_layout_is_left_out():
-    assert {VARIANTS[name].family.convert for _, name in WRAPPERS} == {v.family.convert for v in VARIANTS.values()}
+    assert {VARIANTS[name].family.layout for _, name in WRAPPERS} | {vitae.VITAE_PLAIN} == set(LAYOUTS)
 
 
 @pytest.mark.parametrize('golden, name', WRAPPERS, ids=[name for _, name in WRAPPERS])
@@ -178,9 +181,34 @@ def test_every_published_layout_of_vitae_fills_the_model(name):
 def test_files_of_no_network_are_refused(tmp_path):
     other = {'layers.0.blocks.0.attn.extra.weight': torch.zeros(1)}
     torch.save(other, tmp_path / 'other.pth')
-    with raises(ValueError, 'Swin-VSA'):
+    with raises(ValueError, 'SwinVSA', "expected 'patch_embed.proj.weight', got 'layers.0.blocks.0.attn.extra.weight'"):
         get_model('swin_vsa_tiny', 'backbone', str(tmp_path / 'other.pth'))
-    with raises(KeyError, 'checkpoint of swin_vsa_tiny', 'Swin-VSA'):
+    with raises(KeyError, "'layers.0.blocks.0.attn.extra.weight'", 'Swin-VSA'):
         convert_state_dict('swin_vsa_tiny', other)
-    with raises(KeyError, 'checkpoint of any network'):
+    with raises(KeyError, 'any network', 'none.weight'):
         convert_state_dict(None, {'none.weight': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('golden, name', WRAPPERS, ids=[name for _, name in WRAPPERS])
+def test_layouts_are_recognized_by_their_keys(golden, name, tmp_path):
+    weights, layout = weights_of(golden), VARIANTS[name].family.layout
+    for prefix in ('', 'module.', *layout.prefixes):
+        for wrapper in layout.wrappers:
+            checkpoint = {wrapper: {prefix + key: value for key, value in weights.items()}}
+            found, recognized = recognize(checkpoint)
+            assert recognized is layout
+            assert convert(found, layout).keys() == convert_state_dict(name, weights).keys()
+    assert recognize(weights)[1] is layout
+    assert recognize(dict(state_dict=convert_state_dict(name, weights)))[1] is None
+    for key in layout.keys:
+        other = recognize({each: value for each, value in weights.items() if each != key})[1]
+        assert other is not layout
+    torch.save({**weights, 'blocks.0.extra': torch.zeros(1)}, tmp_path / 'authors.pth')
+    with raises(ValueError, 'authors.pth', "'blocks.0.extra'", layout.network) as caught:
+        get_model(name, 'backbone', tmp_path / 'authors.pth')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', PLAIN)
+def test_layout_of_plain_vitae_is_recognized(name):
+    assert recognize(dict.fromkeys(authors_keys(name), torch.zeros(1)))[1] is vitae.VITAE_PLAIN

@@ -36,14 +36,14 @@ def test_checkpoint_of_another_network():
     load_weights(model, dict(state_dict=weights), 'own')
     check_overlap(model, weights, 'own')
     others = {f'theirs.{key}': value for key, value in weights.items()}
-    (first, second), (theirs, theirs2, theirs3) = list(weights)[:2], list(others)[:3]
+    (first, second), (theirs, theirs2) = list(weights)[:2], list(others)[:2]
     with raises(CheckpointError, 'other.pth', f'{len(weights)} keys', f'({first}, {second}, {theirs}, {theirs2}, ...)'):
         load_weights(model, others, 'other.pth', strict=True)
-    with raises(CheckpointError, 'other.pth', 'ResTv2', theirs, theirs2) as caught:
+    with raises(CheckpointError, 'other.pth', 'ResTv2', f"expected {first!r}, got {theirs!r} (prefix 'theirs.'?)"):
         check_overlap(model, others, 'other.pth')
-    assert theirs3 not in str(caught.value) and 'prefix' not in str(caught.value)
-    with raises(CheckpointError, "prefix='backbone.'", theirs):
+    with raises(CheckpointError, f"expected 'backbone.{first}', got {theirs!r}") as caught:
         check_overlap(model, others, 'other.pth', 'backbone.')
+    assert '?' not in str(caught.value)
     shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
     with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
         load_weights(model, weights | shapes, 'seven.pth')

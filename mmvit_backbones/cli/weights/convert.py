@@ -23,16 +23,17 @@ from torch import Tensor
 
 from ...errors import CheckpointError, UsageError
 from ...zoo.build import has_img_size
-from ...zoo.converters.layout import strip_prefix
+from ...zoo.converters.layout import convert, strip_prefix
 from ...zoo.download import CONVERTED, write_hash
 from ...zoo.loading import (
     IMAGENET_CLASSES,
+    LAYOUTS,
     TASKS,
-    convert_state_dict,
     find_networks,
     load_weights,
     read_checkpoint,
     read_published,
+    recognize,
 )
 from ...zoo.variants import VARIANTS, Variant, find_variant
 from ..arguments import output_file, output_folder
@@ -97,10 +98,13 @@ def read_source(args: argparse.Namespace) -> Source:
         published = VARIANTS[name].find_weights(tag or True)
         return Source(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
                       published.addresses[0])
-    try:
-        weights = convert_state_dict(args.network, read_checkpoint(args.source), TASKS[0])
-    except KeyError as error:
-        raise UsageError(f'{args.source}: {error.args[0]}') from error
+    layouts = [find_variant(args.network).family.layout] if args.network else LAYOUTS
+    weights, layout = recognize(read_checkpoint(args.source), layouts, args.source)
+    if layout is None:
+        expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
+        raise UsageError(f'{args.source} is not a published checkpoint of {args.network or "any network"}: expected '
+                         f'{expected}, got {", ".join(list(weights)[:2])}, ...')
+    weights = convert(weights, layout, args.source)
     networks = [args.network] if args.network else find_networks(weights)
     if not args.out.endswith(FILES) and len(networks) != 1:
         raise UsageError(f'--network is required for {args.source}, because its weights match '

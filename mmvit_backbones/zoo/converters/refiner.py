@@ -1,7 +1,7 @@
 """Converts Refiner-ViT from the layout of github.com/zhoudaquan/Refiner_ViT."""
 import re
 
-from .layout import AVERAGED, converter
+from .layout import AVERAGED, Layout
 
 
 def projection(match: re.Match) -> str:
@@ -9,7 +9,7 @@ def projection(match: re.Match) -> str:
     return f'backbone.blocks.{match[1]}.attn.{"value" if int(match[1]) % 2 else "qkv"}'
 
 
-LAYOUT = {
+NAMES = {
     'cls_token': 'backbone.embed.class_token',
     'pos_embed': 'backbone.embed.positions.pos_embed',
     r'patch_embed\.(conv[123]|proj)': r'backbone.embed.patches.\1',
@@ -27,4 +27,5 @@ LAYOUT = {
     'aux_head': 'head.aux_fc',  # only with dense=True
 }
 
-convert = converter('Refiner-ViT', LAYOUT, AVERAGED)
+REFINER_VIT = Layout('Refiner-ViT', ('cls_token', 'patch_embed.bn1.weight', 'blocks.1.attn.adapt_bn.weight'), NAMES,
+                     AVERAGED)

@@ -1,9 +1,9 @@
 """Converts RegionViT's classifiers and detectors from the layout of github.com/IBM/RegionViT."""
 from torch import Tensor
 
-from .layout import THREE_CONVS, converter, from_zero
+from .layout import THREE_CONVS, Layout, from_zero
 
-LAYOUT = {
+NAMES = {
     r'patch_embed\.proj': 'backbone.local_embed.conv',
     **{rf'patch_embed\.proj\.{k}': f'backbone.local_embed.{name}' for k, name in THREE_CONVS.items()},
     r'cls_token\.proj': 'backbone.region_embed.conv',
@@ -26,4 +26,5 @@ def flatten_norm(key: str, x: Tensor) -> Tensor:
 
 # Converted classifiers have keys ``neck.norm.*`` in addition to ``backbone.*`` and ``head.fc.*``.
 # Detectors have detectron2's prefix ``backbone.bottom_up.model.``.
-convert = converter('RegionViT', LAYOUT, ('model_ema', 'model'), ('backbone.bottom_up.model.', ), reshape=flatten_norm)
+REGIONVIT = Layout('RegionViT', ('cls_token.proj.weight', 'layers.0.block.1.attn.qkv.weight'), NAMES,
+                   ('model_ema', 'model'), ('backbone.bottom_up.model.', ), flatten_norm)

@@ -1,5 +1,5 @@
 """Converts ResT's and ResTv2's classifiers, detectors and segmenters from the layouts of github.com/wofmanaf/ResT."""
-from .layout import THREE_CONVS, converter, from_zero
+from .layout import THREE_CONVS, Layout, from_zero
 
 WRAPPERS = ('model', 'state_dict')
 PREFIXES = ('backbone.bottom_up.', 'backbone.')  # in checkpoints of detectron2 and mmseg
@@ -11,7 +11,7 @@ COMMON = {
     'head': 'head.fc',
     r'((?:decode|auxiliary)_head\..+)': r'\1',  # mmseg's names stay unchanged
 }
-LAYOUT = {
+NAMES = {
     **COMMON,
     r'stem\.(conv[123]|norm[12])': r'backbone.patch_embeds.0.\1',
     r'patch_embed_(\d)\.(conv|norm)': from_zero(r'backbone.patch_embeds.{}.\2'),
@@ -19,7 +19,7 @@ LAYOUT = {
     r'stage(\d)\.(\d+)\.attn\.transform_conv': from_zero(r'backbone.stages.{}.\2.attn.mix_heads'),
     r'norm(\d)': from_zero('backbone.norm{}'),
 }
-LAYOUT_V2 = {
+NAMES_V2 = {
     **COMMON,
     **{rf'stem\.proj\.{k}': f'backbone.patch_embeds.0.{name}' for k, name in THREE_CONVS.items()},
     r'stem\.norm': 'backbone.patch_embeds.0.norm3',
@@ -30,5 +30,5 @@ LAYOUT_V2 = {
     r'norm_(\d)(\.0)?': from_zero('backbone.norm{}'),  # norm_1.0 in detectors, norm_1 in segmenters
 }
 
-convert = converter('ResT', LAYOUT, WRAPPERS, PREFIXES, 'stem.')
-convert_v2 = converter('ResTv2', LAYOUT_V2, WRAPPERS, PREFIXES, 'stem.')
+REST = Layout('ResT', ('stem.pos.pa_conv.weight', 'stem.conv1.weight'), NAMES, WRAPPERS, PREFIXES)
+RESTV2 = Layout('ResTv2', ('stem.pos.pa_conv.weight', 'stem.proj.0.weight'), NAMES_V2, WRAPPERS, PREFIXES)

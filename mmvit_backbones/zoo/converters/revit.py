@@ -1,7 +1,5 @@
 """Converts ReViT, ReMViTv2 and ReSwin from the layout of github.com/ADiko1997/ReViT."""
-import re
-
-from .layout import converter
+from .layout import Layout
 
 WRAPPERS = ('model', 'model_state_dict')
 PLAIN = {  # common to ReViT and ReMViTv2
@@ -10,12 +8,12 @@ PLAIN = {  # common to ReViT and ReMViTv2
     r'blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)': r'backbone.blocks.\1.\2',
     r'head\.projection': 'head.fc',
 }
-REVIT = {
+REVIT_NAMES = {
     **PLAIN,
     'pos_embed': 'backbone.patch_embed.positions.pos_embed',
     'norm': 'backbone.norm0',
 }
-REMVITV2 = {
+REMVITV2_NAMES = {
     **PLAIN,
     r'blocks\.(\d+)\.attn\.(pool_[qkv])': r'backbone.blocks.\1.attn.\2.conv',
     r'blocks\.(\d+)\.attn\.norm_([qkv])': r'backbone.blocks.\1.attn.pool_\2.norm',
@@ -25,12 +23,7 @@ REMVITV2 = {
 }
 
 
-def refuse_gate(match: re.Match) -> str:
-    raise KeyError("'alpha' is a learned gate, but the published ReSwin has a constant gate of 0.5")
-
-
-RESWIN = {
-    'alpha': refuse_gate,
+RESWIN_NAMES = {  # without alpha, because the published gate is a constant
     r'patch_embed\.(proj|norm)': r'backbone.patch_embed.\1',
     r'layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)':
     r'backbone.stages.\1.blocks.\2.\3',
@@ -42,6 +35,7 @@ RESWIN = {
     'head': 'head.fc',
 }
 
-convert_revit = converter('ReViT', REVIT, WRAPPERS)
-convert_remvitv2 = converter('ReMViTv2', REMVITV2, WRAPPERS)
-convert_reswin = converter('ReSwin', RESWIN, WRAPPERS)
+REVIT = Layout('ReViT', ('alpha', 'pos_embed', 'blocks.0.attn.qkv.weight'), REVIT_NAMES, WRAPPERS)
+REMVITV2 = Layout('ReMViTv2', ('alpha', 'blocks.0.attn.pool_q.weight'), REMVITV2_NAMES, WRAPPERS)
+RESWIN = Layout('ReSwin', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table'),
+                RESWIN_NAMES, WRAPPERS)

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .layout import AVERAGED, converter
+from .layout import AVERAGED, Layout
 
 # The authors number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
@@ -58,7 +58,7 @@ def of_stages(reduction: Mapping[str, str | None], normal: Mapping[str, str | No
     }
 
 
-VITAE = {
+VITAE_NAMES = {
     r'layers\.0\.RC\.PRM\.proj': 'backbone.patch_embed.proj',
     r'layers\.0\.RC\.cls_token': 'backbone.patch_embed.class_token',
     r'layers\.0\.RC\.pos_embed': 'backbone.patch_embed.positions.pos_embed',
@@ -69,7 +69,7 @@ VITAE = {
 }
 
 
-SWIN_VSA = {
+SWIN_VSA_NAMES = {
     r'patch_embed\.(proj|norm)': r'backbone.patch_embed.\1',
     **inside(r'layers\.(\d+)\.blocks\.(\d+)\.', r'backbone.stages.\1.blocks.\2.', {
         MODULES: r'\g<name>',
@@ -89,7 +89,13 @@ def flatten_projection(key: str, x: Tensor) -> Tensor:
     return x.flatten(1) if '.attn.' in key and x.ndim == 4 else x
 
 
-convert_vitae = converter('ViTAE', VITAE, AVERAGED)
-convert_vitaev2 = converter('ViTAEv2', of_stages(REDUCTION_CELL, NORMAL_CELL), AVERAGED)
-convert_vitaev2_vsa = converter('ViTAEv2-VSA', of_stages(VSA_CELL, VSA_CELL), AVERAGED, reshape=flatten_projection)
-convert_swin_vsa = converter('Swin-VSA', SWIN_VSA, AVERAGED, reshape=flatten_projection)
+VITAE = Layout('ViTAE', ('layers.0.RC.attn.kqv.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES, AVERAGED)
+VITAE_PLAIN = Layout('ViTAE-plain', ('layers.0.RC.PRM.proj.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES,
+                     AVERAGED)
+VITAEV2 = Layout('ViTAEv2', ('layers.0.RC.attn.attn.qkv.weight', 'layers.3.NC.0.PCM.0.weight'),
+                 of_stages(REDUCTION_CELL, NORMAL_CELL), AVERAGED)
+VITAEV2_VSA = Layout('ViTAEv2-VSA', ('layers.0.RC.attn.sampling_offsets.2.weight', 'layers.3.NC.0.PCM.0.weight'),
+                     of_stages(VSA_CELL, VSA_CELL), AVERAGED, reshape=flatten_projection)
+SWIN_VSA = Layout('Swin-VSA', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table',
+                               'layers.0.blocks.0.attn.transform.2.weight'), SWIN_VSA_NAMES, AVERAGED,
+                  reshape=flatten_projection)

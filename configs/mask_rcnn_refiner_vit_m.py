@@ -2,5 +2,5 @@
 # configs/imagenet_refiner_vit_m.py first.
 _base_ = ['./_base_/models/mask_rcnn_refiner.py', './_base_/datasets/coco_instance.py',
           './_base_/schedules/coco_refiner_1x.py', './_base_/mmdet_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_refiner_vit_m/best_*.pth', prefix='backbone.')
+pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_refiner_vit_m', prefix='backbone.')
 model = dict(backbone=dict(arch='medium', drop_path_rate=0.25, init_cfg=pretrained), neck=dict(in_channels=420))

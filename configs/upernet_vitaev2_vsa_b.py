@@ -2,7 +2,7 @@
 # train configs/imagenet_vitaev2_vsa_b.py first.
 _base_ = ['./_base_/models/upernet_vitaev2_vsa.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k_vitae.py', './_base_/mmseg_runtime.py']
-pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_vitaev2_vsa_b/best_*.pth', prefix='backbone.')
+pretrained = dict(type='Pretrained', checkpoint='work_dirs/imagenet_vitaev2_vsa_b', prefix='backbone.')
 model = dict(
     backbone=dict(arch='base', init_cfg=pretrained),
     decode_head=dict(in_channels=[128, 256, 512, 1024]),

@@ -1,10 +1,11 @@
 """Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch.
 
+    mmvit export RUN model.onnx                         the best checkpoint of a training, by its work dir
     mmvit export CHECKPOINT model.onnx
     mmvit export model.onnx --config imagenet_reswin_t --pretrained
     mmvit export NETWORK [CHECKPOINT] [network.onnx]    a network that returns feature maps or logits
 
-A training checkpoint contains its config; published weights require --config. Inputs and outputs of the files:
+The config of a checkpoint is the one that the training saved beside it, or --config. Inputs and outputs of the files:
 
 - classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
 - segmenter: `images` as for a classifier -> `segmentation`
@@ -43,6 +44,7 @@ from ..inference.sources import find_images
 from ..utils.config import apply_options, datasets_of, is_config
 from ..utils.images import read_rgb
 from ..utils.installation import install_command
+from ..utils.runs import find_checkpoint
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from ..zoo.loading import TASKS
 from .arguments import add_config_options, add_pretrained_argument, whole
@@ -61,11 +63,12 @@ MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', '
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='mmvit export [options] CHECKPOINT FILE\n'
+        usage='mmvit export [options] RUN|CHECKPOINT FILE\n'
               '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
     parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
-                        help='name of a network listed by mmvit models; checkpoint (default for a network: random '
-                             'weights); file to write (default for a network: NETWORK.onnx)')
+                        help='name of a network listed by mmvit models; checkpoint, or the work dir of a training '
+                             '(default for a network: random weights); file to write (default for a network: '
+                             'NETWORK.onnx)')
     add_pretrained_argument(parser)
     network = parser.add_argument_group('networks')
     network.add_argument('--task', choices=TASKS, default='backbone',
@@ -74,7 +77,7 @@ def get_parser() -> argparse.ArgumentParser:
                          help='version of the ONNX operators, at least 18 (default: %(default)s)')
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
-                                    'config in the training checkpoint)')
+                                    'config that the training saved beside the checkpoint)')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                        help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
                             'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
@@ -175,7 +178,8 @@ def compare_network(model: nn.Module, partial: Path, path: Path, runtime: str) -
 def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Path) -> None:
     check_path(path)
     if not args.config and not checkpoint:
-        raise UsageError('pass --config, or a training checkpoint, which contains its config')
+        raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
+    checkpoint = checkpoint and find_checkpoint(checkpoint)
     cfg = config_of(args.config, checkpoint)
     apply_options(cfg, args.cfg_options or {})
     checkpoint = choose_checkpoint(cfg, checkpoint, args.pretrained)

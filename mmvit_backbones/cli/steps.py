@@ -71,7 +71,14 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_reliable_hooks(cfg: Config, args: argparse.Namespace) -> None:
-    """Adds missing fault tolerance hooks and checkpoint settings. Runs before --cfg-options, which may change them."""
+    """Adds missing fault tolerance hooks and checkpoint settings. Runs before --cfg-options, which may change them.
+
+    Also imports this package, which registers the hooks, when another program reads the config that the run saves.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    names = [imports['imports']] if isinstance(imports['imports'], str) else list(imports['imports'])
+    if 'mmvit_backbones' not in names:
+        cfg.custom_imports = dict(imports, imports=[*names, 'mmvit_backbones'])
     cfg.setdefault('default_hooks', {})  # returns its argument, of which MMEngine's config stores a copy
     hooks = cfg.default_hooks
     for name, hook in RELIABLE_HOOKS.items():

@@ -1,9 +1,11 @@
 """Tests a checkpoint of a classifier, detector or segmenter, or an exported file.
 
+    mmvit test work_dirs/mask_rcnn_reswin_t              # the best checkpoint of a training, with its config
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --coco-folder data/coco_mini
     mmvit test imagenet_reswin_t --pretrained --processes 8
 """
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -12,9 +14,11 @@ from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.results import SCORE_THR
 from ..training.run_hooks import CheckpointMatchHook
-from ..utils.config import predicts_masks
+from ..utils.config import is_config, predicts_masks
+from ..utils.distributed import is_first_process
 from ..utils.files import check_file
 from ..utils.frameworks import import_quietly
+from ..utils.runs import LAST, find_checkpoint, find_config
 from ..zoo import checks
 from ..zoo.checks import check_checkpoint
 from ..zoo.loading import use_safe_loading
@@ -24,22 +28,21 @@ from .arguments import (
     add_pretrained_argument,
     add_run_arguments,
     add_size_argument,
+    data_options,
     finite,
     output_file,
     output_folder,
 )
+from .custom_data import use_custom_data
 from .finetune import read_run_config
 from .processes import init_processes
 
 NEEDS = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-STEPS = steps.set_options, steps.set_work_dir, steps.set_launcher, steps.use_data, steps.set_size
-
-
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
-                        help='config file, the name of a config in this package, or a name from mmvit models that was '
-                             'trained by name')
+    parser.add_argument('config', metavar='RUN|CONFIG|NETWORK',
+                        help='work dir of a training, or one of its checkpoints; or a config file, the name of a '
+                             'config in this package, or a name from mmvit models that was trained by name')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) URL (classifiers: also in the authors' layout), or a file "
                              'written by mmvit export')
@@ -68,8 +71,31 @@ def output_of(path: str) -> str:
     return output_file(path) if path.endswith(testing.PICKLES) else output_folder(path)
 
 
+def set_work_dir(cfg: Config, args: argparse.Namespace) -> None:
+    """Sets the work dir, by default the folder ``test`` in that of the training, whose files must not be replaced."""
+    steps.set_work_dir(cfg, args)
+    folder = Path(args.config).parent
+    if not args.work_dir and Path(folder, LAST).exists():  # the config is of a run, which may have been moved
+        cfg.work_dir = str(folder)
+    if not args.work_dir or Path(cfg.work_dir, LAST).exists():
+        cfg.work_dir = str(Path(cfg.work_dir, 'test'))
+
+
+def use_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Uses custom data or another data root; the lists of its images are temporary."""
+    use_custom_data(cfg, **data_options(args))
+
+
+STEPS = steps.set_options, set_work_dir, steps.set_launcher, use_data, steps.set_size
+
+
 def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run after checking its data, backbone and checkpoint."""
+    if args.checkpoint is None and Path(args.config).exists() and not is_config(args.config):
+        args.checkpoint = find_checkpoint(args.config)
+        args.config = find_config(args.checkpoint)
+        if is_first_process():
+            print(f'checkpoint {args.checkpoint}, config {args.config}')
     cfg = read_run_config(args)
     steps.take_steps(STEPS, cfg, args)
     if args.real:

@@ -38,11 +38,6 @@ def _last_of(file: Path) -> str:
     return str(found)
 
 
-def configs_beside(checkpoint: str) -> list[Path]:
-    """Returns the configs in the folder of a checkpoint file, where training saves its config."""
-    return sorted(Path(checkpoint).parent.glob('*.py')) if Path(checkpoint).is_file() else []
-
-
 def find_config(checkpoint: str) -> str:
     """Returns the config that the training saved beside its checkpoint.
 
@@ -52,7 +47,7 @@ def find_config(checkpoint: str) -> str:
     """
     if '://' not in checkpoint and (reason := why_no_file(checkpoint)):
         raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
-    found = configs_beside(checkpoint)
+    found = [] if '://' in checkpoint else sorted(Path(checkpoint).parent.glob('*.py'))
     if len(found) != 1:
         reason = f'several configs, {", ".join(file.name for file in found)}' if found else 'no config'
         raise UsageError(f'there is {reason} beside checkpoint {checkpoint}; pass its config with --config FILE, or '

@@ -1,7 +1,6 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models."""
 import os
 from collections.abc import Collection, Mapping
-from glob import glob
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UnknownKeyError
+from ..utils.runs import find_checkpoint
 from ..utils.text import near_names
 from .adapt import adapt
 from .converters.layout import Layout, convert, strip_prefix, unwrap
@@ -33,9 +33,9 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     """Reads a checkpoint without executing code in it.
 
     Args:
-        filename (str): A file, or a pattern such as ``work_dirs/NAME/best_*.pth`` for one file; an http(s) URL;
-            ``official://NAME[/TAG]`` for the authors' weights, which are converted; or a name with another scheme, such
-            as ``torchvision://resnet50``, which is read by MMEngine's loader for the scheme.
+        filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
+            ``official://NAME[/TAG]`` for the authors' weights, which are converted; or a name such as
+            ``torchvision://resnet50`` with another scheme, which is read by MMEngine's loader for the scheme.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -54,17 +54,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
             return CheckpointLoader.load_checkpoint(filename, map_location)
         except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
             raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
-    return load_checkpoint_file(_find_file(filename), map_location, mmap)
-
-
-def _find_file(pattern: str) -> str:
-    """Returns the file that matches a pattern; names of files and patterns without a match are returned as they are."""
-    if '*' not in pattern or os.path.exists(pattern):
-        return pattern
-    files = sorted(glob(pattern))
-    if len(files) > 1:
-        raise CheckpointError(f'checkpoint {pattern} must match one file, but matches {", ".join(files)}')
-    return files[0] if files else pattern
+    return load_checkpoint_file(find_checkpoint(filename), map_location, mmap)
 
 
 def _read_official(name: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from verbs import call, module_of
 pytest.importorskip('onnx')
 
 from mmvit_backbones.cli import export
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.config import load_config
 
 
@@ -50,6 +50,11 @@ def test_missing_packages_are_reported(package, options, words, tmp_path, monkey
     with raises(UsageError, *words):
         call('export', 'rest_lite', *options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_checkpoint_is_reported(tmp_path):
+    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
+        call('export', tmp_path, tmp_path / 'a.onnx')
 
 
 def test_files_are_replaced_only_when_complete(tmp_path):

@@ -70,11 +70,13 @@ def convert(weights: Mapping[str, Tensor], layout: Layout, source: str = 'the ch
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames the pyramid and heads of detectron2's Mask R-CNN or RetinaNet to mmdet's ``neck.*``, ``roi_head.*`` etc.
 
-    If a key is unknown, logs the key and returns an empty dict.
+    If a key is unknown or a value is not a tensor, logs the key and returns an empty dict.
     """
     names = layout_of(others)
-    if unknown := [key for key in others if match_name(key, names) is None]:
-        print_log(f"the detector's pyramid and heads are not converted: {unknown[0]!r} is not a key of detectron2's "
+    found = {key: match_name(key, names) for key in others}
+    if unknown := [key for key, match in found.items()
+                   if match is None or match.replacement is not None and not isinstance(others[key], Tensor)]:
+        print_log(f"the detector's pyramid and heads are not converted: {unknown[0]!r} is not a weight of detectron2's "
                   'Mask R-CNN or RetinaNet', logger='current')
         return {}
     converted = rename(others, names, 'detectron2', 'the checkpoint')

@@ -203,8 +203,8 @@ class RefinerViT(Backbone):
     """Refiner-ViT, a plain vision transformer with patches of 16 x 16 pixels and a class token.
 
     Blocks come in pairs. The first block of a pair computes attention maps, and adds the scaled maps of the previous
-    pair. The second block attends with the same maps, refined by convolutions. The four outputs have stride 16; one
-    is taken after each quarter of the blocks.
+    pair. The second block attends with the same maps, refined by convolutions. The four outputs have stride 16 and a
+    LayerNorm each; one is taken after each quarter of the blocks. Classifiers use the last.
 
     Attention is global and stores whole attention maps, so memory grows with the fourth power of the image side. For
     training with few images per process, set ``norm_eval`` or synchronize the batch norms. Images are zero-padded at

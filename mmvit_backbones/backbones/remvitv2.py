@@ -205,7 +205,7 @@ class ReMViTv2(Backbone):
 
     From the second block on, the logits are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) resize(S_{i-1}) + P_i``. All
     blocks share one learned ``alpha``. The next block receives the logits including the decomposed relative positions
-    ``P_i``.
+    ``P_i``. The features have strides 4, 8, 16 and 32, and a LayerNorm each.
 
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.

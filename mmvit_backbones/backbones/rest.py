@@ -228,7 +228,7 @@ class ResT(ResTBase):
     """ResTv1, a pyramid vision transformer with efficient multi-head self-attention.
 
     The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
-    size, as in the authors' code.
+    size, as in the authors' code. The features have strides 4, 8, 16 and 32.
 
     Paper: arXiv 2105.13677, variants.
 

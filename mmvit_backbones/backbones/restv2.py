@@ -93,6 +93,7 @@ class ResTv2(ResTBase):
 
     Checkpoints of classifiers also contain weights for the output norm of the last stage. Detectors and
     segmenters of this package load these weights, whereas those of the authors train the norm from scratch.
+    The features have strides 4, 8, 16 and 32.
 
     Paper: arXiv 2204.07366, variants.
 

@@ -94,6 +94,7 @@ class ReSwin(SwinBase):
 
     From the second block on, the logits are ``S_i = (q k^T / sqrt(d) + bias) / 2 + S_{i-1} / 2``, also across stages.
     The mask of shifted windows is added before the softmax, and is not part of the logits that the next block receives.
+    The features have strides 4, 8, 16 and 32, and a LayerNorm each.
 
     Quirks kept for checkpoint compatibility:
 

@@ -74,9 +74,9 @@ class ReViT(Backbone):
     """ReViT, a Vision Transformer that blends the attention logits of each block with those of the previous block.
 
     From the second block on, the logits are ``S_i = alpha q k^T / sqrt(d) + (1 - alpha) S_{i-1}``. All blocks share one
-    learned ``alpha``. The network has no class token; classifiers average the tokens after the last norm. For dense
-    prediction, ``SimpleFeaturePyramid`` builds a pyramid from the single output map. Images are zero-padded at the
-    right and bottom to whole patches.
+    learned ``alpha``. The network has no class token; classifiers average the tokens after the last norm. The only map
+    has stride 16 and a LayerNorm; for dense prediction, ``SimpleFeaturePyramid`` builds a pyramid from it. Images are
+    zero-padded at the right and bottom to whole patches.
 
     Paper: arXiv 2402.11301, variants.
 

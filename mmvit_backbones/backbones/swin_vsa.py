@@ -67,7 +67,8 @@ class SwinVSA(SwinBase):
 
     Patch embedding, patch merging, MLPs, channels and depths are those of Swin Transformer. Each block begins with a
     depth-wise 7 x 7 convolution that adds position encodings. Windows are not shifted, because predicted windows can
-    overlap. At first, they are ordinary windows, because their predictors are initialized with zeros.
+    overlap. At first, they are ordinary windows, because their predictors are initialized with zeros. The features have
+    strides 4, 8, 16 and 32, and a LayerNorm each.
 
     Paper: arXiv 2204.08446, variants.
     Paper: arXiv 2103.14030, table 7.

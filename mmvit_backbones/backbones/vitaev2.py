@@ -156,7 +156,8 @@ class ViTAEv2(CellPyramid):
 
     A reduction cell runs dilated convolutions, followed by attention, in parallel with strided convolutions. A normal
     cell runs attention in parallel with three 3 x 3 convolutions. There is no position embedding and no final norm.
-    Before each reduction, maps are zero-padded at the right and bottom to a multiple of the stride.
+    Before each reduction, maps are zero-padded at the right and bottom to a multiple of the stride. The features have
+    strides 4, 8, 16 and 32.
 
     Quirks kept for checkpoint compatibility:
 

@@ -1,6 +1,6 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import UsageError
 from ..layers import recompute
 from ..utils import versions
-from .arch import Arch
 
 
 class Backbone(BaseModule):
@@ -35,7 +34,7 @@ class Backbone(BaseModule):
         ValueError: If an argument has an invalid value.
     """
 
-    arch_zoo: Mapping[str, Arch] = {}  # settings by name
+    arch_zoo: dict[str, Any] = {}  # settings by name
     stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm

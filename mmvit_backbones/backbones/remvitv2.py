@@ -234,7 +234,9 @@ class ReMViTv2(Backbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    arch_zoo = {'tiny': ReMViTv2Arch(embed_dims=96, depths=(1, 2, 5, 2), num_heads=(1, 2, 4, 8), mlp_ratio=4)}
+    arch_zoo: dict[str, ReMViTv2Arch] = {
+        'tiny': ReMViTv2Arch(embed_dims=96, depths=(1, 2, 5, 2), num_heads=(1, 2, 4, 8), mlp_ratio=4),
+    }
 
     def __init__(self, arch: str | ReMViTv2Arch | dict = 'tiny', *, img_size: int = 224, residual_logits: bool = True,
                  in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,

@@ -170,7 +170,7 @@ class ResTBase(Backbone):
     stem_type: type[nn.Module]
     downsample_type: type[nn.Module]
     norm_eps: float
-    zero_biases: tuple[type[nn.Module], ...]  # types of layers whose biases are initialized with 0
+    zero_biases: tuple[type[nn.Linear | nn.Conv2d], ...]  # types of layers whose biases are initialized with 0
 
     def __init__(self, arch: ResTArch, out_norm: Literal['side', 'in_stream'] | None, drop_path_rate: float,
                  **common) -> None:
@@ -260,7 +260,7 @@ class ResT(ResTBase):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
-    arch_zoo = {
+    arch_zoo: dict[str, ResTArch] = {
         'lite': ResTArch(
             embed_dims=64, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
         'small': ResTArch(

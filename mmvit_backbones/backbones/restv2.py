@@ -121,7 +121,7 @@ class ResTv2(ResTBase):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    arch_zoo = {
+    arch_zoo: dict[str, ResTArch] = {
         'tiny': ResTArch(
             embed_dims=96, depths=(1, 2, 6, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
         'small': ResTArch(

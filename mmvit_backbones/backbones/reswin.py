@@ -10,13 +10,14 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import RelativePositionBias, ResidualAttentionBlock
+from ..layers import RelativePositionTable, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
 from ..ops.sizes import ceil_div, is_positive, may_be_nonzero
 from ..ops.window import (
     crop,
     cyclic_shift,
     pad_to_multiple,
+    position_bias,
     relative_position_index,
     shifted_window_mask,
     window_partition,
@@ -40,7 +41,7 @@ class WindowAttention(nn.Module):
         self.num_heads = num_heads
         self.window_size = window_size
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.position_bias = RelativePositionBias(num_heads, window_size)
+        self.position_bias = RelativePositionTable(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, prev_logits: Tensor | None, index: Tensor, shift: int,
@@ -57,8 +58,8 @@ class WindowAttention(nn.Module):
         if mask is not None:
             x = cyclic_shift(x, shift)
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
-        out, logits = residual_attention(
-            q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=self.position_bias(index), mask=mask)
+        bias = position_bias(self.position_bias().T, index)
+        out, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=bias, mask=mask)
         x = window_reverse(out, self.window_size, *padded)
         if mask is not None:
             x = cyclic_shift(x, -shift)
@@ -130,7 +131,7 @@ class ReSwin(SwinBase):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    arch_zoo = {
+    arch_zoo: dict[str, ReSwinArch] = {
         'tiny': ReSwinArch(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
     }
 

@@ -104,7 +104,7 @@ class ReViT(Backbone):
         [(1, 768, 4, 6)]
     """
 
-    arch_zoo = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
+    arch_zoo: dict[str, ReViTArch] = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 
     def __init__(self, arch: str | ReViTArch | dict = 'base', *, img_size: int = 224, residual_logits: bool = True,
                  in_channels: int = 3, out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1,

@@ -148,7 +148,7 @@ class ViTAE(Backbone):
         [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
     """
 
-    arch_zoo = {
+    arch_zoo: dict[str, ViTAEArch] = {
         'tiny': ViTAEArch(
             embed_dims=(64, 64, 256), pyramid_dims=(64, 64, 128), depth=7, num_heads=4, groups=64, mlp_ratio=2),
         '6m': ViTAEArch(

@@ -77,7 +77,7 @@ class ViTAEv2VSA(CellPyramid):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
-    arch_zoo = {
+    arch_zoo: dict[str, ViTAEv2VSAArch] = {
         'small': ViTAEv2VSAArch(
             embed_dims=(64, 128, 256, 512),
             pyramid_dims=(64, 64, 128, 256),

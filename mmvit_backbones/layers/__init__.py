@@ -18,7 +18,7 @@ from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .module_list import ModuleList
 from .patch_embed import PatchEmbed, TokenEmbed
-from .position_bias import RelativePositionBias, RelativePositionTable
+from .position_bias import RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .recompute import recompute
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections
@@ -27,7 +27,7 @@ from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, Pyra
 __all__ = [
     'BaseBlock', 'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
     'GlobalAttention', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
-    'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionBias', 'RelativePositionTable',
+    'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionTable',
     'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
     'init_linear', 'layers_with_gate', 'recompute', 'reset_projections', 'trunc_normal_'
 ]

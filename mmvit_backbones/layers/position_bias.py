@@ -2,7 +2,6 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.window import position_bias
 from .block import trunc_normal_
 from .resize import interpolate, resize_on_load
 
@@ -26,17 +25,6 @@ class RelativePositionTable(nn.Module):
     def forward(self) -> Tensor:
         """Returns the table, ``((2 * window_size - 1) ** 2, num_heads)``."""
         return self.relative_position_bias_table
-
-
-class RelativePositionBias(RelativePositionTable):
-    """Relative position bias of all pairs of tokens in a window, looked up in the table.
-
-    Paper: arXiv 2103.14030, equation 4.
-    """
-
-    def forward(self, index: Tensor) -> Tensor:
-        """Returns the bias, ``(num_heads, N, N)``, for an ``index`` from ``ops.window.relative_position_index``."""
-        return position_bias(self.relative_position_bias_table.T, index)
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:

@@ -3,11 +3,11 @@ import pytest
 import torch
 from helpers import raises
 
-from mmvit_backbones.layers import RelativePositionBias
+from mmvit_backbones.layers import RelativePositionTable
 
 
 def test_tables_of_another_window_size_are_resized_head_by_head():
-    small, large = RelativePositionBias(num_heads=2, window_size=3), RelativePositionBias(num_heads=2, window_size=5)
+    small, large = RelativePositionTable(num_heads=2, window_size=3), RelativePositionTable(num_heads=2, window_size=5)
     rows = torch.arange(5.).repeat_interleave(5)
     small.load_state_dict(dict(relative_position_bias_table=torch.stack([rows, torch.full((25, ), 7.)], dim=1)))
     large.load_state_dict(small.state_dict())
@@ -20,17 +20,17 @@ def test_tables_of_another_window_size_are_resized_head_by_head():
 @pytest.mark.parametrize('shape', [(25, 2), (81, 2), (50, ), (9, 3, 1)], ids=str)
 def test_tables_of_other_shapes_are_refused(shape):
     with pytest.raises(RuntimeError, match='size mismatch'):
-        RelativePositionBias(3, window_size=3).load_state_dict(dict(relative_position_bias_table=torch.zeros(shape)))
+        RelativePositionTable(3, window_size=3).load_state_dict(dict(relative_position_bias_table=torch.zeros(shape)))
 
 
 def test_missing_tables_are_reported():
     with raises(RuntimeError, 'Missing', 'relative_position_bias_table'):
-        RelativePositionBias(3, window_size=3).load_state_dict({})
+        RelativePositionTable(3, window_size=3).load_state_dict({})
 
 
 def test_only_resized_tables_are_logged(logged):
-    small, large = RelativePositionBias(2, window_size=3), RelativePositionBias(2, window_size=5)
-    small.load_state_dict(RelativePositionBias(2, window_size=3).state_dict())
+    small, large = RelativePositionTable(2, window_size=3), RelativePositionTable(2, window_size=5)
+    small.load_state_dict(RelativePositionTable(2, window_size=3).state_dict())
     assert not logged.messages
     large.load_state_dict(small.state_dict())
     assert 'relative_position_bias_table: resized from (25, 2) to (81, 2)' in logged.text

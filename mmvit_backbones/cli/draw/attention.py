@@ -246,7 +246,7 @@ def size_of(x: Tensor) -> tuple[int, int]:
 
 def shift_of(inputs: tuple) -> int:
     """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
-    return inputs[2] if len(inputs) == 4 and inputs[3] is not None else 0
+    return inputs[3] if len(inputs) == 5 and inputs[4] is not None else 0
 
 
 class RegionalWatcher(Watcher):
@@ -267,7 +267,7 @@ class RegionalWatcher(Watcher):
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if not self.options.get('is_local'):  # regional tokens (1, 1, windows, C)
+        if self.options.get('index') is None:  # regional tokens (1, 1, windows, C)
             maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
             maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
             self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))

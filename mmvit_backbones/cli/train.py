@@ -58,6 +58,7 @@ STEPS = (
     steps.wrap_training_data,
     steps.load,
 )
+ADDITIONS = steps.add_reliable_hooks, steps.wrap_training_data  # left out with --plain
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -99,6 +100,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_size_argument(parser)
     add_data_arguments(parser)
     add_run_arguments(parser)
+    parser.add_argument('--plain', action='store_true', help='add no hooks and wrappers to the config')
     parser.set_defaults(needs=NEEDS)
     return parser
 
@@ -106,15 +108,21 @@ def get_parser() -> argparse.ArgumentParser:
 def prepare(args: argparse.Namespace) -> Config:
     """Returns the config of the run after checking its data, backbone and checkpoint."""
     cfg = read_run_config(args)
+    if args.plain:
+        take_steps([step for step in STEPS if step not in ADDITIONS], cfg, args)
+        return cfg
+    if is_first_process():
+        print(f'added to the config, where it has none: {", ".join(steps.RELIABLE_HOOKS.values())}, SeededDataset and '
+              'ResumableBatchSampler, and settings of CheckpointHook; --plain adds nothing (docs/reliability.md)')
     take_steps(STEPS, cfg, args)
     return cfg
 
 
-def get_runner(cfg: Config) -> Runner | FlexibleRunner:
+def get_runner(cfg: Config, plain: bool) -> Runner | FlexibleRunner:
     if not cfg.get('strategy'):
-        return QuietRunner.from_cfg(cfg)
+        return (Runner if plain else QuietRunner).from_cfg(cfg)
     import_module('mmvit_backbones.training.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
-    return QuietFlexibleRunner.from_cfg(cfg)
+    return (FlexibleRunner if plain else QuietFlexibleRunner).from_cfg(cfg)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -125,11 +133,12 @@ def main(args: argparse.Namespace) -> None:
     init_processes(cfg)
     use_safe_loading()
     import_quietly(cfg.default_scope)
-    runner = get_runner(cfg)
-    runner.register_hook(SummaryHook())
-    if curve := CURVES.get(Path(cfg.filename).stem):
-        runner.register_hook(PublishedCurveHook(curve))
-    runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
+    runner = get_runner(cfg, args.plain)
+    if not args.plain:
+        runner.register_hook(SummaryHook())
+        if curve := CURVES.get(Path(cfg.filename).stem):
+            runner.register_hook(PublishedCurveHook(curve))
+        runner.register_hook(CheckpointMatchHook(cfg.get('load_from'), strict=cfg.resume))
     runner.train()
     if lock:
         lock.close()

@@ -8,7 +8,7 @@ from helpers import ROOT, raises
 from PIL import Image
 from verbs import module_of
 
-from mmvit_backbones.cli import steps
+from mmvit_backbones.cli import steps, train
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
 
@@ -26,6 +26,16 @@ def test_a_run_is_reliable_and_keeps_few_checkpoints(name, best):
     hook = cfg.default_hooks.checkpoint
     assert (hook.backend_args, hook.max_keep_ckpts, hook.save_best) == (dict(backend='atomic'), 3, best)
     assert {'finite_loss', 'interrupt', 'exact_resume'} <= cfg.default_hooks.keys()
+
+
+@pytest.mark.parametrize('options, adds', [([], True), (['--plain'], False)])
+def test_additions_are_printed_and_plain_adds_nothing(options, adds, tmp_path, capsys):
+    arguments = ['imagenet_reswin_t', '--class-folder', str(ROOT / 'data/flowers_mini'), '--work-dir', str(tmp_path),
+                 '--check', *options]
+    cfg = train.prepare(train.get_parser().parse_args(arguments))
+    assert ('exact_resume' in cfg.default_hooks, cfg.train_dataloader.dataset.type == 'SeededDataset') == (adds, adds)
+    assert capsys.readouterr().out.startswith('added to the config') == adds
+    assert ('max_keep_ckpts' in cfg.default_hooks.checkpoint) == adds
 
 
 @pytest.mark.parametrize('missing', ['val_dataloader', 'val_evaluator'])

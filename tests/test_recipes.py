@@ -264,6 +264,18 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
     assert len(sizes) == 12 and sum(bool(sample.flip) for sample in out['data_samples']) == 6
 
 
+@pytest.mark.parametrize('name', ['upernet_vitaev2_s', 'upernet_vitaev2_vsa_s'])
+def test_images_of_vitaev2_are_padded_in_the_test(name):
+    """As in the authors' test; the padding is noted, so that mmseg removes it from predictions."""
+    from mmseg.structures import SegDataSample
+    config = read(name)
+    init_default_scope(config.default_scope)
+    preprocess = MODELS.build(config.model.data_preprocessor)
+    data = preprocess(dict(inputs=[torch.zeros(3, 50, 70)], data_samples=[SegDataSample()]))
+    assert data['inputs'].shape == (1, 3, 64, 96)
+    assert tuple(data['data_samples'][0].img_padding_size) == (0, 26, 0, 14)
+
+
 def test_recipes_of_vsa_on_cityscapes():
     """Results are published for 40,000 and 80,000 iterations, and for crops of 769 x 769 pixels."""
     longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')

@@ -28,7 +28,7 @@ class PublishedCurveHook(Hook):
 
     def __init__(self, curve: Curve) -> None:
         self.curve = curve
-        self.is_comparable = self.is_behind = False
+        self.is_comparable = self.is_behind = self.averaged = False
 
     def before_train(self, runner: Runner) -> None:
         about = f'published curve: {self.curve.source}' + (f' ({self.curve.remark})' if self.curve.remark else '')
@@ -43,13 +43,13 @@ class PublishedCurveHook(Hook):
             runner.logger.info(about)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        if not self.is_comparable:
+        if not self.is_comparable or metrics is None:
             return
         at = runner.epoch if self.curve.unit == 'epoch' else runner.iter
         texts, behind = [], []
         for name, (title, unit, factor) in METRICS.items():
             published = self.curve.values(name, self.averaged).get(at)
-            if published is None or name not in (metrics or {}):
+            if published is None or name not in metrics:
                 continue
             texts.append(f'{title} {factor * metrics[name]:.1f}{unit}, published at this {self.curve.unit} '
                          f'{factor * published:.1f}{unit}')
@@ -66,10 +66,9 @@ class PublishedCurveHook(Hook):
 
 def differences(runner: Runner, curve: Curve) -> Iterator[str]:
     """Yields a text for each condition of a published run that this run does not have."""
-    loader, loop = runner.train_dataloader, runner.train_loop
-    is_by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    length = loop.max_epochs if is_by_epoch else loop.max_iters
-    unit = 'epoch' if is_by_epoch else 'iteration'
+    loader = runner.train_dataloader
+    is_by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    length, unit = (runner.max_epochs, 'epoch') if is_by_epoch else (runner.max_iters, 'iteration')
     accumulated = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
     per_update = batch_size_of(loader) * get_world_size() * accumulated
     if per_update != curve.images_per_update:

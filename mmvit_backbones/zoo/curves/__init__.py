@@ -5,6 +5,7 @@ of images per update, and the length. The figures are in files named after the c
 numbered from epoch 0, as in the logs; AP is between 0 and 1, other metrics are in percent.
 """
 import csv
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,10 +53,9 @@ class Curve:
         column = next((column for column, ours in NAMES.items() if ours == name), '')
         if averaged and f'{column}_ema' in columns:
             column = f'{column}_ema'
-        start = min(columns[self.unit]) if self.unit == 'epoch' else 1  # the first epoch is 0 or 1
-        shift = 1 - int(start)
-        return {int(at) + shift: value for at, value in zip(columns[self.unit], columns.get(column, []))
-                if value is not None}
+        times = [int(at) for at in columns[self.unit]]
+        shift = 1 - times[0] if self.unit == 'epoch' else 0  # the first epoch is 0 or 1
+        return {at + shift: value for at, value in zip(times, columns.get(column, [])) if not math.isnan(value)}
 
     def has_averaged(self) -> bool:
         """Returns whether the log also has metrics of averaged weights."""
@@ -83,19 +83,20 @@ class Curve:
 
 
 @cache
-def _read(config: str) -> dict[str, list[float | None]]:
-    """Returns the columns of a file; missing values are None."""
+def _read(config: str) -> dict[str, list[float]]:
+    """Returns the columns of a file; missing values are NaN."""
     with (FOLDER / f'{config}.csv').open(newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    return {column: [float(row[column]) if row[column] else None for row in rows] for column in rows[0]}
+    return {column: [float(row[column] or math.nan) for row in rows] for column in rows[0]}
 
 
 def _read_sources() -> dict[str, Curve]:
     with (FOLDER / 'sources.csv').open(newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
-    numbers = ('images', 'images_per_update', 'updates_per_epoch', 'length')
-    return {row['config']: Curve(**{key: (int(value) if value else None) if key in numbers else value
-                                    for key, value in row.items()}) for row in rows}
+    return {row['config']: Curve(
+        config=row['config'], images=int(row['images']), images_per_update=int(row['images_per_update']),
+        updates_per_epoch=int(row['updates_per_epoch']) if row['updates_per_epoch'] else None,
+        length=int(row['length']), unit=row['unit'], source=row['source'], remark=row['remark']) for row in rows}
 
 
 CURVES = _read_sources()  # by name of the config

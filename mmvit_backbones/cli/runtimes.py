@@ -1,10 +1,14 @@
 """Compares the speed, the memory and the accuracy of a network or a whole model in several runtimes, on the CPU."""
 import copy
+import ctypes
+import gc
+import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,19 +138,19 @@ def compare_runtimes(subject: Network | WholeModel, runtimes: Sequence[str], rep
         runtime loaded the model and ran it; or ``error`` if the runtime fails.
     """
     chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
+    expected = subject.load('eager', Path())(subject.images)
     with tempfile.TemporaryDirectory() as folder:
-        expected, files = subject.load('eager', Path())(subject.images), Path(folder)
         for runtime in chosen:
             rows[runtime] = dict(model=subject.name, runtime=runtime)
             try:
-                path = provide_file(subject, runtime, files)
+                path = provide_file(subject, runtime, Path(folder))
                 before = resident()
                 function = subject.load(runtime, path)
                 function(subject.images[:1])
                 outputs = function(subject.images)
                 rows[runtime].update(
-                    file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function),
-                    deviation=subject.deviation(outputs, expected), memory_mib=(resident() - before) / 2**20)
+                    memory_mib=(resident() - before) / 2**20, deviation=subject.deviation(outputs, expected),
+                    file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function))
                 functions[runtime] = function
             except Exception as error:  # a compiler can raise any exception
                 while error.__cause__:
@@ -188,11 +192,12 @@ def measure(functions: dict[str, Callable], images: Any, repeats: int) -> dict[s
 
 
 def resident() -> int:
-    """Returns the resident memory of this process in bytes, or 0 where /proc does not tell it."""
-    try:
-        return int(Path('/proc/self/statm').read_text().split()[1]) * 4096
-    except OSError:
-        return 0
+    """Returns the resident memory of this process in bytes without freed memory, or 0 where /proc does not tell it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc has this function
+        ctypes.CDLL(None).malloc_trim(0)
+    status = Path('/proc/self/statm')
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
 COLUMNS = dict(model='model', runtime='runtime', file_mib='file, MiB', metric='metric', value='value',

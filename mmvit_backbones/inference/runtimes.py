@@ -180,6 +180,8 @@ class OpenVino:
             raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
         if precision not in (None, *PRECISIONS):
             raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
+        if precision == 'bf16' and 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+            raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
         self.model = openvino.compile_model(path, 'CPU', dict(
             INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
 

@@ -54,8 +54,11 @@ def test_outputs_of_another_runtime_are_compared():
 def test_all_runtimes_run_a_single_image():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5 * 8 * 8, 2)).eval()
     rows = compare_runtimes(Network('net', model, torch.rand(1, 3, 8, 8)), INSTALLED, repeats=1)
-    assert [row['runtime'] for row in rows] == INSTALLED and not any('error' in row for row in rows), rows
+    assert [row['runtime'] for row in rows] == INSTALLED
     for row in rows:
+        if row['runtime'] == 'openvino-bf16' and 'this CPU has no instructions' in row.get('error', ''):
+            continue
+        assert 'error' not in row, row
         assert row['deviation'] < (0.1 if row['runtime'] in ('int8', 'openvino-bf16') else 1e-5), row
         assert ('file_mib' in row and row['file_mib'] is not None) == bool(runtimes.RUNTIMES[row['runtime']])
 

@@ -50,13 +50,21 @@ def test_devices(file):
             Predictor(file, device=device)
 
 
-@pytest.mark.parametrize('options', [
-    {}, dict(runtime='onnxruntime'), dict(runtime='openvino'), dict(runtime='openvino', precision='bf16')], ids=str)
+@pytest.mark.parametrize('options', [{}, dict(runtime='onnxruntime'), dict(runtime='openvino')], ids=str)
 def test_runtimes(file, options):
     runtime = options.get('runtime', 'onnxruntime')
     pytest.importorskip(runtime)
     predictor = Predictor(file, **options)
     assert predictor.model.runtime == runtime and predictor(IMAGE)[0].scores.tolist() == [7, 7, 7]
+
+
+def test_bfloat16_is_used_or_refused(file):
+    openvino = pytest.importorskip('openvino')
+    if 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        assert Predictor(file, runtime='openvino', precision='bf16')(IMAGE)[0].scores.tolist() == [7, 7, 7]
+    else:
+        with raises(UsageError, 'bf16', 'this CPU', 'f32'):
+            Predictor(file, runtime='openvino', precision='bf16')
 
 
 @pytest.mark.parametrize('options, words', [

@@ -2,6 +2,8 @@
 
 ``tests/test_contract.py`` tests what all networks have in common.
 """
+import inspect
+from dataclasses import asdict, fields, replace
 from io import BytesIO
 
 import pytest
@@ -10,6 +12,8 @@ from helpers import fresh_model, images, raises, shared_model
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
+from mmvit_backbones import backbones
+from mmvit_backbones.backbones.arch import resolve_arch
 from mmvit_backbones.errors import UsageError
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
@@ -40,6 +44,30 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
 def test_wrong_arguments_are_named(arguments, words):
     with raises(ValueError, *words):
         fresh_model('ReSwin', **arguments)
+
+
+@pytest.mark.parametrize('network', [name for name in backbones.__all__ if name != 'Backbone'])
+def test_all_arguments_are_listed_and_documented(network):
+    """``help`` and editors show the arguments of a network."""
+    cls = getattr(backbones, network)
+    arguments = inspect.signature(cls).parameters
+    assert {'arch', 'in_channels', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
+            'init_cfg'} < set(arguments)
+    assert [name for name in arguments if f' {name} (' not in cls.__doc__] == []
+    for arch in cls.arch_zoo.values():
+        documented = ''.join(base.__doc__ or '' for base in type(arch).__mro__)
+        assert [field.name for field in fields(arch) if f' {field.name} (' not in documented] == []
+
+
+def test_settings_are_a_name_a_dataclass_or_a_dict():
+    tiny = backbones.ReSwin.arch_zoo['tiny']
+    assert resolve_arch('tiny', backbones.ReSwin.arch_zoo) is tiny
+    as_lists = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(tiny).items()}
+    assert resolve_arch(as_lists, backbones.ReSwin.arch_zoo) == tiny and hash(tiny)
+    smaller = replace(tiny, embed_dims=24, depths=[1, 0, 2, 1])
+    assert backbones.ReSwin(smaller).channels == (24, 48, 96, 192) and smaller.depths == (1, 0, 2, 1)
+    with raises(ValueError, 'num_heads', '4', '3'):
+        replace(tiny, num_heads=(3, 6, 12))
 
 
 @pytest.mark.parametrize('arguments', [dict(frozen_stages=4), dict(frozen_stages=-1), dict(window_size=1),

@@ -108,7 +108,7 @@ def be_one_of(rank: int, processes: int, port: int, launcher: str) -> None:
 
 def load_cuda_kernels(path: str) -> None:
     torch.ops.load_library(path)
-    assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_attention', 'CUDA')
+    assert torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_sample', 'CUDA')
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

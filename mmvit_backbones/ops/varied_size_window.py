@@ -2,8 +2,8 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). Each
 window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are sampled bilinearly on a grid, which is
-shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++ and CUDA, ``triton/`` has kernels in Triton,
-and ``docs/ops.md`` lists the derivatives.
+shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling, ``triton/``
+has kernels in Triton, and ``docs/ops.md`` lists the derivatives.
 """
 from collections.abc import Callable
 
@@ -17,8 +17,9 @@ from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-CUDA_SHARED_MEMORY = 99 * 1024  # bytes per block on GPUs of compute capability 8.6; no supported GPU has less
-MAX_WINDOW_SIZES = dict(cpp=256, triton=MAX_WINDOW_SIZE)  # as in csrc/operators.h and triton/availability.py
+# As in csrc/operators.h and triton/availability.py. Attention in C++ stores the logits of a window.
+MAX_SAMPLED_WINDOWS = dict(cpp=256, cuda=256, triton=MAX_WINDOW_SIZE)
+MAX_ATTENDED_WINDOWS = dict(cpp=32, cuda=256, triton=MAX_WINDOW_SIZE)
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -89,8 +90,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         window_size (int): Number of tokens along each side of a window.
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
         softmax_scale (float | None): Factor of the logits. Defaults to None, which means ``d ** -0.5``.
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None, the fastest
-            backend that can run.
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` (sampling in CUDA, then
+            ``scaled_dot_product_attention``) or ``'triton'``. Defaults to None, the fastest backend that can run.
 
     Returns:
         Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
@@ -190,8 +191,9 @@ def clamp_positions(position: Tensor, size: int) -> Tensor:
 
 
 def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
-                      window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
-    """Computes :func:`varied_size_window_attention` in plain PyTorch."""
+                      window_size: int, top: int, left: int, softmax_scale: float,
+                      sample: Callable[..., Tensor] = sample_formula) -> Tensor:
+    """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample``."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
 
@@ -200,7 +202,7 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
         x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
-    key, value = windows(sample_formula(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
+    key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
     query = windows(F.pad(q, (left, right, top, bottom)))
     bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
@@ -213,6 +215,10 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
 
 def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size=window_size, top=top, left=left)
+
+
+def attention_with_sampling_in_cuda(**arguments) -> Tensor:
+    return attention_formula(**arguments, sample=compiled_sample)
 
 
 def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
@@ -233,27 +239,18 @@ def launch_attention(**arguments) -> Tensor:
 
 
 def why_not_sample(backend: Backend, features: Tensor, window_size: int, **others) -> str | None:
-    return why_not_windows(backend, window_size, features.shape[2], features.dtype)
+    return why_not_windows(backend, window_size, MAX_SAMPLED_WINDOWS, features)
 
 
 def why_not_attention(backend: Backend, q: Tensor, window_size: int, **others) -> str | None:
-    return why_not_windows(backend, window_size, q.shape[2], q.dtype)
+    return why_not_windows(backend, window_size, MAX_ATTENDED_WINDOWS, q)
 
 
-def why_not_windows(backend: Backend, window_size: int, channels: int, dtype: torch.dtype) -> str | None:
+def why_not_windows(backend: Backend, window_size: int, limits: dict[str, int], features: Tensor) -> str | None:
     """Returns the reason why a backend's kernels can't process windows of this size, or None if they can."""
-    if backend == 'cuda' and cuda_bytes(window_size, channels, dtype) > CUDA_SHARED_MEMORY:
-        return f'windows of {window_size} x {window_size} tokens with {channels} channels exceed the shared memory'
-    if window_size > (limit := MAX_WINDOW_SIZES.get(backend, window_size)):
-        return f'window_size must be at most {limit}, got {window_size}'
-    return why_not_channels(channels) if backend == 'triton' else None
-
-
-def cuda_bytes(window_size: int, channels: int, dtype: torch.dtype) -> int:
-    """Returns the shared memory of a block of the backward kernel, as computed in ``csrc/attention_kernels.cu``."""
-    tokens, row, bias_rows = window_size**2, channels | 1, (2 * window_size - 1)**2
-    size, tap = (8, 16) if dtype == torch.float64 else (4, 12)
-    return (16 + 4 * tokens * row + 16 * (row + tokens) + bias_rows) * size + 2 * window_size * tap
+    if window_size > limits[backend]:
+        return f'window_size must be at most {limits[backend]}, got {window_size}'
+    return why_not_channels(features.shape[2]) if backend == 'triton' else None
 
 
 def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
@@ -274,5 +271,5 @@ def attention_example(randn: Callable[..., Tensor]) -> list[dict]:
 SAMPLING = Operator('varied-size window sampling', sample_formula, sample_example, like='features',
                     why_not=why_not_sample, cpp=compiled_sample, cuda=compiled_sample, triton=launch_sample)
 ATTENTION = Operator('varied-size window attention', attention_formula, attention_example, like='q',
-                     why_not=why_not_attention, cpp=compiled_attention, cuda=compiled_attention,
+                     why_not=why_not_attention, cpp=compiled_attention, cuda=attention_with_sampling_in_cuda,
                      triton=launch_attention)

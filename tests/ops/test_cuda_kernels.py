@@ -72,7 +72,7 @@ def check_resources(architecture: str, messages: str) -> None:
 @pytest.mark.compiler
 @pytest.mark.skipif(library.MISSING['cpp'] is not None, reason='the C++ backend is not built')
 def test_emulated_kernels_are_right(tmp_path):
-    """Tests goldens, dtypes, largest windows, and windows at far and non-finite positions with the emulated kernels.
+    """Tests goldens, dtypes, windows at far and non-finite positions, and the error for deterministic algorithms.
 
     Some tests also run the threads of a block in reverse order, so that a missing barrier changes the results.
     """

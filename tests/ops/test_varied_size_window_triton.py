@@ -92,10 +92,12 @@ def test_operators_are_registered_correctly():
     window, inputs = (3, 0, 0), (q, k, v, scale, offset, bias_table)
     out, lse = kernels.attention(*inputs, *window, 0.5)
     tokens = kernels.grad(out, *inputs, lse, *window, 0.5)[1]
+    keys, order = window_sampling.keys_of_tokens(scale, offset, 2, 3, *window).sort()
     for operator, call in [
         (kernels.attention, (*inputs, *window, 0.5)),
         (kernels.grad, (out, *inputs, lse, *window, 0.5)),
-        (window_sampling.grad_pixels, (tokens, scale, offset, 2, 3, *window)),
+        (window_sampling.keys_of_tokens, (scale, offset, 2, 3, *window)),
+        (window_sampling.weigh_tokens, (tokens, keys, order, scale, offset, 2, 3, *window)),
         (window_sampling.sample, (k, scale, offset, *window)),
         (window_sampling.slopes, (k, tokens[0], scale, offset, *window)),
     ]:

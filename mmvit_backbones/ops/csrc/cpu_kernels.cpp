@@ -121,32 +121,31 @@ MMVIT_INLINE void sample_token(const A* plane, const Map<const A>& map, const Ta
              corners.weight[3] * row[3][c];
 }
 
-// Adds a token's gradient to the gradients of its four pixels, and of the window's scale and offset.
+// Adds a token's gradient to the gradients of the window's scale and offset.
 template <typename A>
-MMVIT_INLINE void scatter_token(const A* grad, const A* plane, const Map<const A>& map, A* grad_plane,
-                                const Map<A>& grad_map, const Shape& s, int32_t token, const Tap<A>& y,
-                                const Tap<A>& x, WindowGradient<A>& window) {
+MMVIT_INLINE void add_place_gradient(const A* grad, const A* plane, const Map<const A>& map, const Shape& s,
+                                     int32_t token, const Tap<A>& y, const Tap<A>& x, WindowGradient<A>& window) {
   const Corners<A> corners(y, x);
   A product[4] = {0, 0, 0, 0};  // gradient times corner, summed over channels
   for (int i = 0; i < 4; ++i) {
     if (!corners.inside[i]) continue;
     const A* value = plane + corner_pixel(map, y, x, i);
-    A* out = grad_plane + corner_pixel(grad_map, y, x, i);
     Vector<A> products(0);
-    const Vector<A> weight(corners.weight[i]);
     int32_t c = 0;
-    for (; c + LANES<A> <= s.channels; c += LANES<A>) {
-      const Vector<A> g = load(grad + c);
-      products = at::vec::fmadd(g, load(value + c), products);
-      at::vec::fmadd(weight, g, load(out + c)).store(out + c);
-    }
-    for (; c < s.channels; ++c) {
-      product[i] += grad[c] * value[c];
-      out[c] += corners.weight[i] * grad[c];
-    }
+    for (; c + LANES<A> <= s.channels; c += LANES<A>)
+      products = at::vec::fmadd(load(grad + c), load(value + c), products);
+    for (; c < s.channels; ++c) product[i] += grad[c] * value[c];
     product[i] += sum(products);
   }
   window.add(token, s.window_size, derivative_x(product, y), derivative_y(product, x));
+}
+
+template <typename A>
+MMVIT_INLINE void add_scaled(A* out, A factor, const A* x, int32_t count) {
+  const Vector<A> factors(factor);
+  int32_t c = 0;
+  for (; c + LANES<A> <= count; c += LANES<A>) at::vec::fmadd(factors, load(x + c), load(out + c)).store(out + c);
+  for (; c < count; ++c) out[c] += factor * x[c];
 }
 
 template <typename A>
@@ -210,35 +209,66 @@ void sample(const SampleArguments<A>& a, A* workspace, int64_t begin, int64_t en
     const Window w(s, index);
     make_taps(s, w, a.scale, a.offset, ws.x, ws.y);
     const A* plane = a.features.plane(w.batch, w.head);
-    for (int32_t i = 0; i < s.window_size; ++i)
-      for (int32_t j = 0; j < s.window_size; ++j) {
-        A* out = a.sampled.plane(w.batch, w.head) + (int64_t(w.row) * s.window_size + i) * a.sampled.row +
-                 (int64_t(w.column) * s.window_size + j) * a.sampled.column;
-        sample_token(plane, a.features, ws.y[i], ws.x[j], ws.zeros, s.channels, out);
-      }
+    A* out = a.sampled.plane(w.batch, w.head);
+    for (int32_t t = 0; t < s.tokens(); ++t)
+      sample_token(plane, a.features, ws.y[t / s.window_size], ws.x[t % s.window_size], ws.zeros, s.channels,
+                   out + w.token(s, a.sampled, t));
   }
 }
 
 template <typename A>
-void sample_backward(const SampleGradients<A>& a, A* workspace, int64_t begin, int64_t end) {
-  const Shape& s = a.forward.shape;
+void place_gradients(const PlaceGradients<A>& a, A* workspace, int64_t begin, int64_t end) {
+  const SampleArguments<A>& f = a.forward;
+  const Shape& s = f.shape;
   Workspace<A> ws(s, false, workspace);
-  for (int64_t plane = begin; plane < end; ++plane)
-    for (int32_t row = 0; row < s.rows; ++row)
-      for (int32_t column = 0; column < s.columns; ++column) {
-        const Window w(s, plane / s.heads, int32_t(plane % s.heads), row, column);
-        make_taps(s, w, a.forward.scale, a.forward.offset, ws.x, ws.y);
-        WindowGradient<A> grad;
-        for (int32_t t = 0; t < s.tokens(); ++t) {
-          const int32_t i = t / s.window_size, j = t % s.window_size;
-          const A* grad_token = a.grad_sampled.plane(w.batch, w.head) +
-                                (int64_t(row) * s.window_size + i) * a.grad_sampled.row +
-                                (int64_t(column) * s.window_size + j) * a.grad_sampled.column;
-          scatter_token(grad_token, a.forward.features.plane(w.batch, w.head), a.forward.features,
-                        a.grad_features.plane(w.batch, w.head), a.grad_features, s, t, ws.y[i], ws.x[j], grad);
-        }
-        write_window_gradient(s, w, grad, a.grad_scale, a.grad_offset);
+  for (int64_t index = begin; index < end; ++index) {
+    const Window w(s, index);
+    make_taps(s, w, f.scale, f.offset, ws.x, ws.y);
+    const A *plane = f.features.plane(w.batch, w.head), *grads = a.grad_sampled.plane(w.batch, w.head);
+    WindowGradient<A> grad;
+    for (int32_t t = 0; t < s.tokens(); ++t)
+      add_place_gradient(grads + w.token(s, a.grad_sampled, t), plane, f.features, s, t, ws.y[t / s.window_size],
+                         ws.x[t % s.window_size], grad);
+    write_window_gradient(s, w, grad, a.grad_scale, a.grad_offset);
+  }
+}
+
+// Adds the gradients of a row of a window's tokens to the gradients of a row of pixels.
+template <typename A>
+MMVIT_INLINE void scatter_row(const A* grads, int64_t grad_column, A* pixels, int64_t pixel_column, A weight,
+                              const Tap<A>* x, const Shape& s) {
+  for (int32_t j = 0; j < s.window_size; ++j, grads += grad_column) {
+    A* low = pixels + x[j].low * pixel_column;
+    if (x[j].has_low) add_scaled(low, weight * (1 - x[j].fraction), grads, s.channels);
+    if (x[j].has_high) add_scaled(low + pixel_column, weight * x[j].fraction, grads, s.channels);
+  }
+}
+
+template <typename A>
+void pixel_gradients(const PixelGradients<A>& a, A* workspace, int64_t begin, int64_t end) {
+  const Shape& s = a.shape;
+  Workspace<A> ws(s, false, workspace);
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t plane = index / a.bands, band = index % a.bands;
+    const int64_t first = s.height * band / a.bands, last = s.height * (band + 1) / a.bands;
+    const auto in_band = [&](int64_t row) { return row >= first && row < last; };
+    for (int64_t n = 0; n < int64_t(s.rows) * s.columns; ++n) {
+      const Window w(s, plane / s.heads, int32_t(plane % s.heads), int32_t(n / s.columns), int32_t(n % s.columns));
+      make_taps(s, w, a.scale, a.offset, ws.x, ws.y);
+      const A* grads = a.grad_sampled.plane(w.batch, w.head);
+      A* pixels = a.grad_features.plane(w.batch, w.head);
+      for (int32_t i = 0; i < s.window_size; ++i) {
+        const Tap<A>& y = ws.y[i];
+        const A* row = grads + w.token(s, a.grad_sampled, i * s.window_size);
+        A* low = pixels + y.low * a.grad_features.row;
+        if (y.has_low && in_band(y.low))
+          scatter_row(row, a.grad_sampled.column, low, a.grad_features.column, 1 - y.fraction, ws.x, s);
+        if (y.has_high && in_band(int64_t(y.low) + 1))
+          scatter_row(row, a.grad_sampled.column, low + a.grad_features.row, a.grad_features.column, y.fraction, ws.x,
+                      s);
       }
+    }
+  }
 }
 
 // ---- attention
@@ -327,48 +357,50 @@ void attention(const AttentionArguments<A>& a, A* workspace, int64_t begin, int6
   }
 }
 
-// Recomputes the probabilities of a window, and computes its contribution to all gradients.
+// Recomputes the probabilities of a window, and computes the gradients of its queries, sampled keys and values, scale
+// and offset. Adds the gradients of its logits to `ws.grad_bias`.
 template <typename A>
 void attention_backward_window(const AttentionGradients<A>& a, const Window& w, Workspace<A>& ws) {
   const AttentionArguments<A>& f = a.forward;
   const Shape& s = f.shape;
   const int32_t queries = w.queries(), tokens = s.tokens();
+  compute_logits(f, w, ws);
+  transpose(ws.v_transposed, ws.keys, ws.v, ws.channels, tokens, s.channels);
+  gather_queries(s, w, a.grad_out, A(1), ws.out, ws.channels);
+  fill(ws.grad_logits, queries * ws.keys, A(0));
+  multiply(ws.grad_logits, ws.keys, ws.out, ws.channels, 1, ws.v_transposed, ws.keys, queries, ws.keys, s.channels);
+  for (int32_t n = 0; n < queries; ++n) {
+    const int32_t token = w.query_token(n, s.window_size);
+    const A lse = f.lse[lse_index<A>(s, w, token)];
+    A *p = ws.logits + n * ws.keys, *g = ws.grad_logits + n * ws.keys, *bias = ws.grad_bias + token * ws.keys;
+    Vector<A> products(0);
+    for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
+      const Vector<A> probability = (load(p + j) - Vector<A>(lse)).exp();
+      probability.store(p + j);
+      products = at::vec::fmadd(probability, load(g + j), products);
+    }
+    const Vector<A> mean(sum(products));  // expected gradient under the probabilities
+    for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
+      const Vector<A> x = load(p + j) * (load(g + j) - mean);
+      x.store(g + j);
+      (load(bias + j) + x).store(bias + j);
+    }
+  }
+  for (A* sums : {ws.grad_q, ws.grad_k, ws.grad_v}) fill(sums, tokens * ws.channels, A(0));
+  multiply(ws.grad_q, ws.channels, ws.grad_logits, ws.keys, 1, ws.k, ws.channels, queries, ws.channels, tokens);
+  multiply(ws.grad_k, ws.channels, ws.grad_logits, 1, ws.keys, ws.q, ws.channels, tokens, ws.channels, queries);
+  multiply(ws.grad_v, ws.channels, ws.logits, 1, ws.keys, ws.out, ws.channels, tokens, ws.channels, queries);
+  scatter_queries(s, w, a.grad_q, f.softmax_scale, ws.grad_q, ws.channels);
+  const A *keys = f.k.plane(w.batch, w.head), *values = f.v.plane(w.batch, w.head);
+  A *out_k = a.grad_sampled_k.plane(w.batch, w.head), *out_v = a.grad_sampled_v.plane(w.batch, w.head);
   WindowGradient<A> grad;
-  if (queries > 0) {
-    compute_logits(f, w, ws);
-    transpose(ws.v_transposed, ws.keys, ws.v, ws.channels, tokens, s.channels);
-    gather_queries(s, w, a.grad_out, A(1), ws.out, ws.channels);
-    fill(ws.grad_logits, queries * ws.keys, A(0));
-    multiply(ws.grad_logits, ws.keys, ws.out, ws.channels, 1, ws.v_transposed, ws.keys, queries, ws.keys, s.channels);
-    for (int32_t n = 0; n < queries; ++n) {
-      const int32_t token = w.query_token(n, s.window_size);
-      const A lse = f.lse[lse_index<A>(s, w, token)];
-      A *p = ws.logits + n * ws.keys, *g = ws.grad_logits + n * ws.keys, *bias = ws.grad_bias + token * ws.keys;
-      Vector<A> products(0);
-      for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
-        const Vector<A> probability = (load(p + j) - Vector<A>(lse)).exp();
-        probability.store(p + j);
-        products = at::vec::fmadd(probability, load(g + j), products);
-      }
-      const Vector<A> mean(sum(products));  // expected gradient under the probabilities
-      for (int64_t j = 0; j < ws.keys; j += LANES<A>) {
-        const Vector<A> x = load(p + j) * (load(g + j) - mean);
-        x.store(g + j);
-        (load(bias + j) + x).store(bias + j);
-      }
-    }
-    for (A* sums : {ws.grad_q, ws.grad_k, ws.grad_v}) fill(sums, tokens * ws.channels, A(0));
-    multiply(ws.grad_q, ws.channels, ws.grad_logits, ws.keys, 1, ws.k, ws.channels, queries, ws.channels, tokens);
-    multiply(ws.grad_k, ws.channels, ws.grad_logits, 1, ws.keys, ws.q, ws.channels, tokens, ws.channels, queries);
-    multiply(ws.grad_v, ws.channels, ws.logits, 1, ws.keys, ws.out, ws.channels, tokens, ws.channels, queries);
-    scatter_queries(s, w, a.grad_q, f.softmax_scale, ws.grad_q, ws.channels);
-    for (int32_t t = 0; t < tokens; ++t) {
-      const Tap<A>&y = ws.y[t / s.window_size], &x = ws.x[t % s.window_size];
-      scatter_token(ws.grad_k + t * ws.channels, f.k.plane(w.batch, w.head), f.k, a.grad_k.plane(w.batch, w.head),
-                    a.grad_k, s, t, y, x, grad);
-      scatter_token(ws.grad_v + t * ws.channels, f.v.plane(w.batch, w.head), f.v, a.grad_v.plane(w.batch, w.head),
-                    a.grad_v, s, t, y, x, grad);
-    }
+  for (int32_t t = 0; t < tokens; ++t) {
+    const Tap<A>&y = ws.y[t / s.window_size], &x = ws.x[t % s.window_size];
+    const A *grad_k = ws.grad_k + t * ws.channels, *grad_v = ws.grad_v + t * ws.channels;
+    add_place_gradient(grad_k, keys, f.k, s, t, y, x, grad);
+    add_place_gradient(grad_v, values, f.v, s, t, y, x, grad);
+    __builtin_memcpy(out_k + w.token(s, a.grad_sampled_k, t), grad_k, s.channels * sizeof(A));
+    __builtin_memcpy(out_v + w.token(s, a.grad_sampled_v, t), grad_v, s.channels * sizeof(A));
   }
   write_window_gradient(s, w, grad, a.grad_scale, a.grad_offset);
 }
@@ -378,16 +410,17 @@ void attention_backward(const AttentionGradients<A>& a, A* workspace, int64_t be
   const Shape& s = a.forward.shape;
   const int32_t tokens = s.tokens();
   Workspace<A> ws(s, true, workspace);
-  for (int64_t plane = begin; plane < end; ++plane) {
+  for (int64_t index = begin; index < end; ++index) {
+    const int64_t plane = index / s.rows;
     fill(ws.grad_bias, tokens * ws.keys, A(0));
-    for (int32_t row = 0; row < s.rows; ++row)
-      for (int32_t column = 0; column < s.columns; ++column)
-        attention_backward_window(a, Window(s, plane / s.heads, int32_t(plane % s.heads), row, column), ws);
-    A* out = a.grad_bias + plane * s.bias_rows();
+    for (int32_t column = 0; column < s.columns; ++column)
+      attention_backward_window(
+          a, Window(s, plane / s.heads, int32_t(plane % s.heads), int32_t(index % s.rows), column), ws);
+    A* out = a.grad_bias + index * s.bias_rows();
     fill(out, s.bias_rows(), A(0));
-    for (int32_t query = 0; query < tokens; ++query)
-      for (int32_t key = 0; key < tokens; ++key)
-        out[bias_row(query, key, s.window_size)] += ws.grad_bias[query * ws.keys + key];
+    for_each_bias(s.window_size, [&](int32_t query, int32_t key, int32_t row) {
+      out[row] += ws.grad_bias[query * ws.keys + key];
+    });
   }
 }
 
@@ -395,7 +428,8 @@ void attention_backward(const AttentionGradients<A>& a, A* workspace, int64_t be
 
 template <typename A>
 CpuKernels<A> kernels() {
-  return {padded<A>, workspace_elements<A>, sample<A>, sample_backward<A>, attention<A>, attention_backward<A>};
+  return {padded<A>, workspace_elements<A>, sample<A>, place_gradients<A>, pixel_gradients<A>,
+          attention<A>, attention_backward<A>};
 }
 
 template CpuKernels<float> kernels<float>();

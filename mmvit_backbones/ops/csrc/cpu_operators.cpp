@@ -1,9 +1,11 @@
 // The operators for CPU tensors. Half precision is computed in float.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -35,6 +37,23 @@ void run(void (*kernel)(const Arguments&, A*, int64_t, int64_t), const Arguments
     const Tensor workspace = at::empty({elements}, c10::CppTypeToScalarType<A>::value);
     kernel(arguments, workspace.data_ptr<A>(), begin, end);
   });
+}
+
+// Adds the gradients of sampled tokens to the gradients of pixels. The number of bands does not change the results.
+template <typename A>
+void add_pixel_gradients(const Shape& shape, const Tensor& scale, const Tensor& offset, const Tensor& grad_sampled,
+                         const Tensor& grad_features) {
+  const int64_t planes = shape.batch * shape.heads;
+  if (planes == 0) return;
+  const int64_t tasks = 4 * at::get_num_threads();  // at least, so that no thread waits long for others
+  const int64_t bands = std::clamp<int64_t>((tasks + planes - 1) / planes, 1, std::max(shape.height, 1));
+  const PixelGradients<A> arguments = {shape,
+                                       scale.data_ptr<A>(),
+                                       offset.data_ptr<A>(),
+                                       map_of<const A>(grad_sampled),
+                                       map_of<A>(grad_features),
+                                       bands};
+  run(kernels<A>().pixel_gradients, arguments, shape, false, planes * bands);
 }
 
 template <typename Function>
@@ -71,9 +90,9 @@ std::tuple<Tensor, Tensor, Tensor> sample_backward_cpu(const Tensor& grad_sample
   with_accumulator(x, [&](auto zero) {
     using A = decltype(zero);
     const SampleArguments<A> forward = {shape, map_of<const A>(x), s.data_ptr<A>(), o.data_ptr<A>(), {}};
-    const SampleGradients<A> arguments = {forward, map_of<const A>(grad), map_of<A>(grad_x), grad_s.data_ptr<A>(),
-                                          grad_o.data_ptr<A>()};
-    run(kernels<A>().sample_backward, arguments, shape, false, shape.batch * shape.heads);
+    const PlaceGradients<A> arguments = {forward, map_of<const A>(grad), grad_s.data_ptr<A>(), grad_o.data_ptr<A>()};
+    run(kernels<A>().place_gradients, arguments, shape, false, shape.windows());
+    add_pixel_gradients<A>(shape, s, o, grad, grad_x);
   });
   return {grad_x.to(features.scalar_type()), grad_s, grad_o};
 }
@@ -88,10 +107,10 @@ Tensor expand_bias(const Shape& shape, const Tensor& table) {
   const Tensor bias = at::full({shape.heads, tokens, padded}, -std::numeric_limits<A>::infinity(), table.options());
   const A* from = source.data_ptr<A>();
   A* to = bias.data_ptr<A>();
-  for (int32_t head = 0; head < shape.heads; ++head)
-    for (int32_t query = 0; query < tokens; ++query, to += padded)
-      for (int32_t key = 0; key < tokens; ++key)
-        to[key] = from[bias_row(query, key, shape.window_size) * shape.heads + head];
+  for (int32_t head = 0; head < shape.heads; ++head, to += tokens * padded)
+    for_each_bias(shape.window_size, [&](int32_t query, int32_t key, int32_t row) {
+      to[query * padded + key] = from[row * shape.heads + head];
+    });
   return bias;
 }
 
@@ -126,7 +145,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> attention_backward_cp
   const auto grad_q = empty_token_major_like(q, query.options());
   const auto grad_k = zeros_token_major_like(k, key.options()), grad_v = zeros_token_major_like(v, value.options());
   const auto grad_s = at::empty(s.sizes(), s.options()), grad_o = at::empty(o.sizes(), o.options());
-  const auto grad_bias = at::empty({shape.batch, shape.heads, shape.bias_rows()}, s.options());
+  const auto grad_bias = at::empty({shape.batch, shape.heads, shape.rows, shape.bias_rows()}, s.options());
+  const auto sampled_k = empty_token_major(shape.batch, shape.heads, shape.channels, shape.rows * window_size,
+                                           shape.columns * window_size, key.options());
+  const auto sampled_v = at::empty_like(sampled_k);
   with_accumulator(query, [&](auto zero) {
     using A = decltype(zero);
     const Tensor bias = expand_bias<A>(shape, bias_table);
@@ -134,12 +156,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> attention_backward_cp
         shape, A(softmax_scale), map_of<const A>(query), map_of<const A>(key), map_of<const A>(value),
         s.data_ptr<A>(), o.data_ptr<A>(), bias.data_ptr<A>(), {}, l.data_ptr<A>()};
     const AttentionGradients<A> arguments = {
-        forward, map_of<const A>(grad), map_of<A>(grad_q), map_of<A>(grad_k), map_of<A>(grad_v),
+        forward, map_of<const A>(grad), map_of<A>(grad_q), map_of<A>(sampled_k), map_of<A>(sampled_v),
         grad_s.data_ptr<A>(), grad_o.data_ptr<A>(), grad_bias.data_ptr<A>()};
-    run(kernels<A>().attention_backward, arguments, shape, true, shape.batch * shape.heads);
+    run(kernels<A>().attention_backward, arguments, shape, true, shape.batch * shape.heads * shape.rows);
+    add_pixel_gradients<A>(shape, s, o, sampled_k, grad_k);
+    add_pixel_gradients<A>(shape, s, o, sampled_v, grad_v);
   });
   return {grad_q.to(q.scalar_type()), grad_k.to(q.scalar_type()), grad_v.to(q.scalar_type()), grad_s, grad_o,
-          grad_bias.sum(0).t().contiguous()};
+          grad_bias.sum(at::IntArrayRef({0, 2})).t().contiguous()};
 }
 
 }  // namespace

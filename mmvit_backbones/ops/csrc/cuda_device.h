@@ -1,4 +1,4 @@
-// Device, stream and memory limit of a call. The tests replace this header by tests/ops/emulated/device.h.
+// Device and stream of a call. The tests replace this header by tests/ops/emulated/device.h.
 #pragma once
 
 #include <c10/cuda/CUDAGuard.h>
@@ -14,14 +14,5 @@ using DeviceGuard = c10::cuda::CUDAGuard;
 inline cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
 inline const char* error_text(cudaError_t error) { return cudaGetErrorString(error); }
-
-// Returns the maximum shared memory per block on the current device, in bytes.
-inline int32_t shared_memory_limit() {
-  int device = 0, bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
-    return 48 * 1024;
-  return bytes;
-}
 
 }  // namespace mmvit

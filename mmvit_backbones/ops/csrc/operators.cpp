@@ -195,14 +195,13 @@ Tensor sample_autocast(const Tensor& features, const Tensor& scale, const Tensor
   return sample(features, exact(scale), exact(offset), window_size, top, left);
 }
 
-template <c10::DispatchKey KEY, c10::DeviceType DEVICE>
 Tensor2 attention_autocast(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
                            const Tensor& offset, const Tensor& bias_table, int64_t window_size, SymInt top,
                            SymInt left, double softmax_scale) {
-  c10::impl::ExcludeDispatchKeyGuard guard(KEY);
-  const auto dtype = at::autocast::get_autocast_dtype(DEVICE);
-  const auto low = [dtype](const Tensor& x) { return at::autocast::cached_cast(dtype, x, DEVICE); };
-  const auto exact = [](const Tensor& x) { return at::autocast::cached_cast(at::kFloat, x, DEVICE); };
+  c10::impl::ExcludeDispatchKeyGuard guard(c10::DispatchKey::AutocastCPU);
+  const auto dtype = at::autocast::get_autocast_dtype(c10::DeviceType::CPU);
+  const auto low = [dtype](const Tensor& x) { return at::autocast::cached_cast(dtype, x, c10::DeviceType::CPU); };
+  const auto exact = [](const Tensor& x) { return at::autocast::cached_cast(at::kFloat, x, c10::DeviceType::CPU); };
   return attention(low(q), low(k), low(v), exact(scale), exact(offset), exact(bias_table), window_size, top, left,
                    softmax_scale);
 }
@@ -241,12 +240,11 @@ TORCH_LIBRARY_IMPL(mmvit, Autograd, m) {
 
 TORCH_LIBRARY_IMPL(mmvit, AutocastCPU, m) {
   m.impl("vsa_sample", &sample_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>);
-  m.impl("vsa_attention", &attention_autocast<c10::DispatchKey::AutocastCPU, c10::DeviceType::CPU>);
+  m.impl("vsa_attention", &attention_autocast);
 }
 
 TORCH_LIBRARY_IMPL(mmvit, AutocastCUDA, m) {
   m.impl("vsa_sample", &sample_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>);
-  m.impl("vsa_attention", &attention_autocast<c10::DispatchKey::AutocastCUDA, c10::DeviceType::CUDA>);
 }
 
 }  // namespace mmvit

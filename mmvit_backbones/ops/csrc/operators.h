@@ -81,6 +81,8 @@ inline Shape check_attention(const Tensor& q, const Tensor& k, const Tensor& v, 
                              const Tensor& offset, const Tensor& bias_table, int64_t window_size, int64_t top,
                              int64_t left) {
   const Shape shape = check_sample(q, scale, offset, window_size, top, left);
+  // Each thread stores a window's logits and their gradients, up to 12 MB in float32.
+  TORCH_CHECK(window_size <= 32, "window_size: expected 1 to 32 for attention, got ", window_size);
   for (const Tensor& x : {k, v}) {
     TORCH_CHECK(x.sizes() == q.sizes(), "k and v: expected the shape of q, ", q.sizes(), ", got ", x.sizes());
     TORCH_CHECK(x.scalar_type() == q.scalar_type() && x.device() == q.device(),

@@ -78,6 +78,14 @@ struct Window {
     return (((batch * s.heads + head) * 2) * s.rows + row) * s.columns + column;
   }
 
+  // Returns the offset of a token in a plane of the map of all windows' tokens.
+  template <typename T>
+  MMVIT_INLINE int64_t token(const Shape& s, const Map<T>& map, int32_t token) const {
+    const int64_t y = int64_t(row) * s.window_size + token / s.window_size;
+    const int64_t x = int64_t(column) * s.window_size + token % s.window_size;
+    return y * map.row + x * map.column;
+  }
+
   // Returns the offset of a query's pixel in a plane of a map.
   template <typename T>
   MMVIT_INLINE int64_t pixel(const Shape& s, const Map<T>& map, int32_t token) const {
@@ -171,11 +179,15 @@ struct WindowGradient {
   }
 };
 
-// Returns the row of the bias table for a query and a key of one window.
-MMVIT_INLINE int32_t bias_row(int32_t query, int32_t key, int32_t window_size) {
-  const int32_t rows = query / window_size - key / window_size + window_size - 1;
-  const int32_t columns = query % window_size - key % window_size + window_size - 1;
-  return rows * (2 * window_size - 1) + columns;
+// Calls `use(query, key, bias_row)` for each query and key of a window, and their row of the bias table.
+template <typename Use>
+MMVIT_INLINE void for_each_bias(int32_t window_size, Use use) {
+  const int32_t side = 2 * window_size - 1;
+  for (int32_t i = 0, query = 0; i < window_size; ++i)
+    for (int32_t j = 0; j < window_size; ++j, ++query)
+      for (int32_t k = 0, key = 0; k < window_size; ++k)
+        for (int32_t l = 0; l < window_size; ++l, ++key)
+          use(query, key, (i - k + window_size - 1) * side + j - l + window_size - 1);
 }
 
 }  // namespace mmvit

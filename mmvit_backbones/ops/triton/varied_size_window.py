@@ -21,7 +21,6 @@ from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
 from .launch import block_of, jit, kernel_operator, matmul_precision, with_strides
 from .window_sampling import (
-    TOKENS_PER_STEP,
     add_slopes,
     empty_map,
     find_place,
@@ -60,8 +59,8 @@ def _logits(queries, keys, bias, heads, query, token, softmax_scale, WINDOW: tl.
 
 
 @jit
-def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Adds the gradients of a block of logits to the gradient of the window's bias table.
+def _store_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Stores the gradient of the bias table that comes from a block of logits.
 
     Each query has at most one key per entry of the table. The gradient of an entry is therefore a sum over queries.
     """
@@ -72,8 +71,7 @@ def _add_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr)
         x = (query % WINDOW + WINDOW - 1)[:, None] - (entry % side)[None, :]
         found = (y >= 0) & (y < WINDOW) & (x >= 0) & (x < WINDOW) & (query < WINDOW * WINDOW)[:, None]
         gathered = tl.where(found, tl.gather(block, tl.where(found, y * WINDOW + x, 0), 1), 0.)
-        valid = entry < side * side
-        tl.store(table + entry, tl.load(table + entry, mask=valid, other=0.) + tl.sum(gathered, 0), mask=valid)
+        tl.store(table + entry, tl.sum(gathered, 0), mask=entry < side * side)
 
 
 @jit
@@ -111,7 +109,8 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
     v = strided_head(v, v_b, v_h, v_d, v_y, v_x, image, head)
     size, channels, token = (height, width, d), tl.arange(0, BLOCK_D), tl.arange(0, BLOCK_N)
     grad_q = stored_head(grad_q, image, head, heads, height, width, d)
-    table += tl.program_id(0).to(tl.int64) * ((2 * WINDOW - 1) * (2 * WINDOW - 1))
+    side: tl.constexpr = 2 * WINDOW - 1
+    table += tl.program_id(0).to(tl.int64) * (side * side)
     keys, values = sample_both(k, v, place, token, channels, size, WINDOW)
     for_key, for_value = tl.zeros((BLOCK_N, BLOCK_D), tl.float32), tl.zeros((BLOCK_N, BLOCK_D), tl.float32)
     for first in range(0, BLOCK_N, BLOCK_M):
@@ -125,21 +124,20 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
         for_value = dot(tl.trans(attn).to(g.dtype), g, for_value, PRECISION)
         block = dot(g, tl.trans(values), None, PRECISION)
         block = attn * (block - tl.sum(attn * block, 1)[:, None])
-        _add_table(table, block, query, WINDOW, BLOCK_N)
+        _store_table(table, block, query, WINDOW, BLOCK_N)
+        table += tl.num_programs(0).to(tl.int64) * (side * side)
         block = block.to(queries.dtype)
         store_pixels(grad_q, y, x, valid, channels, d, softmax_scale * dot(block, keys, None, PRECISION))
         for_key = dot(tl.trans(block), queries, for_key, PRECISION)
-        tl.debug_barrier()  # the next block of queries reads the table
     grad_k = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     grad_v = stored_head(tokens, image + images, head, heads, rows * WINDOW, columns * WINDOW, d)
+    for_key *= softmax_scale
     y, x = positions(token, row, column, WINDOW)
-    valid = token < WINDOW * WINDOW
-    store_pixels(grad_k, y, x, valid, channels, d, softmax_scale * for_key)
-    store_pixels(grad_v, y, x, valid, channels, d, for_value)
-    tl.debug_barrier()  # add_slopes reads the gradients stored above
-    zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
-    sums = add_slopes(k, grad_k, place, row, column, channels, size, (zero, zero, zero, zero), WINDOW)
-    sums = add_slopes(v, grad_v, place, row, column, channels, size, sums, WINDOW)
+    store_pixels(grad_k, y, x, token < WINDOW * WINDOW, channels, d, for_key)
+    store_pixels(grad_v, y, x, token < WINDOW * WINDOW, channels, d, for_value)
+    zero = tl.zeros((BLOCK_N,), tl.float32)
+    sums = add_slopes(k, for_key, place, token, channels, size, (zero, zero, zero, zero), WINDOW)
+    sums = add_slopes(v, for_value, place, token, channels, size, sums, WINDOW)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
@@ -159,9 +157,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
 def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, lse: Tensor,
          window_size: int, top: int, left: int,
          softmax_scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns the gradients of q, sampled keys and values, scale, offset, and the bias table of each window.
+    """Returns the gradients of q, sampled keys and values, scale and offset, and parts of that of the bias table.
 
-    The gradients of sampled keys and values are one tensor,
+    The gradient of the bias table is the sum over the first two dimensions of ``(blocks, windows, heads, entries)``,
+    with one part for each block of queries of a window. The gradients of sampled keys and values are one tensor,
     ``(2, B, heads, d, nh * window_size, nw * window_size)``. ``grad`` must have the layout
     of :func:`.window_sampling.stored`.
     """
@@ -169,13 +168,14 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     grad_q = empty_map(q, *q.shape)
     tokens = empty_map(q, 2, *q.shape[:3], rows * window_size, columns * window_size)
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
-    tables = scale.new_zeros((b * rows * columns, heads, (2 * window_size - 1)**2))
-    arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
-                 tables, b, softmax_scale)
     block = block_of(window_size**2)
     # Matrix products without tensor cores hold whole rows of both factors in registers. Larger blocks would spill them.
+    block_m = 16 if q.dtype == torch.float32 else block
+    tables = scale.new_empty((block // block_m, b * rows * columns, heads, (2 * window_size - 1)**2))
+    arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
+                 tables, b, softmax_scale)
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_M=16 if q.dtype == torch.float32 else block, BLOCK_N=block, PRECISION=matmul_precision())
+                   BLOCK_M=block_m, BLOCK_N=block, PRECISION=matmul_precision())
     return grad_q, tokens, grad_scale, grad_offset, tables
 
 
@@ -193,7 +193,7 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Te
         stored(grad_out), q, k, v, scale, offset, bias_table, lse, window_size, top, left, softmax_scale)
     height, width = q.shape[3:]
     grad_k, grad_v = grad_pixels(tokens, scale, offset, height, width, window_size, top, left).unbind(0)
-    return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum(0).T)
+    return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum((0, 1)).T)
 
 
 attend = differentiable(launch_forward, launch_backward)

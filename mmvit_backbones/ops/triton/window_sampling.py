@@ -1,12 +1,13 @@
 """Triton kernels of :func:`mmvit_backbones.ops.varied_size_window.varied_size_window_sample`.
 
 In the backward pass, the gradient of a pixel is a weighted sum over tokens. A token at distance ``a < 1`` along x and
-``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. A program adds the gradients of the
-windows near a pixel in a fixed order and without atomic operations, so that results are deterministic.
+``b < 1`` along y has the weight ``(1 - a) (1 - b)``, as in bilinear interpolation. Tokens are sorted by the pixel
+before their position. The tokens near a row of pixels are then two ranges of the sorted tokens, which a program adds in
+this order and without atomic operations, so that results are deterministic.
 
 Each program processes one window of one head, in the order ``(B, nh, nw, heads)``, except in ``_pixels_kernel``, where
-it processes a tile of a map. Input maps ``(B, heads, d, H, W)`` may have any strides; other maps are stored as
-``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
+it processes consecutive pixels of a map. Input maps ``(B, heads, d, H, W)`` may have any strides; other maps are stored
+as ``(B, H, W, heads, d)`` (see :func:`empty_map`). Scale and offset are contiguous.
 """
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ from .blocks import dot
 from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 TOKENS_PER_STEP = tl.constexpr(16)  # because a whole window would need too many registers
-TILE = tl.constexpr(8)  # height and width of a tile in pixels
+PIXELS = tl.constexpr(64)  # per program that computes gradients of pixels
 
 
 @jit
@@ -161,25 +162,18 @@ def _slopes(x, taps, valid, channels, size, grad):
 
 
 @jit
-def add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
+def add_slopes(features, grad, place, token, channels, size, sums, WINDOW: tl.constexpr):
     """Adds the gradients of a window's scale and offset to ``sums``.
 
-    ``sums`` holds the gradients of offset and scale along y, then along x, each as ``TOKENS_PER_STEP`` partial sums.
+    ``grad`` is the gradient of the sampled tokens in float32, ``(tokens, channels)``. ``sums`` holds the gradients of
+    offset and scale along y, then along x, each as one partial sum per token.
     """
     offset_y, scale_y, offset_x, scale_x = sums
-    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
-        token = first + tl.arange(0, TOKENS_PER_STEP)
-        valid = token < WINDOW * WINDOW
-        y, x = positions(token, row, column, WINDOW)
-        g = load_pixels(grad, y, x, valid, channels, size[2])
-        along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), valid, channels, size,
-                                   g.to(tl.float32))
-        distance_y, distance_x = _distance(token, WINDOW)
-        offset_y += along_y
-        scale_y += along_y * distance_y
-        offset_x += along_x
-        scale_x += along_x * distance_x
-    return offset_y, scale_y, offset_x, scale_x
+    along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), token < WINDOW * WINDOW, channels, size,
+                               grad)
+    distance_y, distance_x = _distance(token, WINDOW)
+    return (offset_y + along_y, scale_y + along_y * distance_y,
+            offset_x + along_x, scale_x + along_x * distance_x)
 
 
 @jit
@@ -215,52 +209,100 @@ def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
     grad = stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d)
+    size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
-    sums = add_slopes(features, grad, place, row, column, tl.arange(0, BLOCK_D), (height, width, d),
-                      (zero, zero, zero, zero), WINDOW)
+    sums = (zero, zero, zero, zero)
+    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
+        token = first + tl.arange(0, TOKENS_PER_STEP)
+        y, x = positions(token, row, column, WINDOW)
+        g = load_pixels(grad, y, x, token < WINDOW * WINDOW, channels, d).to(tl.float32)
+        sums = add_slopes(features, g, place, token, channels, size, sums, WINDOW)
     store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
 @jit
-def _triangle(center, spacing, distance, pixel):
-    """Returns the weights of pixels in the interpolation of tokens along an axis, ``(pixels, tokens)``."""
-    apart = tl.abs((center + spacing * distance)[None, :] - pixel[:, None].to(tl.float32))
+def _keys_kernel(scale, offset, keys, heads, height, width, rows, columns, top, left, WINDOW: tl.constexpr):
+    """Stores the index of the pixel before each token, in a map with a row above and a column left of the image.
+
+    Tokens that are not within one pixel of the image get the number of these pixels.
+    """
+    image, row, column, head, index = find_window(heads, rows, columns)
+    place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
+    keys += (image * heads + head).to(tl.int64) * (rows * columns * WINDOW * WINDOW)
+    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
+        token = first + tl.arange(0, TOKENS_PER_STEP)
+        low_y, _, low_x, _ = _taps(place, token, (height, width), WINDOW)
+        key = tl.where((low_y >= -1) & (low_x >= -1), _key(low_y, low_x, width), (height + 1) * (width + 1))
+        y, x = positions(token, row, column, WINDOW)
+        tl.store(keys + y * (columns * WINDOW) + x, key, mask=token < WINDOW * WINDOW)
+
+
+@jit
+def _key(y, x, width):
+    return (y + 1) * (width + 1) + x + 1
+
+
+@jit
+def _find(keys, count, wanted):
+    """Returns, for each wanted key, the number of sorted keys that are smaller."""
+    low, high = tl.zeros_like(wanted), tl.zeros_like(wanted) + count
+    steps = 1
+    while steps <= count:
+        middle = (low + high) // 2
+        open_ = low < high
+        smaller = open_ & (tl.load(keys + middle, mask=open_, other=0) < wanted)
+        low, high = tl.where(smaller, middle + 1, low), tl.where(smaller, high, middle)
+        steps *= 2
+    return low
+
+
+@jit
+def _triangle(position, pixel):
+    """Returns the weights of pixels in the interpolation at positions along an axis, ``(pixels, positions)``."""
+    apart = tl.abs(position[None, :] - pixel[:, None].to(tl.float32))
     return tl.where(apart < 1, 1 - apart, 0.)
 
 
 @jit
-def _reaches(center, spacing, first, WINDOW: tl.constexpr):
-    """Returns whether a window may have tokens within one pixel of a tile along an axis."""
-    reach = tl.abs(spacing) * ((WINDOW - 1) / 2)
-    return (center + reach > first - 1) & (center - reach < first + TILE)
-
-
-@jit
-def _pixels_kernel(tokens, scale, offset, out, images, tiles_y, tiles_x, heads, height, width, rows, columns, top, left,
-                   d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Computes the gradients of a tile's pixels, as weighted sums of the gradients of tokens.
+def _pixels_kernel(tokens, keys, order, scale, offset, out, images, blocks, heads, height, width, rows, columns, top,
+                   left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Computes the gradients of consecutive pixels, as weighted sums of the gradients of tokens.
 
     ``tokens`` and ``out`` hold several maps with the same windows. ``image`` is an index over maps and batch.
     """
-    plane, tile = tl.program_id(0) // (tiles_y * tiles_x), tl.program_id(0) % (tiles_y * tiles_x)
+    plane, first = tl.program_id(0) // blocks, tl.program_id(0) % blocks * PIXELS
     image, head = plane // heads, plane % heads
-    tokens = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
+    count, tokens_x = rows * columns * WINDOW * WINDOW, columns * WINDOW
+    tokens = stored_head(tokens, image, head, heads, rows * WINDOW, tokens_x, d)
     out = stored_head(out, image, head, heads, height, width, d)
-    tile_y, tile_x = tile // tiles_x * TILE, tile % tiles_x * TILE
-    pixel, token, channels = tl.arange(0, TILE * TILE), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
-    distance_y, distance_x = _distance(token, WINDOW)
-    pixel_y, pixel_x = tile_y + pixel // TILE, tile_x + pixel % TILE
-    result = tl.zeros((TILE * TILE, BLOCK_D), tl.float32)
-    for window in range(0, rows * columns):
-        row, column = window // columns, window % columns
-        index = _parameters(image % images, row, column, head, heads, rows, columns)
-        y, spacing_y, x, spacing_x = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-        if _reaches(y, spacing_y, tile_y, WINDOW) & _reaches(x, spacing_x, tile_x, WINDOW):
-            weight = _triangle(y, spacing_y, distance_y, pixel_y) * _triangle(x, spacing_x, distance_x, pixel_x)
-            token_y, token_x = positions(token, row, column, WINDOW)
-            grad = load_pixels(tokens, token_y, token_x, token < WINDOW * WINDOW, channels, d)
-            result = dot(weight.to(grad.dtype), grad, result, PRECISION)
-    store_pixels(out, pixel_y, pixel_x, (pixel_y < height) & (pixel_x < width), channels, d, result)
+    sorted_plane = (image % images * heads + head).to(tl.int64) * count
+    keys, order = keys + sorted_plane, order + sorted_plane
+    pixel, channels = first + tl.arange(0, PIXELS), tl.arange(0, BLOCK_D)
+    pixel_y, pixel_x = pixel // width, pixel % width
+    # A token contributes if the pixel before it is one of these pixels, or above, left, or above left of one.
+    last = tl.minimum(first + PIXELS, height * width) - 1
+    start = _key(first // width, first % width, width) - 1
+    end = _key(last // width, last % width, width) + 1
+    number = tl.arange(0, 4)
+    above = tl.where(number == 0, start - width - 1, tl.minimum(end - width - 1, start))
+    found = _find(keys, count, tl.where(number < 2, above, tl.where(number == 2, start, end)))
+    result = tl.zeros((PIXELS, BLOCK_D), tl.float32)
+    for part in tl.static_range(2):
+        begin = tl.sum(tl.where(number == 2 * part, found, 0))
+        stop = tl.sum(tl.where(number == 2 * part + 1, found, 0))
+        for at in range(begin, stop, BLOCK_N):
+            index = at + tl.arange(0, BLOCK_N)
+            valid = index < stop
+            token = tl.load(order + index, mask=valid, other=0).to(tl.int32)
+            token_y, token_x = token // tokens_x, token % tokens_x
+            row, column = token_y // WINDOW, token_x // WINDOW
+            place = _parameters(image % images, row, column, head, heads, rows, columns)
+            y, spacing_y, x, spacing_x = find_place(scale, offset, place, row, column, rows, columns, top, left, WINDOW)
+            distance_y, distance_x = _distance(token_y % WINDOW * WINDOW + token_x % WINDOW, WINDOW)
+            weight = (_triangle(y + spacing_y * distance_y, pixel_y) * _triangle(x + spacing_x * distance_x, pixel_x))
+            grad = load_pixels(tokens, token_y, token_x, valid, channels, d).to(tl.float32)
+            result = dot(weight, grad, result, 'ieee')
+    store_pixels(out, pixel_y, pixel_x, pixel < height * width, channels, d, result)
 
 
 def empty_map(like: Tensor, *shape: int) -> Tensor:
@@ -302,20 +344,38 @@ def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window
     return grad_scale, grad_offset
 
 
+@kernel_operator('window_keys')
+def keys_of_tokens(scale: Tensor, offset: Tensor, height: int, width: int, window_size: int, top: int,
+                   left: int) -> Tensor:
+    """Returns the keys by which tokens are sorted, ``(B, heads, nh * window_size * nw * window_size)`` in int32."""
+    rows, columns = scale.shape[3:]
+    keys = scale.new_empty((*scale.shape[:2], rows * columns * window_size**2), dtype=torch.int32)
+    launch(_keys_kernel, (scale.numel() // 2, ), scale, offset, keys, scale.shape[1], height, width, rows, columns, top,
+           left, WINDOW=window_size)
+    return keys
+
+
 @kernel_operator('window_pixels')
+def weigh_tokens(tokens: Tensor, keys: Tensor, order: Tensor, scale: Tensor, offset: Tensor, height: int, width: int,
+                 window_size: int, top: int, left: int) -> Tensor:
+    """Computes :func:`grad_pixels` from the sorted keys of tokens, and the order in which the tokens are sorted."""
+    parts, images, heads, d = tokens.shape[:4]
+    out = empty_map(tokens, parts, images, heads, d, height, width)
+    blocks = num_blocks(height * width, PIXELS.value)
+    launch_windows(_pixels_kernel, parts * images * heads * blocks,
+                   (tokens, keys, order, scale, offset, out, images, blocks), out, scale, window_size, top, left,
+                   BLOCK_N=TOKENS_PER_STEP.value)
+    return out
+
+
 def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, width: int, window_size: int, top: int,
                 left: int) -> Tensor:
     """Returns the gradients of maps ``(maps, B, heads, d, height, width)``.
 
     ``tokens`` is the gradient of the sampled tokens, in the layout of :func:`stored`.
     """
-    parts, images, heads, d = tokens.shape[:4]
-    out = empty_map(tokens, parts, images, heads, d, height, width)
-    tiles = [num_blocks(length, TILE.value) for length in (height, width)]
-    num_programs = parts * images * heads * tiles[0] * tiles[1]
-    launch_windows(_pixels_kernel, num_programs, (tokens, scale, offset, out, images, *tiles), out, scale, window_size,
-                   top, left, BLOCK_N=block_of(window_size**2), PRECISION=matmul_precision())
-    return out
+    keys, order = keys_of_tokens(scale, offset, height, width, window_size, top, left).sort(stable=True)
+    return weigh_tokens(tokens, keys, order, scale, offset, height, width, window_size, top, left)
 
 
 def launch_forward(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,

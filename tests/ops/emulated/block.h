@@ -105,7 +105,6 @@ inline void __syncthreads() { emulated::wait(emulated::Wait::BLOCK); }
 
 namespace mmvit {
 
-using std::log;
 using std::memcpy;
 using std::min;
 
@@ -126,9 +125,6 @@ template <typename A>
 void atomic_add(A* sum, A value) {
   *sum += value;
 }
-
-inline float exponential(float x) { return std::exp(x); }
-inline double exponential(double x) { return std::exp(x); }
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_kernel(void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,

@@ -14,6 +14,5 @@ struct DeviceGuard {
 
 inline cudaStream_t current_stream() { return nullptr; }
 inline const char* error_text(cudaError_t) { return "an error"; }
-inline int32_t shared_memory_limit() { return 99 * 1024; }
 
 }  // namespace mmvit

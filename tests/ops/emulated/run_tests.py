@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvit_backbones.ops import build
+from mmvit_backbones.ops import build, varied_size_window_sample
 
 HERE = Path(__file__).resolve().parent
-# Selected tests by order of the fibers. They exclude windows that do not fit in shared memory or take long.
+# Selected tests by order of the fibers.
 TESTS = {
-    'forward': 'golden_core or golden_sampling or far_outside or deterministic or fill_shared_memory '
-               'or dtypes and not large_window and not (wide and float64)',
-    'reverse': 'golden_core or golden_sampling or dtypes and usual',
+    'forward': 'golden_sampling or far_outside or dtypes_of_sampling',
+    'reverse': 'golden_sampling or dtypes_of_sampling and usual',
 }
 
 
@@ -40,6 +39,21 @@ def compile_library(folder: Path) -> Path:
     return library
 
 
+def check_deterministic_algorithms() -> None:
+    """Asserts that the gradient of the sampling raises PyTorch's error for operations that aren't deterministic."""
+    features, places = torch.ones(1, 1, 1, 2, 2, requires_grad=True), torch.zeros(1, 1, 2, 1, 1)
+    sampled = varied_size_window_sample(features, places, places, 2, backend='cpp')
+    torch.use_deterministic_algorithms(True)
+    try:
+        sampled.sum().backward()
+    except RuntimeError as error:
+        assert 'does not have a deterministic implementation' in str(error), error
+    else:
+        raise AssertionError('the gradient must not be computed by atomic additions')
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 if __name__ == '__main__':
     library = Path(sys.argv[1], 'libemulated.so')
     if not library.exists():
@@ -48,6 +62,7 @@ if __name__ == '__main__':
         except (build.BuildError, subprocess.SubprocessError) as error:
             sys.exit(f'the emulated kernels cannot be compiled: {error}')
     torch.ops.load_library(library)
+    check_deterministic_algorithms()
     for order, tests in TESTS.items():
         os.environ['MMVIT_EMULATED_ORDER'] = order  # read by block.h
         if code := pytest.main(['-q', '-x', '-W', 'ignore', '-p', 'no:cacheprovider', '-k', f'cpp and ({tests})',

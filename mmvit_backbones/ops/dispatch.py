@@ -1,7 +1,6 @@
 """Operators that have a formula in plain PyTorch and faster kernels.
 
-:class:`Operator` selects the backend of a call, reports why a backend can't run, and compares GPU kernels with
-the formula before using them.
+:class:`Operator` selects the backend of a call, and reports why a backend can't run.
 """
 import logging
 import os
@@ -12,25 +11,17 @@ from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import _disable_current_modes
 
-from ..errors import first_line
 from ..utils import versions
 from . import library
-from .precision import without_autocast
+from .self_check import TOLERANCES, Row, check, fastest_first, undisturbed
 from .triton.availability import why_not_triton
 
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
 Result = TypeVar('Result')  # a tensor or a tuple of tensors
 
+# Whether kernels are compared with formulas on a GPU before they are used.
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
-# Maximum deviation of a kernel from its formula, relative to the largest element. The formula runs on the CPU in
-# float32, or in float64 if the kernel runs in float32. Kernels in float64 are not checked.
-TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-
-# Results of the self-check by (operator, backend, device, dtype): the reason not to use the kernels, or None.
-checked: dict[tuple[str, str, torch.device, torch.dtype], str | None] = {}
 logged: set[tuple[str, str]] = set()  # (operator, backend) pairs that log_missing has reported
 formulas_only: ContextVar[bool] = ContextVar('formulas_only', default=False)  # set by plain_pytorch
 
@@ -42,9 +33,9 @@ class Operator(Generic[Result]):
     can't run raises a ValueError with the reason. If no backend is requested:
 
     - CPU tensors use ``cpp``.
-    - GPU tensors in half precision use ``triton`` or, if it can't run, ``cuda``. In other dtypes, they use ``cuda`` or,
-      if it can't run, ``triton``. Kernels are used only if they agree with the formula on the example (not checked in
-      float64).
+    - GPU tensors use the fastest of ``triton``, ``cuda`` and the formula. :mod:`.self_check` measures their time and
+      compares their results, at the first call for each device and dtype. Unchecked kernels (float64, or if
+      ``MMVIT_OPS_SELF_CHECK`` is 0) are used in the order of :func:`order`.
     - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
     - ``torch.export`` skips ``triton``.
     - The formula runs if no kernel can run, inside :func:`plain_pytorch`, and during ONNX export.
@@ -54,19 +45,24 @@ class Operator(Generic[Result]):
         formula (Callable): The operator in plain PyTorch, which is the backend ``'reference'``.
         example (Callable): ``example(randn)`` returns the arguments of small test calls, as a list of dicts.
             ``randn(*shape)`` returns a random tensor on the device and in the dtype of the test.
+        workload (Callable): ``workload(randn, height, width)`` returns the arguments of a call whose time is measured,
+            for a map of this many tokens.
         like (str): Name of the tensor argument whose device and dtype determine which backends can run.
         why_not (Callable | None): ``why_not(backend, **arguments)`` returns an operator-specific reason why a kernel
             can't run, or None if it can. Defaults to None, which means that there are no such reasons.
         kernels (Callable): Functions by backend, with the arguments and results of the formula.
     """
 
-    def __init__(self, name: str, formula: Callable[..., Result], example: Callable[..., list[dict]], *, like: str,
+    def __init__(self, name: str, formula: Callable[..., Result], example: Callable[..., list[dict]],
+                 workload: Callable[..., dict], *, like: str,
                  why_not: Callable[..., str | None] | None = None, **kernels: Callable[..., Result]) -> None:
         self.name = name
         self.example = example
+        self.workload = workload
         self.like = like
         self.why_not = why_not
         self.functions: dict[str, Callable[..., Result]] = {'reference': formula, **kernels}
+        self.rows: dict[tuple[torch.device, torch.dtype], list[Row]] = {}  # results of the self-check
         OPERATORS[name] = self
 
     def __call__(self, backend: Backend | None = None, **arguments) -> Result:
@@ -79,13 +75,14 @@ class Operator(Generic[Result]):
         return self.functions[backend](**arguments)
 
     def choose(self, arguments: dict) -> Backend:
-        """Returns the first candidate that can run and is trusted, or the reference."""
+        """Returns the first candidate that can run and is used, or the reference."""
         x = arguments[self.like]
         candidates: list[Backend] = [backend for backend in order(x) if backend in self.functions]
-        for backend in candidates:
-            if self.reason(backend, arguments) is None and (
-                    x.is_meta or backend == 'cpp' or why_not_trusted(self.name, backend, x.device, x.dtype) is None):
-                return backend
+        usable = [backend for backend in candidates if self.reason(backend, arguments) is None]
+        if usable and x.is_cuda and SELF_CHECK and x.dtype in TOLERANCES:
+            usable = [backend for backend in checked_order(self.name, x.device, x.dtype) if backend in usable]
+        if usable:
+            return usable[0]
         if candidates and library.MISSING.get(candidates[0]) is not None:
             log_missing(self.name, candidates[0])
         return 'reference'
@@ -94,6 +91,23 @@ class Operator(Generic[Result]):
         """Returns the reason why a backend can't run with these arguments, or None if it can."""
         found = why_not_backend(backend, arguments[self.like])
         return self.why_not(backend, **arguments) if found is None and self.why_not is not None else found
+
+    def checked(self, device: torch.device, dtype: torch.dtype) -> list[Row]:
+        """Returns the results of the self-check, which runs once per device and dtype."""
+        key = device, dtype
+        if key not in self.rows:
+            with undisturbed():
+                x = torch.empty(0, device=device, dtype=dtype)
+                backends = [backend for backend in self.functions
+                            if backend != 'reference' and why_not_backend(backend, x) is None]
+            self.rows[key] = check(self, backends, device, dtype)
+            for row in self.rows[key]:
+                if row.reason is not None:
+                    logging.getLogger(__name__).log(
+                        logging.INFO if row.seconds else logging.WARNING,
+                        '%s does not use its %s backend on %s in %s: %s', self.name, row.backend, device, dtype,
+                        row.reason)
+        return self.rows[key]
 
 
 OPERATORS: dict[str, Operator] = {}  # by name
@@ -127,7 +141,7 @@ def is_plain_pytorch() -> bool:
 
 
 def order(x: Tensor) -> list[Backend]:
-    """Returns the candidate backends for a tensor, in order of preference."""
+    """Returns the candidate backends for a tensor, in the order of preference of kernels that were not timed."""
     if is_plain_pytorch() or torch.onnx.is_in_onnx_export():
         return []
     if x.device.type == 'cpu':
@@ -136,6 +150,12 @@ def order(x: Tensor) -> list[Backend]:
     backends: list[Backend] = ['cuda', 'triton'] if is_full_precision else ['triton', 'cuda']
     # Exported programs can contain C++ and CUDA operators, but no Triton kernels.
     return [backend for backend in backends if backend != 'triton' or not is_exporting()]
+
+
+@torch.compiler.assume_constant_result  # the self-check runs while a graph is traced, without becoming part of it
+def checked_order(name: str, device: torch.device, dtype: torch.dtype) -> list[str]:
+    """Returns the backends that the self-check accepts, the fastest first."""
+    return fastest_first(OPERATORS[name].checked(device, dtype))
 
 
 @torch.compiler.assume_constant_result
@@ -164,70 +184,3 @@ def log_missing(name: str, backend: Backend) -> None:
         logged.add((name, backend))
         logging.getLogger(__name__).warning(
             '%s runs in plain PyTorch, because its %s backend is missing: %s', name, backend, library.MISSING[backend])
-
-
-# ---- self-check
-
-
-@torch.compiler.assume_constant_result
-def why_not_trusted(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns the reason why the self-check rejects an operator's kernels, or None if it accepts them."""
-    if not SELF_CHECK or dtype not in TOLERANCES:  # there is no higher precision to compare float64 with
-        return None
-    key = name, backend, device, dtype
-    if key not in checked:
-        with undisturbed():
-            checked[key] = self_check(name, backend, device, dtype)
-        if checked[key] is not None:
-            logging.getLogger(__name__).warning(
-                '%s does not use its %s kernels on %s in %s: %s', name, backend, device, dtype, checked[key])
-    return checked[key]
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Separates the self-check from inference mode, dispatch modes and activation checkpointing of the caller."""
-    with torch.inference_mode(False), _disable_current_modes(), saved_tensors_hooks(lambda x: x, lambda x: x):
-        yield
-
-
-def self_check(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Returns how an operator's kernels fail on its example, or None if they agree with the formula."""
-    exact = torch.float64 if dtype == torch.float32 else torch.float32
-    # TF32 has as many bits of precision as float16.
-    limit = TOLERANCES[torch.float16 if dtype == torch.float32 and versions.allows_tf32() else dtype]
-    try:
-        actual = run_example(name, backend, device, dtype)
-    except Exception as error:  # compilers and drivers raise many types of errors
-        return f'its kernels raise {first_line(error)}'
-    # On GPUs, the formula of sampling raises an error if torch must use deterministic algorithms.
-    cpu = torch.device('cpu')
-    for a, b in zip(actual, run_example(name, 'reference', cpu, exact), strict=True):
-        if a is None or b is None:
-            continue
-        deviation = ((a.to(cpu, exact) - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
-        if not deviation <= limit:
-            return f'its kernels deviate by {deviation:.1e} of the largest element, the limit is {limit}'
-    return None
-
-
-def run_example(name: str, backend: Backend, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
-    """Returns the results of each example call, followed by the gradients of their sum of squares.
-
-    The gradient of an unused argument is None.
-    """
-    operator = OPERATORS[name]
-    generator, found = torch.Generator().manual_seed(0), []
-
-    def randn(*shape: int) -> Tensor:
-        """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
-        return torch.randn(shape, generator=generator, device='cpu').bfloat16().to(device, dtype)
-
-    with torch.enable_grad(), without_autocast(device.type):
-        for arguments in operator.example(randn):
-            leaves = [x.requires_grad_() for x in arguments.values() if torch.is_tensor(x)]
-            results = operator(backend, **arguments)
-            results = results if isinstance(results, tuple) else [results]
-            loss = torch.stack([x.square().sum() for x in results]).sum()
-            found += [*(x.detach() for x in results), *torch.autograd.grad(loss, leaves, allow_unused=True)]
-    return found

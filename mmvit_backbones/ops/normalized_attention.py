@@ -63,5 +63,11 @@ def example(randn: Callable[..., Tensor]) -> list[dict]:
     return [dict(logits=factors.to(logits) * logits, value=randn(2, 3, 37, 48), eps=1e-5)]
 
 
-OPERATOR = Operator('normalized attention', normalized_attention_formula, example, like='logits', why_not=why_not,
-                    triton=launch_triton)
+def workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
+    """Returns a call with the sizes of ResTv1's first stage, which reduces keys and values by 8 x 8."""
+    keys = -(-height // 8) * -(-width // 8)
+    return dict(logits=randn(1, 1, height * width, keys), value=randn(1, 1, keys, 64), eps=1e-5)
+
+
+OPERATOR = Operator('normalized attention', normalized_attention_formula, example, workload, like='logits',
+                    why_not=why_not, triton=launch_triton)

@@ -88,5 +88,12 @@ def example(randn: Callable[..., Tensor]) -> list[dict]:
     ]
 
 
-OPERATOR = Operator('residual attention', residual_attention_formula, example, like='q', why_not=why_not,
-                    triton=launch_triton)
+def workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
+    """Returns a call with the windows of ReSwin-T's first stage."""
+    windows = -(-height // 7) * -(-width // 7)
+    q, k, v = randn(3, 1, windows, 3, 49, 32).unbind(0)
+    return dict(q=q, k=k, v=v, prev_logits=randn(1, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
+
+
+OPERATOR = Operator('residual attention', residual_attention_formula, example, workload, like='q',
+                    why_not=why_not, triton=launch_triton)

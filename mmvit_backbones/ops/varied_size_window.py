@@ -260,16 +260,33 @@ def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
     return [dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)]
 
 
+def sample_workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
+    """Returns a call with the sizes of ViTAEv2-VSA-S's first stage."""
+    features = randn(1, height, width, 2, 32).permute(0, 3, 4, 1, 2)
+    grid = -(-height // 7), -(-width // 7)
+    scale, offset = to_position_dtype(features, randn(1, 2, 2, *grid) / 4, 2 * randn(1, 2, 2, *grid))
+    return dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)
+
+
 def attention_example(randn: Callable[..., Tensor]) -> list[dict]:
     """Returns a call with the windows of :func:`sample_example`."""
-    sampling, = sample_example(randn)
+    return [attention_arguments(randn, *sample_example(randn))]
+
+
+def attention_workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
+    """Returns a call with the windows of :func:`sample_workload`."""
+    return attention_arguments(randn, sample_workload(randn, height, width))
+
+
+def attention_arguments(randn: Callable[..., Tensor], sampling: dict) -> dict:
     k = sampling.pop('features')
     bias_table, = to_position_dtype(k, randn(13**2, 2))
-    return [dict(q=randn(*k.shape), k=k, v=randn(*k.shape), bias_table=bias_table, softmax_scale=0.2, **sampling)]
+    return dict(q=torch.empty_like(k).copy_(randn(*k.shape)), k=k, v=torch.empty_like(k).copy_(randn(*k.shape)),
+                bias_table=bias_table, softmax_scale=0.2, **sampling)
 
 
-SAMPLING = Operator('varied-size window sampling', sample_formula, sample_example, like='features',
+SAMPLING = Operator('varied-size window sampling', sample_formula, sample_example, sample_workload, like='features',
                     why_not=why_not_sample, cpp=compiled_sample, cuda=compiled_sample, triton=launch_sample)
-ATTENTION = Operator('varied-size window attention', attention_formula, attention_example, like='q',
-                     why_not=why_not_attention, cpp=compiled_attention, cuda=attention_with_sampling_in_cuda,
+ATTENTION = Operator('varied-size window attention', attention_formula, attention_example, attention_workload,
+                     like='q', why_not=why_not_attention, cpp=compiled_attention, cuda=attention_with_sampling_in_cuda,
                      triton=launch_attention)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mmvit_backbones.cli.doctor import describe_check, describe_kernels, describe_package, describe_windows
+from mmvit_backbones.cli.doctor import describe_kernels, describe_package
 from mmvit_backbones.ops import dispatch, library
+from mmvit_backbones.ops.self_check import TOLERANCES, Row
 from mmvit_backbones.ops.triton import availability
 from mmvit_backbones.utils import versions
 
@@ -21,7 +22,7 @@ def doctor(**env):
 @pytest.mark.slow
 def test_a_package_that_cannot_be_imported_is_a_problem(tmp_path):
     done = doctor()
-    assert done.returncode == 0 and 'varied-size windows, plain PyTorch: runs everywhere' in done.stdout
+    assert done.returncode == 0 and '\nkernels in Triton: ' in done.stdout
     for framework in ('mmcv', 'mmdet', 'mmseg', 'mmpretrain'):
         assert f'\n{framework}: ' in done.stdout
     (tmp_path / 'mmseg.py').write_text('import no_such_module')
@@ -49,41 +50,28 @@ def test_a_missing_package_is_named_like_the_installed_mmengine(engine, command,
     assert describe_package('mmdet') == f'mmdet: not installed; {command}'
 
 
-def test_rejected_kernels_are_reported_with_the_reason(monkeypatch):
-    gpu, reasons = torch.device('cuda', 0), (None, 'its kernels deviate by 1.0e+00', None)
-    monkeypatch.setattr(dispatch, 'checked', {
-        ('gate', 'triton', gpu, dtype): reason for dtype, reason in zip(dispatch.TOLERANCES, reasons)})
-    line = describe_check('gate', 'triton', gpu)
-    assert 'used in float32; is not used in float16, because its kernels deviate by 1.0e+00; can be' in line
-
-
 @pytest.mark.parametrize('where, name, value, reason', [
     (availability, 'triton', None, 'not installed'),
     (versions, 'NEEDS', {**versions.NEEDS, 'the Triton backend': '99.1'}, 'needs PyTorch 99.1'),
 ])
 def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason, monkeypatch):
-    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
     monkeypatch.setattr(availability, 'triton', torch)
     monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
-    assert any(line.endswith(': triton, cuda, reference') for line in describe_windows())
-    assert any('on CPUs' in line and line.endswith(': cpp, reference') for line in describe_windows())
+    assert 'kernels in Triton: installed, but there is no GPU' in describe_kernels(None)
     monkeypatch.setattr(where, name, value)
-    assert not any('triton' in line for line in describe_windows())
-    for operator in dispatch.OPERATORS:
-        line, = describe_kernels(operator, None)
-        assert line.startswith('no Triton kernels') and reason in line
+    assert any(line.startswith('kernels in Triton: missing') and reason in line for line in describe_kernels(None))
 
 
-@pytest.mark.parametrize('missing, titles', [(None, ['CUDA', 'Triton']), ('not built', ['Triton'])])
-def test_kernels_that_are_installed_are_reported(missing, titles, monkeypatch):
-    name, gpu = 'varied-size window attention', torch.device('cuda', 0)
-    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
-    monkeypatch.setattr(availability, 'triton', torch)
-    monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
-    monkeypatch.setattr(dispatch, 'checked', {
-        (name, backend, gpu, dtype): None for backend in ('cuda', 'triton') for dtype in dispatch.TOLERANCES})
-    lines = describe_kernels(name, gpu)
-    assert [line.removeprefix('on this GPU, ').split()[0] for line in lines] == titles
+def test_kernels_on_a_gpu_are_reported_with_their_time(monkeypatch):
+    gpu = torch.device('cuda', 0)
+    rows = [Row('reference', seconds=(2e-3, 8e-3)), Row('triton', 3e-4, (1e-3, 4e-3)),
+            Row('cuda', 0.5, reason='its kernels deviate')]
+    for operator in dispatch.OPERATORS.values():
+        monkeypatch.setattr(operator, 'rows', {(gpu, dtype): rows for dtype in TOLERANCES})
+    lines = describe_kernels(gpu)
+    assert '| residual attention | float16 | reference |  | 2.000 | 8.000 | if the others cannot run |' in lines
+    assert '| residual attention | float16 | triton | 3e-04 | 1.000 | 4.000 | yes |' in lines
+    assert '| residual attention | float16 | cuda | 5e-01 |  |  | its kernels deviate |' in lines
 
 
 @pytest.mark.parametrize('where, name, value, is_fixable', [

@@ -29,7 +29,13 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from mmvit_backbones.cli.measure import SavedStorages
-from mmvit_backbones.ops import dispatch, library, varied_size_window_attention, varied_size_window_sample
+from mmvit_backbones.ops import (
+    dispatch,
+    library,
+    self_check,
+    varied_size_window_attention,
+    varied_size_window_sample,
+)
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.triton import availability
@@ -44,7 +50,7 @@ SHAPES = {  # number of images, and the size of each stage's map
     'tiny': (1, [(7, 7), (7, 7), (7, 7), (7, 7)]),
 }
 DTYPES = {'float64': torch.float64, 'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
-TOLERANCES = {torch.float64: 1e-10, **dispatch.TOLERANCES}
+TOLERANCES = {torch.float64: 1e-10, **self_check.TOLERANCES}
 
 
 def main() -> None:
@@ -266,16 +272,16 @@ def print_deviations(case: Case, backend: str, dtype: torch.dtype, actual: list[
 def check_examples(backends: list[str], options: argparse.Namespace) -> list[bool]:
     """Prints whether each kernel passes the self-check that operators run before using it; returns the results."""
     passed = []
-    for name in dispatch.OPERATORS:
+    for name, operator in dispatch.OPERATORS.items():
         for backend in backends:
             is_slow = backend == 'triton' and options.tiny  # the interpreter is too slow for the example
-            if backend not in dispatch.OPERATORS[name].functions or is_slow:
+            if backend not in operator.functions or is_slow:
                 continue
-            for dtype in dispatch.TOLERANCES:
-                reason = dispatch.self_check(name, backend, torch.device(options.device), dtype)
-                result = 'agrees' if reason is None else f'**failed**: {reason}'
-                print_row(f'{name}, self-check', backend, str(dtype)[6:], result, '')
-                passed.append(reason is None)
+            for dtype in self_check.TOLERANCES:
+                found = self_check.deviation_of(operator, backend, torch.device(options.device), dtype)
+                passed.append(found <= self_check.limit_of(dtype))
+                print_row(f'{name}, self-check', backend, str(dtype)[6:], f'{found:.0e}' if passed[-1] else
+                          f'**failed**: {found:.0e}', '')
     return passed
 
 

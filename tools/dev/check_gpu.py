@@ -57,10 +57,11 @@ def what_to_build() -> str:
 
 # The most important parts come first.
 PARTS: dict[str, Part] = {
-    'build': Part(
-        'Build of the compiled operators',
-        [['-m', 'mmvit_backbones.ops.build', what_to_build()]],
-        [['-m', 'mmvit_backbones.ops.build', '0']]),
+    'choice': Part(
+        'Kernels that are used on this GPU: deviation, and time of a forward and backward pass',
+        [['-m', 'mmvit_backbones.ops.build', what_to_build()], ['-m', 'mmvit_backbones.ops.self_check']],
+        [['-m', 'mmvit_backbones.ops.build', '0'],
+         [*PYTEST, 'tests/ops/test_self_check.py', '-k', 'faster or fastest or slow_steps']]),
     'kernels': Part(
         'Kernels compared with plain PyTorch, forward and backward',
         [[*OPERATORS, 'agreement', '--device', 'cuda']],

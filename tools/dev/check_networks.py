@@ -77,10 +77,13 @@ def main() -> None:
         for cells, is_sound in rows_of(part, name, args):
             failed += [] if is_sound else [name]
             print(f'| `{name}` | {" | ".join(cells)} |' + ('' if is_sound else ' **failed**'), flush=True)
-    for (operator, backend, _, dtype), reason in dispatch.checked.items():
-        if reason is not None:
-            failed.append(operator)
-            print(f'| {operator}: {backend} kernels were not used in {dtype}: {reason} | **failed**', flush=True)
+    for operator in dispatch.OPERATORS.values():
+        for (_, dtype), rows in operator.rows.items():
+            for row in rows:
+                if row.reason is not None and not row.seconds:  # kernels that are only slow have not failed
+                    failed.append(operator.name)
+                    print(f'| {operator.name}: {row.backend} was not used in {dtype}: {row.reason} | **failed**',
+                          flush=True)
     if failed:
         sys.exit(f'failed: {", ".join(dict.fromkeys(failed))}')
 

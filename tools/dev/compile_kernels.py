@@ -26,11 +26,12 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmvit_backbones.cli.measure import storage_key, tensors_in
-from mmvit_backbones.ops import dispatch
+from mmvit_backbones.ops import dispatch, self_check
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 
-TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32', torch.int32: 'i32', torch.int64: 'i64'}
+TRITON_TYPES = {torch.float16: 'fp16', torch.bfloat16: 'bf16', torch.float32: 'fp32', torch.int32: 'i32',
+                torch.int64: 'i64'}
 TARGETS = {'80': GPUTarget('cuda', 80, 32), '90': GPUTarget('cuda', 90, 32), '100': GPUTarget('cuda', 100, 32),
            'gfx942': GPUTarget('hip', 'gfx942', 64)}
 
@@ -114,7 +115,7 @@ class Launch(NamedTuple):
     declared: set  # names of arguments that the operator declares to write to
 
 
-class Operator(TorchDispatchMode):
+class Recorder(TorchDispatchMode):
     """Records which storages the current operator receives, and whether its schema declares writing to them."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -131,15 +132,15 @@ def recorded_launches(dtype):
     def record(kernel, grid, first, *arguments, **constants):
         values = dict(zip(kernel.arg_names, (first, *arguments)))
         tensors = {name: storage_key(x) for name, x in values.items() if torch.is_tensor(x) and x.numel()}
-        allocated = {name for name, key in tensors.items() if key not in operator.written}
-        declared = {name for name, key in tensors.items() if operator.written.get(key)}
+        allocated = {name for name, key in tensors.items() if key not in recorder.written}
+        declared = {name for name, key in tensors.items() if recorder.written.get(key)}
         launches.setdefault(kernel, {})[tuple(constants.items())] = Launch(values, constants, allocated, declared)
 
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
-    with Operator() as operator:
-        for name in dispatch.OPERATORS:
-            dispatch.run_example(name, 'triton', torch.device('meta'), dtype)
+    with Recorder() as recorder:
+        for operator in dispatch.OPERATORS.values():
+            self_check.run_example(operator, 'triton', torch.device('meta'), dtype)
     return {kernel: list(of_kernel.values()) for kernel, of_kernel in launches.items()}
 
 

@@ -21,7 +21,6 @@ from .autograd import differentiable
 from .blocks import dot, load_rows, store_rows
 from .launch import block_of, jit, kernel_operator, matmul_precision, with_strides
 from .window_sampling import (
-    add_slopes,
     empty_map,
     find_place,
     find_window,
@@ -30,8 +29,8 @@ from .window_sampling import (
     load_pixels,
     positions,
     sample_both,
+    slopes,
     store_pixels,
-    store_slopes,
     stored,
     stored_head,
     strided_head,
@@ -98,10 +97,10 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
 
 @jit
 def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale,
-                 offset, bias, lse, grad_q, tokens, grad_scale, grad_offset, table, images, softmax_scale, heads,
-                 height, width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr,
-                 BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Computes the gradients of q, sampled keys and values, scale, offset and biases, a block of queries at a time."""
+                 offset, bias, lse, grad_q, tokens, table, images, softmax_scale, heads, height, width, rows, columns,
+                 top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+                 BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+    """Computes the gradients of q, sampled keys and values, and biases, a block of queries at a time."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     q = strided_head(q, q_b, q_h, q_d, q_y, q_x, image, head)
@@ -131,14 +130,9 @@ def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b,
         for_key = dot(tl.trans(block), queries, for_key, PRECISION)
     grad_k = stored_head(tokens, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     grad_v = stored_head(tokens, image + images, head, heads, rows * WINDOW, columns * WINDOW, d)
-    for_key *= softmax_scale
     y, x = positions(token, row, column, WINDOW)
-    store_pixels(grad_k, y, x, token < WINDOW * WINDOW, channels, d, for_key)
+    store_pixels(grad_k, y, x, token < WINDOW * WINDOW, channels, d, softmax_scale * for_key)
     store_pixels(grad_v, y, x, token < WINDOW * WINDOW, channels, d, for_value)
-    zero = tl.zeros((BLOCK_N,), tl.float32)
-    sums = add_slopes(k, for_key, place, token, channels, size, (zero, zero, zero, zero), WINDOW)
-    sums = add_slopes(v, for_value, place, token, channels, size, sums, WINDOW)
-    store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
 
 
 @kernel_operator('window_attention')
@@ -156,27 +150,26 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
 @kernel_operator('window_attention_grad')
 def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, lse: Tensor,
          window_size: int, top: int, left: int,
-         softmax_scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns the gradients of q, sampled keys and values, scale and offset, and parts of that of the bias table.
+         softmax_scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of q, of sampled keys and values, and parts of that of the bias table.
 
     The gradient of the bias table is the sum over the first two dimensions of ``(blocks, windows, heads, entries)``,
-    with one part for each block of queries of a window. The gradients of sampled keys and values are one tensor,
-    ``(2, B, heads, d, nh * window_size, nw * window_size)``. ``grad`` must have the layout
-    of :func:`.window_sampling.stored`.
+    with one part for each block of queries of a window. The gradients of sampled keys and values are one tensor in
+    float32, ``(2, B, heads, d, nh * window_size, nw * window_size)``. ``grad`` must have the layout of
+    :func:`.window_sampling.stored`.
     """
     (b, heads), (rows, columns) = q.shape[:2], scale.shape[3:]
     grad_q = empty_map(q, *q.shape)
-    tokens = empty_map(q, 2, *q.shape[:3], rows * window_size, columns * window_size)
-    grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
+    tokens = empty_map(q, 2, *q.shape[:3], rows * window_size, columns * window_size, dtype=scale.dtype)
     block = block_of(window_size**2)
     # Matrix products without tensor cores hold whole rows of both factors in registers. Larger blocks would spill them.
     block_m = 16 if q.dtype == torch.float32 else block
     tables = scale.new_empty((block // block_m, b * rows * columns, heads, (2 * window_size - 1)**2))
-    arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, grad_scale, grad_offset,
-                 tables, b, softmax_scale)
+    arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, tables, b,
+                 softmax_scale)
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
                    BLOCK_M=block_m, BLOCK_N=block, PRECISION=matmul_precision())
-    return grad_q, tokens, grad_scale, grad_offset, tables
+    return grad_q, tokens, tables
 
 
 def launch_forward(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
@@ -189,10 +182,10 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Te
                     softmax_scale: float) -> dict[str, Tensor]:
     """Returns the gradients by argument name."""
     (_, lse), (grad_out, ) = outputs, grads
-    grad_q, tokens, grad_scale, grad_offset, tables = grad(
-        stored(grad_out), q, k, v, scale, offset, bias_table, lse, window_size, top, left, softmax_scale)
-    height, width = q.shape[3:]
-    grad_k, grad_v = grad_pixels(tokens, scale, offset, height, width, window_size, top, left).unbind(0)
+    window = window_size, top, left
+    grad_q, tokens, tables = grad(stored(grad_out), q, k, v, scale, offset, bias_table, lse, *window, softmax_scale)
+    grad_scale, grad_offset = slopes(k, v, tokens, scale, offset, *window)
+    grad_k, grad_v = grad_pixels(tokens, scale, offset, *q.shape[3:], *window, q.dtype).unbind(0)
     return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum((0, 1)).T)
 
 

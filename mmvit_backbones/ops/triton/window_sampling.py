@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .autograd import differentiable
 from .blocks import dot
-from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
+from .launch import block_of, jit, kernel_operator, launch, num_blocks, with_strides
 
 TOKENS_PER_STEP = tl.constexpr(16)  # because a whole window would need too many registers
 PIXELS = tl.constexpr(64)  # per program that computes gradients of pixels
@@ -162,27 +162,24 @@ def _slopes(x, taps, valid, channels, size, grad):
 
 
 @jit
-def add_slopes(features, grad, place, token, channels, size, sums, WINDOW: tl.constexpr):
+def _add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
     """Adds the gradients of a window's scale and offset to ``sums``.
 
-    ``grad`` is the gradient of the sampled tokens in float32, ``(tokens, channels)``. ``sums`` holds the gradients of
-    offset and scale along y, then along x, each as one partial sum per token.
+    ``sums`` holds the gradients of offset and scale along y, then along x, each as ``TOKENS_PER_STEP`` partial sums.
     """
     offset_y, scale_y, offset_x, scale_x = sums
-    along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), token < WINDOW * WINDOW, channels, size,
-                               grad)
-    distance_y, distance_x = _distance(token, WINDOW)
-    return (offset_y + along_y, scale_y + along_y * distance_y,
-            offset_x + along_x, scale_x + along_x * distance_x)
-
-
-@jit
-def store_slopes(grad_scale, grad_offset, index, next_axis, sums):
-    offset_y, scale_y, offset_x, scale_x = sums
-    tl.store(grad_scale + index, tl.sum(scale_x))
-    tl.store(grad_scale + index + next_axis, tl.sum(scale_y))
-    tl.store(grad_offset + index, tl.sum(offset_x))
-    tl.store(grad_offset + index + next_axis, tl.sum(offset_y))
+    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
+        token = first + tl.arange(0, TOKENS_PER_STEP)
+        valid = token < WINDOW * WINDOW
+        y, x = positions(token, row, column, WINDOW)
+        g = load_pixels(grad, y, x, valid, channels, size[2]).to(tl.float32)
+        along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), valid, channels, size, g)
+        distance_y, distance_x = _distance(token, WINDOW)
+        offset_y += along_y
+        scale_y += along_y * distance_y
+        offset_x += along_x
+        scale_x += along_x * distance_x
+    return offset_y, scale_y, offset_x, scale_x
 
 
 @jit
@@ -202,22 +199,27 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
 
 
 @jit
-def _slopes_kernel(features, f_b, f_h, f_d, f_y, f_x, grad, scale, offset, grad_scale, grad_offset, heads, height,
-                   width, rows, columns, top, left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Computes the gradients of scale and offset from the gradients of sampled features."""
+def _slopes_kernel(k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale, offset, grad_scale, grad_offset,
+                   images, heads, height, width, rows, columns, top, left, d, BOTH: tl.constexpr, WINDOW: tl.constexpr,
+                   BLOCK_D: tl.constexpr):
+    """Computes the gradients of scale and offset from the gradients of one or two sampled maps."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
-    features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
-    grad = stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
-    sums = (zero, zero, zero, zero)
-    for first in range(0, WINDOW * WINDOW, TOKENS_PER_STEP):
-        token = first + tl.arange(0, TOKENS_PER_STEP)
-        y, x = positions(token, row, column, WINDOW)
-        g = load_pixels(grad, y, x, token < WINDOW * WINDOW, channels, d).to(tl.float32)
-        sums = add_slopes(features, g, place, token, channels, size, sums, WINDOW)
-    store_slopes(grad_scale, grad_offset, index, rows * columns, sums)
+    sums = _add_slopes(strided_head(k, k_b, k_h, k_d, k_y, k_x, image, head),
+                       stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d), place, row, column,
+                       channels, size, (zero, zero, zero, zero), WINDOW)
+    if BOTH:
+        sums = _add_slopes(strided_head(v, v_b, v_h, v_d, v_y, v_x, image, head),
+                           stored_head(grad, image + images, head, heads, rows * WINDOW, columns * WINDOW, d), place,
+                           row, column, channels, size, sums, WINDOW)
+    offset_y, scale_y, offset_x, scale_x = sums
+    next_axis = rows * columns
+    tl.store(grad_scale + index, tl.sum(scale_x))
+    tl.store(grad_scale + index + next_axis, tl.sum(scale_y))
+    tl.store(grad_offset + index, tl.sum(offset_x))
+    tl.store(grad_offset + index + next_axis, tl.sum(offset_y))
 
 
 @jit
@@ -305,10 +307,10 @@ def _pixels_kernel(tokens, keys, order, scale, offset, out, images, blocks, head
     store_pixels(out, pixel_y, pixel_x, pixel < height * width, channels, d, result)
 
 
-def empty_map(like: Tensor, *shape: int) -> Tensor:
+def empty_map(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
     """Allocates a map ``(..., heads, d, H, W)`` that is stored as ``(..., H, W, heads, d)``."""
     *first, heads, d, height, width = shape
-    return like.new_empty((*first, height, width, heads, d)).movedim((-2, -1), (-4, -3))
+    return like.new_empty((*first, height, width, heads, d), dtype=dtype).movedim((-2, -1), (-4, -3))
 
 
 def stored(x: Tensor) -> Tensor:
@@ -334,13 +336,17 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
     return out
 
 
-@kernel_operator('window_sample_slopes')
-def slopes(features: Tensor, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+@kernel_operator('window_slopes')
+def slopes(k: Tensor, v: Tensor | None, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
            left: int) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of scale and offset; ``grad`` must have the layout of :func:`stored`."""
+    """Returns the gradients of scale and offset.
+
+    ``grad`` holds the gradients of the tokens that were sampled from k and, unless it is None, from v, as
+    ``(maps, B, heads, d, nh * window_size, nw * window_size)`` in the layout of :func:`stored`.
+    """
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
-    arguments = *with_strides(features), grad, scale, offset, grad_scale, grad_offset
-    launch_windows(_slopes_kernel, scale.numel() // 2, arguments, features, scale, window_size, top, left)
+    arguments = (*with_strides(k, k if v is None else v), grad, scale, offset, grad_scale, grad_offset, k.shape[0])
+    launch_windows(_slopes_kernel, scale.numel() // 2, arguments, k, scale, window_size, top, left, BOTH=v is not None)
     return grad_scale, grad_offset
 
 
@@ -357,10 +363,10 @@ def keys_of_tokens(scale: Tensor, offset: Tensor, height: int, width: int, windo
 
 @kernel_operator('window_pixels')
 def weigh_tokens(tokens: Tensor, keys: Tensor, order: Tensor, scale: Tensor, offset: Tensor, height: int, width: int,
-                 window_size: int, top: int, left: int) -> Tensor:
+                 window_size: int, top: int, left: int, dtype: torch.dtype) -> Tensor:
     """Computes :func:`grad_pixels` from the sorted keys of tokens, and the order in which the tokens are sorted."""
     parts, images, heads, d = tokens.shape[:4]
-    out = empty_map(tokens, parts, images, heads, d, height, width)
+    out = empty_map(tokens, parts, images, heads, d, height, width, dtype=dtype)
     blocks = num_blocks(height * width, PIXELS.value)
     launch_windows(_pixels_kernel, parts * images * heads * blocks,
                    (tokens, keys, order, scale, offset, out, images, blocks), out, scale, window_size, top, left,
@@ -369,13 +375,13 @@ def weigh_tokens(tokens: Tensor, keys: Tensor, order: Tensor, scale: Tensor, off
 
 
 def grad_pixels(tokens: Tensor, scale: Tensor, offset: Tensor, height: int, width: int, window_size: int, top: int,
-                left: int) -> Tensor:
+                left: int, dtype: torch.dtype) -> Tensor:
     """Returns the gradients of maps ``(maps, B, heads, d, height, width)``.
 
     ``tokens`` is the gradient of the sampled tokens, in the layout of :func:`stored`.
     """
     keys, order = keys_of_tokens(scale, offset, height, width, window_size, top, left).sort(stable=True)
-    return weigh_tokens(tokens, keys, order, scale, offset, height, width, window_size, top, left)
+    return weigh_tokens(tokens, keys, order, scale, offset, height, width, window_size, top, left, dtype)
 
 
 def launch_forward(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
@@ -386,10 +392,9 @@ def launch_forward(features: Tensor, scale: Tensor, offset: Tensor, window_size:
 def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, features: Tensor, scale: Tensor,
                     offset: Tensor, window_size: int, top: int, left: int) -> dict[str, Tensor]:
     """Returns the gradients by argument name."""
-    grad = stored(grads[0])
-    height, width = features.shape[3:]
-    grad_features, = grad_pixels(grad[None], scale, offset, height, width, window_size, top, left).unbind(0)
-    grad_scale, grad_offset = slopes(features, grad, scale, offset, window_size, top, left)
+    tokens, window = stored(grads[0])[None], (window_size, top, left)
+    grad_features = grad_pixels(tokens, scale, offset, *features.shape[3:], *window, features.dtype)[0]
+    grad_scale, grad_offset = slopes(features, None, tokens, scale, offset, *window)
     return dict(features=grad_features, scale=grad_scale, offset=grad_offset)
 
 

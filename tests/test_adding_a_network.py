@@ -66,9 +66,9 @@ def golden() -> dict:
 
 def add_network(tree: Path) -> None:
     """Copies the repository, and adds the files that the page shows."""
-    for name in ('mmvit_backbones', 'tests', 'tools', 'configs', 'docs'):
+    for name in ('mmvit', 'mmvit_backbones', 'tests', 'tools', 'configs', 'docs'):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns('__pycache__', 'csrc', 'golden_*.json'))
-    for name in ('README.md', 'NOTICE', 'mkdocs.yml', 'model-index.yml', 'pyproject.toml', 'mmvit.py'):
+    for name in ('README.md', 'NOTICE', 'mkdocs.yml', 'model-index.yml', 'pyproject.toml'):
         shutil.copy(ROOT / name, tree)
     for name, text in FILES.items():
         path = tree / name

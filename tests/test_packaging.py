@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # builds a wheel
 def checkout(tmp_path_factory):
     """Returns a copy of the checkout, in which no other process builds."""
     folder = tmp_path_factory.mktemp('checkout')
-    for name in ('mmvit_backbones', 'configs', 'tools', 'requirements'):
+    for name in ('mmvit', 'mmvit_backbones', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
     for file in ROOT.iterdir():
         if file.is_file():
@@ -55,12 +55,12 @@ def test_wheel_contains_the_files_for_mim(wheel):
     counts = Counter(name.split('/')[-1] for name in names if name.startswith('configs/'))
     assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds configs by file name
     assert not [name for name in names if name.startswith(('tools/dev', 'tools/demo'))]
-    assert {name.split('/')[0].split('-')[0] for name in wheel.namelist()} == {'mmvit_backbones', 'mmvit.py'}
+    assert {name.split('/')[0].split('-')[0] for name in wheel.namelist()} == {'mmvit_backbones', 'mmvit'}
 
 
 def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
-    assert {'mmvit.py', 'mmvit_backbones/cli/train.py'} <= names
+    assert {'mmvit/__init__.py', 'mmvit/draw/run.py', 'mmvit_backbones/cli/train.py'} <= names
     assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()

@@ -1,1 +1,4 @@
-"""Subcommands of `mmvit`: one module with `get_parser` and `main` per subcommand, and modules that they share."""
+"""Subcommands of `mmvit`: one module with `main` per subcommand, and modules that they share.
+
+The package `mmvit` parses their arguments.
+"""

@@ -1,29 +1,4 @@
-"""Measures the time and memory of networks relative to a reference network.
-
-    mmvit benchmark vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
-    mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1
-    mmvit benchmark vitaev2_small --against reswin_tiny    with reswin_tiny as the reference
-    mmvit benchmark reswin_tiny --against mmpretrain:swin-tiny_16xb64_in1k
-    mmvit benchmark 'rest*' --throughput 224 384    images per second
-    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime openvino
-    mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a whole model
-
-Without --runtime, the output is JSON with these figures for each network; smaller is better:
-
-- `forward`: time of a forward pass in evaluation mode without gradients, relative to the reference
-- `train_step`: time of forward and backward pass in training mode, relative to the reference
-- `saved_bytes_per_image`: bytes that autograd saves for the backward pass, without parameters and buffers
-- `saved_ratio`: saved bytes relative to the reference
-
-The network and the reference are timed alternately, and each relative time is the median of --repeats ratios.
-
-With --throughput, the output has the images per second of each network and image side.
-
-With --runtime, the output is a table in Markdown, and with --csv also a CSV file: the size of the exported file, the
-largest deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as
-fast one image is as in the first runtime, and by how much the process grew. For a checkpoint, these are figures of the
-whole model, from images to results, with the main metric of the config's test set.
-"""
+"""Measures the time and memory of networks relative to a reference network."""
 import argparse
 import csv
 import json
@@ -51,48 +26,15 @@ from ..utils.runs import find_checkpoint
 from ..zoo.build import import_mmpretrain
 from ..zoo.checks import check_backbone, check_checkpoint
 from ..zoo.variants import find_names
-from .arguments import ConfigOptions, output_file, pixels, positive, whole
 from .export import CALIBRATION_IMAGES, images_of, read
 from .measure import SavedStorages
-from .runtimes import COLUMNS, RUNTIMES, Network, WholeModel, compare_runtimes, table_of
+from .runtimes import COLUMNS, Network, WholeModel, compare_runtimes, table_of
 
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 # Arguments that --runtime and --throughput cannot be combined with.
 EXCLUDED = dict(runtime=('against', 'override', 'memory_only', 'throughput'),
                 throughput=('against', 'size', 'memory_only'))
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
-                                                    'also timm:NAME, mmpretrain:NAME, and checkpoints (.pth) or work '
-                                                    'dirs of trainings')
-    parser.add_argument('--against', help='reference network: NAME, timm:NAME or mmpretrain:NAME (default: '
-                                          f'{SWIN_TINY})')
-    parser.add_argument('--override', nargs='+', action=ConfigOptions, default={}, metavar='ARGUMENT=VALUE',
-                        help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
-    parser.add_argument('--dense', action='store_true',
-                        help='measure backbones that return all feature maps, without heads')
-    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                        help='image size in pixels (default: 224 224; 448 672 with --dense)')
-    parser.add_argument('--batch-size', type=positive,
-                        help='images per batch (default: 4; 1 with --dense; 16 with --throughput)')
-    parser.add_argument('--repeats', type=positive, default=7,
-                        help='number of measurements of each network (default: %(default)s)')
-    parser.add_argument('--threads', type=whole(1, 1024), default=2,
-                        help='number of CPU threads (default: %(default)s)')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: %(default)s)')
-    parser.add_argument('--memory-only', action='store_true', help='report only the saved bytes')
-    parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='measure images per second on square images with these sides, in pixels')
-    parser.add_argument('--runtime', nargs='+', choices=RUNTIMES, help='compare these runtimes on the CPU')
-    parser.add_argument('--config', help='config of the checkpoints (default: the config that the training saved '
-                                         'beside the checkpoint)')
-    parser.add_argument('--images', nargs='+', metavar='IMAGE',
-                        help='image files or folders to time checkpoints on, without a metric (default: the test set)')
-    parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table of --runtime to a file')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

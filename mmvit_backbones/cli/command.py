@@ -1,8 +1,8 @@
-"""Runs a subcommand: parses its arguments, starts its processes, and prints user errors on one line."""
+"""Runs a subcommand: starts its processes, and prints user errors on one line."""
+import argparse
 import gc
 import importlib
 import os
-import signal
 import sys
 
 import torch
@@ -11,23 +11,16 @@ from ..errors import CheckpointError, TrainingError, UsageError
 from . import processes
 
 
-def run(verb: str, module_name: str, arguments: list[str]) -> None:
-    """Runs ``main`` of a subcommand's module, in several processes if ``arguments`` contain ``--processes``."""
+def run(verb: str, module_name: str, arguments: list[str], args: argparse.Namespace) -> None:
+    """Runs ``main`` of a subcommand's module, in several processes if ``args.processes`` is given."""
     module = importlib.import_module(f'{__package__}.{module_name}')
-    parser = module.get_parser()
-    parser.prog = f'mmvit {verb}'
-    args = parser.parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by mmvit.py during the imports
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         processes.set_ranks(getattr(args, 'launcher', 'none'))
         if getattr(args, 'processes', None):
             processes.start(verb, arguments, args, module.main)
         else:
             module.main(args)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (UsageError, CheckpointError, TrainingError) as error:
         # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         is_raised_by_all = not isinstance(error, TrainingError)

@@ -1,4 +1,5 @@
 """Changes a config to use custom data, or another root folder for its own data set."""
+import argparse
 import atexit
 import json
 import os
@@ -237,3 +238,9 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
             node['num_things_classes'] = len(classes)
         if 'class_weight' in (node.get('loss_cls') or {}):  # Mask2Former: one weight per class, and one for "no object"
             node['loss_cls']['class_weight'] = [1.0] * len(classes) + [0.1]
+
+
+def data_options(args: argparse.Namespace) -> dict:
+    """Returns the data options of the command line as keyword arguments of :func:`use_custom_data`."""
+    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed')
+    return {name: getattr(args, name) for name in names}

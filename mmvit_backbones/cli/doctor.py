@@ -1,7 +1,4 @@
-"""Reports which frameworks and operator backends work, and what is missing.
-
-    mmvit doctor
-"""
+"""Reports which frameworks and operator backends work, and what is missing."""
 import argparse
 import platform
 import sys
@@ -19,10 +16,6 @@ from ..utils.installation import PROVIDERS, find_conflicts, install_command
 from ..version import __version__
 
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
-
-
-def get_parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,20 +1,4 @@
-"""Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch.
-
-    mmvit export RUN model.onnx                         the best checkpoint of a training, by its work dir
-    mmvit export CHECKPOINT model.onnx
-    mmvit export model.onnx --config imagenet_reswin_t --pretrained
-    mmvit export NETWORK [CHECKPOINT] [network.onnx]    a network that returns feature maps or logits
-
-The config of a checkpoint is the one that the training saved beside it, or --config. Inputs and outputs of the files:
-
-- classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
-- segmenter: `images` as for a classifier -> `segmentation`
-- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and, if it predicts masks,
-  `masks`, in pixels of the image
-- network: `images` (batch, 3, height, width), normalized -> `map0`, `map1`, ..., or `logits`
-
-For models, the metadata of the file and FILE.json also describe inputs and outputs.
-"""
+"""Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch."""
 import argparse
 import os
 from collections.abc import Iterator
@@ -29,12 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
+from mmvit.export import get_parser
+
 from .. import get_model
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..export import compare_onnx, export_model, export_onnx
 from ..export.compare import EXACT, LOSSY, Comparison, below_limits, inputs_of
-from ..export.graphs import OPSET
 from ..export.models import check_path
 from ..export.parts import Half, check_exportable, split
 from ..export.quantize import to_int8
@@ -46,8 +31,6 @@ from ..utils.images import read_rgb
 from ..utils.installation import install_command
 from ..utils.runs import find_checkpoint
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
-from ..zoo.loading import TASKS
-from .arguments import add_config_options, add_pretrained_argument, whole
 from .testing import metric_of
 
 CHECKED_IMAGES = 8
@@ -58,44 +41,6 @@ SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all net
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 NETWORK_OPTIONS = 'task', 'opset'
 MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options'
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='mmvit export [options] RUN|CHECKPOINT FILE\n'
-              '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
-    parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
-                        help='name of a network listed by mmvit models; checkpoint, or the work dir of a training '
-                             '(default for a network: random weights); file to write (default for a network: '
-                             'NETWORK.onnx)')
-    add_pretrained_argument(parser)
-    network = parser.add_argument_group('networks')
-    network.add_argument('--task', choices=TASKS, default='backbone',
-                         help='export the classifier or only its backbone (default: %(default)s)')
-    network.add_argument('--opset', type=whole(1, 100), default=OPSET,
-                         help='version of the ONNX operators, at least 18 (default: %(default)s)')
-    model = parser.add_argument_group('models')
-    model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
-                                    'config that the training saved beside the checkpoint)')
-    model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
-                       help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
-                            'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
-                            'boxes and masks are in pixels of the preprocessed images')
-    model.add_argument('--images', nargs='+', metavar='IMAGE',
-                       help=f'image files or folders; {CHECKED_IMAGES} images are used to compare the file with '
-                            'PyTorch (default: the test set, if it exists; else the folder of --int8, else generated '
-                            'images)')
-    model.add_argument('--accept-loss', action='store_true',
-                       help='write the file even if its predictions differ too much from PyTorch')
-    model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
-    precision = model.add_mutually_exclusive_group()
-    precision.add_argument('--fp16', action='store_true', help='export the network in float16')
-    precision.add_argument('--int8', metavar='FOLDER',
-                           help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
-                                'test set falls by more than 1 %%')
-    add_config_options(parser)
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,31 +1,10 @@
-"""Lists the networks with the classifier's parameters and multiply-adds, published accuracy and available weights.
-
-    mmvit models
-    mmvit models 'res*'
-    mmvit models --json
-
-Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k.
-
-States of weights:
-  cached                the file is in the cache
-  cached, never loaded  the file is in the cache, but its contents have not been checked
-  download              `mmvit weights download` or the first use downloads the file
-  by hand               only a browser can download the file
-  -                     no weights are published
-"""
+"""Lists the networks with the classifier's parameters and multiply-adds, published accuracy and available weights."""
 import argparse
 import json
 
 from ..errors import UsageError
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .weights.list import state_of
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="shell pattern, e.g. 'res*'")
-    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,14 +1,4 @@
-"""Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
-
-    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
-    mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
-    mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
-    mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
-    mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
-
-If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
-file or folder that does not exist ends the command before the first image.
-"""
+"""Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results."""
 import argparse
 import csv
 import json
@@ -26,45 +16,8 @@ from rich.progress import track
 
 from ..errors import UsageError
 from ..inference import Classification, Predictor, Result, Segmentation
-from ..inference.results import SCORE_THR
 from ..inference.sources import VIDEOS, find_images, is_address
 from ..utils.images import SUFFIXES
-from .arguments import (
-    add_pretrained_argument,
-    add_runtime_arguments,
-    add_size_argument,
-    finite,
-    output_folder,
-    positive,
-)
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('sources', nargs='+', metavar='SOURCE',
-                        help='images, folders (searched recursively), http(s) URLs, videos, or the index of a camera')
-    parser.add_argument('--config', help='config file or its name (default: the config that the training saved '
-                                         'beside the checkpoint)')
-    parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '
-                                             "(classifiers: also in the authors' layout); or a file written by mmvit "
-                                             'export')
-    add_pretrained_argument(parser)
-    add_size_argument(parser)
-    parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
-                        help='folder for the outputs (default: %(default)s)')
-    parser.add_argument('--json', action='store_true',
-                        help='also write results.json (detectors: COCO results), labels/ '
-                             '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
-                             'classes)')
-    parser.add_argument('--video', action='store_true',
-                        help='write one video file per video instead of one image per frame')
-    parser.add_argument('--score-thr', type=finite(0, 1), default=SCORE_THR,
-                        help='minimum score of objects (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
-    parser.add_argument('--device',
-                        help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
-    add_runtime_arguments(parser)
-    return parser
 
 
 def find_sources(sources: list[str]) -> dict[str | int, str]:

@@ -1,12 +1,4 @@
-"""Tests a published checkpoint and compares the results with the published ones.
-
-    mmvit reproduce restv2_tiny                          # the classifier, on ImageNet
-    mmvit reproduce configs/upernet_restv2_t.py
-    mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
-
-The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Results published for several scales and flips
-are reproduced with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists.
-"""
+"""Tests a published checkpoint and compares the results with the published ones."""
 import argparse
 import os.path as osp
 from collections.abc import Sequence
@@ -25,7 +17,6 @@ from ..zoo.loading import use_safe_loading
 from ..zoo.published import FIGURES
 from ..zoo.variants import VARIANTS, parse_config_name
 from . import testing
-from .arguments import add_config_options, output_folder
 from .custom_data import use_data_root
 from .steps import set_work_dir
 
@@ -35,19 +26,6 @@ MEASURED = {
     'val_loss': ('loss', 1, 0.005), 'box': ('coco/bbox_mAP', 100, 0.2), 'mask': ('coco/segm_mAP', 100, 0.2),
     'ade20k': ('mIoU', 1, 0.2), 'cityscapes': ('mIoU', 1, 0.2),
 }
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', help='name of a network (mmvit models lists them), or a config')
-    parser.add_argument('--checkpoint', help="checkpoint file or http(s) URL, in the authors' layout or ours "
-                                             '(default: the published checkpoint)')
-    parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
-    parser.add_argument('--real', default='data/imagenet/real.json', metavar='FILE',
-                        help="file with ImageNet's reassessed labels, ReaL (default: %(default)s)")
-    parser.add_argument('--work-dir', type=output_folder, help='folder for logs (default: work_dirs/CONFIG NAME)')
-    add_config_options(parser)
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

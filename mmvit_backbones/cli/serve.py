@@ -1,12 +1,4 @@
-"""Shows the predictions of models on a web page, with Gradio.
-
-    mmvit serve CHECKPOINT
-    mmvit serve model.onnx
-    mmvit serve FIRST SECOND --name Large Small    # side by side
-
-A click on the image draws the varied-size windows or the attention of a checkpoint's backbone at that point. Only this
-machine can open the page, unless --host is given.
-"""
+"""Shows the predictions of models on a web page, with Gradio."""
 import argparse
 import io
 import os
@@ -26,7 +18,6 @@ from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
-from .arguments import add_runtime_arguments, whole
 from .draw import attention, windows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,26 +27,6 @@ COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share 
                detection=['class', 'score', 'box'])
 MAX_FILE_SIZE = '20mb'
 DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('models', nargs='+', metavar='MODEL',
-                        help='training checkpoint, or a file written by mmvit export')
-    parser.add_argument('--config', nargs='+', default=[],
-                        help='one config file or name per model, in the same order (default: the configs in their work '
-                             'dirs)')
-    parser.add_argument('--name', nargs='+', default=[],
-                        help='one name per model, in the same order (default: e.g. "MaskRCNN with ReSwin")')
-    parser.add_argument('--examples', metavar='FOLDER',
-                        help='folder of example images for the page (default: a folder in data/ for the task)')
-    parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on; 0.0.0.0 accepts clients from all machines, without a password '
-                             '(default: %(default)s)')
-    parser.add_argument('--port', type=whole(1, 65535), default=7860, help='port to listen on (default: %(default)s)')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
-    add_runtime_arguments(parser)
-    return parser
 
 
 class Served:

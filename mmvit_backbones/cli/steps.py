@@ -20,8 +20,7 @@ from ..utils.config import VISUALIZERS, apply_options, dicts_in
 from ..utils.distributed import is_first_process
 from ..zoo import checks
 from . import finetune, schedule
-from .arguments import data_options
-from .custom_data import use_custom_data
+from .custom_data import data_options, use_custom_data
 from .measure import count_macs
 from .processes import check_number_of_processes, number_of_processes
 

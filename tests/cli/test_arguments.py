@@ -1,9 +1,13 @@
 """Arguments and config options are checked before a subcommand starts its work."""
+import subprocess
+import sys
+
 import pytest
 from helpers import ROOT
 from runs import TINY
-from verbs import call, module_of
+from verbs import call, parser_of
 
+from mmvit import VERBS
 from mmvit_backbones.errors import UsageError
 
 
@@ -16,7 +20,7 @@ from mmvit_backbones.errors import UsageError
     ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
 def test_parser_rejects_wrong_values(verb, option, value, capsys):
     with pytest.raises(SystemExit) as ended:
-        module_of(verb).get_parser().parse_args(['x', option, value])
+        parser_of(verb).parse_args(['x', option, value])
     assert ended.value.code == 2
     assert option in capsys.readouterr().err.splitlines()[-1]
 
@@ -47,7 +51,7 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
 def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     """The smallest and largest allowed values are accepted."""
     monkeypatch.chdir(tmp_path)
-    args = vars(module_of(verb).get_parser().parse_args(['x', *options]))
+    args = vars(parser_of(verb).parse_args(['x', *options]))
     assert {name: args[name] for name in expected} == expected
 
 
@@ -69,12 +73,12 @@ def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     ('test', '--real --imagenet-variant', 'x', 'not allowed with argument --real')])
 def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys):
     with pytest.raises(SystemExit):
-        module_of(verb).get_parser().parse_args(['x', 'y', *option.split(), value])
+        parser_of(verb).parse_args(['x', 'y', *option.split(), value])
     assert allowed in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_checking_an_output_file_does_not_create_it(tmp_path):
-    parse = module_of('draw run').get_parser().parse_args
+    parse = parser_of('draw run').parse_args
     old = tmp_path / 'old.png'
     old.write_text('old')
     assert parse(['run', '--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
@@ -86,7 +90,7 @@ def test_checking_an_output_file_does_not_create_it(tmp_path):
 
 
 def test_checking_a_work_dir_does_not_create_it(tmp_path):
-    args = module_of('train').get_parser().parse_args(['x', '--work-dir', str(tmp_path / 'a/b'), '--seed', '0'])
+    args = parser_of('train').parse_args(['x', '--work-dir', str(tmp_path / 'a/b'), '--seed', '0'])
     assert args.work_dir == str(tmp_path / 'a/b') and not list(tmp_path.iterdir())
 
 
@@ -98,3 +102,18 @@ def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, m
     with pytest.raises(UsageError) as error:
         call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', option)
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_arguments_are_parsed_before_torch_is_imported():
+    code = """
+import importlib, sys, mmvit
+for module, _ in mmvit.VERBS.values():
+    importlib.import_module(f'mmvit.{module}').get_parser()
+assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize('verb', VERBS)
+def test_options_cannot_be_abbreviated(verb):
+    assert not parser_of(verb).allow_abbrev

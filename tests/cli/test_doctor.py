@@ -15,7 +15,7 @@ from mmvit_backbones.utils import versions
 
 
 def doctor(**env):
-    return subprocess.run([sys.executable, 'mmvit.py', 'doctor'], cwd=ROOT, capture_output=True, text=True,
+    return subprocess.run([sys.executable, '-m', 'mmvit', 'doctor'], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, **env})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import call, module_of
+from verbs import call, parser_of
 
 pytest.importorskip('onnx')
 
@@ -148,6 +148,6 @@ def test_a_file_that_differs_too_much_is_refused(agreement, accept_loss, tmp_pat
 
 
 def test_defaults():
-    args = module_of('export').get_parser().parse_args(['rest_lite'])
+    args = parser_of('export').parse_args(['rest_lite'])
     assert (args.task, args.preprocessing, args.license) == ('backbone', 'inside', 'not stated')
     assert not (args.accept_loss or args.fp16 or args.int8 or args.pretrained)

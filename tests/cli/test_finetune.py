@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
+from verbs import parser_of
 
 from mmvit_backbones.cli import finetune, steps, train
 from mmvit_backbones.errors import UsageError
@@ -24,7 +25,7 @@ NETWORKS = list({variant.family.name: variant.name for variant in sorted(
 
 def prepared(tmp_path, *arguments: str):
     """Returns the config of a training that is not started."""
-    args = train.get_parser().parse_args([*arguments, '--work-dir', str(tmp_path / 'run'), '--check'])
+    args = parser_of('train').parse_args([*arguments, '--work-dir', str(tmp_path / 'run'), '--check'])
     return train.prepare(args)
 
 

@@ -14,11 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import end, train_together
-from verbs import call, module_of
+from verbs import call, module_of, parser_of
 
 import mmvit
+from mmvit.arguments import output_file
 from mmvit_backbones.cli import testing
-from mmvit_backbones.cli.arguments import output_file
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
@@ -170,7 +170,7 @@ def test_windows_are_opened_only_on_request(options, shows, tiny_checkpoint, tmp
     monkeypatch.chdir(ROOT)
     command = module_of('test')
     arguments = str(TINY), str(tiny_checkpoint), '--work-dir', str(tmp_path), *options
-    cfg = command.prepare(command.get_parser().parse_args(arguments))
+    cfg = command.prepare(parser_of('train').parse_args(arguments))
     assert cfg.get('default_hooks', {}).get('visualization', {}).get('show', False) is shows
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import raises
 from torch import nn
+from verbs import parser_of
 
 from mmvit_backbones import list_models
 from mmvit_backbones.cli import benchmark, flops, runtimes
@@ -204,7 +205,7 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     model, other = Slow(clock, 3., 1.), Slow(clock, 2., 4.)
     monkeypatch.setattr(benchmark, 'build', lambda name, dense, overrides: model)
     monkeypatch.setattr(benchmark, 'build_other', lambda *arguments: other)
-    args = benchmark.get_parser().parse_args(['net', '--repeats', '3', *options])
+    args = parser_of('benchmark').parse_args(['net', '--repeats', '3', *options])
     found = benchmark.ratios(args, ['net'])
     saved = 3 * size[2] * size[3] * 4  # the input in float32
     assert found['models'] == dict(net=dict(
@@ -215,7 +216,7 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     assert found['saved_bytes_per_image_of_other'] == saved
     args.memory_only = True
     assert benchmark.ratios(args, ['net'])['models']['net'] == dict(saved_bytes_per_image=saved, saved_ratio=1.)
-    args = benchmark.get_parser().parse_args(['net', '--throughput', '8', '16', '--repeats', '1'])
+    args = parser_of('benchmark').parse_args(['net', '--throughput', '8', '16', '--repeats', '1'])
     model.seconds[False] = .1
     assert benchmark.throughputs(args, ['net']) == dict(net={8: 10., 16: 10.})
     assert model.sizes[-1] == (16, 3, 16, 16) and model.sizes[-3] == (16, 3, 8, 8)
@@ -232,7 +233,7 @@ def test_times_are_relative_to_the_reference(options, size, monkeypatch):
     (dict(runtime=['eager'], networks=['a.pth'], images=['a'], batch_size=2), None),
     (dict(runtime=['eager'], networks=['x', 'a.pth'], images=['a'], size=[8, 8]), None)])
 def test_options_that_exclude_each_other(options, words):
-    args = SimpleNamespace(**{**vars(benchmark.get_parser().parse_args(['x'])), **options})
+    args = SimpleNamespace(**{**vars(parser_of('benchmark').parse_args(['x'])), **options})
     if words is None:
         benchmark.check_options(args)
     else:

@@ -2,7 +2,7 @@
 import pytest
 from helpers import ROOT, raises
 from mmengine.config import Config
-from verbs import module_of
+from verbs import module_of, parser_of
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config
@@ -11,7 +11,7 @@ TOOL = vars(module_of('config show'))
 
 
 def call(*arguments):
-    TOOL['main'](TOOL['get_parser']().parse_args([str(argument) for argument in arguments]))
+    TOOL['main'](parser_of('config show').parse_args([str(argument) for argument in arguments]))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_exports import mean_color_file
-from verbs import call
+from verbs import call, parser_of
 
 from mmvit_backbones.cli import serve
 from mmvit_backbones.errors import UsageError
@@ -35,7 +35,7 @@ def segmenter(network: str, folder) -> list[str]:
 
 
 def arguments(*words: object):
-    return serve.get_parser().parse_args(list(map(str, words)))
+    return parser_of('serve').parse_args(list(map(str, words)))
 
 
 @needs_gradio

@@ -5,7 +5,7 @@ import torch
 from helpers import ROOT, fresh_model, raises
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
-from verbs import call, module_of
+from verbs import call, module_of, parser_of
 
 from mmvit_backbones import get_model
 from mmvit_backbones.cli.draw import attention
@@ -60,7 +60,7 @@ def test_maps_equal_the_softmax(visualize):
 def test_figure_is_written(visualize, options, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
-    visualize['main'](visualize['get_parser']().parse_args([
+    visualize['main'](parser_of('draw attention').parse_args([
         str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *options, '--size', '64',
         '--checkpoint', str(tmp_path / 'weights.pth')]))
     assert (tmp_path / 'out.png').stat().st_size > 10_000

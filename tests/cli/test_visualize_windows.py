@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import module_of
+from verbs import module_of, parser_of
 
 from mmvit_backbones.cli.draw import windows
 from mmvit_backbones.cli.figures import plt
@@ -15,7 +15,7 @@ TOOL = vars(module_of('draw windows'))
 
 
 def call(*arguments):
-    TOOL['main'](TOOL['get_parser']().parse_args([str(argument) for argument in arguments]))
+    TOOL['main'](parser_of('draw windows').parse_args([str(argument) for argument in arguments]))
 
 
 @pytest.fixture

@@ -1,18 +1,10 @@
-"""Copies a config to a new file for editing.
-
-    mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
-    mmvit config copy mask_rcnn_reswin_t pets.py --inherit     # inherits from the original config
-
-A copy contains all settings. With --inherit, the new file inherits from the original config, including its later
-changes, e.g. in a new version of this package.
-"""
+"""Copies a config to a new file for editing."""
 import argparse
 import os
 from pathlib import Path
 
 from ...errors import UsageError
 from ...utils.config import find_config, load_config
-from ..arguments import add_config_options
 
 TEMPLATE = """_base_ = {base!r}
 
@@ -20,15 +12,6 @@ TEMPLATE = """_base_ = {base!r}
 # train_dataloader = dict(batch_size=4)
 # model = dict(backbone=dict(drop_path_rate=0.1))
 """
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of a config in this package')
-    parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
-    parser.add_argument('--inherit', action='store_true', help='write a config that inherits from the original')
-    add_config_options(parser)
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

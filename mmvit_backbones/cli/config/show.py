@@ -1,10 +1,4 @@
-"""Prints a config with all inherited settings, after checking every `type` in it.
-
-    mmvit config show configs/mask_rcnn_reswin_t.py
-    mmvit config show CONFIG --cfg-options model.backbone.with_cp=True -o my_config.py
-
-All subcommands accept the output as a config.
-"""
+"""Prints a config with all inherited settings, after checking every `type` in it."""
 import argparse
 import io
 from contextlib import redirect_stdout
@@ -19,18 +13,9 @@ from mmengine.registry import Registry
 from ...errors import UsageError
 from ...utils.config import load_config
 from ...zoo.checks import check_backbone
-from ..arguments import add_config_options, output_file
 
 # Types that frameworks look up in mmcv.ops instead of a registry.
 UNREGISTERED = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file, or the name of a config in this package')
-    add_config_options(parser)
-    parser.add_argument('-o', '--out', type=output_file, help='file to write instead of printing')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

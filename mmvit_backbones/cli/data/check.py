@@ -1,11 +1,4 @@
-"""Finds all unusable files in a folder, or in a config's data sets, before training.
-
-    mmvit data check --coco-folder data/coco_mini
-    mmvit data check mask_rcnn_reswin_t --jobs 8
-
-All annotations are read and, if those of a data set have no errors, all its images and segmentation masks. The output
-has one line per error and per kind of warning; the exit code is 1 if there are errors.
-"""
+"""Finds all unusable files in a folder, or in a config's data sets, before training."""
 import argparse
 import sys
 
@@ -16,26 +9,12 @@ from mmengine.utils import track_parallel_progress
 from ...data.checks import check_data, find_mistakes, sample_error
 from ...data.mistakes import Mistake
 from ...errors import UsageError
-from ...utils.config import SPLITS, datasets_of, load_config
+from ...utils.config import datasets_of, load_config
 from ...utils.frameworks import import_quietly
-from ..arguments import add_config_options, add_data_arguments, data_options, whole
-from ..custom_data import use_custom_data
+from ..custom_data import data_options, use_custom_data
 
 # A detector without masks, because annotations may have only boxes.
 RECIPES = dict(class_folder='imagenet_reswin_t', coco_folder='retinanet_rest_s', seg_folder='upernet_reswin_t')
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?',
-                        help='config file, or the name of a config in this package (default: a config that fits the '
-                             'custom data)')
-    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=['train', 'val'],
-                        help='splits to check (default: train val)')
-    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
-    add_data_arguments(parser)
-    add_config_options(parser)
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,15 +1,4 @@
-"""Generates token labels for the images in a folder: the classes that a classifier predicts at each position.
-
-    mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
-    mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
-    mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
-    mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
-
-IMAGES must have one folder per class. Each image CLASS/NAME.jpg is resized to a square, and its labels are written to
-OUT/CLASS/NAME.pt: a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last feature
-map, and their class indices. The classifier's head is applied to each position instead of to the pooled map. If the
-command is run again, it writes only missing or broken files.
-"""
+"""Generates token labels for the images in a folder: the classes that a classifier predicts at each position."""
 import argparse
 import logging
 import os
@@ -34,24 +23,9 @@ from ...utils.images import SUFFIXES, read_rgb
 from ...utils.installation import install_command
 from ...zoo.build import import_mmpretrain
 from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
-from ..arguments import output_folder, pixels, positive
 
 if TYPE_CHECKING:
     from mmpretrain.models import ImageClassifier
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('images', type=Path, help='folder with one folder of images per class')
-    parser.add_argument('out', type=output_folder, help='folder for the token labels')
-    parser.add_argument('model', help='classifier: timm:NAME, mmpretrain:NAME, a network of this package, or a config')
-    parser.add_argument('--checkpoint', help='weights of the classifier (default: pretrained weights for timm and '
-                                             'mmpretrain; required for other classifiers)')
-    parser.add_argument('--size', type=pixels, default=224,
-                        help='side of the square images, in pixels (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,10 +1,4 @@
-"""Plots losses, learning rates and metrics of training runs.
-
-    mmvit draw run work_dirs/imagenet_reswin_t work_dirs/imagenet_rest_lite --out runs.png
-    mmvit draw run work_dirs/imagenet_vitaev2_s --published
-
-With --published, the figures in the log of the published run of the same recipe are drawn, too.
-"""
+"""Plots losses, learning rates and metrics of training runs."""
 import argparse
 import json
 import os
@@ -16,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from ...errors import UsageError
 from ...zoo.curves import CURVES, NAMES, Curve
-from ..figures import figure_file, plt, save_figure
+from ..figures import plt, save_figure
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
@@ -28,14 +22,6 @@ NO_CURVES = {'iter', 'step', 'time', 'data_time', 'memory'}
 PUBLISHED = 'published '  # before the name of a published run
 BEYOND = 1.25  # a published run is drawn until this multiple of the run's last step
 Curves = dict[str, dict[int, float]]  # name -> step -> value
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run')
-    parser.add_argument('--published', action='store_true', help="also draw the published run of a work dir's recipe")
-    parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,11 +1,4 @@
-"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
-
-    mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
-    mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
-
-A query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames are
-the windows from which the heads sample keys and values, in the last attention layer of each stage.
-"""
+"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head."""
 import argparse
 import math
 from collections.abc import Iterable
@@ -30,28 +23,13 @@ from ...zoo.build import get_backbone
 from ...zoo.checks import check_backbone, choose_checkpoint
 from ...zoo.loading import load_backbone
 from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
-from ..arguments import add_pretrained_argument, pixel
-from ..figures import figure_file, plt, save_figure
+from ..figures import plt, save_figure
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
 # The windows of a stage in pixels: side of the default windows, padding (top, left), and the predicted windows as a
 # tensor (heads, 4, nh, nw) of center x, center y, width and height.
 Frames = tuple[int, tuple[int, int], Tensor]
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('image', metavar='IMAGE', help='image file')
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--network', help='name of a network listed by mmvit models')
-    source.add_argument('--config', help='config file, or the name of a config in this package')
-    parser.add_argument('--checkpoint', help='checkpoint file or URL (default: random weights)')
-    add_pretrained_argument(parser)
-    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
-                        help='pixels to draw the windows for (default: three on the diagonal)')
-    parser.add_argument('--out', type=figure_file, default='windows.png', help='figure to write (default: %(default)s)')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,18 +1,4 @@
-"""Converts the authors' weights to a folder for a hub or a mirror, or to a single file.
-
-    mmvit weights convert restv2_tiny --out restv2_tiny              # downloads the weights if necessary
-    mmvit weights convert restv2_tiny/384 --out restv2_tiny_384      # weights with another tag
-    mmvit weights convert checkpoints/model.pth --out reswin_tiny    # a file from the authors
-    mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
-
-A folder contains the classifier's weights (model.safetensors), their SHA-256, the config and the image processor of
-Hugging Face Transformers. It can be uploaded to a hub, with a model card of your own. A web server with folders named
-like the files in `mmvit weights list`, without suffix, is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
-
-A single file has mmpretrain's keys for a classifier (`backbone.*` and `head.fc.*`), and mmdet's or mmseg's keys for a
-detector or segmenter. With --task backbone, it has only the backbone's weights, without a prefix. In a config, both
-kinds of files are loaded by `init_cfg=dict(type='Pretrained', checkpoint=OUT)` in the backbone.
-"""
+"""Converts the authors' weights to a folder for a hub or a mirror, or to a single file."""
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,7 +22,6 @@ from ...zoo.loading import (
     recognize,
 )
 from ...zoo.variants import VARIANTS, Variant, find_variant
-from ..arguments import output_file, output_folder
 
 FILES = '.pth', '.safetensors'
 
@@ -47,25 +32,6 @@ class Source(NamedTuple):
     variant: Variant | None  # None unless exactly one network matches the weights
     tag: str
     origin: str
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', metavar='NAME|FILE',
-                        help="a network's published weights (NAME or NAME/TAG), or a path or URL of the authors' file")
-    parser.add_argument('--out', type=output_of, required=True,
-                        help='output folder, or output file that ends with .pth or .safetensors')
-    parser.add_argument('--network',
-                        help='network of a file (default: recognized by the names and shapes of the weights)')
-    parser.add_argument('--tag', help='for a file that is converted to a folder: side of the training images in '
-                                      "pixels, or 22k (default: the network's image size)")
-    parser.add_argument('--task', choices=TASKS, default=TASKS[0],
-                        help="for an output file: 'backbone' omits the classifier")
-    return parser
-
-
-def output_of(path: str) -> str:
-    return output_file(path) if path.endswith(FILES) else output_folder(path)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,11 +1,4 @@
-"""Downloads and checks the authors' weights.
-
-    mmvit weights download reswin_tiny restv2_tiny_384
-    mmvit weights download 'vitae*' --check    # checks cached files against their networks
-
-A pattern matches the names of networks or files. Files are cached in $MMVIT_HOME, by default the checkpoints folder of
-torch.hub. If $MMVIT_MIRROR is the URL of a mirror, the mirror is tried first.
-"""
+"""Downloads and checks the authors' weights."""
 import argparse
 import sys
 from pathlib import Path
@@ -16,14 +9,6 @@ from ...zoo.loading import read_published
 from ...zoo.variants import Variant
 from ...zoo.weights import Weights
 from .list import find_entries
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('patterns', nargs='+', metavar='PATTERN',
-                        help="shell patterns; '*' selects all weights (many GB)")
-    parser.add_argument('--check', action='store_true', help='check the cached files and download nothing')
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

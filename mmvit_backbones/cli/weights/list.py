@@ -1,12 +1,4 @@
-"""Lists the authors' weights and their state: cached (perhaps never loaded), missing, by hand, or not published.
-
-    mmvit weights list
-    mmvit weights list 'rest*'
-
-Without a mirror, only a browser can download files with the state `by hand`. Patterns are matched against the names of
-networks, and of files without their extension. The list includes two files that no network of this package can load:
-token_labels.
-"""
+"""Lists the authors' weights and their state: cached (perhaps never loaded), missing, by hand, or not published."""
 import argparse
 from fnmatch import fnmatchcase
 
@@ -15,13 +7,6 @@ from ...zoo.download import cache_folder, cached_file, is_recorded
 from ...zoo.published import RESULTS
 from ...zoo.variants import VARIANTS, Variant
 from ...zoo.weights import OTHER_FILES, Weights
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN',
-                        help="shell patterns, e.g. 'res*' (default: all weights)")
-    return parser
 
 
 def main(args: argparse.Namespace) -> None:

@@ -1,15 +1,13 @@
-"""Runs the subcommands of the command `mmvit`, or lists them.
+"""The command `mmvit`: its subcommands and their arguments, which are parsed before torch is imported.
 
-This module is outside the package to print the list of subcommands at once: importing the package also imports torch,
-which takes seconds.
+This package is outside of `mmvit_backbones`, because importing that package imports torch, which takes seconds.
 """
-# Until `command` sets a handler, Ctrl-C prints a traceback, so import only modules here that load at once.
-import _signal  # pyright: ignore[reportMissingImports]  # built in, without a type stub
+import importlib
 import os
 import sys
 import warnings
 
-# Subcommand -> (module in mmvit_backbones.cli, help text).
+# Subcommand -> (module of its arguments here, and of its work in mmvit_backbones.cli; help text).
 VERBS = {
     'train': ('train', 'train a classifier, a detector or a segmenter'),
     'test': ('test', 'test a checkpoint or an exported model'),
@@ -37,12 +35,14 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `mmvit` with ``arguments``, by default ``sys.argv[1:]``."""
-    import importlib
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = next((verb for verb in VERBS if arguments[:len(verb.split())] == verb.split()), None)
     if verb:
-        command = importlib.import_module('mmvit_backbones.cli.command')
-        command.run(verb, VERBS[verb][0], arguments[len(verb.split()):])
+        name, rest = VERBS[verb][0], arguments[len(verb.split()):]
+        parser = importlib.import_module(f'mmvit.{name}').get_parser()
+        parser.prog = f'mmvit {verb}'
+        args = parser.parse_args(rest)
+        importlib.import_module('mmvit_backbones.cli.command').run(verb, name, rest, args)
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
     group = {name: text for name, (_, text) in VERBS.items() if words[:1] == name.split()[:1]} if words else {}
@@ -70,32 +70,15 @@ def unknown_verb(name: str) -> str:
 
 
 def command(arguments: list[str] | None = None) -> None:
-    """Runs `mmvit` as a console script.
-
-    While torch is imported, Ctrl-C ends the process at once. After the import, `cli.command` restores Python's handler.
-    """
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # background jobs of scripts ignore SIGINT
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    """Runs `mmvit` as a console script."""
     if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     try:
         main(arguments)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # e.g. `mmvit models | head`
-        if not is_closed(sys.stdout.fileno()):
-            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
         sys.exit(1)
-
-
-def is_closed(descriptor: int) -> bool:
-    """Returns whether the reading end of a pipe is closed."""
-    import select
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-if __name__ == '__main__':
-    command()

@@ -1,15 +1,21 @@
-"""Command-line arguments that several subcommands share, and their types."""
+"""Command-line arguments that several subcommands share, and their types.
+
+Modules of this package import neither torch nor MMEngine, so that help and errors are printed at once.
+"""
 import argparse
 import math
 import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 
-from mmengine.config import DictAction
-
-from ..inference.runtimes import PRECISIONS, RUNTIMES
-
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
+FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg'
+
+
+def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
+    """Returns a parser that keeps the line breaks of its description; options cannot be abbreviated."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                   allow_abbrev=False, **options)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +44,13 @@ def output_file(path: str) -> str:
         raise argparse.ArgumentTypeError(f'{path!r} is not a file')
     os.makedirs(output_folder(osp.dirname(path) or '.'), exist_ok=True)
     return path
+
+
+def figure_file(path: str) -> str:
+    """Checks that a figure can be written and that its suffix is known, and creates its folder."""
+    if not path.lower().endswith(FIGURES):
+        raise argparse.ArgumentTypeError(f'{path!r} must end with one of {", ".join(FIGURES)}')
+    return output_file(path)
 
 
 def whole(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:
@@ -92,13 +105,14 @@ def pixel(text: str) -> tuple[int, int]:
     return int(x), int(y)
 
 
-class ConfigOptions(DictAction):
+class ConfigOptions(argparse.Action):
     """Parses KEY=VALUE pairs like MMEngine's ``DictAction``, but reports invalid pairs as the parser's errors."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: str | Sequence[str] | None, option_string: str = '') -> None:
+                 values: str | Sequence[str] | None, option_string: str | None = None) -> None:
+        from mmengine.config import DictAction
         try:
-            super().__call__(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except (AssertionError, IndexError, ValueError) as error:
             raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be KEY=VALUE pairs with balanced '
                                                'brackets') from error
@@ -133,9 +147,9 @@ def add_size_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--runtime', choices=list(RUNTIMES),
+    parser.add_argument('--runtime', choices=('onnxruntime', 'openvino'),
                         help='runtime of an exported file (default: onnxruntime)')
-    parser.add_argument('--precision', choices=PRECISIONS, help='precision of --runtime openvino (default: f32)')
+    parser.add_argument('--precision', choices=('f32', 'bf16'), help='precision of --runtime openvino (default: f32)')
 
 
 def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
@@ -157,9 +171,3 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     parser.add_argument('--seed', type=seed,
                         help='random seed, also of the split by --val-fraction (default for the split: 0)')
-
-
-def data_options(args: argparse.Namespace) -> dict:
-    """Returns the options of :func:`add_data_arguments` as keyword arguments of ``use_custom_data``."""
-    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed')
-    return {name: getattr(args, name) for name in names}

@@ -1,0 +1,25 @@
+"""Lists the networks with the classifier's parameters and multiply-adds, published accuracy and available weights.
+
+    mmvit models
+    mmvit models 'res*'
+    mmvit models --json
+
+Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k.
+
+States of weights:
+  cached                the file is in the cache
+  cached, never loaded  the file is in the cache, but its contents have not been checked
+  download              `mmvit weights download` or the first use downloads the file
+  by hand               only a browser can download the file
+  -                     no weights are published
+"""
+from argparse import ArgumentParser
+
+from .arguments import new_parser
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="shell pattern, e.g. 'res*'")
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    return parser

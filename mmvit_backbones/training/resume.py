@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
+from ..utils.runs import find_checkpoint
 from ..zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
@@ -19,15 +20,17 @@ def checkpoint_to_resume(resume: str, work_dir: str) -> str | None:
     """Returns the path of the checkpoint to resume from, or None for a new run.
 
     Args:
-        resume (str): Path of a checkpoint; ``'newest'`` for the newest checkpoint in the work dir; or ``'auto'``, which
-            starts a new run if the work dir has no checkpoint.
+        resume (str): Path of a checkpoint, or of the work dir of another run; ``'newest'`` for the newest checkpoint in
+            the work dir; or ``'auto'``, which starts a new run if the work dir has no checkpoint.
         work_dir (str): Folder of the run.
 
     Raises:
         UsageError: If ``resume`` is ``'newest'`` and there is no checkpoint.
     """
+    if Path(resume).is_dir():
+        resume, work_dir = 'newest', resume
     if resume not in ('newest', 'auto'):
-        return resume
+        return find_checkpoint(resume)
     paths = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
     if not paths and resume == 'newest':
         raise UsageError(f'nothing to resume: work dir {work_dir} has no checkpoint; omit --resume, or use --resume '

@@ -152,6 +152,7 @@ class ListedNames:
 
     names = {
         **TRAINING_STATE,
+        '__builtin__.getattr': history_method,  # as protocol 2 writes it
         '_codecs.encode': codecs.encode,
         'collections.OrderedDict': OrderedDict,
         'torch.Size': torch.Size,

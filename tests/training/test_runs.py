@@ -35,7 +35,8 @@ def test_a_run(name, tmp_path, run, own_loaders, monkeypatch):
     assert {saved, checkpoint, work_dir / 'last_checkpoint'} <= before.keys()
     printed = run('test', str(work_dir))
     assert f'checkpoint {checkpoint}, config {saved}' in printed
-    run('test', str(saved), str(checkpoint), '--work-dir', str(work_dir), '--cfg-options', f'experiment_name={tmp_path}')
+    run('test', str(saved), str(checkpoint), '--work-dir', str(work_dir), '--cfg-options',
+        f'experiment_name=again_{name}')
     assert {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()} == before
     assert len(list(work_dir.glob('test/*/*.json'))) == 2
     run('predict', str(IMAGE), '--checkpoint', str(work_dir), '--out-dir', str(tmp_path / 'drawn'), '--device', 'cpu')

@@ -222,7 +222,7 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 
 def assert_same(expected: list[Arrays], actual: list[Arrays]) -> None:
     figures = worst([compare(*pair) for pair in zip(expected, actual, strict=True)])
-    assert not below_limits(figures, EXACT), figures
+    assert not below_limits(figures, EXACT), str(figures)
 
 
 @pytest.mark.usefixtures('symbolic_shapes')

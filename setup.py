@@ -23,8 +23,7 @@ class BuildPy(build_py):
         mim = Path(self.build_lib, 'mmvit_backbones', '.mim')
         shutil.rmtree(mim.parent, ignore_errors=True)  # files of an earlier build, perhaps deleted since
         super().run()
-        # mim finds configs by file name, and configs in demo/ have the same names as recipes.
-        for folder, excluded in (('configs', ('demo', )), ('tools', ('dev', 'demo.py'))):
+        for folder, excluded in (('configs', ()), ('tools', ('dev', 'demo.py'))):
             shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *excluded))
         shutil.copy('model-index.yml', mim)
         build_operators(Path(self.build_lib) / OPS)

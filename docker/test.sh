@@ -33,6 +33,6 @@ run() {
     fi
 }
 
-run mmvit train configs/demo/mask_rcnn_reswin_t.py --work-dir /tmp/minute \
+run mmvit train tests/configs/mask_rcnn_reswin_t.py --work-dir /tmp/minute \
     --cfg-options train_cfg.max_epochs=5 train_cfg.val_interval=5  # takes a minute on two cores
 run make test-quick

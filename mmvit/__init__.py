@@ -28,6 +28,7 @@ VERBS = {
     'draw windows': ('draw.windows', 'draw varied-size windows'),
     'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
     'reproduce': ('reproduce', 'test published weights and compare the results with the published ones'),
+    'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
     'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }

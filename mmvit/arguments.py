@@ -169,5 +169,5 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
-    parser.add_argument('--seed', type=seed,
-                        help='random seed, also of the split by --val-fraction (default for the split: 0)')
+    parser.add_argument('--seed', type=seed, help='random seed')
+    parser.add_argument('--split-seed', type=seed, default=0, help='seed of the split by --val-fraction (default: 0)')

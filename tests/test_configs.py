@@ -16,7 +16,7 @@ from small_recipes import shrunk_model
 
 
 def recipes() -> list:
-    """Returns the configs except the demo's, which test_training.py trains; all but ReSwin-T's are marked slow."""
+    """Returns the configs; all but ReSwin-T's are marked slow."""
     return [pytest.param(path, id=path.stem, marks=[] if 'reswin_t' in path.stem else [pytest.mark.slow])
             for path in sorted(ROOT.glob('configs/*.py'))]
 

@@ -46,7 +46,7 @@ class Choice(Split):
 
 def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: str | None = None,
                     seg_folder: str | None = None, data_root: str | None = None, val_fraction: float | None = None,
-                    seed: int | None = None, list_folder: str | None = None,
+                    split_seed: int = 0, list_folder: str | None = None,
                     content: bool = True) -> None:
     """Changes a config to use the data in a folder, after checking the folder.
 
@@ -57,7 +57,7 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
         class_folder, coco_folder, seg_folder, data_root (str | None): Folder with the data; pass at most one.
             ``docs/tools.md`` describes the four layouts.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
-        seed (int | None): Seed of the split by ``val_fraction``. Defaults to 0.
+        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
         list_folder (str | None): Folder for generated lists of images and annotation files. Defaults to a temporary
             folder that is removed at exit.
         content (bool): Whether to check the content of masks. Defaults to True.
@@ -81,7 +81,7 @@ def use_custom_data(cfg: Config, class_folder: str | None = None, coco_folder: s
             list_folder = tempfile.mkdtemp(prefix='mmvit_')
             atexit.register(shutil.rmtree, list_folder, ignore_errors=True)
         try:
-            use(cfg, folder, Choice(val_fraction, seed or 0, list_folder, content))
+            use(cfg, folder, Choice(val_fraction, split_seed, list_folder, content))
         except UsageError as error:
             raise UsageError(f'{flag} {folder}: {error}') from error
     if data_root:
@@ -242,5 +242,5 @@ def _set_data(cfg: Config, metainfo: dict, datasets: dict[str, dict]) -> None:
 
 def data_options(args: argparse.Namespace) -> dict:
     """Returns the data options of the command line as keyword arguments of :func:`use_custom_data`."""
-    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'seed')
+    names = ('class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'split_seed')
     return {name: getattr(args, name) for name in names}

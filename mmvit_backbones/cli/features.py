@@ -18,6 +18,7 @@ from ..zoo import checks
 from ..zoo.converters.layout import unwrap
 from ..zoo.loading import load_weights, read_state
 from .custom_data import data_options, use_custom_data
+from .steps import set_size
 
 TEMPERATURE = 0.07
 FOLDS = 3
@@ -25,11 +26,16 @@ FOLDS = 3
 
 def main(args: argparse.Namespace) -> None:
     check_scikit_learn()
+    if args.seg_folder or args.coco_folder:
+        from . import dense_features
+        dense_features.main(args)
+        return
     cfg = load_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'test_dataloader'))
     if cfg.default_scope != 'mmpretrain':
         raise UsageError(f"{args.config} must be the config of a classifier, with default_scope='mmpretrain', got "
                          f'default_scope={cfg.default_scope!r}')
     use_custom_data(cfg, **data_options(args))
+    set_size(cfg, args)
     check_data(cfg, ['train', 'test'])
     checks.check_backbone(cfg)
     checkpoint = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
@@ -44,6 +50,12 @@ def main(args: argparse.Namespace) -> None:
     print(f'{len(train)} training images, {len(test)} test images, {train.shape[1]} features, weights: {checkpoint}')
     if args.save:
         np.savez(args.save, train=train, train_labels=labels, test=test, test_labels=truth)
+    print_accuracies(train, labels, test, truth, args)
+
+
+def print_accuracies(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray,
+                     args: argparse.Namespace) -> None:
+    """Prints the accuracy of the k-NN classifiers and of the linear probe."""
     for neighbors in args.neighbors:
         print(f'k-NN, k={neighbors}: top-1 {100 * nearest_neighbors(train, labels, test, truth, neighbors):.2f} %')
     accuracy, strength = linear_probe(train, labels, test, truth, args.regularization)
@@ -99,6 +111,12 @@ def nearest_neighbors(train: np.ndarray, labels: np.ndarray, test: np.ndarray, t
 def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray,
                  strengths: list[float]) -> tuple[float, float]:
     """Returns the accuracy, from 0 to 1, of a linear classifier, and the selected C."""
+    probe, strength = fitted_probe(train, labels, strengths)
+    return float(np.mean(probe.predict(test) == truth)), strength
+
+
+def fitted_probe(train: np.ndarray, labels: np.ndarray, strengths: list[float]) -> tuple[Any, float]:
+    """Returns scikit-learn's pipeline of a linear classifier, and the selected C."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -111,6 +129,6 @@ def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth:
                          f'pass one value, e.g. --regularization {strengths[0]:g}')
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strengths[0], max_iter=1000))
     if len(strengths) == 1:
-        return float(np.mean(probe.fit(train, labels).predict(test) == truth)), strengths[0]
+        return probe.fit(train, labels), strengths[0]
     search = GridSearchCV(probe, {'logisticregression__C': strengths}, cv=FOLDS).fit(train, labels)
-    return float(np.mean(search.predict(test) == truth)), search.best_params_['logisticregression__C']
+    return search.best_estimator_, search.best_params_['logisticregression__C']

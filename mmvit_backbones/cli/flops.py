@@ -55,7 +55,7 @@ def macs_of(name: str, size: tuple[int, int] | None, task: str) -> dict:
         images = torch.empty(1, 3, height, width)
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return dict(name=name, height=height, width=width, parameters=sum(p.numel() for p in model.parameters()),
-                gmacs=round(count_macs(model, images), 3), published_gmacs=published)
+                gmacs=round(count_macs(model.eval(), images), 3), published_gmacs=published)
 
 
 def table(rows: list[dict]) -> str:

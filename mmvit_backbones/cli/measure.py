@@ -1,6 +1,7 @@
 """Counts the multiply-adds, kernels, memory traffic, saved activations and peak memory of models."""
 import math
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -112,14 +113,14 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     return dict(forward=totals[0], step=dict(totals[1], saved=saved))
 
 
-def count_macs(model: nn.Module, *inputs, **arguments) -> float:
-    """Returns the multiply-adds of convolutions and matrix products in a forward pass, in units of 1e9.
+def count_macs(function: Callable, *inputs) -> float:
+    """Returns the multiply-adds of convolutions and matrix products in ``function(*inputs)``, in units of 1e9.
 
-    Model and inputs may be on the meta device, where nothing is computed.
+    Models and inputs may be on the meta device, where nothing is computed.
     """
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _in_place_product})
     with torch.no_grad(), plain_pytorch(), counter:  # the counter has no formulas for this package's kernels
-        model.eval()(*inputs, **arguments)
+        function(*inputs)
     return counter.get_total_flops() / 2e9
 
 

@@ -111,7 +111,8 @@ def use_pretrained(cfg: Config, args: argparse.Namespace) -> None:
         cfg.merge_from_dict(of_random_weights)
     elif args.pretrained or finetune.is_network(args.config):
         try:
-            weights = checks.choose_checkpoint(cfg, None, args.pretrained or True)
+            weights = (checks.official_name(args.config, args.pretrained or True) if finetune.is_network(args.config)
+                       else checks.choose_checkpoint(cfg, None, args.pretrained))
         except CheckpointError as error:
             raise UsageError(f'{error}; {RANDOM_WEIGHTS}') from error
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=weights)
@@ -252,7 +253,7 @@ def compare_sizes(cfg: Config, old: Size, new: Size) -> str:
     text = f'{height} x {width} (height x width) instead of {old_height} x {old_width}, '
     if (backbone := checks.check_backbone(cfg)) is None:
         return f'{text}{height * width / old_height / old_width:.2g} times the pixels'
-    was, now = (count_macs(backbone, torch.empty(1, backbone.in_channels, *size, device='meta'))
+    was, now = (count_macs(backbone.eval(), torch.empty(1, backbone.in_channels, *size, device='meta'))
                 for size in (old, new))
     return f'{text}{now:.3g} instead of {was:.3g} GMACs per image in {type(backbone).__name__}'
 

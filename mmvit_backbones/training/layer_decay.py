@@ -3,6 +3,8 @@
 Layer-wise decay follows BEiT (Bao et al., ICLR 2022, arXiv 2106.08254). Stage-wise decay follows ConvNeXt's UperNet
 recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses.
 """
+import re
+
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -79,10 +81,12 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def scales(self, model: nn.Module) -> dict[int, float]:
         """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
-        if not backbones:
-            raise ValueError(f'{type(self).__name__} needs a backbone of mmvit_backbones; '
-                             f'{type(model).__name__} has none')
         scales = {}
+        if not backbones:
+            backbone = getattr(model, 'backbone', None)
+            if backbone is None:
+                raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
+            return self.scales_of_neighbor(backbone)
         for backbone in backbones:
             is_layer_wise = self.decay_type == 'layer_wise'
             depth_of = backbone.get_layer_depth if is_layer_wise else backbone.get_stage_depth
@@ -90,6 +94,17 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                 depth, num_depths = depth_of(name)
                 scales[id(parameter)] = self.decay_rate**(num_depths - 1 - depth)
         return scales
+
+
+    def scales_of_neighbor(self, backbone: nn.Module) -> dict[int, float]:
+        """Returns the factor of each parameter of another library's backbone.
+
+        Its layers are the entries of its module lists and its other modules, in the order of their definition.
+        """
+        parts = [re.split(r'(?<=\.\d)\.|(?<=\.\d\d)\.|\.[^.]*$', name)[0] for name, _ in backbone.named_parameters()]
+        order = {part: depth for depth, part in enumerate(dict.fromkeys(parts))}
+        return {id(parameter): self.decay_rate**(len(order) - order[part])
+                for parameter, part in zip(backbone.parameters(), parts)}
 
 
 def _weight_decay_of(group: dict) -> str:

@@ -48,7 +48,7 @@ def mistakes(folder):
 
 def read_by_mmdet(folder):
     init_default_scope('mmdet')
-    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py').train_dataloader.dataset
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py').train_dataloader.dataset
     dataset = DATASETS.build({**cfg, 'data_root': f'{folder}/', 'ann_file': 'annotations.json',
                               'data_prefix': dict(img='images/'), 'filter_cfg': None})
     return [dataset[index] for index in range(len(dataset))]
@@ -121,7 +121,7 @@ def test_wrong_image_sizes(coco, tmp_path, capsys):
 def test_mistakes_are_errors_before_the_training(coco, tmp_path):
     coco['annotations'][0]['bbox'] = [1, 2, float('nan'), 4]
     errors(coco, tmp_path)
-    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    cfg = load_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
                                         data_prefix=dict(img='images/'))
     with raises(UsageError, 'bbox', 'annotations 0'):
@@ -129,7 +129,7 @@ def test_mistakes_are_errors_before_the_training(coco, tmp_path):
 
 
 def test_folder_that_cannot_be_listed(tmp_path):
-    cfg = load_config(str(ROOT / 'configs/demo/imagenet_reswin_t.py'))
+    cfg = load_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     (tmp_path / 'train').symlink_to(tmp_path / 'train')
     with pytest.raises(UsageError, match='train'):
@@ -153,7 +153,7 @@ def test_images_of_all_kinds_are_read(tmp_path):
         (tmp_path / 'train' / name).mkdir(parents=True)
     images_of_all_kinds(tmp_path / 'train/daisy')
     images_of_all_kinds(tmp_path / 'train/roses')
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py').train_dataloader.dataset
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py').train_dataloader.dataset
     init_default_scope('mmpretrain')
     dataset = DATASETS.build({**cfg, 'data_root': str(tmp_path)})
     assert len(dataset) == 12
@@ -195,7 +195,7 @@ def test_data_check_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
     for path in bad:
         os.truncate(path, 3000)
     with pytest.raises(SystemExit) as ended:
-        run('data check', 'configs/demo/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
+        run('data check', 'tests/configs/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
             '--cfg-options', f'val_dataloader.dataset.data_root={tmp_path}')
     printed = capsys.readouterr().out
     assert ended.value.code == 1 and '3 errors' in printed

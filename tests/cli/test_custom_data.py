@@ -150,7 +150,7 @@ def test_images_without_a_split_are_split_by_the_seed(option, name, part, tmp_pa
     images = []
     for seed in (0, 0, 1):
         cfg = config(name)
-        use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=0.25, seed=seed)
+        use_custom_data(cfg, **{f'{option}_folder': str(tmp_path / 'in')}, val_fraction=0.25, split_seed=seed)
         check_data(cfg, ['train', 'val'])
         init_default_scope(cfg.default_scope)
         parts = [DATASETS.build(dict(cfg[f'{part}_dataloader'].dataset, pipeline=[])) for part in ('train', 'val')]
@@ -298,7 +298,7 @@ def test_all_image_formats_are_read(suffix, tmp_path):
         (tmp_path / path).mkdir(parents=True)
         Image.new('RGB', (64, 64), 'red').save(
             tmp_path / path / f'a{suffix.upper()}', format='JPEG' if suffix == '.jfif' else None)
-    cfg = config('demo/imagenet_reswin_t')
+    cfg = config('../tests/configs/imagenet_reswin_t')
     use_custom_data(cfg, class_folder=str(tmp_path))
     check_data(cfg, ['train', 'val'])
     init_default_scope('mmpretrain')

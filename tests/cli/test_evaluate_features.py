@@ -9,6 +9,7 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmvit_backbones import get_model
 from mmvit_backbones.cli import features
 from mmvit_backbones.cli.features import linear_probe
 from mmvit_backbones.errors import UsageError
@@ -81,3 +82,46 @@ def test_mistakes_are_reported(arguments, message, run, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         run('features', *arguments)
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Returns a checkpoint of ResT-Lite with random weights."""
+    torch.save(dict(state_dict=get_model('rest_lite', task='backbone').state_dict()), tmp_path / 'rest_lite.pth')
+    return str(tmp_path / 'rest_lite.pth')
+
+
+@pytest.mark.slow
+def test_pixels_are_classified_from_maps(weights, tmp_path, run, monkeypatch):
+    """Even random features separate sky from road; saved maps have the channels of both stages."""
+    monkeypatch.chdir(ROOT)
+    saved = tmp_path / 'maps.npz'
+    printed = run('features', 'rest_lite', weights, '--seg-folder', 'data/camvid_mini', '--size', '64', '--stages', '1',
+                  '2', '--regularization', '0.1', '--save', str(saved))
+    iou, pixels = map(float, re.search(r'mIoU ([\d.]+) %, ([\d.]+) % of the pixels', printed).groups())
+    assert 5 < iou < pixels and pixels > 40  # the most frequent class covers 30 %
+    maps = np.load(saved)
+    assert len(maps.files) == 70 and {maps[name].shape for name in maps.files} == {(384, 8, 11)}
+
+
+@pytest.mark.slow
+def test_boxes_are_classified_from_pooled_maps(weights, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    saved = tmp_path / 'boxes.npz'
+    printed = run('features', 'rest_lite', weights, '--coco-folder', 'data/coco_mini', '--size', '64', '--stages', '2',
+                  '--neighbors', '1', '--regularization', '0.1', '--save', str(saved))
+    assert '243 training boxes, 131 test boxes, 256 features' in printed
+    data = np.load(saved)
+    unit = {key: data[f'{key}_embeddings'] / np.linalg.norm(data[f'{key}_embeddings'], axis=1, keepdims=True)
+            for key in ('train', 'test')}
+    nearest = data['train_labels'][(unit['test'] @ unit['train'].T).argmax(1)]
+    accuracy = float(re.search(r'k-NN, k=1: top-1 ([\d.]+) %', printed)[1])
+    assert accuracy == pytest.approx(100 * (nearest == data['test_labels']).mean(), abs=1)
+    assert len(data['test_boxes']) == len(data['test_images']) == 131
+
+
+def test_stages_must_exist(weights, run, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        run('features', 'rest_lite', weights, '--coco-folder', 'data/coco_mini', '--stages', '4')
+    assert '--stages must be from 0 to 3' in capsys.readouterr().err

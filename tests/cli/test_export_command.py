@@ -101,7 +101,7 @@ def test_images_are_chosen_evenly(files):
 def test_images_to_compare(files):
     """The images are those of --images, else the test set, else those of --int8, else generated ones."""
     folder = str(files[0].parent)
-    cfg = load_config(str(ROOT / 'configs/demo/imagenet_reswin_t.py'))
+    cfg = load_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
     cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
 
     def numbers(uses_test_set: bool = False, **arguments) -> list[int]:

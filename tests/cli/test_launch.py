@@ -137,7 +137,7 @@ def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_p
 
 
 def test_tta_of_masks_is_refused():
-    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    cfg = load_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
     with raises(UsageError, 'boxes'):
         testing.use_tta(cfg)
 
@@ -150,7 +150,7 @@ def test_exported_file_is_checked(monkeypatch):
         call('test', TINY, 'none.onnx', '--check')
     for config in 'mask_rcnn_reswin_t', 'upernet_reswin_t_camvid':
         with raises(UsageError, '--tta', 'masks', 'none.onnx'):
-            call('test', f'configs/demo/{config}.py', 'none.onnx', '--tta', '--check')
+            call('test', f'tests/configs/{config}.py', 'none.onnx', '--tta', '--check')
 
 
 @pytest.mark.slow

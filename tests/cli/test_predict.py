@@ -47,7 +47,7 @@ def classifier(config, tmp_path_factory):
 
 @pytest.mark.slow
 def test_objects_are_coco_results(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
     cfg.merge_from_dict(dict(model=dict(neck=dict(in_channels=[16, 32, 64, 128]))))
     cfg.model.backbone = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
     images = sorted((ROOT / 'data/coco_mini/val').iterdir())[:3]

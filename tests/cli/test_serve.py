@@ -25,7 +25,7 @@ needs_gradio = pytest.mark.skipif(not serve.find_spec('gradio'), reason='Gradio 
 
 def segmenter(network: str, folder) -> list[str]:
     """Writes a segmenter with random weights; returns its checkpoint and its config."""
-    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t_camvid.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/upernet_reswin_t_camvid.py')
     cfg.model.update(backbone=dict(type=network, out_indices=(0, 1), arch=ARCH), auxiliary_head=None)
     cfg.model.decode_head.update(in_channels=[8, 16], in_index=[0, 1], channels=8)
     init_default_scope('mmseg')

@@ -49,7 +49,7 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
                                   ('short', 64, 'CenterCrop in the test pipeline of a detector')]],
 ])
 def test_models_that_cannot_be_exported_are_refused(change, message):
-    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
     cfg.merge_from_dict(change)
     with pytest.raises(UsageError, match=message):
         check_exportable(cfg)
@@ -62,7 +62,7 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
     (dict(type='Resize', scale=(80, 55)), {}, 'at most 80 x 55 pixels .* got 56 x 56'),
     (dict(type='ResizeByOrientation', scale=(80, 55)), {}, 'at most 55 x 55 pixels .* got 56 x 56')])
 def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     crop = dict(type='CenterCrop', crop_size=56, **options)
     cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (resize, crop) if step]
     with pytest.raises(UsageError, match=message):
@@ -70,7 +70,7 @@ def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, messag
 
 
 def test_padded_crops_are_refused():
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     cfg.data_preprocessor.pad_size_divisor = 32
     with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
         check_exportable(cfg)
@@ -88,7 +88,7 @@ def test_details_include_the_defaults_of_resizing(step, default):
     dict(type='ResizeByOrientation', scale=(90, 60))])
 def test_resized_and_cropped_images_are_those_of_the_framework(resize):
     """Steps may have a scope. ``auto_pad`` has no effect, because no resized image is smaller than the crop."""
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     init_default_scope('mmpretrain')
     steps = [resize, dict(type='mmcv.CenterCrop', crop_size=(56, 48), auto_pad=True)]
     cfg.test_dataloader.dataset.pipeline = [
@@ -152,7 +152,7 @@ FREE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': True}
 
 
 def classifier() -> Config:
-    cfg = Config.fromfile(ROOT / 'configs/demo/imagenet_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     cfg.model.backbone = dict(TINY_CONFIGS['ViTAE, plain'])
     cfg.model.backbone.arch['depth'] = 1
     cfg.model.head.in_channels = 32
@@ -160,7 +160,7 @@ def classifier() -> Config:
 
 
 def segmenter() -> Config:
-    cfg = Config.fromfile(ROOT / 'configs/demo/upernet_reswin_t_camvid.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/upernet_reswin_t_camvid.py')
     cfg.model.update(backbone=RESWIN, auxiliary_head=None)
     cfg.model.decode_head.update(in_channels=[8, 16], in_index=[0, 1], channels=8)
     return cfg
@@ -168,7 +168,7 @@ def segmenter() -> Config:
 
 def detector(kind: str) -> Config:
     """Returns the config of a detector with two pyramid levels; mask heads have group norm."""
-    cfg = Config.fromfile(ROOT / 'configs/demo/mask_rcnn_reswin_t.py')
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
     neck, strides = dict(in_channels=[8, 16], out_channels=16, num_outs=2), [4, 8]
     if kind == 'RetinaNet':
         cfg.model = Config.fromfile(ROOT / 'configs/_base_/models/retinanet.py').model

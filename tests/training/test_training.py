@@ -78,7 +78,7 @@ CHANNELS = [16, 32, 64, 128]
 
 def narrow(folder: Path, demo: str, lr: float = 2e-3, **parts) -> Path:
     """Writes a demo config with a narrow ReSwin, which learns quickly; ``parts`` update the neck and the heads."""
-    text = (f"_base_ = '{ROOT}/configs/demo/{demo}.py'\n"
+    text = (f"_base_ = '{ROOT}/tests/configs/{demo}.py'\n"
             f'model = {dict(backbone=dict(arch=ARCH), **parts)}\n'
             f'optim_wrapper = dict(optimizer=dict(lr={lr}))\n')
     path = folder / f'{demo}.py'

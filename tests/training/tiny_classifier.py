@@ -1,5 +1,5 @@
 # A few steps of a tiny classifier on the flowers, with random crops and drop path.
-_base_ = '../../configs/demo/imagenet_reswin_t.py'
+_base_ = '../configs/imagenet_reswin_t.py'
 model = dict(
     backbone=dict(
         arch=dict(

@@ -60,7 +60,7 @@ def test_checkpoint_and_pretrained_are_exclusive():
 @pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
                                         ('depth', 3)])
 def test_bad_backbone_arguments(key, value):
-    cfg = load_config(str(ROOT / 'configs/demo/mask_rcnn_reswin_t.py'))
+    cfg = load_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
     assert check_backbone(cfg).in_channels == 3
     cfg.model.backbone[key] = value
     with raises(UsageError, 'model.backbone', key):

@@ -21,7 +21,7 @@ DIFFERENCES = {
 }
 
 
-@pytest.mark.parametrize('path', [*CONFIGS, *sorted(ROOT.glob('configs/demo/*.py'))], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [*CONFIGS, *sorted(ROOT.glob('tests/configs/*.py'))], ids=lambda path: path.stem)
 def test_a_config_has_a_regular_name(path):
     _, _, differences = parse_config_name(path.stem)
     assert set(differences) <= DIFFERENCES

@@ -1,8 +1,7 @@
-# UperNet on 60 + 10 street scenes of CamVid, for the demo. With small images and a short schedule, it trains from
-# random weights within minutes on two CPU cores. This config is not a recipe.
+# UperNet on 60 + 10 street scenes of CamVid, for tests. Small images and a short schedule.
 _base_ = [
-    '../_base_/models/upernet.py', '../_base_/datasets/ade20k.py', '../_base_/schedules/ade20k_160k.py',
-    '../_base_/mmseg_runtime.py'
+    '../../configs/_base_/models/upernet.py', '../../configs/_base_/datasets/ade20k.py',
+    '../../configs/_base_/schedules/ade20k_160k.py', '../../configs/_base_/mmseg_runtime.py'
 ]
 norm_cfg = dict(type='BN', requires_grad=True)  # synchronized batch norms require GPUs
 data_root = 'data/camvid_mini/'

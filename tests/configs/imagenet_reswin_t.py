@@ -1,8 +1,7 @@
-# A classifier of 240 + 60 images of flowers in data/flowers_mini, for the demo. With small images and a short schedule,
-# it trains from random weights within minutes on two CPU cores. This config is not a recipe.
+# A classifier of 240 + 60 images of flowers in data/flowers_mini, for tests. Small images and a short schedule.
 _base_ = [
-    '../_base_/models/classifier.py', '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/imagenet_300e.py', '../_base_/mmpretrain_runtime.py'
+    '../../configs/_base_/models/classifier.py', '../../configs/_base_/datasets/imagenet.py',
+    '../../configs/_base_/schedules/imagenet_300e.py', '../../configs/_base_/mmpretrain_runtime.py'
 ]
 data_root = 'data/flowers_mini'
 data_preprocessor = dict(num_classes=5)

@@ -1,8 +1,7 @@
-# Mask R-CNN on the large objects in 12 images of COCO, for the demo. It overfits these images from random weights
-# within minutes on two CPU cores. This config is not a recipe.
+# Mask R-CNN on the large objects in 12 images of COCO, for tests. It overfits these images.
 _base_ = [
-    '../_base_/models/mask_rcnn.py', '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/coco_1x.py', '../_base_/mmdet_runtime.py'
+    '../../configs/_base_/models/mask_rcnn.py', '../../configs/_base_/datasets/coco_instance.py',
+    '../../configs/_base_/schedules/coco_1x.py', '../../configs/_base_/mmdet_runtime.py'
 ]
 data_root = 'data/coco_mini/'
 metainfo = dict(

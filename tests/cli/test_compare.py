@@ -1,0 +1,85 @@
+"""`mmvit compare`: heads start equal, runs continue, settings are kept, and differences are stated with the spread."""
+import json
+from argparse import ArgumentTypeError, Namespace
+
+import pytest
+import torch
+from helpers import ROOT, raises
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvit import compare as arguments_of_compare
+from mmvit_backbones.cli import compare
+from mmvit_backbones.errors import UsageError
+
+FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
+
+
+def arguments(out, *options: str) -> Namespace:
+    return arguments_of_compare.get_parser().parse_args([*options, '--out', str(out)])
+
+
+@pytest.mark.training
+def test_a_second_call_repeats_the_table_and_adds_a_network(run, tmp_path):
+    """Runs that have ended are not repeated, and their metrics stay the same."""
+    options = ['--class-folder', FLOWERS, '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
+               '--batch-size', '32', '--out', str(tmp_path)]
+    run('compare', 'rest_lite', *options)
+    first = {path.name: path.read_text() for path in tmp_path.glob('rest_lite/seed*.json')}
+    assert len(first) == 1
+    run('compare', 'rest_lite', 'timm:resnet18', *options)
+    assert {path.name: path.read_text() for path in tmp_path.glob('rest_lite/seed*.json')} == first
+    text = (tmp_path / 'README.md').read_text()
+    assert 'timm:resnet18' in text and 'GMACs' in text and '60 validation images' in text
+    assert (tmp_path / 'plot.png').stat().st_size > 1000
+    assert (tmp_path / 'results.csv').read_text().count('\n') == 3
+    (tmp_path / 'rest_lite/seed0.json').unlink()  # as if killed: trains again from the last checkpoint
+    run('compare', 'rest_lite', 'timm:resnet18', *options)
+    again = json.loads((tmp_path / 'rest_lite/seed0.json').read_text())
+    assert again['metric'] == json.loads(first['seed0.json'])['metric']
+    with raises(UsageError, 'epochs', '--out'):
+        compare.check_settings(
+            tmp_path, arguments(tmp_path, 'rest_lite', *options[:2], '--size', '32', '--epochs', '2'))
+
+
+def test_heads_start_equal(tmp_path):
+    """The heads that follow the pyramid have the same weights for backbones with other channels."""
+    heads = {}
+    for network in ('rest_lite', 'timm:resnet18', 'vitae_tiny'):
+        args = arguments(tmp_path, network, '--seg-folder', STREETS, '--epochs', '1')
+        cfg = compare.prepare(network, args, tmp_path)
+        init_default_scope('mmseg')
+        torch.manual_seed(len(heads))
+        model = MODELS.build({**cfg.model.to_dict(), 'backbone': dict(type='NoBackbone')})
+        hook = next(hook for hook in cfg.custom_hooks if hook.type == 'EqualHeadsHook')
+        runner = Namespace(iter=0, model=model, seed=3)
+        from mmvit_backbones.training.equal_heads import EqualHeadsHook
+        EqualHeadsHook(hook.models).before_train(runner)
+        heads[network] = model.decode_head.conv_seg.weight, model.decode_head.fpn_convs[0].conv.weight
+    for other in ('timm:resnet18', 'vitae_tiny'):
+        assert all(torch.equal(a, b) for a, b in zip(heads['rest_lite'], heads[other]))
+
+
+def test_words_follow_the_ranges_of_the_seeds():
+    rows = [dict(network=name, lowest=low, highest=high, seeds=3)
+            for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
+    sentences = compare.differences(rows, 500)
+    assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
+    assert len(sentences) == 2 and 'c in every seed' in sentences[1]
+    assert any('7 validation images' in line for line in compare.differences(rows, 7))
+    single = compare.differences([dict(row, seeds=1) for row in rows], 500)
+    assert len(single) == 1 and '--seeds' in single[0]
+
+
+def test_unknown_networks_and_durations(tmp_path):
+    for name in ('reswin_tinny', 'timm:nothing'):
+        with raises(UsageError, name.removeprefix('timm:')):
+            MODELS.build(compare.backbone_of(name, pretrained=False))
+    assert arguments_of_compare.seconds('1.5h') == 5400
+    for text in ('2', '0h', 'soon'):
+        with pytest.raises(ArgumentTypeError, match=text):
+            arguments_of_compare.seconds(text)
+
+
+def test_runs_need_data(tmp_path):
+    with raises(UsageError, '--class-folder'):
+        compare.prepare('rest_lite', arguments(tmp_path, 'rest_lite'), tmp_path)

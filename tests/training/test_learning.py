@@ -1,0 +1,42 @@
+"""Networks learn at the first try: from random weights, by their names, on the images in `data/`.
+
+ResT-Lite is hierarchical and has global attention; ReSwin-T has windows.
+"""
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.usefixtures('frozen')]
+
+FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
+
+
+def last(work_dir: Path, metric: str) -> float:
+    log, = work_dir.glob('*/vis_data/scalars.json')
+    return [entry[metric] for line in log.read_text().splitlines() if metric in (entry := json.loads(line))][-1]
+
+
+@pytest.mark.parametrize('network, size, epochs', [('rest_lite', 64, 5), ('reswin_tiny', 56, 5)])
+def test_classifiers_beat_chance(network, size, epochs, run, own_loaders, tmp_path):
+    """Chance is 20 % for 60 images in 5 classes, with a standard deviation of 5 %."""
+    run('train', network, '--class-folder', FLOWERS, '--no-pretrained', '--size', str(size), '--epochs', str(epochs),
+        '--seed', '0', '--work-dir', str(tmp_path))
+    assert last(tmp_path, 'accuracy/top1') >= 35
+
+
+@pytest.mark.filterwarnings('ignore:The draw is False')  # a warning of mmseg's default visualization hook
+def test_segmenter_beats_chance(run, own_loaders, tmp_path):
+    """The most frequent class covers 30 % of the pixels, and would have a mean IoU of 3 %."""
+    run('train', 'rest_lite', '--seg-folder', STREETS, '--no-pretrained', '--size', '64', '--epochs', '4',
+        '--seed', '0', '--work-dir', str(tmp_path))
+    assert last(tmp_path, 'aAcc') >= 45 and last(tmp_path, 'mIoU') >= 10
+
+
+def test_detector_overfits_twelve_images(run, own_loaders, tmp_path):
+    runpy.run_path(str(ROOT / 'tools/demo.py'))['copy_large_objects'](tmp_path / 'large')
+    run('train', 'rest_lite', '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '96',
+        '--epochs', '6', '--seed', '0', '--work-dir', str(tmp_path / 'run'))
+    assert last(tmp_path / 'run', 'coco/bbox_mAP_50') >= 0.1

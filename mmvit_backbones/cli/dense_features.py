@@ -17,9 +17,9 @@ from ..utils.config import apply_options
 from ..utils.frameworks import import_quietly
 from ..zoo import checks
 from ..zoo.loading import load_backbone
-from . import features
 from .custom_data import data_options, use_custom_data
 from .finetune import is_network, read_run_config
+from .probes import find_loaders, fitted_probe, print_accuracies
 from .steps import set_size
 
 PIXELS, IGNORED = 200, 255  # pixels per training image; label of pixels without a class
@@ -64,7 +64,7 @@ def build(cfg: Config, weights: str, device: str | None) -> tuple[nn.Module, nn.
 def images_of(cfg: Config, split: str, backbone: nn.Module, preprocessor: nn.Module, stages: list[int]
               ) -> Iterator[tuple[list[Tensor], object]]:
     """Yields the maps ``(1, C, H, W)`` of the chosen stages, and the data sample, of each image of a split."""
-    for batch in features.find_loaders(cfg)[split]:
+    for batch in find_loaders(cfg)[split]:
         batch = preprocessor(batch, False)
         maps = backbone(batch['inputs'])
         for index, sample in enumerate(batch['data_samples']):
@@ -89,7 +89,7 @@ def probe_pixels(cfg: Config, args: argparse.Namespace, backbone: nn.Module, pre
         vectors.append(joined[:, chosen].T)
         labels.append(grid[chosen])
         keep(args, saved, 'train', sample, joined.reshape(-1, *maps[0].shape[2:]))
-    probe, strength = features.fitted_probe(torch.cat(vectors).numpy(), torch.cat(labels).numpy(), args.regularization)
+    probe, strength = fitted_probe(torch.cat(vectors).numpy(), torch.cat(labels).numpy(), args.regularization)
     classes = len(cfg.test_dataloader.dataset.metainfo.classes)
     confusion = np.zeros((classes, classes), np.int64)
     for maps, sample in images_of(cfg, 'test', backbone, preprocessor, args.stages):
@@ -144,6 +144,6 @@ def probe_boxes(cfg: Config, args: argparse.Namespace, backbone: nn.Module, prep
         sets[split] = [torch.cat(vectors).numpy(), torch.cat(labels).numpy(), torch.cat(boxes).numpy(), names]
     (train, labels, *_), (test, truth, *_) = sets.values()
     print(f'{len(train)} training boxes, {len(test)} test boxes, {train.shape[1]} features')
-    features.print_accuracies(train, labels, test, truth, args)
+    print_accuracies(train, labels, test, truth, args)
     return {f'{split}_{name}': value for split, values in sets.items()
             for name, value in zip(('embeddings', 'labels', 'boxes', 'images'), values)}

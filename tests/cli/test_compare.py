@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.cli import compare
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training.equal_heads import EqualHeadsHook
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
 
@@ -52,7 +53,6 @@ def test_heads_start_equal(tmp_path):
         model = MODELS.build({**cfg.model.to_dict(), 'backbone': dict(type='NoBackbone')})
         hook = next(hook for hook in cfg.custom_hooks if hook.type == 'EqualHeadsHook')
         runner = Namespace(iter=0, model=model, seed=3)
-        from mmvit_backbones.training.equal_heads import EqualHeadsHook
         EqualHeadsHook(hook.models).before_train(runner)
         heads[network] = model.decode_head.conv_seg.weight, model.decode_head.fpn_convs[0].conv.weight
     for other in ('timm:resnet18', 'vitae_tiny'):

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvit_backbones import get_model
 from mmvit_backbones.cli import features
-from mmvit_backbones.cli.features import linear_probe
+from mmvit_backbones.cli.probes import linear_probe
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='mmvit features needs scikit-learn')

@@ -4,6 +4,7 @@ from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
 from mmvit_backbones.backbones.regionvit import Stage, window_mask
+from mmvit_backbones.ops.window import relative_position_index
 from mmvit_backbones.zoo.converters import regionvit
 from mmvit_backbones.zoo.converters.layout import convert
 
@@ -19,7 +20,8 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
     local, regional = (make_input(case[kind]['shape'], case[kind]['seed'], dtype).permute(0, 2, 3, 1)
                        for kind in ('local', 'regional'))
     check_masks(case, kwargs['window'])
-    local, regional = stage(local, regional, lambda block, *arguments: block(*arguments))
+    index = relative_position_index(kwargs['window'], local.device, wrapped=True)
+    local, regional = stage(local, regional, index, lambda block, *arguments: block(*arguments))
     return dict(local=local.permute(0, 3, 1, 2), regional=regional.permute(0, 3, 1, 2))
 
 

@@ -20,7 +20,7 @@ def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[
     """
     weights = {prefix + key: value for key, value in fill_state_dict(golden['state_dict'], dtype).items()}
     return {key.removeprefix(f'backbone.{ours}'): value
-            for key, value in rename(weights, refiner.LAYOUT, 'Refiner-ViT').items()}
+            for key, value in rename(weights, refiner.NAMES, 'Refiner-ViT', 'the golden').items()}
 
 
 def load(module: torch.nn.Module, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> torch.nn.Module:

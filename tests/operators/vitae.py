@@ -56,7 +56,7 @@ def run_cell(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Te
     cell, layout = (normal_cell(golden), NORMAL_CELL) if kwargs['kind'] == 'normal' else (
         reduction_cell(golden), PERFORMER_CELL if kwargs['attention'] == 'performer' else REDUCTION_CELL)
     cell = cell.to(dtype).eval()
-    cell.load_state_dict(rename(fill_state_dict(golden['state_dict'], dtype), layout, 'ViTAE'))
+    cell.load_state_dict(rename(fill_state_dict(golden['state_dict'], dtype), layout, 'ViTAE', 'the golden'))
     x = make_input(case['shape'], case['seed'], dtype)
     if kwargs.get('class_token'):
         side = round((x.shape[1] - 1)**0.5)

@@ -17,18 +17,17 @@ class Arch:
     may_be_empty: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        lengths = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, list):
-                value = tuple(value)
-                object.__setattr__(self, field.name, value)
             check_field(field.name, value, field.type)
-        tuples = {field.name: getattr(self, field.name) for field in fields(self) if get_origin(field.type) is tuple}
-        empty = [name for name, value in tuples.items() if not value and name not in self.may_be_empty]
-        lengths = {name: len(value) for name, value in tuples.items() if value}
-        if empty or len(set(lengths.values())) > 1:
-            raise ValueError('arch: every list must have one entry per stage, got lengths '
-                             f'{dict(dict.fromkeys(empty, 0), **lengths)}')
+            if isinstance(value, (list, tuple)):
+                if not value and field.name not in self.may_be_empty:
+                    raise ValueError(f'arch: {field.name} must not be empty, got {value}')
+                object.__setattr__(self, field.name, tuple(value))
+                lengths[field.name] = len(value)
+        if len({length for length in lengths.values() if length}) > 1:
+            raise ValueError(f'arch: every list must have one entry per stage, got lengths {lengths}')
 
     def check_multiples(self, name: str, channels: Sequence[int], counts: Sequence[int]) -> None:
         """Raises ValueError if the channels of a stage are not divisible by the stage's entry in ``counts``."""
@@ -91,8 +90,9 @@ def check_field(name: str, value: Any, kind: Any) -> None:
     is_tuple = get_origin(kind) is tuple
     entry_kind = get_args(kind)[0] if is_tuple else kind
     accepted = (int, float) if entry_kind is float else (entry_kind, )
-    entries = value if is_tuple and isinstance(value, tuple) else (value, )
-    if isinstance(value, tuple) != is_tuple or not all(type(entry) in accepted for entry in entries):
+    is_sequence = isinstance(value, (list, tuple))
+    entries = value if is_sequence else (value, )
+    if is_sequence != is_tuple or not all(type(entry) in accepted for entry in entries):
         expected = f'a list of {entry_kind.__name__}' if is_tuple else entry_kind.__name__
         raise ValueError(f'arch: {name} must be {expected}, got {value!r}')
     lowest = 0 if name in ('depth', 'depths') else math.ulp(0.)

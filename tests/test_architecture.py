@@ -24,6 +24,7 @@ LEVELS = [
     ['integrations'],
     [''],  # the package itself
     ['cli'],
+    ['__main__'],
 ]
 LEVEL = {component: number for number, components in enumerate(LEVELS) for component in components}
 DRAWN = SimpleNamespace(**runpy.run_path(str(TOOLS / 'dev/draw_imports.py')))

@@ -76,7 +76,10 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     """
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
-        weights = own_weights(load_checkpoint_file(path), variant.name, [variant.family.layout])
+        layout = variant.family.layout
+        weights = own_weights(load_checkpoint_file(path), variant.name, [layout])
+        if not any(key.startswith('backbone.') for key in weights):
+            raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')
         if difference := _different_shape(variant, weights):
             raise CheckpointError(difference)
     return weights

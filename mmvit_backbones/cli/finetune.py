@@ -73,7 +73,11 @@ def use_backbone(cfg: Config, backbone: dict, mean: list[float] = IMAGENET_MEAN,
 
 
 def fit_heads(cfg: Config, maps: Maps) -> None:
-    """Sets the channels of neck and heads for maps of these channels and strides."""
+    """Sets the channels of neck and heads for maps of these channels and strides.
+
+    Raises:
+        UsageError: If the model has neither a feature pyramid nor a decode head, whose channels could be set.
+    """
     channels, strides = [list(part) for part in zip(*maps)]
     model = cfg.model
     if cfg.default_scope == 'mmpretrain':
@@ -84,10 +88,17 @@ def fit_heads(cfg: Config, maps: Maps) -> None:
                                 num_outs=5 if cfg.default_scope == 'mmdet' else 4)
         channels = [256] * 4
     elif cfg.default_scope == 'mmdet':
+        if 'in_channels' not in (model.get('neck') or {}):
+            raise UsageError(f'{cfg.filename} must have a neck with in_channels, such as FPN, to take another backbone')
         model.neck.in_channels = channels
     if cfg.default_scope == 'mmseg':
-        model.decode_head.update(in_channels=channels, in_index=list(range(len(channels))))
-        model.auxiliary_head.update(in_channels=channels[2], in_index=2)
+        if 'decode_head' not in model:
+            raise UsageError(f'{cfg.filename} must have a decode_head to take another backbone')
+        model.decode_head.in_channels = channels
+        if 'in_index' in model.decode_head:
+            model.decode_head.in_index = list(range(len(channels)))
+        if model.get('auxiliary_head'):
+            model.auxiliary_head.update(in_channels=channels[2], in_index=2)
 
 
 def maps_of(backbone: dict) -> Maps:

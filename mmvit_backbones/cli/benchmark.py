@@ -46,7 +46,6 @@ def main(args: argparse.Namespace) -> None:
         report(args, [row for rows in compared for row in rows])
         return
     names = find_names(args.networks)
-    print('the networks have random weights, on which time and memory do not depend', file=sys.stderr)
     measure = throughputs if args.throughput else ratios
     try:
         result = measure(args, names)
@@ -54,6 +53,7 @@ def main(args: argparse.Namespace) -> None:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f'the networks cannot be measured with these options: {first_line(error)}') from error
+    print('the networks have random weights, on which time and memory do not depend', file=sys.stderr)
     print(json.dumps(result, indent=1))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import module_of
+from verbs import module_of, parser_of
 
 from mmvit_backbones.cli import steps, train
 from mmvit_backbones.errors import UsageError
@@ -32,7 +32,7 @@ def test_a_run_is_reliable_and_keeps_few_checkpoints(name, best):
 def test_additions_are_printed_and_plain_adds_nothing(options, adds, tmp_path, capsys):
     arguments = ['imagenet_reswin_t', '--class-folder', str(ROOT / 'data/flowers_mini'), '--work-dir', str(tmp_path),
                  '--check', *options]
-    cfg = train.prepare(train.get_parser().parse_args(arguments))
+    cfg = train.prepare(parser_of('train').parse_args(arguments))
     assert ('exact_resume' in cfg.default_hooks, cfg.train_dataloader.dataset.type == 'SeededDataset') == (adds, adds)
     assert capsys.readouterr().out.startswith('added to the config') == adds
     assert ('max_keep_ckpts' in cfg.default_hooks.checkpoint) == adds

@@ -87,7 +87,7 @@ class VariedSizeWindowAttention(nn.Module):
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
         scale, offset, padding = self.predict_windows(x)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, H, W, 3, heads, d)
-        q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
+        q, k, v = (y.permute(0, 3, 4, 1, 2) for y in qkv.unbind(3))
         out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size,
                                            pad=padding, softmax_scale=self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))

@@ -203,7 +203,10 @@ def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Te
         return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
 
     key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
-    query = windows(F.pad(q, (left, right, top, bottom)))
+    # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
+    query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
+    query = query.unflatten(3, (heads, d)).unflatten(2, (nw, ws)).unflatten(1, (nh, ws)).permute(0, 1, 3, 5, 2, 4, 6)
+    query = query.reshape(b * nh * nw, heads, ws * ws, d)
     bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)

@@ -13,8 +13,8 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JO
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pins demo test test-compilers test-quick test-transformers test-matrix test-oldest test-exports \
-	docker-test fuzz lint docs tutorials clean
+.PHONY: help setup pins demo test test-large test-compilers test-quick test-transformers test-matrix test-oldest \
+	test-exports docker-test fuzz lint docs tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,15 +66,18 @@ demo: setup  ## train three small models and draw their predictions
 
 # Tests of training often wait for the processes they start, so three workers use two cores better.
 test: WORKERS = 3
-test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers and exporters
-	$(PYTEST) -m 'not compiler'
+test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers, exporters and large networks
+	$(PYTEST) -m 'not compiler and not large'
 	$(call PYTEST_IN,.venv-serve) tests/cli/test_serve.py
+
+test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
+	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py
 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler
 
 test-quick: setup  ## run the fast tests of the library, without those of scripts, pages and other libraries
-	$(PYTEST) -m 'not slow and not training and not compiler' --ignore tests/integrations --ignore tests/tools \
+	$(PYTEST) -m 'not slow and not training and not compiler and not large' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_docs.py
 
 test-transformers: .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test uses 4

@@ -16,6 +16,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # Triton's interpreter runs kernels on CPU tensors
 
 
+def pytest_addoption(parser):
+    parser.addoption('--write-deviations', action='store_true', help='write the deviations from the goldens to a file')
+
+
 def pytest_collection_modifyitems(items):
     """Runs training tests first, because a long test at the end would leave other pytest-xdist workers idle."""
     items.sort(key=lambda item: item.get_closest_marker('training') is None)

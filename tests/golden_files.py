@@ -1,5 +1,6 @@
 """Reads goldens from ``tests/goldens`` and from the folder in the environment variable ``MMVIT_GOLDENS``."""
 import json
+import math
 import os
 from pathlib import Path
 
@@ -23,5 +24,18 @@ def read_goldens() -> dict[str, dict]:
     return goldens
 
 
+def without_token_labels(golden: dict) -> dict:
+    """Returns the golden of the same network without its head for token labels, whose logits are ``cls_logits``."""
+    removed = {key: shape for key, shape in golden['state_dict'].items() if key.startswith('aux_head.')}
+    first = golden['inputs'][0]
+    outputs = {name: x for name, x in first['outputs'].items() if name not in ('aux_logits', 'logits')}
+    return {**golden, 'variant': golden['variant'] + '_plain',
+            'num_params': golden['num_params'] - sum(map(math.prod, removed.values())),
+            'state_dict': {key: shape for key, shape in golden['state_dict'].items() if key not in removed},
+            'inputs': [{**first, 'outputs': {**outputs, 'logits': outputs['cls_logits']}}]}
+
+
 GOLDENS = read_goldens()
+for _name in {'golden_refiner_vit_m', 'golden_refiner_vit_l'} & GOLDENS.keys():
+    GOLDENS[f'{_name}_plain'] = without_token_labels(GOLDENS[_name])
 NETWORKS = {name: golden for name, golden in GOLDENS.items() if golden.get('variant') in list_models()}

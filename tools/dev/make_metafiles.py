@@ -9,6 +9,7 @@ to lower case, which would break the ids of files on cloud drives. Addresses of 
 a slash, nothing is downloaded.
 """
 import argparse
+import csv
 import re
 import sys
 import textwrap
@@ -33,6 +34,11 @@ SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, 
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
+DEVIATION = """\
+Deviation: the largest difference between the outputs of the network and of the authors' code in float64, relative to
+their standard deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-deviations`.
+Deviations below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
+"""
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
@@ -160,7 +166,8 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
-        table(['name', 'top-1, %', "authors' weights, by tag"], variant_rows()),
+        DEVIATION,
+        table(['name', 'top-1, %', 'deviation', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
         'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
@@ -224,7 +231,10 @@ def span(numbers: list[float]) -> str:
 
 
 def variant_rows() -> list[list[str]]:
-    return [[f'`{variant.name}`', str(variant.top1 or '–'), links(variant)] for variant in VARIANTS.values()]
+    with (ROOT / 'tests/goldens/deviations.csv').open(newline='') as file:
+        deviations = {row['variant']: row['deviation'] for row in csv.DictReader(file)}
+    return [[f'`{variant.name}`', str(variant.top1 or '–'), deviations.get(variant.name, '–'), links(variant)]
+            for variant in VARIANTS.values()]
 
 
 def links(variant: Variant) -> str:

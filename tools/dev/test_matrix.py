@@ -55,7 +55,8 @@ def test(environment: Path, wheel: Path) -> None:
     if (site / 'mmdet').exists():
         train_detector(python, site / 'mmdet' / '.mim' / 'tools' / 'train.py')
     # `python -m pytest` would import the package from the checkout, not the installed one.
-    run(environment / 'bin' / 'pytest', '-q', '--numprocesses=2', '-m', 'not slow and not compiler', *TESTS)
+    run(environment / 'bin' / 'pytest', '-q', '--numprocesses=2', '-m', 'not slow and not compiler and not large',
+        *TESTS)
 
 
 def train_detector(python: Path, script: Path) -> None:

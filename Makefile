@@ -46,8 +46,9 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 .venv-middle/stamp: VERSION = 3.12
 .venv-newest/stamp: VERSION = 3.13
 
-# Options of `uv pip compile`; the environments of the matrix are for one version of Python.
-PIN = --quiet --no-python-downloads --generate-hashes --no-annotate --no-header --upgrade
+# Options of `uv pip compile`; the environments of the matrix are for one version of Python. With uv's usual cache,
+# reading the metadata of source packages would discard their compiled wheels.
+PIN = --cache-dir .uv/cache --quiet --no-python-downloads --generate-hashes --no-annotate --no-header --upgrade
 ALL = --universal --python-version 3.10 --overrides requirements/overrides.in pyproject.toml --extra onedl
 ONE = pyproject.toml requirements/tests.in --python-platform linux
 pins:  ## update the pinned versions in requirements/

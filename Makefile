@@ -26,7 +26,7 @@ UV = $(if $(shell command -v nvcc),,CUDA_VISIBLE_DEVICES=) PYTHONPATH=$(CURDIR)/
 VERSION = $(or $(PYTHON),>=3.10,<3.14)
 define SYNC
 @[ -e $(@D)/bin/python ] || $(UV) venv --quiet --clear --python '$(VERSION)' $(@D)
-$(UV) pip sync --python $(@D) $(filter requirements/%,$^)
+$(UV) pip sync --python $(@D) $(CONSTRAINTS) $(filter requirements/%,$^)
 endef
 INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --editable .
 
@@ -42,6 +42,7 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 	mmvit_backbones/ops/build.py $(wildcard mmvit_backbones/ops/csrc/*)
 .venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.11,<3.14)
 .venv-oldest/stamp: VERSION = 3.10
+.venv-oldest/stamp: CONSTRAINTS = --build-constraints requirements/oldest.in
 .venv-upstream/stamp: VERSION = 3.11
 .venv-middle/stamp: VERSION = 3.12
 .venv-newest/stamp: VERSION = 3.13

@@ -10,6 +10,8 @@ class RelativePositionTable(nn.Module):
     """Table of learned biases, one per head and displacement inside a window.
 
     Tables of checkpoints with another window size are resized bicubically on load, which is logged.
+
+    Paper: arXiv 2103.14030, equation 4.
     """
 
     def __init__(self, num_heads: int, window_size: int) -> None:

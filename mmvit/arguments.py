@@ -7,6 +7,7 @@ import math
 import os
 import os.path as osp
 from collections.abc import Callable, Sequence
+from typing import Any
 
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
 FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg'
@@ -112,7 +113,7 @@ class ConfigOptions(argparse.Action):
                  values: str | Sequence[str] | None, option_string: str | None = None) -> None:
         from mmengine.config import DictAction
         try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string or '')
         except (AssertionError, IndexError, ValueError) as error:
             raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be KEY=VALUE pairs with balanced '
                                                'brackets') from error
@@ -133,7 +134,7 @@ class ImageSize(argparse.Action):
     """Accepts one or two integers."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
-                 values: Sequence[int], option_string: str | None = None) -> None:
+                 values: Any, option_string: str | None = None) -> None:
         if len(values) > 2:
             raise argparse.ArgumentError(self, f'must be N or H W, got {" ".join(map(str, values))}')
         setattr(namespace, self.dest, list(values))
@@ -152,7 +153,7 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--precision', choices=('f32', 'bf16'), help='precision of --runtime openvino (default: f32)')
 
 
-def add_pretrained_argument(parser: argparse.ArgumentParser) -> None:
+def add_pretrained_argument(parser: Any) -> None:
     parser.add_argument('--pretrained', nargs='?', const=True, metavar='TAG',
                         help='use published weights, downloaded on first use; TAG selects other weights than the '
                              'default ones, e.g. 384, 22k or mask_rcnn_3x')

@@ -72,7 +72,7 @@ def complete(content: dict) -> list[str]:
 
 
 def _box_area(annotation: dict) -> float | None:
-    box = annotation.get('bbox')
+    box: Any = annotation.get('bbox')
     return box[2] * box[3] if _are_numbers(box) and len(box) == 4 else None  # the checks report invalid boxes
 
 

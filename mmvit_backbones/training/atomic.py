@@ -10,7 +10,7 @@ class AtomicBackend(LocalBackend):
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         temporary = f'{filepath}.tmp'
-        super().put(obj, temporary)
+        super().put(obj, temporary)  # pyright: ignore[reportArgumentType]  # MMEngine's annotation lacks memoryview
         os.replace(temporary, filepath)
 
 

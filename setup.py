@@ -23,8 +23,8 @@ class BuildPy(build_py):
         mim = Path(self.build_lib, 'mmvit_backbones', '.mim')
         shutil.rmtree(mim.parent, ignore_errors=True)  # files of an earlier build, perhaps deleted since
         super().run()
-        for folder, excluded in (('configs', ()), ('tools', ('dev', 'demo.py'))):
-            shutil.copytree(folder, mim / folder, ignore=shutil.ignore_patterns('__pycache__', *excluded))
+        shutil.copytree('configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree('tools', mim / 'tools', ignore=shutil.ignore_patterns('__pycache__', 'dev', 'demo.py'))
         shutil.copy('model-index.yml', mim)
         build_operators(Path(self.build_lib) / OPS)
 

@@ -55,4 +55,5 @@ def get_parser() -> ArgumentParser:
                            help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
                                 'test set falls by more than 1 %%')
     add_config_options(parser)
+    parser.set_defaults(default_of=parser.get_default)  # tells which options were given
     return parser

@@ -13,8 +13,6 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
-from mmvit.export import get_parser
-
 from .. import get_model
 from ..data.checks import check_data
 from ..errors import UsageError
@@ -46,7 +44,7 @@ MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', '
 def main(args: argparse.Namespace) -> None:
     network, checkpoint, out = read_words(args.words)
     ignored = MODEL_OPTIONS if network else NETWORK_OPTIONS
-    if given := [name for name in ignored if getattr(args, name) != get_parser().get_default(name)]:
+    if given := [name for name in ignored if getattr(args, name) != args.default_of(name)]:
         models = f'whole models, not for the network {network}' if network else 'networks given by name'
         raise UsageError(f'--{given[0].replace("_", "-")} is for {models}')
     check_packages()

@@ -10,6 +10,7 @@ import torch
 
 from ..errors import first_line
 from ..ops import library
+from ..ops.dispatch import OPERATORS
 from ..ops.self_check import table
 from ..ops.triton.availability import why_not_triton
 from ..utils.installation import PROVIDERS, find_conflicts, install_command
@@ -61,4 +62,4 @@ def describe_kernels(device: torch.device | None) -> list[str]:
                ('Triton', gpu, why_not_triton(torch.empty(0, device='meta')))]
     lines = [f'kernels in {name}: {state if reason is None else f"missing, {reason}"}'
              for name, state, reason in kernels]
-    return lines + (table(device) if device else [])
+    return lines + (table(OPERATORS.values(), device) if device else [])

@@ -1,12 +1,9 @@
-"""Compares the kernels of an operator with its formula on a GPU, before they are used: results, gradients and time.
-
-    python -m mmvit_backbones.ops.self_check       prints a table of all operators and dtypes on the current GPU
-"""
+"""Compares the kernels of an operator with its formula on a GPU, before they are used: results, gradients and time."""
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,14 +14,22 @@ from ..errors import first_line
 from ..utils import versions
 from .precision import without_autocast
 
-if TYPE_CHECKING:
-    from .dispatch import Operator
-
 # Maximum deviation of a kernel from its formula, relative to the largest element. The formula runs on the CPU in
 # float32, or in float64 if the kernel runs in float32. Kernels in float64 are not checked.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 SIZES = (56, 56), (200, 304)  # tokens of the first stage, for an image of 224 x 224 and of 800 x 1216
 REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
+
+
+class Operator(Protocol):
+    """What the self-check needs of :class:`.dispatch.Operator`."""
+    name: str
+    example: Callable[..., list[dict]]
+    workload: Callable[..., dict]
+
+    def __call__(self, backend: Any, **arguments) -> Any: ...
+
+    def checked(self, device: torch.device, dtype: torch.dtype) -> list['Row']: ...
 
 
 class Row(NamedTuple):
@@ -42,7 +47,7 @@ class Row(NamedTuple):
     reason: str | None = None
 
 
-def check(operator: 'Operator', backends: Iterable[str], device: torch.device, dtype: torch.dtype,
+def check(operator: Operator, backends: Iterable[str], device: torch.device, dtype: torch.dtype,
           clock: Callable[[], float] = time.perf_counter) -> list[Row]:
     """Returns a row for the reference, and a row for each backend.
 
@@ -100,7 +105,7 @@ def limit_of(dtype: torch.dtype) -> float:
     return TOLERANCES[torch.float16 if dtype == torch.float32 and versions.allows_tf32() else dtype]
 
 
-def deviation_of(operator: 'Operator', backend: str, device: torch.device, dtype: torch.dtype) -> float:
+def deviation_of(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype) -> float:
     """Returns the largest deviation from the formula on the operator's example, or NaN if a result is not a number."""
     cpu, exact = torch.device('cpu'), torch.float64 if dtype == torch.float32 else torch.float32
     actual, expected = run_example(operator, backend, device, dtype), run_example(operator, 'reference', cpu, exact)
@@ -109,7 +114,7 @@ def deviation_of(operator: 'Operator', backend: str, device: torch.device, dtype
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def run_example(operator: 'Operator', backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
+def run_example(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
     """Returns the results of each example call, followed by the gradients of their sum of squares.
 
     The gradient of an unused argument is None.
@@ -127,7 +132,7 @@ def run_example(operator: 'Operator', backend: str, device: torch.device, dtype:
     return found
 
 
-def forward_and_backward(operator: 'Operator', backend: str, arguments: dict) -> tuple[tuple, tuple]:
+def forward_and_backward(operator: Operator, backend: str, arguments: dict) -> tuple[tuple, tuple]:
     """Returns the results, and the gradients of their sum of squares with respect to all tensors."""
     leaves = [x.requires_grad_() for x in arguments.values() if torch.is_tensor(x)]
     results = operator(backend, **arguments)
@@ -136,7 +141,7 @@ def forward_and_backward(operator: 'Operator', backend: str, arguments: dict) ->
     return results, gradients
 
 
-def seconds_of(operator: 'Operator', backend: str, device: torch.device, dtype: torch.dtype,
+def seconds_of(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype,
                clock: Callable[[], float]) -> tuple[float, ...]:
     """Returns the time of a forward and backward pass at each of :data:`SIZES`, the shortest of a few."""
     generator = torch.Generator(device).manual_seed(0)
@@ -167,12 +172,11 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def table(device: torch.device) -> list[str]:
-    """Returns a Markdown table of the backends of all operators on a GPU, in all dtypes that are checked."""
-    from .dispatch import OPERATORS
+def table(operators: Iterable[Operator], device: torch.device) -> list[str]:
+    """Returns a Markdown table of the backends of operators on a GPU, in all dtypes that are checked."""
     names = ' | '.join(f'{height} x {width}, ms' for height, width in SIZES)
     lines = [f'| operator | dtype | backend | deviation | {names} | used |', '|---' * (5 + len(SIZES)) + '|']
-    for operator in OPERATORS.values():
+    for operator in operators:
         for dtype in TOLERANCES:
             lines += lines_of(operator.name, str(dtype)[6:], operator.checked(device, dtype))
     return lines
@@ -187,13 +191,3 @@ def lines_of(name: str, dtype: str, rows: list[Row]) -> list[str]:
         used = 'yes' if row.backend == first else row.reason or 'if the others cannot run'
         lines.append(f'| {" | ".join([name, dtype, row.backend, deviation, *times, used])} |')
     return lines
-
-
-def main() -> None:
-    if not torch.cuda.is_available():
-        raise SystemExit('error: kernels are compared with plain PyTorch on a GPU, but torch finds none')
-    print('\n'.join(table(torch.device('cuda', torch.cuda.current_device()))))
-
-
-if __name__ == '__main__':
-    main()

@@ -3,9 +3,10 @@
 
     python tools/dev/benchmark_ops.py agreement                   on a GPU, if available
     python tools/dev/benchmark_ops.py agreement --device cpu      C++, and Triton's interpreter if TRITON_INTERPRET=1
+    python tools/dev/benchmark_ops.py choice                      which kernels are used on the current GPU
     python tools/dev/benchmark_ops.py time --shapes 224 2048x2048 --dtypes bfloat16
 
-Both commands print Markdown tables, and require torch and MMEngine.
+All commands print Markdown tables, and require torch and MMEngine.
 
 `agreement` prints the maximum deviation of results and gradients from the formula in float64, relative to the largest
 element, for each kernel and for the formula in the kernel's dtype. The exit code is 1 if a kernel's deviation exceeds
@@ -62,6 +63,8 @@ def main() -> None:
                                         'built by tests/ops/emulated/run_tests.py')
     part.set_defaults(run=compare)
     add_common_arguments(part)
+    part = parts.add_parser('choice', help='print which kernels are used on the current GPU')
+    part.set_defaults(run=print_choice)
     part = parts.add_parser('time', help='time varied-size windows and other methods')
     part.add_argument('--shapes', nargs='+', default=['224', '800x1333', '2048x2048'], choices=SHAPES)
     part.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4], choices=[1, 2, 3, 4])
@@ -283,6 +286,17 @@ def check_examples(backends: list[str], options: argparse.Namespace) -> list[boo
                 print_row(f'{name}, self-check', backend, str(dtype)[6:], f'{found:.0e}' if passed[-1] else
                           f'**failed**: {found:.0e}', '')
     return passed
+
+
+# ---- choice
+
+
+def print_choice(options: argparse.Namespace) -> bool:
+    if not torch.cuda.is_available():
+        sys.exit('kernels are compared with plain PyTorch on a GPU, but torch finds none')
+    device = torch.device('cuda', torch.cuda.current_device())
+    print('\n'.join(self_check.table(dispatch.OPERATORS.values(), device)))
+    return True
 
 
 # ---- time

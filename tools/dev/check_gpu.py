@@ -59,7 +59,7 @@ def what_to_build() -> str:
 PARTS: dict[str, Part] = {
     'choice': Part(
         'Kernels that are used on this GPU: deviation, and time of a forward and backward pass',
-        [['-m', 'mmvit_backbones.ops.build', what_to_build()], ['-m', 'mmvit_backbones.ops.self_check']],
+        [['-m', 'mmvit_backbones.ops.build', what_to_build()], [*OPERATORS, 'choice']],
         [['-m', 'mmvit_backbones.ops.build', '0'],
          [*PYTEST, 'tests/ops/test_self_check.py', '-k', 'faster or fastest or slow_steps']]),
     'kernels': Part(

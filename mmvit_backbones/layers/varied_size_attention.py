@@ -95,13 +95,13 @@ class VariedSizeWindowAttention(nn.Module):
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Predicts the scale change and offset of each window of a normalized map ``(B, H, W, in_channels)``.
 
-        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 tokens to half tokens.
+        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 pixels to half pixels.
 
         Paper: arXiv 2204.08446, figure 3b.
 
         Returns:
-            tuple[Tensor, Tensor, tuple[int, int]]: Scale change and offset (in tokens) of every window, each
-            ``(B, heads, 2, nh, nw)`` with x before y, and the padding (top, left) before the map.
+            tuple[Tensor, Tensor, tuple[int, int]]: Scale change and offset (in feature-map pixels) of every window,
+            each ``(B, heads, 2, nh, nw)`` with x before y, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
         padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))

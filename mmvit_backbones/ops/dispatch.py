@@ -1,4 +1,4 @@
-"""Operators that have a formula in plain PyTorch and faster kernels.
+"""Operators that have a reference in plain PyTorch and faster kernels.
 
 :class:`Operator` selects the backend of a call, and reports why a backend can't run.
 """
@@ -20,29 +20,29 @@ from .triton.availability import why_not_triton
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
 Result = TypeVar('Result')  # a tensor or a tuple of tensors
 
-# Whether kernels are compared with formulas on a GPU before they are used.
+# Whether kernels are compared with references on a GPU before they are used.
 SELF_CHECK = os.environ.get('MMVIT_OPS_SELF_CHECK', '1') != '0'
 logged: set[tuple[str, str]] = set()  # (operator, backend) pairs that log_missing has reported
-formulas_only: ContextVar[bool] = ContextVar('formulas_only', default=False)  # set by plain_pytorch
+references_only: ContextVar[bool] = ContextVar('references_only', default=False)  # set by plain_pytorch
 
 
 class Operator(Generic[Result]):
-    """A function of tensors and numbers that runs a kernel where possible, and its formula in plain PyTorch otherwise.
+    """A function of tensors and numbers that runs a kernel where possible, and its reference otherwise.
 
-    Calls take the formula's arguments by keyword, and optionally a backend. A requested backend that is unknown or
+    Calls take the reference's arguments by keyword, and optionally a backend. A requested backend that is unknown or
     can't run raises a ValueError with the reason. If no backend is requested:
 
     - CPU tensors use ``cpp``.
-    - GPU tensors use the fastest of ``triton``, ``cuda`` and the formula. :mod:`.self_check` measures their time and
+    - GPU tensors use the fastest of ``triton``, ``cuda`` and the reference. :mod:`.self_check` measures their time and
       compares their results, at the first call for each device and dtype. Unchecked kernels (float64, or if
       ``MMVIT_OPS_SELF_CHECK`` is 0) are used in the order of :func:`order`.
     - Meta tensors use ``triton`` or, if it can't run, ``cuda``.
     - ``torch.export`` skips ``triton``.
-    - The formula runs if no kernel can run, inside :func:`plain_pytorch`, and during ONNX export.
+    - The reference runs if no kernel can run, inside :func:`plain_pytorch`, and during ONNX export.
 
     Args:
         name (str): Name of the operator in messages.
-        formula (Callable): The operator in plain PyTorch, which is the backend ``'reference'``.
+        reference (Callable): The operator in plain PyTorch, which is the backend ``'reference'``.
         example (Callable): ``example(randn)`` returns the arguments of small test calls, as a list of dicts.
             ``randn(*shape)`` returns a random tensor on the device and in the dtype of the test.
         workload (Callable): ``workload(randn, height, width)`` returns the arguments of a call whose time is measured,
@@ -50,10 +50,10 @@ class Operator(Generic[Result]):
         like (str): Name of the tensor argument whose device and dtype determine which backends can run.
         why_not (Callable | None): ``why_not(backend, **arguments)`` returns an operator-specific reason why a kernel
             can't run, or None if it can. Defaults to None, which means that there are no such reasons.
-        kernels (Callable): Functions by backend, with the arguments and results of the formula.
+        kernels (Callable): Functions by backend, with the arguments and results of the reference.
     """
 
-    def __init__(self, name: str, formula: Callable[..., Result], example: Callable[..., list[dict]],
+    def __init__(self, name: str, reference: Callable[..., Result], example: Callable[..., list[dict]],
                  workload: Callable[..., dict], *, like: str,
                  why_not: Callable[..., str | None] | None = None, **kernels: Callable[..., Result]) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Operator(Generic[Result]):
         self.workload = workload
         self.like = like
         self.why_not = why_not
-        self.functions: dict[str, Callable[..., Result]] = {'reference': formula, **kernels}
+        self.functions: dict[str, Callable[..., Result]] = {'reference': reference, **kernels}
         self.rows: dict[tuple[torch.device, torch.dtype], list[Row]] = {}  # results of the self-check
         OPERATORS[name] = self
 
@@ -128,16 +128,16 @@ def plain_pytorch() -> Iterator[None]:
     The context affects only the current thread. On GPUs, it does not affect the recomputation of blocks with activation
     checkpointing, because autograd runs it in another thread.
     """
-    token = formulas_only.set(True)
+    token = references_only.set(True)
     try:
         yield
     finally:
-        formulas_only.reset(token)
+        references_only.reset(token)
 
 
 @torch.compiler.assume_constant_result  # torch.compile can't trace context variables
 def is_plain_pytorch() -> bool:
-    return formulas_only.get()
+    return references_only.get()
 
 
 def order(x: Tensor) -> list[Backend]:

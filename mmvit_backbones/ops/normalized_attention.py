@@ -33,7 +33,7 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
     return OPERATOR(backend, logits=logits, value=value, eps=eps)
 
 
-def normalized_attention_formula(logits: Tensor, value: Tensor, eps: float) -> Tensor:
+def normalized_attention_reference(logits: Tensor, value: Tensor, eps: float) -> Tensor:
     """Computes :func:`normalized_attention` in plain PyTorch, with softmax and norm in at least float32.
 
     With the default ``eps``, the norm amplifies the rounding errors of nearly uniform attention up to 316 times. To
@@ -69,5 +69,5 @@ def workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
     return dict(logits=randn(1, 1, height * width, keys), value=randn(1, 1, keys, 64), eps=1e-5)
 
 
-OPERATOR = Operator('normalized attention', normalized_attention_formula, example, workload, like='logits',
+OPERATOR = Operator('normalized attention', normalized_attention_reference, example, workload, like='logits',
                     why_not=why_not, triton=launch_triton)

@@ -51,8 +51,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
     return OPERATOR(backend, q=q, k=k, v=v, prev_logits=prev_logits, alpha=alpha, bias=bias, mask=mask)
 
 
-def residual_attention_formula(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
-                               bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def residual_attention_reference(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor,
+                                 bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Computes :func:`residual_attention` in plain PyTorch."""
     logits = (q * q.shape[-1]**-0.5) @ k.transpose(-2, -1)
     if prev_logits is not None:
@@ -95,5 +95,5 @@ def workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
     return dict(q=q, k=k, v=v, prev_logits=randn(1, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
 
 
-OPERATOR = Operator('residual attention', residual_attention_formula, example, workload, like='q',
+OPERATOR = Operator('residual attention', residual_attention_reference, example, workload, like='q',
                     why_not=why_not, triton=launch_triton)

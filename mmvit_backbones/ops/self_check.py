@@ -1,4 +1,4 @@
-"""Compares the kernels of an operator with its formula on a GPU, before they are used: results, gradients and time."""
+"""Compares the kernels of an operator with its reference on a GPU before they are used: results, gradients and time."""
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from ..errors import first_line
 from ..utils import versions
 from .precision import without_autocast
 
-# Maximum deviation of a kernel from its formula, relative to the largest element. The formula runs on the CPU in
+# Maximum deviation of a kernel from its reference, relative to the largest element. The reference runs on the CPU in
 # float32, or in float64 if the kernel runs in float32. Kernels in float64 are not checked.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 SIZES = (56, 56), (200, 304)  # tokens of the first stage, for an image of 224 x 224 and of 800 x 1216
@@ -36,8 +36,8 @@ class Row(NamedTuple):
     """What was found out about one backend of an operator.
 
     Args:
-        backend (str): Name of the backend; ``'reference'`` is the formula on the same device.
-        deviation (float): From the formula on the CPU, relative to the largest element; NaN if it was not computed.
+        backend (str): Name of the backend; ``'reference'`` runs on the same device.
+        deviation (float): From the reference on the CPU, relative to the largest element; NaN if it was not computed.
         seconds (tuple[float, ...]): Time of a forward and backward pass at each of :data:`SIZES`, or an empty tuple.
         reason (str | None): Why the backend is not used, or None if it is.
     """
@@ -51,7 +51,7 @@ def check(operator: Operator, backends: Iterable[str], device: torch.device, dty
           clock: Callable[[], float] = time.perf_counter) -> list[Row]:
     """Returns a row for the reference, and a row for each backend.
 
-    A backend is used if it agrees with the formula, and is faster than the reference at each of :data:`SIZES`.
+    A backend is used if it agrees with the reference on the CPU, and is faster than it at all :data:`SIZES`.
 
     Args:
         operator (Operator): Operator whose backends are compared.
@@ -64,7 +64,7 @@ def check(operator: Operator, backends: Iterable[str], device: torch.device, dty
     with undisturbed():
         try:
             reference = seconds_of(operator, 'reference', device, dtype, clock)
-        except Exception:  # the formula of sampling has no deterministic gradients on GPUs
+        except Exception:  # the reference of sampling has no deterministic gradients on GPUs
             reference = (math.inf, ) * len(SIZES)
         rows.append(Row('reference', seconds=reference))
         for backend in backends:
@@ -106,7 +106,7 @@ def limit_of(dtype: torch.dtype) -> float:
 
 
 def deviation_of(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype) -> float:
-    """Returns the largest deviation from the formula on the operator's example, or NaN if a result is not a number."""
+    """Returns the largest deviation from the reference in the operator's example, or NaN if a result is NaN."""
     cpu, exact = torch.device('cpu'), torch.float64 if dtype == torch.float32 else torch.float32
     actual, expected = run_example(operator, backend, device, dtype), run_example(operator, 'reference', cpu, exact)
     found = [(a.to(cpu, exact) - e).abs().max() / e.abs().max().clamp_min(1e-30)

@@ -26,7 +26,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
                               pad: tuple[int, int] = (0, 0), backend: Backend | None = None) -> Tensor:
     """Samples a map at the tokens of shifted and scaled windows.
 
-    With ``m = (window_size - 1) / 2``, the position of token (i, j) of window (r, c) in pixels is::
+    With ``m = (window_size - 1) / 2``, the position of token (i, j) of window (r, c) in feature-map pixels is::
 
         x = c * window_size + m - left + (1 + scale_x) * (j - m) + offset_x
         y = r * window_size + m - top + (1 + scale_y) * (i - m) + offset_y
@@ -41,7 +41,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
             contiguous channels are fastest.
         scale (Tensor): ``(B, heads, 2, nh, nw)``; in the third dimension, index 0 is x and index 1 is y. Tokens
             are ``1 + scale`` pixels apart.
-        offset (Tensor): Shift of the windows in pixels, with the shape of ``scale``.
+        offset (Tensor): Shift of the windows in feature-map pixels, with the shape of ``scale``.
         window_size (int): Number of tokens along each side of a window.
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
         backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None, the fastest
@@ -157,10 +157,10 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
     return [x.to(at_least_float32(features)).contiguous() for x in tensors]
 
 
-# ---- formulas
+# ---- references
 
 
-def sample_formula(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
+def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
@@ -190,9 +190,9 @@ def clamp_positions(position: Tensor, size: int) -> Tensor:
     return torch.where(position.isnan(), -2., position).clamp(-2, size + 1)
 
 
-def attention_formula(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
-                      window_size: int, top: int, left: int, softmax_scale: float,
-                      sample: Callable[..., Tensor] = sample_formula) -> Tensor:
+def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                        window_size: int, top: int, left: int, softmax_scale: float,
+                        sample: Callable[..., Tensor] = sample_reference) -> Tensor:
     """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample``."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
@@ -221,7 +221,7 @@ def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size
 
 
 def attention_with_sampling_in_cuda(**arguments) -> Tensor:
-    return attention_formula(**arguments, sample=compiled_sample)
+    return attention_reference(**arguments, sample=compiled_sample)
 
 
 def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
@@ -288,8 +288,8 @@ def attention_arguments(randn: Callable[..., Tensor], sampling: dict) -> dict:
                 bias_table=bias_table, softmax_scale=0.2, **sampling)
 
 
-SAMPLING = Operator('varied-size window sampling', sample_formula, sample_example, sample_workload, like='features',
+SAMPLING = Operator('varied-size window sampling', sample_reference, sample_example, sample_workload, like='features',
                     why_not=why_not_sample, cpp=compiled_sample, cuda=compiled_sample, triton=launch_sample)
-ATTENTION = Operator('varied-size window attention', attention_formula, attention_example, attention_workload,
+ATTENTION = Operator('varied-size window attention', attention_reference, attention_example, attention_workload,
                      like='q', why_not=why_not_attention, cpp=compiled_attention, cuda=attention_with_sampling_in_cuda,
                      triton=launch_attention)

@@ -26,7 +26,7 @@ def register(monkeypatch):
 # ---- choice
 
 
-def test_kernels_run_by_default_and_formulas_where_they_must(register):
+def test_kernels_run_by_default_and_references_where_they_must(register):
     operator, x = register(lambda x: 2 * x), torch.ones(3)
     assert operator(x=x).sum() == operator('cpp', x=x).sum() == 6 and operator('reference', x=x).sum() == 3
     with dispatch.plain_pytorch():

@@ -1,4 +1,4 @@
-"""Tests the formula of ResTv1's attention: agreement with the paper, gradients and precision."""
+"""Tests the reference of ResTv1's attention: agreement with the paper, gradients and precision."""
 import pytest
 import torch
 from torch.func import grad, vmap

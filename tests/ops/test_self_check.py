@@ -1,4 +1,4 @@
-"""Tests the self-check, which compares results, gradients and time of kernels with the formula."""
+"""Tests the self-check, which compares results, gradients and time of kernels with the reference."""
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -16,8 +16,8 @@ def register(monkeypatch):
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
 
-    def register(kernel, formula=lambda x: 1 * x, example=lambda randn: [dict(x=randn(3))]):
-        return dispatch.Operator('operator', formula, example, lambda randn, height, width: dict(x=randn(height)),
+    def register(kernel, reference=lambda x: 1 * x, example=lambda randn: [dict(x=randn(3))]):
+        return dispatch.Operator('operator', reference, example, lambda randn, height, width: dict(x=randn(height)),
                                  like='x', cpp=kernel)
 
     return register
@@ -64,8 +64,8 @@ def test_tf32_has_the_limit_of_float16(register):
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def test_formulas_are_more_accurate_than_kernels(register):
-    """In float32, the formula of this test would round its input to eighths."""
+def test_references_are_more_accurate_than_kernels(register):
+    """In float32, the reference of this test would round its input to eighths."""
     assert not deviates(register(lambda x: 1 * x, lambda x: x + 2**20 - 2**20))
 
 
@@ -85,10 +85,11 @@ def test_all_calls_results_and_gradients_are_compared(register):
         assert deviates(register(kernel))
 
 
-@pytest.mark.parametrize('formula', [lambda unused, x: 1 * x, lambda unused, x: x + 0 * unused], ids=['None', 'zeros'])
-def test_gradients_of_unused_arguments_may_be_missing(formula):
+@pytest.mark.parametrize('reference', [lambda unused, x: 1 * x, lambda unused, x: x + 0 * unused],
+                         ids=['None', 'zeros'])
+def test_gradients_of_unused_arguments_may_be_missing(reference):
     def run(kernel):
-        operator = dispatch.Operator('unused', formula, lambda randn: [dict(unused=randn(3), x=randn(3))], None,
+        operator = dispatch.Operator('unused', reference, lambda randn: [dict(unused=randn(3), x=randn(3))], None,
                                      like='x', triton=kernel)
         del dispatch.OPERATORS['unused']
         results = []
@@ -162,14 +163,14 @@ def test_slow_steps_are_measured_once(register):
     assert clock.now == 8  # two backends and two sizes, each with one step before the measurement
 
 
-def test_kernels_are_used_if_the_formula_cannot_run(register):
+def test_kernels_are_used_if_the_reference_cannot_run(register):
     """For example, the gradient of ``grid_sample`` on a GPU raises an error if algorithms must be deterministic."""
-    def formula(x):
+    def reference(x):
         if len(x) > 3:
             raise RuntimeError('no deterministic implementation')
         return 1 * x
 
-    rows = self_check.check(register(lambda x: 1 * x, formula), ['cpp'], CPU, torch.float32)
+    rows = self_check.check(register(lambda x: 1 * x, reference), ['cpp'], CPU, torch.float32)
     assert self_check.fastest_first(rows) == ['cpp', 'reference']
 
 

@@ -96,11 +96,11 @@ def test_agrees_on_random_shapes(case, dtype):
 
 
 def agrees(run, dtype):
-    """Returns whether a kernel's deviations are at most its tolerance or four times the formula's rounding errors.
+    """Returns whether a kernel's deviations are at most its tolerance or four times the reference's rounding errors.
 
     The tolerance alone is too strict where sums cancel, as in the gradient of alpha, and where the instance norm
-    amplifies the errors of a flat map. Rounding errors are estimated by the formula in the kernel's dtype, and by the
-    formula in float64 with random noise on the inputs. Inputs below 1 get the noise of an input of 1, because the
+    amplifies the errors of a flat map. Rounding errors are estimated by the reference in the kernel's dtype, and by the
+    reference in float64 with random noise on the inputs. Inputs below 1 get the noise of an input of 1, because the
     exponential of a small logit is close to 1 and rounded accordingly.
     """
     exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)

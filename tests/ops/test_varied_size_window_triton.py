@@ -99,7 +99,7 @@ def test_operators_are_registered_correctly():
         (window_sampling.keys_of_tokens, (scale, offset, 2, 3, *window)),
         (window_sampling.weigh_tokens, (tokens, keys, order, scale, offset, 2, 3, *window, torch.float32)),
         (window_sampling.sample, (k, scale, offset, *window)),
-        (window_sampling.slopes, (k, v, tokens, scale, offset, *window)),
+        (window_sampling.grad_scale_offset, (k, v, tokens, scale, offset, *window)),
     ]:
         torch.library.opcheck(
             operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))

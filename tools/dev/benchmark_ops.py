@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the kernels of operators with their formulas in plain PyTorch, and times varied-size window attention.
+"""Compares the kernels of operators with their references in plain PyTorch, and times varied-size window attention.
 
     python tools/dev/benchmark_ops.py agreement                   on a GPU, if available
     python tools/dev/benchmark_ops.py agreement --device cpu      C++, and Triton's interpreter if TRITON_INTERPRET=1
@@ -8,9 +8,9 @@
 
 All commands print Markdown tables, and require torch and MMEngine.
 
-`agreement` prints the maximum deviation of results and gradients from the formula in float64, relative to the largest
-element, for each kernel and for the formula in the kernel's dtype. The exit code is 1 if a kernel's deviation exceeds
-the limit of the operators' self-check and is more than four times the formula's deviation, if a kernel or its
+`agreement` prints the maximum deviation of results and gradients from the reference in float64, relative to the largest
+element, for each kernel and for the reference in the kernel's dtype. The exit code is 1 if a kernel's deviation exceeds
+the limit of the operators' self-check and is more than four times the reference's deviation, if a kernel or its
 self-check fails, or if no kernel can run on a GPU. Inputs are rounded to the dtype first, so that their rounding errors
 do not count.
 
@@ -57,7 +57,7 @@ TOLERANCES = {torch.float64: 1e-10, **self_check.TOLERANCES}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest='part', required=True)
-    part = parts.add_parser('agreement', help='compare kernels with formulas')
+    part = parts.add_parser('agreement', help='compare kernels with references')
     part.add_argument('--tiny', action='store_true', help="use small inputs, which suit Triton's interpreter")
     part.add_argument('--library', help='library that replaces the C++ backend, such as the emulated CUDA kernels '
                                         'built by tests/ops/emulated/run_tests.py')
@@ -196,7 +196,7 @@ def window_parameters(randn: Callable, batch: int, heads: int, height: int, widt
 
 
 def compare(options: argparse.Namespace) -> bool:
-    """Prints the deviations of all kernels; returns whether they agree with their formulas."""
+    """Prints the deviations of all kernels; returns whether they agree with their references."""
     if options.library:
         torch.ops.load_library(options.library)
     backends = available_backends(options)
@@ -207,10 +207,10 @@ def compare(options: argparse.Namespace) -> bool:
             continue
         for dtype in DTYPES.values():
             expected = evaluate(case, 'reference', dtype, torch.float64, options.device)
-            formula = evaluate(case, 'reference', dtype, dtype, options.device)
+            reference = evaluate(case, 'reference', dtype, dtype, options.device)
             if dtype != torch.float64:
-                print_deviations(case, 'reference', dtype, formula, expected)
-            agree += [compare_backend(case, backend, dtype, formula, expected, options) for backend in backends
+                print_deviations(case, 'reference', dtype, reference, expected)
+            agree += [compare_backend(case, backend, dtype, reference, expected, options) for backend in backends
                       if backend in case.backends and not (backend == 'triton' and dtype == torch.float64)]
     agree += check_examples(backends, options)
     if not agree:
@@ -219,16 +219,16 @@ def compare(options: argparse.Namespace) -> bool:
     return all(agree)
 
 
-def compare_backend(case: Case, backend: str, dtype: torch.dtype, formula: list[Tensor], expected: list[Tensor],
+def compare_backend(case: Case, backend: str, dtype: torch.dtype, reference: list[Tensor], expected: list[Tensor],
                     options: argparse.Namespace) -> bool:
-    """Prints the row of a kernel; returns whether it agrees with the formula."""
+    """Prints the row of a kernel; returns whether it agrees with the reference."""
     name = 'cuda, emulated' if backend == 'cpp' and options.library else backend
     try:
         actual = evaluate(case, backend, dtype, dtype, options.device)
     except Exception as error:  # an error of any type must not stop the other kernels
         print_row(case.title, name, str(dtype)[6:], f'**failed**: {first_line(error)}', '')
         return False
-    allowed = [max(TOLERANCES[dtype], 4 * deviation(f, e)) for f, e in zip(formula, expected, strict=True)]
+    allowed = [max(TOLERANCES[dtype], 4 * deviation(f, e)) for f, e in zip(reference, expected, strict=True)]
     agrees = all(deviation(a, e) <= limit for a, e, limit in zip(actual, expected, allowed, strict=True))
     print_deviations(case, name, dtype, actual, expected, '' if agrees else ' **failed**')
     return agrees

@@ -72,7 +72,7 @@ PARTS: dict[str, Part] = {
         [[*NETWORKS, 'agreement', 'rest_lite', *TINY_NETWORK]]),
     'time': Part(
         'Time of a training step under bfloat16 autocast',
-        [[*NETWORKS, 'time', '--ways', 'kernels', 'formulas'], [*NETWORKS, 'time', '--ways', 'kernels', 'compiled']],
+        [[*NETWORKS, 'time', '--ways', 'kernels', 'references'], [*NETWORKS, 'time', '--ways', 'kernels', 'compiled']],
         [[*NETWORKS, 'time', 'rest_lite', *TINY_NETWORK]]),
     'windows': Part(
         'Varied-size windows compared with grid_sample',

@@ -40,7 +40,7 @@ NETWORKS = ('reswin_tiny', 'revit_base', 'remvitv2_tiny', 'rest_lite', 'restv2_t
 MEASURED = ('reswin_tiny', 'vitaev2_vsa_small', 'restv2_tiny', 'regionvit_small')
 # Maximum deviation of outputs, relative to their norm. Rounding errors accumulate over the layers of a network.
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1.5e-1}
-WAYS = ('kernels', 'formulas', 'compiled')
+WAYS = ('kernels', 'references', 'compiled')
 Row = tuple[list[str], bool]  # cells, and whether the network passed
 
 
@@ -184,7 +184,7 @@ def timed(name: str, args: argparse.Namespace) -> Iterator[Row]:
             with torch.autocast(args.device, torch.bfloat16):
                 return step(network, images)
 
-        with dispatch.plain_pytorch() if way == 'formulas' else nullcontext():
+        with dispatch.plain_pytorch() if way == 'references' else nullcontext():
             start = time.perf_counter()
             outs = run()
             synchronize(args.device)
@@ -213,7 +213,7 @@ def median(run: Callable, args: argparse.Namespace) -> float:
 
 def memory(name: str, args: argparse.Namespace) -> Iterator[Row]:
     images = make_images(args).to(args.device)
-    for way in ('kernels', 'formulas', 'with_cp'):
+    for way in ('kernels', 'references', 'with_cp'):
         model = build(name, with_cp=way == 'with_cp').to(args.device).train()
 
         def run() -> None:
@@ -221,7 +221,7 @@ def memory(name: str, args: argparse.Namespace) -> Iterator[Row]:
             with torch.autocast(args.device, torch.bfloat16):
                 step(model, images)
 
-        with dispatch.plain_pytorch() if way == 'formulas' else nullcontext():
+        with dispatch.plain_pytorch() if way == 'references' else nullcontext():
             run()  # runs the self-check and compiles the kernels
             peak = peak_of(run, args.device)
             with torch.autocast(args.device, torch.bfloat16), SavedStorages(model, images) as saved:

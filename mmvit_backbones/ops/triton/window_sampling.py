@@ -150,19 +150,19 @@ def sample_both(k, v, place, token, channels, size, WINDOW: tl.constexpr):
 
 
 @jit
-def _slopes(x, taps, valid, channels, size, grad):
+def _grad_position(x, taps, valid, channels, size, grad):
     """Returns the gradients of token positions along y and x, computed from the gradients of sampled tokens."""
     row, fy, column, fx = taps
     a = tl.sum(_corner(x, row, column, valid, channels, size) * grad, 1)
     b = tl.sum(_corner(x, row, column + 1, valid, channels, size) * grad, 1)
-    y, x_slope = -(1 - fx) * a - fx * b, (1 - fy) * (b - a)
+    grad_y, grad_x = -(1 - fx) * a - fx * b, (1 - fy) * (b - a)
     a = tl.sum(_corner(x, row + 1, column, valid, channels, size) * grad, 1)
     b = tl.sum(_corner(x, row + 1, column + 1, valid, channels, size) * grad, 1)
-    return y + (1 - fx) * a + fx * b, x_slope + fy * (b - a)
+    return grad_y + (1 - fx) * a + fx * b, grad_x + fy * (b - a)
 
 
 @jit
-def _add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
+def _add_grad_scale_offset(features, grad, place, row, column, channels, size, sums, WINDOW: tl.constexpr):
     """Adds the gradients of a window's scale and offset to ``sums``.
 
     ``sums`` holds the gradients of offset and scale along y, then along x, each as ``TOKENS_PER_STEP`` partial sums.
@@ -173,12 +173,12 @@ def _add_slopes(features, grad, place, row, column, channels, size, sums, WINDOW
         valid = token < WINDOW * WINDOW
         y, x = positions(token, row, column, WINDOW)
         g = load_pixels(grad, y, x, valid, channels, size[2]).to(tl.float32)
-        along_y, along_x = _slopes(features, _taps(place, token, size, WINDOW), valid, channels, size, g)
+        grad_y, grad_x = _grad_position(features, _taps(place, token, size, WINDOW), valid, channels, size, g)
         distance_y, distance_x = _distance(token, WINDOW)
-        offset_y += along_y
-        scale_y += along_y * distance_y
-        offset_x += along_x
-        scale_x += along_x * distance_x
+        offset_y += grad_y
+        scale_y += grad_y * distance_y
+        offset_x += grad_x
+        scale_x += grad_x * distance_x
     return offset_y, scale_y, offset_x, scale_x
 
 
@@ -199,21 +199,23 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
 
 
 @jit
-def _slopes_kernel(k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale, offset, grad_scale, grad_offset,
-                   images, heads, height, width, rows, columns, top, left, d, BOTH: tl.constexpr, WINDOW: tl.constexpr,
-                   BLOCK_D: tl.constexpr):
+def _grad_scale_offset_kernel(k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale, offset, grad_scale,
+                              grad_offset, images, heads, height, width, rows, columns, top, left, d,
+                              BOTH: tl.constexpr, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     """Computes the gradients of scale and offset from the gradients of one or two sampled maps."""
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     size, channels = (height, width, d), tl.arange(0, BLOCK_D)
     zero = tl.zeros((TOKENS_PER_STEP,), tl.float32)
-    sums = _add_slopes(strided_head(k, k_b, k_h, k_d, k_y, k_x, image, head),
-                       stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d), place, row, column,
-                       channels, size, (zero, zero, zero, zero), WINDOW)
+    sums = _add_grad_scale_offset(
+        strided_head(k, k_b, k_h, k_d, k_y, k_x, image, head),
+        stored_head(grad, image, head, heads, rows * WINDOW, columns * WINDOW, d), place, row, column,
+        channels, size, (zero, zero, zero, zero), WINDOW)
     if BOTH:
-        sums = _add_slopes(strided_head(v, v_b, v_h, v_d, v_y, v_x, image, head),
-                           stored_head(grad, image + images, head, heads, rows * WINDOW, columns * WINDOW, d), place,
-                           row, column, channels, size, sums, WINDOW)
+        sums = _add_grad_scale_offset(
+            strided_head(v, v_b, v_h, v_d, v_y, v_x, image, head),
+            stored_head(grad, image + images, head, heads, rows * WINDOW, columns * WINDOW, d), place,
+            row, column, channels, size, sums, WINDOW)
     offset_y, scale_y, offset_x, scale_x = sums
     next_axis = rows * columns
     tl.store(grad_scale + index, tl.sum(scale_x))
@@ -336,9 +338,9 @@ def sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, to
     return out
 
 
-@kernel_operator('window_slopes')
-def slopes(k: Tensor, v: Tensor | None, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
-           left: int) -> tuple[Tensor, Tensor]:
+@kernel_operator('window_grad_scale_offset')
+def grad_scale_offset(k: Tensor, v: Tensor | None, grad: Tensor, scale: Tensor, offset: Tensor, window_size: int,
+                      top: int, left: int) -> tuple[Tensor, Tensor]:
     """Returns the gradients of scale and offset.
 
     ``grad`` holds the gradients of the tokens that were sampled from k and, unless it is None, from v, as
@@ -346,7 +348,8 @@ def slopes(k: Tensor, v: Tensor | None, grad: Tensor, scale: Tensor, offset: Ten
     """
     grad_scale, grad_offset = torch.empty_like(scale), torch.empty_like(offset)
     arguments = (*with_strides(k, k if v is None else v), grad, scale, offset, grad_scale, grad_offset, k.shape[0])
-    launch_windows(_slopes_kernel, scale.numel() // 2, arguments, k, scale, window_size, top, left, BOTH=v is not None)
+    launch_windows(_grad_scale_offset_kernel, scale.numel() // 2, arguments, k, scale, window_size, top, left,
+                   BOTH=v is not None)
     return grad_scale, grad_offset
 
 
@@ -394,7 +397,7 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, featu
     """Returns the gradients by argument name."""
     tokens, window = stored(grads[0])[None], (window_size, top, left)
     grad_features = grad_pixels(tokens, scale, offset, *features.shape[3:], *window, features.dtype)[0]
-    grad_scale, grad_offset = slopes(features, None, tokens, scale, offset, *window)
+    grad_scale, grad_offset = grad_scale_offset(features, None, tokens, scale, offset, *window)
     return dict(features=grad_features, scale=grad_scale, offset=grad_offset)
 
 

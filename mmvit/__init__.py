@@ -8,7 +8,7 @@ import sys
 import warnings
 
 # Subcommand -> (module of its arguments here, and of its work in mmvit_backbones.cli; help text).
-VERBS = {
+SUBCOMMANDS = {
     'train': ('train', 'train a classifier, a detector or a segmenter'),
     'test': ('test', 'test a checkpoint or an exported model'),
     'predict': ('predict', 'run a model on images, folders, URLs and videos'),
@@ -37,35 +37,36 @@ VERBS = {
 def main(arguments: list[str] | None = None) -> None:
     """Runs `mmvit` with ``arguments``, by default ``sys.argv[1:]``."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb = next((verb for verb in VERBS if arguments[:len(verb.split())] == verb.split()), None)
-    if verb:
-        name, rest = VERBS[verb][0], arguments[len(verb.split()):]
-        parser = importlib.import_module(f'mmvit.{name}').get_parser()
-        parser.prog = f'mmvit {verb}'
+    subcommand = next((name for name in SUBCOMMANDS if arguments[:len(name.split())] == name.split()), None)
+    if subcommand:
+        module, rest = SUBCOMMANDS[subcommand][0], arguments[len(subcommand.split()):]
+        parser = importlib.import_module(f'mmvit.{module}').get_parser()
+        parser.prog = f'mmvit {subcommand}'
         args = parser.parse_args(rest)
-        importlib.import_module('mmvit_backbones.cli.command').run(verb, name, rest, args)
+        importlib.import_module('mmvit_backbones.cli.command').run(subcommand, module, rest, args)
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
-    group = {name: text for name, (_, text) in VERBS.items() if words[:1] == name.split()[:1]} if words else {}
+    group = {name: text for name, (_, text) in SUBCOMMANDS.items() if words[:1] == name.split()[:1]} if words else {}
     asks_for_help = not words or arguments[-1] in ('-h', '--help')
     if group and (len(words) == 1 or asks_for_help):
         print(usage(group))
     elif asks_for_help and not words:
-        print(usage({name: text for name, (_, text) in VERBS.items()}))
+        print(usage({name: text for name, (_, text) in SUBCOMMANDS.items()}))
     else:
-        sys.exit(unknown_verb(' '.join(words)))
+        sys.exit(unknown_subcommand(' '.join(words)))
 
 
-def usage(verbs: dict[str, str]) -> str:
-    lines = ['usage: mmvit SUBCOMMAND [options]', '', *(f'  {name:18} {text}' for name, text in verbs.items()), '',
+def usage(subcommands: dict[str, str]) -> str:
+    lines = ['usage: mmvit SUBCOMMAND [options]', '',
+             *(f'  {name:18} {text}' for name, text in subcommands.items()), '',
              'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.']
     return '\n'.join(lines)
 
 
-def unknown_verb(name: str) -> str:
+def unknown_subcommand(name: str) -> str:
     """Returns the error message for an unknown subcommand, with suggestions."""
     from difflib import get_close_matches
-    near = get_close_matches(name, VERBS, n=3) or get_close_matches(name.partition(' ')[0], VERBS, n=3)
+    near = get_close_matches(name, SUBCOMMANDS, n=3) or get_close_matches(name.partition(' ')[0], SUBCOMMANDS, n=3)
     hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of subcommands'
     return f'error: mmvit has no subcommand {name!r}; {hint}'
 

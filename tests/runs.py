@@ -132,12 +132,12 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
         resource.setrlimit(limit, (value, value))
     if before is not None:
         before()
-    verb, *rest = arguments
+    command, *rest = arguments
     try:
-        if verb.endswith('.py'):
+        if command.endswith('.py'):
             sys.argv = arguments
-            runpy.run_path(verb, run_name='__main__')
+            runpy.run_path(command, run_name='__main__')
         else:
-            mmvit.main([*verb.split(), *rest])
+            mmvit.main([*command.split(), *rest])
     finally:
         sys.stdout.flush()

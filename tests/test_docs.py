@@ -22,7 +22,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from verbs import parser_of
+from subcommands import parser_of
 
 import mmvit
 import mmvit_backbones
@@ -159,21 +159,21 @@ def test_files_and_targets_on_page_exist(page):
     text = PAGES[page].read_text()
     named = set(re.findall(r'(?<!/)\b(?:configs|data|docs|tools)/[\w/]+\.(?:md|py|sh)', text)) - YOUR_OWN
     named -= set(re.findall(r' title="(.+?)"', text))  # files whose content is on the page
-    verbs = re.findall(r'^\| `mmvit .*', text, flags=re.MULTILINE)
-    named -= {name for row in verbs for name in row.split('`')}  # OpenMMLab's scripts that correspond to subcommands
+    rows = re.findall(r'^\| `mmvit .*', text, flags=re.MULTILINE)
+    named -= {name for row in rows for name in row.split('`')}  # OpenMMLab's scripts that correspond to subcommands
     assert not [path for path in named if not (ROOT / path).exists()]
     makefile = (ROOT / 'Makefile').read_text()
     assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))
 
 
-VERB = f'(?:{"|".join(mmvit.VERBS)})'
+SUBCOMMAND = f'(?:{"|".join(mmvit.SUBCOMMANDS)})'
 
 
 @pytest.mark.parametrize('page', PAGES)
 def test_options_on_page_exist(page):
-    for verb, arguments in re.findall(rf'\bmmvit ({VERB})\b([^\n`#|]*)', PAGES[page].read_text()):
-        known = {flag for action in parser_of(verb)._actions for flag in action.option_strings}
-        assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, verb
+    for subcommand, arguments in re.findall(rf'\bmmvit ({SUBCOMMAND})\b([^\n`#|]*)', PAGES[page].read_text()):
+        known = {flag for action in parser_of(subcommand)._actions for flag in action.option_strings}
+        assert not set(re.findall(r'(?<!\S)--[\w-]+', arguments)) - known, subcommand
 
 
 def commands(page: str) -> list[tuple[str, list[str]]]:
@@ -186,7 +186,7 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
             line = Template(line).safe_substitute(variables)
             if match := re.fullmatch(r'(\w+)=(\S+|".*"|\'.*\')', line):
                 variables[match[1]] = shlex.split(match[2])[0]
-            elif match := re.match(rf'(?!error)(?:.*\s)?mmvit ({VERB}) (.+)', line):
+            elif match := re.match(rf'(?!error)(?:.*\s)?mmvit ({SUBCOMMAND}) (.+)', line):
                 found.append((match[1], shlex.split(match[2], comments=True)))
             elif match := re.match(r'(?!error).*\btools/((?:dist_|slurm_)?)(train|test|predict)\.(?:py|sh) (.+)', line):
                 words = shlex.split(match[3], comments=True)
@@ -198,19 +198,19 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
 def test_commands_on_page_can_be_parsed(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for verb, arguments in commands(page):
-        parser_of(verb).parse_args(arguments)
+    for subcommand, arguments in commands(page):
+        parser_of(subcommand).parse_args(arguments)
 
 
-@pytest.mark.parametrize('verb', mmvit.VERBS)
-def test_examples_in_the_help_can_be_parsed(verb, monkeypatch, tmp_path):
+@pytest.mark.parametrize('subcommand', mmvit.SUBCOMMANDS)
+def test_examples_in_the_help_can_be_parsed(subcommand, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    text = importlib.import_module(f'mmvit.{mmvit.VERBS[verb][0]}').__doc__
-    examples = re.findall(rf'^ +mmvit {verb}\b(.*)', text, flags=re.MULTILINE)
+    text = importlib.import_module(f'mmvit.{mmvit.SUBCOMMANDS[subcommand][0]}').__doc__
+    examples = re.findall(rf'^ +mmvit {subcommand}\b(.*)', text, flags=re.MULTILINE)
     assert examples
     for example in examples:
         words = shlex.split(re.split(' {2,}', example.strip())[0], comments=True)
-        parser_of(verb).parse_args(words)
+        parser_of(subcommand).parse_args(words)
 
 
 @pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)

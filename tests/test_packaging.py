@@ -50,7 +50,7 @@ def wheel(checkout, tmp_path_factory):
 def test_wheel_contains_the_files_for_mim(wheel):
     names = {name.removeprefix('mmvit_backbones/.mim/') for name in wheel.namelist() if '/.mim/' in name}
     expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/_base_/**/*.py'), *ROOT.glob('configs/metafiles/*.yml'),
-                *ROOT.glob('tools/*.sh'), *(ROOT / f'tools/{verb}.py' for verb in ('train', 'test', 'predict'))]
+                *ROOT.glob('tools/*.sh'), *(ROOT / f'tools/{name}.py' for name in ('train', 'test', 'predict'))]
     assert {str(path.relative_to(ROOT)) for path in expected} | {'model-index.yml'} <= names
     counts = Counter(name.split('/')[-1] for name in names if name.startswith('configs/'))
     assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds configs by file name

@@ -11,14 +11,14 @@ from ..errors import CheckpointError, TrainingError, UsageError
 from . import processes
 
 
-def run(verb: str, module_name: str, arguments: list[str], args: argparse.Namespace) -> None:
+def run(subcommand: str, module_name: str, arguments: list[str], args: argparse.Namespace) -> None:
     """Runs ``main`` of a subcommand's module, in several processes if ``args.processes`` is given."""
     module = importlib.import_module(f'{__package__}.{module_name}')
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     try:
         processes.set_ranks(getattr(args, 'launcher', 'none'))
         if getattr(args, 'processes', None):
-            processes.start(verb, arguments, args, module.main)
+            processes.start(subcommand, arguments, args, module.main)
         else:
             module.main(args)
     except (UsageError, CheckpointError, TrainingError) as error:

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..utils.config import dicts_in
 
 
-def start(verb: str, arguments: list[str], args: argparse.Namespace,
+def start(subcommand: str, arguments: list[str], args: argparse.Namespace,
           main: Callable[[argparse.Namespace], None]) -> None:
     """Runs a subcommand in ``args.processes`` processes, started by torchrun.
 
@@ -35,7 +35,7 @@ def start(verb: str, arguments: list[str], args: argparse.Namespace,
         '--nnodes', os.environ.get('NNODES', '1'), '--node_rank', os.environ.get('NODE_RANK', '0'),
         '--master_addr', os.environ.get('MASTER_ADDR', '127.0.0.1'), '--master_port', os.environ.get('PORT', '29500'),
         '--nproc_per_node', str(args.processes),
-        '-m', 'mmvit', *verb.split(), *_without_processes(arguments), '--launcher', 'pytorch'])
+        '-m', 'mmvit', *subcommand.split(), *_without_processes(arguments), '--launcher', 'pytorch'])
     if code:
         sys.exit(code)
 

@@ -5,27 +5,27 @@ import sys
 import pytest
 from helpers import ROOT
 from runs import TINY
-from verbs import call, parser_of
+from subcommands import call, parser_of
 
-from mmvit import VERBS
+from mmvit import SUBCOMMANDS
 from mmvit_backbones.errors import UsageError
 
 
-@pytest.mark.parametrize('verb, option, value', [
+@pytest.mark.parametrize('subcommand, option, value', [
     ('train', '--seed', '-1'), ('train', '--seed', str(2**32)), ('train', '--lr', 'inf'), ('train', '--lr', 'nan'),
     ('train', '--lr', '0'), ('train', '--epochs', '9' * 20), ('train', '--epochs', '1.5'), ('train', '--iters', '0'),
     ('train', '--batch-size', '0'),
     ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
     ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
     ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
-def test_parser_rejects_wrong_values(verb, option, value, capsys):
+def test_parser_rejects_wrong_values(subcommand, option, value, capsys):
     with pytest.raises(SystemExit) as ended:
-        parser_of(verb).parse_args(['x', option, value])
+        parser_of(subcommand).parse_args(['x', option, value])
     assert ended.value.code == 2
     assert option in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize('verb, options, expected', [
+@pytest.mark.parametrize('subcommand, options, expected', [
     ('train', ['--seed', '4294967295', '--freeze', '0', '--epochs', '999999999'],
      dict(seed=2**32 - 1, freeze=0, epochs=10**9 - 1)),
     ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--processes', '1024', '--amp'],
@@ -48,14 +48,14 @@ def test_parser_rejects_wrong_values(verb, option, value, capsys):
     ('benchmark', [], dict(threads=2, batch_size=None, size=None, throughput=None)),
     ('features', [], dict(neighbors=[20], regularization=[.001, .01, .1, 1])),
     ('models', [], dict(json=False))])
-def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
+def test_values_and_defaults(subcommand, options, expected, tmp_path, monkeypatch):
     """The smallest and largest allowed values are accepted."""
     monkeypatch.chdir(tmp_path)
-    args = vars(parser_of(verb).parse_args(['x', *options]))
+    args = vars(parser_of(subcommand).parse_args(['x', *options]))
     assert {name: args[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize('verb, option, value, allowed', [
+@pytest.mark.parametrize('subcommand, option, value, allowed', [
     ('train', '--seed', '4294967296', 'from 0 to 4294967295'), ('train', '--epochs', '1000000000', 'to 999999999'),
     ('train', '--lr', '0', 'above 0'), ('train', '--lr', '-1', 'above 0'), ('train', '--lr', 'x', "'x' is not"),
     ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
@@ -71,9 +71,9 @@ def test_values_and_defaults(verb, options, expected, tmp_path, monkeypatch):
     ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder'),
     ('train', '--amp', '--bf16', 'not allowed with argument --amp'),
     ('test', '--real --imagenet-variant', 'x', 'not allowed with argument --real')])
-def test_messages_state_the_allowed_values(verb, option, value, allowed, capsys):
+def test_messages_state_the_allowed_values(subcommand, option, value, allowed, capsys):
     with pytest.raises(SystemExit):
-        parser_of(verb).parse_args(['x', 'y', *option.split(), value])
+        parser_of(subcommand).parse_args(['x', 'y', *option.split(), value])
     assert allowed in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -107,13 +107,13 @@ def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, m
 def test_arguments_are_parsed_before_torch_is_imported():
     code = """
 import importlib, sys, mmvit
-for module, _ in mmvit.VERBS.values():
+for module, _ in mmvit.SUBCOMMANDS.values():
     importlib.import_module(f'mmvit.{module}').get_parser()
 assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize('verb', VERBS)
-def test_options_cannot_be_abbreviated(verb):
-    assert not parser_of(verb).allow_abbrev
+@pytest.mark.parametrize('subcommand', SUBCOMMANDS)
+def test_options_cannot_be_abbreviated(subcommand):
+    assert not parser_of(subcommand).allow_abbrev

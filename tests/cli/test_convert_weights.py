@@ -11,7 +11,7 @@ from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import raises
 from mmengine.registry import MODELS
-from verbs import call
+from subcommands import call
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError, UsageError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import call, parser_of
+from subcommands import call, parser_of
 
 pytest.importorskip('onnx')
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
-from verbs import parser_of
+from subcommands import parser_of
 
 from mmvit_backbones.cli import finetune, steps, train
 from mmvit_backbones.errors import UsageError

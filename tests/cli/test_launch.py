@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import end, train_together
-from verbs import call, module_of, parser_of
+from subcommands import call, module_of, parser_of
 
 import mmvit
 from mmvit.arguments import output_file

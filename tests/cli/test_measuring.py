@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import raises
+from subcommands import parser_of
 from torch import nn
-from verbs import parser_of
 
 from mmvit_backbones import list_models
 from mmvit_backbones.cli import benchmark, flops, runtimes
@@ -102,10 +102,10 @@ def test_missing_mmpretrain_is_reported_in_one_line(run, arguments, remedy, monk
     assert all(word in error for word in ('needs mmpretrain', 'pip install', remedy))
 
 
-@pytest.mark.parametrize('verb', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])
-def test_unknown_networks_are_reported_in_one_line(run, verb, capsys):
+@pytest.mark.parametrize('subcommand', [['flops'], ['flops', '--traffic'], ['benchmark'], ['models']])
+def test_unknown_networks_are_reported_in_one_line(run, subcommand, capsys):
     with pytest.raises(SystemExit):
-        run(*verb, 'resnet50')
+        run(*subcommand, 'resnet50')
     error, = capsys.readouterr().err.splitlines()
     assert error.startswith('error: ') and 'resnet50' in error and 'reswin_tiny' in error
 

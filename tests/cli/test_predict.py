@@ -11,8 +11,8 @@ from helpers import ROOT, save_run
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from runs import TINY
+from subcommands import call
 from tiny_configs import TINY_CONFIGS
-from verbs import call
 
 from mmvit_backbones.cli import predict
 from mmvit_backbones.inference.runtimes import build_model

@@ -2,7 +2,7 @@
 import pytest
 from helpers import ROOT, raises
 from mmengine.config import Config
-from verbs import module_of, parser_of
+from subcommands import module_of, parser_of
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import load_config

@@ -8,7 +8,7 @@ import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT, raises
-from verbs import module_of
+from subcommands import module_of
 
 from mmvit_backbones.zoo.published import FIGURES
 

@@ -9,8 +9,8 @@ from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from subcommands import call
 from torch import nn
-from verbs import call
 
 from mmvit_backbones.cli import benchmark, runtimes
 from mmvit_backbones.cli.runtimes import Network, WholeModel, compare_runtimes, table_of

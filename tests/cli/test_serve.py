@@ -11,8 +11,8 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from subcommands import call, parser_of
 from tiny_exports import mean_color_file
-from verbs import call, parser_of
 
 from mmvit_backbones.cli import serve
 from mmvit_backbones.errors import UsageError

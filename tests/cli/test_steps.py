@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import module_of, parser_of
+from subcommands import module_of, parser_of
 
 from mmvit_backbones.cli import steps, train
 from mmvit_backbones.errors import UsageError

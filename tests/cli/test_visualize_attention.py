@@ -4,8 +4,8 @@ import pytest
 import torch
 from helpers import ROOT, fresh_model, raises
 from PIL import Image
+from subcommands import call, module_of, parser_of
 from tiny_configs import TINY_CONFIGS
-from verbs import call, module_of, parser_of
 
 from mmvit_backbones import get_model
 from mmvit_backbones.cli.draw import attention

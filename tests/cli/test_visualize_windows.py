@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from PIL import Image
-from verbs import module_of, parser_of
+from subcommands import module_of, parser_of
 
 from mmvit_backbones.cli.draw import windows
 from mmvit_backbones.cli.figures import plt

@@ -19,8 +19,8 @@ from mmengine.registry import init_default_scope
 from onnx import TensorProto
 from PIL import Image
 from runs import Run
+from subcommands import call
 from tiny_configs import TINY_CONFIGS
-from verbs import call
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model

@@ -31,15 +31,15 @@ class Drives:
         self.server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         self.server.daemon_threads = True
         self.server.drives = self
-        self.address = f'http://127.0.0.1:{self.server.server_address[1]}'
+        self.url = f'http://127.0.0.1:{self.server.server_address[1]}'
         Thread(target=self.server.serve_forever, args=(0.02, ), daemon=True).start()
 
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
 
-    def times(self, address: str) -> int:
-        return [asked for asked, _ in self.asked].count(address)
+    def times(self, url: str) -> int:
+        return [asked for asked, _ in self.asked].count(url)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,11 +61,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        address = f'{getattr(self, "origin", "") or self.server.drives.address}{parts.path}'
+        url = f'{getattr(self, "origin", "") or self.server.drives.url}{parts.path}'
         self.query = parts.query
-        self.server.drives.asked.append((address, self.headers['Range']))
+        self.server.drives.asked.append((url, self.headers['Range']))
         with contextlib.suppress(OSError):  # the client has disconnected
-            self.server.drives.answers.get(address, missing)(self)
+            self.server.drives.answers.get(url, missing)(self)
 
     def reply(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -99,8 +99,8 @@ def page(html: str, status: int = 200) -> Callable[[Handler], None]:
     return lambda handler: handler.reply(html.encode(), status, Content_Type='text/html; charset=utf-8')
 
 
-def redirect(address: str) -> Callable[[Handler], None]:
-    return lambda handler: handler.reply(b'', 302, Location=address)
+def redirect(url: str) -> Callable[[Handler], None]:
+    return lambda handler: handler.reply(b'', 302, Location=url)
 
 
 def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = True) -> Callable[[Handler], None]:

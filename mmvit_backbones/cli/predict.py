@@ -16,7 +16,7 @@ from rich.progress import track
 
 from ..errors import UsageError
 from ..inference import Classification, Predictor, Result, Segmentation
-from ..inference.sources import VIDEOS, find_images, is_address
+from ..inference.sources import VIDEOS, find_images, is_url
 from ..utils.images import SUFFIXES
 
 
@@ -36,8 +36,8 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
             continue
         for found in find_images([source], SUFFIXES + VIDEOS):
             # A URL without a path has no file name.
-            path = Path(Path(urlparse(source).path).name or 'image') if is_address(found) else Path(found)
-            base = Path(source) if not is_address(found) and Path(source).is_dir() else path.parent
+            path = Path(Path(urlparse(source).path).name or 'image') if is_url(found) else Path(found)
+            base = Path(source) if not is_url(found) and Path(source).is_dir() else path.parent
             paths[str(found)] = path.relative_to(base)
     stems = Counter(path.with_suffix('') for path in paths.values())
     return {source: str(path if stems[path.with_suffix('')] > 1 else path.with_suffix(''))

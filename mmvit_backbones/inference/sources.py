@@ -30,15 +30,15 @@ class Frame(NamedTuple):
     error: str | None = None
 
 
-def is_address(source: object) -> TypeGuard[str]:
+def is_url(source: object) -> TypeGuard[str]:
     return isinstance(source, str) and source.startswith(('http://', 'https://'))
 
 
-def check_address(address: str) -> None:
+def check_url(url: str) -> None:
     try:
-        urlsplit(address.encode().decode())
+        urlsplit(url.encode().decode())
     except ValueError as error:
-        raise UsageError(f'image {address} is not a valid URL: {error}') from error
+        raise UsageError(f'image {url} is not a valid URL: {error}') from error
 
 
 def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFIXES) -> list[Path | str]:
@@ -50,8 +50,8 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
     images: list[Path | str] = []
     for source in sources:
         path = Path(source)
-        if is_address(source):
-            check_address(source)
+        if is_url(source):
+            check_url(source)
             images.append(source)
             continue
         found = [path]
@@ -114,7 +114,7 @@ def _read_files(source: str | Path) -> Iterator[Frame]:
 
 def _read_image(source: Content, name: str) -> Frame:
     try:
-        content = download(source) if is_address(source) else source
+        content = download(source) if is_url(source) else source
         return Frame(name, np.array(read_rgb(content, name=f'image {name}')))
     except UsageError as error:
         return Frame(name, None, str(error).split('\n')[0])
@@ -126,13 +126,13 @@ def _check_array(array: np.ndarray, name: str) -> Frame:
     return Frame(name, None, f'image must be an RGB uint8 array (height, width, 3), got {array.dtype} {array.shape}')
 
 
-def download(address: str) -> bytes:
+def download(url: str) -> bytes:
     """Returns the contents of the file at a URL; raises UsageError if the download fails or exceeds 100 MB."""
     content = io.BytesIO()
     try:
-        receive(address, content, MAX_DOWNLOAD)
+        receive(url, content, MAX_DOWNLOAD)
     except UsageError as error:
-        raise UsageError(f'{address} cannot be downloaded: {error}') from error
+        raise UsageError(f'{url} cannot be downloaded: {error}') from error
     return content.getvalue()
 
 

@@ -194,7 +194,7 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
         if variant.config_name(tag).startswith('imagenet'):
             side = int(tag) if tag.isdigit() else variant.img_size
             name = f'mmvit_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
-            cfgs[name] = dict(common, input_size=(3, side, side), url=weights.addresses[0])
+            cfgs[name] = dict(common, input_size=(3, side, side), url=weights.urls[0])
     return cfgs
 
 

@@ -19,11 +19,11 @@ STALLED = 60  # seconds to wait for gdown's next block of half a megabyte
 MAX_BYTES = 8e9  # maximum file size if the server does not announce the size
 
 
-def receive(address: str, output: str | BinaryIO, max_bytes: float | None = None, resume: bool = False) -> None:
+def receive(url: str, output: str | BinaryIO, max_bytes: float | None = None, resume: bool = False) -> None:
     """Downloads a file.
 
     Args:
-        address (str): An http(s) URL.
+        url (str): An http(s) URL.
         output (str | BinaryIO): Path, or file object open for writing.
         max_bytes (float | None): Maximum file size in bytes. Defaults to None: the size announced by the server, or
             ``MAX_BYTES`` if it announces none.
@@ -38,7 +38,7 @@ def receive(address: str, output: str | BinaryIO, max_bytes: float | None = None
     options = dict(quiet=not (resume and sys.stderr.isatty()), retries=RETRIES if resume else 0, resume=resume)
     try:
         with watched(max_bytes) as (progress, cancel):
-            gdown.download(address, output, use_cookies=False, timeout=TIMEOUT, progress=progress, cancel=cancel,
+            gdown.download(url, output, use_cookies=False, timeout=TIMEOUT, progress=progress, cancel=cancel,
                            **options)
     except UsageError:
         raise

@@ -10,7 +10,7 @@ LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last check
 def find_checkpoint(path: str) -> str:
     """Returns the checkpoint of a work dir: the newest ``best_*.pth``, or else the one named in ``last_checkpoint``.
 
-    The file ``last_checkpoint`` itself also stands for the checkpoint that it names. Other files, and addresses, are
+    The file ``last_checkpoint`` itself also stands for the checkpoint that it names. Other files, and URLs, are
     returned as they are.
 
     Raises:

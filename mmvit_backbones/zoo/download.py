@@ -52,7 +52,7 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
     with locked(cache_folder() / f'{weights.file_name}.lock'):
         if not cached_file(weights).exists() and not (mirror and weights.tag and _download_converted(mirror, weights)):
-            _download(cached_file(weights), weights, [*mirrored, *weights.addresses])
+            _download(cached_file(weights), weights, [*mirrored, *weights.urls])
         target = cached_file(weights)
         check_unchanged(target)
     return target
@@ -74,75 +74,75 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def fetch_address(address: str) -> Path:
+def fetch_url(url: str) -> Path:
     """Returns the cached file of an http(s) URL, and downloads the file if it is missing; see :func:`fetch`.
 
     The file is in a folder named after the URL and its hash.
     """
     try:
-        parts, digest = urlparse(address), hashlib.sha256(address.encode()).hexdigest()[:32]
-        folder = f'{quote(address, safe="")[:100]}-{digest}'
+        parts, digest = urlparse(url), hashlib.sha256(url.encode()).hexdigest()[:32]
+        folder = f'{quote(url, safe="")[:100]}-{digest}'
     except ValueError as error:
-        raise CheckpointError(f'checkpoint {address} is not a valid URL: {error}') from error
+        raise CheckpointError(f'checkpoint {url} is not a valid URL: {error}') from error
     suffix = '.safetensors' if parts.path.endswith('.safetensors') else '.pth'
-    return fetch(Weights(f'{folder}/checkpoint', '', (address, ), suffix=suffix), use_mirror=False)
+    return fetch(Weights(f'{folder}/checkpoint', '', (url, ), suffix=suffix), use_mirror=False)
 
 
 def _download_converted(mirror: str, weights: Weights) -> bool:
     """Downloads converted weights from a mirror, and returns whether this succeeded."""
     import requests
-    address = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
+    url = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
     try:
-        with requests.get(f'{address}{HASH}', timeout=download.TIMEOUT) as response:
+        with requests.get(f'{url}{HASH}', timeout=download.TIMEOUT) as response:
             sha256 = response.text[:64] if response.ok else ''
         if not re.fullmatch('[0-9a-f]{64}', sha256):
             return False
-        _download(cache_folder() / f'{weights.name}.safetensors', replace(weights, sha256=sha256), [address])
+        _download(cache_folder() / f'{weights.name}.safetensors', replace(weights, sha256=sha256), [url])
     except (requests.RequestException, CheckpointError) as error:
-        print_log(f'{address} cannot be downloaded: {error}', logger='current')
+        print_log(f'{url} cannot be downloaded: {error}', logger='current')
         return False
     return True
 
 
-def _download(target: Path, weights: Weights, addresses: list[str]) -> None:
+def _download(target: Path, weights: Weights, urls: list[str]) -> None:
     problems = []
     if weights.remark:
         print_log(f'{weights.name}: {weights.remark}', logger='current')
-    for address in addresses:
+    for url in urls:
         try:
-            incoming = _download_from(address, target, weights)
+            incoming = _download_from(url, target, weights)
             _check_file(incoming, weights.sha256, target)
         except CheckpointError as error:
             problems.append(str(error))
             continue
         os.replace(incoming, target)
         if problems:
-            print_log(f'{target.name} was downloaded from {address} after errors: {"; ".join(problems)}',
+            print_log(f'{target.name} was downloaded from {url} after errors: {"; ".join(problems)}',
                       logger='current')
         return
     raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
                           f'If you download the file yourself, save it as {target}')
 
 
-def _download_from(address: str, target: Path, weights: Weights) -> Path:
+def _download_from(url: str, target: Path, weights: Weights) -> Path:
     """Downloads a file to a temporary path, and returns this path."""
-    host = host_of(address)
+    host = host_of(url)
     if host == 'Baidu':
-        raise CheckpointError(f'{address} (access code {weights.access_code}) requires a browser and an account')
-    incoming, link = target.with_name(f'{target.name}.download'), address
+        raise CheckpointError(f'{url} (access code {weights.access_code}) requires a browser and an account')
+    incoming, link = target.with_name(f'{target.name}.download'), url
     try:
-        if host == 'Google Drive' and '/folders/' in address:
-            link = _find_in_folder(address, weights.member)
+        if host == 'Google Drive' and '/folders/' in url:
+            link = _find_in_folder(url, weights.member)
         elif host == 'OneDrive':
             try:
-                return _get(_onedrive_api(address), incoming)
+                return _get(_onedrive_api(url), incoming)
             except UsageError:
-                link = _onedrive_page(address)
+                link = _onedrive_page(url)
         return _get(link, incoming)
     except UsageError as error:
         received = _received_bytes(incoming)
         kept = f'; the next call resumes the download at {received:,} bytes' if received else ''
-        raise CheckpointError(f'{address}: {error}{kept}') from error
+        raise CheckpointError(f'{url}: {error}{kept}') from error
 
 
 def _get(link: str, incoming: Path) -> Path:
@@ -167,33 +167,33 @@ def _received_bytes(incoming: Path) -> int:
     return sum(part.stat().st_size for part in _partial_files(incoming))
 
 
-def _find_in_folder(address: str, member: str) -> str:
+def _find_in_folder(url: str, member: str) -> str:
     """Finds the one checkpoint with ``member`` in its name in a Google Drive folder, and returns its URL."""
     gdown = download.import_gdown()
     try:
         files = gdown.download_folder(
-            address, skip_download=True, quiet=True, use_cookies=False, timeout=download.TIMEOUT)
+            url, skip_download=True, quiet=True, use_cookies=False, timeout=download.TIMEOUT)
     except (gdown.exceptions.DownloadError, OSError) as error:
         raise UsageError(download.reason_of(error)) from error
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:
         wanted = f'exactly one checkpoint with {member!r} in its name' if member else 'exactly one checkpoint'
-        raise CheckpointError(f'{address} must contain {wanted}, but contains {[file.path for file in files]}')
+        raise CheckpointError(f'{url} must contain {wanted}, but contains {[file.path for file in files]}')
     return f'https://drive.google.com/uc?id={named[0].id}'
 
 
-def _onedrive_api(address: str) -> str:
+def _onedrive_api(url: str) -> str:
     """Returns the OneDrive API's URL of a shared file."""
-    token = base64.urlsafe_b64encode(address.encode()).decode().rstrip('=')
+    token = base64.urlsafe_b64encode(url.encode()).decode().rstrip('=')
     return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
 
 
-def _onedrive_page(address: str) -> str:
+def _onedrive_page(url: str) -> str:
     """Returns the download URL of a file shared on OneDrive, from the URL of its web page."""
     import requests
     try:
-        with requests.get(address, stream=True, timeout=download.TIMEOUT) as response:
+        with requests.get(url, stream=True, timeout=download.TIMEOUT) as response:
             return response.url.replace('/redir?', '/download?')
     except requests.RequestException as error:
         raise UsageError(download.reason_of(error)) from error

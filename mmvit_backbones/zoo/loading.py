@@ -15,7 +15,7 @@ from ..utils.runs import find_checkpoint
 from ..utils.text import near_names
 from .adapt import adapt
 from .converters.layout import Layout, convert, strip_prefix, unwrap
-from .download import fetch, fetch_address, first_reading
+from .download import fetch, fetch_url, first_reading
 from .files import load_checkpoint_file
 from .variants import VARIANTS, Variant, find_variant
 
@@ -46,7 +46,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     if filename.startswith(OFFICIAL):
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
     if filename.startswith(WEB):
-        path = fetch_address(filename)
+        path = fetch_url(filename)
         with first_reading(path):
             return load_checkpoint_file(path, map_location, mmap)
     if '://' in filename:

@@ -22,7 +22,7 @@ class Weights:
     """A published file: a checkpoint, or the token labels of ImageNet-1k."""
     variant: str  # name of the network
     tag: str  # image side, training data or task of the checkpoint
-    addresses: tuple[str, ...]  # URLs; those that do not require a browser come first
+    urls: tuple[str, ...]  # URLs; those that do not require a browser come first
     access_code: str = ''  # for Baidu's URLs
     member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
     sha256: str = ''  # empty if unknown
@@ -41,16 +41,16 @@ class Weights:
 
     @property
     def host(self) -> str:
-        return host_of(self.addresses[0])
+        return host_of(self.urls[0])
 
 
-def host_of(address: str) -> str:
+def host_of(url: str) -> str:
     """Returns the service that hosts a URL according to ``HOSTS``, or the URL's host name for other hosts."""
-    machine = urlparse(address).hostname or ''
+    machine = urlparse(url).hostname or ''
     return HOSTS.get(machine, machine)
 
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
-    _FILES = [Weights(**{**row, 'addresses': tuple(row['addresses'].split())}) for row in csv.DictReader(file)]
+    _FILES = [Weights(**{**row, 'urls': tuple(row['urls'].split())}) for row in csv.DictReader(file)]
 WEIGHTS = {weights.name: weights for weights in _FILES if weights.tag}
 OTHER_FILES = {weights.name: weights for weights in _FILES if not weights.tag}  # not loaded by get_model

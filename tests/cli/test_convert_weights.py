@@ -56,10 +56,10 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
 
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / 'mirror'))
     Thread(target=server.serve_forever, daemon=True).start()
-    address = f'http://127.0.0.1:{server.server_address[1]}'
+    url = f'http://127.0.0.1:{server.server_address[1]}'
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    monkeypatch.setenv('HTTPS_PROXY', address)  # a server that has none of the authors' files
-    monkeypatch.setenv('MMVIT_MIRROR', f'{address}/')
+    monkeypatch.setenv('HTTPS_PROXY', url)  # a server that has none of the authors' files
+    monkeypatch.setenv('MMVIT_MIRROR', f'{url}/')
     for path in home.iterdir():
         path.unlink()
     try:

@@ -62,7 +62,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
             client.predict(handle_file(tmp_path / 'broken.png'), 0.3, api_name='/predict')
         page = urllib.request.urlopen(f'http://127.0.0.1:{port}/').read().decode()
         loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"', page)
-        assert [address for address in loaded if not address.startswith('http://127.0.0.1')] == []
+        assert [url for url in loaded if not url.startswith('http://127.0.0.1')] == []
         assert app.analytics_enabled is False
         with raises(UsageError, '--port', port):  # in use
             serve.launch(arguments(tmp_path / 'model.onnx', '--port', port), block=False)

@@ -28,7 +28,7 @@ from mmvit_backbones.inference import sources  # noqa: E402
 from mmvit_backbones.inference.sources import read_frames  # noqa: E402
 from mmvit_backbones.utils import download as receiving  # noqa: E402
 from mmvit_backbones.zoo import download  # noqa: E402
-from mmvit_backbones.zoo.download import cached_file, fetch, fetch_address  # noqa: E402
+from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url  # noqa: E402
 from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
 from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
@@ -36,7 +36,7 @@ from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
 # If a download with a cancel event fails, gdown 6.5 leaves its connection open until garbage collection.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
-RELEASE_URL = RELEASE.addresses[0]
+RELEASE_URL = RELEASE.urls[0]
 QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'
 
 
@@ -63,7 +63,7 @@ def servers(all_drives, tmp_path, monkeypatch):
     for name in ('NO_PROXY', 'no_proxy', 'MMVIT_MIRROR'):
         monkeypatch.delenv(name, raising=False)
     for name in ('HTTP_PROXY', 'http_proxy', 'HTTPS_PROXY', 'https_proxy'):
-        monkeypatch.setenv(name, all_drives.address)
+        monkeypatch.setenv(name, all_drives.url)
     monkeypatch.setenv('REQUESTS_CA_BUNDLE', str(all_drives.certificate))
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
     monkeypatch.setattr(receiving, 'RETRIES', 1)
@@ -143,14 +143,14 @@ def test_a_release_redirects(servers):
 
 def test_onedrives_shares(servers):
     weights = WEIGHTS['vitaev2_small']
-    api = download._onedrive_api(weights.addresses[0])
+    api = download._onedrive_api(weights.urls[0])
     assert re.fullmatch(r'https://api\.onedrive\.com/v1\.0/shares/u![\w-]+/root/content', api)
     there = 'https://my.storage.live.com/file'
     servers.answers.update({api: drives.redirect(there), there: drives.serve(CONTENT)})
     assert fetch(weights).read_bytes() == CONTENT
     # If the API is not available, the URL of the file is derived from the web page of the share.
     weights = WEIGHTS['vitaev2_base']
-    share = weights.addresses[0].split('?')[0]
+    share = weights.urls[0].split('?')[0]
     servers.answers.update({
         share: drives.redirect('https://onedrive.live.com/redir?resid=1&authkey=2'),
         'https://onedrive.live.com/redir': drives.page('<html>a page</html>'),
@@ -162,7 +162,7 @@ def test_files_on_baidu_are_downloaded_by_hand(servers):
     weights = WEIGHTS['restv2_tiny_384']
     with pytest.raises(CheckpointError) as error:
         fetch(weights)
-    assert all(part in str(error.value) for part in (weights.addresses[0], 'access code rest',
+    assert all(part in str(error.value) for part in (weights.urls[0], 'access code rest',
                                                      str(cached_file(weights))))
     cached_file(weights).write_bytes(CONTENT)
     assert fetch(weights).read_bytes() == CONTENT and not servers.asked
@@ -170,47 +170,47 @@ def test_files_on_baidu_are_downloaded_by_hand(servers):
 
 @pytest.fixture
 def mirror(servers, monkeypatch):
-    monkeypatch.setenv('MMVIT_MIRROR', f'{servers.address}/files/')
+    monkeypatch.setenv('MMVIT_MIRROR', f'{servers.url}/files/')
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-    return f'{servers.address}/files'
+    return f'{servers.url}/files'
 
 
 def test_a_mirror_is_tried_first(servers, mirror, logged):
     mirrored = WEIGHTS['restv2_tiny']
-    servers.answers.update({f'{servers.address}/files/{mirrored.file_name}': drives.serve(CONTENT),
+    servers.answers.update({f'{servers.url}/files/{mirrored.file_name}': drives.serve(CONTENT),
                             RELEASE_URL: drives.serve(CONTENT)})
     assert fetch(mirrored).read_bytes() == CONTENT
     assert messages(logged) == []
     assert fetch(RELEASE).read_bytes() == CONTENT  # not on the mirror
-    assert servers.times(f'{servers.address}/files/{RELEASE.file_name}') == 1
+    assert servers.times(f'{servers.url}/files/{RELEASE.file_name}') == 1
     message, = messages(logged)
     assert RELEASE_URL in message and f'{mirror}/{RELEASE.file_name}' in message and '404' in message
     before = len(servers.asked)
     fetch_neighbor(servers)  # the mirror has only the authors' files
-    assert [address for address, _ in servers.asked[before:]] == ['https://github.com/neighbor.pth']
+    assert [url for url, _ in servers.asked[before:]] == ['https://github.com/neighbor.pth']
 
 
 def test_converted_weights_on_a_mirror_are_preferred(servers, mirror, published):
     expected = convert_state_dict('vitae_tiny', published)
     content = save({f'model.{key}': x for key, x in expected.items()})
-    address = f'{mirror}/vitae_tiny/model.safetensors'
-    servers.answers.update({address: drives.serve(content), f'{address}.sha256': drives.page(
+    url = f'{mirror}/vitae_tiny/model.safetensors'
+    servers.answers.update({url: drives.serve(content), f'{url}.sha256': drives.page(
         f'{hashlib.sha256(content).hexdigest()}  model.safetensors\n')})
     own = get_model('vitae_tiny', pretrained=True).state_dict()
     assert all(torch.equal(own[key], x) for key, x in expected.items())
-    assert {asked for asked, _ in servers.asked} == {address, f'{address}.sha256'}
+    assert {asked for asked, _ in servers.asked} == {url, f'{url}.sha256'}
     servers.answers.clear()
     assert fetch(WEIGHTS['vitae_tiny']).read_bytes() == content  # from the cache
 
 
 @pytest.mark.parametrize('digest', ['0' * 64, 'f' * 64, '<html>not a hash</html>', None, 'unreachable'])
 def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, mirror, digest, monkeypatch, logged):
-    address = f'{mirror}/{RELEASE.name}/model.safetensors'
-    servers.answers.update({RELEASE_URL: drives.serve(CONTENT), address: drives.serve(CONTENT)})
+    url = f'{mirror}/{RELEASE.name}/model.safetensors'
+    servers.answers.update({RELEASE_URL: drives.serve(CONTENT), url: drives.serve(CONTENT)})
     if digest == 'unreachable':
         monkeypatch.setenv('MMVIT_MIRROR', 'http://127.0.0.1:1')
     elif digest:
-        servers.answers[f'{address}.sha256'] = drives.page(digest)
+        servers.answers[f'{url}.sha256'] = drives.page(digest)
     path = fetch(RELEASE)
     assert path.name == RELEASE.file_name and path.read_bytes() == CONTENT
     is_tried = digest in ('0' * 64, 'f' * 64)
@@ -221,45 +221,45 @@ def test_the_authors_file_replaces_wrong_or_missing_converted_weights(servers, m
 
 def test_different_urls_are_cached_separately(servers):
     """URLs that differ only in scheme, port, case, query or percent-encoding are cached separately."""
-    addresses = [f'{start}{end}' for start in ('http://github.com', 'https://github.com', 'http://github.com:81')
-                 for end in ('/a/model.pth', '/A/model.pth', '/a/model.pth?v=1', '/a/model.pth?v=2', '/a%2Fmodel.pth')]
-    for number, address in enumerate(addresses):
+    urls = [f'{start}{end}' for start in ('http://github.com', 'https://github.com', 'http://github.com:81')
+            for end in ('/a/model.pth', '/A/model.pth', '/a/model.pth?v=1', '/a/model.pth?v=2', '/a%2Fmodel.pth')]
+    for number, url in enumerate(urls):
         servers.answers.clear()
-        path = address.partition('?')[0].replace(':81', '').replace('http://github.com', servers.address)
-        servers.answers[path] = servers.answers[address.partition('?')[0]] = drives.serve(
+        path = url.partition('?')[0].replace(':81', '').replace('http://github.com', servers.url)
+        servers.answers[path] = servers.answers[url.partition('?')[0]] = drives.serve(
             file_of({'weight': torch.full((2, ), float(number))}))
-        assert read_checkpoint(address)['weight'][0] == number
+        assert read_checkpoint(url)['weight'][0] == number
     servers.answers.clear()
-    assert [int(read_checkpoint(address)['weight'][0]) for address in addresses] == [*range(len(addresses))]
+    assert [int(read_checkpoint(url)['weight'][0]) for url in urls] == [*range(len(urls))]
 
 
 @pytest.mark.parametrize('host', ['github.com', 'download.pytorch.org'])
 def test_files_of_other_hosts_are_downloaded_as_they_are(servers, host):
-    address = f'https://{host}/folders/a.pth'
+    url = f'https://{host}/folders/a.pth'
     for content in (b'\x80\x02legacy', b'\x08' + bytes(99)):
-        servers.answers[address] = drives.serve(content)
-        path = fetch_address(address)
+        servers.answers[url] = drives.serve(content)
+        path = fetch_url(url)
         assert path.read_bytes() == content
         path.unlink()
-    assert servers.asked == [(address, None)] * 2
+    assert servers.asked == [(url, None)] * 2
 
 
 def test_later_versions_find_cached_urls(servers):
-    address = f'https://github.com/{"a" * 100}.pth'
-    servers.answers[address] = drives.serve(CONTENT)
-    digest = hashlib.sha256(address.encode()).hexdigest()[:32]
+    url = f'https://github.com/{"a" * 100}.pth'
+    servers.answers[url] = drives.serve(CONTENT)
+    digest = hashlib.sha256(url.encode()).hexdigest()[:32]
     folder = f'https%3A%2F%2Fgithub.com%2F{"a" * 73}-{digest}'
-    assert fetch_address(address) == download.cache_folder() / folder / 'checkpoint.pth'
+    assert fetch_url(url) == download.cache_folder() / folder / 'checkpoint.pth'
 
 
 @pytest.mark.parametrize('path', ['', '/', '/..', '/a/..%2F..%2Fb.pth', '/' + 'x' * 3000, '/a\0b', '/%00.pth', '/a b'])
-def test_no_address_leaves_its_folder_in_the_cache(servers, path):
+def test_no_url_leaves_its_folder_in_the_cache(servers, path):
     neighbor = fetch_neighbor(servers)
-    address = f'https://github.com{path}'
-    for name in (address, address.rstrip('/')):
+    url = f'https://github.com{path}'
+    for name in (url, url.rstrip('/')):
         servers.answers[name] = drives.serve(b'no checkpoint')
     with pytest.raises(CheckpointError):
-        read_checkpoint(address)
+        read_checkpoint(url)
     home = download.cache_folder()
     assert neighbor.exists() and home.is_dir() and {path.parent for path in home.iterdir()} == {home}
     assert not [path for path in home.parent.iterdir() if path != home]
@@ -267,7 +267,7 @@ def test_no_address_leaves_its_folder_in_the_cache(servers, path):
 
 def fetch_neighbor(servers) -> Path:
     servers.answers['https://github.com/neighbor.pth'] = drives.serve(CONTENT)
-    return fetch_address('https://github.com/neighbor.pth')
+    return fetch_url('https://github.com/neighbor.pth')
 
 
 # ---- failed downloads
@@ -347,18 +347,18 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, re
     monkeypatch.setattr(receiving, 'RETRIES', retries)
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        address = f'http://127.0.0.1:{closed.getsockname()[1]}'
-        monkeypatch.setenv('https_proxy', address)
+        url = f'http://127.0.0.1:{closed.getsockname()[1]}'
+        monkeypatch.setenv('https_proxy', url)
         with raises(CheckpointError, 'no connection to github.com through the proxy', 'Connection refused'):
             fetch(RELEASE)
         for name, there in (('vitae_tiny', 'drive.google.com'), ('vitaev2_small', '1drv.ms')):  # a folder and a share
             with raises(CheckpointError, f'no connection to {there} through the proxy', 'Connection refused'):
                 fetch(WEIGHTS[name])
         monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-        frame, = read_frames(f'{address}/image.jpg')
+        frame, = read_frames(f'{url}/image.jpg')
         assert 'no connection to 127.0.0.1 (' in frame.error and 'Connection refused)' in frame.error
         with raises(CheckpointError, 'no connection to 127.0.0.1 (', 'Connection refused)'):
-            fetch_address(f'{address}/model.pth')
+            fetch_url(f'{url}/model.pth')
 
 
 @pytest.mark.parametrize('answer, words', [
@@ -394,14 +394,14 @@ def test_slow_downloads_are_canceled(servers, monkeypatch):
     assert 'half a megabyte' in frame.error
 
 
-@pytest.mark.parametrize('address', [
+@pytest.mark.parametrize('url', [
     'http://', 'http://[::1', 'http://\udcff/', 'http://127.0.0.1:99999/', 'http://a b/', 'http://.../', 'http://%00/',
     'https://' + 'a' * 300 + '/'])
-def test_invalid_urls_are_errors(servers, address):
-    frame, = read_frames(address)
+def test_invalid_urls_are_errors(servers, url):
+    frame, = read_frames(url)
     assert frame.image is None and frame.error
     with pytest.raises(CheckpointError):
-        read_checkpoint(address)
+        read_checkpoint(url)
 
 
 @pytest.mark.parametrize('answer, message', [
@@ -506,6 +506,6 @@ def test_files_of_other_networks_are_set_aside(vitae, servers, published, change
     assert not (vitae.parent / 'ran').exists()
 
 
-def test_every_address_is_of_a_variant():
+def test_every_url_is_of_a_variant():
     named = {weights.name for variant in VARIANTS.values() for weights in variant.weights.values()}
     assert named == WEIGHTS.keys() and not named & OTHER_FILES.keys()

@@ -54,7 +54,7 @@ def test_parts_of_a_config_name():
 
 def test_hosts_of_weights():
     assert WEIGHTS['regionvit_small'].host == 'GitHub' and WEIGHTS['rest_base'].host == 'Google Drive'
-    assert [host_of(address) for address in ('https://example.org:80/a.pth', 'a.pth')] == ['example.org', '']
+    assert [host_of(url) for url in ('https://example.org:80/a.pth', 'a.pth')] == ['example.org', '']
 
 
 def test_names_of_configs_are_checked():

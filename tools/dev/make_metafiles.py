@@ -4,7 +4,7 @@
     python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
 
 Metafiles are in OpenMMLab's format for mim, with two workarounds. mim converts strings in Metadata, but not mappings,
-to lower case, which would break the ids of files on cloud drives. Addresses of checkpoints are therefore in a mapping.
+to lower case, which would break the ids of files on cloud drives. URLs of checkpoints are therefore in a mapping.
 `mim download` fails for a model without Weights, unless its collection has `Weight` in Metadata. If `Weight` ends with
 a slash, nothing is downloaded.
 """
@@ -127,14 +127,14 @@ def model(name: str, task: str, variant: Variant) -> dict:
         entry['Results'] = results(published)
     weights = {variant.config_name(tag): weights for tag, weights in variant.weights.items()}.get(name)
     if weights and is_classifier and weights.host == 'GitHub':
-        entry['Weights'] = weights.addresses[0]
+        entry['Weights'] = weights.urls[0]
     elif weights:
         metadata['Authors Checkpoint'] = place_of_checkpoint(weights, variant)
     return entry
 
 
 def place_of_checkpoint(weights: Weights, variant: Variant) -> dict:
-    place = {'Address': ' or '.join(weights.addresses), 'Linked From': variant.family.code,
+    place = {'URL': ' or '.join(weights.urls), 'Linked From': variant.family.code,
              'Access Code': weights.access_code, 'Remark': weights.remark}
     return {key: value for key, value in place.items() if value}
 
@@ -151,7 +151,7 @@ def source(name: str, variant: Variant) -> str:
 
 
 def sources_of(config: str) -> list[str]:
-    """Returns the sources of a config's published results: addresses of repositories, or descriptions."""
+    """Returns the sources of a config's published results: URLs of repositories, or descriptions."""
     sources = [line['source'] for line in FIGURES if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))
 
@@ -238,9 +238,9 @@ def variant_rows() -> list[list[str]]:
 
 
 def links(variant: Variant) -> str:
-    """Returns links to a variant's checkpoints, named by tag; further addresses of a checkpoint are named by host."""
-    return ', '.join(' or '.join([f'[{tag}]({weights.addresses[0]})',
-                                  *(f'[{host_of(address)}]({address})' for address in weights.addresses[1:])])
+    """Returns links to a variant's checkpoints, named by tag; further URLs of a checkpoint are named by host."""
+    return ', '.join(' or '.join([f'[{tag}]({weights.urls[0]})',
+                                  *(f'[{host_of(url)}]({url})' for url in weights.urls[1:])])
                      for tag, weights in variant.weights.items()) or '–'
 
 

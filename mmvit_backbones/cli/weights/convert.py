@@ -63,7 +63,7 @@ def read_source(args: argparse.Namespace) -> Source:
             raise UsageError('--network and --tag require a file; use NAME/TAG to select published weights')
         published = VARIANTS[name].find_weights(tag or True)
         return Source(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
-                      published.addresses[0])
+                      published.urls[0])
     layouts = [find_variant(args.network).family.layout] if args.network else LAYOUTS
     weights, layout = recognize(read_checkpoint(args.source), layouts, args.source)
     if layout is None:

@@ -41,7 +41,7 @@ def row_of(entry: tuple[Variant | None, str, Weights | None]) -> tuple[str, ...]
         return name, '-', 'not published', code, '', ''
     figures = ', '.join(f'{key} {value}' for key, value in published(variant, tag).items())
     state = state_of(weights)
-    place = f'{weights.addresses[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
+    place = f'{weights.urls[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
     return name, tag or '-', state, place, '; '.join(filter(None, [figures, weights.remark])), weights.file_name
 
 

@@ -37,10 +37,10 @@ def test_no_network_is_left_out():
 @torch.no_grad()
 def test_any_size(network, size):
     model = shared_model(network)
-    maps, raw = model(images(*size)), model.forward_stages(images(*size))
-    assert len(maps) == len(model.out_indices) and len(raw) == model.num_stages
-    assert [x.shape for x in maps] == [raw[i].shape for i in model.out_indices]
-    for stage, x in zip(model.out_indices, maps):
+    features, pre_norm = model(images(*size)), model.forward_stages(images(*size))
+    assert len(features) == len(model.out_indices) and len(pre_norm) == model.num_stages
+    assert [x.shape for x in features] == [pre_norm[i].shape for i in model.out_indices]
+    for stage, x in zip(model.out_indices, features):
         assert x.shape[1:] == (model.channels[stage], *(-(-n // model.strides[stage]) for n in size))
         assert x.is_contiguous() and x.isfinite().all()
 

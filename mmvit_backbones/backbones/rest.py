@@ -237,9 +237,9 @@ class ResT(ResTBase):
             of its fields.
         out_norm (str | None): Where the LayerNorms of the returned stages are applied. With ``'in_stream'``, the
             normalized map is returned and also passed to the next stage, so ``out_indices`` changes the results.
-            Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the raw map, as in
-            v2. With None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'`` and
-            ``'side'`` are equivalent.
+            Published v1 detectors require ``'in_stream'``. With ``'side'``, the next stage receives the pre-norm map,
+            as in v2. With None, there are no output norms. For ``out_indices=3``, as in classifiers, ``'in_stream'``
+            and ``'side'`` are equivalent.
         head_interaction (bool): Whether a convolution mixes the logits of the heads, followed by instance norm. False
             gives the ablation with standard attention.
         in_channels (int): Channels of the images.

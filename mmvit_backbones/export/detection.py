@@ -32,7 +32,7 @@ def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) ->
     return torch.minimum(boxes, torch.stack([width, height] * 2).to(boxes))
 
 
-def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: dict) -> Tensor:
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: dict) -> Tensor:
     """Returns the indices of the boxes kept by non-maximum suppression within each group, best first."""
     extent = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).amax(0)  # with a zero, in case there are no boxes
     # torch.export assumes that at least two boxes are kept. Two dummy boxes are added; their scores are the lowest, so
@@ -71,7 +71,7 @@ class Dense(nn.Module):
         """Returns the indices of the boxes that are large enough and kept by non-maximum suppression, best first."""
         extent = boxes[:, 2:] - boxes[:, :2]
         valid = (extent > self.cfg.get('min_bbox_size', -1)).all(1).nonzero()[:, 0]
-        return valid[suppress(boxes[valid], scores[valid], groups[valid], self.cfg)]
+        return valid[batched_nms(boxes[valid], scores[valid], groups[valid], self.cfg)]
 
 
 class RetinaNetBoxes(Dense):
@@ -120,7 +120,7 @@ class TwoStageInstances(Dense):
         boxes, scores = decode(last.bbox_coder, boxes[roi], of_class(regressed[roi], labels), size), scores[chosen]
         scale = scale_of(image, size)
         # If there is no mask head, mmdet scales the boxes before non-maximum suppression.
-        keep = suppress(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
+        keep = batched_nms(boxes if roi_head.with_mask else boxes / scale, scores, labels, self.rcnn)
         boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
         if not roi_head.with_mask:
             return labels, scores, boxes / scale

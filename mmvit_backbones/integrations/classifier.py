@@ -62,12 +62,12 @@ class Classifier(nn.Module):
         return self.read_last(self.backbone(images))
 
     def forward_features_and_stages(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Returns :meth:`forward_features`, and the raw maps of all stages ``(B, C, h, w)``."""
-        outputs, stages = self.backbone.forward_with_stages(images)
-        return self.read_last(outputs), stages
+        """Returns :meth:`forward_features`, and the pre-norm features of all stages ``(B, C, h, w)``."""
+        features, pre_norm = self.backbone.forward_with_stages(images)
+        return self.read_last(features), pre_norm
 
-    def read_last(self, outputs: tuple) -> Tensor:
-        return outputs[-1].tokens if self.has_tokens else outputs[-1]
+    def read_last(self, features: tuple) -> Tensor:
+        return features[-1].tokens if self.has_tokens else features[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Returns logits ``(B, num_classes)`` for the last map or tokens; with ``pre_logits``, features ``(B, C)``."""

@@ -211,12 +211,12 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
         """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for images ``(B, in_channels, H, W)``.
 
-        ``hidden_states``, if requested, are the raw maps of all stages.
+        ``hidden_states``, if requested, are the pre-norm features of all stages.
         """
         if not self.wants_stages(output_hidden_states):
             return output_of(BackboneOutput, feature_maps=self.backbone(pixel_values))
-        maps, stages = self.backbone.forward_with_stages(pixel_values)
-        return output_of(BackboneOutput, feature_maps=maps, hidden_states=stages)
+        features, pre_norm = self.backbone.forward_with_stages(pixel_values)
+        return output_of(BackboneOutput, feature_maps=features, hidden_states=pre_norm)
 
 
 class MMViTModel(MMViTPreTrainedModel):
@@ -242,7 +242,7 @@ class MMViTModel(MMViTPreTrainedModel):
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
     def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:
-        """Returns the last map or tokens, and the raw maps of all stages if the argument or config asks for them."""
+        """Returns the last map or tokens, and all pre-norm features if the argument or config asks for them."""
         if self.wants_stages(output_hidden_states):
             return self.model.forward_features_and_stages(pixel_values)
         return self.model.forward_features(pixel_values), None
@@ -252,7 +252,7 @@ class MMViTModel(MMViTPreTrainedModel):
                 **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
         """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``.
 
-        ``hidden_states``, if requested, are the raw maps of all stages.
+        ``hidden_states``, if requested, are the pre-norm features of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         pooled = self.model.forward_head(features, pre_logits=True)
@@ -301,7 +301,7 @@ class MMViTForImageClassification(MMViTModel):
             **kwargs) -> ImageClassifierOutputWithNoAttention:
         """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` for the config's ``problem_type``.
 
-        ``hidden_states``, if requested, are the raw maps of all stages.
+        ``hidden_states``, if requested, are the pre-norm features of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         logits = self.model.forward_head(features)

@@ -86,7 +86,7 @@ class TimmClassifier(Classifier):
     def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns :meth:`forward_features` and raw NCHW maps of stages; with ``intermediates_only``, only the maps.
+        """Returns :meth:`forward_features` and pre-norm NCHW features; with ``intermediates_only``, only the latter.
 
         All stages run, also with ``stop_early``.
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Operator(Generic[Result]):
         """Returns the first candidate that can run and is used, or the reference."""
         x = arguments[self.like]
         candidates: list[Backend] = [backend for backend in order(x) if backend in self.functions]
-        usable = [backend for backend in candidates if self.reason(backend, arguments) is None]
+        usable: list[Backend] = [backend for backend in candidates if self.reason(backend, arguments) is None]
         if usable and x.is_cuda and SELF_CHECK and x.dtype in TOLERANCES:
             usable = [backend for backend in checked_order(self.name, x.device, x.dtype) if backend in usable]
         if usable:
@@ -153,9 +153,9 @@ def order(x: Tensor) -> list[Backend]:
 
 
 @torch.compiler.assume_constant_result  # the self-check runs while a graph is traced, without becoming part of it
-def checked_order(name: str, device: torch.device, dtype: torch.dtype) -> list[str]:
+def checked_order(name: str, device: torch.device, dtype: torch.dtype) -> list[Backend]:
     """Returns the backends that the self-check accepts, the fastest first."""
-    return fastest_first(OPERATORS[name].checked(device, dtype))
+    return cast(list[Backend], fastest_first(OPERATORS[name].checked(device, dtype)))
 
 
 @torch.compiler.assume_constant_result
@@ -167,7 +167,7 @@ def is_exporting() -> bool:
     return versions.is_exporting()
 
 
-def why_not_backend(backend: Backend, x: Tensor) -> str | None:
+def why_not_backend(backend: str, x: Tensor) -> str | None:
     """Returns the reason why a backend can't run on the tensor, or None if it can."""
     if backend == 'triton':
         return why_not_triton(x)

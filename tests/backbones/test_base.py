@@ -101,10 +101,10 @@ def test_old_tracers_are_refused():
     ('ReSwin', dict(out_indices=(1, 3))), ('RegionViT', {}), ('ResT', {}),
     ('RefinerViT', dict(out_type='tokens', out_indices=3))], ids=str)
 @torch.no_grad()
-def test_outputs_and_raw_maps_in_a_single_pass(network, arguments):
+def test_features_and_pre_norm_features_in_a_single_pass(network, arguments):
     model, x = fresh_model(network, **arguments).eval(), images(40, 50)
-    outputs, raw = model.forward_with_stages(x)
-    for actual, expected in zip((*outputs, *raw), (*model(x), *model.forward_stages(x)), strict=True):
+    features, pre_norm = model.forward_with_stages(x)
+    for actual, expected in zip((*features, *pre_norm), (*model(x), *model.forward_stages(x)), strict=True):
         actual, expected = (getattr(part, 'tokens', part) for part in (actual, expected))
         torch.testing.assert_close(actual, expected)
 

@@ -142,7 +142,7 @@ def test_batch_norms_of_the_patch_embedding_are_accurate_in_training_on_cpus():
 
 
 @torch.no_grad()
-def test_raw_maps_do_not_depend_on_out_type():
+def test_pre_norm_features_do_not_depend_on_out_type():
     maps, tokens = build(out_indices=3).eval(), build(out_indices=3, out_type='tokens').eval()
     tokens.load_state_dict(maps.state_dict())
     x = torch.randn(1, 3, 32, 48)

@@ -82,10 +82,10 @@ def test_regional_tokens_for_a_classifier():
 
 
 @torch.no_grad()
-def test_raw_maps_are_maps_before_the_stage_norm():
+def test_pre_norm_features_are_those_before_the_stage_norm():
     model, x = build(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
-    for stage, (raw, out) in enumerate(zip(model.forward_stages(x), model(x))):
-        expected = getattr(model, f'norm{stage}')(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    for stage, (pre_norm, out) in enumerate(zip(model.forward_stages(x), model(x))):
+        expected = getattr(model, f'norm{stage}')(pre_norm.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         torch.testing.assert_close(out, expected)
 
 

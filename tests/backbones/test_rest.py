@@ -38,11 +38,11 @@ def test_stages_that_are_not_returned_have_no_norm():
 
 @pytest.mark.parametrize('network', ['ResT', 'ResTv2'])
 @torch.no_grad()
-def test_without_output_norms_maps_are_raw(network):
-    model, raw = build(network, out_norm='side'), build(network, out_norm=None)
-    raw.load_state_dict(model.state_dict())  # ignores the output norms of the checkpoint
+def test_without_output_norms_features_are_pre_norm(network):
+    model, without = build(network, out_norm='side'), build(network, out_norm=None)
+    without.load_state_dict(model.state_dict())  # ignores the output norms of the checkpoint
     images = torch.randn(1, 3, 64, 64)
-    for a, b, c in zip(raw(images), raw.forward_stages(images), model.forward_stages(images)):
+    for a, b, c in zip(without(images), without.forward_stages(images), model.forward_stages(images)):
         assert torch.equal(a, b) and torch.equal(a, c)
 
 

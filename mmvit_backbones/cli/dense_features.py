@@ -2,6 +2,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         np.savez(args.save, **saved)
 
 
-def build(cfg: Config, weights: str, device: str | None) -> tuple[nn.Module, nn.Module]:
+def build(cfg: Config, weights: str, device: str | None) -> tuple[Any, nn.Module]:
     """Returns the frozen backbone, which returns all maps, and the preprocessor of the images."""
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
@@ -62,7 +63,7 @@ def build(cfg: Config, weights: str, device: str | None) -> tuple[nn.Module, nn.
 
 
 def images_of(cfg: Config, split: str, backbone: nn.Module, preprocessor: nn.Module, stages: list[int]
-              ) -> Iterator[tuple[list[Tensor], object]]:
+              ) -> Iterator[tuple[list[Tensor], Any]]:
     """Yields the maps ``(1, C, H, W)`` of the chosen stages, and the data sample, of each image of a split."""
     for batch in find_loaders(cfg)[split]:
         batch = preprocessor(batch, False)

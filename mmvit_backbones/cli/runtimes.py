@@ -153,9 +153,10 @@ def compare_runtimes(subject: Network | WholeModel, runtimes: Sequence[str], rep
                     file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function))
                 functions[runtime] = function
             except Exception as error:  # a compiler can raise any exception
-                while error.__cause__:
-                    error = error.__cause__
-                rows[runtime]['error'] = first_line(error)[:200]
+                cause: Any = error
+                while cause.__cause__:
+                    cause = cause.__cause__
+                rows[runtime]['error'] = first_line(cause)[:200]
         for runtime, figures in measure(functions, subject.images, repeats).items():
             rows[runtime].update(figures)
     return list(rows.values())

@@ -32,11 +32,11 @@ DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of at
 class Served:
     """A model with its name and, except for exported files, its backbone."""
 
-    def __init__(self, path: str, config: str | None, name: str | None, **options: str | None) -> None:
+    def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
         self.predictor = Predictor(path, config, **options)
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
-        self.module = getattr(self.predictor.model, 'module', None)
+        self.module: Any = getattr(self.predictor.model, 'module', None)
 
     def draw_point(self, image: Image.Image, x: float, y: float) -> Image.Image | None:
         """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
@@ -56,7 +56,7 @@ class Served:
             windows.draw_large(np.array(small), pixel, windows.predict_frames(backbone, np.array(small)), file)
         else:
             pixels = attention.resize(small, min(small.size))
-            source: Any = self.module.data_preprocessor
+            source = self.module.data_preprocessor
             queries = attention.place(pixel, small.size, pixels.shape[1:])
             blocks = attention.record(backbone, ((pixels - source.mean.cpu()) / source.std.cpu())[None], queries)
             names = list(blocks)[::-(-len(blocks) // 4)]

@@ -1,6 +1,7 @@
 """Tests a checkpoint of a classifier, detector or segmenter, or an exported file."""
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -41,7 +42,7 @@ def use_data(cfg: Config, args: argparse.Namespace) -> None:
 STEPS = steps.set_options, set_work_dir, steps.set_launcher, use_data, steps.set_size
 
 
-def prepare(args: argparse.Namespace) -> Config:
+def prepare(args: Any) -> Config:
     """Returns the config of the run after checking its data, backbone and checkpoint."""
     if args.checkpoint is None and Path(args.config).exists() and not is_config(args.config):
         args.checkpoint = find_checkpoint(args.config)

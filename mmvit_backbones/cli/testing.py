@@ -1,7 +1,7 @@
 """Adds metrics, drawings, test-time augmentation and exported files to the config of a test."""
 import copy
 import os.path as osp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ class ExportedModel(BaseModel):
         return add_predictions(self.model.run, inputs, data_samples or [])
 
 
-def add_predictions(run: Callable[[list[np.ndarray]], Sequence[Arrays]], inputs: Sequence[Tensor],
+def add_predictions(run: Callable[[list[np.ndarray]], Sequence[Arrays]], inputs: Iterable[Tensor],
                     data_samples: list) -> list:
     """Adds the outputs of a model for BGR images ``(3, height, width)``, uint8, to their data samples."""
     for image, sample in zip(inputs, data_samples):
@@ -192,7 +192,7 @@ def metric_of(cfg: Config, run: Callable[[list[np.ndarray]], Sequence[Arrays]]) 
     use_whole_images(cfg)
     cfg.test_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
     init_default_scope(cfg.default_scope)
-    loader = Runner.build_dataloader(cfg.test_dataloader)
+    loader: Any = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = loader.dataset.metainfo
     for batch in loader:

@@ -45,7 +45,9 @@ def resize_data(cfg: Config, size: Sequence[int]) -> tuple[Size, Size]:
         factors = size[0] / min(old), size[0] / min(old)
         new = round(old[0] * factors[0]), round(old[1] * factors[1])
     else:
-        new = tuple(sorted(size)) if cfg.default_scope == 'mmdet' else tuple(size)
+        new = min(size), max(size)
+        if cfg.default_scope != 'mmdet':
+            new = size[0], size[1]
         factors = new[0] / old[0], new[1] / old[1]
     for change in changes(cfg):
         change(*factors)
@@ -63,8 +65,9 @@ def image_size(cfg: Config) -> Size:
             ('ResizeByOrientation', 'scale')):
         if value := steps.get(name, {}).get(key):
             first, second = [value, value] if isinstance(value, int) else value
-            return tuple(sorted((first, second))) if cfg.default_scope == 'mmdet' else (
-                (first, second) if SIZES[name][key] == 'hw' else (second, first))
+            if cfg.default_scope == 'mmdet':
+                return min(first, second), max(first, second)
+            return (first, second) if SIZES[name][key] == 'hw' else (second, first)
     raise UsageError(f'the data steps of {cfg.filename} set no image size')
 
 

@@ -1,4 +1,6 @@
 """Networks of timm as backbones in mmpretrain, mmdet and mmseg, as neighbors in comparisons."""
+from typing import Any
+
 import timm
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -7,7 +9,8 @@ from torch import Tensor
 
 from ..errors import UsageError
 
-ANY_SIZE = dict(strict_img_size=False), dict(dynamic_img_size=True), {}  # arguments that some networks need
+# Arguments that some networks need.
+ANY_SIZE: tuple[dict[str, Any], ...] = dict(strict_img_size=False), dict(dynamic_img_size=True), {}
 
 
 @MODELS.register_module()
@@ -34,7 +37,7 @@ class TimmBackbone(BaseModule):
             raise UsageError(f'timm has no network {name!r}; see timm.list_models()')
         for options in ANY_SIZE:
             try:
-                self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+                self.model: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
                 break
             except TypeError:  # the network does not have these arguments
                 continue

@@ -56,4 +56,4 @@ class FrozenBackboneHook(Hook):
         unwrap_model(runner.model).backbone.requires_grad_(False)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        unwrap_model(runner.model).backbone.eval()
+        unwrap_model(runner.model).get_submodule('backbone').eval()

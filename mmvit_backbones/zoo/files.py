@@ -1,6 +1,7 @@
 """Loads checkpoint files without executing code in them."""
 import argparse
 import codecs
+import importlib
 import os
 import os.path as osp
 import pickle
@@ -9,6 +10,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +87,8 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
     if is_archive and not mmap:
         _check_sums(path)
     if not versions.is_older('2.6'):
-        with torch.serialization.safe_globals([(value, name) for name, value in TRAINING_STATE.items()] + DTYPES):
+        allowed: list[Any] = [*((value, name) for name, value in TRAINING_STATE.items()), *DTYPES]
+        with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
     warn_of_hole()
     if not is_archive:
@@ -157,7 +160,7 @@ class ListedNames:
         'collections.OrderedDict': OrderedDict,
         'torch.Size': torch.Size,
         'torch.device': torch.device,
-        **{f'torch._utils.{name}': getattr(torch._utils, name)
+        **{f'torch._utils.{name}': getattr(importlib.import_module('torch._utils'), name)
            for name in ('_rebuild_tensor_v2', '_rebuild_parameter')},
         **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
     }

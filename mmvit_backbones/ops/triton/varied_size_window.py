@@ -185,7 +185,8 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, q: Te
     window = window_size, top, left
     grad_q, tokens, tables = grad(stored(grad_out), q, k, v, scale, offset, bias_table, lse, *window, softmax_scale)
     grad_scale, grad_offset = grad_scale_offset(k, v, tokens, scale, offset, *window)
-    grad_k, grad_v = grad_pixels(tokens, scale, offset, *q.shape[3:], *window, q.dtype).unbind(0)
+    height, width = q.shape[3:]
+    grad_k, grad_v = grad_pixels(tokens, scale, offset, height, width, *window, q.dtype).unbind(0)
     return dict(q=grad_q, k=grad_k, v=grad_v, scale=grad_scale, offset=grad_offset, bias_table=tables.sum((0, 1)).T)
 
 

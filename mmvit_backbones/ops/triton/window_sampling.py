@@ -396,7 +396,8 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor], *, featu
                     offset: Tensor, window_size: int, top: int, left: int) -> dict[str, Tensor]:
     """Returns the gradients by argument name."""
     tokens, window = stored(grads[0])[None], (window_size, top, left)
-    grad_features = grad_pixels(tokens, scale, offset, *features.shape[3:], *window, features.dtype)[0]
+    height, width = features.shape[3:]
+    grad_features = grad_pixels(tokens, scale, offset, height, width, *window, features.dtype)[0]
     grad_scale, grad_offset = grad_scale_offset(features, None, tokens, scale, offset, *window)
     return dict(features=grad_features, scale=grad_scale, offset=grad_offset)
 

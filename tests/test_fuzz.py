@@ -138,17 +138,6 @@ def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
     assert refused > count / 2 and peak() - before < 2**28
 
 
-def test_tensor_marked_as_a_folder_is_refused(tmp_path):
-    """Tests a file found by fuzzing, from which torch would load uninitialized memory as a tensor."""
-    file, path = io.BytesIO(), tmp_path / 'folder.pth'
-    torch.save(training_state(), file)
-    content, name = bytearray(file.getvalue()), b'archive/data/0'
-    content[content.rindex(name) - 8] |= 0x10  # the file attributes in the archive's central directory
-    path.write_bytes(content)
-    with raises(CheckpointError, 'archive/data/0'):
-        load_checkpoint_file(path)
-
-
 @pytest.mark.parametrize('form', ['safetensors', 'legacy'])
 @pytest.mark.filterwarnings('ignore')  # torch warns of deprecated storage types
 def test_damaged_file_without_checksums_is_refused_or_loaded(form, tmp_path):

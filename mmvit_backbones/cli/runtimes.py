@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -153,10 +153,9 @@ def compare_runtimes(subject: Network | WholeModel, runtimes: Sequence[str], rep
                     file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function))
                 functions[runtime] = function
             except Exception as error:  # a compiler can raise any exception
-                cause: Any = error
-                while cause.__cause__:
-                    cause = cause.__cause__
-                rows[runtime]['error'] = first_line(cause)[:200]
+                while error.__cause__:
+                    error = error.__cause__
+                rows[runtime]['error'] = first_line(cast(Exception, error))[:200]
         for runtime, figures in measure(functions, subject.images, repeats).items():
             rows[runtime].update(figures)
     return list(rows.values())

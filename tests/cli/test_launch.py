@@ -49,7 +49,7 @@ def run(*args, cwd=ROOT, **variables):
 def test_writable_output_files_are_accepted(tmp_path):
     path = str(tmp_path / 'new' / 'sheet.png')
     assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
-    for bad in (tmp_path, '/proc/sheet.png'):
+    for bad in (tmp_path, ''):
         with raises(argparse.ArgumentTypeError, bad):
             output_file(str(bad))
 
@@ -170,7 +170,7 @@ def test_windows_are_opened_only_on_request(options, shows, tiny_checkpoint, tmp
     monkeypatch.chdir(ROOT)
     command = module_of('test')
     arguments = str(TINY), str(tiny_checkpoint), '--work-dir', str(tmp_path), *options
-    cfg = command.prepare(parser_of('train').parse_args(arguments))
+    cfg = command.prepare(parser_of('test').parse_args(arguments))
     assert cfg.get('default_hooks', {}).get('visualization', {}).get('show', False) is shows
 
 

@@ -10,7 +10,7 @@ from subcommands import parser_of
 from torch import nn
 
 from mmvit_backbones import list_models
-from mmvit_backbones.cli import benchmark, flops, runtimes
+from mmvit_backbones.cli import benchmark, flops, measure, runtimes
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -131,7 +131,7 @@ def test_counts_are_printed_in_gigabytes_with_the_ratio_to_the_authors(run):
         'saved 0.12 GB']
     assert flops.in_gigabytes(dict(kernels=7, moved=1_234_567_890, peak=4_999_999)) == dict(
         kernels=7, moved_gb=1.23, peak_gb=0.)
-    assert flops.in_place_product((2, 3, 7), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
+    assert measure.in_place_product((2, 3, 7), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
 
 
 def test_traffic_depends_on_the_options(run):

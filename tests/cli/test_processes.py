@@ -69,12 +69,11 @@ def test_processes_share_the_cores(given, threads, environment, monkeypatch):
         checked.append((args.check, args.launcher, os.environ['LOCAL_WORLD_SIZE']))
 
     arguments = ['x', '--processes', '2', '--lr', '1']
-    processes.start('train', arguments, Namespace(processes=2, check=True, plan=False), main)
-    processes.start('train', arguments, Namespace(processes=2, check=False, plan=True), main)
+    processes.start('train', arguments, Namespace(processes=2, check=True), main)
     assert not started
     with pytest.raises(SystemExit) as ended:
         processes.start('train', arguments, Namespace(processes=2, check=False), main)
-    assert ended.value.code == 9 and checked == [(True, 'pytorch', '2')] * 3
+    assert ended.value.code == 9 and checked == [(True, 'pytorch', '2')] * 2
     assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
     assert not {'LOCAL_RANK', 'LOCAL_WORLD_SIZE'} & os.environ.keys()
     monkeypatch.setattr('os.sched_getaffinity', lambda process: {0})

@@ -132,7 +132,7 @@ def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
     (['missing.pth', 'out.bin'], '.onnx, got out.bin'),
     (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for'),
     (['rest_lite', 'out.onnx', '--fp16'], '--fp16 is for'),
-    (['out.onnx'], 'pass --config, or a training checkpoint'),
+    (['out.onnx'], 'pass the work dir of a training or a checkpoint'),
     (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
 ])
 def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):

@@ -19,7 +19,8 @@ RUNS = {
         'model.auxiliary_head.norm_cfg.type=BN', 'default_hooks.checkpoint.interval=2']),
     'mmpretrain': ('my_classifier.py', [
         'train_cfg.max_epochs=1', 'train_dataloader.batch_size=4', 'train_dataloader.dataset.indices=8',
-        'val_dataloader.dataset.indices=8', 'train_dataloader.dataset.pipeline.1.scale=64']),
+        'val_dataloader.dataset.indices=8', 'train_dataloader.dataset.pipeline.1.scale=64',
+        'param_scheduler.0.end=1', 'param_scheduler.1.begin=0', 'param_scheduler.1.T_max=1']),
 }
 
 

@@ -120,8 +120,10 @@ def test_parameters_are_grouped(network):
         assert 'head.fc.weight' in groups[max(groups)]
     decayed = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
     assert min(group['lr_scale'] for group in decayed) < 0.5
-    skipped, _ = param_groups_weight_decay(model, 0.05, model.no_weight_decay())
-    assert skipped['weight_decay'] == 0.
+    groups = param_groups_weight_decay(model, 0.05, model.no_weight_decay())
+    skipped = [p for group in groups if group['weight_decay'] == 0. for p in group['params']]
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)] for p in skipped} >= set(model.no_weight_decay())
 
 
 @each

@@ -42,7 +42,7 @@ def build_cell(case: dict) -> torch.nn.Module:
 @torch.no_grad()
 def test_cells_match_the_authors(case):
     cell = build_cell(case).double().eval()
-    weights = rename(fill_state_dict(case['state_dict']), VSA_CELL, 'ViTAEv2-VSA')
+    weights = rename(fill_state_dict(case['state_dict']), VSA_CELL, 'ViTAEv2-VSA', case['name'])
     own = cell.state_dict()
     cell.load_state_dict({key: value.view_as(own[key]) for key, value in weights.items()}, strict=False)
     assert own.keys() - weights.keys() <= {key for key in own if key.endswith('num_batches_tracked')}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import each_network, raises, relative_error, shared_model
+from helpers import each_network, relative_error, shared_model
 from safetensors.torch import save_file
 
 from mmvit_backbones.errors import CheckpointError

@@ -64,8 +64,9 @@ def prepare(args: Any) -> Config:
             raise UsageError(f'--pretrained cannot be combined with {args.checkpoint}, which contains its weights')
         if args.tta and (cfg.default_scope == 'mmseg' or predicts_masks(cfg.model)):
             raise UsageError(f'--tta cannot merge the masks of an exported file such as {args.checkpoint}')
-        check_file(args.checkpoint, 'model')
-        testing.use_exported(cfg, args.checkpoint)
+        path = str(args.checkpoint)
+        check_file(path, 'model')
+        testing.use_exported(cfg, path)
     else:
         cfg.load_from = checks.choose_checkpoint(cfg, args.checkpoint, args.pretrained)
         check_checkpoint(cfg.load_from)

@@ -55,7 +55,7 @@ ONE = pyproject.toml requirements/tests.in --python-platform linux
 pins:  ## update the pinned versions in requirements/
 	$(UV) pip compile $(PIN) --universal requirements/uv.in -o requirements/uv.txt
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
-	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
+	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
 	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.11 requirements/docs.in -o requirements/docs.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt

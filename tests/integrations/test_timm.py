@@ -118,9 +118,9 @@ def test_parameters_are_grouped(network):
         groups = timm.models.group_parameters(model, model.group_matcher(coarse))
         assert sum(map(len, groups.values())) == len(list(model.parameters())) and len(groups) > 2
         assert 'head.fc.weight' in groups[max(groups)]
-    decayed = param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.5)
+    decayed = param_groups_layer_decay(model, 0.05, no_weight_decay_list=model.no_weight_decay(), layer_decay=0.5)
     assert min(group['lr_scale'] for group in decayed) < 0.5
-    groups = param_groups_weight_decay(model, 0.05, model.no_weight_decay())
+    groups = param_groups_weight_decay(model, 0.05, no_weight_decay_list=model.no_weight_decay())
     skipped = [p for group in groups if group['weight_decay'] == 0. for p in group['params']]
     names = {id(p): name for name, p in model.named_parameters()}
     assert {names[id(p)] for p in skipped} >= set(model.no_weight_decay())

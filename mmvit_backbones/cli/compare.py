@@ -205,7 +205,8 @@ def run(arguments: Sequence[str], log: Path) -> int:
     with log.open('a') as file:
         process = subprocess.Popen([sys.executable, '-m', 'mmvit', *arguments], stdout=file, stderr=file)
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            _, status, usage = os.wait4(process.pid, 0)  # Popen.wait() does not return the memory
+            process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             process.terminate()
             process.wait()

@@ -44,6 +44,13 @@ def output_file(path: str) -> str:
     if not path or osp.isdir(path):
         raise argparse.ArgumentTypeError(f'{path!r} is not a file')
     os.makedirs(output_folder(osp.dirname(path) or '.'), exist_ok=True)
+    is_new = not osp.exists(path)
+    try:
+        open(path, 'ab').close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{path!r} cannot be written ({error.strerror})') from error
+    if is_new:
+        os.remove(path)
     return path
 
 

@@ -49,7 +49,7 @@ def run(*args, cwd=ROOT, **variables):
 def test_writable_output_files_are_accepted(tmp_path):
     path = str(tmp_path / 'new' / 'sheet.png')
     assert output_file(path) == path and os.listdir(tmp_path / 'new') == []
-    for bad in (tmp_path, ''):
+    for bad in (tmp_path, '', '/proc/sheet.png'):
         with raises(argparse.ArgumentTypeError, bad):
             output_file(str(bad))
 

@@ -36,6 +36,6 @@ def without_token_labels(golden: dict) -> dict:
 
 
 GOLDENS = read_goldens()
-for _name in {'golden_refiner_vit_m', 'golden_refiner_vit_l'} & GOLDENS.keys():
+for _name in filter(GOLDENS.__contains__, ('golden_refiner_vit_m', 'golden_refiner_vit_l')):
     GOLDENS[f'{_name}_plain'] = without_token_labels(GOLDENS[_name])
 NETWORKS = {name: golden for name, golden in GOLDENS.items() if golden.get('variant') in list_models()}

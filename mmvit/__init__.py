@@ -42,8 +42,14 @@ def main(arguments: list[str] | None = None) -> None:
         module, rest = SUBCOMMANDS[subcommand][0], arguments[len(subcommand.split()):]
         parser = importlib.import_module(f'mmvit.{module}').get_parser()
         parser.prog = f'mmvit {subcommand}'
-        args = parser.parse_args(rest)
-        importlib.import_module('mmvit_backbones.cli.command').run(subcommand, module, rest, args)
+        try:
+            args = parser.parse_args(rest)
+            run = importlib.import_module('mmvit_backbones.cli.command').run
+        except ModuleNotFoundError as error:
+            if error.name != 'mmengine':
+                raise
+            sys.exit(f'error: {error}')
+        run(subcommand, module, rest, args)
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
     group = {name: text for name, (_, text) in SUBCOMMANDS.items() if words[:1] == name.split()[:1]} if words else {}

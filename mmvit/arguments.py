@@ -3,6 +3,7 @@
 Modules of this package import neither torch nor MMEngine, so that help and errors are printed at once.
 """
 import argparse
+import importlib
 import math
 import os
 import os.path as osp
@@ -118,6 +119,7 @@ class ConfigOptions(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: str | Sequence[str] | None, option_string: str | None = None) -> None:
+        importlib.import_module('mmvit_backbones')  # without MMEngine, its error says how to install it
         from mmengine.config import DictAction
         try:
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string or '')

@@ -4,8 +4,8 @@ Importing the package registers all modules in MMEngine's root registries. It al
 prefix for checkpoints that the authors of the networks published.
 
 Raises:
-    ImportError: If MMEngine is not installed. It is not a requirement of this package, because upstream's distribution
-        and its fork install the same files.
+    ModuleNotFoundError: If MMEngine is not installed. It is not a requirement of this package, because upstream's
+        distribution and its fork install the same files.
 """
 from .version import __version__
 
@@ -14,8 +14,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise
-    raise ImportError('mmvit_backbones needs MMEngine: `pip install mmengine`, or for the newest PyTorch its fork: '
-                      '`pip install onedl-mmengine opencv-python-headless`') from None
+    raise ModuleNotFoundError(
+        'mmvit_backbones needs MMEngine: `pip install mmengine`, or for the newest PyTorch its fork: '
+        '`pip install onedl-mmengine opencv-python-headless`', name='mmengine') from None
 
 from . import backbones, data, heads, losses, necks, training  # noqa: F401
 from .zoo import convert_state_dict, get_model, list_models

@@ -129,8 +129,17 @@ def test_import_without_mmengine_names_the_commands_to_install_it():
     code = 'import sys; sys.modules["mmengine"] = None; import mmvit_backbones'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     error = done.stderr.splitlines()[-1]
-    assert error.startswith('ImportError: ') and '`pip install mmengine`' in error and 'onedl-mmengine' in error
+    assert error.startswith('ModuleNotFoundError: ') and '`pip install mmengine`' in error and 'onedl-mmengine' in error
     assert done.stderr.count('Traceback') == 1
+
+
+@pytest.mark.parametrize('arguments', [['models'], ['doctor'], ['train', 'reswin_tiny', '--cfg-options', 'a=1']])
+def test_command_without_mmengine_names_the_commands_to_install_it(arguments):
+    code = f'import sys; sys.modules["mmengine"] = None; import mmvit; mmvit.command({arguments})'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    error, = done.stderr.splitlines()
+    assert done.returncode == 1 and error.startswith('error: ')
+    assert '`pip install mmengine`' in error and 'onedl-mmengine' in error
 
 
 @pytest.mark.parametrize('name', ['Dockerfile', 'Dockerfile.cpu'])

@@ -1,11 +1,14 @@
 """Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch."""
 import argparse
 import os
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import cv2
 import numpy as np
@@ -37,6 +40,7 @@ METRIC_LOSS = 0.01  # largest loss of the metric by int8, as a share
 TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights; other networks differ by less than 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
+SECONDS_PER_LINE = 10  # of progress
 NETWORK_OPTIONS = 'task', 'opset'
 MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options'
 
@@ -76,6 +80,25 @@ def read_words(words: list[str]) -> tuple[str | None, str | None, Path | None]:
 
 
 @contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Prints a step of the export, and every few seconds how long it has taken, to stderr."""
+    begin, ended = time.monotonic(), Event()
+
+    def report() -> None:
+        while not ended.wait(SECONDS_PER_LINE):
+            print(f'{text}: {time.monotonic() - begin:.0f} s', file=sys.stderr, flush=True)
+
+    print(f'{text} ...', file=sys.stderr, flush=True)
+    thread = Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
 def written_when_complete(path: Path) -> Iterator[Path]:
     """Yields a temporary path, and moves the files written there to ``path`` if there is no error.
 
@@ -97,7 +120,8 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
     try:
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
-            export_onnx(model, partial, args.opset)
+            with progress('exporting the network'):
+                export_onnx(model, partial, args.opset)
             onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
             compared = [compare_network(model, partial, path, runtime) for runtime in installed_runtimes()]
     except ImportError:
@@ -110,7 +134,8 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
 
 def compare_network(model: nn.Module, partial: Path, path: Path, runtime: str) -> str:
     """Returns the differences of a file from PyTorch for several sizes; raises UsageError beyond ``TOLERANCE``."""
-    differences = compare_onnx(model, partial, SIZES, runtime)
+    with progress(f'comparing with PyTorch in {runtime}'):
+        differences = compare_onnx(model, partial, SIZES, runtime)
     tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
     if not max(differences.values()) <= TOLERANCE:
         raise UsageError(f'{path} was not written: in {runtime}, it differs from PyTorch by more than {TOLERANCE}: '
@@ -133,21 +158,26 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     images = images_to_compare(args, cfg, uses_test_set)
     calibration = read(find_images([args.int8])[::2], CALIBRATION_IMAGES) if args.int8 else []
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
-    comparison = compare_with(reference, images, is_inside, args.accept_loss)
+    with progress(f'predicting {len(images)} images with PyTorch'):
+        comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
     # With --int8, the float32 file is compared first and then quantized in place, so its details already say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
-        export_model(parts, partial, details, images[0])
+        with progress('exporting the model'):
+            export_model(parts, partial, details, images[0])
         check(args, path, partial, comparison, EXACT)
         if args.fp16:
             half = parts._replace(network=Half(parts.network))
-            export_model(half, partial, dict(details, precision='float16'), images[0])
+            with progress('exporting the model in float16'):
+                export_model(half, partial, dict(details, precision='float16'), images[0])
         elif args.int8:
             before = metric_of(cfg, Exported(partial, device='cpu').run) if uses_test_set and is_inside else None
             samples = inputs_of(reference, calibration, is_inside)
             batched = parts.takes == 'images' and is_inside
-            print(to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes))
+            with progress('quantizing the model'):
+                chosen = to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes)
+            print(chosen)
             if before:
                 check_metric(args, path, before, metric_of(cfg, Exported(partial, device='cpu').run))
         if args.fp16 or args.int8:
@@ -231,7 +261,8 @@ def check(args: argparse.Namespace, path: Path, partial: Path, comparison: Compa
     """
     print(f'{path}: {size(partial):.1f} MiB; compared with PyTorch on {len(comparison.inputs)} images')
     for runtime in installed_runtimes():
-        figures = comparison.figures(partial, limits, runtime)
+        with progress(f'comparing with PyTorch in {runtime}'):
+            figures = comparison.figures(partial, limits, runtime)
         print(f'{runtime}: ' + ', '.join(f'{name} {value:.5g} (limit {limits[name]:g})'
                                          for name, value in figures.items()), flush=True)
         if not args.accept_loss and (beyond := below_limits(figures, limits)):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import FlexibleRunner, Runner
 
-from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook
+from ..training.plan import QuietFlexibleRunner, QuietRunner, SummaryHook, check_batches
 from ..training.published import PublishedCurveHook
 from ..training.run_hooks import CheckpointMatchHook
 from ..training.work_dir import lock_work_dir
@@ -74,6 +74,7 @@ def main(args: argparse.Namespace) -> None:
     use_safe_loading()
     import_quietly(cfg.default_scope)
     runner = get_runner(cfg, args.plain)
+    check_batches(runner)
     if not args.plain:
         runner.register_hook(SummaryHook())
         if curve := CURVES.get(Path(cfg.filename).stem):

@@ -58,15 +58,20 @@ class SummaryHook(Hook):
     def before_train(self, runner: Runner) -> None:
         for handler in runner.logger.handlers:
             handler.removeFilter(is_for_console)
-        loader = runner.train_dataloader
-        if not len(loader):
-            raise UsageError(f'there are {num_images(loader.dataset)} images, too few for a batch of '
-                             f'{batch_size_of(loader)} in each process; use a smaller batch size')
         runner.logger.info('\n' + '\n'.join(f'{name:>14}: {text}' for name, text in plan(runner).items()))
         if warning := unfitting_schedule(schedules(runner), runner.max_iters, len(runner.train_dataloader)):
             runner.logger.warning(warning)
         if oddities := list(unusual(runner)):
             runner.logger.warning(f'is this intended? {"; ".join(oddities)}')
+
+
+def check_batches(runner: Runner | FlexibleRunner) -> None:
+    """Raises UsageError if an epoch has no batch. Called before training, where MMEngine's schedulers would fail."""
+    loader = runner.train_dataloader
+    if not len(loader):
+        raise UsageError(f'--batch-size must be at most {num_images(loader.dataset) // get_world_size()}, the number of '
+                         f'training images per process, because this config drops incomplete batches; got '
+                         f'{batch_size_of(loader)}')
 
 
 def plan(runner: Runner) -> dict[str, str]:

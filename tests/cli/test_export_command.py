@@ -151,3 +151,12 @@ def test_defaults():
     args = parser_of('export').parse_args(['rest_lite'])
     assert (args.task, args.preprocessing, args.license) == ('backbone', 'inside', 'not stated')
     assert not (args.accept_loss or args.fp16 or args.int8 or args.pretrained)
+
+
+def test_progress_is_printed_while_a_step_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr(export, 'SECONDS_PER_LINE', 0.01)
+    text = ''
+    with export.progress('comparing'):
+        while 'comparing: 0 s' not in text:
+            text += capsys.readouterr().err
+    assert text.startswith('comparing ...\n')

@@ -16,6 +16,7 @@ from mmvit_backbones.training.plan import (
     QuietRunner,
     SummaryHook,
     batch_size_of,
+    check_batches,
     learning_rates,
     num_images,
     optim_wrappers,
@@ -209,9 +210,8 @@ class Endless(IterableDataset):
 
 def test_an_epoch_without_a_batch_is_refused(tmp_path):
     loader = dict(batch_size=9, drop_last=True, dataset=Samples(8), sampler=dict(type='DefaultSampler'))
-    runner = runner_of(tmp_path, train_dataloader=loader, custom_hooks=[SummaryHook()])
-    with raises(UsageError, '8 images', '9'):
-        runner.train()
+    with raises(UsageError, '--batch-size', 'at most 8', 'got 9'):
+        check_batches(runner_of(tmp_path, train_dataloader=loader))
 
 
 def test_data_without_a_length_or_a_batch_size_are_named():

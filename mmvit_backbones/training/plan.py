@@ -69,9 +69,9 @@ def check_batches(runner: Runner | FlexibleRunner) -> None:
     """Raises UsageError if an epoch has no batch. Called before training, where MMEngine's schedulers would fail."""
     loader = runner.train_dataloader
     if not len(loader):
-        raise UsageError(f'--batch-size must be at most {num_images(loader.dataset) // get_world_size()}, the number of '
-                         f'training images per process, because this config drops incomplete batches; got '
-                         f'{batch_size_of(loader)}')
+        images = num_images(loader.dataset) // get_world_size()
+        raise UsageError(f'--batch-size must be at most {images}, the number of training images per process, because '
+                         f'this config drops incomplete batches; got {batch_size_of(loader)}')
 
 
 def plan(runner: Runner) -> dict[str, str]:

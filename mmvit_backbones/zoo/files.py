@@ -84,8 +84,8 @@ def _check_device(device: str | torch.device | None) -> None:
 
 def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
     is_archive = zipfile.is_zipfile(path)
-    if is_archive and not mmap:
-        _check_sums(path)
+    if is_archive:
+        _check_archive(path, with_sums=not mmap)
     if not versions.is_older('2.6'):
         allowed: list[Any] = [*((value, name) for name, value in TRAINING_STATE.items()), *DTYPES]
         with torch.serialization.safe_globals(allowed):
@@ -96,12 +96,16 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
     return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
 
 
-def _check_sums(path: str) -> None:
-    """Raises BadZipFile if a checksum in an archive is wrong; PyTorch itself does not verify checksums."""
+def _check_archive(path: str, with_sums: bool) -> None:
+    """Raises BadZipFile for an archive from which PyTorch would read wrong values without an error.
+
+    PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
+    """
     with zipfile.ZipFile(path) as archive:
-        part = archive.testzip()
-    if part:
-        raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
+        if foreign := [info.filename for info in archive.infolist() if info.compress_type or info.external_attr & 0x10]:
+            raise zipfile.BadZipFile(f'{foreign[0]} is compressed or a folder, as torch.save never writes it')
+        if with_sums and (part := archive.testzip()):
+            raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
 
 
 def _describe_error(path: str, error: Exception) -> str:

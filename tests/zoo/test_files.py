@@ -144,6 +144,16 @@ def test_devices_that_cannot_be_used_are_named(reader, tmp_path):
                 load_checkpoint_file(path, device)
 
 
+@pytest.mark.parametrize('change', [lambda info: setattr(info, 'external_attr', 0x10),
+                                    lambda info: setattr(info, 'compress_type', zipfile.ZIP_DEFLATED)],
+                         ids=['folder', 'compressed'])
+def test_records_that_pytorch_would_read_wrongly_are_refused(reader, change, tmp_path):
+    path = archive_of(tmp_path / 'a.pth', {'weight': torch.ones(100)}, change)
+    for mmap in (False, True):
+        with raises(CheckpointError, 'a.pth', 'torch.save'):
+            load_checkpoint_file(path, mmap=mmap)
+
+
 def test_a_wrong_checksum_is_reported(reader, tmp_path):
     content = archive_of(tmp_path / 'a.pth', {'weight': torch.full((100, ), 7.)}).read_bytes()
     part = torch.full((3, ), 7.).numpy().tobytes()

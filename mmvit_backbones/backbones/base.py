@@ -123,7 +123,7 @@ class Backbone(BaseModule):
         versions.require_compiler()
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
             raise UsageError('torch.jit.trace and torch.onnx.export(dynamo=False) are not supported; use torch.export '
-                             'or torch.onnx.export(dynamo=True)')
+                             'or torch.onnx.export(dynamo=True), and to count operations `mmvit flops`')
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
         if min(images.shape[2:]) < (side := self.min_size):

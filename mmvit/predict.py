@@ -26,7 +26,7 @@ from .arguments import (
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
-                        help='images, folders (searched recursively), http(s) URLs, videos, or the index of a camera')
+                        help='images, folders (searched recursively), http(s) URLs or videos')
     parser.add_argument('--config', help='config file or its name (default: the config that the training saved '
                                          'beside the checkpoint)')
     parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '

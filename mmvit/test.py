@@ -37,10 +37,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--wait-time', type=finite(0), default=2,
                         help='seconds per image with --show (default: %(default)s)')
     parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
-    labels = parser.add_mutually_exclusive_group()
-    labels.add_argument('--imagenet-variant', metavar='FOLDER',
-                        help='test an ImageNet classifier on ImageNet-V2, -A, -R, -Sketch or -C in this folder')
-    labels.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
+    parser.add_argument('--real', nargs='?', const='data/imagenet/real.json', metavar='FILE',
                         help="also test a classifier on ImageNet's reassessed labels, ReaL (default: %(const)s)")
     add_run_arguments(parser)
     parser.set_defaults(needs=('model', 'test_dataloader', 'test_cfg', 'test_evaluator'))

@@ -2,7 +2,6 @@
 import argparse
 import csv
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,20 +19,17 @@ from ..inference.sources import VIDEOS, find_images, is_url
 from ..utils.images import SUFFIXES
 
 
-def find_sources(sources: list[str]) -> dict[str | int, str]:
-    """Returns the output name of each image, video and camera.
+def find_sources(sources: list[str]) -> dict[str, str]:
+    """Returns the output name of each image and video.
 
     The name is the path relative to the given folder, or the file name. The suffix is removed,
     unless two names differ only in their suffixes.
 
     Raises:
-        UsageError: If a source is not a file, a valid URL, a camera's index, or a folder with images or videos.
+        UsageError: If a source is not a file, a valid URL, or a folder with images or videos.
     """
-    paths: dict[str | int, Path] = {}
+    paths: dict[str, Path] = {}
     for source in sources:
-        if source.isdecimal() and not os.path.exists(source):
-            paths[int(source)] = Path(f'camera{source}')
-            continue
         for found in find_images([source], SUFFIXES + VIDEOS):
             # A URL without a path has no file name.
             path = Path(Path(urlparse(source).path).name or 'image') if is_url(found) else Path(found)
@@ -44,7 +40,7 @@ def find_sources(sources: list[str]) -> dict[str | int, str]:
             for source, path in paths.items()}
 
 
-def check_names(names: dict[str | int, str]) -> None:
+def check_names(names: dict[str, str]) -> None:
     """Raises UsageError if two outputs have the same name."""
     (name, count), = Counter(names.values()).most_common(1)
     if count > 1:
@@ -62,13 +58,13 @@ def make_folder(path: Path) -> Path:
 class Outputs:
     """Writes drawings, and with ``--json`` also results, to a folder."""
 
-    def __init__(self, args: argparse.Namespace, names: dict[str | int, str]) -> None:
+    def __init__(self, args: argparse.Namespace, names: dict[str, str]) -> None:
         self.args, self.names, self.film, self.video = args, names, None, cv2.VideoWriter()
         self.entries, self.rows, self.count = [], [], 0
 
     def write(self, result: Result) -> None:
         source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
-        stem = self.names.get(source) or self.names[int(source)]
+        stem = self.names[source]
         name = f'{stem}_{int(frame):06}' if frame else stem
         drawing = result.draw()
         best = result.to_dict()['items'] if isinstance(result, Classification) else []
@@ -112,7 +108,7 @@ class Outputs:
                 json.dump(self.entries, file)
 
 
-def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str | int, str]) -> int:
+def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str, str]) -> int:
     """Predicts all sources; returns the number of images that failed."""
     outputs, counts = Outputs(args, names), Counter()
     stream = predictor.stream(names, args.batch_size, args.score_thr)
@@ -124,7 +120,7 @@ def predict_all(args: argparse.Namespace, predictor: Predictor, names: dict[str 
                 print(f'error: {frame.error}', file=sys.stderr)
             else:
                 outputs.write(result)
-    except KeyboardInterrupt:  # the only way to stop a camera
+    except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
     outputs.close(predictor.task)
     print(f'{counts[True]} predicted, {counts[False]} failed')

@@ -53,8 +53,6 @@ def prepare(args: Any) -> Config:
     steps.take_steps(STEPS, cfg, args)
     if args.real:
         testing.use_real(cfg, args.real)
-    if args.imagenet_variant:
-        testing.use_imagenet_variant(cfg, args.imagenet_variant)
     if cfg.default_scope == 'mmpretrain':
         testing.add_metric(cfg, type='MeanCrossEntropy')
     check_data(cfg, ['test'])

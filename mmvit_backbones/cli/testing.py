@@ -17,7 +17,6 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from PIL import Image
 from torch import Tensor
 
-from ..data import ImageNetVariant
 from ..errors import UsageError
 from ..inference import Predictor
 from ..inference.results import result_of
@@ -73,34 +72,16 @@ def save_predictions(cfg: Config, out: str) -> None:
 
 def use_real(cfg: Config, label_file: str) -> None:
     """Adds a metric for the accuracy on ImageNet's reassessed labels (:class:`ImageNetReaL`)."""
-    check_imagenet(cfg, '--real')
+    types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
+    if types != {'ImageNet'}:
+        raise UsageError(f'--real requires a config that tests on ImageNet, got {", ".join(sorted(types))}')
     add_metric(cfg, type='ImageNetReaL', label_file=label_file, topk=(1, 5))
-
-
-def use_imagenet_variant(cfg: Config, folder: str) -> None:
-    """Sets the test data of an ImageNet classifier to ImageNet-V2, -A, -R, -Sketch or -C (:class:`ImageNetVariant`)."""
-    check_imagenet(cfg, '--imagenet-variant')
-    try:
-        ImageNetVariant(folder, lazy_init=True).load_data_list()
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    for dataset in datasets_of(cfg, 'test'):
-        pipeline = dataset['pipeline']
-        dataset.clear()
-        dataset.update(type='ImageNetVariant', data_root=folder, pipeline=pipeline)
-    cfg.test_evaluator = [ConfigDict(type='ImageNetVariantAccuracy')]
 
 
 def add_metric(cfg: Config, **metric) -> None:
     """Adds a metric to the test, replacing a metric of the same type."""
     others = [other for other in metrics_of(cfg, 'test') if other['type'] != metric['type']]
     cfg.test_evaluator = [*others, ConfigDict(metric)]
-
-
-def check_imagenet(cfg: Config, option: str) -> None:
-    types = {leaf['type'] for leaf in datasets_of(cfg, 'test')}
-    if types != {'ImageNet'}:
-        raise UsageError(f'{option} requires a config that tests on ImageNet, got {", ".join(sorted(types))}')
 
 
 def check_classes(cfg: Config, filename: str) -> None:

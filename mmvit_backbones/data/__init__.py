@@ -1,10 +1,9 @@
 """Data sets, samplers, transforms and metrics that OpenMMLab lacks; importing this package registers them."""
 from . import metrics  # noqa: F401
-from .imagenet_variant import ImageNetVariant
 from .repeated_augmentation import RepeatedAugmentationSampler
 from .resize_by_orientation import ResizeByOrientation
 from .resumable import ResumableBatchSampler, SeededDataset
 from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
 
-__all__ = ['ImageNetVariant', 'LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler',
-           'ResizeByOrientation', 'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']
+__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
+           'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']

@@ -84,8 +84,8 @@ class Predictor:
         """Runs the model on images and returns all results.
 
         Args:
-            images (object): One or more files, folders, http(s) URLs, videos, camera indices, encoded images as bytes,
-                open files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
+            images (object): One or more files, folders, http(s) URLs, videos, encoded images as bytes, open
+                files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
                 recursively for images, but not for videos.
             batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
             score_thr (float): Minimum score of detected objects. Defaults to 0.3.

@@ -1,8 +1,7 @@
-"""Finds and reads images in files, folders, URLs, videos, cameras and memory."""
+"""Finds and reads images in files, folders, URLs, videos and memory."""
 import io
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeGuard
 from urllib.parse import urlsplit
@@ -17,9 +16,9 @@ from ..utils.images import SUFFIXES, Content, read_rgb
 
 VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
 MAX_DOWNLOAD = 100e6  # bytes
-SOURCES = str, Path, bytes, bytearray, memoryview, int, np.ndarray, Image.Image
-Source = str | Path | bytes | bytearray | memoryview | int | np.ndarray | Image.Image | BinaryIO
-ALLOWED = 'a path, a URL, bytes, an open file, a Pillow image, an array or a camera index'
+SOURCES = str, Path, bytes, bytearray, memoryview, np.ndarray, Image.Image
+Source = str | Path | bytes | bytearray | memoryview | np.ndarray | Image.Image | BinaryIO
+ALLOWED = 'a path, a URL, bytes, an open file, a Pillow image or an array'
 
 
 class Frame(NamedTuple):
@@ -68,9 +67,9 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
 def read_frames(sources: object) -> Iterator[Frame]:
     """Yields the images of one or more sources.
 
-    A source is a file, a folder, an http(s) URL, a video, a camera index, an encoded image as bytes, an open file, a
-    Pillow image, or an RGB uint8 array ``(height, width, 3)``. An image that cannot be read is yielded as a Frame with
-    an error.
+    A source is a file, a folder, an http(s) URL, a video, an encoded image as bytes, an open file, a Pillow
+    image, or an RGB uint8 array ``(height, width, 3)``. An image that cannot be read is yielded as a Frame with an
+    error.
 
     Raises:
         UsageError: If a source has an unsupported type.
@@ -82,7 +81,7 @@ def read_frames(sources: object) -> Iterator[Frame]:
     for number, source in enumerate(sources):
         if not is_source(source):
             raise UsageError(f'image {number} must be {ALLOWED}, got {type(source).__name__}')
-        if isinstance(source, int) or isinstance(source, (str, Path)) and str(source).lower().endswith(VIDEOS):
+        if isinstance(source, (str, Path)) and str(source).lower().endswith(VIDEOS):
             yield from _read_video(source)
         elif isinstance(source, (str, Path)):
             yield from _read_files(source)
@@ -136,14 +135,11 @@ def download(url: str) -> bytes:
     return content.getvalue()
 
 
-def _read_video(source: str | Path | int) -> Iterator[Frame]:
+def _read_video(source: str | Path) -> Iterator[Frame]:
     import cv2
-    video, number = cv2.VideoCapture(), 0
-    with suppress(cv2.error):  # raised for camera indices of more than 32 bits
-        video.open(source if isinstance(source, int) else str(source))
+    video, number = cv2.VideoCapture(str(source)), 0
     while (frame := video.read()[1]) is not None:
         yield Frame(f'{source}#{number}', np.ascontiguousarray(frame[..., ::-1]))
         number += 1
     if not number:
-        kind = 'camera' if isinstance(source, int) else 'video'
-        yield Frame(str(source), None, f'{kind} {source} cannot be read by OpenCV')
+        yield Frame(str(source), None, f'video {source} cannot be read by OpenCV')

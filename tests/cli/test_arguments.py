@@ -37,7 +37,7 @@ def test_parser_rejects_wrong_values(subcommand, option, value, capsys):
           check=False, launcher='none', local_rank=0, strategy='ddp', freeze=None)),
     ('test', ['--wait-time', '0', '--real'],
      dict(wait_time=0, real='data/imagenet/real.json', tta=False, show=False, pretrained=None)),
-    ('test', [], dict(wait_time=2, real=None, imagenet_variant=None)),
+    ('test', [], dict(wait_time=2, real=None)),
     ('serve', ['--port', '65535'], dict(port=65535, host='127.0.0.1', config=[], name=[], examples=None)),
     ('flops', ['--size', '16384', '1'], dict(size=[16384, 1], batch_size=None, with_cp=False, traffic=False)),
     ('predict', ['--score-thr', '1'], dict(score_thr=1, batch_size=1)),
@@ -69,8 +69,7 @@ def test_values_and_defaults(subcommand, options, expected, tmp_path, monkeypatc
     ('train', '--resume --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
     ('train', '--epochs 1 --iters', '1', 'not allowed with argument --epochs'),
     ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder'),
-    ('train', '--amp', '--bf16', 'not allowed with argument --amp'),
-    ('test', '--real --imagenet-variant', 'x', 'not allowed with argument --real')])
+    ('train', '--amp', '--bf16', 'not allowed with argument --amp')])
 def test_messages_state_the_allowed_values(subcommand, option, value, allowed, capsys):
     with pytest.raises(SystemExit):
         parser_of(subcommand).parse_args(['x', 'y', *option.split(), value])

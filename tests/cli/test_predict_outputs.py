@@ -24,10 +24,10 @@ def test_names_of_outputs(tmp_path, monkeypatch):
                  'c.d.jpg'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    names = predict.find_sources(['in', 'c.d.jpg', '0', '12', '7', 'http://host/x/e.jpg?size=3'])
+    names = predict.find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3'])
     assert names == {'in/a.jpg': 'a', 'in/deep/a.jpg': 'deep/a', 'in/deep/b.jpg': 'deep/b.jpg',
-                     'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', 0: 'camera0',
-                     12: 'camera12', '7': '7', 'http://host/x/e.jpg?size=3': 'e'}
+                     'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', '7': '7',
+                     'http://host/x/e.jpg?size=3': 'e'}
     predict.check_names(names)
     with raises(UsageError, 'the name a.jpg '):
         predict.check_names(predict.find_sources(['in', 'in/deep/a.jpg']))
@@ -92,15 +92,15 @@ def test_objects_are_written(tmp_path):
 def test_frames_of_videos(tmp_path, capsys):
     """Without --video, each frame is an image; with it, each video is one file."""
     cv2 = pytest.importorskip('cv2')
-    results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', '3') for number in (0, 11)]
-    names = {'in/f.avi': 'f', 3: 'camera3'}
+    results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', 'g.avi') for number in (0, 11)]
+    names = {'in/f.avi': 'f', 'g.avi': 'g'}
     assert write(tmp_path, 'detection', results, names, json=False) == 0
-    assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'camera3_000000.png', 'camera3_000011.png'}
+    assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'g_000000.png', 'g_000011.png'}
     capsys.readouterr()
     assert write(tmp_path, 'detection', results, names, json=False, video=True, out_dir=tmp_path / 'film/out') == 0
     assert capsys.readouterr().out.splitlines() == [
-        f'in/f.avi -> {tmp_path}/film/out/f.mp4', f'3 -> {tmp_path}/film/out/camera3.mp4', '4 predicted, 0 failed']
-    for name in 'f', 'camera3':
+        f'in/f.avi -> {tmp_path}/film/out/f.mp4', f'g.avi -> {tmp_path}/film/out/g.mp4', '4 predicted, 0 failed']
+    for name in 'f', 'g':
         video = cv2.VideoCapture(str(tmp_path / f'film/out/{name}.mp4'))
         assert video.get(cv2.CAP_PROP_FPS) == 25 and video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
         assert video.read()[1].shape == (500, 500, 3)

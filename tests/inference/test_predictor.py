@@ -10,7 +10,6 @@ from tiny_exports import mean_color_file
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Classification, Detection, Predictor, Segmentation, read_rgb
-from mmvit_backbones.inference.sources import read_frames
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 
@@ -186,13 +185,6 @@ def test_videos_are_read_frame_by_frame(file, tmp_path):
     results = Predictor(file)(tmp_path / 'film.avi')
     assert [result.source.rpartition('/')[2] for result in results] == [f'film.avi#{number}' for number in range(3)]
     assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
-
-
-@pytest.mark.parametrize('index', [99, 2**31, 2**63])
-def test_missing_cameras_do_not_stop_the_prediction(index):
-    pytest.importorskip('cv2')
-    frame, = read_frames(index)
-    assert frame.image is None and f'camera {index}' in frame.error
 
 
 def test_results_in_coco_format(tmp_path):

@@ -23,6 +23,7 @@ from ..export import compare_onnx, export_model, export_onnx
 from ..export.compare import EXACT, LOSSY, Comparison, below_limits, inputs_of
 from ..export.models import check_path
 from ..export.parts import Half, check_exportable, split
+from ..export.preprocess import Preprocess
 from ..export.quantize import to_int8
 from ..inference.predictor import config_of
 from ..inference.runtimes import EXPORTED_SUFFIX, Checkpoint, Exported, installed_runtimes
@@ -158,9 +159,9 @@ def export_checkpoint(args: argparse.Namespace, checkpoint: str | None, path: Pa
     images = images_to_compare(args, cfg, uses_test_set)
     calibration = read(find_images([args.int8])[::2], CALIBRATION_IMAGES) if args.int8 else []
     reference, is_inside = Checkpoint(cfg, checkpoint), args.preprocessing == 'inside'
-    with progress(f'predicting {len(images)} images with PyTorch'):
-        comparison = compare_with(reference, images, is_inside, args.accept_loss)
     parts = split(reference.module, cfg, is_inside)
+    with progress(f'predicting {len(images)} images with PyTorch'):
+        comparison = compare_with(reference, images, parts.preprocess, args.accept_loss)
     # With --int8, the float32 file is compared first and then quantized in place, so its details already say int8.
     details = dict(reference.details, license=args.license, precision='int8' if args.int8 else 'float32')
     with written_when_complete(path) as partial:
@@ -241,8 +242,9 @@ def generated_images() -> list[np.ndarray]:
     return images
 
 
-def compare_with(reference: Checkpoint, images: list[np.ndarray], is_inside: bool, accept_loss: bool) -> Comparison:
-    comparison = Comparison(reference, images, is_inside)
+def compare_with(reference: Checkpoint, images: list[np.ndarray], preprocess: Preprocess | None,
+                 accept_loss: bool) -> Comparison:
+    comparison = Comparison(reference, images, preprocess)
     if comparison.is_empty and not accept_loss:
         raise UsageError(f'the model finds no instances in the {len(images)} images of the comparison; pass --images '
                          'with objects of its classes')

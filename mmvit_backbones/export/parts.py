@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     None, the predictions are the network's maps or logits.
     """
 
-    preprocess: nn.Module | None
+    preprocess: Preprocess | None
     network: nn.Module
     postprocess: nn.Module | None
     takes: str

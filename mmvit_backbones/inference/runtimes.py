@@ -50,21 +50,25 @@ class Checkpoint:
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
 
-    @torch.no_grad()
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image.
 
         Raises:
             UsageError: If the pipeline or the model fails.
         """
-        data, groups = [self._prepare(image) for image in images], {}
+        return self.run_prepared([self.prepare(image) for image in images])
+
+    @torch.no_grad()
+    def run_prepared(self, data: Sequence[dict]) -> list[Arrays]:
+        """Returns the outputs for the results of :meth:`prepare`; raises UsageError if the model fails."""
+        groups = {}
         for number, sample in enumerate(data):  # images of different shapes would be padded
             groups.setdefault(tuple(sample['inputs'].shape), []).append(number)
         found = {}
         for numbers in groups.values():
             samples = self._test_step([data[number] for number in numbers])
             found.update({number: arrays_of(sample) for number, sample in zip(numbers, samples)})
-        return [found[number] for number in range(len(images))]
+        return [found[number] for number in range(len(data))]
 
     def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:
         try:
@@ -77,7 +81,7 @@ class Checkpoint:
 
         In the data samples, the size of the inputs replaces that of the image, so predictions are in input pixels.
         """
-        data = self.module.data_preprocessor(self.collate([self._prepare(image)]), False)
+        data = self.module.data_preprocessor(self.collate([self.prepare(image)]), False)
         size = tuple(data['inputs'].shape[2:])
         for sample in data['data_samples']:
             sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
@@ -90,7 +94,8 @@ class Checkpoint:
         sample, = self.module(**data, mode='predict')
         return arrays_of(sample)
 
-    def _prepare(self, image: np.ndarray) -> dict:
+    def prepare(self, image: np.ndarray) -> dict:
+        """Returns the test pipeline's results for an image; raises UsageError if the pipeline fails."""
         size = image.shape[:2]
         data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
         try:

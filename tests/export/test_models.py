@@ -24,12 +24,12 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
-from mmvit_backbones.export.compare import EXACT, LOSSY, below_limits, compare, worst
+from mmvit_backbones.export.compare import EXACT, LOSSY, Comparison, below_limits, compare, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.preprocess import Geometry, Preprocess
 from mmvit_backbones.inference import Predictor
-from mmvit_backbones.inference.runtimes import DETAILS, Arrays, Checkpoint, build_model, installed_runtimes
+from mmvit_backbones.inference.runtimes import DETAILS, Checkpoint, build_model, installed_runtimes
 from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
@@ -220,9 +220,13 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
     pytest.fail('no threshold gives images with none, one and several instances')
 
 
-def assert_same(expected: list[Arrays], actual: list[Arrays]) -> None:
-    figures = worst([compare(*pair) for pair in zip(expected, actual, strict=True)])
-    assert not below_limits(figures, EXACT), str(figures)
+def export_and_compare(cfg: Config, reference: Checkpoint, path: Path) -> None:
+    parts = split(reference.module, cfg)
+    export_model(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
+    comparison = Comparison(reference, IMAGES, parts.preprocess)
+    for runtime in installed_runtimes():
+        figures = comparison.figures(path, EXACT, runtime)
+        assert not below_limits(figures, EXACT), str(figures)
 
 
 @pytest.mark.usefixtures('symbolic_shapes')
@@ -235,11 +239,9 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     if cfg.default_scope == 'mmdet':
         cfg.merge_from_dict(FREE_SIZE)
     reference = reference_of(cfg, tmp_path)
-    export_model(split(reference.module, cfg), path, dict(reference.details, license='MIT'), IMAGES[0])
+    export_and_compare(cfg, reference, path)
     predictor = Predictor(path)
     assert predictor.classes == reference.details['classes']
-    for runtime in installed_runtimes():
-        assert_same(reference.run(IMAGES), Predictor(path, runtime=runtime).model.run(IMAGES))
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
     details = json.loads(Path(f'{path}.json').read_text())
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
@@ -257,10 +259,7 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
 def test_detectors_with_none_one_and_several_instances(kind, tmp_path):
     """With random weights, RetinaNet also predicts boxes outside the image, which must be dropped."""
     cfg, path = detector(kind), tmp_path / 'model.onnx'
-    reference = reference_of(cfg, tmp_path)
-    export_model(split(reference.module, cfg), path, reference.details, IMAGES[0])
-    for runtime in installed_runtimes():
-        assert_same(reference.run(IMAGES), Predictor(path, runtime=runtime).model.run(IMAGES))
+    export_and_compare(cfg, reference_of(cfg, tmp_path), path)
 
 
 # ---- mmvit export

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,7 @@ COMMON_MAPS = [(256, stride) for stride in (4, 8, 16, 32)]  # of the heads that 
 PREPARATION = (steps.add_reliable_hooks, steps.set_options, steps.set_launcher, steps.use_data, steps.set_size,
                steps.check_training_data, steps.use_pretrained, steps.check_backbone, steps.set_batch_size,
                steps.set_lr)
+MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
 SETTINGS = ('config', 'class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'split_seed', 'epochs',
             'budget', 'pretrained', 'freeze', 'size', 'batch_size')  # equal in all calls for one output folder
@@ -55,10 +57,12 @@ def main(args: argparse.Namespace) -> None:
     runs = [(network, seed) for seed in range(args.seeds) for network in recipes]
     results = {network: [] for network in recipes}
     for number, (network, seed) in enumerate(runs, 1):
-        result = train_once(folder_of(out, network), seed, recipes[network])
+        about, folder = f'[{number}/{len(runs)}] {network}, seed {seed}', folder_of(out, network)
+        if not (folder / f'seed{seed}.json').exists():
+            print(f'{about}: training, log in {folder}/seed{seed}.log', flush=True)
+        result = train_once(folder, seed, recipes[network])
         results[network].append(result)
-        print(f'[{number}/{len(runs)}] {network}, seed {seed}: {METRICS[recipes[network].default_scope][1]} '
-              f'{result["metric"]:.1f}', flush=True)
+        print(f'{about}: {METRICS[recipes[network].default_scope][1]} {result["metric"]:.1f}', flush=True)
     rows = summarize(results, measure(recipes, out), recipes)
     report(out, rows, recipes, args)
 
@@ -218,9 +222,14 @@ def run(arguments: Sequence[str], log: Path) -> int:
 
 
 def epochs_within(recipes: dict[str, Config], args: argparse.Namespace, out: Path) -> int:
-    """Returns the number of epochs for which all runs together take about ``args.budget`` seconds."""
+    """Returns the number of epochs for which all runs together take about ``args.budget`` seconds.
+
+    Raises:
+        UsageError: If one epoch takes longer.
+    """
     per_epoch = fixed = 0.
     for network, cfg in recipes.items():
+        print(f'{network}: measuring the time of a step', flush=True)
         probe = deepcopy(cfg)
         images = cfg.train_dataloader.batch_size
         dataset, = datasets_of(probe, 'train')
@@ -234,7 +243,13 @@ def epochs_within(recipes: dict[str, Config], args: argparse.Namespace, out: Pat
         number = math.ceil(finetune.number_of_images(cfg) / images)
         per_epoch += found['step'] * number * 1.2  # and about a fifth for evaluations
         fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
-    return max(1, int((args.budget / args.seeds - fixed) / per_epoch))
+    epochs = int((args.budget / args.seeds - fixed) / per_epoch)
+    if epochs < 1:
+        least = math.ceil(args.seeds * (fixed + per_epoch) / 60)
+        raise UsageError(f'--budget must be at least {least}m, the time for one epoch of all runs, got '
+                         f'{args.budget / 60:g}m')
+    print(f'{epochs} epochs in each run, in all about {args.seeds * (fixed + epochs * per_epoch) / 60:.0f} minutes')
+    return epochs
 
 
 # ---- figures
@@ -285,7 +300,6 @@ def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes:
     rows = []
     for network, runs in results.items():
         cfg, measured, metrics = recipes[network], figures[network], [run['metric'] for run in runs]
-        images = finetune.number_of_images(cfg) if 'ann_file' in datasets_of(cfg, 'train')[0] else 0
         rows.append({
             'network': network, 'metric': statistics.mean(metrics), 'lowest': min(metrics), 'highest': max(metrics),
             'seeds': len(runs), 'parameters, M': measured['parameters'] / 1e6, 'GMACs': measured['gmacs'],
@@ -293,23 +307,37 @@ def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes:
             'ms per image, training': 1000 * statistics.median(run['step'] for run in runs)
             / cfg.train_dataloader.batch_size,
             'GB, inference': measured['memory'] / 1e9, 'GB, training': max(run['memory'] for run in runs) / 1e9,
-            'images seen': images * cfg.train_cfg.get('max_epochs', 0)})
+            'images seen': images_seen(cfg)})
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
+
+
+def images_seen(cfg: Config) -> int | str:
+    """Returns the number of training images times the number of epochs."""
+    if 'max_epochs' not in cfg.train_cfg:
+        return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
+    if 'ann_file' not in datasets_of(cfg, 'train')[0]:
+        return 'unknown'
+    return cfg.train_cfg.max_epochs * finetune.number_of_images(cfg)
 
 
 def differences(rows: list[dict], images: int) -> list[str]:
     """Returns sentences: which networks differ by more than their seeds."""
-    sentences = []
-    if min(row['seeds'] for row in rows) < 2:
+    sentences, seeds = [], min(row['seeds'] for row in rows)
+    if seeds < 2:
         sentences.append('There is one seed per network, so nothing is known about the spread between seeds, and no '
                          'network can be called better; pass --seeds 3.')
     else:
-        for index, row in enumerate(rows[:-1]):
-            below = [other['network'] for other in rows[index + 1:] if other['highest'] < row['lowest']]
-            equal = [other['network'] for other in rows[index + 1:] if other['highest'] >= row['lowest']]
-            parts = [f'better than {", ".join(below)} in every seed'] if below else []
+        for row, *others in (rows[index:] for index in range(len(rows) - 1)):
+            below = [other['network'] for other in others if other['highest'] < row['lowest']]
+            equal = [other['network'] for other in others if other['highest'] >= row['lowest']]
+            all_below = len(below) > 2 and below == [other['network'] for other in others[-len(below):]]
+            named = f'{below[0]} and all networks below it' if all_below else ', '.join(below)
+            parts = [f'better than {named} in every seed'] if below else []
             parts += [f'not distinguishable from {", ".join(equal)}: the ranges of the seeds overlap'] if equal else []
             sentences.append(f'{row["network"]} is {"; ".join(parts)}.')
+        chance = 2 / math.comb(2 * seeds, seeds)
+        sentences.append(f'By chance, all {seeds} seeds of one network are above those of the other in {chance:.0%} of '
+                         f'all pairs of equal networks{"; pass --seeds 3 or more" if seeds == 2 else ""}.')
     if images < FEW_IMAGES:
         sentences.append(f'The metric comes from only {images} validation images; other images can give another order '
                          'even where the seeds agree.')
@@ -327,16 +355,17 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], args: argpar
     conditions = [
         f'- data: {next((getattr(args, name) for name in finetune.TASKS if getattr(args, name)), args.config)}, '
         f'{images} validation images, images of {height} x {width} (height x width)',
-        f'- {cfg.train_cfg.get("max_epochs", "?")} epochs, {cfg.train_dataloader.batch_size} images per step, '
+        f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
         f'{"published" if args.pretrained else "random"} weights{", frozen backbone" if args.freeze else ""}, the '
         'metric of the last evaluation; brackets: lowest and highest seed',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- memory on a GPU: peak of its allocator; on a CPU, training: resident memory of the process, inference: '
         'weights and counted activations',
+        '- on a CPU, the same command in another folder gives the same metrics; times and resident memory vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
-    command = 'mmvit compare ' + ' '.join(args.networks)
-    write(out / 'README.md', f'# {command}\n\n{text}\n![Metric against latency](plot.png)\n\n'
+    title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(args)}'
+    write(out / 'README.md', f'{title}\n\n{text}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
     with (out / 'results.csv').open('w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
@@ -344,6 +373,23 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], args: argpar
         writer.writerows(rows)
     plot(out / 'plot.png', rows, unit)
     print(f'written: {out}/README.md, {out}/results.csv, {out}/plot.png')
+
+
+def length_of(cfg: Config) -> str:
+    return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """Returns the command of the comparison, without --out."""
+    words = ['mmvit', 'compare', *args.networks]
+    for name in (*SETTINGS, 'seeds'):
+        value, flag = getattr(args, name), f'--{name.replace("_", "-")}'
+        if value is True:
+            words.append(flag)
+        elif value:
+            values = [f'{value:g}s'] if name == 'budget' else value if isinstance(value, (list, tuple)) else [value]
+            words += [flag, *map(str, values)]
+    return shlex.join(words)
 
 
 def table(rows: list[dict], unit: str) -> str:
@@ -361,13 +407,14 @@ def plot(path: Path, rows: list[dict], unit: str) -> None:
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout='constrained')
-    for row in rows:
+    figure, axes = plt.subplots(figsize=(8.5, 4), layout='constrained')
+    for index, row in enumerate(rows):
         x, y = row['ms per image, inference'], row['metric']
-        axes.errorbar(x, y, [[y - row['lowest']], [row['highest'] - y]], fmt='o', capsize=3)
-        axes.annotate(row['network'], (x, y), xytext=(6, 4), textcoords='offset points', fontsize=9)
-    axes.set(xlabel='ms per image, inference', ylabel=unit)
-    axes.margins(x=0.2)
+        axes.errorbar(x, y, [[y - row['lowest']], [row['highest'] - y]], fmt=MARKERS[index % len(MARKERS)], capsize=3,
+                      label=row['network'])
+    slowest = max(row['ms per image, inference'] for row in rows)
+    axes.set(xlabel='ms per image, inference', ylabel=unit, xlim=(0, 1.1 * slowest))
     axes.grid(alpha=0.3)
+    figure.legend(loc='outside right upper', title='best first', frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)

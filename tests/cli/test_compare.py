@@ -1,11 +1,13 @@
 """`mmvit compare`: heads start equal, runs continue, settings are kept, and differences are stated with the spread."""
 import json
+import shlex
 from argparse import ArgumentTypeError, Namespace
 
 import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.cli import compare
@@ -64,10 +66,28 @@ def test_words_follow_the_ranges_of_the_seeds():
             for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
     sentences = compare.differences(rows, 500)
     assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
-    assert len(sentences) == 2 and 'c in every seed' in sentences[1]
+    assert len(sentences) == 3 and 'c in every seed' in sentences[1] and '10%' in sentences[2]
     assert any('7 validation images' in line for line in compare.differences(rows, 7))
     single = compare.differences([dict(row, seeds=1) for row in rows], 500)
     assert len(single) == 1 and '--seeds' in single[0]
+
+
+@pytest.mark.parametrize('count', [1, 12])
+def test_a_plot_of_all_networks_is_written(count, tmp_path):
+    rows = [{'network': f'timm:network_{index}', 'metric': 40 - index, 'lowest': 39 - index, 'highest': 42 - index,
+             'ms per image, inference': 1 + 7 * index % 40} for index in range(count)]
+    compare.plot(tmp_path / 'plot.png', rows, 'box AP, %')
+    with Image.open(tmp_path / 'plot.png') as image:
+        assert len(image.convert('RGB').getcolors(10**6)) > 3 * min(count, 10)
+
+
+def test_the_command_of_a_comparison_is_stated(tmp_path):
+    options = ['rest_lite', 'timm:resnet18', '--config', 'my recipe.py', '--budget', '2m', '--seeds', '2', '--freeze',
+               '--size', '96', '128']
+    text = compare.command_of(arguments(tmp_path, *options))
+    words = shlex.split(text)
+    again = arguments_of_compare.get_parser().parse_args(words[2:])
+    assert vars(again) == {**vars(arguments(tmp_path, *options)), 'out': 'compare'}
 
 
 def test_unknown_networks_and_durations(tmp_path):

@@ -219,6 +219,9 @@ def test_a_run_is_drawn_with_the_published_one(run, monkeypatch, tmp_path, capsy
     assert [max(line.get_xdata()) for line in accuracy.lines] == [8, 10]
     write_run(work_dir, '20260102_000000', dict(loss=7., epoch=1, iter=2400, step=2400))
     assert 'about 2400 updates per epoch instead of 1251' in run('draw run', str(work_dir), '--published')
+    (work_dir / 'imagenet_vitaev2_s.py').write_text('train_cfg = dict(max_epochs=30)')
+    assert ': 30 epochs instead of 310, about 2400' in run('draw run', str(work_dir), '--published')
+    assert '30 epochs' in shown[-1].get_suptitle()
 
 
 @pytest.mark.parametrize('number', [1, 2])

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from mmengine.config import Config
 
 from ...errors import UsageError
 from ...zoo.curves import CURVES, NAMES, Curve
@@ -25,14 +26,15 @@ Curves = dict[str, dict[int, float]]  # name -> step -> value
 
 
 def main(args: argparse.Namespace) -> None:
-    runs = {path: read_run(Path(path)) for path in args.work_dirs}
+    runs, title = {path: read_run(Path(path)) for path in args.work_dirs}, ''
     if args.published:
         for path in args.work_dirs:
             curve = published_curve(Path(path))
-            if different := differences(runs[path], curve):
-                print(f'{path} is not comparable with the published run: {different}')
+            if different := differences(runs[path], curve, Config.fromfile(Path(path, f'{curve.config}.py'))):
+                title = f'{path} is not comparable with the published run: {", ".join(different)}'
+                print(title)
             runs[PUBLISHED + curve.config] = curves_of(curve, runs[path])
-    draw(runs, args.out)
+    draw(runs, args.out, title)
     print(f'{", ".join(runs)} -> {args.out}')
 
 
@@ -65,15 +67,19 @@ def published_curve(work_dir: Path) -> Curve:
     return CURVES[min(names)]
 
 
-def differences(run: Curves, curve: Curve) -> str:
-    """Returns how the updates per epoch of a run differ from the published run, or '' if they do not."""
+def differences(run: Curves, curve: Curve, cfg: Config) -> list[str]:
+    """Returns how the length of a run and its updates per epoch differ from the published run."""
+    different = []
+    length = (cfg.get('train_cfg') or {}).get('max_epochs' if curve.unit == 'epoch' else 'max_iters', curve.length)
+    if length != curve.length:
+        different.append(f'{length} {curve.unit}s instead of {curve.length}')
     epochs = run.get('epoch', {})
-    if not epochs or curve.updates_per_epoch is None:
-        return ''
-    updates = max(step / epoch for step, epoch in epochs.items())
-    # The last log of an epoch may be almost a log interval before its end.
-    different = not 0.9 < updates / curve.updates_per_epoch < 1.1
-    return f'about {updates:.0f} updates per epoch instead of {curve.updates_per_epoch}' if different else ''
+    if epochs and curve.updates_per_epoch is not None:
+        updates = max(step / epoch for step, epoch in epochs.items())
+        # The last log of an epoch may be almost a log interval before its end.
+        if not 0.9 < updates / curve.updates_per_epoch < 1.1:
+            different.append(f'about {updates:.0f} updates per epoch instead of {curve.updates_per_epoch}')
+    return different
 
 
 def curves_of(curve: Curve, run: Curves) -> Curves:
@@ -90,7 +96,7 @@ def curves_of(curve: Curve, run: Curves) -> Curves:
     return curves
 
 
-def draw(runs: dict[str, Curves], path: str) -> None:
+def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
     names = {name for curves in runs.values() for name in curves}
     panels = [panel for panel in dict.fromkeys(map(panel_of, sorted(names))) if panel]
     panels.sort(key=lambda panel: (ORDER.index(panel) if panel in ORDER else len(ORDER), panel))
@@ -112,11 +118,13 @@ def draw(runs: dict[str, Curves], path: str) -> None:
                                   linewidth=2 if name in MAIN else 1, **style)
         axes.set_title(panel)
         axes.set_xlabel('iteration' if panel in ORDER else 'epoch or iteration')
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=''))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     for axes in grid.flat[len(panels):]:
         axes.axis('off')
+    figure.suptitle(title)
     figure.tight_layout()
     save_figure(figure, path, dpi=100)
 

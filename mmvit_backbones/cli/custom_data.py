@@ -96,8 +96,6 @@ def use_class_folder(cfg: Config, folder: str, choice: Choice) -> None:
     if any(node.get('type') == 'LoadTokenLabels' for node in dicts_in(cfg.train_dataloader.dataset)):
         raise UsageError(f'{cfg.filename} requires token labels, which the folder cannot provide; '
                          'use another config')
-    if not any('Load' in str(node.get('type')) for node in dicts_in(cfg.train_dataloader.dataset)):
-        raise UsageError(f'{cfg.filename} has a training pipeline without LoadImageFromFile; use another config')
     prefixes = choice.find_parts(folder)
     found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}

@@ -128,7 +128,7 @@ class Variant:
 
 CONFIG_TASKS = (
     'imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'mask2former', 'dino', 'vitdet', 'upernet',
-    'semantic_fpn', 'cifar100', 'flowers102', 'pets', 'cars')
+    'semantic_fpn')
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 

@@ -110,14 +110,14 @@ def test_boxes_without_outlines_train_without_masks(tmp_path):
 
 
 def test_other_numbers_of_images_are_reported_and_scaled_on_request(tmp_path, capsys):
-    options = ['flowers102_reswin_t', '--class-folder', FLOWERS, '--no-pretrained', '--batch-size', '64']
+    options = ['imagenet_vitaev2_s', '--class-folder', FLOWERS, '--no-pretrained', '--batch-size', '64']
     cfg = prepared(tmp_path, *options)
-    assert cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
     message = capsys.readouterr().err
-    assert '64 images per update' in message and '256' in message and '2.5e-05' in message and '--lr auto' in message
+    assert '64 images per update' in message and '1024' in message and '6.25e-05' in message and '--lr auto' in message
     cfg = prepared(tmp_path, *options, '--lr', 'auto')
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(2.5e-5)
-    assert cfg.param_scheduler[1].eta_min == pytest.approx(2.5e-7)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(6.25e-5)
+    assert cfg.param_scheduler[-1].eta_min == pytest.approx(6.25e-7)
     assert '--lr auto' not in capsys.readouterr().err
     assert 'images per update' not in message.replace('64 images per update', '')
 

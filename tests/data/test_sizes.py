@@ -19,10 +19,10 @@ def resized(name: str, *size: int) -> Config:
 
 
 def test_crops_of_classifiers():
-    cfg = resized('flowers102_reswin_t', 112)
+    cfg = resized('imagenet_reswin_t', 112)
     assert steps_of(cfg, 'train')['RandomResizedCrop'].scale == steps_of(cfg, 'test')['CenterCrop'].crop_size == 112
     assert steps_of(cfg, 'test')['ResizeEdge'].scale == 128
-    cfg = resized('flowers102_reswin_t', 112, 224)
+    cfg = resized('imagenet_reswin_t', 112, 224)
     assert steps_of(cfg, 'train')['RandomResizedCrop'].scale == (112, 224)  # height first
     assert steps_of(cfg, 'test')['CenterCrop'].crop_size == (224, 112)  # width first
     assert steps_of(cfg, 'test')['ResizeEdge'].scale >= 224  # no side is shorter than the crop
@@ -55,7 +55,7 @@ def test_crops_and_windows_of_segmenters():
 
 
 @pytest.mark.parametrize('name', [
-    'cifar100_reswin_t', 'imagenet_refiner_vit_l', 'imagenet_vitaev2_b_22k_pretrain', 'dino_reswin_t',
+    'imagenet_refiner_vit_l', 'imagenet_vitaev2_b_22k_pretrain', 'dino_reswin_t',
     'mask2former_reswin_t', 'mask2former_reswin_t_ade20k', 'mask_rcnn_restv2_t', 'retinanet_rest_s', 'vitdet_vitae_b',
     'semantic_fpn_regionvit_s_plus', 'upernet_vitae_t'])
 def test_every_kind_of_recipe_has_a_size(name):

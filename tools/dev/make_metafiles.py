@@ -28,8 +28,7 @@ from mmvit_backbones.zoo.weights import Weights, host_of
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
-            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K',
-            cifar100='CIFAR-100', flowers102='Oxford Flowers-102', pets='Oxford-IIIT Pets', cars='Stanford Cars')
+            dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
 SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, by a word in the config's name
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'

@@ -1,4 +1,4 @@
-"""Prints a config with all inherited settings, after checking every `type` in it.
+"""Prints a config with all inherited settings, after checking its backbone.
 
     mmvit config show configs/mask_rcnn_reswin_t.py
     mmvit config show CONFIG --cfg-options model.backbone.with_cp=True -o my_config.py

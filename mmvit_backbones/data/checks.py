@@ -12,7 +12,7 @@ from ..utils.config import SPLITS, datasets_of, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.images import check_image
 from .coco import check_sizes, coco_mistakes, read_coco
-from .masks import check_labels, check_orientation
+from .masks import check_labels
 from .mistakes import Mistake, warn
 
 IMAGES_TO_CHECK, ANNOTATIONS_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
@@ -119,7 +119,6 @@ def sample_error(sample: tuple[dict, int]) -> str:
             if 'instances' not in info:  # the masks of mmdet's data sets have other classes than the objects
                 last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
                 check_labels(mask, labels, last)
-            check_orientation(info['img_path'], mask)
     except UsageError as error:
         return str(error).split('\n')[0]
     return ''

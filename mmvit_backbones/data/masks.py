@@ -1,9 +1,8 @@
 """Checks semantic segmentation masks against their images."""
 import numpy as np
-from PIL import Image
 
 from ..errors import UsageError
-from ..utils.images import check_image, image_size, orientation_of
+from ..utils.images import check_image, image_size
 from .mistakes import check_share
 from .text import IGNORED
 
@@ -18,38 +17,15 @@ def check_labels(path: str, mask: np.ndarray, last: float) -> None:
         raise UsageError(f'mask {path} has labels {wrong[:5]}; allowed are 0 to {last} and {IGNORED}')
 
 
-def check_orientation(image: str, mask: str) -> None:
-    """Raises UsageError if a mask has an EXIF orientation, or if its image has one that the mask may not match.
-
-    mmseg applies the orientation to images, but not to masks. Orientations that exchange width and height are accepted
-    for images that are not square, because the check of sizes reports the masks that do not match.
-    """
-    if (rotated := _orientation(mask)[0]) != 1:
-        raise UsageError(f'mask {mask} has the EXIF orientation {rotated}, which is not applied to masks; save the '
-                         'mask rotated and without the tag')
-    orientation, (width, height) = _orientation(image)
-    if orientation in (2, 3, 4) or orientation > 4 and width == height:
-        raise UsageError(f'image {image} has the EXIF orientation {orientation}, which is applied to the image, but '
-                         f'not to its mask {mask}; to match the mask, rotate the image (mogrify -auto-orient) or '
-                         'remove its tag (exiftool -Orientation=)')
-
-
-def _orientation(path: str) -> tuple[int, tuple[int, int]]:
-    image_size(path)  # raises UsageError if the file cannot be read
-    with Image.open(path) as image:
-        return orientation_of(image), image.size
-
-
 def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
     """Checks masks, given as ``{image: mask}``, against their images and the labels 0 to ``last``.
 
     Reads at least 100 masks, or all if there are fewer, and stops when two different labels have been found.
 
     Raises:
-        UsageError: If a mask or its image cannot be read; if a mask has several channels, an invalid label or an EXIF
-            orientation, or if its image has an EXIF orientation that the mask may not match; if at least half of the
-            checked masks differ from their image in size or have only ignored pixels; or, with ``needs_labels``, if all
-            masks have the same label.
+        UsageError: If a mask or its image cannot be read; if a mask has several channels or an invalid label; if at
+            least half of the checked masks differ from their image in size or have only ignored pixels; or, with
+            ``needs_labels``, if all masks have the same label.
     """
     images = list(pairs)
     step = -(-len(images) // MASKS_TO_CHECK)
@@ -61,7 +37,6 @@ def check_masks(pairs: dict[str, str], last: int, needs_labels: bool) -> None:
         num_checked += 1
         mask = np.array(check_image(pairs[image]))
         check_labels(pairs[image], mask, last)
-        check_orientation(image, pairs[image])
         if mask.shape[::-1] != image_size(image):
             wrong.append('mask {} has {} x {} pixels, but its image has {} x {} (width x height)'.format(
                 pairs[image], *mask.shape[::-1], *image_size(image)))

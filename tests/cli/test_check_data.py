@@ -206,15 +206,12 @@ def test_errors_of_each_image_are_listed(tmp_path, run, capsys):
     for part in ('images', 'masks'):
         shutil.copytree(ROOT / f'data/camvid_mini/{part}/val', tmp_path / 'data' / part)
     shutil.copy(ROOT / 'data/camvid_mini/classes.txt', tmp_path / 'data')
-    exif = Image.Exif()
-    exif[0x0112] = 3
     for path in sorted((tmp_path / 'data/images').iterdir())[:7]:
-        with Image.open(path) as image:
-            image.save(path, exif=exif)
+        os.truncate(path, 3000)
     with pytest.raises(SystemExit, match='1'):
         run('data check', '--seg-folder', f'{tmp_path}/data', '--val-fraction', '0.2', '--jobs', '1')
     printed = capsys.readouterr().out
-    assert printed.count('has the EXIF orientation 3') == 7 and printed.endswith('\n7 errors\n')
+    assert printed.count('cannot be read') == 7 and printed.endswith('\n7 errors\n')
 
 
 def test_splits_without_data_are_an_error(run, tmp_path, capsys):

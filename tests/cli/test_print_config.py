@@ -1,4 +1,4 @@
-"""`mmvit config show` prints configs, and reports misspelled types."""
+"""`mmvit config show` prints configs."""
 import pytest
 from helpers import ROOT, raises
 from mmengine.config import Config
@@ -32,17 +32,9 @@ def test_written_configs_can_be_loaded(tmp_path):
 
 
 @pytest.mark.parametrize('option, words', [
-    ('model.neck.type=PFN', ['model.neck.type', 'PFN']),
     ('model.backbone.arch=huge', ['arch', 'huge', 'tiny']),
     ('modle.neck.type=FPN', ['modle']),
 ])
 def test_mistakes_are_reported(option, words):
     with raises(UsageError, *words):
         call(ROOT / 'configs/mask_rcnn_reswin_t.py', '--cfg-options', option)
-
-
-@pytest.mark.parametrize('name', ['cascade_mask_rcnn_reswin_t', 'upernet_vitaev2_s_cityscapes', 'retinanet_regionvit_s',
-                                  'imagenet_refiner_vit_s'])
-def test_types_of_our_configs_are_known(name, capsys):
-    call(ROOT / f'configs/{name}.py')
-    assert 'backbone' in capsys.readouterr().out

@@ -9,7 +9,6 @@ from PIL import Image
 
 from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import load_config
 
 
 def coco(folder, num_images: int = 4) -> dict:
@@ -127,15 +126,6 @@ def test_expected_files_are_named(framework, dataset, layout, example, tmp_path,
 def test_cifar_may_be_missing():
     """mmpretrain downloads it."""
     check_data(config(dict(type='CIFAR100', data_root='none', split='test'), default_scope='mmpretrain'), ['val'])
-
-
-@pytest.mark.parametrize('name', ['cars_reswin_t', 'flowers102_reswin_t', 'pets_reswin_t'])
-def test_the_split_of_a_transfer_config_is_not_a_folder(name, tmp_path):
-    cfg = load_config(name)
-    for split in 'train', 'val':
-        cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
-    (tmp_path / 'images.bin').touch()
-    check_data(cfg, ['train', 'val'])
 
 
 def test_a_folder_must_have_files_and_a_file_must_not_be_a_folder(tmp_path, monkeypatch):

@@ -118,8 +118,8 @@ def relative_position_index(window_size: int, device: torch.device, wrapped: boo
     """
     n, side = window_size, 2 * window_size - 1
     if wrapped:
-        position = torch.arange(n + n // 2, device=device)
-        offset = (position[n // 2:] - position[:n, None]) % side
+        # The rows of this matrix have 2 * side - 1 elements, so that each starts one below the previous, modulo side.
+        offset = (torch.arange(n // 2, n // 2 + n * (2 * side - 1), device=device) % side).view(n, -1)[:, :n]
         index = torch.add(offset[None, :, None, :], offset[:, None, :, None], alpha=side)
     else:  # the difference of indices row * side + column, of which the query's start at that of displacement 0
         zero = (n - 1) * (side + 1)

@@ -1,11 +1,12 @@
 """Converts modules to ONNX graphs and joins the graphs."""
+import math
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,36 @@ def ignore_deprecations() -> Iterator[None]:
 
 
 def translations() -> dict:
-    """Returns ONNX translations for operations on sizes.
+    """Returns ONNX translations of operations.
 
-    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes.
+    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes. Its GELU and
+    LayerNorm are slower than these: ONNX Runtime fuses GELU only in this form, and OpenVINO transposes channels-last
+    maps around a LayerNorm with four dimensions.
     """
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')
+
+    def gelu(x: Any, approximate: str = 'none') -> Any:
+        half, one, root = (op.CastLike(value, x) for value in (0.5, 1., 2**0.5))
+        if approximate == 'tanh':
+            cubic = op.Mul(op.Mul(op.Mul(x, x), x), op.CastLike(0.044715, x))
+            normal = op.Tanh(op.Mul(op.Add(x, cubic), op.CastLike((2 / math.pi)**0.5, x)))
+        else:
+            normal = op.Erf(op.Div(x, root))
+        return op.Mul(op.Mul(x, op.Add(normal, one)), half)
+
+    def layer_norm(x: Any, shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5,
+                   cudnn_enable: bool = True) -> Any:
+        axis = -len(shape)
+        scale = op.Expand(op.CastLike(1., x), op.Shape(x, start=axis)) if weight is None else weight
+        is_map = axis == -1 and len(x.shape) > 3
+        tokens = op.Reshape(x, [0, -1, shape[0]]) if is_map else x
+        tokens, _, _ = op.LayerNormalization(tokens, scale, bias, axis=axis, epsilon=eps)
+        return op.Reshape(tokens, op.Shape(x)) if is_map else tokens
+
     return {
+        torch.ops.aten.gelu.default: gelu,
+        torch.ops.aten.layer_norm.default: layer_norm,
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
         torch.sym_min: lambda a, b: op.Min(a, b),
         torch.sym_max: lambda a, b: op.Max(a, b),

@@ -55,7 +55,7 @@ class PyramidReduction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H / stride, W / stride, out_channels)``."""
         x = x.permute(0, 3, 1, 2)
-        return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1).permute(0, 2, 3, 1))
+        return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1)).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)

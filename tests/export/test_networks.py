@@ -4,6 +4,7 @@ import os
 import onnx
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import fresh_model, raises
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
@@ -54,6 +55,32 @@ class OneConvolution(nn.Conv2d):
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         return self.norm(super().forward(images)),
+
+
+class NormsAndGelus(nn.Module):
+    """LayerNorms over one and two axes, with and without weights, and both forms of GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        norms = F.layer_norm(x, (8, ), bias=self.norm.bias), F.layer_norm(x, x.shape[2:])
+        return self.norm(x), self.norm(x[:, 0]), *norms, F.gelu(x), F.gelu(x, approximate='tanh')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_norms_and_gelus_equal_those_of_pytorch(dtype, tmp_path):
+    torch.manual_seed(0)
+    model, x, path = NormsAndGelus().to(dtype), torch.randn(2, 3, 4, 8, dtype=dtype), tmp_path / 'network.onnx'
+    nn.init.normal_(model.norm.weight)
+    nn.init.normal_(model.norm.bias)
+    free = {axis: torch.export.Dim.DYNAMIC for axis in range(3)}
+    save(to_onnx(model, (x, ), (free, ), ['images'], [f'map{number}' for number in range(6)]), path)
+    x = torch.randn(1, 2, 5, 8, dtype=dtype)  # ONNX Runtime fuses GELU
+    found = open_session(path)(dict(images=x.numpy()))
+    for actual, expected in zip(found.values(), model(x), strict=True):
+        torch.testing.assert_close(torch.from_numpy(actual), expected)
 
 
 @pytest.mark.slow

@@ -113,9 +113,9 @@ class VariedSizeWindowAttention(nn.Module):
             return zeros, zeros, (top, left)
         x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
         with without_autocast(x.device.type):
-            windows = x.unflatten(2, (-1, self.window_size)).unflatten(1, (-1, self.window_size))
             # Use the dtype of the position bias, because weights of linear layers may be quantized.
-            windows = windows.mean((2, 4), dtype=self.position_bias.relative_position_bias_table.dtype)
+            x = x.to(self.position_bias.relative_position_bias_table.dtype).permute(0, 3, 1, 2)
+            windows = F.avg_pool2d(x, self.window_size).permute(0, 2, 3, 1)
             scale, offset = self.predict(F.leaky_relu(windows))
         scale, offset = (y.permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # A predicted offset of 1 means half a side of the padded map, divided by the number of windows.

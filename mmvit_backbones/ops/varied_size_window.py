@@ -162,11 +162,29 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
+    grid = sampling_grid(features, scale, offset, window_size, top, left)
+    return sample_grid(features, grid.transpose(3, 4).flatten(4, 5).flatten(2, 3))
+
+
+def sample_windows_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+                             left: int) -> Tensor:
+    """Computes the result of :func:`sample_reference` as windows ``(B * nh * nw, heads, C, ws * ws)``."""
+    grid = sampling_grid(features, scale, offset, window_size, top, left)
+    sampled = sample_grid(features, grid.flatten(4, 5).flatten(2, 3))  # (B, heads, C, nh * nw, ws * ws)
+    return sampled.permute(0, 3, 1, 2, 4).flatten(0, 1)
+
+
+def sampling_grid(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
+    """Returns the positions of tokens in the coordinates of ``F.grid_sample``, ``(B, heads, nh, nw, ws, ws, 2)``."""
     x, y = window_positions(scale, offset, window_size, top, left)  # each (B, heads, nh, nw, window_size)
     x, y = normalize(x, features.shape[4]), normalize(y, features.shape[3])
-    grid = torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
-    grid = grid.transpose(3, 4).flatten(4, 5).flatten(2, 3).flatten(0, 1)  # (B * heads, nh * ws, nw * ws, 2)
-    sampled = F.grid_sample(features.flatten(0, 1).to(grid.dtype), grid, 'bilinear', 'zeros', align_corners=False)
+    return torch.stack(torch.broadcast_tensors(x[..., None, :], y[..., :, None]), -1)
+
+
+def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
+    """Samples ``(B, heads, C, H, W)`` at a grid ``(B, heads, h, w, 2)``, which gives ``(B, heads, C, h, w)``."""
+    maps = features.flatten(0, 1).to(grid.dtype)
+    sampled = F.grid_sample(maps, grid.flatten(0, 1), 'bilinear', 'zeros', align_corners=False)
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
 
 
@@ -192,17 +210,12 @@ def clamp_positions(position: Tensor, size: int) -> Tensor:
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                         window_size: int, top: int, left: int, softmax_scale: float,
-                        sample: Callable[..., Tensor] = sample_reference) -> Tensor:
-    """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample``."""
+                        sample_windows: Callable[..., Tensor] = sample_windows_reference) -> Tensor:
+    """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample_windows``."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
-
-    def windows(x: Tensor) -> Tensor:
-        """Partitions a map (B, heads, C, nh * ws, nw * ws) into windows (B * nh * nw, heads, ws * ws, C)."""
-        x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
-        return x.reshape(b * nh * nw, heads, ws * ws, x.shape[6])
-
-    key, value = windows(sample(torch.cat([k, v], 2), scale, offset, ws, top, left)).split(d, -1)
+    windows = sample_windows(torch.cat([k, v], 2), scale, offset, ws, top, left)
+    key, value = (x.transpose(2, 3) for x in windows.split(d, 2))
     # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
     query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
     query = query.unflatten(3, (heads, d)).unflatten(2, (nw, ws)).unflatten(1, (nh, ws)).permute(0, 1, 3, 5, 2, 4, 6)
@@ -220,8 +233,17 @@ def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size=window_size, top=top, left=left)
 
 
+def compiled_sample_windows(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+                            left: int) -> Tensor:
+    """Returns sampled windows ``(B * nh * nw, heads, C, ws * ws)``, stored with the channels last."""
+    (nh, nw), ws = scale.shape[3:], window_size
+    x = compiled_sample(features, scale, offset, ws, top, left)
+    x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
+    return x.flatten(4, 5).flatten(0, 2).transpose(2, 3)
+
+
 def attention_with_sampling_in_cuda(**arguments) -> Tensor:
-    return attention_reference(**arguments, sample=compiled_sample)
+    return attention_reference(**arguments, sample_windows=compiled_sample_windows)
 
 
 def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,

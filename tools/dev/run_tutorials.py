@@ -20,7 +20,7 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_PER_CELL = 1800
 JOBS = 2  # notebooks at a time, with one thread each, which is faster than one with two threads
-LONGEST = 'detect', 'segment', 'classify'  # started first, so that none runs alone at the end
+LONGEST = 'compare', 'detect', 'segment', 'classify'  # started first, so that none runs alone at the end
 
 
 def main():

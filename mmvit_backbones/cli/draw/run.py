@@ -118,7 +118,7 @@ def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
                                   linewidth=2 if name in MAIN else 1, **style)
         axes.set_title(panel)
         axes.set_xlabel('iteration' if panel in ORDER else 'epoch or iteration')
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.xaxis.set_major_formatter(EngFormatter(sep=''))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

@@ -166,7 +166,7 @@ def set_lr(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.base_batch_size = images  # of the rate that is now in the config
     elif images != base and is_first_process():
         print(f'{images * updates} images per update instead of the {base * updates} of the recipe, but its learning '
-              f'rate, {rate:.3g}; --lr auto would set {scaled:.3g}', file=sys.stderr)
+              f'rate, {rate:.3g}; mmvit train --lr auto would set {scaled:.3g}', file=sys.stderr)
 
 
 def images_per_step(cfg: Config, args: argparse.Namespace) -> int:

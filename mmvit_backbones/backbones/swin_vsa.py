@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, ContextPosition, VariedSizeWindowAttention, init_linear
+from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear
 from .arch import resolve_arch
 from .swin import NORM_EPS, SwinArch, SwinBase
 
@@ -33,19 +33,27 @@ class WindowAttention(VariedSizeWindowAttention):
         return scale, offset
 
 
-class VSABlock(Block):
+class VSABlock(nn.Module):
     """Swin block without shifted windows, after a position encoding.
 
+    Paper: arXiv 2103.14030, equation 3.
     Paper: arXiv 2204.08446, figure 3c.
     """
 
     def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float) -> None:
-        super().__init__(channels, attn, mlp_ratio, drop_path, NORM_EPS)
+        super().__init__()
         self.position = ContextPosition(channels)
+        self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.attn = attn
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape ``(B, H, W, channels)``."""
-        return super().forward(self.position(x))
+        x = self.position(x)
+        x = self.drop_path(x, self.attn(self.norm1(x)))
+        return self.drop_path(x, self.mlp(self.norm2(x)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,17 @@
 """Resumes training exactly as if it had not been interrupted."""
 import warnings
-from typing import Any, cast
 
 import numpy as np
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper, OptimWrapperDict, ReduceOnPlateauParamScheduler
+from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..data.resumable import ResumableBatchSampler, SeededDataset, seed_all
 from ..errors import TrainingError
-from .plan import schedules
+from .plan import optim_wrappers, schedules
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -75,9 +74,7 @@ def batch_sampler_of(runner: Runner) -> ResumableBatchSampler:
 
 def optimizers_of(runner: Runner) -> list[str]:
     """Returns the names of the optimizers' classes."""
-    wrapper: Any = runner.optim_wrapper  # a dict or None before the optimizers are built
-    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return [type(wrapper.optimizer).__name__ for wrapper in wrappers]
+    return [type(wrapper.optimizer).__name__ for wrapper in optim_wrappers(runner)]
 
 
 def check_classes(runner: Runner, meta: dict) -> None:
@@ -128,15 +125,15 @@ def use_settings(runner: Runner, checkpoint: dict) -> None:
     if isinstance(runner.optim_wrapper, OptimWrapperDict) or any(
             isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)):
         return
-    optimizer = cast(OptimWrapper, runner.optim_wrapper).optimizer
+    wrapper, = optim_wrappers(runner)
     sizes = [[len(group['params']) for group in groups]
-             for groups in (checkpoint['optimizer']['param_groups'], optimizer.param_groups)]
+             for groups in (checkpoint['optimizer']['param_groups'], wrapper.optimizer.param_groups)]
     if sizes[0] != sizes[1]:
         raise TrainingError(f'the checkpoint has an optimizer of {sum(sizes[0])} parameters in {len(sizes[0])} groups, '
                             f'but the config has {sum(sizes[1])} parameters in {len(sizes[1])} groups, e.g. because of '
                             f'frozen stages; use the same settings, or {NEW_TRAINING}')
     _advance_schedules(runner, checkpoint['meta'])
-    settings = optimizer.state_dict()['param_groups']
+    settings = wrapper.optimizer.state_dict()['param_groups']
     checkpoint['optimizer'] = {**checkpoint['optimizer'], 'param_groups': settings}
     checkpoint['param_schedulers'] = [schedule.state_dict() for schedule in schedules(runner)]
 

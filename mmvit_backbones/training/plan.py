@@ -1,13 +1,15 @@
 """Logs a summary before training starts; until then, the runners log only warnings and errors to the console."""
 import logging
 import re
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import Protocol, runtime_checkable
 
+import torch
 from mmengine._strategy import BaseStrategy
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.logging import MMLogger
+from mmengine.optim import AmpOptimWrapper, BaseOptimWrapper, OptimWrapperDict
 from mmengine.runner import FlexibleRunner, Runner
 from torch.utils.data import DataLoader, Dataset
 
@@ -59,6 +61,8 @@ class SummaryHook(Hook):
         runner.logger.info('\n' + '\n'.join(f'{name:>14}: {text}' for name, text in plan(runner).items()))
         if warning := unfitting_schedule(schedules(runner), runner.max_iters, len(runner.train_dataloader)):
             runner.logger.warning(warning)
+        if oddities := list(unusual(runner)):
+            runner.logger.warning(f'is this intended? {"; ".join(oddities)}')
 
 
 def check_batches(runner: Runner | FlexibleRunner) -> None:
@@ -89,13 +93,30 @@ def plan(runner: Runner) -> dict[str, str]:
         'training data': describe(loader.dataset),
         'classes': f'{len(classes) or "unknown"}: {", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}',
         'length': f'{length}, {batch_size_of(loader)} images per step{each}',
+        'learning rate': learning_rates(runner),
+        'precision': precision(runner),
         'device': str(next(model.parameters()).device),
         'work dir': f'{runner.work_dir}, log in {runner.log_dir}',
     }
     if runner.val_loop is not None:
         interval = f'{runner.val_interval} {"epochs" if by_epoch else "steps"}'
         lines['validation'] = f'{describe(runner.val_dataloader.dataset)}, every {interval}'
+    for hook in (hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)):
+        lines['early stop'] = f'after {hook.patience} validations without a better {hook.monitor}'
     return lines
+
+
+def unusual(runner: Runner) -> Iterator[str]:
+    """Yields a text for each unusual setting: a single step, a batch larger than the data set, a single class."""
+    loader = runner.train_dataloader
+    images, per_step = num_images(loader.dataset), batch_size_of(loader) * get_world_size()
+    if runner.max_iters == 1:
+        yield 'training has a single step'
+    if per_step > images:
+        yield f'a step takes {per_step} images, but the data set has only {images}'
+    classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
+    if len(classes) == 1:
+        yield f'the only class is {classes[0]}'
 
 
 def describe(dataset: Dataset) -> str:
@@ -124,12 +145,48 @@ def batch_size_of(loader: DataLoader) -> int:
     return loader.batch_sampler.batch_size
 
 
+def learning_rates(runner: Runner) -> str:
+    """Describes the current and the peak learning rates, the optimizers and the schedulers."""
+    groups = [group for wrapper in optim_wrappers(runner) for group in wrapper.optimizer.param_groups]
+    now, peak = (sorted({group.get(key, group['lr']) for group in groups}) for key in ('lr', 'initial_lr'))
+    parts = [f'{_from_to(peak)} at {"their" if len(peak) > 1 else "its"} peak']
+    if runner.iter:
+        parts.append(f'{_from_to(now)} now')
+    parts += sorted({type(wrapper.optimizer).__name__ for wrapper in optim_wrappers(runner)})
+    return ', '.join([*parts, *(map(_describe_schedule, schedules(runner)) if schedules(runner) else ['constant'])])
+
+
+def precision(runner: Runner) -> str:
+    wrapper, *_ = optim_wrappers(runner)
+    if not isinstance(wrapper, AmpOptimWrapper):
+        return 'float32'
+    return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
+
+
+def _from_to(rates: list[float]) -> str:
+    return f'{rates[0]:.4g}' + (f' to {rates[-1]:.4g}' if len(rates) > 1 else '')
+
+
+def optim_wrappers(runner: Runner) -> list[BaseOptimWrapper]:
+    """Returns the wrapper of each optimizer; the list is empty until the optimizers are built."""
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict):
+        return list(wrapper.values())
+    return [wrapper] if isinstance(wrapper, BaseOptimWrapper) else []
+
+
 def schedules(runner: Runner) -> list:
     """Returns the parameter schedulers of all optimizers; the list is empty until the schedulers are built."""
     found = runner.param_schedulers
     if isinstance(found, dict):
         return [schedule for part in found.values() for schedule in part]
     return list(found) if isinstance(found, list) else []
+
+
+def _describe_schedule(schedule) -> str:
+    unit = 'epoch' if schedule.by_epoch else 'step'
+    end = f' to {unit} {schedule.end}' if schedule.end < FOREVER else ''
+    return f'{type(schedule).__name__} from {unit} {schedule.begin}{end}'
 
 
 def unfitting_schedule(schedules: Sequence, steps: int, steps_per_epoch: int) -> str | None:

@@ -167,8 +167,17 @@ def test_options_change_the_run(tmp_path):
     assert all(entry.get('lr', 0) <= 1e-9 for entry in entries)
     before, = run.text.split('Epoch(train)')[:1]
     assert len(before.splitlines()) < 25, before
-    for text in ('5 epochs of 4 steps, 4 images per step', '16 images from', 'random', f'{tmp_path}/work',
-                 '5: daisy, dandelion, roses'):
+    for text in ('5 epochs of 4 steps, 4 images per step', '16 images from', '1e-09 at its peak', 'float32', 'random',
+                 'without a better accuracy/top1', f'{tmp_path}/work', '5: daisy, dandelion, roses'):
         assert text in before, text
     file, = (tmp_path / 'work').glob('*/*.log')
     assert 'Config:' in file.read_text() and 'System environment' in file.read_text()
+
+
+@pytest.mark.training
+def test_unusual_settings_are_reported_in_one_warning(tmp_path):
+    run = train(tmp_path / 'work', '--epochs=1', '--batch-size=20', 'default_hooks.checkpoint=None',
+                'train_dataloader.drop_last=False')
+    assert run.wait() == 0, run.text
+    warning, = (line for line in run.text.splitlines() if 'is this intended' in line)
+    assert 'single step' in warning and '20 images' in warning and '16' in warning

@@ -3,8 +3,8 @@ import pytest
 import torch
 from helpers import raises
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
-from mmengine.optim import ConstantLR, CosineAnnealingLR, LinearLR
+from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.optim import AmpOptimWrapper, ConstantLR, CosineAnnealingLR, LinearLR, OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from tiny_runs import Line, Samples, loader_of, log_of, runner_of
 from torch import nn
@@ -17,9 +17,14 @@ from mmvit_backbones.training.plan import (
     SummaryHook,
     batch_size_of,
     check_batches,
+    learning_rates,
     num_images,
+    optim_wrappers,
     plan,
+    precision,
+    schedules,
     unfitting_schedule,
+    unusual,
 )
 
 
@@ -99,20 +104,27 @@ class TestSummary:
             tmp_path, model=large_model(), train_dataloader=loader_of(data(ann_file='a.json', data_root='flowers')),
             val_dataloader=loader_of(data(6, data_root='roses')), val_cfg=dict(), val_evaluator=Evaluator([]),
             train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=2))
+        runner.register_hook(EarlyStoppingHook('acc', patience=4))
         assert plan(runner) == {
             'model': 'Line with Linear, 2.5 M parameters, 1.5 M of them frozen', 'weights': 'random',
             'training data': '8 images from a.json', 'classes': '2: cat, dog',
-            'length': '3 epochs of 4 steps, 2 images per step', 'device': 'cpu',
-             'work dir': f'{tmp_path}, log in {runner.log_dir}',
-            'validation': '6 images from roses, every 2 epochs'}
+            'length': '3 epochs of 4 steps, 2 images per step', 'learning rate': '0.01 at its peak, SGD, constant',
+            'precision': 'float32', 'device': 'cpu', 'work dir': f'{tmp_path}, log in {runner.log_dir}',
+            'validation': '6 images from roses, every 2 epochs',
+            'early stop': 'after 4 validations without a better acc'}
 
     def test_training_by_steps(self, tmp_path):
         runner = prepared(
             tmp_path, train_dataloader=loader_of(data(classes='abcdef')), train_cfg=dict(by_epoch=False, max_iters=12),
-            val_dataloader=loader_of(), val_cfg=dict(), val_evaluator=Evaluator([]))
+            val_dataloader=loader_of(), val_cfg=dict(), val_evaluator=Evaluator([]),
+            param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5),
+                             dict(type='ConstantLR', factor=0.5, begin=5, by_epoch=False)])
         lines = plan(runner)
         assert lines['classes'] == '6: a, b, c, d, e, ...' and lines['model'].startswith('Line, 0.0 M')
         assert (lines['length'], lines['validation']) == ('12 steps, 2 images per step', '8 images, every 1000 steps')
+        assert lines['learning rate'] == ('0.01 at its peak, SGD, LinearLR from step 0 to step 5, '
+                                          'ConstantLR from step 5 to step 12')
+        assert 'early stop' not in lines
 
     @pytest.mark.parametrize('classes, text', [(None, 'unknown: '), ('abcde', '5: a, b, c, d, e')])
     def test_classes(self, classes, text, tmp_path):
@@ -127,6 +139,40 @@ class TestSummary:
         runner.cfg.merge_from_dict(cfg)
         assert plan(runner)['weights'] == text
         assert 'validation' not in plan(runner)
+
+    def test_learning_rates_of_several_groups_in_a_resumed_run(self, tmp_path):
+        runner = prepared(tmp_path, model=large_model(), optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.01), paramwise_cfg=dict(bias_lr_mult=4.)), param_scheduler=dict(
+                type='LinearLR', start_factor=0.5, by_epoch=True, end=2))
+        assert learning_rates(runner) == '0.01 to 0.04 at their peak, SGD, LinearLR from epoch 0 to epoch 2'
+        runner.train_loop._iter = 4
+        assert '0.01 to 0.04 at their peak, 0.005 to 0.02 now' in learning_rates(runner)
+
+    def test_several_optimizers(self, tmp_path):
+        runner = runner_of(tmp_path)
+        assert optim_wrappers(runner) == schedules(runner) == []
+        parts = [OptimWrapper(kind(runner.model.parameters(), lr=0.1)) for kind in (torch.optim.SGD, torch.optim.Adam)]
+        runner.optim_wrapper = OptimWrapperDict(a=parts[0], b=parts[1])
+        runner.param_schedulers = {name: [ConstantLR(part, by_epoch=False)] for name, part in zip('ab', parts)}
+        assert optim_wrappers(runner) == parts
+        assert learning_rates(runner) == ('0.1 at its peak, Adam, SGD, ConstantLR from step 0, '
+                                          'ConstantLR from step 0')
+
+    @pytest.mark.parametrize('dtype, text', [(None, 'float16'), (torch.bfloat16, 'bfloat16')])
+    def test_mixed_precision(self, dtype, text, tmp_path):
+        runner = runner_of(tmp_path)
+        runner.optim_wrapper = AmpOptimWrapper.__new__(AmpOptimWrapper)  # its constructor needs a GPU
+        runner.optim_wrapper.cast_dtype = dtype
+        assert precision(runner) == text
+
+    @pytest.mark.parametrize('length, batch_size, epochs, classes, texts', [
+        (8, 4, 1, 'ab', []), (8, 8, 1, 'ab', ['single step']), (8, 8, 2, 'ab', []), (8, 4, 1, None, []),
+        (8, 4, 0, 'ab', []),
+        (8, 9, 2, 'ab', ['a step takes 9 images, but the data set has only 8']), (8, 4, 1, 'b', ['only class is b'])])
+    def test_unusual_settings(self, length, batch_size, epochs, classes, texts, tmp_path):
+        runner = prepared(tmp_path, train_dataloader=loader_of(data(length, classes), batch_size=batch_size),
+                          train_cfg=dict(by_epoch=True, max_epochs=epochs))
+        assert [text in found for found, text in zip(unusual(runner), texts, strict=True)] == [True] * len(texts)
 
     @pytest.mark.parametrize('kind', [QuietRunner, QuietFlexibleRunner])
     def test_console_starts_with_the_summary(self, kind, tmp_path, capsys):
@@ -145,15 +191,16 @@ class TestSummary:
         before, after = shown.split('         model: Line, ')
         assert 'early warning' in before and 'early error' in before
         assert not any(text in before for text in ('early information', 'is skipped since', 'FileClient'))
-        assert '        device: cpu' in after and 'Saving checkpoint' in after
+        assert '     precision: float32' in after and 'Saving checkpoint' in after
         assert 'schedule has 7 steps, but training has 1' in after
+        assert 'is this intended? training has a single step' in after
         assert 'early information' in log_of(tmp_path) and 'is skipped since' in log_of(tmp_path)
 
     def test_usual_settings_have_no_warning(self, tmp_path):
         runner = runner_of(tmp_path)
         runner.register_hook(SummaryHook())
         runner.train()
-        assert 'schedule has' not in log_of(tmp_path)
+        assert 'intended' not in log_of(tmp_path) and 'schedule has' not in log_of(tmp_path)
 
 
 class Endless(IterableDataset):

@@ -9,7 +9,7 @@ export MMVIT_BUILD_OPS ?= $(if $(shell command -v nvidia-smi),auto,cpp)
 
 # Two processes with one thread each are faster than one process with two threads, because most tests are small.
 WORKERS = 2
-PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses $(or $(JOBS),$(WORKERS)) --dist worksteal
+PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --durations 25 --numprocesses $(or $(JOBS),$(WORKERS)) --dist worksteal
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help

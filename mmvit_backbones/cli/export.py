@@ -21,7 +21,7 @@ from ..data.checks import check_data
 from ..errors import UsageError
 from ..export import compare_onnx, export_model, export_onnx
 from ..export.compare import EXACT, LOSSY, Comparison, below_limits, inputs_of
-from ..export.models import check_path
+from ..export.models import check_opset, check_path
 from ..export.parts import Half, check_exportable, split
 from ..export.preprocess import Preprocess
 from ..export.quantize import to_int8
@@ -119,6 +119,7 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
     import onnx
     check_path(path)
     try:
+        check_opset(args.opset)
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
             with progress('exporting the network'):

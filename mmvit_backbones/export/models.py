@@ -33,8 +33,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         ImportError: If onnx or onnxscript is not installed.
         OSError: If the file cannot be written.
     """
-    if opset < 18:
-        raise ValueError(f'opset must be at least 18, got {opset}')
+    check_opset(opset)
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
@@ -46,6 +45,11 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
         raise ValueError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
     save(program, path)
+
+
+def check_opset(opset: int) -> None:
+    if opset < 18:
+        raise ValueError(f'opset must be at least 18, got {opset}')
 
 
 def signature_of(network: Any) -> tuple[int, list[str]]:

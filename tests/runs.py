@@ -138,6 +138,6 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
             sys.argv = arguments
             runpy.run_path(command, run_name='__main__')
         else:
-            mmvit.main([*command.split(), *rest])
+            mmvit.command([*command.split(), *rest])
     finally:
         sys.stdout.flush()

@@ -102,7 +102,8 @@ def translations() -> dict:
 
     torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes. Its GELU and
     LayerNorm are slower than these: ONNX Runtime fuses GELU only in this form, and OpenVINO transposes channels-last
-    maps around a LayerNorm with four dimensions.
+    maps around a LayerNorm with four dimensions. OpenVINO 2026.4 fuses attention with four dimensions, and its results
+    are wrong after an image with a single key. It does not fuse five dimensions, which take the same time.
     """
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')
@@ -125,7 +126,21 @@ def translations() -> dict:
         tokens, _, _ = op.LayerNormalization(tokens, scale, bias, axis=axis, epsilon=eps)
         return op.Reshape(tokens, op.Shape(x)) if is_map else tokens
 
+    def attention(q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0., is_causal: bool = False,
+                  scale: float | None = None, enable_gqa: bool = False) -> Any:
+        if is_causal or enable_gqa or attn_mask is not None and attn_mask.dtype != q.dtype:
+            raise NotImplementedError('scaled_dot_product_attention: only float masks can be exported')
+        is_free = attn_mask is None and len(q.shape) == 4 and not isinstance(k.shape[2], int)
+        q = op.Mul(q, op.CastLike(q.shape[-1]**-0.5 if scale is None else scale, q))
+        axes = list(range(len(k.shape) + is_free))
+        if is_free:
+            q, k, v = (op.Unsqueeze(x, [1]) for x in (q, k, v))
+        logits = op.MatMul(q, op.Transpose(k, perm=[*axes[:-2], axes[-1], axes[-2]]))
+        weights = op.Softmax(logits if attn_mask is None else op.Add(logits, attn_mask), axis=-1)
+        return op.Squeeze(op.MatMul(weights, v), [1]) if is_free else op.MatMul(weights, v)
+
     return {
+        torch.ops.aten.scaled_dot_product_attention.default: attention,
         torch.ops.aten.gelu.default: gelu,
         torch.ops.aten.layer_norm.default: layer_norm,
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),

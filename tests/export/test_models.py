@@ -269,13 +269,14 @@ def test_detectors_with_none_one_and_several_instances(kind, tmp_path):
 @pytest.mark.usefixtures('symbolic_shapes')
 @pytest.mark.parametrize('make, options, weights', [
     (classifier, ['--fp16', '--preprocessing', 'outside'], TensorProto.FLOAT16),
-    (partial(detector, 'RetinaNet'), ['--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--preprocessing', 'outside'],
-     TensorProto.INT8)])
+    # Scores of random weights are so close that int8 moves some of them over the threshold.
+    (partial(detector, 'RetinaNet'), ['--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--preprocessing', 'outside',
+                                      '--accept-loss'], TensorProto.INT8)])
 def test_export_in_lower_precision_without_preprocessing(make, options, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     reference_of(make(), tmp_path)
     call('export', 'model.pth', 'model.onnx', *options)
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx', 'model.onnx.json'}
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx', 'model.onnx.json'}
     # The file is compared in float32 and in the exported precision.
     assert capsys.readouterr().out.count('compared with PyTorch') == 2
     model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
@@ -297,7 +298,7 @@ def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
     Path('model.onnx').write_text('earlier')
     with pytest.raises(UsageError, match='model.onnx .* scores .* the limit'):
         call('export', 'model.pth', 'model.onnx')
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'model.onnx'}
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
     assert Path('model.onnx').read_text() == 'earlier'
     call('export', 'model.pth', 'model.onnx', '--accept-loss')
     assert Path('model.onnx').stat().st_size > 1000 and Path('model.onnx.json').exists()
@@ -324,7 +325,7 @@ def test_an_interrupted_export_leaves_no_file(tmp_path):
         time.sleep(0.01)
     run.signal(signal.SIGINT)
     assert run.wait(300) == 130, run.text
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'log.txt'}
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'log.txt'}
 
 
 @pytest.mark.slow

@@ -389,7 +389,7 @@ def pixels_gradient(leaves: list[Tensor], dtype: torch.dtype) -> Callable[[], Te
     batch, heads, _, rows, columns = scale.shape
     tokens = window_sampling.stored(torch.randn(  # gradients of keys and values
         2, batch, heads, CHANNELS_PER_HEAD, rows * WINDOW, columns * WINDOW, device=qkv.device, dtype=dtype))
-    return partial(window_sampling.grad_pixels, tokens, scale, offset, *qkv.shape[1:3], WINDOW, 0, 0)
+    return partial(window_sampling.grad_pixels, tokens, scale, offset, *qkv.shape[1:3], WINDOW, 0, 0, dtype)
 
 
 def milliseconds(run: Callable, seconds: float) -> list[float]:

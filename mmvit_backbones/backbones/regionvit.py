@@ -210,9 +210,10 @@ class Block(nn.Module):
     Stochastic depth drops the first branch per image, and the other two branches per window.
     """
 
-    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float) -> None:
+    def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, drop_path: float,
+                 regional_attention: bool = True) -> None:
         super().__init__()
-        self.norm0 = nn.LayerNorm(channels, eps=NORM_EPS)
+        self.norm0 = nn.LayerNorm(channels, eps=NORM_EPS) if regional_attention else None
         self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.attn = Attention(channels, num_heads, window_size)
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
@@ -222,7 +223,8 @@ class Block(nn.Module):
     def forward(self, local: Tensor, regional: Tensor, index: Tensor,
                 mask: WindowMask | None) -> tuple[Tensor, Tensor]:
         """Keeps the shapes of local tokens ``(B, windows, w * w, C)`` and regional tokens ``(B, windows, C)``."""
-        regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
+        if self.norm0 is not None:
+            regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
         x = torch.cat([regional[:, :, None], local], dim=2)
         x = self.drop_path(x.flatten(0, 1), self.attn(self.norm1(x), index=index, mask=mask).flatten(0, 1)).view_as(x)
         x = self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
@@ -253,11 +255,12 @@ class Stage(nn.Module):
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, mlp_ratio: float, peg: bool,
-                 drop_paths: Sequence[float], project: bool) -> None:
+                 drop_paths: Sequence[float], project: bool, regional_attention: bool = True) -> None:
         super().__init__()
         self.window_size = window_size
         self.projection = Projection(channels // 2) if project else nn.Identity()
-        self.blocks = ModuleList(Block(channels, num_heads, window_size, mlp_ratio, rate) for rate in drop_paths)
+        self.blocks = ModuleList(
+            Block(channels, num_heads, window_size, mlp_ratio, rate, regional_attention) for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
 
     def forward(self, local: Tensor, regional: Tensor, index: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
@@ -335,6 +338,8 @@ class RegionViT(Backbone):
         peg (bool): Whether to use a positional encoding generator in every stage.
         stage_norm (bool): Whether to add a LayerNorm after every stage, ``norm0`` to ``norm3``. Later stages receive
             the normalized local map.
+        regional_attention (bool): Whether regional tokens attend to each other. False gives the ablation in which the
+            windows of a stage exchange no information.
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
             order. None returns the features of all stages.
@@ -367,7 +372,7 @@ class RegionViT(Backbone):
 
     def __init__(self, arch: str | RegionViTArch | dict = 'tiny', *,
                  out_tokens: Literal['local', 'regional'] = 'local', window_size: int | Sequence[int] = 7,
-                 peg: bool = False, stage_norm: bool = False, in_channels: int = 3,
+                 peg: bool = False, stage_norm: bool = False, regional_attention: bool = True, in_channels: int = 3,
                  out_indices: Sequence[int] | int | None = None, frozen_stages: int = -1, norm_eval: bool = False,
                  with_cp: bool = False, drop_path_rate: float = 0.1,
                  init_cfg: dict | list[dict] | None = None) -> None:
@@ -389,7 +394,7 @@ class RegionViT(Backbone):
         drop_paths = drop_path_schedule(drop_path_rate, arch.depths)
         self.stages = ModuleList(
             Stage(self.channels[i], arch.num_heads[i], self.window_sizes[i], arch.mlp_ratio, peg, drop_paths[i],
-                  project=i > 0) for i in range(self.num_stages))
+                  project=i > 0, regional_attention=regional_attention) for i in range(self.num_stages))
         if stage_norm:
             self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
         self.init_layers()

@@ -39,9 +39,22 @@ def test_ablations_are_networks_with_a_neutral_part(network, ablation, words, va
 
 @pytest.mark.parametrize('network, ablation', [
     *[(network, ablation) for network, ablation, *_ in EQUIVALENT], ('ResT', dict(head_interaction=False)),
-    ('RefinerViT', dict(expansion=1)), ('RefinerViT', dict(local_attention=False))], ids=str)
+    ('RefinerViT', dict(expansion=1)), ('RefinerViT', dict(local_attention=False)),
+    ('RegionViT', dict(regional_attention=False))], ids=str)
 def test_ablations_train_all_of_their_parameters(network, ablation):
     model = fresh_model(network, **ablation).train()
     assert model.state_dict().keys() <= fresh_model(network).state_dict().keys()
     found = gradients(model, images(60, 70))
     assert not [name for name, _ in model.named_parameters() if found.get(name) is None]
+
+
+@pytest.mark.parametrize('regional_attention', [True, False])
+@torch.no_grad()
+def test_windows_exchange_information_by_regional_attention(regional_attention):
+    model = fresh_model('RegionViT', regional_attention=regional_attention, out_indices=(0, )).eval()
+    x = images(112, 112)
+    other = x.clone()
+    other[:, :, :8, :8] += 1  # in the first window of 7 x 7 tokens
+    (before, ), (after, ) = model(x), model(other)
+    assert not torch.equal(before[..., :7, :7], after[..., :7, :7])
+    assert torch.equal(before[..., -7:, -7:], after[..., -7:, -7:]) != regional_attention

@@ -17,7 +17,7 @@ For models, the metadata of the file and FILE.json also describe inputs and outp
 """
 from argparse import ArgumentParser
 
-from .arguments import add_config_options, add_pretrained_argument, new_parser, whole
+from .arguments import add_config_options, add_pretrained_argument, new_parser, pixels, whole
 
 
 def get_parser() -> ArgumentParser:
@@ -35,6 +35,8 @@ def get_parser() -> ArgumentParser:
                          help='export the classifier or only its backbone (default: %(default)s)')
     network.add_argument('--opset', type=whole(1, 100), default=18,
                          help='version of the ONNX operators, at least 18 (default: %(default)s)')
+    network.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
+                         help='export for images of this size in pixels only (default: for all sizes)')
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
                                     'config that the training saved beside the checkpoint)')

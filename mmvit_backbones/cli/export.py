@@ -3,7 +3,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +42,7 @@ TOLERANCE = 1e-3  # ResT's instance norm amplifies rounding with random weights;
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 GENERATED_SIZES = (480, 640), (640, 480), (375, 500), (427, 640)  # height, width; common for photos
 SECONDS_PER_LINE = 10  # of progress
-NETWORK_OPTIONS = 'task', 'opset'
+NETWORK_OPTIONS = 'task', 'opset', 'size'
 MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'accept_loss', 'license', 'fp16', 'int8', 'cfg_options'
 
 
@@ -123,9 +123,10 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
         model = get_model(network, args.task, checkpoint, args.pretrained or False)
         with written_when_complete(path) as partial:
             with progress('exporting the network'):
-                export_onnx(model, partial, args.opset)
+                export_onnx(model, partial, args.opset, args.size)
             onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
-            compared = [compare_network(model, partial, path, runtime) for runtime in installed_runtimes()]
+            sizes = [args.size] if args.size else SIZES
+            compared = [compare_network(model, partial, path, sizes, runtime) for runtime in installed_runtimes()]
     except ImportError:
         raise UsageError(f'--task {args.task} needs mmpretrain: {install_command("mmpretrain")}, or use --task '
                          'backbone') from None
@@ -134,10 +135,11 @@ def export_network(args: argparse.Namespace, network: str, checkpoint: str | Non
     print(f'{path}: {size(path):.0f} MiB; differences from PyTorch (height x width): {"; ".join(compared)}')
 
 
-def compare_network(model: nn.Module, partial: Path, path: Path, runtime: str) -> str:
-    """Returns the differences of a file from PyTorch for several sizes; raises UsageError beyond ``TOLERANCE``."""
+def compare_network(model: nn.Module, partial: Path, path: Path, sizes: Sequence[tuple[int, int]],
+                    runtime: str) -> str:
+    """Returns the differences of a file from PyTorch for each size; raises UsageError beyond ``TOLERANCE``."""
     with progress(f'comparing with PyTorch in {runtime}'):
-        differences = compare_onnx(model, partial, SIZES, runtime)
+        differences = compare_onnx(model, partial, sizes, runtime)
     tried = ', '.join(f'{height} x {width}: {value:.1e}' for (height, width), value in differences.items())
     if not max(differences.values()) <= TOLERANCE:
         raise UsageError(f'{path} was not written: in {runtime}, it differs from PyTorch by more than {TOLERANCE}: '

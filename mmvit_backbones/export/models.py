@@ -16,7 +16,8 @@ from .parts import Parts
 
 
 @torch.no_grad()
-def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> None:
+def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
+                size: tuple[int, int] | None = None) -> None:
     """Sets a network of :func:`get_model` to evaluation mode and exports it with ``torch.onnx.export(dynamo=True)``.
 
     The input is ``images (batch, in_channels, height, width)`` with dynamic batch, height and width. The outputs of a
@@ -27,9 +28,11 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         opset (int): Version of the ONNX operator set, at least 18. Defaults to 18.
+        size (tuple[int, int] | None): Height and width of all images in pixels; the graph of a single size is simpler.
+            Defaults to None, which allows all sizes.
 
     Raises:
-        ValueError: If the opset is not supported, or the model is not in float32 on a CPU.
+        ValueError: If the opset or the size is not supported, or the model is not in float32 on a CPU.
         ImportError: If onnx or onnxscript is not installed.
         OSError: If the file cannot be written.
     """
@@ -39,8 +42,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET) -> N
         raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
     model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)
-    images = torch.rand(2, channels, *EXAMPLE_SIZE)
-    example, = examples_of(Parts(None, model, None, 'images', outputs), images).values()
+    images = torch.rand(2, channels, *(size or EXAMPLE_SIZE))
+    example, = examples_of(Parts(None, model, None, 'images', outputs, is_static=size is not None), images).values()
     program = to_onnx(*example, opset)
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
         raise ValueError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')

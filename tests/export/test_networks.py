@@ -149,7 +149,21 @@ def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
     assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
 
 
+@pytest.mark.slow
+def test_a_file_for_one_size_is_simpler(tmp_path):
+    model, files = fresh_model('ReSwin', arch=SHIFTED, out_indices=(0, 1)), {}
+    for size in (None, (40, 60)):
+        files[size] = tmp_path / f'{size}.onnx'
+        export_onnx(model, files[size], size=size)
+    assert max(compare_onnx(model, files[40, 60], [(40, 60)] * 2).values()) < 1e-4
+    dynamic, fixed = (onnx.load(path).graph for path in files.values())
+    assert len(fixed.node) < len(dynamic.node)
+    batch, _, height, width = fixed.input[0].type.tensor_type.shape.dim
+    assert (batch.dim_param, height.dim_value, width.dim_value) == ('batch', 40, 60)
+
+
 @pytest.mark.parametrize(('arguments', 'message'), [
+    (['missing.pth', 'out.onnx', '--size', '64', '64'], '--size is for'),
     (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
     (['rest_*'], 'name must be one of'),
     (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),

@@ -5,6 +5,7 @@ In each environment, a wheel is installed by pip. This must not change the files
 own script trains the detector of README.md for two iterations, and tests of the networks run.
 """
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Test a wheel of this checkout in environments.')
     parser.add_argument('environments', nargs='+', type=Path, metavar='ENVIRONMENT', help='e.g. .venv-oldest')
     arguments = parser.parse_args()
+    os.environ.pop('MMVIT_BUILD_OPS', None)  # set by the Makefile, not by users
     with tempfile.TemporaryDirectory() as folder:
         for environment in map(Path.absolute, arguments.environments):
             if not any(Path(folder).glob('*.whl')):  # without compiled operators, one wheel is for all environments

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,7 @@ SETTINGS = ('config', 'class_folder', 'coco_folder', 'seg_folder', 'data_root', 
 
 
 def main(args: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
     out = Path(args.out)
     args.networks = list(dict.fromkeys(args.networks))
     settings = check_settings(out, args)

@@ -1,13 +1,17 @@
 """`mmvit compare`: heads start equal, runs continue, settings are kept, and differences are stated with the spread."""
 import json
 import shlex
+import signal
+import time
 from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from runs import Run
 
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.cli import compare
@@ -42,6 +46,21 @@ def test_a_second_call_repeats_the_table_and_adds_a_network(run, tmp_path):
     with raises(UsageError, 'epochs', '--out'):
         compare.check_settings(
             tmp_path, arguments(tmp_path, 'rest_lite', *options[:2], '--size', '32', '--epochs', '2'))
+
+
+@pytest.mark.training
+def test_a_stopped_comparison_stops_its_training(tmp_path):
+    out = tmp_path / 'out'
+    run = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', '--class-folder', FLOWERS, '--size', '32', '--epochs', '1',
+              '--out', out)
+    log = out / 'rest_lite/seed0.log'
+    while not log.exists() or not log.read_text():
+        assert run.process.is_alive(), run.text
+        time.sleep(0.01)
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 128 + signal.SIGTERM
+    commands = [path.read_bytes() for path in Path('/proc').glob('[0-9]*/cmdline') if path.exists()]
+    assert commands and not [command for command in commands if str(out).encode() in command]
 
 
 def test_heads_start_equal(tmp_path):

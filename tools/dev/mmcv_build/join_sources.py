@@ -8,8 +8,10 @@ from pathlib import Path
 
 from setuptools import Distribution
 
-ALONE = r'/pybind|/cpu/.*(align|psamask)'  # these files reuse names or redefine functions
-FILES = 3  # the number of files that include the others
+ALONE = r'/pybind'
+# These files of operators redefine functions of each other, and macros for the files after them: one group per file, at
+# its end.
+APART = r'/cpu/roi_align\.', r'/cpu/bezier_align\.', r'/cpu/(roi_align_rotated|rotated_feature_align|psamask)'
 
 
 def join_sources(distribution: Distribution) -> None:
@@ -17,11 +19,12 @@ def join_sources(distribution: Distribution) -> None:
     for extension in distribution.ext_modules or ():
         if extension.name == 'mmcv._ext' and all(source.endswith('.cpp') for source in extension.sources):
             sources = sorted(extension.sources)
-            joined = [source for source in sources if not re.search(ALONE, source)]
-            extension.sources = [source for source in sources if source not in joined]
-            for number in range(FILES):
+            groups = [[source for source in sources if re.search(pattern, source)] for pattern in APART]
+            extension.sources = [source for source in sources if re.search(ALONE, source)]
+            others = [source for source in sources if source not in sum(groups, extension.sources)]
+            for number, last in enumerate(groups):
                 file = Path('build', f'joined{number}.cpp')
                 file.parent.mkdir(exist_ok=True)
-                included = joined[len(joined) * number // FILES:len(joined) * (number + 1) // FILES]
+                included = others[len(others) * number // len(groups):len(others) * (number + 1) // len(groups)] + last
                 file.write_text(''.join(f'#include "{Path(source).resolve()}"\n' for source in included))
                 extension.sources.append(str(file))

@@ -11,7 +11,7 @@ from setuptools import Distribution
 ALONE = r'/pybind'
 # These files of operators redefine functions of each other, and macros for the files after them: one group per file, at
 # its end.
-APART = r'/cpu/roi_align\.', r'/cpu/bezier_align\.', r'/cpu/(roi_align_rotated|rotated_feature_align|psamask)'
+APART = r'/cpu/roi_align\.', r'/cpu/(bezier_align|psamask)', r'/cpu/(roi_align_rotated|rotated_feature_align)'
 
 
 def join_sources(distribution: Distribution) -> None:

@@ -95,6 +95,7 @@ def checkpoint_of(folder: Path) -> str:
 LEARNED = ['000000000072', '000000000471', '000000000599', '000000000459', '000000000450', '000000000529']
 UNSEEN = ['000000000285', '000000000785', '000000009483', '000000006012', '000000008021', '000000000885']
 SCENES = ['0016E5_07979', '0016E5_08103']
+SCORE = 0.4  # minimum score of drawn objects
 
 
 def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
@@ -107,12 +108,13 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
 
     detector, segmenter, classifier = (Predictor(checkpoint_of(work_dir / task), device='cpu') for task in TASKS)
     ap, street, flower = figures.values()
+    learned, unseen = [COCO / f'train/{name}.jpg' for name in LEARNED], [COCO / f'val/{name}.jpg' for name in UNSEEN]
     rows = {
         f'Detection, training images: AP50 {ap["coco/bbox_mAP_50"]:.2f} of boxes, '
         f'{ap["coco/segm_mAP_50"]:.2f} of masks':
-            [(result.draw(), '') for result in detector([COCO / f'train/{name}.jpg' for name in LEARNED])],
+            [(result.draw(), '') for result in detector(learned, score_thr=SCORE)],
         'Detection, validation images (12 training images are too few to generalize)':
-            [(result.draw(), '') for result in detector([COCO / f'val/{name}.jpg' for name in UNSEEN])],
+            [(result.draw(), '') for result in detector(unseen, score_thr=SCORE)],
         f'Segmentation, validation images: {street["aAcc"]:.0f} % of the pixels correct, mean IoU '
         f'{street["mIoU"]:.0f} %': [],
         f'Classification: {flower["accuracy/top1"]:.0f} % of 60 validation images correct, chance level 20 %. Most '
@@ -121,13 +123,14 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
         image, mask = (Image.open(STREETS / f'{kind}/val/{name}.{suffix}')
                        for kind, suffix in (('images', 'jpg'), ('masks', 'png')))
         prediction = segmenter(STREETS / f'images/val/{name}.jpg')[0].label_image()
+        mask.putpalette(prediction.getpalette())
         list(rows.values())[2].extend([(image, 'image'), (prediction, 'prediction'), (mask, 'annotation')])
     figure = plt.figure(figsize=(15, 12), layout='constrained')
     for row, (title, tiles) in zip(figure.subfigures(4, 1, height_ratios=[3, 3, 2.6, 2]), rows.items()):
         row.suptitle(title, fontsize=15, fontweight='bold')
         for axes, (image, text) in zip(row.subplots(1, len(tiles)), tiles):
             axes.imshow(image.convert('RGB'))
-            axes.set_title(text, fontsize=11, color='firebrick' if 'annotated' in text else 'black')
+            axes.set_title(text, fontsize=11, color='firebrick' if '(truth: ' in text else 'black')
             axes.axis('off')
     figure.savefig(work_dir / 'predictions.jpg', dpi=80)
 
@@ -140,7 +143,7 @@ def most_confident(classifier, paths: list[Path], number: int = 2) -> list:
     for index, name in enumerate(classifier.classes):
         for path in sorted(paths, key=lambda path: -scores[paths.index(path)][index])[:number]:
             is_correct = name == path.parent.name
-            text = name if is_correct else f'{name}\n(annotated: {path.parent.name})'
+            text = name if is_correct else f'{name}\n(truth: {path.parent.name})'
             tiles.append((Image.open(path).resize((200, 200)), text))
     return tiles
 

@@ -25,18 +25,30 @@ def arguments(out, *options: str) -> Namespace:
     return arguments_of_compare.get_parser().parse_args([*options, '--out', str(out)])
 
 
+@pytest.fixture
+def few_flowers(tmp_path):
+    """Returns a class folder with 4 training and 2 validation images per class."""
+    for split, number in (('train', 4), ('val', 2)):
+        for folder in Path(FLOWERS, split).iterdir():
+            target = tmp_path / 'flowers' / split / folder.name
+            target.mkdir(parents=True)
+            for image in sorted(folder.iterdir())[:number]:
+                (target / image.name).symlink_to(image)
+    return tmp_path / 'flowers'
+
+
 @pytest.mark.training
-def test_a_second_call_repeats_the_table_and_adds_a_network(run, tmp_path):
+def test_a_second_call_repeats_the_table_and_adds_a_network(run, few_flowers, tmp_path):
     """Runs that have ended are not repeated, and their metrics stay the same."""
-    options = ['--class-folder', FLOWERS, '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
-               '--batch-size', '32', '--out', str(tmp_path)]
+    options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
+               '--batch-size', '4', '--out', str(tmp_path)]
     run('compare', 'rest_lite', *options)
     first = {path.name: path.read_text() for path in tmp_path.glob('rest_lite/seed*.json')}
     assert len(first) == 1
     run('compare', 'rest_lite', 'timm:resnet18', *options)
     assert {path.name: path.read_text() for path in tmp_path.glob('rest_lite/seed*.json')} == first
     text = (tmp_path / 'README.md').read_text()
-    assert 'timm:resnet18' in text and 'GMACs' in text and '60 validation images' in text
+    assert 'timm:resnet18' in text and 'GMACs' in text and '10 validation images' in text
     assert (tmp_path / 'plot.png').stat().st_size > 1000
     assert (tmp_path / 'results.csv').read_text().count('\n') == 3
     (tmp_path / 'rest_lite/seed0.json').unlink()  # as if killed: trains again from the last checkpoint

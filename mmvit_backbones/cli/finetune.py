@@ -67,7 +67,7 @@ def use_backbone(cfg: Config, backbone: dict, mean: list[float] = IMAGENET_MEAN,
     Backbones with a single map, or maps of a single stride, get a simple feature pyramid.
     """
     cfg.model.backbone = ConfigDict(backbone)
-    preprocessor = cfg.model.setdefault('data_preprocessor', {})
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.setdefault('data_preprocessor', {})
     preprocessor.update(mean=mean, std=std)
     fit_heads(cfg, maps_of(backbone))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
+from mmpretrain.structures import DataSample
 from PIL import Image
 from runs import Run
 
@@ -90,6 +91,17 @@ def test_heads_start_equal(tmp_path):
         heads[network] = model.decode_head.conv_seg.weight, model.decode_head.fpn_convs[0].conv.weight
     for other in ('timm:resnet18', 'vitae_tiny'):
         assert all(torch.equal(a, b) for a, b in zip(heads['rest_lite'], heads[other]))
+
+
+def test_preprocessing_of_a_recipe_is_kept(tmp_path):
+    """Mixup needs the number of classes, which this recipe has outside its model."""
+    args = arguments(tmp_path, 'timm:resnet18', '--config', 'imagenet_rest_lite', '--class-folder', FLOWERS)
+    cfg = compare.prepare('timm:resnet18', args, tmp_path)
+    init_default_scope('mmpretrain')
+    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model.to_dict()})
+    batch = dict(inputs=list(torch.zeros(2, 3, 32, 32)), data_samples=[DataSample().set_gt_label(i) for i in (0, 4)])
+    scores = model.data_preprocessor(batch, training=True)['data_samples'][0].gt_score
+    assert scores.shape == (5, )
 
 
 def test_words_follow_the_ranges_of_the_seeds():

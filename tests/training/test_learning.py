@@ -27,16 +27,18 @@ def test_classifiers_beat_chance(network, size, epochs, run, own_loaders, tmp_pa
     assert last(tmp_path, 'accuracy/top1') >= 35
 
 
+@pytest.mark.parametrize('network', ['rest_lite', 'reswin_tiny'])
 @pytest.mark.filterwarnings('ignore:The draw is False')  # a warning of mmseg's default visualization hook
-def test_segmenter_beats_chance(run, own_loaders, tmp_path):
+def test_segmenters_beat_chance(network, run, own_loaders, tmp_path):
     """The most frequent class covers 30 % of the pixels, and would have a mean IoU of 3 %."""
-    run('train', 'rest_lite', '--seg-folder', STREETS, '--no-pretrained', '--size', '64', '--epochs', '4',
+    run('train', network, '--seg-folder', STREETS, '--no-pretrained', '--size', '64', '--epochs', '4',
         '--seed', '0', '--work-dir', str(tmp_path))
     assert last(tmp_path, 'aAcc') >= 45 and last(tmp_path, 'mIoU') >= 10
 
 
-def test_detector_overfits_twelve_images(run, own_loaders, tmp_path):
+@pytest.mark.parametrize('network, epochs', [('rest_lite', 3), ('reswin_tiny', 6)])
+def test_detectors_overfit_twelve_images(network, epochs, run, own_loaders, tmp_path):
     runpy.run_path(str(ROOT / 'tools/demo.py'))['copy_large_objects'](tmp_path / 'large')
-    run('train', 'rest_lite', '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '64',
-        '--epochs', '3', '--seed', '0', '--work-dir', str(tmp_path / 'run'))
+    run('train', network, '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '64',
+        '--epochs', str(epochs), '--seed', '0', '--work-dir', str(tmp_path / 'run'))
     assert last(tmp_path / 'run', 'coco/bbox_mAP_50') >= 0.05  # 0.00 after the first epoch

@@ -3,11 +3,12 @@ import gc
 import importlib
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 
 import mmvit
 
@@ -90,12 +91,18 @@ def seeded():
 
 
 @pytest.fixture(autouse=True)
-def own_mmengine(monkeypatch):
-    """Hides the default scope and the loggers that earlier runners leave behind, and closes log files of the test."""
-    loggers = {}
-    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
-    monkeypatch.setattr(MMLogger, '_instance_dict', loggers)
+def own_mmengine():
+    """Forgets what earlier runners leave behind, such as their visualizers, and closes log files of the test."""
+    for shared in shared_classes(ManagerMixin):
+        shared._instance_dict.clear()
     yield
-    for logger in loggers.values():
+    for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             handler.close()
+
+
+def shared_classes(base: type) -> Iterator[type]:
+    """Yields MMEngine's classes whose instances are shared by name, such as loggers, scopes and visualizers."""
+    for derived in base.__subclasses__():
+        yield derived
+        yield from shared_classes(derived)

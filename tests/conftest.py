@@ -92,13 +92,18 @@ def seeded():
 
 @pytest.fixture(autouse=True)
 def own_mmengine():
-    """Forgets what earlier runners leave behind, such as their visualizers, and closes log files of the test."""
-    for shared in shared_classes(ManagerMixin):
-        shared._instance_dict.clear()
+    """Forgets what earlier runners leave behind, such as their visualizers, and closes their log files."""
+    forget_runners()
     yield
+    forget_runners()
+
+
+def forget_runners() -> None:
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             handler.close()
+    for shared in shared_classes(ManagerMixin):
+        shared._instance_dict.clear()
 
 
 def shared_classes(base: type) -> Iterator[type]:

@@ -36,7 +36,6 @@ def small_recipe(name: str, list_folder: Path) -> Config:
         loader.update(batch_size=images, num_workers=0, persistent_workers=False)
     config.test_dataloader.dataset.indices = 2
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
-    config.visualizer.name = str(list_folder)  # visualizers are global, and a name that is used twice causes a warning
     config.default_hooks.pop('visualization', None)  # mmseg's hook warns if drawing is disabled
     steps.set_precision(config, Namespace(precision='float32'))
     return Config(config.to_dict(), format_python_code=False)  # formatting takes a second; a runner does it four times

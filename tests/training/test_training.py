@@ -50,11 +50,11 @@ RECIPES = [
 def test_one_step_and_evaluation(name, tmp_path):
     """Takes one optimizer step on real images, and tests two images. DDP needs a gradient for every parameter."""
     config = small_recipe(name, tmp_path)
-    # Visualizers are global and are identified by the name of the experiment.
-    config.work_dir = config.experiment_name = str(tmp_path)
+    config.work_dir = str(tmp_path)
     init_default_scope(config.default_scope)
     runner = Runner.from_cfg(config)
     runner.model = revert_sync_batchnorm(runner.model)  # SyncBatchNorm only runs on GPUs
+    runner.model.init_weights()  # as in a training; some parameters of mmdet's heads have no values before
     model, optim_wrapper = runner.model.train(), runner.build_optim_wrapper(config.optim_wrapper)
     data = model.data_preprocessor(next(iter(runner.build_dataloader(config.train_dataloader))), training=True)
     loss, _ = model.parse_losses(model(**data, mode='loss'))

@@ -150,6 +150,7 @@ def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('symbolic_shapes')
 def test_a_file_for_one_size_is_simpler(tmp_path):
     model, files = fresh_model('ReSwin', arch=SHIFTED, out_indices=(0, 1)), {}
     for size in (None, (40, 60)):

@@ -11,7 +11,9 @@ from helpers import ROOT
 RUNS = {
     'mmdet': ('my_detector.py', [
         'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=2', 'val_dataloader.dataset.indices=2',
-        'train_dataloader.dataset.pipeline.2.scale=(320,200)', 'val_dataloader.dataset.pipeline.1.scale=(320,200)']),
+        'train_dataloader.dataset.pipeline.2.scale=(160,100)', 'val_dataloader.dataset.pipeline.1.scale=(160,100)',
+        'model.train_cfg.rcnn.sampler.num=32', 'model.test_cfg.rpn.max_per_img=50',
+        'model.test_cfg.rcnn.max_per_img=5']),
     'mmseg': ('my_segmenter.py', [
         'train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.dataset.pipeline.2.scale=(128,96)',
         'train_dataloader.dataset.pipeline.3.crop_size=(64,64)', 'model.data_preprocessor.size=(64,64)',

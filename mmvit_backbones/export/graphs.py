@@ -67,6 +67,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     if program is None:
         raise RuntimeError('torch.onnx.export returned no program')
     graph = program.model.graph
+    add_as_tokens(graph)
     # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
     # share memory between values whose sizes differ for other images.
     for node in graph:
@@ -81,6 +82,42 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
         for axis, name in zip(free, names):
             value.shape[axis] = name
     return program
+
+
+def add_as_tokens(graph: Any) -> None:
+    """Replaces sums of channels-last maps by sums of tokens ``(B, H * W, C)``.
+
+    In a sum of four dimensions with the output of a convolution, OpenVINO would transpose the other summand to the
+    layout of the convolution, and the sum back. Tokens take 0.90 to 0.97 times as long in ResTv1, ReSwin, ViTAEv2 and
+    ViTAEv2-VSA.
+    """
+    from onnxscript import ir
+    for node in list(graph):
+        out = node.outputs[0]
+        if node.op_type != 'Add' or out.is_graph_output() or not is_channels_last(out):
+            continue
+        if any(value.shape is None or value.shape != out.shape for value in node.inputs):
+            continue
+        new = ir.tape.Tape()
+        shape = new.op('Constant', [], dict(value_ints=[0, -1, out.shape[3]]))
+        tokens = new.op('Add', [new.op('Reshape', [value, shape]) for value in node.inputs])
+        maps = new.op('Reshape', [tokens, new.op('Shape', [node.inputs[0]])])
+        maps.shape = out.shape
+        graph.insert_before(node, new.nodes)
+        out.replace_all_uses_with(maps)
+        graph.remove(node, safe=True)
+
+
+def is_channels_last(value: Any) -> bool:
+    """Returns whether a value of four dimensions is a transposed map, a linear layer's output, or a sum with one."""
+    node = value.producer()
+    if node is None or value.shape is None or value.shape.rank() != 4:
+        return False
+    if node.op_type == 'Transpose':
+        return list(node.attributes['perm'].as_ints()) == [0, 2, 3, 1]
+    if node.op_type == 'MatMul':
+        return node.inputs[1].is_initializer()
+    return node.op_type == 'Add' and any(map(is_channels_last, node.inputs))
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:

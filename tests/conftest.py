@@ -22,8 +22,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(items):
-    """Runs training tests first, because a long test at the end would leave other pytest-xdist workers idle."""
-    items.sort(key=lambda item: item.get_closest_marker('training') is None)
+    """Runs the longest tests first, because at the end they would leave other pytest-xdist workers idle."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('training', 'slow')])
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -39,6 +39,7 @@ def few_flowers(tmp_path):
 
 
 @pytest.mark.training
+@pytest.mark.slow
 def test_a_second_call_repeats_the_table_and_adds_a_network(run, few_flowers, tmp_path):
     """Runs that have ended are not repeated, and their metrics stay the same."""
     options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
@@ -62,6 +63,7 @@ def test_a_second_call_repeats_the_table_and_adds_a_network(run, few_flowers, tm
 
 
 @pytest.mark.training
+@pytest.mark.slow
 def test_a_stopped_comparison_stops_its_training(tmp_path):
     out = tmp_path / 'out'
     run = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', '--class-folder', FLOWERS, '--size', '32', '--epochs', '1',

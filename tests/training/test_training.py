@@ -98,6 +98,7 @@ def student(folder: Path, labels: Path) -> Path:
     return folder / 'student.py'
 
 
+@pytest.mark.slow
 def test_classifier_beats_chance_and_teaches_tokens(train, run, tmp_path):
     """Trains a classifier, computes token labels with it, and trains a small Refiner-ViT on these labels."""
     config = tmp_path / 'teacher.py'

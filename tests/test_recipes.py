@@ -291,6 +291,6 @@ def test_recipes_of_vsa_on_cityscapes():
 def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = small_recipe('upernet_reswin_t', tmp_path)
-    config.work_dir, config.experiment_name = str(tmp_path), 'tta'
+    config.work_dir = str(tmp_path)
     testing.use_tta(config)
     assert 0 <= Runner.from_cfg(config).test()['mIoU'] <= 100

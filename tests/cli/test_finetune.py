@@ -1,12 +1,11 @@
 """`mmvit train NETWORK` on a folder: the fine-tuning recipes, learning rates by images per update, and image sizes."""
-import json
 import shutil
 from argparse import Namespace
 from importlib import import_module
 
 import pytest
 import torch
-from helpers import ROOT, raises
+from helpers import ROOT, raises, remove_outlines
 from mmengine.registry import MODELS, init_default_scope
 from subcommands import parser_of
 
@@ -99,11 +98,7 @@ def test_a_network_needs_a_folder(tmp_path):
 def test_boxes_without_outlines_train_without_masks(tmp_path):
     folder = tmp_path / 'boxes'
     shutil.copytree(COCO, folder, ignore=shutil.ignore_patterns('semantic', 'large*'))
-    for file in (folder / 'annotations').glob('*.json'):
-        content = json.loads(file.read_text())
-        for each in content['annotations']:
-            del each['segmentation']
-        file.write_text(json.dumps(content))
+    remove_outlines(folder)
     cfg = prepared(tmp_path, 'rest_lite', '--coco-folder', str(folder), '--no-pretrained')
     assert cfg.model.type == 'FasterRCNN' and 'mask_head' not in cfg.model.roi_head
     assert cfg.val_evaluator.metric == 'bbox'

@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, remove_outlines
 
 pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.usefixtures('frozen')]
 
@@ -45,11 +45,3 @@ def test_detectors_overfit_twelve_images(network, epochs, outlines, run, own_loa
     run('train', network, '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '64',
         '--epochs', str(epochs), '--seed', '0', '--work-dir', str(tmp_path / 'run'))
     assert last(tmp_path / 'run', 'coco/bbox_mAP_50') >= 0.05
-
-
-def remove_outlines(folder: Path) -> None:
-    for path in folder.glob('annotations/*.json'):
-        content = json.loads(path.read_text())
-        for annotation in content['annotations']:
-            del annotation['segmentation']
-        path.write_text(json.dumps(content))

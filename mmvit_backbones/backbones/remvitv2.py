@@ -127,7 +127,7 @@ def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
     Paper: arXiv 2402.11301, residual attention.
     """
     num_heads, *lengths = shape
-    if logits.shape[1] != num_heads:
+    if logits.shape[1] not in (1, num_heads):
         logits = logits.mean(1, keepdim=True)
     for dim, length in enumerate(lengths, start=2):
         logits = adaptive_average(logits, dim, length)
@@ -142,7 +142,10 @@ def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
     if not may_be_nonzero(old_length % length):
         return x.unflatten(dim, (length, -1)).mean(dim + 1)
     weights = pooling_matrix(old_length, length, like=x)
-    return (x.transpose(dim, -1) @ weights.T).transpose(dim, -1)
+    if dim == x.ndim - 1:
+        return x @ weights.T
+    rows = x.flatten(dim + 1).flatten(0, dim - 1)  # (all axes before, old_length, all axes after)
+    return torch.bmm(weights.expand(len(rows), -1, -1), rows).view(*x.shape[:dim], length, *x.shape[dim + 1:])
 
 
 def pooling_matrix(old_length: int, length: int, like: Tensor) -> Tensor:

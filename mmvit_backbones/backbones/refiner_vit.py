@@ -95,9 +95,10 @@ class Refiner(nn.Module):
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
-        x = F.relu6(self.norm1(self.expand(attn)))
+        inplace = not self.training  # saves time for maps that are larger than caches, but takes longer in training
+        x = F.relu6(self.norm1(self.expand(attn)), inplace)
         if self.local_attention:
-            x = F.relu6(self.norm2(self.depthwise(x)))
+            x = F.relu6(self.norm2(self.depthwise(x)), inplace)
         return self.norm3(self.project(x)) + attn
 
 

@@ -2,8 +2,8 @@
 export PYTHON
 # Waiting threads release their core; on a busy machine, spinning would double the time of a training.
 export OMP_WAIT_POLICY ?= PASSIVE
-# glibc keeps freed memory and asks for huge pages, which halves the time that tests spend in the kernel.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=268435456:glibc.malloc.trim_threshold=536870912
+# glibc keeps freed memory and asks for huge pages, so tests spend less time in the kernel.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=134217728:glibc.malloc.trim_threshold=268435456
 # Containers often set this variable, but without byte code, each process takes seconds to compile its imports.
 export PYTHONDONTWRITEBYTECODE =
 # Without a GPU, the CUDA operators of this package are compiled only by tests.

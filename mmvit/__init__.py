@@ -1,13 +1,15 @@
 """The command `mmvit`: its subcommands and their arguments, which are parsed before torch is imported.
 
-This package is outside of `mmvit_backbones`, because importing that package imports torch, which takes seconds.
+This package is outside of `mmvit_backbones`, because importing that package imports torch, which takes seconds. A
+module of a subcommand has `get_parser()`, and `run(args)`, which imports the function that does the work, calls it with
+keyword arguments and prints its result.
 """
 import importlib
 import os
 import sys
 import warnings
 
-# Subcommand -> (module of its arguments here, and of its work in mmvit_backbones.cli; help text).
+# Subcommand -> (module, help text).
 SUBCOMMANDS = {
     'train': ('train', 'train a classifier, a detector or a segmenter'),
     'test': ('test', 'test a checkpoint or an exported model'),
@@ -39,17 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     subcommand = next((name for name in SUBCOMMANDS if arguments[:len(name.split())] == name.split()), None)
     if subcommand:
-        module, rest = SUBCOMMANDS[subcommand][0], arguments[len(subcommand.split()):]
-        parser = importlib.import_module(f'mmvit.{module}').get_parser()
-        parser.prog = f'mmvit {subcommand}'
-        try:
-            args = parser.parse_args(rest)
-            run = importlib.import_module('mmvit_backbones.cli.command').run
-        except ModuleNotFoundError as error:
-            if error.name != 'mmengine':
-                raise
-            sys.exit(f'error: {error}')
-        run(subcommand, module, rest, args)
+        execute(subcommand, arguments[len(subcommand.split()):])
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
     group = {name: text for name, (_, text) in SUBCOMMANDS.items() if words[:1] == name.split()[:1]} if words else {}
@@ -60,6 +52,33 @@ def main(arguments: list[str] | None = None) -> None:
         print(usage({name: text for name, (_, text) in SUBCOMMANDS.items()}))
     else:
         sys.exit(unknown_subcommand(' '.join(words)))
+
+
+def execute(subcommand: str, arguments: list[str]) -> None:
+    """Runs a subcommand, and prints an error of the package on one line."""
+    name = SUBCOMMANDS[subcommand][0]
+    module = importlib.import_module(f'mmvit.{name}')
+    parser = module.get_parser()
+    parser.prog = f'mmvit {subcommand}'
+    try:
+        args = parser.parse_args(arguments)
+        errors = importlib.import_module('mmvit_backbones.errors')
+    except ModuleNotFoundError as error:
+        if error.name != 'mmengine':
+            raise
+        sys.exit(f'error: {error}')
+    if not hasattr(module, 'run'):
+        importlib.import_module('mmvit_backbones.cli.command').run(subcommand, name, arguments, args)
+        return
+    try:
+        module.run(args)
+    except errors.MMViTError as error:
+        # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
+        is_of_rank = isinstance(error, errors.TrainingError)
+        if is_of_rank or os.environ.get('LOCAL_RANK', '0') == '0':
+            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and is_of_rank else ''
+            print(f'error: {rank}{error}', file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def usage(subcommands: dict[str, str]) -> str:

@@ -16,4 +16,6 @@ def parser_of(subcommand: str) -> ArgumentParser:
 
 def call(subcommand: str, *arguments: object) -> None:
     """Runs a subcommand. Its exceptions propagate to the test."""
-    module_of(subcommand).main(parser_of(subcommand).parse_args(list(map(str, arguments))))
+    module = importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}')
+    run = getattr(module, 'run', None) or module_of(subcommand).main
+    run(parser_of(subcommand).parse_args(list(map(str, arguments))))

@@ -21,8 +21,9 @@ LEVELS = [
     ['data'],
     ['training', 'inference'],
     ['export'],
-    ['integrations'],
+    ['recipes', 'integrations'],
     [''],  # the package itself
+    ['analysis'],
     ['cli'],
     ['__main__'],
 ]

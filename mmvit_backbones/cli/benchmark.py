@@ -16,6 +16,7 @@ from mmengine.config import Config
 
 import mmvit_backbones
 
+from ..analysis.counters import SavedStorages
 from ..data.checks import check_data
 from ..errors import UsageError, first_line
 from ..inference.predictor import config_of
@@ -27,7 +28,6 @@ from ..zoo.build import import_mmpretrain
 from ..zoo.checks import check_backbone, check_checkpoint
 from ..zoo.variants import find_names
 from .export import CALIBRATION_IMAGES, images_of, read
-from .measure import SavedStorages
 from .runtimes import COLUMNS, Network, WholeModel, compare_runtimes, table_of
 
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'

@@ -5,11 +5,11 @@ import json
 import torch
 from mmengine.registry import MODELS
 
+from ..analysis.counters import count, count_macs
 from ..errors import UsageError
 from ..utils.installation import install_command
 from ..zoo.build import import_mmpretrain
 from ..zoo.variants import VARIANTS, find_names
-from .measure import count, count_macs
 
 # The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
 # pass, then in a training step.

@@ -5,8 +5,8 @@ from helpers import fresh_model, images, raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
+from mmvit_backbones.analysis.counters import Counter
 from mmvit_backbones.backbones.vitaev2 import published_drop_paths
-from mmvit_backbones.cli.measure import Counter
 
 TINY, TINY_V2 = TINY_CONFIGS['ViTAE']['arch'], TINY_CONFIGS['ViTAEv2']['arch']
 

@@ -10,7 +10,8 @@ from subcommands import parser_of
 from torch import nn
 
 from mmvit_backbones import list_models
-from mmvit_backbones.cli import benchmark, flops, measure, runtimes
+from mmvit_backbones.analysis import counters as measure
+from mmvit_backbones.cli import benchmark, flops, runtimes
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from mmvit_backbones.cli.measure import SavedStorages
+from mmvit_backbones.analysis.counters import SavedStorages
 from mmvit_backbones.ops import (
     dispatch,
     library,

@@ -1,0 +1,1 @@
+"""Functions that compare, measure and draw networks and trained models."""

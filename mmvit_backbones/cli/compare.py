@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from ..analysis.counters import Counter, count_macs
 from ..data.sizes import image_size
 from ..errors import UsageError
 from ..inference import Predictor
@@ -28,7 +29,6 @@ from ..utils.frameworks import import_quietly
 from ..zoo.checks import official_name
 from ..zoo.variants import VARIANTS
 from . import finetune, steps
-from .measure import Counter, count_macs
 from .schedule import scale_length
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),

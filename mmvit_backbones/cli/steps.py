@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import torch
 from mmengine.config import Config
 
+from ..analysis.counters import count_macs
 from ..data.checks import check_data
 from ..data.sizes import Size, resize_data
 from ..errors import CheckpointError, UsageError
@@ -21,7 +22,6 @@ from ..utils.distributed import is_first_process
 from ..zoo import checks
 from . import finetune, schedule
 from .custom_data import data_options, use_custom_data
-from .measure import count_macs
 from .processes import check_number_of_processes, number_of_processes
 
 # Hooks for fault tolerance (docs/reliability.md), by their keys in default_hooks.

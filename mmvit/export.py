@@ -15,9 +15,13 @@ The config of a checkpoint is the one that the training saved beside it, or --co
 
 For models, the metadata of the file and FILE.json also describe inputs and outputs.
 """
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from pathlib import Path
 
 from .arguments import add_config_options, add_pretrained_argument, new_parser, pixels, whole
+
+NETWORK_OPTIONS = 'task', 'opset', 'size'
+MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'license', 'fp16', 'int8', 'cfg_options'
 
 
 def get_parser() -> ArgumentParser:
@@ -25,7 +29,7 @@ def get_parser() -> ArgumentParser:
         __doc__,
         usage='mmvit export [options] RUN|CHECKPOINT FILE\n'
               '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
-    parser.add_argument('words', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
+    parser.add_argument('names', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
                         help='name of a network listed by mmvit models; checkpoint, or the work dir of a training '
                              '(default for a network: random weights); file to write (default for a network: '
                              'NETWORK.onnx)')
@@ -37,6 +41,9 @@ def get_parser() -> ArgumentParser:
                          help='version of the ONNX operators, at least 18 (default: %(default)s)')
     network.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
                          help='export for images of this size in pixels only (default: for all sizes)')
+    parser.add_argument('--allow-accuracy-drop', action='store_true',
+                        help='write the file even if it differs too much from PyTorch in ONNX Runtime')
+    parser.add_argument('--accept-loss', dest='allow_accuracy_drop', action='store_true', help=SUPPRESS)  # until 0.2
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
                                     'config that the training saved beside the checkpoint)')
@@ -44,12 +51,10 @@ def get_parser() -> ArgumentParser:
                        help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
                             'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
                             'boxes and masks are in pixels of the preprocessed images')
-    model.add_argument('--images', nargs='+', metavar='IMAGE',
+    model.add_argument('--images', nargs='+', default=(), metavar='IMAGE',
                        help='image files or folders; 8 images are used to compare the file with '
                             'PyTorch (default: the test set, if it exists; else the folder of --int8, else generated '
                             'images)')
-    model.add_argument('--accept-loss', action='store_true',
-                       help='write the file even if its predictions differ too much from PyTorch')
     model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
     precision = model.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='export the network in float16')
@@ -57,5 +62,45 @@ def get_parser() -> ArgumentParser:
                            help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
                                 'test set falls by more than 1 %%')
     add_config_options(parser)
-    parser.set_defaults(default_of=parser.get_default)  # tells which options were given
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.export import export_checkpoint, export_network
+    network, checkpoint, path = read_names(args.names)
+    if network:
+        refuse(args, MODEL_OPTIONS, f'whole models, not for the network {network}')
+        print(export_network(network, path, checkpoint, args.pretrained or False, args.task, args.opset, args.size,
+                             args.allow_accuracy_drop))
+    else:
+        refuse(args, NETWORK_OPTIONS, 'networks given by name')
+        print(export_checkpoint(
+            checkpoint, path, args.config, args.pretrained or False, args.cfg_options,
+            preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
+            license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
+
+
+def read_names(names: list[str]) -> tuple[str | None, str | None, Path | None]:
+    """Returns the name of the network, the checkpoint and the file to write; each is None if it is not given."""
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.config import is_config
+    names = list(names)
+    path = Path(names.pop()) if names[-1].endswith('.onnx') else None
+    if names and is_config(names[0]):
+        raise UsageError(f'{names[0]} is a config: pass it as --config {names[0]}')
+    is_network = names and '://' not in names[0] and not Path(names[0]).suffix and not Path(names[0]).exists()
+    network = names.pop(0) if is_network else None
+    checkpoint = names.pop(0) if names else None
+    if names:
+        raise UsageError(f'the file to write must end with .onnx, got {names[0]}')
+    if not network and not path:
+        raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
+    return network, checkpoint, path
+
+
+def refuse(args: Namespace, options: tuple[str, ...], reason: str) -> None:
+    """Raises UsageError if one of the options, which are for ``reason``, was given."""
+    from mmvit_backbones.errors import UsageError
+    default_of = get_parser().get_default
+    if given := [name for name in options if getattr(args, name) != default_of(name)]:
+        raise UsageError(f'--{given[0].replace("_", "-")} is for {reason}')

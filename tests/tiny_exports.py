@@ -2,22 +2,34 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from mmvit_backbones.inference.runtimes import DETAILS
+
+DETAILS_OF_COLORS = dict(task='classification', classes=['red', 'green', 'blue'], palette=[],
+                         outputs=[dict(name='scores')], input=dict(name='images'), preprocessing=dict(inside=True))
+
+
+def write_classifier(folder: Path, nodes: list, details: dict = DETAILS_OF_COLORS, **constants: np.ndarray) -> Path:
+    """Writes an ONNX classifier whose ``nodes`` compute ``scores`` from ``images``, ``(B, H, W, 3)``, uint8.
+
+    ``floats`` are the same images in float32.
+    """
+    import onnx
+    from onnx import helper
+    nodes = [helper.make_node('Cast', ['images'], ['floats'], to=onnx.TensorProto.FLOAT), *nodes]
+    images = helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
+    scores = helper.make_tensor_value_info('scores', onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, 'classifier', [images], [scores], [
+        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    helper.set_model_props(model, {DETAILS: json.dumps(details)})
+    onnx.save(model, folder / 'model.onnx')
+    return folder / 'model.onnx'
 
 
 def mean_color_file(folder: Path) -> Path:
     """Writes an ONNX classifier whose scores for red, green and blue are an image's mean color."""
-    import onnx
     from onnx import helper
-    images = helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
-    scores = helper.make_tensor_value_info('scores', onnx.TensorProto.FLOAT, ['batch', 3])
-    axes = helper.make_tensor('axes', onnx.TensorProto.INT64, [2], [1, 2])
-    nodes = [helper.make_node('Cast', ['images'], ['floats'], to=onnx.TensorProto.FLOAT),
-             helper.make_node('ReduceMean', ['floats', 'axes'], ['scores'], keepdims=0)]
-    graph = helper.make_graph(nodes, 'mean_color', [images], [scores], [axes])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    details = dict(task='classification', classes=['red', 'green', 'blue'], palette=[], outputs=[dict(name='scores')],
-                   input=dict(name='images'), preprocessing=dict(inside=True))
-    helper.set_model_props(model, {DETAILS: json.dumps(details)})
-    onnx.save(model, folder / 'model.onnx')
-    return folder / 'model.onnx'
+    return write_classifier(folder, [helper.make_node('ReduceMean', ['floats', 'axes'], ['scores'], keepdims=0)],
+                            axes=np.array([1, 2]))

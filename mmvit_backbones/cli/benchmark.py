@@ -19,6 +19,7 @@ import mmvit_backbones
 from ..analysis.counters import SavedStorages
 from ..data.checks import check_data
 from ..errors import UsageError, first_line
+from ..export.images import CALIBRATION_IMAGES, images_of, read
 from ..inference.predictor import config_of
 from ..inference.runtimes import find_device
 from ..inference.sources import find_images
@@ -27,7 +28,6 @@ from ..utils.runs import find_checkpoint
 from ..zoo.build import import_mmpretrain
 from ..zoo.checks import check_backbone, check_checkpoint
 from ..zoo.variants import find_names
-from .export import CALIBRATION_IMAGES, images_of, read
 from .runtimes import COLUMNS, Network, WholeModel, compare_runtimes, table_of
 
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'

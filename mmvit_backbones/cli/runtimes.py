@@ -25,8 +25,8 @@ from ..export.models import export_model
 from ..export.parts import check_exportable, split
 from ..export.preprocess import as_tuple
 from ..export.quantize import to_int8
-from ..inference.runtimes import Arrays, Checkpoint, Exported, open_session
-from .testing import metric_of
+from ..inference.metric import metric_of
+from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 
 # Name -> arguments of open_session; the first two run with PyTorch.
 RUNTIMES: dict[str, dict[str, str]] = {
@@ -100,7 +100,7 @@ class WholeModel:
 
     def export(self, path: Path) -> None:
         check_exportable(self.cfg)
-        model = Checkpoint(self.cfg, self.checkpoint)
+        model = PyTorchModel(self.cfg, self.checkpoint)
         export_model(split(model.module, self.cfg), path, model.details, self.images[0])
 
     def quantize(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class WholeModel:
         if runtime not in ('eager', 'compile'):
             run = Exported(path, device='cpu', **RUNTIMES[runtime]).run
         else:
-            model = Checkpoint(self.cfg, self.checkpoint)
+            model = PyTorchModel(self.cfg, self.checkpoint)
             if runtime == 'compile':
                 model.module.get_submodule('backbone').compile()
             run = model.run

@@ -1,24 +1,21 @@
 """Adds metrics, drawings, test-time augmentation and exported files to the config of a test."""
-import copy
 import os.path as osp
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from mmengine.structures import BaseDataElement
 from PIL import Image
-from torch import Tensor
 
 from ..errors import UsageError
 from ..inference import Predictor
+from ..inference.metric import add_predictions, use_whole_images
 from ..inference.results import result_of
 from ..inference.runtimes import EXPORTED_SUFFIX, Arrays, arrays_of, palette_of
 from ..utils.config import VISUALIZERS, datasets_of, metrics_of, predicts_masks
@@ -33,8 +30,6 @@ TTA_MODELS = {
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
 PICKLES = '.pkl', '.pickle'
-MAIN_METRICS = 'bbox_mAP', 'mIoU', 'top1'  # endings of the metrics' names
-STEPS = 'LoadImageFromFile', 'LoadAnnotations', 'Inputs'  # endings of the test pipeline steps that exported files need
 
 
 def draw_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
@@ -147,42 +142,6 @@ class ExportedModel(BaseModel):
         return add_predictions(self.model.run, inputs, data_samples or [])
 
 
-def add_predictions(run: Callable[[list[np.ndarray]], Sequence[Arrays]], inputs: Iterable[Tensor],
-                    data_samples: list) -> list:
-    """Adds the outputs of a model for BGR images ``(3, height, width)``, uint8, to their data samples."""
-    for image, sample in zip(inputs, data_samples):
-        outputs, = run([np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])])
-        values = {name: torch.from_numpy(value) for name, value in outputs.items()}
-        if 'boxes' in values:
-            sample.pred_instances = InstanceData(metainfo=None, bboxes=values.pop('boxes'), **values)
-        elif 'segmentation' in values:
-            sample.pred_sem_seg = PixelData(data=values['segmentation'][None])
-        else:
-            sample.set_pred_score(values['scores']).set_pred_label(values['scores'].argmax())
-    return data_samples
-
-
-def metric_of(cfg: Config, run: Callable[[list[np.ndarray]], Sequence[Arrays]]) -> dict:
-    """Returns the name and the value of the main metric of a config's test set.
-
-    Args:
-        cfg (Config): Config with a test set and an evaluator.
-        run (Callable): Takes a list of RGB images and returns the outputs of each, as ``Predictor.model.run``.
-    """
-    cfg = copy.deepcopy(cfg)
-    use_whole_images(cfg)
-    cfg.test_dataloader.update(batch_size=1, num_workers=0, persistent_workers=False)
-    init_default_scope(cfg.default_scope)
-    loader: Any = Runner.build_dataloader(cfg.test_dataloader)
-    evaluator = Evaluator(cfg.test_evaluator)
-    evaluator.dataset_meta = loader.dataset.metainfo
-    for batch in loader:
-        evaluator.process(add_predictions(run, batch['inputs'], batch['data_samples']), batch)
-    found = evaluator.evaluate(len(loader.dataset))
-    name = next(name for name in found if name.endswith(MAIN_METRICS))
-    return dict(metric=name, value=float(found[name]))
-
-
 def is_exported(path: str | None) -> bool:
     """Returns whether a path has the suffix of an exported file."""
     return path is not None and path.lower().endswith(EXPORTED_SUFFIX)
@@ -193,13 +152,6 @@ def use_exported(cfg: Config, path: str) -> None:
     cfg.model = ConfigDict(type='ExportedModel', path=str(Path(path)))
     cfg.pop('data_preprocessor', None)
     use_whole_images(cfg)
-
-
-def use_whole_images(cfg: Config) -> None:
-    """Removes the preprocessing from the test pipeline of a config."""
-    cfg.test_dataloader.collate_fn = dict(type='pseudo_collate')
-    for dataset in datasets_of(cfg, 'test'):
-        dataset['pipeline'] = [step for step in dataset['pipeline'] if step['type'].endswith(STEPS)]
 
 
 # ---- drawings

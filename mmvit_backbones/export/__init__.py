@@ -3,7 +3,10 @@ from ..utils import versions
 
 versions.require('export')
 
+from .checkpoint import export_checkpoint  # noqa: E402
 from .compare import compare_onnx  # noqa: E402
+from .files import ExportedFile  # noqa: E402
 from .models import export_model, export_onnx  # noqa: E402
+from .network import export_network  # noqa: E402
 
-__all__ = ['compare_onnx', 'export_model', 'export_onnx']
+__all__ = ['ExportedFile', 'compare_onnx', 'export_checkpoint', 'export_model', 'export_network', 'export_onnx']

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from ..inference import Predictor
-from ..inference.runtimes import Arrays, Checkpoint, open_session
+from ..inference.runtimes import Arrays, PyTorchModel, open_session
 from .models import signature_of
 from .preprocess import Preprocess, as_tuple
 
@@ -24,7 +24,7 @@ class Comparison:
     Both get the same resized images: a rounding error of one pixel changes more in the predictions than a runtime does.
 
     Args:
-        reference (Checkpoint): The framework's model.
+        reference (PyTorchModel): The framework's model.
         images (Sequence[np.ndarray]): ``(height, width, 3)`` in RGB uint8.
         preprocess (Preprocess | None): The part of the files that resizes and normalizes images. With None, the
             framework preprocesses the images, and boxes and masks are in pixels of the preprocessed images.
@@ -34,7 +34,7 @@ class Comparison:
         is_empty (bool): Whether the reference is a detector that finds no instance in any of the images.
     """
 
-    def __init__(self, reference: Checkpoint, images: Sequence[np.ndarray], preprocess: Preprocess | None) -> None:
+    def __init__(self, reference: PyTorchModel, images: Sequence[np.ndarray], preprocess: Preprocess | None) -> None:
         self.preprocessing, self.resized = preprocess is not None, 0.
         self.inputs = inputs_of(reference, images, self.preprocessing)
         if preprocess:
@@ -72,7 +72,7 @@ def pixels_of(preprocess: Preprocess, image: np.ndarray, shape: Sequence[int]) -
     return pixels.flip(0) if preprocess.is_rgb else pixels
 
 
-def inputs_of(reference: Checkpoint, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
+def inputs_of(reference: PyTorchModel, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
     """Returns the images, or arrays ``(1, 3, height, width)`` for files that take preprocessed images."""
     return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
@@ -121,12 +121,6 @@ def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
             for name in dict.fromkeys(name for figure in figures for name in figure)}
-
-
-def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
-    """Returns the names of the results that violate their limits."""
-    return [name for name, value in figures.items()
-            if not (value <= limits[name] if name in ('resized', 'scores') else value >= limits[name])]
 
 
 @torch.no_grad()

@@ -32,27 +32,27 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
             Defaults to None, which allows all sizes.
 
     Raises:
-        ValueError: If the opset or the size is not supported, or the model is not in float32 on a CPU.
+        UsageError: If the opset or the size is not supported, or the model is not in float32 on a CPU.
         ImportError: If onnx or onnxscript is not installed.
         OSError: If the file cannot be written.
     """
     check_opset(opset)
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
-        raise ValueError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
+        raise UsageError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
     model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)
     images = torch.rand(2, channels, *(size or EXAMPLE_SIZE))
     example, = examples_of(Parts(None, model, None, 'images', outputs, is_static=size is not None), images).values()
     program = to_onnx(*example, opset)
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
-        raise ValueError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
+        raise UsageError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')
     save(program, path)
 
 
 def check_opset(opset: int) -> None:
     if opset < 18:
-        raise ValueError(f'opset must be at least 18, got {opset}')
+        raise UsageError(f'opset must be at least 18, got {opset}')
 
 
 def signature_of(network: Any) -> tuple[int, list[str]]:
@@ -84,6 +84,23 @@ def export_model(parts: Parts, path: str | PathLike, details: dict, example: np.
     program.model.metadata_props[DETAILS] = text
     save(program, path)
     Path(f'{path}.json').write_text(text)
+
+
+def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
+    """Writes what each runtime deviates from PyTorch into the metadata of a file, and into ``PATH.json`` if it exists.
+
+    Does nothing if ``deviations`` is empty.
+    """
+    import onnx
+    if not deviations:
+        return
+    model = onnx.load(path, load_external_data=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata[DETAILS] = text = json.dumps(dict(json.loads(metadata.get(DETAILS, '{}')), deviations=deviations))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    if Path(f'{path}.json').exists():
+        Path(f'{path}.json').write_text(text)
 
 
 def check_path(path: str | PathLike) -> None:

@@ -15,7 +15,7 @@ from ..utils.files import check_file
 from ..utils.runs import find_checkpoint, find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
 from .results import SCORE_THR, Result, result_of
-from .runtimes import EXPORTED_SUFFIX, Arrays, Checkpoint, Exported, find_device
+from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames
 
 
@@ -44,9 +44,9 @@ class Predictor:
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes; empty if the model has none.
         palette (list): RGB color of each class; empty if the model has none.
-        model (Checkpoint | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and returns a
-            dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other metadata.
-            ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
+        model (PyTorchModel | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and
+            returns a dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other
+            metadata. ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
 
     Raises:
         CheckpointError: If a checkpoint is missing, unavailable or invalid, or does not match the model.
@@ -76,7 +76,7 @@ class Predictor:
             if size is not None:
                 resize_data(cfg, size)
             check_backbone(cfg)
-            self.model = Checkpoint(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
+            self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
 

@@ -1,5 +1,6 @@
 """Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
 import json
+import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
@@ -28,7 +30,7 @@ CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 Arrays = dict[str, np.ndarray]
 
 
-class Checkpoint:
+class PyTorchModel:
     """A framework's model with the weights of a checkpoint and the test pipeline of a config."""
 
     runtime = 'eager'
@@ -191,10 +193,12 @@ class OpenVino:
             INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        return {output.any_name: values for output, values in self.model(inputs).items()}
+        # OpenVINO removes identities and merges the names of their inputs and outputs.
+        return {name: values for output, values in self.model(inputs).items() for name in output.names}
 
 
 RUNTIMES = dict(onnxruntime=OnnxRuntime, openvino=OpenVino)  # of exported files
+REFERENCE = 'onnxruntime'  # the default; an export is refused only for what it computes in this runtime
 PRECISIONS = 'f32', 'bf16'
 
 
@@ -215,7 +219,7 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
     Raises:
         UsageError: If the runtime is unknown or not installed, an argument is not supported, or the file is invalid.
     """
-    name = runtime or 'onnxruntime'
+    name = runtime or REFERENCE
     if name not in RUNTIMES:
         raise UsageError(f'runtime must be one of {", ".join(RUNTIMES)}, got {name}')
     if name not in installed_runtimes():
@@ -230,13 +234,22 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
 
 
 class Exported:
-    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`."""
+    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
+
+    Logs a warning if the export found that the file differs from PyTorch in the runtime.
+
+    Attributes:
+        deviation (str | None): What the file deviates from PyTorch in this runtime, beyond the limits of the export.
+    """
 
     def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None,
                  precision: str | None = None) -> None:
         self.session = open_session(path, runtime, device, precision)
-        self.runtime, self.details = runtime or 'onnxruntime', details_of(path)
+        self.runtime, self.details = runtime or REFERENCE, details_of(path)
         self.task, self.source = self.details['task'], self.details['input']['name']
+        self.deviation: str | None = self.details['deviations'].get(self.runtime)
+        if self.deviation:
+            print_log(f'{path} differs from PyTorch in {self.runtime}: {self.deviation}', 'current', logging.WARNING)
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs of each image; raises UsageError if the model fails."""
@@ -262,9 +275,9 @@ def details_of(path: Path) -> dict:
     try:
         model = onnx.load(path, load_external_data=False)
         found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
-        if not found:
+        details = dict(classes=[], palette=[], deviations={}) | json.loads(found or '{}')
+        if 'task' not in details:
             raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
-        details = dict(classes=[], palette=[]) | json.loads(found)
         if not details['preprocessing']['inside']:
             raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
         if details['task'] not in TASKS.values():

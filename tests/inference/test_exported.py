@@ -1,32 +1,11 @@
 """Exported files that are invalid, or fail on an image, end in a one-line error."""
-import json
-
 import numpy as np
 import pytest
 from helpers import raises
+from tiny_exports import DETAILS_OF_COLORS, write_classifier
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Predictor
-from mmvit_backbones.inference.runtimes import DETAILS
-
-IMAGE = np.full((3, 5, 3), 7, np.uint8)
-CLASSIFIER = dict(task='classification', classes=['red', 'green', 'blue'], palette=[], outputs=[dict(name='scores')],
-                  input=dict(name='images'), preprocessing=dict(inside=True))
-
-
-def onnx_file(path, nodes: list, constants: dict[str, np.ndarray], details: dict = CLASSIFIER):
-    """Writes a classifier whose ``nodes`` compute ``scores`` from ``floats``, the images as floating-point numbers."""
-    onnx = pytest.importorskip('onnx')
-    helper, types = onnx.helper, onnx.TensorProto
-    inputs = [helper.make_tensor_value_info('images', types.UINT8, ['batch', 'height', 'width', 3])]
-    outputs = [helper.make_tensor_value_info('scores', types.FLOAT, None)]
-    graph = helper.make_graph(
-        [helper.make_node('Cast', ['images'], ['floats'], to=types.FLOAT), *nodes], 'graph', inputs, outputs,
-        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()])
-    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid('', 18)])
-    helper.set_model_props(model, {DETAILS: json.dumps(details)})
-    onnx.save(model, path)
-    return path
 
 
 def test_a_broken_onnx_file_is_refused(tmp_path):
@@ -44,12 +23,12 @@ def test_wrong_details_in_a_file_are_refused(change, tmp_path):
     from onnx import helper
     nodes = [helper.make_node('ReduceMean', ['floats'], ['scores'], keepdims=0)]
     with raises(UsageError, 'model.onnx'):
-        Predictor(onnx_file(tmp_path / 'model.onnx', nodes, {}, {**CLASSIFIER, **change}))
+        Predictor(write_classifier(tmp_path, nodes, {**DETAILS_OF_COLORS, **change}))
 
 
 def test_a_file_without_metadata_is_refused(tmp_path):
     onnx = pytest.importorskip('onnx')
-    path = onnx_file(tmp_path / 'model.onnx', [onnx.helper.make_node('ReduceMean', ['floats'], ['scores'])], {})
+    path = write_classifier(tmp_path, [onnx.helper.make_node('ReduceMean', ['floats'], ['scores'])])
     model = onnx.load(path)
     del model.metadata_props[:]
     onnx.save(model, path)
@@ -64,7 +43,7 @@ def test_an_image_that_fails_does_not_stop_the_rest_of_its_batch(tmp_path):
     nodes = [helper.make_node('Add', ['floats', 'row'], ['sums']),
              helper.make_node('ReduceMean', ['sums', 'axes'], ['scores'], keepdims=0)]
     constants = dict(row=np.ones((5, 1), np.float32), axes=np.array([1, 2]))
-    predictor = Predictor(onnx_file(tmp_path / 'model.onnx', nodes, constants))
+    predictor = Predictor(write_classifier(tmp_path, nodes, **constants))
     images = [np.full((3, width, 3), width, np.uint8) for width in (5, 4, 5)]
     for batch_size in 1, 2, 3:
         found = list(predictor.stream(images, batch_size))

@@ -9,8 +9,8 @@
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
 file or folder that does not exist ends the command before the first image.
 """
-from argparse import ArgumentParser
-from pathlib import Path
+import sys
+from argparse import ArgumentParser, Namespace
 
 from .arguments import (
     add_pretrained_argument,
@@ -34,7 +34,7 @@ def get_parser() -> ArgumentParser:
                                              'export')
     add_pretrained_argument(parser)
     add_size_argument(parser)
-    parser.add_argument('--out-dir', type=lambda path: Path(output_folder(path)), default='predictions',
+    parser.add_argument('--out-dir', type=output_folder, default='predictions',
                         help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
                         help='also write results.json (detectors: COCO results), labels/ '
@@ -49,3 +49,29 @@ def get_parser() -> ArgumentParser:
                         help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
     add_runtime_arguments(parser)
     return parser
+
+
+def run(args: Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.inference import Predictor
+    from mmvit_backbones.inference.outputs import find_sources, write_predictions
+    if not args.config and not args.checkpoint:
+        raise UsageError('pass --checkpoint, or --config with --pretrained')
+    names = find_sources(args.sources)
+    source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, size=args.size,
+                          runtime=args.runtime, precision=args.precision)
+    written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr)
+    predicted, failed, last = 0, 0, None
+    for each in track(written, 'predicting', len(names), console=Console(stderr=True),
+                      disable=not sys.stderr.isatty()):
+        predicted, failed = predicted + (each.error is None), failed + (each.error is not None)
+        if each.error or each.file != last:  # one line per video
+            print(each, file=sys.stderr if each.error else sys.stdout)
+        last = each.file
+    print(f'{predicted} predicted, {failed} failed')
+    if failed:
+        sys.exit(1)

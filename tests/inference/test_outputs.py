@@ -1,7 +1,6 @@
-"""Names and files of `mmvit predict`, for given predictions."""
+"""Names and files of outputs, for given predictions."""
 import csv
 import json
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 from helpers import raises
 from PIL import Image
 
-from mmvit_backbones.cli import predict
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.inference import Classification, Detection, Segmentation
+from mmvit_backbones.inference.outputs import find_sources, write_predictions
 from mmvit_backbones.inference.sources import Frame
 
 PIXELS = np.zeros((500, 500, 3), np.uint8)
@@ -24,13 +23,12 @@ def test_names_of_outputs(tmp_path, monkeypatch):
                  'c.d.jpg'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    names = predict.find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3'])
+    names = find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3'])
     assert names == {'in/a.jpg': 'a', 'in/deep/a.jpg': 'deep/a', 'in/deep/b.jpg': 'deep/b.jpg',
                      'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', '7': '7',
                      'http://host/x/e.jpg?size=3': 'e'}
-    predict.check_names(names)
     with raises(UsageError, 'the name a.jpg '):
-        predict.check_names(predict.find_sources(['in', 'in/deep/a.jpg']))
+        find_sources(['in', 'in/deep/a.jpg'])
 
 
 class Fixed:
@@ -49,25 +47,23 @@ def about(name):
     return name, PIXELS, Fixed.classes, []
 
 
-def write(tmp_path, task, results, names, **options) -> int:
-    defaults = dict(out_dir=tmp_path / 'out', json=True, video=False, batch_size=1, score_thr=.3)
-    args = Namespace(**{**defaults, **options})
-    return predict.predict_all(args, Fixed(task, [
-        (Frame(result, None, f'{result} is broken'), None) if isinstance(result, str) else
-        (Frame(result.source, result.image), result) for result in results]), names)
+def write(out_dir, task, results, names, **options) -> list[str]:
+    """Writes given results, or errors for names, and returns what `mmvit predict` prints."""
+    found = [(Frame(result, None, f'{result} is broken'), None) if isinstance(result, str) else
+             (Frame(result.source, result.image), result) for result in results]
+    return list(map(str, write_predictions(Fixed(task, found), names, out_dir, **{'save_results': True, **options})))
 
 
-def files(tmp_path) -> set[str]:
-    return {str(path.relative_to(tmp_path / 'out')) for path in (tmp_path / 'out').rglob('*') if path.is_file()}
+def files(out_dir) -> set[str]:
+    return {str(path.relative_to(out_dir)) for path in out_dir.rglob('*') if path.is_file()}
 
 
-def test_classes_are_printed_and_written(tmp_path, capsys):
+def test_classes_are_printed_and_written(tmp_path):
     found = Classification(*about('in/a.jpg'), np.array([1, 0]), np.array([.75, .25]))
-    assert write(tmp_path, 'classification', [found, 'b.jpg'], {'in/a.jpg': 'x/a', 'b.jpg': 'b'}) == 1
-    out, error = capsys.readouterr()
-    assert out.splitlines() == [f'in/a.jpg -> {tmp_path}/out/x/a.png dog 75.0%, cat 25.0%', '1 predicted, 1 failed']
-    assert error == 'error: b.jpg is broken\n' and files(tmp_path) == {'x/a.png', 'results.csv'}
-    rows = list(csv.reader((tmp_path / 'out/results.csv').read_text().splitlines()))
+    assert write(tmp_path, 'classification', [found, 'b.jpg'], {'in/a.jpg': 'x/a', 'b.jpg': 'b'}) == [
+        f'in/a.jpg -> {tmp_path}/x/a.png dog 75.0%, cat 25.0%', 'error: b.jpg is broken']
+    assert files(tmp_path) == {'x/a.png', 'results.csv'}
+    rows = list(csv.reader((tmp_path / 'results.csv').read_text().splitlines()))
     assert rows == [['file', *(f'{kind}{i}' for i in range(1, 6) for kind in ('class', 'score'))],
                     ['in/a.jpg', 'dog', '0.75', 'cat', '0.25']]
 
@@ -80,8 +76,8 @@ def objects(name, *labels):
 def test_objects_are_written(tmp_path):
     names = {'a.jpg': 'a', 'b.jpg': 'b', 'c.jpg': 'c'}
     results = [objects('a.jpg', 1, 0), objects('b.jpg', 0), objects('c.jpg')]
-    assert write(tmp_path, 'detection', results, names) == 0
-    entries = json.loads((tmp_path / 'out/results.json').read_text())
+    write(tmp_path, 'detection', results, names)
+    entries = json.loads((tmp_path / 'results.json').read_text())
     box = dict(score=.5, bbox=[1, 2, 2, 2])
     assert entries == [dict(box, image_id=1, category_id=2, file_name='a.jpg'),
                        dict(box, image_id=1, category_id=1, file_name='a.jpg'),
@@ -89,19 +85,17 @@ def test_objects_are_written(tmp_path):
     assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
 
 
-def test_frames_of_videos(tmp_path, capsys):
+def test_frames_of_videos(tmp_path):
     """Without --video, each frame is an image; with it, each video is one file."""
     cv2 = pytest.importorskip('cv2')
     results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', 'g.avi') for number in (0, 11)]
     names = {'in/f.avi': 'f', 'g.avi': 'g'}
-    assert write(tmp_path, 'detection', results, names, json=False) == 0
+    write(tmp_path, 'detection', results, names, save_results=False)
     assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'g_000000.png', 'g_000011.png'}
-    capsys.readouterr()
-    assert write(tmp_path, 'detection', results, names, json=False, video=True, out_dir=tmp_path / 'film/out') == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f'in/f.avi -> {tmp_path}/film/out/f.mp4', f'g.avi -> {tmp_path}/film/out/g.mp4', '4 predicted, 0 failed']
+    lines = write(tmp_path / 'film', 'detection', results, names, save_results=False, video=True)
+    assert list(dict.fromkeys(lines)) == [f'in/f.avi -> {tmp_path}/film/f.mp4', f'g.avi -> {tmp_path}/film/g.mp4']
     for name in 'f', 'g':
-        video = cv2.VideoCapture(str(tmp_path / f'film/out/{name}.mp4'))
+        video = cv2.VideoCapture(str(tmp_path / f'film/{name}.mp4'))
         assert video.get(cv2.CAP_PROP_FPS) == 25 and video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
         assert video.read()[1].shape == (500, 500, 3)
 
@@ -110,14 +104,22 @@ def test_colors_of_a_video_are_those_of_its_frames(tmp_path):
     cv2 = pytest.importorskip('cv2')
     found = objects('f.avi#0')
     found.image = np.full((500, 500, 3), (200, 30, 30), np.uint8)
-    write(tmp_path, 'detection', [found], {'f.avi': 'f'}, json=False, video=True)
-    blue, _, red = cv2.VideoCapture(str(tmp_path / 'out/f.mp4')).read()[1][250, 250].tolist()
+    write(tmp_path, 'detection', [found], {'f.avi': 'f'}, save_results=False, video=True)
+    blue, _, red = cv2.VideoCapture(str(tmp_path / 'f.mp4')).read()[1][250, 250].tolist()
     assert red > 180 and blue < 60
 
 
 def test_segments_are_label_images(tmp_path):
     labels = np.zeros((500, 500), int)
     labels[:100] = 1
-    assert write(tmp_path, 'segmentation', [Segmentation(*about('a.jpg'), labels)], {'a.jpg': 'x/a'}) == 0
+    write(tmp_path, 'segmentation', [Segmentation(*about('a.jpg'), labels)], {'a.jpg': 'x/a'})
     assert files(tmp_path) == {'x/a.png', 'labels/x/a.png'}
-    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'out/labels/x/a.png')), labels)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'labels/x/a.png')), labels)
+
+
+def test_results_are_complete_after_an_interrupt(tmp_path):
+    written = write_predictions(Fixed('detection', [(Frame('a.jpg', PIXELS), objects('a.jpg', 1))] * 2),
+                                {'a.jpg': 'a'}, tmp_path, save_results=True)
+    next(written)
+    written.close()
+    assert len(json.loads((tmp_path / 'results.json').read_text())) == 1

@@ -14,7 +14,7 @@ from runs import TINY
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.cli import predict
+from mmvit_backbones.inference.outputs import find_sources
 from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.utils.config import datasets_of
 
@@ -91,6 +91,6 @@ def test_exported_file_has_the_metrics_of_its_checkpoint(config, classifier, tmp
 
 
 def test_outputs_have_the_names_of_the_images():
-    names = predict.find_sources([str(FLOWERS), 'http://example.org/a/b.png?c=d', 'http://example.org'])
+    names = find_sources([str(FLOWERS), 'http://example.org/a/b.png?c=d', 'http://example.org'])
     assert list(names.values())[-2:] == ['b', 'image']
     assert names[str(sorted(FLOWERS.rglob('*.jpg'))[0])].count('/') == 1

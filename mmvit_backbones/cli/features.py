@@ -14,7 +14,6 @@ from ..inference.predictor import find_device
 from ..inference.runtimes import build_model
 from ..utils.config import load_config
 from ..zoo import checks
-from ..zoo.converters.layout import unwrap
 from ..zoo.loading import load_weights, read_state
 from . import dense_features
 from .custom_data import data_options, use_custom_data
@@ -62,7 +61,7 @@ def load_model(cfg: Config, checkpoint: str) -> nn.Module:
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop('init_cfg', None)
     model = build_model(cfg)
-    weights = unwrap(read_state(checkpoint, map_location='cpu'))
+    weights = read_state(checkpoint, map_location='cpu')['state_dict']
     weights = {key: value for key, value in weights.items() if not key.startswith('head.')}
     head = {key: value for key, value in model.state_dict().items() if key.startswith('head.')}
     load_weights(model, weights | head, checkpoint)

@@ -18,7 +18,7 @@ from mmengine.structures import BaseDataElement
 from ..errors import UsageError, first_line
 from ..utils.config import datasets_of
 from ..utils.frameworks import import_quietly
-from ..zoo.loading import load_weights, read_state
+from ..zoo.loading import find_weights, load_weights, read_checkpoint
 from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
@@ -40,9 +40,9 @@ class PyTorchModel:
         self.task = TASKS[framework]
         import_quietly(framework)
         init_default_scope(framework)
-        state = read_state(checkpoint, map_location='cpu')
+        state = read_checkpoint(checkpoint)
         self.module = build_model(cfg)
-        load_weights(self.module, state, checkpoint)
+        load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
         self.module.to(device).eval()
         dataset = datasets_of(cfg, 'test')[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..errors import UsageError
+from ..errors import CheckpointError, CheckpointNotFoundError, UsageError
 from ..utils.distributed import is_first_process
 from ..utils.runs import find_checkpoint
 from ..zoo.loading import read_checkpoint
@@ -31,11 +31,42 @@ def checkpoint_to_resume(resume: str, work_dir: str) -> str | None:
         resume, work_dir = 'newest', resume
     if resume not in ('newest', 'auto'):
         return find_checkpoint(resume)
-    paths = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
+    paths = _newest_first(work_dir)
     if not paths and resume == 'newest':
         raise UsageError(f'nothing to resume: work dir {work_dir} has no checkpoint; omit --resume, or use --resume '
                          'auto to start a new run if there is no checkpoint')
-    return str(max(paths, key=lambda path: path.stat().st_mtime_ns)) if paths else None
+    return str(paths[0]) if paths else None
+
+
+def _newest_first(work_dir: str | Path) -> list[Path]:
+    """Returns the checkpoints of a work dir, except copies of the best one."""
+    paths = [path for path in Path(work_dir).glob('*.pth') if not path.name.startswith('best_')]
+    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _read(path: str) -> dict:
+    """Reads a checkpoint, whose tensors are read and checked too.
+
+    Raises:
+        CheckpointError: If it cannot be read; the message names the newest checkpoint of the folder that can.
+    """
+    try:
+        return read_checkpoint(path)
+    except CheckpointNotFoundError:
+        raise
+    except CheckpointError as error:
+        others = [other for other in _newest_first(Path(path).parent) if other != Path(path)]
+        good = next((other for other in others if _has_training_state(other)), None)
+        remedy = (f'the newest one that can be read: --resume {good}' if good else
+                  'no other checkpoint in its folder can be resumed; start a new run without --resume')
+        raise CheckpointError(f'{error}; {remedy}') from error
+
+
+def _has_training_state(path: Path) -> bool:
+    try:
+        return TRAINING_STATE <= read_checkpoint(str(path)).keys()
+    except CheckpointError:
+        return False
 
 
 def resume_from(cfg: Config, path: str) -> None:
@@ -45,7 +76,7 @@ def resume_from(cfg: Config, path: str) -> None:
         UsageError: If the checkpoint has no training state, or the config has a different seed.
         CheckpointError: If the checkpoint is missing or corrupt, or contains types that are not allowed.
     """
-    checkpoint = read_checkpoint(path, mmap=True)
+    checkpoint = _read(path)
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {path} has no training state to resume; '
                          f'use load_from={path} to start from its weights')

@@ -21,4 +21,4 @@ class CheckpointMatchHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         check = load_weights if self.strict else check_overlap
-        check(runner.model, checkpoint, self.name)
+        check(runner.model, checkpoint.get('state_dict', checkpoint), self.name)

@@ -96,16 +96,20 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
     return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
 
 
+class WrongRecordError(Exception):
+    """Raised for a record in an archive that is not as torch.save writes it."""
+
+
 def _check_archive(path: str, with_sums: bool) -> None:
-    """Raises BadZipFile for an archive from which PyTorch would read wrong values without an error.
+    """Raises WrongRecordError for an archive from which PyTorch would read wrong values without an error.
 
     PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
     """
     with zipfile.ZipFile(path) as archive:
         if foreign := [info.filename for info in archive.infolist() if info.compress_type or info.external_attr & 0x10]:
-            raise zipfile.BadZipFile(f'{foreign[0]} is compressed or a folder, as torch.save never writes it')
+            raise WrongRecordError(f'{foreign[0]} is compressed or a folder, as torch.save never writes it')
         if with_sums and (part := archive.testzip()):
-            raise zipfile.BadZipFile(f'the checksum of {part} is wrong')
+            raise WrongRecordError(f'the checksum of {part} is wrong')
 
 
 def _describe_error(path: str, error: Exception) -> str:
@@ -119,7 +123,8 @@ def _describe_error(path: str, error: Exception) -> str:
     if start.lstrip().startswith(b'<'):
         return 'is a web page, not a checkpoint: the download failed'
     if not isinstance(error, pickle.UnpicklingError):
-        return f'is truncated or corrupt: {first_line(error)}'
+        reason = f': {error}' if isinstance(error, WrongRecordError) else ''  # PyTorch's own words do not help
+        return f'is truncated or corrupt{reason}'
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it contains more than weights (loading would import {refused[1]})'
     if versions.is_older('2.6'):

@@ -14,9 +14,10 @@ from ..errors import CheckpointError, CheckpointNotFoundError, UnknownKeyError
 from ..utils.runs import find_checkpoint
 from ..utils.text import near_names
 from .adapt import adapt
-from .converters.layout import Layout, convert, strip_prefix, unwrap
+from .converters.layout import Layout, convert
 from .download import fetch, fetch_url, first_reading
 from .files import load_checkpoint_file
+from .unwrap import Score, count_prefixes, find_prefix, strip_prefix, unwrap
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
@@ -77,7 +78,8 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     path = fetch(variant.find_weights(tag))
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
         layout = variant.family.layout
-        weights = own_weights(load_checkpoint_file(path), variant.name, [layout])
+        weights, found = recognize(load_checkpoint_file(path), [layout], variant.name)
+        weights = weights if found is None else convert(weights, layout, variant.name)
         if not any(key.startswith('backbone.') for key in weights):
             raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')
         if difference := _different_shape(variant, weights):
@@ -108,13 +110,17 @@ def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def read_state(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint, converts the authors' layout, and puts a bare state dict under the key ``'state_dict'``."""
+    """Reads a checkpoint for any model: its weights, converted from the authors' layout, under ``'state_dict'``.
+
+    The state of a training with MMEngine is kept. The layout that other networks share is converted only by
+    :func:`find_weights`, which knows the model.
+    """
     checkpoint = read_checkpoint(filename, map_location)
-    weights, layout = recognize(checkpoint, source=filename)
+    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], filename)
     if layout is not None:
         return dict(state_dict=convert(weights, layout, filename))
-    are_weights = all(isinstance(value, Tensor) for value in checkpoint.values())
-    return dict(state_dict=checkpoint) if are_weights else checkpoint
+    training = checkpoint if 'state_dict' in checkpoint and 'meta' in checkpoint else {}
+    return {**training, 'state_dict': weights}
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
@@ -135,31 +141,20 @@ def _read_file(filename: str, map_location: str | None = None) -> dict:
 # ---- layouts
 
 
-def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint'
-              ) -> tuple[dict[str, Tensor], Layout | None]:
+def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
+              score: Score | None = None, prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
     """Returns the state dict in a checkpoint, and which of the authors' layouts it has; None for this package's.
 
-    If it has the keys of several layouts, the layout with the most keys is returned.
-
-    Raises:
-        UnknownKeyError: If a key is not a string.
+    If it has the keys of several layouts, the layout with the most keys is returned. See :func:`unwrap` for the other
+    arguments and for errors.
     """
-    found = [layout for layout in layouts
-             if layout.find_prefix(unwrap(checkpoint, layout.wrappers, source)) is not None]
-    layout = max(found, key=lambda layout: len(layout.keys), default=None)
-    return (unwrap(checkpoint, source=source) if layout is None else
-            unwrap(checkpoint, layout.wrappers, source)), layout
+    weights = unwrap(checkpoint, source, score, prefix)
+    return weights, find_layout(weights, layouts)
 
 
-def own_weights(checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS) -> dict[str, Tensor]:
-    """Returns the state dict in a checkpoint with this package's keys.
-
-    Raises:
-        UnknownKeyError: If the checkpoint has one of the authors' layouts and another key, or a value that is not a
-            tensor; or if a key is not a string.
-    """
-    weights, layout = recognize(checkpoint, layouts, source)
-    return weights if layout is None else convert(weights, layout, source)
+def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
+    found = [layout for layout in layouts if layout.find_prefix(weights) is not None]
+    return max(found, key=lambda layout: len(layout.keys), default=None)
 
 
 def convert_state_dict(name: str | None, state_dict: Mapping,
@@ -176,16 +171,14 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
         dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
 
     Raises:
-        ValueError: If ``name`` or ``task`` is unknown.
+        ValueError: If ``name`` or ``task`` is unknown, or there are several sets of weights.
         KeyError: If there are no weights, a key is unknown, or a value is not a tensor.
     """
     check_task(task)
-    if name is None:
-        weights, layout = recognize(state_dict)
-    else:
-        layout = find_variant(name).family.layout
-        weights = unwrap(state_dict, layout.wrappers)
-    if not weights:
+    layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
+    weights, found = recognize(state_dict, layouts)
+    layout = found if name is None else layouts[0]
+    if not any(isinstance(x, Tensor) for x in weights.values()):
         raise UnknownKeyError('the checkpoint contains no weights')
     if layout is None:
         keys = ', '.join(list(weights)[:2])
@@ -219,7 +212,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         source, weights = str(checkpoint), read_checkpoint(str(checkpoint))
     else:
         return
-    _load(model, weights, source, [variant.family.layout], None if task == 'backbone' else '', new_head)
+    load_checkpoint(model, weights, source, [variant.family.layout], new_head=new_head)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -234,55 +227,95 @@ class PretrainedBackbone:
 
 
 def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
-    """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` strictly into a backbone.
+    """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` into a backbone.
 
-    ``prefix`` is the prefix of the backbone's keys in the file. By default, it is ``'backbone.'`` if the file has such
-    keys, and empty otherwise.
+    ``prefix`` is the prefix of the backbone's keys in the file, and is found by default.
 
     Raises:
-        CheckpointError: If the file cannot be read, or weights are missing, unknown, not tensors or of the wrong shape.
+        CheckpointError: If the file cannot be read, or weights are missing, not tensors or of the wrong shape, or too
+            many are unknown.
     """
-    _load(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else None)
+    load_checkpoint(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else '')
 
 
-def _load(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-          prefix: str | None = None, new_head: bool = False) -> None:
-    """Loads a checkpoint of the authors, a framework or this package.
+def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
+                    prefix: str = '', new_head: bool = False) -> None:
+    """Loads the weights in a checkpoint of the authors, a framework, an own training loop or this package into a model.
 
-    ``layouts`` are those of the authors that the checkpoint may have.
+    Args:
+        model (nn.Module): A backbone, or a model of OpenMMLab.
+        checkpoint (Mapping): Content of the file; see :func:`read_checkpoint`.
+        source (str): Name of the checkpoint for messages.
+        layouts (Collection[Layout]): Layouts of the authors that the checkpoint may have.
+        prefix (str): See :func:`find_weights`.
+        new_head (bool): Whether the model keeps its own head if the numbers of classes differ. Defaults to False.
+
+    Raises:
+        CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
-    weights = own_weights(checkpoint, source, layouts)
-    if prefix is None:
-        prefix = 'backbone.' if any(key.startswith('backbone.') for key in weights) else ''
-    check_overlap(model, weights, source, prefix)
-    head = weights.get('head.fc.weight')
-    if prefix and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
-        print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
-    weights = strip_prefix(weights, prefix)
+    weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
     check_tensors(model, weights, source)
-    load_weights(model, adapt(weights, model, source, new_head), source, strict=True)
+    load_weights(model, adapt(weights, model, source, new_head), source, strict=layout is not None)
 
 
-def load_weights(model: nn.Module, checkpoint: Mapping, source: str, strict: bool = False) -> None:
-    """Loads the weights of the checkpoint ``source`` into a model, which may be inside wrappers.
+def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
+                 prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
+    """Returns the weights in a checkpoint that suit a model, under the model's names, and the layout that they had.
+
+    The prefix of the model's names, such as ``'backbone.'``, ``'encoder.'`` or the keys of dicts around the weights,
+    is found if ``prefix`` is empty. Averaged weights come first.
 
     Raises:
-        CheckpointError: If weights are missing, are not tensors or have the wrong shape, if a key is not a string, or
-            if too many keys are unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
+        CheckpointError: If the checkpoint is for another network, or has several suitable sets of weights.
+        UnknownKeyError: If the checkpoint has one of the authors' layouts and another key, or a key is not a string.
     """
-    model, weights = unwrap_model(model), unwrap(checkpoint, source=source)
+    model = unwrap_model(model)
+    own = list(model.state_dict())
+
+    def score(weights: Mapping) -> int:
+        recognized = find_layout(weights, layouts) is not None
+        return len(weights) if recognized else max(count_prefixes(own, weights).values(), default=0)
+
+    weights, layout = recognize(checkpoint, layouts, source, score, prefix)
+    if prefix and not weights:  # the prefix may be one of this package's names in a file of the authors
+        whole, layout = recognize(checkpoint, layouts, source, score)
+        weights = strip_prefix(convert(whole, layout, source), prefix) if layout else {}
+        if not weights:
+            raise _no_match(model, whole, source, prefix)
+    elif layout is not None:
+        weights = convert(weights, layout, source)
+    found = find_prefix(own, weights, source)
+    if found is None:
+        raise _no_match(model, weights, source)
+    head = weights.get('head.fc.weight')
+    if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
+        print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
+    return strip_prefix(weights, found), layout
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, strict: bool = False) -> None:
+    """Loads a state dict of the checkpoint ``source`` into a model, which may be inside wrappers.
+
+    A few unknown keys, such as the mask token of a pretraining, are named in the log and left out.
+
+    Raises:
+        CheckpointError: If weights are missing, are not tensors or have the wrong shape, or if too many keys are
+            unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
+    """
+    model = unwrap_model(model)
     check_tensors(model, weights, source)
     try:
         keys = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
         raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None
-    missing, unexpected = keys.missing_keys, keys.unexpected_keys
-    if missing or len(unexpected) > (0 if strict else MAX_UNEXPECTED_KEYS):
-        counts = f'{len(missing)} weights of the model are missing, {len(unexpected)} keys are unknown'
-        raise _other_network(source, counts, [*missing[:2], *unexpected[:2]])
-    if unexpected:
-        print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unexpected)}', logger='current')
+    missing, unknown = keys.missing_keys, keys.unexpected_keys
+    if missing or len(unknown) > (0 if strict else MAX_UNEXPECTED_KEYS):
+        counts = [f'{len(missing)} weights of the model are missing'] if missing else []
+        counts += [f'{len(unknown)} keys are unknown'] if unknown else []
+        raise _other_network(source, ', '.join(counts), [*missing[:2], *unknown[:2]])
+    if unknown:
+        print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unknown)}', logger='current')
 
 
 def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
@@ -292,18 +325,24 @@ def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
             raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
 
 
-def check_overlap(model: nn.Module, checkpoint: Mapping, source: str, prefix: str = '') -> None:
-    """Raises CheckpointError if a checkpoint has none of the model's keys with ``prefix`` in front, or an invalid key.
-    """
+def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises CheckpointError if a state dict has none of the model's keys, or too many unknown keys of its backbone."""
     model = unwrap_model(model)
-    own, given = [prefix + key for key in model.state_dict()], unwrap(checkpoint, source=source)
-    if any(key in given for key in own):
-        return
-    longer = next((key.removesuffix(name) for name in own for key in given if key.endswith(f'.{name}')), None)
-    hint = f' (prefix {longer!r}?)' if longer else ''
-    first = f'got {next(iter(given))!r}' if given else 'but the checkpoint has no weights'
-    raise CheckpointError(f'checkpoint {source} is for another network: no key matches {type(model).__name__}; '
-                          f'expected {own[0]!r}, {first}{hint}')
+    own = model.state_dict()
+    if not own.keys() & weights.keys():
+        raise _no_match(model, weights, source)
+    unknown = [key for key in weights if key.startswith('backbone.') and key not in own]
+    if len(unknown) > MAX_UNEXPECTED_KEYS:
+        raise _other_network(source, f'{len(unknown)} keys are unknown', unknown[:2])
+
+
+def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str, prefix: str = '') -> CheckpointError:
+    own = list(model.state_dict())
+    best = count_prefixes(own, weights).most_common(1)
+    hint = f' (prefix {best[0][0]!r}?)' if best and best[0][0] else ''
+    first = f'got {next(iter(weights))!r}' if weights else 'but the checkpoint has no weights'
+    return CheckpointError(f'checkpoint {source} is for another network: no key matches {type(model).__name__}; '
+                           f'expected {prefix + own[0]!r}, {first}{hint}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

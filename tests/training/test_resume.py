@@ -1,14 +1,17 @@
 """Resuming with other options: which options are applied, and which are refused."""
 import json
+import os
 import re
 import shutil
 
 import pytest
 import torch
+from helpers import raises
 from mmengine.config import Config
 from runs import TINY, train
 
-from mmvit_backbones.training.resume import resume_from
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.training.resume import checkpoint_to_resume, resume_from
 
 pytestmark = pytest.mark.training
 
@@ -79,3 +82,25 @@ def test_incompatible_changes_are_refused_in_one_line(short, content, option, wo
     run = resumed(short, 1, tmp_path / 'resumed', '--epochs=2', *filter(None, [option]), config=config)
     assert run.wait() == 1
     assert all(word in run.error for word in words), run.error
+
+
+@pytest.mark.parametrize('damage', [
+    lambda content: content[:len(content) // 2], lambda content: b'', lambda content: b'\0' * len(content),
+    lambda content: content.replace(torch.full((99, ), 2.).numpy().tobytes(), torch.zeros(99).numpy().tobytes())])
+def test_a_damaged_checkpoint_names_the_newest_that_can_be_read(damage, tmp_path):
+    for number in (1, 2, 3):
+        path = tmp_path / f'epoch_{number}.pth'
+        torch.save(dict(meta={}, message_hub={}, optimizer={}, state_dict=dict(x=torch.full((99, ), 2.))), path)
+        os.utime(path, (number, number))
+    path.write_bytes(damage(path.read_bytes()))
+    (tmp_path / 'weights.pth').write_bytes(b'')
+    found = checkpoint_to_resume('newest', str(tmp_path))
+    with raises(CheckpointError, 'weights.pth is truncated or corrupt; ', f'--resume {tmp_path}/epoch_2.pth') as caught:
+        resume_from(Config(dict(train_cfg=dict(max_epochs=3))), found)
+    assert '\n' not in str(caught.value) and 'Reader' not in str(caught.value)
+    with raises(CheckpointError, 'epoch_3.pth is truncated or corrupt', f'--resume {tmp_path}/epoch_2.pth'):
+        resume_from(Config(dict(train_cfg=dict(max_epochs=3))), str(path))
+    for other in (1, 2):
+        (tmp_path / f'epoch_{other}.pth').unlink()
+    with raises(CheckpointError, 'epoch_3.pth', 'no other'):
+        resume_from(Config(dict(train_cfg=dict(max_epochs=3))), str(path))

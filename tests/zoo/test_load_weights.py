@@ -33,7 +33,7 @@ def average_views(model: nn.Module) -> Averages:
 def test_checkpoint_of_another_network():
     model = fresh_model('ResTv2')
     weights = model.state_dict()
-    load_weights(model, dict(state_dict=weights), 'own')
+    load_weights(model, weights, 'own')
     check_overlap(model, weights, 'own')
     others = {f'theirs.{key}': value for key, value in weights.items()}
     (first, second), (theirs, theirs2) = list(weights)[:2], list(others)[:2]
@@ -41,9 +41,6 @@ def test_checkpoint_of_another_network():
         load_weights(model, others, 'other.pth', strict=True)
     with raises(CheckpointError, 'other.pth', 'ResTv2', f"expected {first!r}, got {theirs!r} (prefix 'theirs.'?)"):
         check_overlap(model, others, 'other.pth')
-    with raises(CheckpointError, f"expected 'backbone.{first}', got {theirs!r}") as caught:
-        check_overlap(model, others, 'other.pth', 'backbone.')
-    assert '?' not in str(caught.value)
     shapes = {'norm3.bias': torch.zeros(7), 'norm3.weight': torch.zeros(7)}
     with raises(CheckpointError, 'seven.pth', '2 shapes differ', 'norm3.weight') as caught:
         load_weights(model, weights | shapes, 'seven.pth')
@@ -60,8 +57,9 @@ def test_a_few_unknown_keys_are_ignored_unless_strict(logged):
     more = {f'more{number}': torch.zeros(1) for number in range(5)}
     load_weights(model, weights | more, 'own.pth')
     assert 'own.pth: unknown keys were not loaded: more0, more1' in logged.text
-    with raises(CheckpointError, 'own.pth', '0 weights', '6 keys', 'more0'):
+    with raises(CheckpointError, 'own.pth', '6 keys', 'more0') as caught:
         load_weights(model, weights | more | {'last': torch.zeros(1)}, 'own.pth')
+    assert 'missing' not in str(caught.value)
     with raises(CheckpointError, 'own.pth', '1 keys', 'last'):
         load_weights(model, weights | {'last': torch.zeros(1)}, 'own.pth', strict=True)
 
@@ -147,5 +145,5 @@ def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     torch.save(weights, tmp_path / 'authors.pth')
     use_safe_loading()
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
-    load_weights(get_model(variant), loaded, 'authors.pth')
+    load_weights(get_model(variant), loaded['state_dict'], 'authors.pth')
     assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()

@@ -65,7 +65,7 @@ def test_a_run_stands_for_its_best_checkpoint(tmp_path):
 
 @pytest.mark.parametrize('change, words', [
     (lambda weights: {'layer1.0.weight': torch.zeros(3)}, ['ReSwin', 'layer1.0.weight']),
-    (lambda weights: weights | {'more.weight': torch.zeros(3)}, ['unknown', 'more.weight']),
+    (lambda weights: weights | {f'{i}.weight': torch.zeros(3) for i in range(9)}, ['9 keys are unknown', '0.weight']),
     (lambda weights: {key: x for key, x in weights.items() if 'patch_embed.proj' not in key},
      ['missing', 'patch_embed.proj.weight']),
     (lambda weights: weights | {'patch_embed.norm.bias': torch.zeros(3)}, ['patch_embed.norm.bias']),

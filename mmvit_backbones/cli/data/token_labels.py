@@ -22,7 +22,7 @@ from ...utils.config import is_config, load_config
 from ...utils.images import SUFFIXES, read_rgb
 from ...utils.installation import install_command
 from ...zoo.build import import_mmpretrain
-from ...zoo.loading import load_weights, read_checkpoint, use_safe_loading
+from ...zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
 
 if TYPE_CHECKING:
     from mmpretrain.models import ImageClassifier
@@ -108,7 +108,7 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[
     elif is_config(name):
         file = require_weights(name, checkpoint)
         model = build_model(load_config(name))
-        load_weights(model, read_checkpoint(file), file)
+        load_weights(model, find_weights(model, read_checkpoint(file), file)[0], file)
     else:
         raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
                          f'got {name}')
@@ -169,7 +169,7 @@ def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Calla
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # offline, huggingface_hub logs every retry
     model = timm.create_model(name, pretrained=checkpoint is None)
     if checkpoint is not None:
-        load_weights(model, read_checkpoint(checkpoint), checkpoint)
+        load_weights(model, find_weights(model, read_checkpoint(checkpoint), checkpoint, layouts=())[0], checkpoint)
     return partial(annotate_by_timm, model.to(device).eval())
 
 

@@ -21,7 +21,6 @@ from ...utils.files import check_file
 from ...utils.images import read_rgb
 from ...zoo.build import get_backbone
 from ...zoo.checks import official_name
-from ...zoo.converters.layout import unwrap
 from ...zoo.loading import read_state
 from ...zoo.variants import find_variant
 from ..figures import plt, save_figure
@@ -270,7 +269,7 @@ def classifier(checkpoint: str | None) -> Tensor:
     """Returns the weights of the classification layer in a checkpoint, ``(classes, C)``."""
     if checkpoint is None:
         raise UsageError('--evidence requires --checkpoint or --pretrained with a classifier')
-    weights = unwrap(read_state(checkpoint, map_location='cpu'))
+    weights = read_state(checkpoint, map_location='cpu')['state_dict']
     if 'head.fc.weight' not in weights:
         raise UsageError(f'--evidence requires a classifier, but {checkpoint} has no head.fc.weight')
     return weights['head.fc.weight'].float()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import CheckpointError, UsageError
 from ...zoo.build import has_img_size
-from ...zoo.converters.layout import convert, strip_prefix
+from ...zoo.converters.layout import convert
 from ...zoo.download import CONVERTED, write_hash
 from ...zoo.loading import (
     IMAGENET_CLASSES,
@@ -21,6 +21,7 @@ from ...zoo.loading import (
     read_published,
     recognize,
 )
+from ...zoo.unwrap import strip_prefix
 from ...zoo.variants import VARIANTS, Variant, find_variant
 
 FILES = '.pth', '.safetensors'

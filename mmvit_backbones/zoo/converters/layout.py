@@ -12,9 +12,6 @@ from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
 
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # indices skip the ReLU after each norm
-MAX_WRAPPERS = 3  # limits the search, because a dict may contain itself
-CLASSIFIER = 'model.backbone.', 'model.neck.', 'model.head.'  # prefixes in files written by `mmvit weights convert`
-AVERAGED = ('state_dict_ema', 'state_dict', 'model')  # averaged weights first, because their accuracy is published
 # Pattern of the authors' name -> our name, a function that maps the match to our name, or None to drop the tensor.
 Replacement = str | Callable[[re.Match], str] | None
 Names = Mapping[str, Replacement]
@@ -28,18 +25,18 @@ class Layout:
         network (str): Name for messages.
         keys (tuple[str, ...]): Keys by which the layout is recognized: every checkpoint has all of them.
         names (Names): See :func:`rename`.
-        wrappers (tuple[str, ...]): See :func:`unwrap`.
         prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first. The other
             parts of these models are converted to the names of mmdet and mmseg.
         reshape (Callable | None): Maps our name and the authors' tensor to our tensor. Defaults to None, which keeps
             tensors unchanged.
+        is_shared (bool): Whether other networks have the same keys, so that only the model tells. Defaults to False.
     """
     network: str
     keys: tuple[str, ...]
     names: Names
-    wrappers: tuple[str, ...]
     prefixes: tuple[str, ...] = ()
     reshape: Callable[[str, Tensor], Tensor] | None = None
+    is_shared: bool = False
 
     def find_prefix(self, weights: Mapping) -> str | None:
         """Returns the prefix of the keys in weights of this layout, or None for another layout."""
@@ -86,31 +83,6 @@ def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_zero(template: str, group: int = 1) -> Callable[[re.Match], str]:
     """Returns a replacement function that formats ``template`` with the number in a group of the match, minus 1."""
     return lambda match: match.expand(template.format(int(match[group]) - 1))
-
-
-def unwrap(checkpoint: Mapping, wrappers: tuple[str, ...] = ('state_dict', ),
-           source: str = 'the checkpoint') -> dict[str, Tensor]:
-    """Returns the state dict inside a training checkpoint, from the first of the keys ``wrappers`` that is present.
-
-    The state dict may be nested up to ``MAX_WRAPPERS`` levels deep. Removes the prefix ``module.`` of DataParallel, or
-    ``model.`` of our classifiers for Transformers.
-
-    Raises:
-        UnknownKeyError: If a key is not a string.
-    """
-    for _ in range(MAX_WRAPPERS):
-        inner = (checkpoint[name] for name in wrappers if isinstance(checkpoint.get(name), Mapping))
-        checkpoint = next(inner, checkpoint)
-    for key in checkpoint:
-        if not isinstance(key, str):
-            raise UnknownKeyError(f'{source}: the key {key!r} is not the name of a weight')
-    prefix = 'model.' if all(key.startswith(CLASSIFIER) for key in checkpoint) else 'module.'
-    return {key.removeprefix(prefix): value for key, value in checkpoint.items()}
-
-
-def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Returns the weights whose names start with a prefix, with the prefix removed from the names."""
-    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 class Match(NamedTuple):

@@ -1,7 +1,7 @@
 """Converts Refiner-ViT from the layout of github.com/zhoudaquan/Refiner_ViT."""
 import re
 
-from .layout import AVERAGED, Layout
+from .layout import Layout
 
 
 def projection(match: re.Match) -> str:
@@ -27,5 +27,4 @@ NAMES = {
     'aux_head': 'head.aux_fc',  # only with dense=True
 }
 
-REFINER_VIT = Layout('Refiner-ViT', ('cls_token', 'patch_embed.bn1.weight', 'blocks.1.attn.adapt_bn.weight'), NAMES,
-                     AVERAGED)
+REFINER_VIT = Layout('Refiner-ViT', ('cls_token', 'patch_embed.bn1.weight', 'blocks.1.attn.adapt_bn.weight'), NAMES)

@@ -1,7 +1,6 @@
 """Converts ResT's and ResTv2's classifiers, detectors and segmenters from the layouts of github.com/wofmanaf/ResT."""
 from .layout import THREE_CONVS, Layout, from_zero
 
-WRAPPERS = ('model', 'state_dict')
 PREFIXES = ('backbone.bottom_up.', 'backbone.')  # in checkpoints of detectron2 and mmseg
 
 COMMON = {
@@ -30,5 +29,5 @@ NAMES_V2 = {
     r'norm_(\d)(\.0)?': from_zero('backbone.norm{}'),  # norm_1.0 in detectors, norm_1 in segmenters
 }
 
-REST = Layout('ResT', ('stem.pos.pa_conv.weight', 'stem.conv1.weight'), NAMES, WRAPPERS, PREFIXES)
-RESTV2 = Layout('ResTv2', ('stem.pos.pa_conv.weight', 'stem.proj.0.weight'), NAMES_V2, WRAPPERS, PREFIXES)
+REST = Layout('ResT', ('stem.pos.pa_conv.weight', 'stem.conv1.weight'), NAMES, PREFIXES)
+RESTV2 = Layout('ResTv2', ('stem.pos.pa_conv.weight', 'stem.proj.0.weight'), NAMES_V2, PREFIXES)

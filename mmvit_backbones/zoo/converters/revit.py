@@ -1,7 +1,6 @@
 """Converts ReViT, ReMViTv2 and ReSwin from the layout of github.com/ADiko1997/ReViT."""
 from .layout import Layout
 
-WRAPPERS = ('model', 'model_state_dict')
 PLAIN = {  # common to ReViT and ReMViTv2
     'alpha': 'backbone.gate.weight',
     r'patch_embed\.proj': 'backbone.patch_embed.proj',
@@ -35,7 +34,7 @@ RESWIN_NAMES = {  # without alpha, because the published gate is a constant
     'head': 'head.fc',
 }
 
-REVIT = Layout('ReViT', ('alpha', 'pos_embed', 'blocks.0.attn.qkv.weight'), REVIT_NAMES, WRAPPERS)
-REMVITV2 = Layout('ReMViTv2', ('alpha', 'blocks.0.attn.pool_q.weight'), REMVITV2_NAMES, WRAPPERS)
+REVIT = Layout('ReViT', ('alpha', 'pos_embed', 'blocks.0.attn.qkv.weight'), REVIT_NAMES)
+REMVITV2 = Layout('ReMViTv2', ('alpha', 'blocks.0.attn.pool_q.weight'), REMVITV2_NAMES)
 RESWIN = Layout('ReSwin', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table'),
-                RESWIN_NAMES, WRAPPERS)
+                RESWIN_NAMES, is_shared=True)  # as in Microsoft's Swin

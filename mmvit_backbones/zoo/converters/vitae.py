@@ -3,7 +3,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .layout import AVERAGED, Layout
+from .layout import Layout
 
 # The authors number the modules of a convolution branch in sequence, including activations.
 CONV_BRANCH = {
@@ -89,13 +89,12 @@ def flatten_projection(key: str, x: Tensor) -> Tensor:
     return x.flatten(1) if '.attn.' in key and x.ndim == 4 else x
 
 
-VITAE = Layout('ViTAE', ('layers.0.RC.attn.kqv.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES, AVERAGED)
-VITAE_PLAIN = Layout('ViTAE-plain', ('layers.0.RC.PRM.proj.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES,
-                     AVERAGED)
+VITAE = Layout('ViTAE', ('layers.0.RC.attn.kqv.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES)
+VITAE_PLAIN = Layout('ViTAE-plain', ('layers.0.RC.PRM.proj.weight', 'layers.2.NC.0.PCM.0.weight'), VITAE_NAMES)
 VITAEV2 = Layout('ViTAEv2', ('layers.0.RC.attn.attn.qkv.weight', 'layers.3.NC.0.PCM.0.weight'),
-                 of_stages(REDUCTION_CELL, NORMAL_CELL), AVERAGED)
+                 of_stages(REDUCTION_CELL, NORMAL_CELL))
 VITAEV2_VSA = Layout('ViTAEv2-VSA', ('layers.0.RC.attn.sampling_offsets.2.weight', 'layers.3.NC.0.PCM.0.weight'),
-                     of_stages(VSA_CELL, VSA_CELL), AVERAGED, reshape=flatten_projection)
+                     of_stages(VSA_CELL, VSA_CELL), reshape=flatten_projection)
 SWIN_VSA = Layout('Swin-VSA', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table',
-                               'layers.0.blocks.0.attn.transform.2.weight'), SWIN_VSA_NAMES, AVERAGED,
+                               'layers.0.blocks.0.attn.transform.2.weight'), SWIN_VSA_NAMES,
                   reshape=flatten_projection)

@@ -9,11 +9,12 @@ Multiply-adds (GMACs) are counted at the published image size. Top-1 is the publ
 States of weights:
   cached                the file is in the cache
   cached, never loaded  the file is in the cache, but its contents have not been checked
-  download              `mmvit weights download` or the first use downloads the file
+  missing               `mmvit weights download` or the first use downloads the file
   by hand               only a browser can download the file
   -                     no weights are published
 """
-from argparse import ArgumentParser
+import json
+from argparse import ArgumentParser, Namespace
 
 from .arguments import new_parser
 
@@ -23,3 +24,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="shell pattern, e.g. 'res*'")
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.zoo.listing import describe_networks, network_table
+    networks = describe_networks(args.pattern)
+    print(json.dumps(networks, indent=1) if args.json else network_table(networks))

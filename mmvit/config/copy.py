@@ -6,7 +6,7 @@
 A copy contains all settings. With --inherit, the new file inherits from the original config, including its later
 changes, e.g. in a new version of this package.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..arguments import add_config_options, new_parser
@@ -19,3 +19,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--inherit', action='store_true', help='write a config that inherits from the original')
     add_config_options(parser)
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.utils.config import copy_config
+    source, path = copy_config(args.config, args.out, args.inherit, args.cfg_options)
+    print(f'{source} -> {path}')

@@ -13,7 +13,7 @@ A single file has mmpretrain's keys for a classifier (`backbone.*` and `head.fc.
 detector or segmenter. With --task backbone, it has only the backbone's weights, without a prefix. In a config, both
 kinds of files are loaded by `init_cfg=dict(type='Pretrained', checkpoint=OUT)` in the backbone.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from ..arguments import new_parser, output_file, output_folder
 
@@ -35,3 +35,8 @@ def get_parser() -> ArgumentParser:
 
 def output_of(path: str) -> str:
     return output_file(path) if path.endswith(('.pth', '.safetensors')) else output_folder(path)
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.integrations.convert import convert_weights
+    print(convert_weights(args.source, args.out, args.network, args.tag, args.task))

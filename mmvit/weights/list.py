@@ -7,7 +7,7 @@ Without a mirror, only a browser can download files with the state `by hand`. Pa
 networks, and of files without their extension. The list includes two files that no network of this package can load:
 token_labels.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from ..arguments import new_parser
 
@@ -17,3 +17,8 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('patterns', nargs='*', default=['*'], metavar='PATTERN',
                         help="shell patterns, e.g. 'res*' (default: all weights)")
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.zoo.listing import find_weights, weights_table
+    print(weights_table(find_weights(args.patterns)))

@@ -1,4 +1,5 @@
 """Loads and checks config files."""
+import os
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -18,6 +19,12 @@ FOREVER = 10**9  # MMEngine's default for the end of a parameter scheduler
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
+INHERITING = """_base_ = {base!r}
+
+# Override settings of the base config here, for example:
+# train_dataloader = dict(batch_size=4)
+# model = dict(backbone=dict(drop_path_rate=0.1))
+"""
 
 
 def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
@@ -78,6 +85,37 @@ def find_config(name: str) -> str:
     if name in known:
         return str(known[name])
     raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
+
+
+def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,
+                options: dict | None = None) -> tuple[Path, Path]:
+    """Copies a config to a new file for editing, and returns the paths of both.
+
+    Args:
+        config (str): Config file, or the name of a config in this package.
+        path (str | Path | None): File to write. Defaults to None: the file name of the config in the current folder.
+        inherit (bool): Whether the new file inherits from the config instead of containing all settings. Defaults to
+            False.
+        options (dict | None): Settings that replace those of the config, e.g. ``{'model.backbone.with_cp': True}``.
+
+    Raises:
+        UsageError: If the config or an option is invalid, or the file exists or cannot be written.
+    """
+    base = Path(find_config(config)).resolve()
+    path = Path(path or f'{base.stem}.py')
+    if path.suffix != '.py':
+        raise UsageError(f'the file to write must end with .py, got {path}')
+    if os.path.lexists(path):
+        raise UsageError(f'{path} already exists; pass another file')
+    if inherit and options:
+        raise UsageError('options cannot be combined with inherit; edit the new file instead')
+    text = INHERITING.format(base=str(base)) if inherit else load_config(str(base), options).pretty_text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise UsageError(f'{path} cannot be written: {error.strerror}') from error
+    return base, path
 
 
 def named_configs() -> dict[str, Path]:

@@ -7,9 +7,9 @@ from PIL import Image
 from subcommands import module_of, parser_of
 
 from mmvit_backbones.cli.draw import windows
-from mmvit_backbones.cli.figures import plt
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
+from mmvit_backbones.utils.figures import plt
 
 TOOL = vars(module_of('draw windows'))
 

@@ -17,13 +17,13 @@ from ...data.mistakes import warn
 from ...errors import UsageError
 from ...layers.attention import WindowAttention
 from ...ops.window import window_reverse
+from ...utils.figures import plt, save_figure
 from ...utils.files import check_file
 from ...utils.images import read_rgb
 from ...zoo.build import get_backbone
 from ...zoo.checks import official_name
 from ...zoo.loading import read_state
 from ...zoo.variants import find_variant
-from ..figures import plt, save_figure
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values

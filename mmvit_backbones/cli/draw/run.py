@@ -10,8 +10,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
 from ...errors import UsageError
+from ...utils.figures import plt, save_figure
 from ...zoo.curves import CURVES, NAMES, Curve
-from ..figures import plt, save_figure
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']

@@ -17,13 +17,13 @@ from ...data.mistakes import warn
 from ...errors import UsageError
 from ...layers import VariedSizeWindowAttention
 from ...utils.config import load_config
+from ...utils.figures import plt, save_figure
 from ...utils.files import check_file
 from ...utils.images import read_rgb
 from ...zoo.build import get_backbone
 from ...zoo.checks import check_backbone, choose_checkpoint
 from ...zoo.loading import load_backbone
 from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
-from ..figures import plt, save_figure
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 

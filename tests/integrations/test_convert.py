@@ -1,4 +1,4 @@
-"""Tests the folders and files that `mmvit weights convert` writes."""
+"""Converted weights: folders for Transformers and mirrors, and files for configs."""
 import hashlib
 import json
 from functools import partial
@@ -11,10 +11,10 @@ from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import raises
 from mmengine.registry import MODELS
-from subcommands import call
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.integrations.convert import convert_weights
 from mmvit_backbones.zoo.build import init_weights
 from mmvit_backbones.zoo.files import load_checkpoint_file
 from mmvit_backbones.zoo.variants import find_variant
@@ -44,7 +44,7 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
     images = torch.rand(1, 3, 64, 64)
     expected = get_model('vitae_tiny', pretrained=True).eval()(images)
     folder = tmp_path / 'mirror/vitae_tiny'
-    call('weights convert', 'vitae_tiny', '--out', folder)
+    convert_weights('vitae_tiny', folder)
     model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     torch.testing.assert_close(model(images).logits, expected)
     assert model.config.num_labels == 1000
@@ -76,23 +76,22 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
 
 
 @pytest.mark.slow
-def test_a_file_is_recognized_by_its_weights(published, tmp_path, capsys):
+def test_a_file_is_recognized_by_its_weights(published, tmp_path):
     pytest.importorskip('transformers')
     torch.save(published, tmp_path / 'model.pth')
-    call('weights convert', tmp_path / 'model.pth', '--out', tmp_path / 'folder')
-    assert capsys.readouterr().out.splitlines()[-1].endswith('rename it to vitae_tiny')
+    assert convert_weights(str(tmp_path / 'model.pth'), tmp_path / 'folder').endswith('rename it to vitae_tiny')
     weights = load_checkpoint_file(tmp_path / 'folder')
     assert torch.equal(weights['model.head.fc.weight'], published['head.weight'])
     config = json.loads((tmp_path / 'folder/config.json').read_text())
     assert (config['network'], config['image_size']) == ('vitae_tiny', 224)
-    call('weights convert', tmp_path / 'model.pth', '--out', tmp_path / 'large', '--tag', '384')
+    convert_weights(str(tmp_path / 'model.pth'), tmp_path / 'large', tag='384')
     assert json.loads((tmp_path / 'large/config.json').read_text())['image_size'] == 384
 
 
 @pytest.mark.parametrize('name', ['model.pth', 'model.safetensors'])
 @pytest.mark.parametrize('task', ['classification', 'backbone'])
 def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
-    call('weights convert', 'vitae_tiny', '--out', name, '--task', task)
+    convert_weights('vitae_tiny', name, task=task)
     weights = load_checkpoint_file(name)
     weights, expected = weights.get('state_dict', weights), convert_state_dict('vitae_tiny', published, task)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
@@ -105,15 +104,13 @@ def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['vitae_tiny', '--out', 'home'], ['--out', 'home', 'empty']),
-    (['vitae_tiny', '--out', 'new', '--task', 'backbone'], ['--task', 'backbone']),
-    (['vitae_tiny', '--out', 'new', '--network', 'vitae_tiny'], ['--network']),
-    (['vitae_tiny/512', '--out', 'new'], ['vitae_tiny', '512']),
-    (['vitae_huge_one', '--out', 'new'], ['vitae_huge_one']),
-    (['home/vitae_tiny.pth', '--out', 'new', '--network', 'reswin_tiny'], ['vitae_tiny.pth']),
-])
-def test_mistakes_are_reported_before_anything_is_written(home, tmp_path, arguments, words):
+    (dict(source='vitae_tiny', out='home'), ['--out', 'home', 'empty']),
+    (dict(source='vitae_tiny', task='backbone'), ['--task', 'backbone']),
+    (dict(source='vitae_tiny', network='vitae_tiny'), ['--network']), (dict(source='vitae_tiny/512'), ['512']),
+    (dict(source='vitae_huge_one'), ['vitae_huge_one']),
+    (dict(source='home/vitae_tiny.pth', network='reswin_tiny'), ['vitae_tiny.pth'])])
+def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, arguments, words):
     pytest.importorskip('transformers')
     with raises((UsageError, CheckpointError), *words):
-        call('weights convert', *arguments)
+        convert_weights(**{'out': 'new', **arguments})
     assert not (tmp_path / 'new').exists()

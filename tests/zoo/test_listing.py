@@ -1,0 +1,60 @@
+"""Weights are listed with their state, and cached files are checked; other tests download."""
+import pytest
+import torch
+from golden import fill_state_dict
+from golden_files import NETWORKS
+from helpers import raises
+from subcommands import call
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.download import cached_file
+from mmvit_backbones.zoo.listing import describe_networks, find_weights, network_table, weights_table
+from mmvit_backbones.zoo.weights import WEIGHTS
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
+    return tmp_path
+
+
+def test_list_shows_cached_and_missing_weights(home):
+    cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
+    table = weights_table(find_weights(['rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k']))
+    rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
+    assert 'cached' in rows['rest_lite', '224'] and 'missing' in rows['vitae_base', '22k']
+    assert 'by hand' in rows['restv2_tiny', '384']
+    assert 'https://pan.baidu.com/s/1fEMs_OrDa_xF7Cw1DiBU9w (code rest)' in rows['restv2_tiny', '384']
+    assert 'top1 83.7' in rows['restv2_tiny', '384'] and 'not published' in rows['swin_vsa_tiny', '-']
+    assert rows['folder:', str(home)]
+
+
+def test_networks_have_figures_and_weights(home):
+    names = [row['name'] for row in describe_networks('rest_*')]
+    assert names == ['rest_base', 'rest_large', 'rest_lite', 'rest_small']
+    large, = describe_networks('restv2_large')
+    assert large['weights'] == {'224': 'by hand', '384': 'by hand'} and large['top1'] > 80
+    assert 'by hand: 224, 384' in network_table([large])
+    with raises(UsageError, 'rest_huge', 'rest_lite'):
+        describe_networks('rest_huge')
+
+
+def test_check_verifies_cached_files(home, capsys):
+    weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
+    path = cached_file(WEIGHTS['vitae_tiny'])
+    torch.save(weights, path)
+    call('weights download', 'vitae*', '--check')
+    assert capsys.readouterr().out == f'{path}: matches vitae_tiny\n'
+    assert path.with_name(f'{path.name}.sha256').exists()
+    path.write_bytes(b'something else')
+    with raises(UsageError, '1 of 1 checkpoints'):
+        call('weights download', 'vitae*', '--check')
+    assert 'has changed since it was first loaded' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('patterns, message', [
+    (['reswin_huge'], 'matches reswin_huge'), (['swin_vsa_tiny'], 'match swin_vsa_tiny have no published weights'),
+    (['restv2_tiny', 'swin_vsa_tiny'], '4 of 4 checkpoints could not be downloaded')])
+def test_unavailable_weights_are_reported(home, patterns, message):
+    with raises(UsageError, message):
+        call('weights download', *patterns)

@@ -10,7 +10,7 @@ OUT/CLASS/NAME.pt: a tensor (2, 5, H, W) with the five highest scores at each po
 map, and their class indices. The classifier's head is applied to each position instead of to the pooled map. If the
 command is run again, it writes only missing or broken files.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..arguments import new_parser, output_folder, pixels, positive
@@ -28,3 +28,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.inference.token_labels import write_token_labels
+    for line in write_token_labels(args.images, args.out, args.model, args.checkpoint, args.size, args.batch_size,
+                                   args.device):
+        print(line, flush=True)

@@ -20,5 +20,5 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.listing import find_weights, weights_table
-    print(weights_table(find_weights(args.patterns)))
+    from mmvit_backbones.zoo.listing import list_weights, weights_table
+    print(weights_table(list_weights(args.patterns)))

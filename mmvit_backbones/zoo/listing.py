@@ -23,7 +23,7 @@ class Entry(NamedTuple):
     weights: Weights | None
 
 
-def find_weights(patterns: Sequence[str] = ('*', )) -> list[Entry]:
+def list_weights(patterns: Sequence[str] = ('*', )) -> list[Entry]:
     """Returns the weights whose network or file, without its extension, matches one of the shell patterns.
 
     Raises:
@@ -88,7 +88,7 @@ def network_table(networks: Sequence[dict]) -> str:
 
 
 def weights_table(entries: Sequence[Entry]) -> str:
-    """Returns the table of :func:`find_weights`: network, tag, state, source, published results and file."""
+    """Returns the table of :func:`list_weights`: network, tag, state, source, published results and file."""
     rows = [('network', 'tag', 'state', 'source', 'published', 'file'), *map(_row_of, entries)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -118,14 +118,14 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
     """Downloads weights to the cache, or checks those that are in it, and yields each.
 
     Args:
-        patterns (Sequence[str]): As for :func:`find_weights`.
+        patterns (Sequence[str]): As for :func:`list_weights`.
         check (bool): Whether to check cached files against their recorded hashes and their networks, and to download
             nothing. Defaults to False.
 
     Raises:
         UsageError: If nothing matches, or no matching network has published weights.
     """
-    entries = [entry for entry in find_weights(patterns) if entry.weights]
+    entries = [entry for entry in list_weights(patterns) if entry.weights]
     if not entries:
         raise UsageError(f'the networks that match {" or ".join(patterns)} have no published weights')
     for entry in entries:

@@ -8,7 +8,7 @@ from subcommands import call
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.download import cached_file
-from mmvit_backbones.zoo.listing import describe_networks, find_weights, network_table, weights_table
+from mmvit_backbones.zoo.listing import describe_networks, list_weights, network_table, weights_table
 from mmvit_backbones.zoo.weights import WEIGHTS
 
 
@@ -20,7 +20,7 @@ def home(tmp_path, monkeypatch):
 
 def test_list_shows_cached_and_missing_weights(home):
     cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
-    table = weights_table(find_weights(['rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k']))
+    table = weights_table(list_weights(['rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k']))
     rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
     assert 'cached' in rows['rest_lite', '224'] and 'missing' in rows['vitae_base', '22k']
     assert 'by hand' in rows['restv2_tiny', '384']

@@ -1,5 +1,4 @@
 """Generates token labels for the images in a folder: the classes that a classifier predicts at each position."""
-import argparse
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -13,36 +12,65 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import Tensor
 
-from ... import get_model, list_models
-from ...backbones.refiner_vit import TokenFeatures
-from ...data.token_labels import TOP_K, read_token_labels
-from ...errors import UsageError
-from ...inference.runtimes import build_model, find_device
-from ...utils.config import is_config, load_config
-from ...utils.images import SUFFIXES, read_rgb
-from ...utils.installation import install_command
-from ...zoo.build import import_mmpretrain
-from ...zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
+from ..backbones.refiner_vit import TokenFeatures
+from ..data.token_labels import TOP_K, read_token_labels
+from ..errors import UsageError
+from ..utils.config import is_config, load_config
+from ..utils.images import SUFFIXES, read_rgb
+from ..utils.installation import install_command
+from ..zoo.build import get_model, import_mmpretrain
+from ..zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
+from ..zoo.variants import list_models
+from .runtimes import build_model, find_device
 
 if TYPE_CHECKING:
     from mmpretrain.models import ImageClassifier
 
 
-def main(args: argparse.Namespace) -> None:
-    targets, device = plan(args.images, Path(args.out)), find_device(args.device)
-    annotate = build(args.model, args.checkpoint, device)
+Annotate = Callable[[Tensor], Tensor]  # maps RGB images (B, 3, size, size), uint8, to scores (B, num_classes, H, W)
+
+
+def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoint: str | None = None, size: int = 224,
+                       batch_size: int = 16, device: str | torch.device | None = None) -> Iterator[str]:
+    """Writes token labels for a folder of images, except for those that have them, and yields lines about the progress.
+
+    The labels of ``IMAGES/CLASS/NAME.jpg`` are a tensor ``(2, 5, H, W)`` in ``OUT/CLASS/NAME.pt``: the five highest
+    scores at each position of the classifier's last feature map, and their class indices.
+
+    Args:
+        images (str | Path): Folder with one folder of images per class.
+        out (str | Path): Folder for the token labels.
+        model (str): Classifier: ``timm:NAME``, ``mmpretrain:NAME``, a network of this package, or a config.
+        checkpoint (str | None): Weights of the classifier. Defaults to None: the pretrained weights of timm and
+            mmpretrain.
+        size (int): Side of the square images, in pixels. Defaults to 224.
+        batch_size (int): Images per batch. Defaults to 16.
+        device (str | torch.device | None): Defaults to None, which uses a GPU if there is one.
+
+    Raises:
+        UsageError: If an argument is invalid, or the classifier returns no feature maps or does not support the size.
+        CheckpointError: If the checkpoint is unavailable or does not match the classifier.
+    """
+    targets, device = plan(Path(images), Path(out)), find_device(device)
+    annotate = build(model, checkpoint, device)
     try:
-        num_classes = annotate(torch.zeros(1, 3, args.size, args.size, dtype=torch.uint8, device=device)).shape[1]
+        num_classes = annotate(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).shape[1]
     except AssertionError as error:  # raised by networks of timm and mmpretrain with a fixed size
-        raise UsageError(f'{args.model} does not support --size {args.size}: {error}') from None
+        raise UsageError(f'{model} does not support images of size {size}: {error}') from None
+    yield from write_missing(targets, annotate, num_classes, size, batch_size, device)
+
+
+def write_missing(targets: dict[Path, Path], annotate: Annotate, num_classes: int, size: int, batch_size: int,
+                  device: torch.device) -> Iterator[str]:
+    """Writes the label files of :func:`plan` that are missing or broken; see :func:`write_token_labels`."""
     missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
-    print(f'{len(targets)} images, {len(targets) - len(missing)} already have token labels', flush=True)
-    for i in range(0, len(missing), args.batch_size):
-        batch = missing[i:i + args.batch_size]
-        images = torch.stack([read(path, args.size) for path, _ in batch]).to(device)
+    yield f'{len(targets)} images, {len(targets) - len(missing)} already have token labels'
+    for i in range(0, len(missing), batch_size):
+        batch = missing[i:i + batch_size]
+        images = torch.stack([read(path, size) for path, _ in batch]).to(device)
         for labels, (_, file) in zip(strongest(annotate(images)), batch):
             save(labels, file)
-        print(f'{min(i + args.batch_size, len(missing))} of {len(missing)} token labels written', flush=True)
+        yield f'{min(i + batch_size, len(missing))} of {len(missing)} token labels written'
 
 
 def plan(images: Path, out: Path) -> dict[Path, Path]:
@@ -83,8 +111,8 @@ def save(labels: Tensor, file: Path) -> None:
     unfinished.replace(file)
 
 
-def build(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Returns a function that maps RGB images ``(B, 3, size, size)``, uint8, to scores ``(B, num_classes, H, W)``."""
+def build(name: str, checkpoint: str | None, device: torch.device) -> Annotate:
+    """Returns a classifier's scores at each position; the arguments are those of :func:`write_token_labels`."""
     use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':
@@ -157,7 +185,7 @@ def dense_scores(model: Any, inputs: Tensor) -> Tensor:
     return head(vectors).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Callable[[Tensor], Tensor]:
+def build_timm(name: str, checkpoint: str | None, device: torch.device) -> Annotate:
     try:
         import timm
     except ImportError:

@@ -1,17 +1,19 @@
-"""`mmvit data token-labels` writes the strongest classes of each position."""
+"""Token labels are the strongest classes of each position."""
 import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from helpers import raises
+from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from subcommands import call
 from torch import nn
 
-from mmvit_backbones.cli.data import token_labels
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.inference import token_labels
 from mmvit_backbones.zoo.build import import_mmpretrain
 
 
@@ -53,14 +55,16 @@ class ByQuarter(nn.Module):
         return torch.cat([red * number for number in (1, 6, 2, 3, 5, 4)], 1)
 
 
-def test_only_missing_files_are_written(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(token_labels, 'build', lambda name, checkpoint, device: ByQuarter())
+def test_only_missing_files_are_written(tmp_path):
     (tmp_path / 'in/a').mkdir(parents=True)
     for number in range(5):
         Image.new('RGB', (9, 7), (10 * number, 0, 0)).save(tmp_path / f'in/a/{number}.png')
-    folders = str(tmp_path / 'in'), str(tmp_path / 'out')
-    arguments = 'data token-labels', *folders, 'x', '--batch-size', '2', '--size', '8'
-    assert run(*arguments).splitlines() == [
+    targets = token_labels.plan(tmp_path / 'in', tmp_path / 'out')
+
+    def write() -> list[str]:
+        return list(token_labels.write_missing(targets, ByQuarter(), 6, 8, 2, torch.device('cpu')))
+
+    assert write() == [
         '5 images, 0 already have token labels', '2 of 5 token labels written', '4 of 5 token labels written',
         '5 of 5 token labels written']
     for number in range(5):
@@ -70,8 +74,8 @@ def test_only_missing_files_are_written(run, tmp_path, monkeypatch):
         assert (tmp_path / f'out/a/{number}.pt').stat().st_size < 3000
     (tmp_path / 'out/a/1.pt').unlink()
     (tmp_path / 'out/a/3.pt').write_bytes(b'broken')
-    assert run(*arguments).splitlines() == ['5 images, 3 already have token labels', '2 of 2 token labels written']
-    assert run(*arguments).splitlines() == ['5 images, 5 already have token labels']
+    assert write() == ['5 images, 3 already have token labels', '2 of 2 token labels written']
+    assert write() == ['5 images, 5 already have token labels']
     assert len(list((tmp_path / 'out/a').iterdir())) == 5
 
 
@@ -151,3 +155,18 @@ def test_networks_without_feature_maps_are_refused():
             type='LinearClsHead', num_classes=7, in_channels=192)))
     with raises(UsageError, 'VisionTransformer', '(B, C, H, W)', '(1, 5, 192)'):
         token_labels.dense_scores(model, torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.slow
+def test_labels_of_a_network(tmp_path, capsys):
+    model = get_model('rest_lite', num_classes=6)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    (tmp_path / 'in/a').mkdir(parents=True)
+    Image.new('RGB', (9, 7)).save(tmp_path / 'in/a/1.png')
+    config = tmp_path / 'config.py'
+    base = str(ROOT / 'configs/imagenet_rest_lite.py')
+    config.write_text(f'_base_ = {base!r}\nmodel = dict(head=dict(num_classes=6))')
+    call('data token-labels', tmp_path / 'in', tmp_path / 'out', config, '--checkpoint', tmp_path / 'model.pth',
+         '--size', 64)
+    assert '1 of 1 token labels written' in capsys.readouterr().out
+    assert torch.load(tmp_path / 'out/a/1.pt').shape == (2, 5, 2, 2)

@@ -7,7 +7,7 @@
 A click on the image draws the varied-size windows or the attention of a checkpoint's backbone at that point. Only this
 machine can open the page, unless --host is given.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from .arguments import add_runtime_arguments, new_parser, whole
 
@@ -30,3 +30,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
     add_runtime_arguments(parser)
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.cli.serve import serve
+    serve(args.models, args.host, args.port, args.config, args.name, args.examples, args.device, args.runtime,
+          args.precision)

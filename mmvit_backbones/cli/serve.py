@@ -1,7 +1,7 @@
 """Shows the predictions of models on a web page, with Gradio."""
-import argparse
 import io
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
@@ -37,6 +37,7 @@ class Served:
         details = self.predictor.model.details
         self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
         self.module: Any = getattr(self.predictor.model, 'module', None)
+        self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
 
     def draw_point(self, image: Image.Image, x: float, y: float) -> Image.Image | None:
         """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
@@ -112,6 +113,8 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                     for model in models:
                         with gr.Column(min_width=300):
                             gr.Markdown(f'### {model.name}')
+                            if model.deviation:
+                                gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
                             results += [gr.Image(format='png', **plain),
                                         gr.Dataframe(headers=COLUMNS[model.predictor.task], interactive=False)]
                 with gr.Tab('Attention at a point', id='point'):
@@ -137,35 +140,56 @@ def find_examples(folder: str | None, task: str) -> list[Path]:
     return images[::max(1, len(images) // 4)][:4]
 
 
-def load_models(args: argparse.Namespace) -> list[Served]:
-    if configs := [path for path in args.models if is_config(path)]:
-        raise UsageError(f'{configs[0]} is a config: pass a checkpoint and --config {configs[0]}')
-    for name in ('config', 'name'):
-        if len(getattr(args, name)) > len(args.models):
-            raise UsageError(f'--{name} must have at most {len(args.models)} values, one per model, got '
-                             f'{len(getattr(args, name))}')
-    exported = [path for path in args.models if path.endswith(EXPORTED_SUFFIX)]
-    if (args.runtime or args.precision) and not exported:
-        raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(args.models)}')
-    options = dict(runtime=args.runtime, precision=args.precision)
-    return [Served(path, config, name, device=args.device, **(options if path in exported else {}))
-            for path, config, name in zip_longest(args.models, args.config, args.name)]
+def load_models(models: Sequence[str], configs: Sequence[str] = (), names: Sequence[str] = (),
+                device: str | None = None, runtime: str | None = None, precision: str | None = None) -> list[Served]:
+    """Loads the models of a page; the arguments are those of :func:`serve`."""
+    if wrong := [path for path in models if is_config(path)]:
+        raise UsageError(f'{wrong[0]} is a config: pass a checkpoint and --config {wrong[0]}')
+    for option, values in dict(config=configs, name=names).items():
+        if len(values) > len(models):
+            raise UsageError(f'--{option} must have at most {len(models)} values, one per model, got {len(values)}')
+    exported = [path for path in models if path.endswith(EXPORTED_SUFFIX)]
+    if (runtime or precision) and not exported:
+        raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(models)}')
+    options = dict(runtime=runtime, precision=precision)
+    return [Served(path, config, name, device=device, **(options if path in exported else {}))
+            for path, config, name in zip_longest(models, configs, names)]
 
 
-def launch(args: argparse.Namespace, block: bool = True) -> Any:
-    """Loads the models and starts the server; returns the page at once if ``block`` is False."""
+def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, configs: Sequence[str] = (),
+          names: Sequence[str] = (), examples: str | None = None, device: str | None = None,
+          runtime: str | None = None, precision: str | None = None, block: bool = True) -> Any:
+    """Shows the predictions of models side by side on a web page, with Gradio.
+
+    Args:
+        models (Sequence[str]): Checkpoints, work dirs of trainings, and files written by ``mmvit export``.
+        host (str): Address to listen on; ``0.0.0.0`` accepts clients from all machines, without a password. Defaults
+            to ``127.0.0.1``.
+        port (int): Port to listen on. Defaults to 7860.
+        configs (Sequence[str]): A config per checkpoint, in the order of ``models``. Defaults to (): the configs that
+            the trainings saved beside them.
+        names (Sequence[str]): A name per model. Defaults to (): e.g. ``MaskRCNN with ReSwin``.
+        examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
+        device (str | None): Defaults to None, which uses a GPU if possible.
+        runtime (str | None): Runtime of exported files; see :class:`mmvit_backbones.inference.Predictor`.
+        precision (str | None): Precision of OpenVINO.
+        block (bool): Whether to return only when the server ends. Defaults to True.
+
+    Returns:
+        gradio.Blocks: The page.
+
+    Raises:
+        UsageError: If Gradio is not installed, an argument is invalid, or the port cannot be used.
+        CheckpointError: If a checkpoint is unavailable or does not match its config.
+    """
     if not find_spec('gradio'):
-        raise UsageError("mmvit serve needs gradio: pip install 'mmvit_backbones[serve]'")
+        raise UsageError("serving needs gradio: pip install 'mmvit_backbones[serve]'")
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported
-    models = load_models(args)
-    app = build_app(models, find_examples(args.examples, models[0].predictor.task))
+    served = load_models(models, configs, names, device, runtime, precision)
+    app = build_app(served, find_examples(examples, served[0].predictor.task))
     try:
-        app.launch(server_name=args.host, server_port=args.port, max_file_size=MAX_FILE_SIZE, share=False,
-                   ssr_mode=False, footer_links=['api'], prevent_thread_lock=not block)
+        app.launch(server_name=host, server_port=port, max_file_size=MAX_FILE_SIZE, share=False, ssr_mode=False,
+                   footer_links=['api'], prevent_thread_lock=not block)
     except OSError as error:
-        raise UsageError(f'--host {args.host} --port {args.port} cannot be used: {error}') from error
+        raise UsageError(f'--host {host} --port {port} cannot be used: {error}') from error
     return app
-
-
-def main(args: argparse.Namespace) -> None:
-    launch(args)

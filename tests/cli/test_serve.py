@@ -11,11 +11,11 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from subcommands import call, parser_of
+from subcommands import call
 from tiny_exports import mean_color_file
 
 from mmvit_backbones.cli import serve
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 CAMVID = ROOT / 'data/camvid_mini/images/val'
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1, window_size=7)
@@ -34,10 +34,6 @@ def segmenter(network: str, folder) -> list[str]:
     return [f'{folder}/{network}.pth', f'{folder}/{network}.py']
 
 
-def arguments(*words: object):
-    return parser_of('serve').parse_args(list(map(str, words)))
-
-
 @needs_gradio
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')  # of Gradio and its dependencies
@@ -47,8 +43,8 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
     checkpoint, config = segmenter('ReSwin', tmp_path)
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
-    app = serve.launch(arguments(checkpoint, mean_color_file(tmp_path), '--config', config, '--name', 'Segments',
-                                 'Colors', '--port', port, '--device', 'cpu', '--examples', CAMVID), block=False)
+    app = serve.serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
+                      names=['Segments', 'Colors'], device='cpu', examples=str(CAMVID), block=False)
     try:
         client = Client(f'http://127.0.0.1:{port}/', verbose=False)
         image = Image.new('RGB', (64, 48), (10, 20, 200))
@@ -65,7 +61,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
         assert [url for url in loaded if not url.startswith('http://127.0.0.1')] == []
         assert app.analytics_enabled is False
         with raises(UsageError, '--port', port):  # in use
-            serve.launch(arguments(tmp_path / 'model.onnx', '--port', port), block=False)
+            serve.serve([str(tmp_path / 'model.onnx')], port=port, block=False)
         client.close()
     finally:
         app.close()
@@ -89,14 +85,15 @@ def test_exported_files_have_no_attention(tmp_path):
     assert model.name.startswith('model') and model.draw_point(Image.new('RGB', (9, 9)), .5, .5) is None
 
 
-@pytest.mark.parametrize('words, message', [
-    (['imagenet_reswin_t'], ['config', '--config imagenet_reswin_t']),
-    (['a.pth', '--name', 'a', 'b'], ['--name', 'at most 1', 'got 2']),
-    (['a.pth', '--config', 'a', 'b'], ['--config', 'at most 1', 'got 2']), (['missing.pth'], ['missing.pth']),
-    (['a.pth', '--runtime', 'openvino'], ['--runtime', 'mmvit export', 'a.pth'])])
-def test_mistakes_are_reported(words, message):
-    with raises(Exception, *message):
-        serve.load_models(arguments(*words))
+@pytest.mark.parametrize('arguments, words', [
+    (dict(models=['imagenet_reswin_t']), ['config', '--config imagenet_reswin_t']),
+    (dict(models=['a.pth'], names=['a', 'b']), ['--name', 'at most 1', 'got 2']),
+    (dict(models=['a.pth'], configs=['a', 'b']), ['--config', 'at most 1', 'got 2']),
+    (dict(models=['missing.pth']), ['missing.pth']),
+    (dict(models=['a.pth'], runtime='openvino'), ['--runtime', 'mmvit export', 'a.pth'])])
+def test_wrong_arguments_are_refused(arguments, words):
+    with raises((UsageError, CheckpointError), *words):
+        serve.load_models(**arguments)
 
 
 @pytest.mark.skipif(bool(serve.find_spec('gradio')), reason='Gradio is installed')

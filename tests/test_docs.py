@@ -26,7 +26,7 @@ from subcommands import parser_of
 
 import mmvit
 import mmvit_backbones
-from mmvit_backbones.data.coco import coco_mistakes
+from mmvit_backbones.data.coco import coco_problems
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
 DOCS = sorted(ROOT.glob('docs/*.md'))
@@ -109,7 +109,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
             folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')
-            assert not coco_mistakes(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
+            assert not coco_problems(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
             assert [round(side) for side in content['annotations'][0]['bbox']] == [10, 10, 20, 20]
 
 

@@ -112,7 +112,7 @@ def prepare(network: str, args: argparse.Namespace, out: Path) -> Config:
         raise UsageError('pass --class-folder, --coco-folder or --seg-folder, or --config with its own data')
     else:
         cfg = finetune.read_recipe(task, network)
-        if task == 'detector' and not finetune.has_outlines(args.coco_folder):
+        if task == 'detector' and not finetune.trains_masks(args):
             finetune.remove_masks(cfg)
     import_quietly(cfg.default_scope)
     cfg.setdefault('custom_imports', dict(imports=['mmvit_backbones']))

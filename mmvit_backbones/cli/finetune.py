@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from ..data.coco import read_coco
+from ..data.coco_folder import has_masks
 from ..errors import UsageError
 from ..ops.dispatch import plain_pytorch
 from ..utils.config import config_folder, datasets_of, dicts_in, named_configs, read_config
@@ -46,7 +47,7 @@ def read_run_config(args: argparse.Namespace) -> Config:
         cfg.model.neck = model['neck']
         cfg.model.head = dict(model['head'], loss=cfg.model.head.loss)
         cfg.model.backbone.update(variant.family.classifier)
-    if task == 'detector' and not has_outlines(args.coco_folder):
+    if task == 'detector' and not trains_masks(args):
         remove_masks(cfg)
     return cfg
 
@@ -111,17 +112,15 @@ def maps_of(backbone: dict) -> Maps:
     return [(x.shape[1], round(224 / x.shape[3])) for x in maps]
 
 
-def has_outlines(folder: str) -> bool:
-    """Returns whether all objects of a COCO folder have outlines."""
-    for name in ('instances_train.json', 'instances.json'):
-        if osp.isfile(file := osp.join(folder, 'annotations', name)):
-            return all(each.get('segmentation') for each in read_coco(file).get('annotations') or ()
-                       if isinstance(each, dict) and not each.get('iscrowd'))
-    return True  # the check of the folder reports the missing file
+def trains_masks(args: argparse.Namespace) -> bool:
+    """Returns whether a detector is trained with masks."""
+    if getattr(args, 'boxes', False):
+        return False
+    return has_masks(args.coco_folder, val_fraction=getattr(args, 'val_fraction', None))
 
 
 def remove_masks(cfg: Config) -> None:
-    """Turns Mask R-CNN into Faster R-CNN, for data without outlines."""
+    """Turns Mask R-CNN into Faster R-CNN, for data without masks."""
     cfg.model.type = 'FasterRCNN'
     cfg.model.data_preprocessor.pad_mask = False
     for key in ('mask_head', 'mask_roi_extractor'):

@@ -1,9 +1,14 @@
 """Data sets, samplers, transforms and metrics that OpenMMLab lacks; importing this package registers them."""
 from . import metrics  # noqa: F401
+from .class_folder import read_class_folder
+from .coco_folder import read_coco_folder
+from .folders import FolderData
 from .repeated_augmentation import RepeatedAugmentationSampler
 from .resize_by_orientation import ResizeByOrientation
 from .resumable import ResumableBatchSampler, SeededDataset
+from .seg_folder import read_seg_folder
 from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
 
-__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
-           'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']
+__all__ = ['FolderData', 'LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
+           'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels', 'read_class_folder',
+           'read_coco_folder', 'read_seg_folder']

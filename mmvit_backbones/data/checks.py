@@ -8,12 +8,12 @@ import numpy as np
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..utils.config import SPLITS, datasets_of, metrics_of
+from ..utils.config import SPLITS, datasets_of, dicts_in, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.images import check_image
-from .coco import check_sizes, coco_mistakes, read_coco
+from .coco import check_sizes, coco_problems, read_coco
 from .masks import check_labels
-from .mistakes import Mistake, warn
+from .problems import Problem, warn
 
 IMAGES_TO_CHECK, ANNOTATIONS_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
@@ -25,7 +25,7 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
     """Checks that the files of the given splits exist and that COCO annotations are valid.
 
-    Prints minor mistakes in the annotations as warnings.
+    Prints minor problems in the annotations as warnings.
 
     Args:
         cfg (Config): Config of the run.
@@ -42,23 +42,24 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, dataset, missing))
             if content:
-                _report(find_mistakes(dataset, IMAGES_TO_CHECK, is_evaluated=split != 'train'))
+                _report(find_problems(dataset, IMAGES_TO_CHECK, split != 'train', uses_masks(cfg, split)))
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
 
 
-def _report(mistakes: list[Mistake]) -> None:
-    """Raises UsageError if there are errors; otherwise prints the mistakes as warnings."""
-    if errors := [mistake.text for mistake in mistakes if mistake.is_error]:
+def _report(problems: list[Problem]) -> None:
+    """Raises UsageError if there are errors; otherwise prints the problems as warnings."""
+    if errors := [problem.text for problem in problems if problem.is_error]:
         raise UsageError(f'{errors[0]} (error 1 of {len(errors)}; list all with mmvit data check)')
-    for mistake in mistakes:
-        warn(mistake.text)
+    for problem in problems:
+        warn(problem.text)
 
 
-def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True) -> list[Mistake]:
-    """Returns the mistakes in the annotations of a COCO data set.
+def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True, needs_masks: bool = False
+                  ) -> list[Problem]:
+    """Returns the problems in the annotations of a COCO data set.
 
     Returns an empty list for other data sets, and in all processes except the first.
 
@@ -67,7 +68,9 @@ def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True)
         num_images (int): Maximum number of images whose sizes are checked. If positive, at most
             ``ANNOTATIONS_TO_CHECK`` annotations are checked for suspicious values. Defaults to 0: checks all
             annotations, but no sizes.
-        is_evaluated (bool): Whether the data set is used for evaluation, which requires ``iscrowd``. Defaults to True.
+        is_evaluated (bool): Whether the data set is used for evaluation, which requires ``iscrowd``, and positive
+            integers as ids of annotations. Defaults to True.
+        needs_masks (bool): Whether the masks of objects are used. Defaults to False.
     """
     if not is_coco(dataset) or not is_first_process():
         return []
@@ -75,13 +78,19 @@ def find_mistakes(dataset: dict, num_images: int = 0, is_evaluated: bool = True)
     try:
         content = read_coco(file)
         classes = (dataset.get('metainfo') or {}).get('classes')
-        mistakes = coco_mistakes(file, content, folder, classes, is_evaluated,
-                                 ANNOTATIONS_TO_CHECK if num_images else None)
-        if num_images and not any(mistake.is_error for mistake in mistakes):
+        problems = coco_problems(file, content, folder, classes, is_evaluated,
+                                 ANNOTATIONS_TO_CHECK if num_images else None, needs_masks)
+        if num_images and not any(problem.is_error for problem in problems):
             check_sizes(file, content['images'][::-(-len(content['images']) // num_images)], folder)
     except UsageError as error:
-        return [Mistake(str(error), True)]
-    return mistakes
+        return [Problem(str(error), True)]
+    return problems
+
+
+def uses_masks(cfg: Config, split: str) -> bool:
+    """Returns whether a config loads or evaluates the masks of objects."""
+    loads = any(node.get('with_mask') for node in dicts_in(cfg.get(f'{split}_dataloader')))
+    return loads or any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split))
 
 
 def is_coco(dataset: dict) -> bool:

@@ -12,15 +12,17 @@ import numpy as np
 from ..errors import UsageError, first_line
 from ..utils.distributed import is_first_process
 from ..utils.images import SUFFIXES, image_size
-from .folders import Split, is_hidden, refuse_others
-from .mistakes import Mistake, check_share, is_half, some, warn
-from .text import check_class_names
+from .folders import is_hidden, refuse_others
+from .problems import Problem, check_share, is_half, some, warn
+from .segmentations import polygon_error, usable_segmentation
+from .text import check_class_names, read_text
 
 REQUIRED = dict(images=('id', 'file_name'), annotations=(), categories=('id', 'name'))
 IDS = 'id', 'image_id', 'category_id'
 CROWD = 'iscrowd=1, which marks groups of objects that training ignores'
 BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
 SCALE = 'multiply x by the width of the image and y by its height'
+MAX_ID = 2**53  # pycocotools stores ids as float64
 MIN_IOU = 0.5  # of a box and the bounding box of its polygons
 
 
@@ -31,7 +33,7 @@ def read_coco(file: str) -> dict:
         UsageError: If the file cannot be read or is not in COCO format.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding='utf-8'))
+        content = json.loads(read_text(file))
         for key, fields in REQUIRED.items():
             for entry in content[key]:
                 if missing := [field for field in fields if entry.get(field) is None]:
@@ -41,49 +43,11 @@ def read_coco(file: str) -> dict:
                         raise TypeError(f'{field} of {key} must be a number or a string, got {entry[field]!r:.80}')
         if wrong := [image['file_name'] for image in content['images'] if not isinstance(image['file_name'], str)]:
             raise TypeError(f'file_name of images must be a string, got {wrong[0]!r:.80}')
-    except OSError as error:
-        raise UsageError(f'{file} cannot be read: {error.strerror}') from error
+    except UsageError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f'{file} is not in COCO format: {first_line(error)}') from error
     return content
-
-
-# ---- modification
-
-
-def complete(content: dict) -> list[str]:
-    """Adds missing fields to annotations and strips the names of categories; returns a message per kind of change.
-
-    The added fields are ``iscrowd`` (0), ``area`` (of the box) and ``id``.
-    """
-    annotations, changes = content['annotations'], []
-    for key in ('iscrowd', 'area', 'id'):
-        if lacking := [annotation for annotation in annotations if annotation.get(key) is None]:
-            last = max((a['id'] for a in annotations if isinstance(a.get('id'), int)), default=0)
-            for number, annotation in enumerate(lacking, last + 1):  # pycocotools takes the id 0 for unmatched
-                annotation[key] = dict(iscrowd=0, area=_box_area(annotation), id=number)[key]
-            changes.append(f'{key} added to {len(lacking)} annotations')
-    padded = [c for c in content['categories'] if isinstance(c['name'], str) and c['name'] != c['name'].strip()]
-    for category in padded:
-        category['name'] = category['name'].strip()
-    if padded:
-        changes.append(f'spaces stripped from the names of {len(padded)} categories')
-    return changes
-
-
-def _box_area(annotation: dict) -> float | None:
-    box: Any = annotation.get('bbox')
-    return box[2] * box[3] if _are_numbers(box) and len(box) == 4 else None  # the checks report invalid boxes
-
-
-def divide(content: dict, split: Split) -> list[dict]:
-    """Splits the content of a COCO file; returns one part for training and one for validation."""
-    parts = []
-    for images in split.divide(content['images']):
-        ids = {image['id'] for image in images}
-        annotations = [annotation for annotation in content['annotations'] if annotation.get('image_id') in ids]
-        parts.append(dict(content, images=images, annotations=annotations))
-    return parts
 
 
 def reorder(content: dict, classes: tuple[str, ...]) -> dict:
@@ -145,9 +109,10 @@ def check_sizes(file: str, images: list[dict], folder: str) -> None:
 # ---- checks
 
 
-def coco_mistakes(file: str, content: dict, folder: str, classes: Sequence[str] | None = None,
-                  is_evaluated: bool = True, num_annotations: int | None = None) -> list[Mistake]:
-    """Returns the mistakes in a COCO file.
+def coco_problems(file: str, content: dict, folder: str, classes: Sequence[str] | None = None,
+                  is_evaluated: bool = True, num_annotations: int | None = None, needs_masks: bool = False
+                  ) -> list[Problem]:
+    """Returns the problems in a COCO file.
 
     Invalid entries, which would stop a run, are errors. If there are none, the file is also checked for suspicious
     entries. Most kinds of these are errors if they affect at least half of the entries, and warnings otherwise.
@@ -158,16 +123,18 @@ def coco_mistakes(file: str, content: dict, folder: str, classes: Sequence[str] 
         folder (str): Folder of the images.
         classes (Sequence[str] | None): Classes of the config; the categories must have the same order. Defaults to
             None: allows any order.
-        is_evaluated (bool): Whether the file is used for evaluation, which requires ``iscrowd``. Defaults to True.
+        is_evaluated (bool): Whether the file is used for evaluation, which requires ``iscrowd``, and unique positive
+            integers as ids of annotations. Defaults to True.
         num_annotations (int | None): Maximum number of annotations that are checked for suspicious values. Defaults to
             None: checks all.
+        needs_masks (bool): Whether masks are used, which all annotations must have then. Defaults to False.
     """
     invalid = [*_invalid_lists(content, folder), *_invalid_annotations(content, is_evaluated),
-               *_invalid_categories(content, classes)]
+               *_invalid_categories(content, classes), *(_invalid_masks(content, is_evaluated) if needs_masks else ())]
     if invalid:
-        return [Mistake(f'{file}: {text}', True) for text in invalid]
+        return [Problem(f'{file}: {text}', True) for text in invalid]
     annotations = content['annotations'][::-(-len(content['annotations']) // (num_annotations or 10**9))]
-    return [Mistake(f'{file}: {text}', is_error)
+    return [Problem(f'{file}: {text}', is_error)
             for text, is_error in (*_suspicious_lists(content), *_suspicious_annotations(content, annotations))]
 
 
@@ -189,25 +156,58 @@ def _invalid_lists(content: dict, folder: str) -> Iterator[str]:
     if missing := [name for name in names if osp.normpath(name) not in files]:
         yield f'images {some(missing)} are not in {folder}'
     if unsized := [image['id'] for image in content['images']
-                   if not _are_numbers(size := [image.get('width'), image.get('height')]) or min(size) <= 0]:
+                   if not are_numbers(size := [image.get('width'), image.get('height')]) or min(size) <= 0]:
         yield f'width and height of images {some(unsized)} must be positive numbers of pixels'
 
 
 def _invalid_annotations(content: dict, is_evaluated: bool) -> Iterator[str]:
-    sizes = {image['id']: [image.get('height'), image.get('width')] for image in content['images']}
+    ids = {image['id'] for image in content['images']}
     rules: dict[str, tuple[Callable[[dict], Any], str]] = {
-        'image_id': (lambda a: a.get('image_id') in sizes, 'the id of a listed image'),
+        'image_id': (lambda a: a.get('image_id') in ids, 'the id of a listed image'),
         'category_id': (lambda a: a.get('category_id') is not None, 'given'),
-        'bbox': (lambda a: _are_numbers(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
-        'area': (lambda a: _are_numbers([a.get('area')]), 'a finite number, such as width * height'),
+        'bbox': (lambda a: are_numbers(a.get('bbox')) and len(a['bbox']) == 4, 'four finite numbers'),
+        'area': (lambda a: are_numbers([a.get('area')]), 'a finite number, such as width * height'),
         'iscrowd': (lambda a: a.get('iscrowd', None if is_evaluated else 0) in (0, 1),
                     '0 or 1, as required by pycocotools'),
-        'segmentation': (lambda a: _is_segmentation(a.get('segmentation'), sizes.get(a.get('image_id'))),
-                         'polygons of finite numbers, or a run-length encoding with counts and the size of the image'),
     }
+    if is_evaluated:
+        rules['id'] = (lambda a: is_id(a.get('id')), f'integers from 1 to {MAX_ID}; --coco-folder numbers them')
     for key, (is_right, rule) in rules.items():
         if wrong := [annotation.get('id') for annotation in content['annotations'] if not is_right(annotation)]:
             yield f'{key} of annotations {some(wrong)} must be {rule}'
+
+
+def _invalid_masks(content: dict, is_evaluated: bool) -> Iterator[str]:
+    """Yields texts about annotations whose masks cannot be used, or that have none."""
+    sizes = {image['id']: (image.get('height'), image.get('width')) for image in content['images']}
+    known = {category['id'] for category in content['categories']}
+    wrong, lacking = {}, []
+    for annotation in content['annotations']:
+        size = sizes.get(annotation.get('image_id'), (None, None))
+        if not is_size(size[0]) or not is_size(size[1]):
+            continue  # another error
+        given = annotation.get('segmentation')
+        usable, reasons = usable_segmentation(given, *map(int, size))
+        if given and usable is not given:
+            wrong[annotation.get('id')] = (reasons or ['polygons must be lists, and run lengths integers'])[0]
+        elif usable is None and (is_evaluated or is_read_by_mmdet(annotation, size, known)):
+            lacking.append(annotation.get('id'))
+    if wrong:
+        yield f'masks of annotations {some(list(wrong))} cannot be used, the first because {next(iter(wrong.values()))}'
+    if lacking:
+        yield (f'{len(lacking)} of {len(content["annotations"])} annotations have no mask (ids {some(lacking)}); add '
+               'them, or use a detector without masks, e.g. configs/retinanet_*.py')
+
+
+def is_read_by_mmdet(annotation: dict, size: tuple, categories: set) -> bool:
+    """Returns whether mmdet's data sets do not leave out an annotation, for the height and the width of its image."""
+    box: Any = annotation.get('bbox')
+    if not are_numbers(box) or len(box) != 4 or not are_numbers([annotation.get('area')]):
+        return True  # another error
+    x, y, width, height = box
+    is_inside = min(x + width, size[1]) > max(x, 0) and min(y + height, size[0]) > max(y, 0)
+    return (is_inside and annotation['area'] > 0 and width >= 1 and height >= 1
+            and annotation.get('category_id') in categories and not annotation.get('ignore'))
 
 
 def _invalid_categories(content: dict, classes: Sequence[str] | None) -> Iterator[str]:
@@ -240,11 +240,11 @@ def _suspicious_annotations(content: dict, annotations: list[dict]) -> Iterator[
     known = {category['id'] for category in content['categories']}
     sizes = np.array([size_of[annotation['image_id']] for annotation in annotations], dtype=float)
     boxes = np.array([annotation['bbox'] for annotation in annotations], dtype=float)
-    outlines = np.array([_extent(annotation.get('segmentation')) for annotation in annotations])  # x1, y1, x2, y2
+    extents = np.array([_extent(annotation.get('segmentation')) for annotation in annotations])  # x1, y1, x2, y2
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     is_beyond = (high > sizes + 2).any(1)
-    is_apart = _iou(np.hstack([low, high]), outlines) < MIN_IOU
-    fits_as_corners = _iou(boxes, outlines) >= MIN_IOU
+    is_apart = _iou(np.hstack([low, high]), extents) < MIN_IOU
+    fits_as_corners = _iou(boxes, extents) >= MIN_IOU
     cases = {
         'mmdet leaves out {}: category_id not in the list of categories':
             np.array([annotation['category_id'] not in known for annotation in annotations]),
@@ -257,8 +257,8 @@ def _suspicious_annotations(content: dict, annotations: list[dict]) -> Iterator[
             (np.minimum(high, sizes) <= np.maximum(low, 0)).any(1),
         f'mmdet leaves out {{}}: {CROWD}': np.array([bool(annotation.get('iscrowd')) for annotation in annotations]),
         f'boxes of {{}} seem to be x1, y1, x2, y2; {BOX}':
-            (boxes[:, 2:] > low).all(1) & (is_beyond & np.isnan(outlines[:, 0]) | is_apart & fits_as_corners),
-        f'segmentations of {{}} have values from 0 to 1; {SCALE}': is_apart & (outlines.max(1) <= 1.01),
+            (boxes[:, 2:] > low).all(1) & (is_beyond & np.isnan(extents[:, 0]) | is_apart & fits_as_corners),
+        f'segmentations of {{}} have values from 0 to 1; {SCALE}': is_apart & (extents.max(1) <= 1.01),
         'segmentations of {} do not match their boxes, perhaps because they are for another image size': is_apart,
         f'boxes of {{}} extend beyond their images; {BOX}': is_beyond,
     }
@@ -277,10 +277,9 @@ def _suspicious_annotations(content: dict, annotations: list[dict]) -> Iterator[
 
 def _extent(segmentation: object) -> list[float]:
     """Returns the bounding box x1, y1, x2, y2 of polygons; NaN for run lengths and without polygons."""
-    points = np.concatenate(segmentation) if isinstance(segmentation, list) and segmentation else np.empty(0)
-    if points.size < 2 or points.size % 2:
+    if not isinstance(segmentation, list) or not segmentation or any(map(polygon_error, segmentation)):
         return [np.nan] * 4
-    points = points.reshape(-1, 2)
+    points = np.concatenate(segmentation).reshape(-1, 2)
     return [*points.min(0), *points.max(0)]
 
 
@@ -291,16 +290,19 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
-def _are_numbers(values: object) -> bool:
+def is_id(value: object) -> bool:
+    """Returns whether pycocotools can use a value as the id of an annotation; it takes 0 for not found."""
+    return type(value) is int and 0 < value <= MAX_ID
+
+
+def is_size(value: object) -> bool:
+    """Returns whether a value is the height or the width of an image in pixels."""
+    return type(value) is int and value > 0 or isinstance(value, float) and value > 0 and value.is_integer()
+
+
+def are_numbers(values: object) -> bool:
+    """Returns whether a value is a list of finite numbers."""
     try:
         return isinstance(values, list) and isfinite(sum(values))
     except (TypeError, OverflowError):
         return False
-
-
-def _is_segmentation(segmentation: object, size: list[int] | None) -> bool:
-    """Returns whether a value is None, a list of polygons, or a run-length encoding with the image's size."""
-    if isinstance(segmentation, dict):
-        is_of_size = size is None or segmentation.get('size') == size
-        return is_of_size and isinstance(segmentation.get('counts'), (list, str))
-    return segmentation is None or isinstance(segmentation, list) and all(map(_are_numbers, segmentation))

@@ -1,37 +1,80 @@
-"""Finds the images in the folders of a custom data set, and counts the files that are left out."""
+"""What the readers of data folders share: their result, the split, files that they write, and the search for images."""
+import atexit
 import os
 import os.path as osp
 import random
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
-from ..utils.images import SUFFIXES
-from .mistakes import warn
-from .text import check_class_names
+from ..utils.images import SUFFIXES, quick_error
+from .problems import warn
 
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
+READERS = 16  # threads that read files
 
 
-@dataclass
+@dataclass(frozen=True)
+class FolderData:
+    """The data sets of a folder.
+
+    Args:
+        train, val (dict): Configs of the data sets without pipelines. ``train`` is empty if a folder was read with the
+            classes of a training.
+        classes (tuple[str, ...]): Names of the classes, by label.
+        num_train (int): Number of images that training uses; for detectors, of those with annotations.
+        num_val (int): Number of images for validation.
+        has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
+        val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
+    """
+
+    train: dict
+    val: dict
+    classes: tuple[str, ...]
+    num_train: int
+    num_val: int
+    has_masks: bool = False
+    val_file: str = ''
+
+
+@dataclass(frozen=True)
 class Split:
-    """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random."""
+    """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random.
+
+    Raises:
+        UsageError: If ``val_fraction`` is not between 0 and 1.
+    """
 
     val_fraction: float | None = None
     seed: int = 0
 
-    def find_parts(self, folder: str) -> dict[str, str]:
+    def __post_init__(self) -> None:
+        if self.val_fraction is not None and not 0 < self.val_fraction < 1:
+            raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
+
+    def find_parts(self, folder: str, layout: str) -> dict[str, str]:
         """Returns the subfolders for training and validation; for a random split, both are the same.
 
+        Args:
+            folder (str): Folder with the subfolders.
+            layout (str): Expected content of the data set's folder, for the error message.
+
         Raises:
-            UsageError: If ``val_fraction`` is given, but there is a folder ``val/``.
+            UsageError: If ``val_fraction`` is given, but there is a folder ``val/``, or the other way around.
         """
+        validation = osp.join(folder, 'val')
         if self.val_fraction is None:
+            if not osp.isdir(validation):
+                raise UsageError(f'there is no folder {osp.join(validation, "")}; expected {layout}')
             return dict(train='train', val='val')
-        if osp.exists(validation := osp.join(folder, 'val')):
-            raise UsageError(f'--val-fraction requires images without a split, but {validation} exists')
+        if osp.exists(validation):
+            raise UsageError(f'val_fraction (--val-fraction) requires images without a split, but {validation} exists')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
@@ -47,6 +90,76 @@ class Split:
         chosen = set(random.Random(self.seed).sample(range(len(items)), number))
         return ([item for i, item in enumerate(items) if i not in chosen],
                 [item for i, item in enumerate(items) if i in chosen])
+
+
+class Output:
+    """Writes repaired annotation files and lists of images to a folder.
+
+    Args:
+        folder (str | None): Created if a file is written. Defaults to None: a temporary folder, removed at exit.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None) -> None:
+        self.folder = None if folder is None else os.fspath(folder)
+
+    def write(self, name: str, text: str) -> str:
+        """Writes a file, atomically because several processes may write it, and returns its path.
+
+        Raises:
+            UsageError: If the text has the name of a file that is not in UTF-8.
+        """
+        if self.folder is None:
+            self.folder = tempfile.mkdtemp(prefix='mmvit_')
+            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            line = text.count('\n', 0, error.start)
+            raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
+                             ) from error
+        os.makedirs(self.folder, exist_ok=True)
+        with tempfile.NamedTemporaryFile('wb', dir=self.folder, delete=False) as file:
+            file.write(content)
+        path = osp.join(self.folder, name)
+        os.replace(file.name, path)
+        return path
+
+
+def seen_from(root: str, path: str) -> str:
+    """Returns a path such that OpenMMLab, which prepends ``root`` to relative paths, finds the file.
+
+    The path is relative if both arguments are, and if ``root/..`` is not behind a link.
+    """
+    if not osp.isabs(root) and not osp.isabs(path):
+        relative = osp.relpath(path, root)
+        if osp.realpath(osp.join(root, relative)) == osp.realpath(path):
+            return relative
+    return osp.abspath(path)
+
+
+def listed(name: str) -> str:
+    """Returns the name of a file for a list of images, whose readers strip spaces from lines.
+
+    Raises:
+        UsageError: If the name has a line break or ends with a space.
+    """
+    if '\n' in name or name != name.rstrip():
+        raise UsageError(f'the name of a file must not have line breaks, or spaces at its end, got {name!r}; rename it')
+    return osp.join('.', name) if name[:1].isspace() else name
+
+
+def composed(name: str) -> str:
+    """Returns a name in the Unicode form NFC; macOS writes accents as separate characters (NFD)."""
+    return normalize('NFC', name)
+
+
+def check_images(paths: Iterable[str]) -> None:
+    """Raises UsageError if files are not images or are cut off; takes some 0.1 ms for each file, as few are decoded."""
+    with ThreadPoolExecutor(READERS) as pool:
+        errors = [error for error in pool.map(quick_error, paths) if error]
+    if errors:
+        more = f' ({len(errors)} images cannot be read; list all with mmvit data check)' if len(errors) > 1 else ''
+        raise UsageError(errors[0] + more)
 
 
 def is_hidden(name: str) -> bool:
@@ -86,7 +199,7 @@ def _refuse(error: OSError) -> None:
     raise UsageError(f'{error.filename} cannot be read: {error.strerror}') from error
 
 
-def _report(place: str, taken: int, left: Counter) -> None:
+def report_files(place: str, taken: int, left: Counter) -> None:
     """Prints the number of images, as a warning if files are left out."""
     if total := left.total():
         reasons = ', '.join(f'{number} {reason}' for reason, number in left.most_common())
@@ -95,66 +208,8 @@ def _report(place: str, taken: int, left: Counter) -> None:
         print(f'{place}: {taken} files found, all taken')
 
 
-def find_classes(folder: str, part: str) -> list[str]:
-    """Returns the sorted names of the class folders in the subfolder ``part`` of a data set's folder.
-
-    Raises:
-        UsageError: If there is no class folder, names differ only by case or spaces, or the subfolder cannot be read.
-    """
-    root = osp.join(folder, part)
-    names = []
-    if osp.isdir(root):
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name))
-    if not names:
-        raise UsageError(f'there is no folder {osp.join(part, "CLASS", "")}; expected train/CLASS/ and val/CLASS/, or '
-                         'CLASS/ with --val-fraction')
-    check_class_names(names, root)
-    return names
-
-
-def refuse_others(classes: tuple[str, ...], of_val: set[str]) -> None:
-    """Raises UsageError if the validation data have classes that the training data lack."""
+def refuse_others(classes: Sequence[str], of_val: set[str]) -> None:
+    """Raises UsageError if the validation data have classes that the training lacks."""
     if others := of_val - set(classes):
-        raise UsageError(f'the validation data have the classes {sorted(others)}, which the training data lack; the '
-                         f'training data have {sorted(classes)}')
-
-
-def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """Returns the images of each class in the subfolders ``parts`` of a data set's folder.
-
-    Returns:
-        dict[str, dict[str, list[str]]]: ``{part: {class: paths of the images relative to part}}``.
-
-    Raises:
-        UsageError: If a subfolder has no class folders, the name of a class is invalid, or a folder cannot be read.
-    """
-    found = {}
-    for part in dict.fromkeys(parts):
-        root, left = osp.join(folder, part), Counter()
-        found[part] = {name.strip(): [osp.join(name, image) for image in find_images(osp.join(root, name), left)]
-                       for name in find_classes(folder, part)}
-        left['in no class folder'] = sum(entry.name.lower().endswith(SUFFIXES) and not is_hidden(entry.name)
-                                         for entry in os.scandir(root) if entry.is_file())
-        _report(osp.join(root, ''), sum(map(len, found[part].values())), +left)
-    return found
-
-
-def seg_images(folder: str, part: str) -> dict[str, str]:
-    """Returns the images in ``images/<part>`` of a data set's folder, with the paths of their masks.
-
-    Raises:
-        UsageError: If there are no images, a mask is missing, suffixes of images differ, or a folder cannot be read.
-    """
-    root, left = osp.join(folder, 'images', part), Counter()
-    images = find_images(root, left) if osp.isdir(root) else []
-    if not images:
-        raise UsageError(f'{root} has no images; expected images/{{train,val}}/ and masks/{{train,val}}/, or '
-                         'images/ and masks/ with --val-fraction')
-    _report(osp.join(root, ''), len(images), left)
-    suffixes = {osp.splitext(image)[1] for image in images}
-    if len(suffixes) > 1:
-        raise UsageError(f'all images in {root} must have the same suffix, got {sorted(suffixes)}')
-    masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
-    if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:
-        raise UsageError(f'{osp.join(root, missing[0])} has no mask {masks[missing[0]]}')
-    return masks
+        raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
+                         f'{sorted(classes)}')

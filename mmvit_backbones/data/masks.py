@@ -3,7 +3,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..utils.images import check_image, image_size
-from .mistakes import check_share
+from .problems import check_share
 from .text import IGNORED
 
 MASKS_TO_CHECK = 100  # limit that keeps the start of training fast

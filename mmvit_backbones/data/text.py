@@ -3,9 +3,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from ..errors import UsageError
 
+BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
+UTF_16 = b'\xff\xfe', b'\xfe\xff'  # its byte order marks
 IGNORED = 255  # mmseg's label for pixels without a class
 NUMBER, NAME = r'(?P<number>\d+)[\s:=,;]+', r'(?P<name>[^\s:=,;].*?)'
 COLOR = r'[\s:=,;]+(?P<color>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})[\s:,;]*'
@@ -20,6 +23,27 @@ class ClassList(NamedTuple):
     palette: list[list[int]] | None
 
 
+def read_text(path: str | Path) -> str:
+    """Returns the content of a text file in UTF-8, without the byte order mark of some editors.
+
+    Raises:
+        UsageError: If the file cannot be read or has another encoding.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+    try:
+        text, wrong = content.decode('utf-8-sig'), content.find(0)  # UTF-16 without mark has zeros
+    except UnicodeDecodeError as error:
+        text, wrong = '', error.start
+    if wrong >= 0:
+        kind = ' of UTF-16' if content.startswith(UTF_16) else ''
+        raise UsageError(f'{path} must be in UTF-8, got the byte 0x{content[wrong]:02x}{kind} at position {wrong} in '
+                         f'line {content.count(10, 0, wrong) + 1}; save the file as UTF-8')
+    return text
+
+
 def read_class_list(path: str | Path) -> ClassList:
     """Reads class names from a file with one class per line.
 
@@ -29,12 +53,7 @@ def read_class_list(path: str | Path) -> ClassList:
     Raises:
         UsageError: If the file cannot be read, only some lines have a color, or a number, color or name is invalid.
     """
-    try:
-        text = Path(path).read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f'{path} must be in UTF-8: {error}') from error
+    text = read_text(path)
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith('#')]
     form = next(form for form in FORMS if all(map(form.fullmatch, lines)))
@@ -61,12 +80,12 @@ def _by_number(path: str | Path, rows: list[dict[str, str]]) -> list[dict[str, s
 
 
 def check_class_names(names: Iterable, where: str) -> None:
-    """Raises UsageError if a name is not a string or is blank, or if two names differ only by case or spaces."""
+    """Raises UsageError if a name is blank or no string, or two names differ only by case, spaces or Unicode form."""
     known: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {name!r}')
-        key = ''.join(name.split()).casefold()
+        key = normalize('NFC', ''.join(name.split())).casefold()
         if key in known:
             raise UsageError(f'{where}: names of classes must differ by more than case or space, got {known[key]!r} '
                              f'and {name!r}')

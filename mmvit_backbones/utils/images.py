@@ -10,6 +10,8 @@ from ..errors import UsageError, first_line
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
+ENDINGS = dict(JPEG=b'\xff\xd9', PNG=b'IEND')  # at the end of whole files, perhaps followed by other data
+TAIL = 64  # bytes
 ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -98,3 +100,20 @@ def unreadable(name: str, error: Exception) -> UsageError:
     if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
         return UsageError(f'{name} cannot be read: it is not an image; allowed formats: {", ".join(FORMATS)}')
     return UsageError(f'{name} cannot be read: {first_line(error)}')
+
+
+def quick_error(path: str) -> str:
+    """Returns why an image file cannot be read, or an empty string.
+
+    Reads the header and the end of the file, and decodes it only if the end is missing.
+    """
+    try:
+        with open(path, 'rb') as file, Image.open(file) as image:
+            ending = ENDINGS.get(image.format or '')
+            file.seek(max(0, file.seek(0, 2) - TAIL))
+            is_whole = ending is not None and ending in file.read()
+        if not is_whole:
+            check_image(path)
+    except Exception as error:
+        return str(error if isinstance(error, UsageError) else unreadable(f'image {path}', error)).split('\n')[0]
+    return ''

@@ -7,7 +7,7 @@ from helpers import raises
 from mmengine.config import Config
 from PIL import Image
 
-from mmvit_backbones.data.checks import check_data, find_mistakes, sample_error
+from mmvit_backbones.data.checks import check_data, find_problems, sample_error
 from mmvit_backbones.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def coco(folder, num_images: int = 4) -> dict:
         Image.new('RGB', (30, 20)).save(folder / f'images/{number}.png')
     content = dict(
         images=[dict(id=number, file_name=f'{number}.png', width=30, height=20) for number in range(num_images)],
-        annotations=[dict(id=number, image_id=number, category_id=1, bbox=[3, 3, 9, 9], area=81, iscrowd=0)
+        annotations=[dict(id=number + 1, image_id=number, category_id=1, bbox=[3, 3, 9, 9], area=81, iscrowd=0)
                      for number in range(num_images)], categories=[dict(id=1, name='cat')])
     (folder / 'a.json').write_text(json.dumps(content))
     return dict(type='CocoDataset', data_root=str(folder), ann_file='a.json', data_prefix=dict(img='images/'))
@@ -41,30 +41,30 @@ def test_which_images_are_compared_with_the_annotations(tmp_path, monkeypatch):
     for number in 1, 3:
         change(tmp_path, 'images', number, width=60)
     for num_images in 0, 1, 2, 3:  # with 2 and 3, every second image
-        assert not find_mistakes(dataset, num_images)
+        assert not find_problems(dataset, num_images)
     for num_images in 4, 100:
-        found, = find_mistakes(dataset, num_images)
+        found, = find_problems(dataset, num_images)
         assert found.is_error and '2 of 4 checks failed' in found.text
     monkeypatch.setenv('RANK', '1')
-    assert not find_mistakes(dataset, 4)
+    assert not find_problems(dataset, 4)
 
 
 def test_other_data_sets_are_not_read(tmp_path):
     dataset = coco(tmp_path)
     change(tmp_path, 'annotations', 0, bbox=None)
-    assert find_mistakes(dataset)
-    assert not find_mistakes(dict(dataset, type='LVISDataset')) and not find_mistakes(dict(dataset, ann_file='a.txt'))
-    assert not find_mistakes(dict(type='CocoDataset', data_root='none'))
+    assert find_problems(dataset)
+    assert not find_problems(dict(dataset, type='LVISDataset')) and not find_problems(dict(dataset, ann_file='a.txt'))
+    assert not find_problems(dict(type='CocoDataset', data_root='none'))
     for kind in 'CocoPanopticDataset', 'CocoCaptionDataset':
-        assert not find_mistakes(dict(dataset, type=kind))
-    assert find_mistakes(dict(dataset, type='mmdet.CocoDataset'))
+        assert not find_problems(dict(dataset, type=kind))
+    assert find_problems(dict(dataset, type='mmdet.CocoDataset'))
 
 
 def test_order_of_the_classes_of_a_config(tmp_path):
     dataset = coco(tmp_path)
-    assert not find_mistakes(dict(dataset, metainfo=None)) and not find_mistakes(dict(dataset, metainfo={}))
-    assert not find_mistakes(dict(dataset, metainfo=dict(classes=('cat', ))))
-    found, = find_mistakes(dict(dataset, metainfo=dict(classes=('dog', ))))
+    assert not find_problems(dict(dataset, metainfo=None)) and not find_problems(dict(dataset, metainfo={}))
+    assert not find_problems(dict(dataset, metainfo=dict(classes=('cat', ))))
+    found, = find_problems(dict(dataset, metainfo=dict(classes=('dog', ))))
     assert found.is_error and 'order of the classes' in found.text
 
 
@@ -75,7 +75,7 @@ def test_errors_are_counted_and_warnings_are_printed(tmp_path, capsys):
     assert 'warning: ' in capsys.readouterr().err
     change(tmp_path, 'annotations', 0, bbox=None)
     change(tmp_path, 'annotations', 2, area=None)
-    with raises(UsageError, 'bbox of annotations 0', 'error 1 of 2'):
+    with raises(UsageError, 'bbox of annotations 1', 'error 1 of 2'):
         check_data(cfg, ['train'])
     check_data(cfg, ['train'], content=False)
 

@@ -1,11 +1,11 @@
-"""Common mistakes in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
+"""Common problems in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
 import json
 
 import pytest
 from helpers import raises
 from PIL import Image
 
-from mmvit_backbones.data.coco import coco_mistakes, complete, read_coco, reorder, report_images
+from mmvit_backbones.data.coco import coco_problems, read_coco, reorder, report_images
 from mmvit_backbones.errors import UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -24,9 +24,10 @@ def content(tmp_path):
         categories=[dict(id=i, name=name) for i, name in enumerate('abc', 1)])
 
 
-def mistakes(content, folder, **options) -> list[tuple[bool, str]]:
-    found = coco_mistakes('file.json', content, str(folder), **options)
-    return [(mistake.is_error, mistake.text) for mistake in found]
+def problems(content, folder, **options) -> list[tuple[bool, str]]:
+    options = dict(dict(is_evaluated=False, needs_masks=False), **options)
+    found = coco_problems('file.json', content, str(folder), **options)
+    return [(problem.is_error, problem.text) for problem in found]
 
 
 def to_corners(annotation):
@@ -34,32 +35,32 @@ def to_corners(annotation):
     annotation['bbox'] = [x, y, x + width, y + height]
 
 
-def to_corners_without_outline(annotation):
+def to_corners_without_mask(annotation):
     to_corners(annotation)
     annotation['segmentation'] = None
 
 
-def shrink_outline(annotation):
+def shrink_mask(annotation):
     annotation['segmentation'] = [[value / 64 for value in annotation['segmentation'][0]]]
 
 
-def move_outline(annotation):
+def move_mask(annotation):
     annotation['segmentation'] = [[value / 2 for value in annotation['segmentation'][0]]]
 
 
 @pytest.mark.parametrize('change, reason', [
     (to_corners, 'a box is x, y, width, height, not x1, y1, x2, y2'),
-    (to_corners_without_outline, 'a box is x, y, width, height, not x1, y1, x2, y2'),
-    (shrink_outline, 'have values from 0 to 1'),
-    (move_outline, 'do not match their boxes, perhaps because they are for another image size'),
+    (to_corners_without_mask, 'a box is x, y, width, height, not x1, y1, x2, y2'),
+    (shrink_mask, 'have values from 0 to 1'),
+    (move_mask, 'do not match their boxes, perhaps because they are for another image size'),
     (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1'),
     (lambda annotation: annotation.update(category_id=9), 'category_id not in the list of categories')])
 def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
-    assert not mistakes(content, tmp_path)
+    assert not problems(content, tmp_path)
     for first, number, is_error in ((0, 3, False), (3, 5, True)):
         for annotation in content['annotations'][first:number]:
             change(annotation)
-        found = mistakes(content, tmp_path)
+        found = problems(content, tmp_path)
         assert any(is_error == error and reason in text and f'{number} of 10 annotations' in text
                    for error, text in found), found
 
@@ -69,13 +70,13 @@ def test_only_crowds_are_an_error(content, tmp_path):
     for number, is_error in ((9, False), (10, True)):
         for annotation in content['annotations'][:number]:
             annotation['iscrowd'] = 1
-        assert [error for error, text in mistakes(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
+        assert [error for error, text in problems(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
 
 
 def test_a_part_of_the_annotations_is_checked(content, tmp_path):
     for annotation in content['annotations'][:6]:
-        shrink_outline(annotation)
-    (is_error, text), = mistakes(content, tmp_path, num_annotations=5)  # every second
+        shrink_mask(annotation)
+    (is_error, text), = problems(content, tmp_path, num_annotations=5)  # every second
     assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
 
 
@@ -83,26 +84,26 @@ def test_a_part_of_the_annotations_is_checked(content, tmp_path):
 def test_ids_that_are_shifted_by_one(shift, content, tmp_path):
     for annotation in content['annotations']:
         annotation['category_id'] += shift
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'shifted by one' in text
     for annotation in content['annotations']:
         annotation['category_id'] = 2 + 2 * shift
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'shifted by one' in text
     for annotation in content['annotations']:
         annotation['category_id'] = 2
-    (is_error, text), = mistakes(content, tmp_path)  # a part of the categories
+    (is_error, text), = problems(content, tmp_path)  # a part of the categories
     assert not is_error and 'categories without annotations: a, c' in text
     for annotation in content['annotations']:
         annotation['category_id'] = 'dog'
-    assert not any('shifted' in text for _, text in mistakes(content, tmp_path))
+    assert not any('shifted' in text for _, text in problems(content, tmp_path))
 
 
 def test_images_with_one_file(content, tmp_path):
     for number, is_error in (2, False), (5, False), (6, True), (10, True):
         for image in content['images'][:number]:
             image['file_name'] = '0.png'
-        (found, text), = mistakes(content, tmp_path)
+        (found, text), = problems(content, tmp_path)
         assert found == is_error
         assert f'{number - 1} of 10 images have the same file as another image, e.g. 0.png' in text
 
@@ -110,7 +111,7 @@ def test_images_with_one_file(content, tmp_path):
 @pytest.mark.parametrize('name', [None, 7, ' '])
 def test_names_of_categories_are_text(name, content, tmp_path):
     content['categories'][0]['name'] = name
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'the name of a class must be a string' in text
 
 
@@ -126,41 +127,9 @@ def test_types_of_entries(key, field, value, content, tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / 'latin.json').write_bytes('{"é": 1}'.encode('latin-1'))
-    for name, words in ('none.json', 'No such file'), ('', 'Is a directory'), ('latin.json', 'utf-8'):
+    for name, words in ('none.json', 'No such file'), ('', 'Is a directory'), ('latin.json', 'UTF-8'):
         with raises(UsageError, tmp_path / name, words):
             read_coco(str(tmp_path / name))
-
-
-# ---- completion
-
-
-def test_what_annotations_lack_is_filled_in(content, tmp_path):
-    expected = json.loads(json.dumps(content))
-    for annotation in content['annotations']:
-        for key in ('iscrowd', 'area', 'id'):
-            del annotation[key]
-    content['annotations'][3]['id'] = 70
-    content['annotations'][4]['segmentation'] = None
-    content['annotations'][5]['segmentation'] = []
-    content['annotations'][6]['segmentation'] = dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT])
-    content['categories'][1]['name'], content['categories'][2]['name'] = ' b', 'c\n'
-    changes = complete(content)
-    for text in ('iscrowd added to 10', 'area added to 10', 'id added to 9', 'names of 2'):
-        assert sum(text in change for change in changes) == 1, changes
-    assert not mistakes(content, tmp_path) and content['categories'] == expected['categories']
-    assert [a['area'] for a in content['annotations']] == [320] * 10
-    assert [a['id'] for a in content['annotations']] == [71, 72, 73, 70, *range(74, 80)]
-    assert not complete(content)
-
-
-@pytest.mark.parametrize('entry', [
-    {}, dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a'])])
-def test_invalid_annotations_have_no_area(entry):
-    """Ids start at 1, because pycocotools treats annotations with the id 0 as unmatched."""
-    content = dict(annotations=[entry, {}], categories=[dict(id=1, name=None)])
-    complete(content)
-    assert content['annotations'][0] == dict(entry, iscrowd=0, area=None, id=1)
-    assert content['annotations'][1]['id'] == 2
 
 
 def test_missing_categories_are_added_in_the_order_of_the_classes(content):
@@ -176,9 +145,37 @@ def test_missing_categories_are_added_in_the_order_of_the_classes(content):
 def test_what_evaluation_needs(content, tmp_path):
     """Without iscrowd, evaluation with pycocotools would fail after the first epoch. Training does not need iscrowd."""
     del content['annotations'][3]['iscrowd']
-    (is_error, text), = mistakes(content, tmp_path)
-    assert is_error and 'iscrowd of annotations 3' in text
-    assert not mistakes(content, tmp_path, is_evaluated=False)
+    first, second = problems(content, tmp_path, is_evaluated=True)
+    assert first[0] and 'iscrowd of annotations 3 must' in first[1]
+    assert second[0] and 'id of annotations 0 must' in second[1]
+    assert not problems(content, tmp_path)
+
+
+@pytest.mark.parametrize('number', [0, 'a', -1, 1.5, True, 2**60])
+def test_ids_that_pycocotools_cannot_use(number, content, tmp_path):
+    for annotation in content['annotations']:
+        annotation['id'] += 2
+    assert not problems(content, tmp_path, is_evaluated=True)
+    content['annotations'][3]['id'] = number
+    (is_error, text), = problems(content, tmp_path, is_evaluated=True)
+    assert is_error and f'id of annotations {number} must be' in text and '--coco-folder' in text
+    assert not problems(content, tmp_path)
+
+
+@pytest.mark.parametrize('mask', [[[1, 2]], [1, 2, 3, 4, 5, 6], dict(size=[HEIGHT, WIDTH], counts=[100]), 'text'])
+def test_masks_that_cannot_be_used(mask, content, tmp_path):
+    content['annotations'][3]['segmentation'] = mask
+    (is_error, text), = problems(content, tmp_path, needs_masks=True)
+    assert is_error and 'masks of annotations 3 cannot be used' in text
+
+
+def test_missing_masks(content, tmp_path):
+    """Training needs no masks of annotations that mmdet leaves out."""
+    content['annotations'][3]['segmentation'] = []
+    (is_error, text), = problems(content, tmp_path, needs_masks=True)
+    assert is_error and '1 of 10 annotations have no mask (ids 3)' in text
+    content['annotations'][3]['area'] = 0
+    assert not any(is_error for is_error, _ in problems(content, tmp_path, needs_masks=True))
 
 
 # ---- invalid entries
@@ -187,18 +184,15 @@ def test_what_evaluation_needs(content, tmp_path):
 @pytest.mark.parametrize('key, value', [
     ('image_id', None), ('image_id', 99), ('category_id', None), ('bbox', None), ('bbox', [1, 2, 3]), ('bbox', 'text'),
     ('bbox', [1, 2, 3, 'a']), ('bbox', [1, 2, 10**400, 4]), ('bbox', [1, 2, float('nan'), 4]), ('area', None),
-    ('area', 'a'), ('area', float('inf')), ('iscrowd', 2), ('iscrowd', -1), ('iscrowd', [1]), ('iscrowd', None),
-    ('segmentation', 7), ('segmentation', [7]), ('segmentation', [['a'] * 6]), ('segmentation', [[.5, 10**400] * 3]),
-    ('segmentation', dict(counts=[0, WIDTH * HEIGHT])), ('segmentation', dict(size=[HEIGHT, WIDTH], counts=7)),
-    ('segmentation', dict(size=[HEIGHT, WIDTH])), ('segmentation', dict(size=[WIDTH, HEIGHT], counts=[0, 3072]))])
+    ('area', 'a'), ('area', float('inf')), ('iscrowd', 2), ('iscrowd', -1), ('iscrowd', [1]), ('iscrowd', None)])
 def test_invalid_values_are_named(key, value, content, tmp_path):
     content['annotations'][0]['iscrowd'] = 1
     content['annotations'][3][key] = value
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and f'{key} of annotations 3 must be' in text
     for annotation in content['annotations']:
         annotation[key] = value
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and f'{key} of annotations 0, 1, 2 and 7 more must be' in text
 
 
@@ -206,32 +200,32 @@ def test_invalid_values_are_named(key, value, content, tmp_path):
 @pytest.mark.parametrize('value', [0, -3, None, 'a', float('inf')])
 def test_sizes_of_images_are_positive_numbers(key, value, content, tmp_path):
     content['images'][3][key] = value
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'width and height of images 3 must be' in text
 
 
 def test_images_that_are_not_listed(content, tmp_path):
     """The size of a mask is not compared with the size of an unknown image."""
     content['annotations'][3].update(image_id=99, segmentation=dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT]))
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'image_id of annotations 3' in text
 
 
 def test_annotations_without_id(content, tmp_path):
     content['annotations'][3]['id'] = None
-    (is_error, text), = mistakes(content, tmp_path)
+    (is_error, text), = problems(content, tmp_path)
     assert is_error and 'all annotations must have an id' in text
 
 
 def test_order_of_the_classes(content, tmp_path):
     """Other categories in the file are ignored."""
     for classes in 'abc', 'ac', 'c':
-        assert not mistakes(content, tmp_path, classes=tuple(classes))
+        assert not problems(content, tmp_path, classes=tuple(classes))
     for classes in 'bac', 'acb', 'abcd', 'ca':
-        (is_error, text), = mistakes(content, tmp_path, classes=tuple(classes))
+        (is_error, text), = problems(content, tmp_path, classes=tuple(classes))
         assert is_error and 'order of the classes' in text
     content['categories'].reverse()
-    assert mistakes(content, tmp_path, classes='abc') and not mistakes(content, tmp_path, classes='cba')
+    assert problems(content, tmp_path, classes='abc') and not problems(content, tmp_path, classes='cba')
 
 
 # ---- suspicious entries
@@ -264,7 +258,7 @@ def test_the_first_reason_counts(changes, reason, content, tmp_path):
         annotation['segmentation'] = None
         annotation['area'] = abs(changes['bbox'][2] * changes['bbox'][3]) or 1
     annotation.update(changes)
-    found = mistakes(content, tmp_path)
+    found = problems(content, tmp_path)
     assert len(found) == (reason is not None), found
     for is_error, text in found:
         assert not is_error and reason in text and '1 of 10 annotations (ids 3)' in text
@@ -275,14 +269,14 @@ def test_a_box_of_one_pixel(size, is_wrong, content, tmp_path):
     """In an image of one pixel, the box from 0 to 1 is not relative to the size of the image."""
     content['images'][3].update(width=size, height=size)
     content['annotations'][3].update(bbox=[0, 0, 1, 1], area=1, segmentation=None)
-    assert bool(mistakes(content, tmp_path)) == is_wrong
+    assert bool(problems(content, tmp_path)) == is_wrong
 
 
-def test_annotations_without_outline_are_not_compared(content, tmp_path):
+def test_annotations_without_mask_are_not_compared(content, tmp_path):
     for numbers in (3, 9), range(10):
         for number in numbers:
             content['annotations'][number]['segmentation'] = None
-        assert not mistakes(content, tmp_path)
+        assert not problems(content, tmp_path)
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):

@@ -2,8 +2,11 @@
 from pathlib import Path
 
 import pytest
+from helpers import raises
 
-from mmvit_backbones.data.folders import Split, class_images, seg_images
+from mmvit_backbones.data.class_folder import class_images
+from mmvit_backbones.data.folders import Output, Split, listed, seen_from
+from mmvit_backbones.data.seg_folder import seg_images
 from mmvit_backbones.errors import UsageError
 
 
@@ -94,12 +97,40 @@ def test_number_of_validation_images(fraction, total, expected):
 
 
 def test_folders_of_a_split(tmp_path):
-    assert Split().find_parts(str(tmp_path)) == dict(train='train', val='val')
-    assert Split(0.5).find_parts(str(tmp_path)) == dict(train='', val='')
+    with raises(UsageError, f'no folder {tmp_path}/val/', 'as expected'):
+        Split().find_parts(str(tmp_path), 'as expected')
+    assert Split(0.5).find_parts(str(tmp_path), '') == dict(train='', val='')
     write(tmp_path, 'train/a.jpg')
-    assert Split(0.5).find_parts(str(tmp_path)) == dict(train='train', val='train')
+    assert Split(0.5).find_parts(str(tmp_path), '') == dict(train='train', val='train')
     (tmp_path / 'val').mkdir()
-    with pytest.raises(UsageError, match='--val-fraction.*val exists'):
-        Split(0.5).find_parts(str(tmp_path))
-    with pytest.raises(ValueError, match='val_fraction'):
-        Split().divide([])
+    assert Split().find_parts(str(tmp_path), '') == dict(train='train', val='val')
+    with raises(UsageError, '--val-fraction', 'val exists'):
+        Split(0.5).find_parts(str(tmp_path), '')
+    for fraction in 0., 1., -.1:
+        with raises(UsageError, 'val_fraction', fraction):
+            Split(fraction)
+
+
+def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
+    """Two dots after a link lead to the parent of its target."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, 'elsewhere/deep/a.jpg', 'data/a.jpg')
+    Path('linked').symlink_to('elsewhere/deep')
+    for root in 'data', 'linked', str(tmp_path / 'data'):
+        path = Output('out').write('list.txt', 'text')
+        assert path == 'out/list.txt' and (Path(root) / seen_from(root, path)).read_text() == 'text'
+    assert seen_from('data', 'out/list.txt') == '../out/list.txt'
+
+
+def test_without_a_folder_nothing_is_written_next_to_the_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path(Output().write('a.txt', 'text')).read_text() == 'text' and not list(tmp_path.iterdir())
+
+
+def test_names_that_a_list_cannot_hold(tmp_path):
+    assert listed(' a.jpg') == './ a.jpg' and listed('a b.jpg') == 'a b.jpg'
+    for name in 'a\n.jpg', 'a ':
+        with raises(UsageError, repr(name)):
+            listed(name)
+    with raises(UsageError, 'UTF-8', r'b\udcff.jpg'):
+        Output(str(tmp_path)).write('a.txt', 'a.jpg\nb\udcff.jpg\n')

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...backbones import Backbone
 from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
 from ...backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
-from ...data.mistakes import warn
+from ...data.problems import warn
 from ...errors import UsageError
 from ...layers.attention import WindowAttention
 from ...ops.window import window_reverse

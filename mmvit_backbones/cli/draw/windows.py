@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...backbones import Backbone
-from ...data.mistakes import warn
+from ...data.problems import warn
 from ...errors import UsageError
 from ...layers import VariedSizeWindowAttention
 from ...utils.config import load_config

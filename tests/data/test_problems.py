@@ -1,8 +1,8 @@
-"""Mistakes in at least half of the data are errors."""
+"""Problems in at least half of the data are errors."""
 import pytest
 from helpers import raises
 
-from mmvit_backbones.data.mistakes import check_share, some
+from mmvit_backbones.data.problems import check_share, some
 from mmvit_backbones.errors import UsageError
 
 

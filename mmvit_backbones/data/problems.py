@@ -1,4 +1,4 @@
-"""Mistakes in a data set, reported as errors or warnings."""
+"""Problems in a data set, reported as errors or warnings."""
 import sys
 from typing import NamedTuple
 
@@ -6,8 +6,8 @@ from ..errors import UsageError
 from ..utils.distributed import is_first_process
 
 
-class Mistake(NamedTuple):
-    """A mistake in a data set: a line of text, and whether it is an error or a warning."""
+class Problem(NamedTuple):
+    """A problem in a data set: a line of text, and whether it is an error or a warning."""
 
     text: str
     is_error: bool
@@ -20,7 +20,7 @@ def warn(message: str) -> None:
 
 
 def is_half(wrong: int, total: int) -> bool:
-    """Returns whether ``wrong`` is at least half of ``total``, which makes a mistake an error."""
+    """Returns whether ``wrong`` is at least half of ``total``, which makes a problem an error."""
     return 2 * wrong >= total
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from mmengine.dist import get_rank
-from mmengine.registry import DATA_SAMPLERS, DATASETS
+from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import set_random_seed
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from ..errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -55,24 +54,17 @@ class ResumableBatchSampler(Sampler):
         return len(self.batches)
 
 
-@DATASETS.register_module()
 class SeededDataset(Dataset):
     """Seeds the random state before a sample is read, if the index is a :class:`SeededIndex`.
 
     The attributes of the wrapped data set are also attributes of the wrapper.
 
     Args:
-        dataset (dict | Dataset): The data set, or its config.
-
-    Raises:
-        TrainingError: If the data set is empty.
+        dataset (Dataset): The data set.
     """
 
-    def __init__(self, dataset: dict | Dataset) -> None:
-        self.dataset: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        if not len(self.dataset):
-            raise TrainingError(f'the training data set {type(self.dataset).__name__} is empty; filter_cfg may have '
-                                'removed all images')
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset: Any = dataset
 
     def __getattr__(self, name: str):
         if name == 'dataset' or name.startswith('__'):

@@ -8,10 +8,11 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from ..data.resumable import ResumableBatchSampler, SeededDataset, seed_all
 from ..errors import TrainingError
-from .plan import optim_wrappers, schedules
+from .state import batch_size_of, optim_wrappers, schedules
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -20,24 +21,31 @@ NEW_TRAINING = 'start a new run from the weights with load_from'
 class ExactResumeHook(Hook):
     """Makes a resumed run equal to an uninterrupted run, bitwise if the kernels are deterministic.
 
-    MMEngine does not restore random states. Before each iteration, this hook seeds the random state with the seed of
-    the run, the rank and the iteration. ``train_dataloader`` must have a :class:`ResumableBatchSampler` and a
-    :class:`SeededDataset`, which make the data reproducible. Checkpoints may be from the middle of an epoch.
+    MMEngine restores neither random states nor the position within an epoch. Before training, this hook replaces the
+    train loader by one that yields the same batches, can start at any batch, and seeds the random state before it reads
+    a sample. Before each step, it seeds the random state with the seed of the run, the rank and the step. Checkpoints
+    may be from the middle of an epoch.
 
     The settings of the optimizer and the schedulers are those of the config, as if they had been used from the start.
 
     Raises:
-        TrainingError: If the data loader has another batch sampler or data set; or if the checkpoint was written with
-            different classes, a different number of images per step or of steps per epoch, or a different optimizer.
+        TrainingError: If the runner was not built from a config; or if the checkpoint was written with different
+            classes, a different number of images per step or of steps per epoch, or a different optimizer.
+
+    Example:
+        >>> custom_hooks = [dict(type='ExactResumeHook')]
     """
 
-    priority = 'LOWEST'
+    priority = 'VERY_HIGH'  # other hooks must see the new train loader
 
     def before_train(self, runner: Runner) -> None:
-        batch_sampler_of(runner)  # checks the data loader
+        loop = runner.train_loop
+        loop.dataloader = resumable_loader(runner)
+        if isinstance(loop, IterBasedTrainLoop):
+            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        batches, loop = batch_sampler_of(runner), runner.train_loop
+        batches, loop = runner.train_dataloader.batch_sampler, runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop):
             batches.start = runner.iter - runner.epoch * len(batches)
         elif (isinstance(loop, IterBasedTrainLoop) and hasattr(loop, 'fast_forward_on_resume')
@@ -51,7 +59,7 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
-            world_size=get_world_size(), batch_size=batch_sampler_of(runner).batch_size,
+            world_size=get_world_size(), batch_size=batch_size_of(runner.train_dataloader),
             epoch_length=epoch_length(runner), optimizers=optimizers_of(runner))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -63,13 +71,16 @@ class ExactResumeHook(Hook):
         use_settings(runner, checkpoint)
 
 
-def batch_sampler_of(runner: Runner) -> ResumableBatchSampler:
-    """Returns the batch sampler of the training data; raises TrainingError if the data loader cannot be resumed."""
-    loader = runner.train_dataloader
-    if not isinstance(loader.batch_sampler, ResumableBatchSampler) or not isinstance(loader.dataset, SeededDataset):
-        raise TrainingError(f'ExactResumeHook needs a train_dataloader with batch_sampler.type='
-                            f'{ResumableBatchSampler.__name__!r} and dataset.type={SeededDataset.__name__!r}')
-    return loader.batch_sampler
+def resumable_loader(runner: Runner) -> DataLoader:
+    """Returns a train loader with the data set and the batches of the runner's, which can start at any batch."""
+    config, loader = dict(runner.cfg.get('train_dataloader') or {}), runner.train_dataloader
+    if not config:
+        raise TrainingError('ExactResumeHook needs a runner that was built from a config with a train_dataloader')
+    config.update(dataset=SeededDataset(loader.dataset), batch_sampler=dict(
+        type='ResumableBatchSampler', batch_sampler=config.get('batch_sampler'),
+        drop_last=config.pop('drop_last', False)))
+    different = (runner.cfg.get('randomness') or {}).get('diff_rank_seed', False)
+    return runner.build_dataloader(config, seed=runner.seed, diff_rank_seed=different)
 
 
 def optimizers_of(runner: Runner) -> list[str]:
@@ -89,7 +100,7 @@ def check_classes(runner: Runner, meta: dict) -> None:
 def check_steps(runner: Runner, meta: dict) -> None:
     """Raises TrainingError if a checkpoint and this run differ in images per step or steps per epoch."""
     before = meta['world_size'], meta['batch_size']
-    now = get_world_size(), batch_sampler_of(runner).batch_size
+    now = get_world_size(), batch_size_of(runner.train_dataloader)
     text = ('the checkpoint was written with {} process(es) and batch size {}, but this run has {} process(es) and '
             'batch size {}').format(*before, *now)
     if np.prod(before) != np.prod(now):

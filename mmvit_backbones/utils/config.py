@@ -1,7 +1,7 @@
 """Loads and checks config files."""
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,22 +55,32 @@ def read_config(path: str, needs: Sequence[str] = ()) -> Config:
     return cfg
 
 
-def apply_options(cfg: Config, options: dict | None = None, needs: Sequence[str] = ()) -> None:
-    """Applies options such as ``{'a.b.c': value}``, and adapts settings that MMEngine or PyTorch would reject.
+def apply_options(cfg: Config, options: Mapping | None = None, needs: Sequence[str] = ()) -> None:
+    """Applies options such as ``{'a.b.c': value}``, and checks the keys ``needs`` again.
 
     Raises:
         UsageError: If the key of an option is unknown, or the config lacks a key in ``needs``.
     """
+    merge_options(cfg, options)
+    _check(cfg, cfg.filename, needs)
+
+
+def merge_options(cfg: Config, options: Mapping | None) -> None:
+    """Sets options such as ``{'a.b.c': value}`` in a config.
+
+    Raises:
+        UsageError: If the key of an option is unknown, or its value does not fit the config.
+    """
     for key in options or {}:
         check_option(cfg, key)
-    cfg.merge_from_dict(options or {})
-    _check(cfg, cfg.filename, needs)
-    for key in LOADERS:
-        if cfg.get(key) and cfg[key].get('num_workers') == 0:
-            cfg[key].persistent_workers = False  # PyTorch rejects True without workers
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except Exception as error:  # merging can fail in many ways, e.g. at an index beyond the end of a list
+        raise UsageError(f'options {dict(options or {})} do not fit {cfg.filename}: {first_line(error)}') from error
     hooks = cfg.get('default_hooks') or {}
-    for name in [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
-        hooks.pop(name)  # MMEngine accepts None only for its own hooks
+    if fixed := [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        raise UsageError(f'default_hooks.{fixed[0]} must be a dict, got None; MMEngine omits only '
+                         f'{", ".join(MMENGINE_HOOKS)}')
 
 
 def find_config(name: str) -> str:

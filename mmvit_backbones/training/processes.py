@@ -1,10 +1,6 @@
-"""Runs a subcommand of mmvit in several processes: starts them with torchrun and connects them."""
-import argparse
+"""Connects the processes of a run that a launcher has started."""
 import os
-import signal
 import subprocess
-import sys
-from collections.abc import Callable
 
 import torch
 from mmengine.config import Config
@@ -13,75 +9,10 @@ from ..errors import UsageError
 from ..utils.config import dicts_in
 
 
-def start(subcommand: str, arguments: list[str], args: argparse.Namespace,
-          main: Callable[[argparse.Namespace], None]) -> None:
-    """Runs a subcommand in ``args.processes`` processes, started by torchrun.
-
-    This process checks the arguments first, so an error in the arguments is printed only once.
-
-    Raises:
-        SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
-    """
-    os.environ['LOCAL_WORLD_SIZE'] = str(args.processes)
-    main(argparse.Namespace(**{**vars(args), 'launcher': 'pytorch', 'check': True}))
-    if args.check:
-        return
-    del os.environ['LOCAL_WORLD_SIZE'], os.environ['LOCAL_RANK']
-    threads = max(1, len(os.sched_getaffinity(0)) // args.processes)  # the processes share the cores
-    os.environ.setdefault('OMP_NUM_THREADS', str(threads))
-    os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
-    code = _run_torchrun([
-        '--nnodes', os.environ.get('NNODES', '1'), '--node_rank', os.environ.get('NODE_RANK', '0'),
-        '--master_addr', os.environ.get('MASTER_ADDR', '127.0.0.1'), '--master_port', os.environ.get('PORT', '29500'),
-        '--nproc_per_node', str(args.processes),
-        '-m', 'mmvit', *subcommand.split(), *_without_processes(arguments), '--launcher', 'pytorch'])
-    if code:
-        sys.exit(code)
-
-
-def _without_processes(arguments: list[str]) -> list[str]:
-    """Returns the arguments without ``--processes``."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument('--processes')
-    return parser.parse_known_args(arguments)[1]
-
-
-def _run_torchrun(arguments: list[str]) -> int:
-    """Runs torchrun, reports the first process that failed, and returns the exit code."""
-    from torch.distributed import run as torchrun
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    try:
-        torchrun.main(arguments)
-    except SignalException as error:
-        return 128 + error.sigval
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        code = failure.exitcode
-        outcome = f'failed with exit code {code}'
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = ', possibly because the machine ran out of memory' if name == 'SIGKILL' else ''
-            outcome = f'was killed by {name}{hint}; the other processes were stopped'
-        if code not in (130, 143):  # interrupted by SIGINT or SIGTERM
-            print(f'error: rank {rank} (process {failure.pid}) {outcome}', file=sys.stderr)
-        return 128 - code if code < 0 else code
-    return 0
-
-
-def check_number_of_processes(num_gpus: int) -> None:
+def check_number_of_processes(processes: int, num_gpus: int) -> None:
     """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
-    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if num_gpus and processes > num_gpus:
         raise UsageError(f'{processes} processes need one GPU each, but this machine has {num_gpus}')
-
-
-def number_of_processes() -> int:
-    """Returns the number of processes on all machines, in one of them or before they are started."""
-    if 'WORLD_SIZE' in os.environ:
-        return int(os.environ['WORLD_SIZE'])
-    return int(os.environ.get('LOCAL_WORLD_SIZE', 1)) * int(os.environ.get('NNODES', 1))
 
 
 def check_launcher(launcher: str) -> None:
@@ -102,7 +33,7 @@ def init_processes(cfg: Config) -> None:
     Raises:
         UsageError: If the launcher has not started this process.
     """
-    launcher = cfg.launcher
+    launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return
     check_launcher(launcher)

@@ -1,0 +1,62 @@
+"""A classifier of mmpretrain for fine-tuning: the network's published pooling and head, or average pooling."""
+from ..data import FolderData
+from .networks import Network
+
+BASE = ['mmpretrain::_base_/default_runtime.py']
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 5e-5, 5e-4
+SIZE = 224, 224
+LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+
+
+def model(network: Network, data: FolderData) -> dict:
+    """Returns the settings of the model."""
+    backbone, neck, head = network.backbone, dict(type='GlobalAveragePooling'), dict(
+        type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
+    if network.variant:
+        published = network.variant.model_config('classification')
+        backbone = {**backbone, **network.variant.family.classifier}
+        neck, head = published['neck'], published['head']
+    channels = network.with_arguments(**backbone).maps[-1][0]
+    head = {**head, 'num_classes': len(data.classes), 'in_channels': channels, 'loss': LABEL_SMOOTHING,
+            'cal_acc': False}
+    return dict(
+        data_preprocessor=dict(mean=network.mean, std=network.std, to_rgb=True, num_classes=len(data.classes)),
+        model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
+
+
+def tests(data: FolderData, size: tuple[int, int], work_dir: str) -> dict:
+    """Returns the loader and the evaluator of the validation, and those of the test."""
+    height, width = size
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=round(max(size) * 256 / 224), edge='short', backend='pillow',
+             interpolation='bicubic'),
+        dict(type='CenterCrop', crop_size=(width, height)),
+        dict(type='PackInputs'),
+    ]
+    loader = dict(batch_size=16, dataset={**data.val, 'pipeline': pipeline})
+    accuracy = dict(type='Accuracy', topk=tuple(k for k in (1, 5) if k <= len(data.classes)))
+    return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader, test_evaluator=[
+        accuracy, dict(type='MeanCrossEntropy'),
+        dict(type='PerClassAccuracy', out_file=f'{work_dir}/confusion_matrix.png')])
+
+
+def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
+    """Returns the loader of the training."""
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0), backend='pillow',
+             interpolation='bicubic'),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='PackInputs'),
+    ]
+    return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
+
+
+def fit_size(size: tuple[int, ...]) -> tuple[int, int]:
+    """Returns height and width of the crops."""
+    return (size[0], size[0]) if len(size) == 1 else (size[0], size[1])
+
+
+def runtime() -> dict:
+    return {}

@@ -1,0 +1,140 @@
+"""Trains and tests finished configs with MMEngine's runner."""
+import os.path as osp
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
+
+from ..errors import UsageError
+from ..utils.distributed import is_first_process
+from ..utils.frameworks import import_quietly
+from ..zoo.checks import is_readable
+from ..zoo.loading import check_overlap, load_weights, read_checkpoint, use_safe_loading
+from .console import filter_console, quiet
+from .processes import init_processes
+from .state import batch_size_of, num_images
+from .work_dir import lock_file, lock_work_dir
+
+AnyRunner = Runner | FlexibleRunner
+
+
+def train(cfg: Config, verbose: bool = False) -> AnyRunner:
+    """Trains the model of a config as MMEngine's runner does, and returns the runner.
+
+    The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
+    checkpoint of another network are refused. Checkpoints are read without running code in them. The console shows the
+    training and warnings; the log file has every line.
+
+    Args:
+        cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
+            ``work_dir``.
+        verbose (bool): Whether the console shows every line of the log file. Defaults to False.
+
+    Raises:
+        UsageError: If the work dir is in use, or the data are too few for a batch.
+        CheckpointError: If ``load_from`` cannot be read, or is for another network.
+        TrainingError: If training cannot go on.
+
+    Example:
+        >>> from mmvit_backbones.training import train, training_config
+        >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
+    """
+    lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
+    with lock:
+        runner = build_runner(cfg, verbose)
+        check_batches(runner)
+        if cfg.get('load_from') and is_readable(cfg.load_from):
+            checkpoint = read_checkpoint(cfg.load_from, mmap=True)
+            if cfg.get('resume'):
+                load_weights(runner.model, checkpoint, cfg.load_from, strict=True)
+            else:
+                check_overlap(runner.model, checkpoint, cfg.load_from)
+        runner.train()
+    return runner
+
+
+def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
+    """Tests the checkpoint ``load_from`` of a config as MMEngine's runner does, and returns the metrics.
+
+    Args:
+        cfg (Config): A finished config, such as those of :func:`testing_config`, with a ``work_dir``.
+        verbose (bool): Whether the console shows every line of the log file. Defaults to False.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read, or is for another network.
+        UsageError: If the checkpoint was trained with the test's classes in another order.
+    """
+    runner = build_runner(cfg, verbose)
+    if is_readable(cfg.load_from):
+        checkpoint = read_checkpoint(cfg.load_from, mmap=True)
+        check_classes(runner, checkpoint, cfg.load_from)
+        load_weights(runner.model, checkpoint, cfg.load_from, strict=True)
+    return runner.test()
+
+
+def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
+    """Builds the runner of a config; no two runners that are built here get the same folder for their logs.
+
+    MMEngine names the folder after the second in which the runner is built.
+    """
+    init_processes(cfg)
+    use_safe_loading()
+    import_quietly(cfg.default_scope)
+    if cfg.get('strategy'):
+        import_module('mmvit_backbones.training.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    if verbose:
+        with unused_second(cfg):
+            return build(cfg)
+    with quiet(), unused_second(cfg):
+        runner = build(cfg)
+    filter_console(runner.logger)
+    return runner
+
+
+@contextmanager
+def unused_second(cfg: Config) -> Iterator[None]:
+    """Waits until no log of this second is in the work dir or in this process, and keeps other processes waiting."""
+    if not is_first_process():
+        yield
+        return
+    name = osp.splitext(osp.basename(cfg.filename or ''))[0]
+    with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
+        while True:
+            now = time.strftime('%Y%m%d_%H%M%S')
+            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(f'{name}_{now}'):
+                break
+            time.sleep(0.05)
+        yield
+
+
+def check_batches(runner: AnyRunner) -> None:
+    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
+    loader: Any = runner.train_dataloader
+    if not len(loader.dataset):
+        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
+                         'all images')
+    if not len(loader):
+        images = num_images(loader.dataset) // get_world_size()
+        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
+                         f'process, because this config drops incomplete batches; got {batch_size_of(loader)}')
+
+
+def check_classes(runner: AnyRunner, checkpoint: dict, source: str) -> None:
+    """Raises UsageError if test data and checkpoint have the same classes in different orders."""
+    trained = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
+    tested = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
+    if tested != trained and set(tested) == set(trained):
+        raise UsageError(f'checkpoint {source} was trained with the classes {trained}, but the test data have '
+                         f'{tested}; use the same order')
+
+
+def classes_of(metainfo: Any) -> tuple[str, ...]:
+    return tuple(map(str, (metainfo or {}).get('classes') or ()))

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import warnings
+from argparse import Namespace
 
 # Subcommand -> (module, help text).
 SUBCOMMANDS = {
@@ -61,7 +62,7 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     parser = module.get_parser()
     parser.prog = f'mmvit {subcommand}'
     try:
-        args = parser.parse_args(arguments)
+        args = parser.parse_args(arguments, Namespace(arguments=arguments))
         errors = importlib.import_module('mmvit_backbones.errors')
     except ModuleNotFoundError as error:
         if error.name != 'mmengine':

@@ -26,6 +26,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
                         help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
     add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
+    parser.add_argument('--verbose', action='store_true', help='show every line of the log file')
 
 
 def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:
@@ -123,9 +124,11 @@ class ConfigOptions(argparse.Action):
         from mmengine.config import DictAction
         try:
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string or '')
-        except (AssertionError, IndexError, ValueError) as error:
-            raise argparse.ArgumentError(self, f'{" ".join(values or ())!r} must be KEY=VALUE pairs with balanced '
-                                               'brackets') from error
+        except Exception as error:  # MMEngine's parser fails in many ways, e.g. by endless recursion
+            raise argparse.ArgumentError(
+                self, f'{" ".join(values or ())!r:.200} must be KEY=VALUE pairs; a value is a number, text, True, None, '
+                      'or a list or tuple of these, such as KEY="[1,(2,3)]"; set dicts by their keys, KEY.NAME=VALUE, '
+                      'or in the config') from error
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -168,16 +171,15 @@ def add_pretrained_argument(parser: Any) -> None:
                              'default ones, e.g. 384, 22k or mask_rcnn_3x')
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_folder_arguments(parser: Any) -> None:
+    """Adds the folders of the three tasks, and the split of their images."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument('--class-folder', metavar='FOLDER',
-                       help='custom data for a classifier: train/CLASS/ and val/CLASS/ with images')
+                       help='data for a classifier: train/CLASS/ and val/CLASS/ with images')
     group.add_argument('--coco-folder', metavar='FOLDER',
-                       help='custom data for a detector: annotations/instances_{train,val}.json, train/ and val/')
+                       help='data for a detector: annotations/instances_{train,val}.json, train/ and val/')
     group.add_argument('--seg-folder', metavar='FOLDER',
-                       help='custom data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    group.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
+                       help='data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
-    parser.add_argument('--seed', type=seed, help='random seed')
-    parser.add_argument('--split-seed', type=seed, default=0, help='seed of the split by --val-fraction (default: 0)')
+    parser.add_argument('--split-seed', type=seed, help='seed of the split by --val-fraction (default: 0)')

@@ -1,63 +1,145 @@
-"""Trains the classifier, detector or segmenter of a config.
+"""Trains the classifier, detector or segmenter of a config, or fine-tunes a network on a folder.
 
-    mmvit train reswin_tiny --coco-folder FOLDER
-    mmvit train mask_rcnn_reswin_t --coco-folder data/coco_mini
+    mmvit train mask_rcnn_reswin_t --data-root data/coco
     mmvit train configs/upernet_reswin_t.py --processes 8 --amp
-    mmvit train upernet_reswin_t --resume --cfg-options train_dataloader.num_workers=8
+    mmvit train reswin_tiny --coco-folder FOLDER --size 512 --epochs 50
+
+A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
+config, which is saved in the work dir and then runs in the same way.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from .arguments import (
-    add_data_arguments,
-    add_pretrained_argument,
+    above_zero,
+    add_folder_arguments,
     add_run_arguments,
     add_size_argument,
     new_parser,
     positive,
-    rate,
+    seed,
     whole,
 )
+
+# Options of a network and a folder, and the key of a config that sets the same.
+RECIPE_OPTIONS = dict(
+    class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
+    seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset', split_seed='train_dataloader.dataset',
+    boxes='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
+    iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
+    early_stop='custom_hooks', freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
+    no_pretrained='model.backbone.init_cfg', no_amp='optim_wrapper.type')
+
+
+def add_recipe_arguments(parser: ArgumentParser) -> None:
+    """Adds the options of a network and a folder."""
+    group = parser.add_argument_group('a network and a folder')
+    add_folder_arguments(group)
+    group.add_argument('--boxes', action='store_true', help='train a detector without masks')
+    add_size_argument(group)
+    length = group.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=positive,
+                        help='number of epochs (default: 100, less for more than 1000 images, but at least 12)')
+    length.add_argument('--iters', type=positive, help='number of steps, rounded up to whole epochs')
+    group.add_argument('--batch-size', type=positive,
+                       help='images per process and step (default: 16 for classifiers, 2 for detectors, 4 for '
+                            'segmenters)')
+    group.add_argument('--lr', type=above_zero, metavar='RATE',
+                       help='peak learning rate (default: in proportion to the images per step)')
+    group.add_argument('--early-stop', type=positive, metavar='N',
+                       help='stop after N validations without a better result')
+    group.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
+    weights = group.add_mutually_exclusive_group()
+    weights.add_argument('--pretrained', metavar='WEIGHTS',
+                         help='other weights than the published ones for this network: a tag such as 22k, a file, a URL '
+                              'or a name such as timm://NAME')
+    weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
+    group.add_argument('--no-amp', action='store_true', help='train in float32 on a GPU, too')
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
-                        help='config file, the name of a config in this package, or a name from mmvit models, which '
-                             'fine-tunes the network on --class-folder, --coco-folder or --seg-folder')
-    precision = parser.add_mutually_exclusive_group()
-    precision.add_argument('--amp', action='store_const', const='float16', dest='precision',
-                           help='train with mixed precision in float16')
-    precision.add_argument('--bf16', action='store_const', const='bfloat16', dest='precision',
-                           help='train with mixed precision in bfloat16')
-    precision.add_argument('--no-amp', action='store_const', const='float32', dest='precision',
-                           help='train in float32 (default: the precision of the config; float32 on a CPU)')
-    parser.add_argument('--batch-size', type=positive, help="images per process and step (default: the config's)")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive,
-                        help="number of epochs; the whole schedule is scaled to it (default: the config's; for a "
-                             'network 100, less for more than 1000 images)')
-    length.add_argument('--iters', type=positive,
-                        help='number of iterations, for configs with max_iters; the whole schedule is scaled to it')
-    parser.add_argument('--lr', type=rate, metavar='RATE',
-                        help='peak learning rate; the whole schedule is scaled to it; auto multiplies the rate of the '
-                             'config by images per update / images per update of the recipe')
-    parser.add_argument('--early-stop', type=positive, metavar='N',
-                        help='stop after N evaluations without a better result')
-    parser.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
-    parser.add_argument('--resume', nargs='?', const='newest', metavar='CHECKPOINT',
-                        help='resume from this checkpoint (default: the newest one in the work dir); "auto" '
-                             'starts a new run if there is no checkpoint')
-    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
-                        help='ddp replicates the weights in all processes (default); fsdp shards them, for models that '
-                             'do not fit on one GPU')
+                        help='config file, the name of a config in this package, or a name from mmvit models, '
+                             'resnet50 or timm:NAME, with a folder')
+    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
+                        help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
+    add_run_arguments(parser)
+    parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
+    parser.add_argument('--bf16', action='store_true', help='train in mixed precision, bfloat16')
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
-    weights = parser.add_mutually_exclusive_group()
-    add_pretrained_argument(weights)
-    weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
-    add_size_argument(parser)
-    add_data_arguments(parser)
-    add_run_arguments(parser)
-    parser.add_argument('--plain', action='store_true', help='add no hooks and wrappers to the config')
-    parser.set_defaults(needs=('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
+    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
+                        help='ddp replicates the weights in all processes (default); fsdp shards them')
+    add_recipe_arguments(parser)
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.training import check_run, shorthand_options, train, training_config
+    from mmvit_backbones.utils.config import read_config
+
+    from .processes import connected, start
+    with connected(args):
+        config = prepare(args)
+        short = shorthand_options(
+            read_config(config), seed=args.seed, data_root=args.data_root, bf16=args.bf16,
+            tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
+        cfg = training_config(
+            config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
+            cfg_options={**short, **(args.cfg_options or {})}, launcher=args.launcher)
+        check_run(cfg, takes_step=args.check, processes=args.processes or 1)
+        if args.check:
+            print('ok')
+            return
+        if args.processes:
+            start(['train', *run_arguments(args, config)], args.processes)
+            return
+        runner = train(cfg, verbose=args.verbose)
+    if runner.rank == 0:
+        print(f'work dir: {runner.work_dir}')
+
+
+def prepare(args: Namespace) -> str:
+    """Returns the config to run; for a network and a folder, after writing it and printing what it trains."""
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.recipes import fine_tune, save, summary
+    from mmvit_backbones.utils.config import is_config
+    from mmvit_backbones.zoo.variants import VARIANTS
+    given = {name: value for name in RECIPE_OPTIONS if (value := getattr(args, name)) not in (None, False)}
+    folders = [name for name in ('class_folder', 'coco_folder', 'seg_folder') if name in given]
+    is_network = args.config in VARIANTS or args.config == 'resnet50' or args.config.startswith('timm:')
+    if not folders and is_network and not is_config(args.config):
+        raise UsageError(f'{args.config} is a network; its task follows from the data: pass --class-folder, '
+                         '--coco-folder or --seg-folder, or the name of a config'
+                         + (f', e.g. mask_rcnn_{VARIANTS[args.config].short_name}' if args.config in VARIANTS else ''))
+    if not is_network:
+        if given:
+            name = next(iter(given))
+            raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a config; '
+                             f'set {RECIPE_OPTIONS[name]} with --cfg-options')
+        return args.config
+    cfg = fine_tune(
+        args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
+        freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes,
+        val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
+        precision='float32' if args.no_amp else None, processes=args.processes or 1, work_dir=args.work_dir,
+        **{name: given[name] for name in folders})
+    path = save(cfg)
+    print(*summary(cfg), f'config      {path}', sep='\n', flush=True)
+    return path
+
+
+def run_arguments(args: Namespace, config: str) -> list[str]:
+    """Returns the arguments of the processes that run a config: those of the call that are not for a recipe."""
+    from .processes import without
+
+    def others(parser: ArgumentParser) -> None:
+        add_recipe_arguments(parser)
+        parser.add_argument('--processes')
+
+    rest = without(args.arguments, others)
+    rest[rest.index(args.config)] = config
+    return rest

@@ -20,7 +20,7 @@ def model(network: Network, data: FolderData) -> dict:
         type='EncoderDecoder',
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=True, pad_val=0,
-            seg_pad_val=255, size_divisor=1, test_cfg=dict(size_divisor=1)),
+            seg_pad_val=255, size_divisor=1),
         backbone=network.backbone, **neck,
         decode_head=dict(
             type='UPerHead', in_channels=list(channels), in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),

@@ -1,8 +1,12 @@
-"""Hooks and an optimizer constructor; importing this package registers them in MMEngine's root registries."""
+"""Training and tests of configs; importing this package registers its hooks and its optimizer constructor."""
 from . import atomic  # noqa: F401  registers the file backend
+from .check import check_run
+from .config import shorthand_options, testing_config, training_config
 from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook
 from .interrupt import InterruptHook
 from .layer_decay import LayerDecayConstructor
+from .run import test, train
 
-__all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor']
+__all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor', 'check_run',
+           'shorthand_options', 'test', 'testing_config', 'train', 'training_config']

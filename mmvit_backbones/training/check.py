@@ -1,0 +1,166 @@
+"""Checks a config before it trains: its data, backbone and checkpoints, and a step of its model."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from ..data.checks import check_data
+from ..errors import MMViTError, UsageError, first_line
+from ..utils.frameworks import import_quietly
+from ..zoo.checks import check_backbone, check_checkpoint, check_pretrained
+
+SIDE = 128  # pixels of the longer side of the images of a checked step
+
+
+def check_run(cfg: Config, takes_step: bool = False, processes: int = 1) -> None:
+    """Checks what a training will use: the files and annotations of its data, the backbone and the checkpoints.
+
+    Args:
+        cfg (Config): Config of the run, such as those of :func:`training_config`.
+        takes_step (bool): Whether to compute the loss of a training sample too, on the CPU, with images reduced to
+            about 128 pixels. Defaults to False.
+        processes (int): Number of processes. Defaults to 1.
+
+    Raises:
+        UsageError: If the data, the backbone or its weights are unusable, or parts of the model do not fit.
+        CheckpointError: If ``load_from`` cannot be read.
+    """
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        raise UsageError('optim_wrapper.type is AmpOptimWrapper, mixed precision, which needs a GPU; in a copy of the '
+                         "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
+    if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
+        raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
+    check_data(cfg, ['train', 'val'])
+    check_pretrained(cfg.model, check_backbone(cfg))
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
+    if takes_step:
+        check_step(cfg)
+
+
+def check_step(cfg: Config) -> None:
+    """Builds the model and the training data of a config on the CPU, and computes one loss.
+
+    Raises:
+        UsageError: If the model fails; the message names the layer and, where channels do not fit, both numbers.
+    """
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    dataset: Any = DATASETS.build(cfg.train_dataloader.dataset)
+    if not len(dataset):
+        raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
+    preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
+    model: BaseModel = revert_sync_batchnorm(MODELS.build({**preprocessor, **cfg.model.to_dict()})).train()
+    collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
+    function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
+    batch = function([dataset[0], dataset[0]], **collate)
+    with last_layer(model) as entered:
+        try:
+            data: Any = model.data_preprocessor(batch, training=True)
+            if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
+                data = reduced(data)
+            with torch.no_grad():
+                model(**data, mode='loss')
+        except MMViTError:
+            raise
+        except Exception as error:  # models can fail in any way
+            raise UsageError(explain(cfg, entered, error)) from error
+
+
+@contextmanager
+def last_layer(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Notes the name, the module and the first input of the layer that was called last, and the backbone's channels."""
+    entered: dict[str, Any] = dict(stack=[], channels=None)
+
+    def enter(name: str):
+        def note(module: nn.Module, inputs: tuple) -> None:
+            entered['stack'].append((name, module, inputs))
+        return note
+
+    def leave(module: nn.Module, inputs: tuple, outputs: Any) -> None:
+        entered['stack'].pop()
+
+    def of_backbone(module: nn.Module, inputs: tuple, outputs: Any) -> None:
+        maps = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        entered['channels'] = [x.shape[1] for x in maps if isinstance(x, Tensor)]
+
+    handles = [handle for name, module in model.named_modules() if name for handle in (
+        module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave))]
+    backbone = getattr(model, 'backbone', None)
+    if isinstance(backbone, nn.Module):
+        handles.append(backbone.register_forward_hook(of_backbone))
+    try:
+        yield entered
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def explain(cfg: Config, entered: dict[str, Any], error: Exception) -> str:
+    """Returns a line about the layer in which a model failed, with the channels that it takes and gets."""
+    if not entered['stack']:
+        return f'the model fails in a training step: {first_line(error)}'
+    name, module, inputs = entered['stack'][-1]
+    first = next((x for x in inputs if isinstance(x, Tensor)), None)
+    takes = getattr(module, 'in_channels', getattr(module, 'in_features', None))
+    part = name.split('.')[0]
+    setting = part_setting(cfg, part)
+    about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
+    if entered['channels'] and part != 'backbone':
+        about += f', and the backbone has maps with {entered["channels"]} channels'
+    gets = None if first is None or not isinstance(takes, int) else (
+        first.shape[-1] if isinstance(module, nn.Linear) else first.shape[1])
+    if gets is not None and gets != takes:
+        return f'model.{name} takes {takes} channels, but gets {gets}{about}'
+    return f'model.{name} fails in a training step: {first_line(error)}{about}'
+
+
+def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
+    """Returns the setting of a part of a model that states its input channels."""
+    node = cfg.model.get(part)
+    node = node[0] if isinstance(node, list) and node else node
+    for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims'):
+        if isinstance(node, dict) and key in node:
+            return key, node[key]
+    return None
+
+
+def reduced(data: dict) -> dict:
+    """Returns a batch whose images, boxes and masks are reduced to about 128 pixels."""
+    images = data['inputs']
+    if not isinstance(images, Tensor) or images.ndim != 4 or max(images.shape[2:]) <= SIDE:
+        return data
+    height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
+    scale = width / images.shape[3], height / images.shape[2]
+    samples = data.get('data_samples') or []
+    for number, sample in enumerate(samples):
+        if any(sample is other for other in samples[:number]):
+            continue
+        sample.set_metainfo(dict(img_shape=(height, width), pad_shape=(height, width), batch_input_shape=(height, width)))
+        for name in ('gt_instances', 'ignored_instances'):
+            found = sample.get(name)
+            if found is not None and 'bboxes' in found:
+                _rescale(found, scale, (height, width))
+        if 'gt_sem_seg' in sample:
+            labels = sample.gt_sem_seg.data
+            small = F.interpolate(labels[None].float(), size=(height, width), mode='nearest')[0].to(labels.dtype)
+            sample.gt_sem_seg = PixelData(data=small)
+    return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area'), 'data_samples': samples}
+
+
+def _rescale(instances: Any, scale: tuple[float, float], size: tuple[int, int]) -> None:
+    boxes = instances.bboxes
+    if isinstance(boxes, Tensor):
+        instances.bboxes = boxes * boxes.new_tensor([*scale, *scale])
+    else:
+        boxes.rescale_(scale)
+    if 'masks' in instances:
+        instances.masks = instances.masks.resize(size)

@@ -171,8 +171,8 @@ def add_pretrained_argument(parser: Any) -> None:
                              'default ones, e.g. 384, 22k or mask_rcnn_3x')
 
 
-def add_folder_arguments(parser: Any) -> None:
-    """Adds the folders of the three tasks, and the split of their images."""
+def add_folder_arguments(parser: Any, split: bool = True) -> None:
+    """Adds the folders of the three tasks and, with ``split``, the split of their images."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument('--class-folder', metavar='FOLDER',
                        help='data for a classifier: train/CLASS/ and val/CLASS/ with images')
@@ -180,6 +180,8 @@ def add_folder_arguments(parser: Any) -> None:
                        help='data for a detector: annotations/instances_{train,val}.json, train/ and val/')
     group.add_argument('--seg-folder', metavar='FOLDER',
                        help='data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
+    if not split:
+        return
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     parser.add_argument('--split-seed', type=seed, help='seed of the split by --val-fraction (default: 0)')

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UsageError, first_line
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, merge_options, metrics_of, read_config
@@ -51,7 +52,11 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         else:
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        cfg.resume, cfg.load_from = True, resume if isinstance(resume, str) else None
+        is_folder = isinstance(resume, str) and osp.isdir(resume)
+        path = find_latest_checkpoint(resume) if is_folder else resume if isinstance(resume, str) else None
+        if is_folder and path is None:
+            raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')
+        cfg.resume, cfg.load_from = True, path
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {config} does not set')

@@ -10,15 +10,23 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
 from ..zoo.checks import is_readable
-from ..zoo.loading import check_overlap, load_weights, read_checkpoint, use_safe_loading
+from ..zoo.loading import (
+    check_overlap,
+    find_weights,
+    load_weights,
+    read_checkpoint,
+    unwrap_model,
+    use_safe_loading,
+)
 from .console import filter_console, quiet
 from .processes import init_processes
+from .resume import read_to_resume
 from .state import batch_size_of, num_images
 from .work_dir import lock_file, lock_work_dir
 
@@ -50,12 +58,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     with lock:
         runner = build_runner(cfg, verbose)
         check_batches(runner)
-        if cfg.get('load_from') and is_readable(cfg.load_from):
-            checkpoint = read_checkpoint(cfg.load_from, mmap=True)
-            if cfg.get('resume'):
-                load_weights(runner.model, checkpoint, cfg.load_from, strict=True)
-            else:
-                check_overlap(runner.model, checkpoint, cfg.load_from)
+        check_start(runner, cfg)
         runner.train()
     return runner
 
@@ -75,7 +78,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     if is_readable(cfg.load_from):
         checkpoint = read_checkpoint(cfg.load_from, mmap=True)
         check_classes(runner, checkpoint, cfg.load_from)
-        load_weights(runner.model, checkpoint, cfg.load_from, strict=True)
+        load_weights(runner.model, checkpoint.get('state_dict', checkpoint), cfg.load_from, strict=True)
     return runner.test()
 
 
@@ -113,6 +116,18 @@ def unused_second(cfg: Config) -> Iterator[None]:
                 break
             time.sleep(0.05)
         yield
+
+
+def check_start(runner: AnyRunner, cfg: Config) -> None:
+    """Raises CheckpointError if a run cannot resume, or start from ``load_from``, because of the checkpoint."""
+    path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+    if not path or not is_readable(path):
+        return
+    if cfg.get('resume'):
+        load_weights(runner.model, read_to_resume(path)['state_dict'], path, strict=True)
+    else:
+        weights = find_weights(unwrap_model(runner.model), read_checkpoint(path, mmap=True), path)
+        check_overlap(runner.model, weights, path)
 
 
 def check_batches(runner: AnyRunner) -> None:

@@ -55,7 +55,7 @@ def output_of(path: str) -> str:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.data.checks import check_data
-    from mmvit_backbones.inference import evaluate_exported, is_exported
+    from mmvit_backbones.inference import Predictor, evaluate, is_exported
     from mmvit_backbones.recipes import other_data
     from mmvit_backbones.training import shorthand_options, test, testing_config
     from mmvit_backbones.utils.config import read_config
@@ -85,7 +85,7 @@ def run(args: Namespace) -> None:
         if args.processes:
             start(['test', *without(args.arguments, lambda parser: parser.add_argument('--processes'))], args.processes)
         elif exported:
-            print(*(f'{name}: {value:.4g}' for name, value in evaluate_exported(cfg, checkpoint).items()), sep='\n')
+            print(*(f'{name}: {value:.4g}' for name, value in evaluate(cfg, Predictor(checkpoint).model.run).items()), sep='\n')
         else:
             test(cfg, verbose=args.verbose)
 

@@ -233,6 +233,11 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
         raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
 
 
+def is_exported(path: str) -> bool:
+    """Returns whether a path has the suffix of an exported file."""
+    return path.lower().endswith(EXPORTED_SUFFIX)
+
+
 class Exported:
     """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
 

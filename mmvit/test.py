@@ -33,7 +33,7 @@ def get_parser() -> ArgumentParser:
                         help='work dir of a training, or one of its checkpoints; or a config file, or the name of a '
                              'config in this package')
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
-                        help='checkpoint file, URL or official://NAME (classifiers: also in the authors\' layout), or a '
+                        help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
     parser.add_argument('--out', type=output_of,
                         help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')

@@ -23,7 +23,8 @@ from .arguments import (
 # Options of a network and a folder, and the key of a config that sets the same.
 RECIPE_OPTIONS = dict(
     class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
-    seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset', split_seed='train_dataloader.dataset',
+    seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset',
+    split_seed='train_dataloader.dataset',
     boxes='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
     iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
     early_stop='custom_hooks', freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
@@ -50,8 +51,8 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
     group.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
     weights = group.add_mutually_exclusive_group()
     weights.add_argument('--pretrained', metavar='WEIGHTS',
-                         help='other weights than the published ones for this network: a tag such as 22k, a file, a URL '
-                              'or a name such as timm://NAME')
+                         help='other weights than the published ones: a tag such as 22k, a file, a URL or a name such '
+                              'as timm://NAME')
     weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
     group.add_argument('--no-amp', action='store_true', help='train in float32 on a GPU, too')
 
@@ -118,8 +119,8 @@ def prepare(args: Namespace) -> str:
     if not is_network:
         if given:
             name = next(iter(given))
-            raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a config; '
-                             f'set {RECIPE_OPTIONS[name]} with --cfg-options')
+            raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a '
+                             f'config; set {RECIPE_OPTIONS[name]} with --cfg-options')
         return args.config
     cfg = fine_tune(
         args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,

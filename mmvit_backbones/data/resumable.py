@@ -11,7 +11,6 @@ from mmengine.runner import set_random_seed
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 
-
 @dataclass(frozen=True)
 class SeededIndex:
     """The index of a sample, and the numbers that seed the random state before the sample is read."""

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from . import classifier, detector, segmenter
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
-from .text import Section, text_of
+from .text import Name, Section, text_of
 
 # Argument of the folder -> framework, its recipe, function that reads the folder, and name of the task.
 TASKS: dict[str, tuple[str, Any, Any, str]] = dict(
@@ -133,7 +133,7 @@ def save(cfg: Config) -> str:
 def summary(cfg: Config) -> list[str]:
     """Returns the lines that say what a config of :func:`fine_tune` trains, which are its first comments."""
     lines = cfg.text.splitlines()
-    return [line.removeprefix('# ') for line in lines[:lines.index('#' if '#' in lines else '# ')]]
+    return [line.removeprefix('# ') for line in lines[:lines.index('#')]]
 
 
 def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -183,7 +183,8 @@ def _folder(**folders: str | None) -> tuple[str, str]:
 
 def _sides(size: int | Sequence[int] | None) -> tuple[int, ...]:
     sides = () if size is None else (size, ) if isinstance(size, int) else tuple(size)
-    if len(sides) > 2 or not all(isinstance(side, int) and side > 0 for side in sides) or size is not None and not sides:
+    is_right = size is None or 1 <= len(sides) <= 2 and all(isinstance(side, int) and side > 0 for side in sides)
+    if not is_right:
         raise UsageError(f'size must be one or two positive integers, got {size}')
     return sides
 
@@ -201,12 +202,16 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         f'classes     {len(data.classes)}: {shown}',
         f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
                                                 ' (height x width)'),
-        f'length      {schedule.epochs} epochs of {schedule.steps_per_epoch} steps, {schedule.images_per_step} images '
-        f'per step; validation every {schedule.val_interval} epochs',
+        f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, {schedule.images_per_step} images '
+        f'per step; validation every {_epochs(schedule.val_interval)}',
         f'rate        AdamW, {schedule.lr:.3g} at its peak, times {schedule.layer_decay} per layer towards the stem; '
         f'{schedule.precision}',
         f'work dir    {work_dir}',
     ]
+
+
+def _epochs(number: int) -> str:
+    return '1 epoch' if number == 1 else f'{number} epochs'
 
 
 def _sections(network: Network, framework: str, task: Any, data: FolderData, schedule: Schedule, size: tuple[int, int],
@@ -217,8 +222,10 @@ def _sections(network: Network, framework: str, task: Any, data: FolderData, sch
     base = task.base(data) if framework == 'mmdet' else getattr(task, 'BASE', None)
     sampler = dict(type='DefaultSampler', shuffle=False)
     tested = task.tests(data, size, work_dir)
-    for name in ('val_dataloader', 'test_dataloader'):
-        tested[name] = {**tested[name], **loading, 'sampler': sampler}
+    tested['val_dataloader'] = {**tested['val_dataloader'], **loading, 'sampler': sampler}
+    if tested['test_evaluator'] == tested['val_evaluator']:
+        tested['test_evaluator'] = Name('val_evaluator')
+    tested['test_dataloader'] = Name('val_dataloader')
     train = {**task.training(data, size, schedule.images_per_step // processes), **loading,
              'sampler': dict(type='DefaultSampler', shuffle=True)}
     randomness = dict(randomness=dict(seed=seed)) if seed is not None else {}
@@ -230,7 +237,7 @@ def _sections(network: Network, framework: str, task: Any, data: FolderData, sch
                 dict(recipe={key: value for key, value in arguments.items() if value is not None})),
         Section(f'The model: {len(data.classes)} classes.', task.model(network, data)),
         Section('The data.', dict(train_dataloader=train, **tested)),
-        Section(f'{schedule.epochs} epochs: 5 % of the steps as warm-up, then cosine decay.',
+        Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
                 {**schedule.loops(), **schedule.optimization(), **randomness}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
                 'resumed run equals an uninterrupted one.', schedule.hooks(framework, custom_hooks)),

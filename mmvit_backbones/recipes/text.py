@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 WIDTH = 100
 
 
+class Name(str):
+    """The name of another setting, which is written as such."""
+
+
 class Section(NamedTuple):
     """Settings of a config, and a comment about them."""
 
@@ -15,7 +19,7 @@ class Section(NamedTuple):
 
 def text_of(header: Iterable[str], sections: Iterable[Section]) -> str:
     """Returns the code of a config: lines of a header, and each section with its comment before its settings."""
-    lines = [f'# {line}' for line in header]
+    lines = [f'# {line}'.rstrip() for line in header]
     for comment, settings in sections:
         lines += [f'# {line}' for line in wrap(comment, WIDTH - 2)]
         lines += [f'{name} = {literal(value, len(name) + 3)}' for name, value in settings.items()]
@@ -33,7 +37,7 @@ def literal(value: Any, column: int = 0, indent: int = 0) -> str:
         opening, closing = '[]' if isinstance(value, list) else '()'
         names, values = [''] * len(value), value
     else:
-        return repr(value)
+        return str(value) if isinstance(value, Name) else repr(value)
     comma = ',' if isinstance(value, tuple) and len(value) == 1 else ''
     flat = opening + ', '.join(name + literal(each, -10**6) for name, each in zip(names, values)) + comma + closing
     if column + len(flat) <= WIDTH:

@@ -144,7 +144,8 @@ def reduced(data: dict) -> dict:
     for number, sample in enumerate(samples):
         if any(sample is other for other in samples[:number]):
             continue
-        sample.set_metainfo(dict(img_shape=(height, width), pad_shape=(height, width), batch_input_shape=(height, width)))
+        sizes = dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width))
+        sample.set_metainfo(sizes)
         for name in ('gt_instances', 'ignored_instances'):
             found = sample.get(name)
             if found is not None and 'bboxes' in found:

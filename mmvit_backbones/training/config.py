@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
-from ..errors import UsageError, first_line
+from ..errors import UsageError
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, merge_options, metrics_of, read_config
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'

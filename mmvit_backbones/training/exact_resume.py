@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from ..data.resumable import ResumableBatchSampler, SeededDataset, seed_all
+from ..data.resumable import SeededDataset, seed_all
 from ..errors import TrainingError
 from .state import batch_size_of, optim_wrappers, schedules
 

@@ -19,3 +19,8 @@ optim_wrapper = dict(
                 'patch_embeds.1.norm', 'patch_embeds.2.norm', 'patch_embeds.3.norm', 'downsample.norm',
                 'backbone.norm', 'relative_position_bias_table')
         }))
+# Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite.
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=3, save_best='auto', backend_args=dict(backend='atomic')),
+    finite_loss=dict(type='FiniteLossHook'),
+    interrupt=dict(type='InterruptHook'))

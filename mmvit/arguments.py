@@ -126,7 +126,7 @@ class ConfigOptions(argparse.Action):
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string or '')
         except Exception as error:  # MMEngine's parser fails in many ways, e.g. by endless recursion
             raise argparse.ArgumentError(
-                self, f'{" ".join(values or ())!r:.200} must be KEY=VALUE pairs; a value is a number, text, True, None, '
+                self, f'{" ".join(values or ())!r:.99} must be KEY=VALUE pairs; a value is a number, text, True, None '
                       'or a list or tuple of these, such as KEY="[1,(2,3)]"; set dicts by their keys, KEY.NAME=VALUE, '
                       'or in the config') from error
 
@@ -185,3 +185,10 @@ def add_folder_arguments(parser: Any, split: bool = True) -> None:
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     parser.add_argument('--split-seed', type=seed, help='seed of the split by --val-fraction (default: 0)')
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the folders, the root folder of a config's data, and the seed."""
+    add_folder_arguments(parser)
+    parser.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
+    parser.add_argument('--seed', type=seed, help='random seed')

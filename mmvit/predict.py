@@ -15,7 +15,6 @@ from argparse import ArgumentParser, Namespace
 from .arguments import (
     add_pretrained_argument,
     add_runtime_arguments,
-    add_size_argument,
     finite,
     new_parser,
     output_folder,
@@ -33,7 +32,6 @@ def get_parser() -> ArgumentParser:
                                              "(classifiers: also in the authors' layout); or a file written by mmvit "
                                              'export')
     add_pretrained_argument(parser)
-    add_size_argument(parser)
     parser.add_argument('--out-dir', type=output_folder, default='predictions',
                         help='folder for the outputs (default: %(default)s)')
     parser.add_argument('--json', action='store_true',
@@ -62,7 +60,7 @@ def run(args: Namespace) -> None:
         raise UsageError('pass --checkpoint, or --config with --pretrained')
     names = find_sources(args.sources)
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
-    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device, size=args.size,
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           runtime=args.runtime, precision=args.precision)
     written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr)
     predicted, failed, last = 0, 0, None

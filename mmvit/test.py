@@ -85,7 +85,8 @@ def run(args: Namespace) -> None:
         if args.processes:
             start(['test', *without(args.arguments, lambda parser: parser.add_argument('--processes'))], args.processes)
         elif exported:
-            print(*(f'{name}: {value:.4g}' for name, value in evaluate(cfg, Predictor(checkpoint).model.run).items()), sep='\n')
+            metrics = evaluate(cfg, Predictor(checkpoint).model.run)
+            print(*(f'{name}: {value:.4g}' for name, value in metrics.items()), sep='\n')
         else:
             test(cfg, verbose=args.verbose)
 

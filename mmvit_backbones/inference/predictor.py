@@ -8,7 +8,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..data.sizes import resize_data
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, load_config
 from ..utils.files import check_file
@@ -33,8 +32,6 @@ class Predictor:
             Defaults to False.
         device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
             onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
-        size (Sequence[int] | None): Image size instead of the config's: ``(N, )`` or ``(height, width)``, see
-            :func:`mmvit_backbones.data.sizes.resize_data`. Exported files have their own. Defaults to None.
         runtime (str | None): Runtime of an ONNX file: ``onnxruntime`` or ``openvino``. Defaults to None, which means
             ``onnxruntime``.
         precision (str | None): Precision in which OpenVINO computes: ``f32`` or ``bf16``. Defaults to None, which means
@@ -56,11 +53,11 @@ class Predictor:
 
     def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
                  pretrained: bool | str = False, device: str | torch.device | None = None,
-                 size: Sequence[int] | None = None, runtime: str | None = None, precision: str | None = None) -> None:
+                 runtime: str | None = None, precision: str | None = None) -> None:
         suffix = Path(source).suffix.lower()
         if suffix == EXPORTED_SUFFIX:
             refuse(f'{source}, which contains its config and weights',
-                   config=config, checkpoint=checkpoint, pretrained=pretrained, size=size)
+                   config=config, checkpoint=checkpoint, pretrained=pretrained)
             check_file(source, 'model')
             self.model = Exported(Path(source), runtime, device, precision)
         else:
@@ -73,8 +70,6 @@ class Predictor:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = find_checkpoint(str(source))
             cfg = config_of(config, checkpoint)
-            if size is not None:
-                resize_data(cfg, size)
             check_backbone(cfg)
             self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details

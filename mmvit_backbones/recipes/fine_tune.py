@@ -202,8 +202,8 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         f'classes     {len(data.classes)}: {shown}',
         f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
                                                 ' (height x width)'),
-        f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, {schedule.images_per_step} images per '
-        f'step; validation every {_epochs(schedule.val_interval)}',
+        f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, '
+        f'{schedule.images_per_step} images per step; validation every {_epochs(schedule.val_interval)}',
         f'rate        AdamW, {schedule.lr:.3g} at its peak, times {schedule.layer_decay} per layer towards the stem; '
         f'{schedule.precision}',
         f'work dir    {work_dir}',

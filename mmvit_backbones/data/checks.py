@@ -14,10 +14,12 @@ from ..utils.images import check_image
 from .coco import check_sizes, coco_problems, read_coco
 from .masks import check_labels
 from .problems import Problem, warn
+from .text import has_mark, read_text
 
 IMAGES_TO_CHECK, ANNOTATIONS_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
+LISTS = '.txt', '.csv', '.tsv'
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
@@ -47,6 +49,8 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
+        for dataset in evaluated_files(cfg, split) if content else ():
+            _report(find_problems(dataset, IMAGES_TO_CHECK, True, uses_masks(cfg, split)))
 
 
 def _report(problems: list[Problem]) -> None:
@@ -59,7 +63,7 @@ def _report(problems: list[Problem]) -> None:
 
 def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True, needs_masks: bool = False
                   ) -> list[Problem]:
-    """Returns the problems in the annotations of a COCO data set.
+    """Returns the problems in the annotations of a COCO data set, or in the encoding of a list of images.
 
     Returns an empty list for other data sets, and in all processes except the first.
 
@@ -72,11 +76,17 @@ def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True,
             integers as ids of annotations. Defaults to True.
         needs_masks (bool): Whether the masks of objects are used. Defaults to False.
     """
-    if not is_coco(dataset) or not is_first_process():
+    if not is_first_process():
         return []
-    file, folder, *_ = map(osp.expanduser, _paths(dataset))
     try:
+        if not is_coco(dataset):
+            check_list(dataset)
+            return []
+        file, folder, *_ = map(osp.expanduser, _paths(dataset))
         content = read_coco(file)
+        if has_mark(file):
+            raise UsageError(f'{file} starts with a byte order mark, which mmdet does not read; save the file as UTF-8 '
+                             'without one, or use --coco-folder')
         classes = (dataset.get('metainfo') or {}).get('classes')
         problems = coco_problems(file, content, folder, classes, is_evaluated,
                                  ANNOTATIONS_TO_CHECK if num_images else None, needs_masks)
@@ -85,6 +95,28 @@ def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True,
     except UsageError as error:
         return [Problem(str(error), True)]
     return problems
+
+
+def check_list(dataset: dict) -> None:
+    """Raises UsageError if the annotation file of a data set is text that OpenMMLab does not read."""
+    if dataset.get('ann_file') and osp.splitext(dataset['ann_file'])[1].lower() in LISTS:
+        file = osp.expanduser(_paths(dataset)[0])
+        if not osp.isfile(file):
+            return  # another error
+        read_text(file)
+        if has_mark(file):
+            raise UsageError(f'{file} starts with a byte order mark, which becomes a part of the first name; save the '
+                             'file as UTF-8 without one')
+
+
+def evaluated_files(cfg: Config, split: str) -> list[dict]:
+    """Returns configs of data sets for COCO files that only the evaluation of a split reads, not its data loader."""
+    datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
+    known = {osp.realpath(osp.expanduser(_paths(dataset)[0])) for dataset in datasets}
+    files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
+             if str(metric.get('type')).rpartition('.')[2] == 'CocoMetric' and metric.get('ann_file')}
+    return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=_paths(datasets[0])[1]))
+            for place, file in files.items() if datasets and place not in known]
 
 
 def uses_masks(cfg: Config, split: str) -> bool:

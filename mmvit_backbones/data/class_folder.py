@@ -5,15 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..errors import UsageError
-from ..utils.images import SUFFIXES
+from ..utils.images import SUFFIXES, images_in, is_hidden
 from .folders import (
     FolderData,
     Output,
     Split,
     check_images,
     composed,
-    find_images,
-    is_hidden,
     listed,
     refuse_others,
     report_files,
@@ -111,7 +109,7 @@ def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[
     for part in dict.fromkeys(parts):
         root, left = osp.join(folder, part), Counter()
         found[part] = {composed(name.strip()): [osp.join(name, image) for image in
-                                                find_images(osp.join(root, name), left)]
+                                                images_in(osp.join(root, name), left)]
                        for name in find_classes(folder, part)}
         left['in no class folder'] = sum(entry.name.lower().endswith(SUFFIXES) and not is_hidden(entry.name)
                                          for entry in os.scandir(root) if entry.is_file())

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import UsageError, first_line
 from ..utils.distributed import is_first_process
-from ..utils.images import SUFFIXES, image_size
-from .folders import is_hidden, refuse_others
+from ..utils.images import SUFFIXES, image_size, is_hidden
+from .folders import refuse_others
 from .problems import Problem, check_share, is_half, some, warn
 from .segmentations import polygon_error, usable_segmentation
 from .text import check_class_names, read_text

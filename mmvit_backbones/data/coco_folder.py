@@ -14,7 +14,7 @@ from .coco import MAX_ID, are_numbers, is_id, is_size, read_coco, reorder, repor
 from .folders import FolderData, Output, Split, check_images, composed, seen_from
 from .problems import warn
 from .segmentations import usable_segmentation
-from .text import BYTE_ORDER_MARK, check_class_names
+from .text import check_class_names, has_mark
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
           '0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/')
@@ -162,9 +162,8 @@ def repair(file: str, content: dict, folder: str) -> bool:
     check_class_names([category['name'] for category in content['categories']], file)
     changes = [*_add_fields(content), *_number_annotations(content), *_number_categories(content),
                *_strip_names(content), *_find_composed(content, folder)]
-    with open(file, 'rb') as opened:
-        if opened.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
-            changes.append('byte order mark removed')
+    if has_mark(file):
+        changes.append('byte order mark removed')
     if changes:
         warn(f'{file}: {", ".join(changes)}; used in a copy, the file stays as it is')
     return bool(changes)

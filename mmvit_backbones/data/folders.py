@@ -1,4 +1,4 @@
-"""What the readers of data folders share: their result, the split, files that they write, and the search for images."""
+"""What the readers of data folders share: their result, the split, and files that they write."""
 import atexit
 import os
 import os.path as osp
@@ -13,10 +13,9 @@ from unicodedata import normalize
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
-from ..utils.images import SUFFIXES, quick_error
+from ..utils.images import quick_error
 from .problems import warn
 
-SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 READERS = 16  # threads that read files
 
 
@@ -160,43 +159,6 @@ def check_images(paths: Iterable[str]) -> None:
     if errors:
         more = f' ({len(errors)} images cannot be read; list all with mmvit data check)' if len(errors) > 1 else ''
         raise UsageError(errors[0] + more)
-
-
-def is_hidden(name: str) -> bool:
-    base = osp.basename(name).lower()
-    return base.startswith('.') or base in SYSTEM_FILES
-
-
-def find_images(root: str, left: Counter) -> list[str]:
-    """Returns the sorted paths of the images at any depth of a folder, relative to the folder; follows links.
-
-    Counts other files in ``left`` by their suffix, except hidden files.
-
-    Raises:
-        UsageError: If a folder cannot be read.
-    """
-    found, visited = [], set()
-    for path, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
-        place = osp.realpath(path)
-        if place in visited:  # a link to a folder above, or a second link
-            folders.clear()
-            continue
-        visited.add(place)
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in names:
-            if is_hidden(name):
-                continue
-            if not osp.isfile(osp.join(path, name)):
-                left['broken links'] += 1
-            elif name.lower().endswith(SUFFIXES):
-                found.append(osp.relpath(osp.join(path, name), root))
-            else:
-                left[osp.splitext(name)[1].lower() or 'without suffix'] += 1
-    return sorted(found)
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f'{error.filename} cannot be read: {error.strerror}') from error
 
 
 def report_files(place: str, taken: int, left: Counter) -> None:

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import UsageError
+from ..utils.images import images_in
 from .folders import (
     FolderData,
     Output,
     Split,
     check_images,
     composed,
-    find_images,
     listed,
     report_files,
     seen_from,
@@ -85,7 +85,7 @@ def seg_images(folder: str, part: str) -> dict[str, str]:
         UsageError: If there are no images, a mask is missing, suffixes of images differ, or a folder cannot be read.
     """
     root, left = osp.join(folder, 'images', part), Counter()
-    images = find_images(root, left) if osp.isdir(root) else []
+    images = images_in(root, left) if osp.isdir(root) else []
     if not images:
         raise UsageError(f'{root} has no images; expected {LAYOUT}')
     report_files(osp.join(root, ''), len(images), left)
@@ -95,7 +95,7 @@ def seg_images(folder: str, part: str) -> dict[str, str]:
     masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
     if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:
         image, mask = missing[0], masks[missing[0]]
-        others = {composed(name): name for name in find_images(osp.join(folder, 'masks', part), Counter())}
+        others = {composed(name): name for name in images_in(osp.join(folder, 'masks', part))}
         if other := others.get(composed(osp.splitext(image)[0]) + '.png'):
             raise UsageError(f'{osp.join(root, image)} has no mask {mask}: the name of {other} differs in its Unicode '
                              'form (NFC or NFD); give both files the same name')

@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import UsageError
 from ..utils.download import receive
 from ..utils.files import check_file
-from ..utils.images import SUFFIXES, Content, read_rgb
+from ..utils.images import SUFFIXES, Content, images_in, read_rgb
 
 VIDEOS = '.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'
 MAX_DOWNLOAD = 100e6  # bytes
@@ -57,7 +57,7 @@ def find_images(sources: Iterable[str | Path], suffixes: tuple[str, ...] = SUFFI
         if not os.path.isdir(path):
             check_file(path, 'image')
         else:
-            found = sorted(file for file in path.rglob('*') if file.suffix.lower() in suffixes and file.is_file())
+            found = [path / name for name in images_in(str(path), suffixes=suffixes)]
         if not found:
             raise UsageError(f'folder {path} contains no images; allowed suffixes: {", ".join(suffixes)}')
         images += found

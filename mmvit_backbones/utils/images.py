@@ -1,5 +1,8 @@
-"""Reads image files."""
+"""Finds and reads image files."""
 import io
+import os
+import os.path as osp
+from collections import Counter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -9,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UsageError, first_line
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
+SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
 ENDINGS = dict(JPEG=b'\xff\xd9', PNG=b'IEND')  # at the end of whole files, perhaps followed by other data
 TAIL = 64  # bytes
@@ -20,6 +24,46 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: I
 
 # Sources of an image: path, encoded image, open file, or Pillow image.
 Content = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
+
+
+def is_hidden(name: str) -> bool:
+    base = osp.basename(name).lower()
+    return base.startswith('.') or base in SYSTEM_FILES
+
+
+def images_in(root: str, left: Counter | None = None, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+    """Returns the sorted paths of the images at any depth of a folder, relative to the folder; follows links.
+
+    Args:
+        root (str): The folder.
+        left (Counter | None): Counts other files by their suffix, except hidden files. Defaults to None.
+        suffixes (tuple[str, ...]): Suffixes of images in lower case.
+
+    Raises:
+        UsageError: If a folder cannot be read.
+    """
+    found, visited, left = [], set(), Counter() if left is None else left
+    for path, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
+        place = osp.realpath(path)
+        if place in visited:  # a link to a folder above, or a second link
+            folders.clear()
+            continue
+        visited.add(place)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in names:
+            if is_hidden(name):
+                continue
+            if not osp.isfile(osp.join(path, name)):
+                left['broken links'] += 1
+            elif name.lower().endswith(suffixes):
+                found.append(osp.relpath(osp.join(path, name), root))
+            else:
+                left[osp.splitext(name)[1].lower() or 'without suffix'] += 1
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f'{error.filename} cannot be read: {error.strerror}') from error
 
 
 def check_image(path: str | Path) -> Image.Image:

@@ -177,3 +177,38 @@ def test_images_that_are_not_files():
 def test_images_that_opencv_cannot_read(sample, tmp_path):
     Image.new('RGB', (30, 20)).save(tmp_path / 'a.tga')
     assert 'a.tga cannot be read by OpenCV' in sample(img_path=str(tmp_path / 'a.tga'))
+
+
+def test_the_file_that_an_evaluation_reads_is_checked(tmp_path):
+    """It may be another file than that of the data loader."""
+    dataset = coco(tmp_path)
+    (tmp_path / 'b.json').write_text((tmp_path / 'a.json').read_text())
+    change(tmp_path, 'annotations', 1, id=0)
+    metric = dict(type='CocoMetric', ann_file=str(tmp_path / 'a.json'))
+    cfg = config(dict(dataset, ann_file='b.json'), val_evaluator=metric)
+    check_data(cfg, ['train'])
+    with raises(UsageError, tmp_path / 'a.json', 'id of annotations 0'):
+        check_data(cfg, ['val'])
+
+
+@pytest.mark.parametrize('load, metric', [(True, 'bbox'), (False, ['bbox', 'segm'])])
+def test_masks_are_checked_where_they_are_used(load, metric, tmp_path):
+    dataset = coco(tmp_path)
+    for number in range(4):
+        change(tmp_path, 'annotations', number, segmentation=[[1, 2]] if number else [[3, 3, 12, 3, 12, 12, 3, 12]])
+    check_data(config(dataset), ['train', 'val'])
+    cfg = config(dict(dataset, pipeline=[dict(type='LoadAnnotations', with_mask=load)]),
+                 val_evaluator=dict(type='CocoMetric', metric=metric))
+    with raises(UsageError, 'masks of annotations 2, 3, 4 cannot be used', 'three points'):
+        check_data(cfg, ['val'])
+
+
+def test_marks_that_openmmlab_does_not_read(tmp_path):
+    dataset = coco(tmp_path)
+    (tmp_path / 'a.json').write_bytes(b'\xef\xbb\xbf' + (tmp_path / 'a.json').read_bytes())
+    with raises(UsageError, tmp_path / 'a.json', 'byte order mark'):
+        check_data(config(dataset), ['train'])
+    for content in b'\xef\xbb\xbfa.png 0\n', 'a.png 0\n'.encode('utf-16'), 'ä.png 0\n'.encode('latin-1'):
+        (tmp_path / 'a.txt').write_bytes(content)
+        with raises(UsageError, tmp_path / 'a.txt', 'UTF-8'):
+            check_data(config(dict(dataset, type='CustomDataset', ann_file='a.txt')), ['train'])

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
-from ...data.checks import check_data, find_problems, sample_error, uses_masks
+from ...data.checks import check_data, evaluated_files, find_problems, sample_error, uses_masks
 from ...data.problems import Problem
 from ...errors import UsageError
 from ...utils.config import datasets_of, load_config
@@ -33,6 +33,9 @@ def main(args: argparse.Namespace) -> None:
             if not problem.is_error:
                 print(f'warning: {problem.text}')
         problems += found
+    for split in args.splits:
+        for config in evaluated_files(cfg, split):
+            problems += find_problems(config, needs_masks=uses_masks(cfg, split))
     errors = [problem.text for problem in problems if problem.is_error]
     errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
     print(*errors, '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')

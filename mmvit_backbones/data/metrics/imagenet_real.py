@@ -12,6 +12,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from ..text import read_text
+
 NUM_IMAGES = 50_000
 
 
@@ -56,7 +58,7 @@ class ImageNetReaL(BaseMetric):
 
 def read_labels(path: str) -> list[list[int]]:
     try:
-        labels = json.loads(Path(path).expanduser().read_text())
+        labels = json.loads(read_text(Path(path).expanduser()))
         if len(labels) != NUM_IMAGES or not all(isinstance(entry, list) for entry in labels):
             raise ValueError(f'got {len(labels)} entries')
     except (OSError, TypeError, ValueError) as error:

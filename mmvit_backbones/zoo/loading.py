@@ -15,8 +15,10 @@ from ..utils.runs import find_checkpoint
 from ..utils.text import near_names
 from .adapt import adapt
 from .converters.layout import Layout, convert
+from .converters.relative import Relative, convert_relative
 from .download import fetch, fetch_url, first_reading
 from .files import load_checkpoint_file
+from .relatives import TIMM, TORCHVISION, read_by_name, relatives_of, start_rest
 from .unwrap import Score, count_prefixes, find_prefix, strip_prefix, unwrap
 from .variants import VARIANTS, Variant, find_variant
 
@@ -35,8 +37,9 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
     Args:
         filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
-            ``official://NAME[/TAG]`` for the authors' weights, which are converted; or a name such as
-            ``torchvision://resnet50`` with another scheme, which is read by MMEngine's loader for the scheme.
+            ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME`` or
+            ``torchvision://NAME``, downloaded by these libraries; or a name with another scheme, which is read by
+            MMEngine's loader for the scheme.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -50,6 +53,8 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         path = fetch_url(filename)
         with first_reading(path):
             return load_checkpoint_file(path, map_location, mmap)
+    if filename.startswith((TIMM, TORCHVISION)):
+        return dict(state_dict=read_by_name(filename))
     if '://' in filename:
         try:
             return CheckpointLoader.load_checkpoint(filename, map_location)
@@ -145,8 +150,8 @@ def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source
               score: Score | None = None, prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
     """Returns the state dict in a checkpoint, and which of the authors' layouts it has; None for this package's.
 
-    If it has the keys of several layouts, the layout with the most keys is returned. See :func:`unwrap` for the other
-    arguments and for errors.
+    If it has the keys of several layouts, the authors' layout with the most keys is returned. See :func:`unwrap` for
+    the other arguments and for errors.
     """
     weights = unwrap(checkpoint, source, score, prefix)
     return weights, find_layout(weights, layouts)
@@ -154,7 +159,21 @@ def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source
 
 def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
     found = [layout for layout in layouts if layout.find_prefix(weights) is not None]
-    return max(found, key=lambda layout: len(layout.keys), default=None)
+    return max(found, key=lambda layout: (not isinstance(layout, Relative), len(layout.keys)), default=None)
+
+
+def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:
+    """Returns the layouts that a model may load: those of the authors among ``layouts``, then those of relatives."""
+    backbone = type(getattr(model, 'backbone', model)).__name__
+    authors = [layout for layout in layouts if not layout.is_shared or layout.network == backbone]
+    return [*authors, *relatives_of(backbone)]
+
+
+def to_own_keys(weights: Mapping[str, Tensor], layout: Layout | None, source: str) -> dict[str, Tensor]:
+    """Returns weights with this package's keys."""
+    if isinstance(layout, Relative):
+        return convert_relative(weights, layout, source)
+    return convert(weights, layout, source) if layout else dict(weights)
 
 
 def convert_state_dict(name: str | None, state_dict: Mapping,
@@ -255,7 +274,11 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
     """
     weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
     check_tensors(model, weights, source)
-    load_weights(model, adapt(weights, model, source, new_head), source, strict=layout is not None)
+    weights = adapt(weights, model, source, new_head)
+    if isinstance(layout, Relative):
+        load_weights(model, start_rest(model, weights, layout, source, new_head), source)
+    else:
+        load_weights(model, weights, source, strict=layout is not None)
 
 
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
@@ -270,7 +293,7 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
         UnknownKeyError: If the checkpoint has one of the authors' layouts and another key, or a key is not a string.
     """
     model = unwrap_model(model)
-    own = list(model.state_dict())
+    own, layouts = list(model.state_dict()), layouts_for(model, layouts)
 
     def score(weights: Mapping) -> int:
         recognized = find_layout(weights, layouts) is not None
@@ -279,11 +302,11 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     weights, layout = recognize(checkpoint, layouts, source, score, prefix)
     if prefix and not weights:  # the prefix may be one of this package's names in a file of the authors
         whole, layout = recognize(checkpoint, layouts, source, score)
-        weights = strip_prefix(convert(whole, layout, source), prefix) if layout else {}
+        weights = strip_prefix(to_own_keys(whole, layout, source), prefix) if layout else {}
         if not weights:
             raise _no_match(model, whole, source, prefix)
-    elif layout is not None:
-        weights = convert(weights, layout, source)
+    else:
+        weights = to_own_keys(weights, layout, source)
     found = find_prefix(own, weights, source)
     if found is None:
         raise _no_match(model, weights, source)

@@ -41,8 +41,8 @@ def unwrap(checkpoint: Mapping, source: str = 'the checkpoint', score: Score | N
     """
     found = {path: {clean_key(key): x for key, x in weights.items()} for path, weights in _state_dicts(checkpoint)}
     if prefix:
-        prefix = clean_key(prefix)
-        found = {path: chosen for path, weights in found.items() if (chosen := _select(weights, path, prefix))}
+        inside = str(clean_key(prefix))
+        found = {path: chosen for path, weights in found.items() if (chosen := _select(weights, path, inside))}
     found = {path: _strip_outer(weights) for path, weights in found.items()}
     if 'ema_state_dict' in found and 'steps' in found['ema_state_dict']:
         del found['ema_state_dict']  # MMEngine saves the averaged weights as state_dict, and the others here
@@ -129,13 +129,16 @@ def count_prefixes(own: Collection[str], given: Collection[str]) -> Counter[str]
 
 
 def find_prefix(own: Collection[str], given: Collection[str], source: str) -> str | None:
-    """Returns the prefix with which most of a model's own keys occur among the given ones, or None if none occurs.
+    """Returns the prefix with which most of a model's own keys occur among the given ones, or None for another network.
 
-    ``'backbone.'`` and no prefix come first, then averaged weights.
+    ``'backbone.'`` and no prefix come first, then averaged weights. Other prefixes have at least half of the keys.
 
     Raises:
         CheckpointError: If several other prefixes are equally suitable.
     """
-    best = _best(count_prefixes(own, given))
+    counts = count_prefixes(own, given)
+    best = _best(counts)
     ours = [prefix for prefix in OUR_PREFIXES if prefix in best]
-    return ours[0] if ours else choose(best, source) if best else None
+    if ours:
+        return ours[0]
+    return choose(best, source) if best and 2 * counts[best[0]] >= len(own) else None

@@ -36,5 +36,6 @@ RESWIN_NAMES = {  # without alpha, because the published gate is a constant
 
 REVIT = Layout('ReViT', ('alpha', 'pos_embed', 'blocks.0.attn.qkv.weight'), REVIT_NAMES)
 REMVITV2 = Layout('ReMViTv2', ('alpha', 'blocks.0.attn.pool_q.weight'), REMVITV2_NAMES)
-RESWIN = Layout('ReSwin', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table'),
+RESWIN = Layout('ReSwin', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table',
+                           'layers.0.downsample.norm.weight'),
                 RESWIN_NAMES, is_shared=True)  # as in Microsoft's Swin

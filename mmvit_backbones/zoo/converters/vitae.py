@@ -96,5 +96,5 @@ VITAEV2 = Layout('ViTAEv2', ('layers.0.RC.attn.attn.qkv.weight', 'layers.3.NC.0.
 VITAEV2_VSA = Layout('ViTAEv2-VSA', ('layers.0.RC.attn.sampling_offsets.2.weight', 'layers.3.NC.0.PCM.0.weight'),
                      of_stages(VSA_CELL, VSA_CELL), reshape=flatten_projection)
 SWIN_VSA = Layout('Swin-VSA', ('patch_embed.norm.weight', 'layers.0.blocks.0.attn.relative_position_bias_table',
-                               'layers.0.blocks.0.attn.transform.2.weight'), SWIN_VSA_NAMES,
-                  reshape=flatten_projection)
+                               'layers.0.blocks.0.attn.transform.2.weight', 'layers.0.blocks.0.pos.weight'),
+                  SWIN_VSA_NAMES, reshape=flatten_projection)

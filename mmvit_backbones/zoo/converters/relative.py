@@ -1,0 +1,95 @@
+"""Converts the weights of related networks, as other libraries save them, to this package's layout.
+
+A relative has the tensors of one of this package's networks, except for what the network adds.
+"""
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ...errors import UnknownKeyError
+from ..unwrap import choose, count_prefixes, strip_prefix
+from .layout import Layout, match_name, rename
+
+MAX_UNKNOWN_KEYS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Relative(Layout):
+    """A library's layout of a related network.
+
+    ``keys`` are found under any prefix, such as the name of the backbone in a detector.
+
+    Args:
+        backbones (tuple[str, ...]): Classes of this package that take the weights.
+        classifier (str): Name of the classifier's linear layer, which may be outside the prefix; its weights become
+            those of our head. Empty if our network has no use for it.
+        prepare (Callable | None): Changes the library's state dict, without prefix, before keys are renamed.
+    """
+    backbones: tuple[str, ...] = ()
+    classifier: str = ''
+    prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+
+    def find_prefix(self, weights: Mapping) -> str | None:
+        counts = count_prefixes(self.keys, weights)
+        prefixes = [prefix for prefix, count in counts.items() if count == len(self.keys)]
+        return choose(prefixes, 'the checkpoint') if prefixes else None
+
+
+def convert_relative(weights: Mapping[str, Tensor], relative: Relative, source: str) -> dict[str, Tensor]:
+    """Returns the weights of a relative with this package's keys; what has no place is left out and logged.
+
+    Raises:
+        UnknownKeyError: If more than ``MAX_UNKNOWN_KEYS`` keys of the network are unknown, or a value is not a tensor.
+    """
+    prefix = relative.find_prefix(weights) or ''
+    others = {key: x for key, x in weights.items() if not key.startswith(prefix)}
+    own = strip_prefix(weights, prefix)
+    if relative.prepare is not None:
+        own = relative.prepare(own)
+    found = {key: match_name(key, relative.names) for key in own}
+    unknown = [key for key, match in found.items() if match is None]
+    if len(unknown) > MAX_UNKNOWN_KEYS:
+        raise UnknownKeyError(f'{source}: {len(unknown)} keys are not those of a {relative.network}: '
+                              f'{", ".join(unknown[:2])}, ...')
+    converted = rename({key: x for key, x in own.items() if key not in unknown}, relative.names, relative.network,
+                       source)
+    if relative.reshape is not None:
+        converted = {key: relative.reshape(key, x) for key, x in converted.items()}
+    if relative.classifier:
+        head = relative.classifier
+        converted |= {f'head.fc.{kind}': others.pop(f'{head}.{kind}') for kind in ('weight', 'bias')
+                      if f'{head}.{kind}' in others}
+    dropped = [key for key, match in found.items() if match and match.replacement is None and is_learned(key)]
+    for reason, keys in (('have no place in the network', dropped), ('are unknown', unknown),
+                         ('belong to other parts', list(others))):
+        if keys:
+            print_log(f'{source}: {len(keys)} keys of the {relative.network} {reason} and were left out: '
+                      f'{shortened(keys)}', logger='current')
+    return join_qkv(converted)
+
+
+def is_learned(key: str) -> bool:
+    """Returns whether a tensor is learned, and not computed by the network."""
+    return not key.endswith(('relative_position_index', 'attn_mask', 'position_ids'))
+
+
+def shortened(keys: list[str]) -> str:
+    """Returns names of weights, each kind once: ``blocks.*.norm1.weight``."""
+    kinds = list(dict.fromkeys(re.sub(r'(?<![^.])\d+(?![^.])', '*', key) for key in keys))
+    return ', '.join(kinds[:8]) + (', ...' if len(kinds) > 8 else '')
+
+
+def join_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Joins the layers ``attn.query``, ``attn.key`` and ``attn.value`` to ``attn.qkv``."""
+    joined = {}
+    for key, x in weights.items():
+        if '.attn.query.' in key:
+            parts = [weights.get(key.replace('.attn.query.', f'.attn.{name}.')) for name in ('query', 'key', 'value')]
+            joined[key.replace('.attn.query.', '.attn.qkv.')] = torch.cat([part for part in parts if part is not None])
+        elif '.attn.key.' not in key and '.attn.value.' not in key:
+            joined[key] = x
+    return joined

@@ -1,0 +1,100 @@
+"""Converts Swin Transformer from the layouts of Microsoft, timm, torchvision, OpenMMLab and Transformers.
+
+The layout of github.com/microsoft/Swin-Transformer is also that of the authors of ReSwin.
+"""
+import re
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .layout import from_zero
+from .relative import Relative
+from .revit import RESWIN, RESWIN_NAMES
+
+BACKBONES = ('ReSwin', 'SwinVSA')
+TABLE = 'relative_position_bias_table'
+BLOCK = r'backbone.stages.\1.blocks.\2.'
+
+MICROSOFT_NAMES = {
+    **RESWIN_NAMES,
+    r'norm(\d)': r'backbone.norm\1',  # in detectors and segmenters
+}
+# timm merges patches at the beginning of a stage, and Microsoft at the end.
+TIMM_NAMES = {
+    r'layers\.(\d+)\.downsample\.(norm|reduction)': from_zero(r'backbone.stages.{}.downsample.\2'),
+    **{pattern: name for pattern, name in RESWIN_NAMES.items() if 'downsample' not in pattern},
+    r'head\.fc': 'head.fc',
+}
+
+
+def stage_of(template: str) -> Callable[[re.Match], str]:
+    """Returns a replacement for torchvision's ``features``: stem, stage 0, merging, stage 1, ...
+
+    A stage and the merging after it have the numbers ``2 i + 1`` and ``2 i + 2``.
+    """
+    return lambda match: match.expand(template.format((int(match[1]) - 1) // 2))
+
+
+TORCHVISION_NAMES = {
+    r'features\.0\.0': 'backbone.patch_embed.proj',
+    r'features\.0\.2': 'backbone.patch_embed.norm',
+    r'features\.(\d+)\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj)': stage_of(r'backbone.stages.{}.blocks.\2.\3'),
+    r'features\.(\d+)\.(\d+)\.mlp\.0': stage_of(r'backbone.stages.{}.blocks.\2.mlp.fc1'),
+    r'features\.(\d+)\.(\d+)\.mlp\.3': stage_of(r'backbone.stages.{}.blocks.\2.mlp.fc2'),
+    rf'features\.(\d+)\.(\d+)\.attn\.{TABLE}': stage_of(rf'backbone.stages.{{}}.blocks.\2.attn.position_bias.{TABLE}'),
+    r'features\.\d+\.\d+\.attn\.relative_position_index': None,
+    r'features\.(\d+)\.(norm|reduction)': stage_of(r'backbone.stages.{}.downsample.\2'),
+    'norm': 'backbone.norm3',
+    'head': 'head.fc',
+}
+OPENMMLAB_NAMES = {
+    r'patch_embed\.projection': 'backbone.patch_embed.proj',
+    r'patch_embed\.norm': 'backbone.patch_embed.norm',
+    r'stages\.(\d+)\.blocks\.(\d+)\.(norm1|norm2)': BLOCK + r'\3',
+    r'stages\.(\d+)\.blocks\.(\d+)\.attn\.w_msa\.(qkv|proj)': BLOCK + r'attn.\3',
+    rf'stages\.(\d+)\.blocks\.(\d+)\.attn\.w_msa\.{TABLE}': BLOCK + f'attn.position_bias.{TABLE}',
+    r'stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index': None,
+    r'stages\.(\d+)\.blocks\.(\d+)\.ffn\.layers\.0\.0': BLOCK + 'mlp.fc1',
+    r'stages\.(\d+)\.blocks\.(\d+)\.ffn\.layers\.1': BLOCK + 'mlp.fc2',
+    r'stages\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
+    r'norm(\d)': r'backbone.norm\1',
+}
+TRANSFORMERS_NAMES = {
+    r'embeddings\.patch_embeddings\.projection': 'backbone.patch_embed.proj',
+    r'embeddings\.norm': 'backbone.patch_embed.norm',
+    r'embeddings\.(mask_token|position_embeddings)': None,
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.layernorm_before': BLOCK + 'norm1',
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.layernorm_after': BLOCK + 'norm2',
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.(query|key|value)': BLOCK + r'attn.\3',
+    rf'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.{TABLE}': BLOCK + f'attn.position_bias.{TABLE}',
+    r'encoder\.layers\.\d+\.blocks\.\d+\.attention\.self\.relative_position_index': None,
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.output\.dense': BLOCK + 'attn.proj',
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.intermediate\.dense': BLOCK + 'mlp.fc1',
+    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.output\.dense': BLOCK + 'mlp.fc2',
+    r'encoder\.layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
+    'layernorm': 'backbone.norm3',
+}
+
+
+def reorder_merging(key: str, x: Tensor) -> Tensor:
+    """Orders the inputs of OpenMMLab's patch merging as Microsoft's.
+
+    OpenMMLab has the four neighbors of a channel together, in the order (0, 0), (0, 1), (1, 0), (1, 1) of row and
+    column. Microsoft has the channels of a neighbor together, in the order (0, 0), (1, 0), (0, 1), (1, 1).
+    """
+    if not re.search(r'downsample\.(norm|reduction)\.', key):
+        return x
+    return x.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)
+
+
+MICROSOFT = Relative('Swin of Microsoft', RESWIN.keys, MICROSOFT_NAMES, backbones=BACKBONES)
+TIMM = Relative('Swin of timm', (*RESWIN.keys[:2], 'layers.3.downsample.norm.weight'), TIMM_NAMES,
+                backbones=BACKBONES)
+TORCHVISION = Relative('Swin of torchvision', ('features.0.2.weight', f'features.1.0.attn.{TABLE}'), TORCHVISION_NAMES,
+                       backbones=BACKBONES)
+OPENMMLAB = Relative(
+    'Swin of OpenMMLab', ('patch_embed.projection.weight', f'stages.0.blocks.0.attn.w_msa.{TABLE}'), OPENMMLAB_NAMES,
+    reshape=reorder_merging, backbones=BACKBONES, classifier='head.fc')
+TRANSFORMERS = Relative(
+    'Swin of Transformers', ('embeddings.norm.weight', f'encoder.layers.0.blocks.0.attention.self.{TABLE}'),
+    TRANSFORMERS_NAMES, backbones=BACKBONES, classifier='classifier')

@@ -1,0 +1,263 @@
+"""Weights of related networks load as other libraries save them, and give the outputs of these libraries.
+
+The networks of timm, torchvision and Transformers were written neither by the authors nor by this package.
+"""
+import pytest
+import torch
+from helpers import raises
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.zoo.loading import load_checkpoint
+from mmvit_backbones.zoo.relatives import pretrained_settings
+
+timm = pytest.importorskip('timm')
+DEPTHS, HEADS, DIM, WINDOW = (2, 1, 2, 1), (1, 2, 2, 4), 16, 4
+SWIN = dict(embed_dims=DIM, depths=DEPTHS, num_heads=HEADS, window_size=WINDOW, mlp_ratio=4)
+VIT = dict(embed_dims=32, depth=2, num_heads=2, mlp_ratio=4)
+MVIT = dict(embed_dims=16, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), mlp_ratio=4)
+
+
+def perturbed(model: nn.Module) -> nn.Module:
+    """Changes all parameters at random, so that all affect the output."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.eval()  # returns None in mmdet
+    return model.double()
+
+
+def swin_of_timm(size: int) -> nn.Module:
+    return timm.models.SwinTransformer(img_size=size, window_size=WINDOW, embed_dim=DIM, depths=DEPTHS, num_heads=HEADS,
+                                       num_classes=5)
+
+
+def swin_of_torchvision(size: int) -> nn.Module:
+    torchvision = pytest.importorskip('torchvision')
+    return torchvision.models.SwinTransformer(
+        [4, 4], DIM, list(DEPTHS), list(HEADS), [WINDOW, WINDOW], stochastic_depth_prob=0., num_classes=5)
+
+
+def swin_of_transformers(size: int) -> nn.Module:
+    transformers = pytest.importorskip('transformers')
+    return transformers.SwinForImageClassification(transformers.SwinConfig(
+        image_size=size, embed_dim=DIM, depths=list(DEPTHS), num_heads=list(HEADS), window_size=WINDOW, num_labels=5))
+
+
+def swin_of_mmdet(size: int) -> nn.Module:
+    pytest.importorskip('mmdet')
+    from mmdet.models import SwinTransformer
+    return SwinTransformer(embed_dims=DIM, depths=DEPTHS, num_heads=HEADS, window_size=WINDOW, drop_path_rate=0.)
+
+
+def vit_of_timm(size: int) -> nn.Module:
+    return timm.models.VisionTransformer(img_size=size, embed_dim=32, depth=2, num_heads=2, num_classes=5)
+
+
+def vit_of_torchvision(size: int) -> nn.Module:
+    torchvision = pytest.importorskip('torchvision')
+    return torchvision.models.VisionTransformer(size, 16, 2, 2, 32, 128, num_classes=5)
+
+
+def vit_of_transformers(size: int) -> nn.Module:
+    transformers = pytest.importorskip('transformers')
+    return transformers.ViTForImageClassification(transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, image_size=size,
+        layer_norm_eps=1e-6, num_labels=5))
+
+
+def vit_of_mmpretrain(size: int) -> nn.Module:
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.models import VisionTransformer
+    return VisionTransformer(dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128), img_size=size,
+                             patch_size=16, out_type='featmap')
+
+
+def mvit_of_timm(size: int) -> nn.Module:
+    from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
+    cfg = MultiScaleVitCfg(depths=MVIT['depths'], embed_dim=16, num_heads=1)
+    return MultiScaleVit(cfg, img_size=(size, size), num_classes=5)
+
+
+def last_map_of(model: nn.Module, images: Tensor) -> Tensor:
+    """Returns the last map ``(B, C, H, W)`` of another library's network, after its norm, without class token."""
+    name, library = type(model).__name__, type(model).__module__.partition('.')[0]
+    if name == 'SwinTransformer':
+        if library == 'mmdet':
+            return model(images)[-1]
+        if library == 'timm':
+            return model.forward_features(images).permute(0, 3, 1, 2)
+        return model.norm(model.features(images)).permute(0, 3, 1, 2)
+    if name == 'SwinForImageClassification':
+        return as_map(model.swin(images).last_hidden_state)
+    if name == 'MultiScaleVit':
+        return as_map(model.forward_features(images))
+    if name == 'ViTForImageClassification':
+        embeddings, vit = model.vit.embeddings, model.vit
+        x = embeddings.patch_embeddings(images) + embeddings.position_embeddings[:, 1:]
+        for layer in vit.encoder.layer:
+            x = layer(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return as_map(vit.layernorm(x))
+    if library == 'torchvision':
+        x = model.conv_proj(images).flatten(2).transpose(1, 2) + model.encoder.pos_embedding[:, 1:]
+        return as_map(model.encoder.ln(model.encoder.layers(x)))
+    if library == 'timm':
+        x = model.patch_embed(images) + model.pos_embed[:, 1:]
+        return as_map(model.norm(model.blocks(x)))
+    x = model.patch_embed(images)[0] + model.pos_embed[:, 1:]
+    for layer in model.layers:
+        x = layer(x)
+    return as_map(model.ln1(x))
+
+
+def as_map(tokens: Tensor) -> Tensor:
+    side = round(tokens.shape[1]**0.5)
+    return tokens.transpose(1, 2).unflatten(2, (side, side))
+
+
+def ours(backbone: str, arch: dict, size: int, weights: dict, **options) -> nn.Module:
+    if backbone in ('ReViT', 'ReMViTv2'):
+        options['img_size'] = size
+    model = MODELS.build(dict(type=backbone, arch=arch, **options))
+    load_checkpoint(model, weights, 'theirs.pth')
+    return model.double().eval()
+
+
+@pytest.mark.parametrize('size', [128, 256])  # windows cover the maps of all stages
+@pytest.mark.parametrize('build, backbone, arch', [
+    (swin_of_timm, 'ReSwin', SWIN), (swin_of_torchvision, 'ReSwin', SWIN), (swin_of_transformers, 'ReSwin', SWIN),
+    (swin_of_mmdet, 'ReSwin', SWIN), (vit_of_timm, 'ReViT', VIT), (vit_of_torchvision, 'ReViT', VIT),
+    (vit_of_transformers, 'ReViT', VIT), (vit_of_mmpretrain, 'ReViT', VIT), (mvit_of_timm, 'ReMViTv2', MVIT)])
+@torch.no_grad()
+def test_without_residuals_networks_equal_their_relatives(build, backbone, arch, size):
+    theirs = perturbed(build(size))
+    model = ours(backbone, arch, size, theirs.state_dict(), residual_logits=False)
+    images = torch.randn(2, 3, size, size, dtype=torch.float64)
+    torch.testing.assert_close(model(images)[-1], last_map_of(theirs, images), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('size', [128, 256])
+@torch.no_grad()
+def test_swin_vsa_without_its_additions_equals_a_swin_without_shifts(size, logged):
+    theirs = perturbed(swin_of_timm(size))
+    for stage in theirs.layers:
+        for block in stage.blocks:
+            block.shift_size, block.attn_mask = (0, 0), None
+    model = ours('SwinVSA', SWIN, size, theirs.state_dict())
+    assert 'Swin of timm lacks' in logged.text and 'stages.*.blocks.*.position.conv.weight' in logged.text
+    assert 'attn.predictor.bias' in logged.text
+    for block in (block for stage in model.stages for block in stage.blocks):
+        nn.init.zeros_(block.position.conv.weight)
+        nn.init.zeros_(block.position.conv.bias)
+    images = torch.randn(2, 3, size, size, dtype=torch.float64)
+    torch.testing.assert_close(model(images)[-1], last_map_of(theirs, images), rtol=1e-9, atol=1e-9)
+
+
+def wrapped(form: str, weights: dict) -> dict:
+    """Returns weights as detectors, segmenters and training loops save them."""
+    inside = {f'backbone.{key}': x for key, x in weights.items() if not key.startswith('head')}
+    return dict(
+        bare=weights, loop=dict(model=weights, epoch=3), parallel={f'module.{key}': x for key, x in weights.items()},
+        detector=dict(state_dict={**inside, **{f'neck.{i}.weight': torch.zeros(3) for i in range(9)}}, meta={}),
+        few={**weights, 'mask_token': torch.zeros(3)})[form]
+
+
+@pytest.mark.parametrize('form', ['bare', 'loop', 'parallel', 'detector', 'few'])
+@pytest.mark.parametrize('build, backbone, arch', [
+    (swin_of_timm, 'SwinVSA', SWIN), (vit_of_timm, 'ReViT', VIT), (mvit_of_timm, 'ReMViTv2', MVIT)])
+def test_weights_of_relatives_load_from_any_file(build, backbone, arch, form, tmp_path, logged):
+    theirs = build(64).state_dict()
+    torch.save(wrapped(form, theirs), tmp_path / 'theirs.pth')
+    options = {} if backbone == 'SwinVSA' else dict(img_size=64)
+    model = MODELS.build(dict(type=backbone, arch=arch, **options, init_cfg=dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'theirs.pth'))))
+    model.init_weights()
+    assert torch.equal(model.state_dict()['patch_embed.proj.weight'], theirs['patch_embed.proj.weight'])
+    assert 'start as in the authors' in logged.text
+    for word, is_named in (('cls_token', backbone == 'ReViT'), ('neck.*.weight', form == 'detector')):
+        assert (word in logged.text) == is_named
+
+
+def microsofts(weights: dict) -> dict:
+    """Renames timm's Swin: Microsoft's and older versions of timm merge patches at the end of a stage."""
+    numbers = {f'layers.{i + 1}.downsample': f'layers.{i}.downsample' for i in range(3)}
+    return {numbers.get(key[:19], key[:19]).replace('head.fc', 'head') + key[19:]: x for key, x in weights.items()}
+
+
+def slowfasts(weights: dict) -> dict:
+    """Renames timm's MViTv2 as in SlowFast, which numbers all blocks in sequence."""
+    starts = dict(enumerate((0, 1, 3, 4)))
+    words = [key.split('.') for key in weights]
+    names = ['.'.join(['blocks', str(starts[int(w[1])] + int(w[3])), *w[4:]] if w[0] == 'stages' else w) for w in words]
+    names = [name.replace('shortcut_proj_attn', 'proj').replace('head.fc', 'head.projection') for name in names]
+    return dict(zip(names, weights.values()))
+
+
+@pytest.mark.parametrize('build, backbone, arch, rename', [
+    (swin_of_timm, 'ReSwin', SWIN, microsofts), (swin_of_timm, 'SwinVSA', SWIN, microsofts),
+    (mvit_of_timm, 'ReMViTv2', MVIT, slowfasts)])
+def test_original_layouts_of_relatives_equal_those_of_timm(build, backbone, arch, rename):
+    theirs = build(64).state_dict()
+    expected = ours(backbone, arch, 64, theirs).state_dict()
+    for weights in (rename(theirs), {f'backbone.{key}': x for key, x in rename(theirs).items()}):
+        found = ours(backbone, arch, 64, weights).state_dict()
+        assert all(torch.equal(x, found[key]) for key, x in expected.items() if '.position.conv.' not in key)
+
+
+@pytest.mark.parametrize('build, backbone, arch', [
+    (swin_of_timm, 'SwinVSA', {**SWIN, 'window_size': 7}), (vit_of_timm, 'ReViT', VIT),
+    (mvit_of_timm, 'ReMViTv2', MVIT)])
+def test_weights_of_relatives_are_interpolated(build, backbone, arch, logged):
+    """Window and image sizes may differ from those of the file."""
+    model = ours(backbone, arch, 160, build(64).state_dict())
+    assert 'resized' in logged.text or 'interpolat' in logged.text
+    assert all(x.isfinite().all() for x in model(torch.zeros(1, 3, 64, 64, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize('backbone, arch', [('RegionViT', 'tiny'), ('ReViT', {**VIT, 'depth': 6}), ('ReMViTv2', MVIT)])
+def test_other_networks_refuse_a_swin(backbone, arch):
+    with raises(CheckpointError, 'theirs.pth', 'another network'):
+        ours(backbone, arch, 64, swin_of_timm(64).state_dict())
+
+
+def test_other_kinds_of_a_relative_are_refused():
+    """A ViT with layer scale, for example, has no place for its factors."""
+    other = timm.models.VisionTransformer(img_size=64, embed_dim=32, depth=4, num_heads=2, init_values=1e-5)
+    with raises(CheckpointError, 'theirs.pth', 'ViT of timm', 'blocks.0.ls1.gamma'):
+        ours('ReViT', {**VIT, 'depth': 4}, 64, other.state_dict())
+
+
+# ---- by name
+
+
+def test_weights_by_name_of_timm(tmp_path, logged):
+    """timm also takes a folder in the format of its hub as a name."""
+    model = timm.create_model('swin_tiny_patch4_window7_224', img_size=64, window_size=WINDOW, embed_dim=DIM,
+                              depths=DEPTHS, num_heads=HEADS)
+    timm.models.save_for_hf(model, tmp_path, model_args=dict(
+        img_size=64, window_size=WINDOW, embed_dim=DIM, depths=DEPTHS, num_heads=HEADS))
+    name = f'timm://local-dir:{tmp_path}'
+    found = MODELS.build(dict(type='ReSwin', arch=SWIN, init_cfg=dict(type='Pretrained', checkpoint=name)))
+    found.init_weights()
+    assert torch.equal(found.state_dict()['stages.0.blocks.1.attn.qkv.weight'],
+                       model.state_dict()['layers.0.blocks.1.attn.qkv.weight'])
+    assert 'mean [123.675, 116.28, 103.53]' in logged.text and 'license' in logged.text
+
+
+def test_settings_of_weights_by_name():
+    assert pretrained_settings('timm://vit_base_patch16_224.augreg2_in21k_ft_in1k').mean == [127.5] * 3
+    assert pretrained_settings('timm://vit_base_patch16_224.mae').license == 'cc-by-nc-4.0'
+    assert pretrained_settings('torchvision://swin_t').std == [58.395, 57.12, 57.375]
+    assert pretrained_settings('official://reswin_tiny') is None
+
+
+@pytest.mark.parametrize('name, words', [
+    ('timm://swin_tiny', ['swin_tiny_patch4']), ('timm://no_network', ['list_pretrained']),
+    ('timm://vit_base_patch16_224.none', ['vit_base_patch16_224.mae']),
+    ('torchvision://no_network', ['list_models']), ('torchvision://swin_t.none', ['IMAGENET1K_V1'])])
+def test_unknown_names_are_refused(name, words):
+    with raises(UsageError, name, *words):
+        pretrained_settings(name)

@@ -80,8 +80,8 @@ def run(args: Namespace) -> None:
             license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
 
 
-def read_names(names: list[str]) -> tuple[str | None, str | None, Path | None]:
-    """Returns the name of the network, the checkpoint and the file to write; each is None if it is not given."""
+def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
+    """Returns the name of the network and the checkpoint, None if they are not given, and the file to write."""
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.config import is_config
     names = list(names)
@@ -93,9 +93,9 @@ def read_names(names: list[str]) -> tuple[str | None, str | None, Path | None]:
     checkpoint = names.pop(0) if names else None
     if names:
         raise UsageError(f'the file to write must end with .onnx, got {names[0]}')
-    if not network and not path:
+    if not path and not network:
         raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
-    return network, checkpoint, path
+    return network, checkpoint, path or Path(f'{network}.onnx')
 
 
 def refuse(args: Namespace, options: tuple[str, ...], reason: str) -> None:

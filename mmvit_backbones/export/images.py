@@ -35,7 +35,7 @@ def images_to_compare(cfg: Config | None, images: Sequence[str | Path] = (),
     if calibration:
         found = find_images([calibration])
         return counted(found[1::2] or found, f' of {calibration}')
-    return generated_images(), f'{CHECKED_IMAGES} generated images'
+    return generated_images(), f'{CHECKED_IMAGES} generated images (pass --images to use real ones)'
 
 
 def counted(paths: list, origin: str) -> tuple[list[np.ndarray], str]:

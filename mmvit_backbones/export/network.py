@@ -15,7 +15,7 @@ LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with r
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 
 
-def export_network(network: str, path: str | Path | None = None, checkpoint: str | None = None,
+def export_network(network: str, path: str | Path, checkpoint: str | None = None,
                    pretrained: bool | str = False, task: Literal['classification', 'backbone'] = 'backbone',
                    opset: int = OPSET, size: Sequence[int] | None = None,
                    allow_accuracy_drop: bool = False) -> ExportedFile:
@@ -23,7 +23,7 @@ def export_network(network: str, path: str | Path | None = None, checkpoint: str
 
     Args:
         network (str): One of :func:`list_models`.
-        path (str | Path | None): File to write. Defaults to None, which means ``NETWORK.onnx``.
+        path (str | Path): File to write.
         checkpoint, pretrained: Weights, as for :func:`get_model`; by default, they are random.
         task (str): ``'classification'`` exports the classifier, ``'backbone'`` only its backbone. Defaults to
             ``'backbone'``.
@@ -39,7 +39,7 @@ def export_network(network: str, path: str | Path | None = None, checkpoint: str
         CheckpointError: If the weights are unavailable or do not match the network.
     """
     import onnx
-    path = Path(path or f'{network}.onnx')
+    path = Path(path)
     check_packages()
     check_path(path)
     check_opset(opset)

@@ -125,21 +125,21 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
     Raises:
         UsageError: If nothing matches, or no matching network has published weights.
     """
-    entries = [entry for entry in list_weights(patterns) if entry.weights]
+    entries = [(entry, entry.weights) for entry in list_weights(patterns) if entry.weights]
     if not entries:
         raise UsageError(f'the networks that match {" or ".join(patterns)} have no published weights')
-    for entry in entries:
-        if not check or cached_file(entry.weights).exists():
+    for entry, weights in entries:
+        if not check or cached_file(weights).exists():
             try:
-                yield Cached(entry, check_cached(entry) if check else fetch(entry.weights))
+                yield Cached(entry, check_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
             except CheckpointError as error:
                 yield Cached(entry, None, error)
 
 
-def check_cached(entry: Entry) -> Path:
+def check_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
     """Checks a cached file against its recorded hash and its network, and returns its path."""
-    path = cached_file(entry.weights)
+    path = cached_file(weights)
     check_unchanged(path)
-    if entry.variant is not None:
-        read_published(entry.variant, entry.tag)
+    if variant is not None:
+        read_published(variant, tag)
     return path

@@ -12,7 +12,8 @@ from mmvit_backbones.errors import UsageError
 
 
 @pytest.mark.parametrize('names, expected', [
-    (['rest_lite'], ('rest_lite', None, Path('rest_lite.onnx'))), (['rest_lite', 'a.onnx'], ('rest_lite', None, Path('a.onnx'))),
+    (['rest_lite'], ('rest_lite', None, Path('rest_lite.onnx'))),
+    (['rest_lite', 'a.onnx'], ('rest_lite', None, Path('a.onnx'))),
     (['rest_lite', 'a.pth', 'b.onnx'], ('rest_lite', 'a.pth', Path('b.onnx'))),
     (['a.pth', 'b.onnx'], (None, 'a.pth', Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
     (['https://a/b', 'b.onnx'], (None, 'https://a/b', Path('b.onnx'))),

@@ -20,6 +20,21 @@ def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
                                    allow_abbrev=False, **options)
 
 
+def call(function: Callable, options: dict[str, Any], mode: str = '') -> Any:
+    """Calls a function with the options that were given; the others have the value None.
+
+    Raises:
+        UsageError: If the function doesn't have a given option, which then cannot be used in this ``mode``.
+    """
+    from inspect import signature
+
+    from mmvit_backbones.errors import UsageError
+    given = {name: value for name, value in options.items() if value is not None}
+    if wrong := given.keys() - signature(function).parameters.keys():
+        raise UsageError(f'--{min(wrong).replace("_", "-")} cannot be used {mode}')
+    return function(**given)
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', type=output_folder,

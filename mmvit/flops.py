@@ -17,9 +17,10 @@ pass in training mode, the mean of the squared outputs as the loss, and a backwa
 after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With the default options,
 the same counts of the authors' code are also printed, if known.
 """
-from argparse import ArgumentParser
+import json
+from argparse import ArgumentParser, Namespace
 
-from .arguments import new_parser, pixels, positive
+from .arguments import call, new_parser, pixels, positive
 
 
 def get_parser() -> ArgumentParser:
@@ -27,12 +28,27 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('networks', nargs='+', help='names or shell patterns; mmvit models lists the names')
     parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
                         help='image size in pixels (default: the published size; with --traffic, 224 224)')
-    parser.add_argument('--backbone', action='store_true', help='count only the backbone, with all its feature maps')
+    parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',
+                        help='count only the backbone, with all its feature maps')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     traffic = parser.add_argument_group('kernels, bytes and memory')
     traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
     traffic.add_argument('--batch-size', type=positive, help='images per batch (default: 64)')
     traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
                          help='dtype of weights and activations (default: bfloat16)')
-    traffic.add_argument('--with-cp', action='store_true', help='recompute activations in the backward pass')
+    traffic.add_argument('--with-cp', action='store_const', const=True,
+                         help='recompute activations in the backward pass')
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.analysis import Flops, count_flops, count_traffic
+    options = {name: value for name, value in vars(args).items() if name not in ('traffic', 'json')}
+    if args.traffic:
+        counted = call(count_traffic, options)
+        found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}
+    else:
+        counted = call(count_flops, options, 'without --traffic')
+        found = [row._asdict() for row in counted]
+    header = [] if args.traffic else [Flops.HEADER]
+    print(json.dumps(found, indent=1) if args.json else '\n'.join(map(str, [*header, *counted])))

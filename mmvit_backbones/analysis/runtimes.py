@@ -1,7 +1,9 @@
 """Compares the speed, the memory and the accuracy of a network or a whole model in several runtimes, on the CPU."""
 import copy
+import csv
 import ctypes
 import gc
+import platform
 import resource
 import shutil
 import statistics
@@ -9,8 +11,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,15 +22,23 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..errors import first_line
+from ..data.checks import check_data
+from ..errors import UsageError, first_line
 from ..export.compare import LOSSY, compare, difference, worst
 from ..export.graphs import save, to_onnx
+from ..export.images import CALIBRATION_IMAGES, images_of, read
 from ..export.models import export_model
 from ..export.parts import check_exportable, split
 from ..export.preprocess import as_tuple
 from ..export.quantize import to_int8
 from ..inference.metric import metric_of
+from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
+from ..inference.sources import find_images
+from ..utils.runs import find_checkpoint
+from ..zoo.checks import check_backbone, check_checkpoint
+from ..zoo.variants import find_names
+from .speed import build_other, default_size, measuring
 
 # Name -> arguments of open_session; the first two run with PyTorch.
 RUNTIMES: dict[str, dict[str, str]] = {
@@ -128,15 +140,114 @@ class WholeModel:
         return metric_of(self.cfg, function) if self.has_metric else {}
 
 
-def compare_runtimes(subject: Network | WholeModel, runtimes: Sequence[str], repeats: int) -> list[dict]:
-    """Measures a network or a model in several runtimes, alternately.
+COLUMNS = dict(model='model', runtime='runtime', file_mib='file, MiB', metric='metric', value='value',
+               deviation='deviation', ms='ms', images_per_second='images/s', speedup='times as fast',
+               memory_mib='memory, MiB')
+FORMATS = dict(file_mib='.1f', value='.4g', deviation='.1e', ms='.1f', images_per_second='.2f', speedup='.2f',
+               memory_mib='.0f')
 
-    Returns:
-        list[dict]: One row per runtime: ``file_mib``; the name and value of the metric; ``deviation`` from eager
-        PyTorch; ``ms`` for one image; ``images_per_second`` for all images in one call; ``speedup``, the median ratio
-        of the first runtime's time for one image to this one's; ``memory_mib``, by which the process grew when the
-        runtime loaded the model and ran it; or ``error`` if the runtime fails.
+
+class RuntimeTable(NamedTuple):
+    """Figures of networks and models in several runtimes. As text, it is a table in Markdown with its conditions.
+
+    Attributes:
+        about (str): The conditions.
+        rows (list[dict]): One row per model and runtime: ``model``; ``runtime``; ``file_mib``; the name ``metric`` and
+            ``value`` of a checkpoint's metric; ``deviation`` from eager PyTorch; ``ms`` for one image;
+            ``images_per_second`` for all images in one call; ``speedup``, the median ratio of the first runtime's time
+            for one image to this one's; ``memory_mib``, by which the process grew when the runtime loaded the model and
+            ran it; or ``error`` if the runtime fails.
     """
+
+    about: str
+    rows: list[dict]
+
+    def __str__(self) -> str:
+        columns = [name for name in COLUMNS if any(row.get(name) is not None for row in self.rows)]
+
+        def cell(row: dict, name: str) -> str:
+            return format(row[name], FORMATS.get(name, '')) if row.get(name) is not None else ''
+
+        lines = [[COLUMNS[name] for name in columns], ['---'] * len(columns),
+                 *([cell(row, name) for name in columns] for row in self.rows)]
+        errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
+        return '\n'.join([self.about, '', *(f'| {" | ".join(line)} |' for line in lines), *errors])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the rows to a CSV file."""
+        with open(path, 'w', newline='') as file:
+            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: str | None = None,
+                     images: Sequence[str | Path] = (), dense: bool = False, size: tuple[int, int] | None = None,
+                     batch_size: int = 4, repeats: int = 7, threads: int = 2) -> RuntimeTable:
+    """Compares the speed, memory and accuracy of networks or whole models in several runtimes on the CPU.
+
+    Args:
+        networks (Sequence[str]): Names, shell patterns, ``timm:NAME``, ``mmpretrain:NAME``, and checkpoints (.pth) or
+            work dirs of trainings. Checkpoints are timed from images to results.
+        runtimes (Sequence[str]): Some of ``RUNTIMES``.
+        config (str | None): Config of the checkpoints. Defaults to None, which means the one that the training saved.
+        images (Sequence[str | Path]): Image files or folders to time checkpoints on, without a metric. Defaults to (),
+            which means the config's test set.
+        dense, size, batch_size, repeats, threads: As in :func:`benchmark`. ``size`` is for networks; checkpoints resize
+            images as in their test.
+
+    Raises:
+        UsageError: If a network cannot be built, a checkpoint or its data cannot be used, or an argument does not
+            concern any of ``networks``. An error in a runtime is a row of the table.
+    """
+    checkpoints = [name for name in networks if is_checkpoint(name)]
+    if unknown := set(runtimes) - RUNTIMES.keys():
+        raise UsageError(f'runtimes must be some of {", ".join(RUNTIMES)}, got {", ".join(sorted(unknown))}')
+    for name, given in dict(images=images, config=config).items():
+        if given and not checkpoints:
+            raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
+    if size and len(checkpoints) == len(networks):
+        raise UsageError('size requires a network; checkpoints resize images as in their test')
+    rows = []
+    with measuring(threads):
+        for name in networks:
+            if name in checkpoints:
+                rows += measure_subject(whole_model(name, config, images, batch_size, 'int8' in runtimes), runtimes,
+                                        repeats)
+                continue
+            for plain_name in [name] if ':' in name else find_names([name]):
+                rows += measure_subject(network(plain_name, dense, size, batch_size), runtimes, repeats)
+    versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
+    return RuntimeTable(f'{processor()}, {threads} threads, {versions}; median of {repeats}', rows)
+
+
+def is_checkpoint(name: str) -> bool:
+    return name.endswith('.pth') or Path(name).is_dir()
+
+
+def network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> Network:
+    size = size or default_size(dense)
+    model = build_other(name, 'network', dense, size).eval().requires_grad_(False)
+    return Network(name, model, torch.rand(batch_size, 3, *size))
+
+
+def whole_model(name: str, config: str | None, images: Sequence[str | Path], count: int, is_quantized: bool
+                ) -> WholeModel:
+    """Checks a checkpoint, and reads the images to time it on: ``images``, or the first of the config's test set."""
+    checkpoint = find_checkpoint(name)
+    cfg: Config = config_of(config, checkpoint)
+    check_backbone(cfg)
+    check_checkpoint(checkpoint)
+    if images:
+        files = find_images(images)
+        return WholeModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)
+    check_data(cfg, ['train', 'test'] if is_quantized else ['test'], content=False)
+    calibration = read(images_of(cfg, 'train'), CALIBRATION_IMAGES) if is_quantized else []
+    return WholeModel(name, cfg, checkpoint, read(images_of(cfg, 'test'), count), calibration, True)
+
+
+def measure_subject(subject: Network | WholeModel, runtimes: Sequence[str], repeats: int) -> list[dict]:
+    """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`RuntimeTable`)."""
     chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
     expected = subject.load('eager', Path())(subject.images)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,21 +311,8 @@ def resident() -> int:
     return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
-COLUMNS = dict(model='model', runtime='runtime', file_mib='file, MiB', metric='metric', value='value',
-               deviation='deviation', ms='ms', images_per_second='images/s', speedup='times as fast',
-               memory_mib='memory, MiB')
-FORMATS = dict(file_mib='.1f', value='.4g', deviation='.1e', ms='.1f', images_per_second='.2f', speedup='.2f',
-               memory_mib='.0f')
-
-
-def table_of(rows: Sequence[dict]) -> str:
-    """Returns a Markdown table; the errors of failed runtimes follow."""
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
-
-    def cell(row: dict, name: str) -> str:
-        return format(row[name], FORMATS.get(name, '')) if row.get(name) is not None else ''
-
-    lines = [[COLUMNS[name] for name in columns], ['---'] * len(columns),
-             *([cell(row, name) for name in columns] for row in rows)]
-    errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in rows if 'error' in row]
-    return '\n'.join([*(f'| {" | ".join(line)} |' for line in lines), *errors])
+def processor() -> str:
+    """Returns the name of the CPU."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor())

@@ -1,20 +1,19 @@
-"""Tests the table of `mmvit benchmark --runtime`."""
+"""Networks and models in several runtimes."""
 import csv
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from subcommands import call
 from torch import nn
 
-from mmvit_backbones.cli import benchmark, runtimes
-from mmvit_backbones.cli.runtimes import Network, WholeModel, compare_runtimes, table_of
-from mmvit_backbones.inference.runtimes import RUNTIMES, installed_runtimes
+from mmvit_backbones.analysis import RuntimeTable, compare_runtimes, runtimes
+from mmvit_backbones.analysis.runtimes import Network, WholeModel, measure_subject
+from mmvit_backbones.errors import MMViTError
+from mmvit_backbones.inference.runtimes import installed_runtimes
 
 INSTALLED = [name for name, options in runtimes.RUNTIMES.items()
              if options.get('runtime', 'onnxruntime') in installed_runtimes()]
@@ -28,10 +27,11 @@ class Branches(nn.Module):
 
 
 def test_a_failed_runtime_has_its_error_as_result():
-    rows = compare_runtimes(Network('net', Branches(), torch.rand(2, 3, 8, 8)), ['onnxruntime', 'eager'], 1)
+    rows = measure_subject(Network('net', Branches(), torch.rand(2, 3, 8, 8)), ['onnxruntime', 'eager'], 1)
     assert [row['runtime'] for row in rows] == ['eager', 'onnxruntime']
     assert rows[0]['speedup'] == 1 and rows[0]['deviation'] == 0 and 'data-dependent' in rows[1]['error']
-    table = table_of(rows).splitlines()
+    about, empty, *table = str(RuntimeTable('about', rows)).splitlines()
+    assert about == 'about' and not empty
     assert table[0].startswith('| model | runtime | deviation | ms |')
     assert table[2].startswith('| net | eager | 0.0e+00 |')
     assert table[3] == '| net | onnxruntime |  |  |  |  |  |' and table[4].startswith('net in onnxruntime failed: ')
@@ -53,7 +53,7 @@ def test_outputs_of_another_runtime_are_compared():
 @torch.no_grad()
 def test_all_runtimes_run_a_single_image():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5 * 8 * 8, 2)).eval()
-    rows = compare_runtimes(Network('net', model, torch.rand(1, 3, 8, 8)), INSTALLED, repeats=1)
+    rows = measure_subject(Network('net', model, torch.rand(1, 3, 8, 8)), INSTALLED, repeats=1)
     assert [row['runtime'] for row in rows] == INSTALLED
     for row in rows:
         if row['runtime'] == 'openvino-bf16' and 'this CPU has no instructions' in row.get('error', ''):
@@ -64,7 +64,7 @@ def test_all_runtimes_run_a_single_image():
 
 
 @pytest.mark.slow
-def test_a_whole_model_has_its_metric(tmp_path, capsys):
+def test_a_whole_model_has_its_metric(tmp_path):
     """The images of the test set are red, green or blue, as the classes of the model."""
     cfg = Config.fromfile(ROOT / 'tests/training/tiny_classifier.py')
     for name, color in (('a', 'red'), ('b', 'lime'), ('c', 'blue')):
@@ -78,18 +78,55 @@ def test_a_whole_model_has_its_metric(tmp_path, capsys):
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
     cfg.dump(tmp_path / 'config.py')
-    call('benchmark', tmp_path / 'model.pth', '--runtime', 'eager', *installed_runtimes(), '--repeats', 1,
-         '--csv', tmp_path / 'table.csv', '--threads', torch.get_num_threads())
+    table = compare_runtimes([str(tmp_path / 'model.pth')], ['eager', *installed_runtimes()], repeats=1,
+                             threads=torch.get_num_threads())
+    table.save(tmp_path / 'table.csv')
     rows = list(csv.DictReader((tmp_path / 'table.csv').read_text().splitlines()))
     assert [row['runtime'] for row in rows] == ['eager', *installed_runtimes()]
     assert {row['metric'] for row in rows} == {'accuracy/top1'} and len({row['value'] for row in rows}) == 1
     assert all(float(row['deviation']) < 1e-4 and float(row['ms']) > 0 for row in rows)
-    assert '| accuracy/top1 |' in capsys.readouterr().out
+    assert '| accuracy/top1 |' in str(table)
 
 
-def test_checkpoints_and_networks(tmp_path):
-    args = SimpleNamespace(size=None, dense=True, batch_size=2, networks=['rest_lite'])
-    network, = benchmark.subjects(args)
+def test_a_dense_network_has_all_its_maps():
+    network = runtimes.network('rest_lite', True, None, 2)
     assert network.images.shape == (2, 3, 448, 672) and len(network.names) == 4
-    assert benchmark.is_checkpoint('a.pth') and benchmark.is_checkpoint(str(tmp_path))
-    assert not benchmark.is_checkpoint('rest_lite') and set(RUNTIMES) == {'onnxruntime', 'openvino'}
+
+
+@pytest.mark.parametrize('networks, options, words', [
+    (['torch:x'], {}, ['network must be NAME, timm:NAME or mmpretrain:NAME', 'torch:x']),
+    (['resnet50'], {}, ['resnet50', 'reswin_tiny']), (['rest_lite'], dict(runtimes=['tensorrt']), ['runtimes', 'int8']),
+    (['rest_lite'], dict(images=['a']), ['images', '.pth', 'rest_lite']),
+    (['rest_lite'], dict(config='a'), ['config', '.pth', 'rest_lite']),
+    (['a.pth'], dict(size=(8, 8)), ['size', 'network']), (['a.pth'], {}, ['a.pth'])])
+def test_wrong_arguments_are_refused(networks, options, words):
+    with raises(MMViTError, *words):
+        compare_runtimes(networks, **{'runtimes': ['eager'], **options})
+
+
+class Clock:
+    """Replaces the clock: time passes only in :meth:`take`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 0.
+        monkeypatch.setattr('time.perf_counter', lambda: self.now)
+
+    def take(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_latency_and_throughput(monkeypatch):
+    """The first call is a warm-up. Speedups are relative to the first function."""
+    clock, calls = Clock(monkeypatch), {'slow': [], 'fast': []}
+
+    def function(name: str, *seconds: float):
+        def run(images) -> None:
+            calls[name].append(len(images))
+            clock.take(len(images) * seconds[(len(calls[name]) - 1) // 2])
+        return run
+
+    slow, fast = function('slow', 9, .1, .2, .6), function('fast', 9, .05, .05, .1)
+    found = runtimes.measure(dict(slow=slow, fast=fast), torch.zeros(4, 3, 2, 2), 3)
+    assert calls == dict(slow=[1, 4] * 4, fast=[1, 4] * 4)
+    assert found == dict(slow=pytest.approx(dict(ms=200., images_per_second=5., speedup=1.)),
+                         fast=pytest.approx(dict(ms=50., images_per_second=20., speedup=4.)))

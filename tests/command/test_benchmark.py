@@ -1,0 +1,53 @@
+"""`mmvit benchmark` and `mmvit flops` choose a function by their options, and refuse the options of the others."""
+import csv
+import json
+
+import pytest
+from helpers import raises
+from subcommands import call, parser_of
+
+from mmvit_backbones.errors import UsageError
+
+SMALL = '--size', '32', '32', '--repeats', '1', '--batch-size', '2'
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['benchmark', 'rest_lite', '--csv', 'a'], ['--csv', '--runtime']),
+    (['benchmark', 'rest_lite', '--images', 'a'], ['--images', '--runtime']),
+    (['benchmark', 'rest_lite', '--throughput', '32', '--size', '8', '8'], ['--size', '--throughput']),
+    (['benchmark', 'rest_lite', '--throughput', '32', '--baseline', 'rest_lite'], ['--baseline', '--throughput']),
+    *[(['benchmark', 'rest_lite', '--runtime', 'eager', option, *values], [option, 'with --runtime'])
+      for option, *values in (['--override', 'window_size=4'], ['--baseline', 'reswin_tiny'], ['--throughput', '32'],
+                              ['--memory-only'], ['--device', 'cpu'])],
+    *[(['flops', 'rest_lite', *option], [option[0], '--traffic'])
+      for option in (['--batch-size', '1'], ['--dtype', 'float16'], ['--with-cp'])]])
+def test_options_that_exclude_each_other(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises(UsageError, *words):
+        call(*arguments)
+
+
+def test_an_error_is_one_line(run, capsys):
+    with pytest.raises(SystemExit):
+        run('benchmark', 'reswin_tiny', '--against', 'torch:x')  # the old name of --baseline
+    error, = capsys.readouterr().err.splitlines()
+    assert error.startswith('error: ') and 'baseline' in error and 'torch:x' in error
+    assert '--against' not in parser_of('benchmark').format_help()
+
+
+@pytest.mark.slow
+def test_outputs(run, tmp_path):
+    found = json.loads(run('benchmark', 'rest_lite', '--baseline', 'rest_lite', '--memory-only', *SMALL))
+    assert found['models']['rest_lite']['saved_ratio'] == 1
+    found = json.loads(run('benchmark', 'rest_lite', '--throughput', '32', *SMALL[3:]))
+    assert found['rest_lite']['32'] > 0
+    assert '| rest_lite | eager |' in run('benchmark', 'rest_lite', '--runtime', 'eager', *SMALL, '--csv',
+                                          str(tmp_path / 'a.csv'))
+    row, = csv.DictReader((tmp_path / 'a.csv').read_text().splitlines())
+    assert row['model'] == 'rest_lite'
+    row, = json.loads(run('flops', 'rest_lite', '--json', '--backbone', '--size', '64', '96'))
+    assert row['name'] == 'rest_lite' and row['height'] == 64
+    header, row = run('flops', 'rest_lite', '--backbone', '--size', '64', '96').splitlines()
+    assert 'height x width' in header and '64x96' in row
+    found = json.loads(run('flops', 'rest_lite', '--traffic', '--backbone', '--size', '64', '96', '--json'))
+    assert found['rest_lite']['step']['kernels'] > 100

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
-FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg'
+FIGURE_SUFFIXES = '.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg'
 
 
 def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
@@ -20,8 +20,8 @@ def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
                                    allow_abbrev=False, **options)
 
 
-def call(function: Callable, options: dict[str, Any], mode: str = '') -> Any:
-    """Calls a function with the options that were given; the others have the value None.
+def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Sequence[str] = ()) -> Any:
+    """Calls a function with the options that were given, i.e. are not None, except those named in ``omit``.
 
     Raises:
         UsageError: If the function doesn't have a given option, which then cannot be used in this ``mode``.
@@ -29,7 +29,8 @@ def call(function: Callable, options: dict[str, Any], mode: str = '') -> Any:
     from inspect import signature
 
     from mmvit_backbones.errors import UsageError
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in vars(args).items()
+             if value is not None and name not in ('arguments', *omit)}
     if wrong := given.keys() - signature(function).parameters.keys():
         raise UsageError(f'--{min(wrong).replace("_", "-")} cannot be used {mode}')
     return function(**given)
@@ -73,8 +74,8 @@ def output_file(path: str) -> str:
 
 def figure_file(path: str) -> str:
     """Checks that a figure can be written and that its suffix is known, and creates its folder."""
-    if not path.lower().endswith(FIGURES):
-        raise argparse.ArgumentTypeError(f'{path!r} must end with one of {", ".join(FIGURES)}')
+    if not path.lower().endswith(FIGURE_SUFFIXES):
+        raise argparse.ArgumentTypeError(f'{path!r} must end with one of {", ".join(FIGURE_SUFFIXES)}')
     return output_file(path)
 
 

@@ -66,13 +66,12 @@ def run(args: Namespace) -> None:
     import json
 
     from mmvit_backbones.analysis import benchmark, compare_runtimes, measure_throughput
-    options = vars(args)
     if args.runtimes:
-        table = call(compare_runtimes, {**options, 'csv': None}, 'with --runtime')
+        table = call(compare_runtimes, args, 'with --runtime', omit=['csv'])
         print(table)
         if args.csv:
             table.save(args.csv)
     elif args.throughput:
-        print(json.dumps(call(measure_throughput, options, 'with --throughput'), indent=1))
+        print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
     else:
-        print(call(benchmark, options, 'without --runtime'))
+        print(call(benchmark, args, 'without --runtime'))

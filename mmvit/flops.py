@@ -43,12 +43,11 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.analysis import Flops, count_flops, count_traffic
-    options = {name: value for name, value in vars(args).items() if name not in ('traffic', 'json')}
     if args.traffic:
-        counted = call(count_traffic, options)
+        counted = call(count_traffic, args, omit=('traffic', 'json'))
         found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}
     else:
-        counted = call(count_flops, options, 'without --traffic')
+        counted = call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))
         found = [row._asdict() for row in counted]
     header = [] if args.traffic else [Flops.HEADER]
     print(json.dumps(found, indent=1) if args.json else '\n'.join(map(str, [*header, *counted])))

@@ -21,7 +21,8 @@ LEVELS = [
     ['data'],
     ['training', 'inference'],
     ['export'],
-    ['recipes', 'integrations'],
+    ['integrations'],
+    ['recipes'],
     [''],  # the package itself
     ['analysis'],
     ['cli'],

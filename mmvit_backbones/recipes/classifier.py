@@ -24,7 +24,7 @@ def model(network: Network, data: FolderData) -> dict:
         model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
 
 
-def tests(data: FolderData, size: tuple[int, int], work_dir: str) -> dict:
+def tests(data: FolderData, size: tuple[int, int]) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test."""
     height, width = size
     pipeline = [
@@ -38,7 +38,7 @@ def tests(data: FolderData, size: tuple[int, int], work_dir: str) -> dict:
     accuracy = dict(type='Accuracy', topk=tuple(k for k in (1, 5) if k <= len(data.classes)))
     return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader, test_evaluator=[
         accuracy, dict(type='MeanCrossEntropy'),
-        dict(type='PerClassAccuracy', out_file=f'{work_dir}/confusion_matrix.png')])
+        dict(type='PerClassAccuracy', draw=True)])
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:

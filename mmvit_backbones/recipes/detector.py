@@ -30,7 +30,7 @@ def model(network: Network, data: FolderData) -> dict:
         test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=500))))
 
 
-def tests(data: FolderData, size: tuple[int, int], work_dir: str) -> dict:
+def tests(data: FolderData, size: tuple[int, int]) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test."""
     pipeline = [
         dict(type='LoadImageFromFile'),

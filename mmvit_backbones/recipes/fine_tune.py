@@ -163,7 +163,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     options = dict(boxes_only=not predicts_masks(cfg)) if key == 'coco_folder' else {}
     data = read(folder, out=out, classes=cfg.val_dataloader.dataset.metainfo.classes, **options)
     sides = _sides(size if size is not None else recipe.get('size'))
-    tested = task.tests(data, task.fit_size(sides) if sides else task.SIZE, cfg.work_dir)
+    tested = task.tests(data, task.fit_size(sides) if sides else task.SIZE)
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
@@ -221,7 +221,7 @@ def _sections(network: Network, framework: str, task: Any, data: FolderData, sch
     """Returns the parts of the config, top down."""
     base = task.base(data) if framework == 'mmdet' else getattr(task, 'BASE', None)
     sampler = dict(type='DefaultSampler', shuffle=False)
-    tested = task.tests(data, size, work_dir)
+    tested = task.tests(data, size)
     tested['val_dataloader'] = {**tested['val_dataloader'], **loading, 'sampler': sampler}
     if tested['test_evaluator'] == tested['val_evaluator']:
         tested['test_evaluator'] = Name('val_evaluator')

@@ -31,7 +31,7 @@ def model(network: Network, data: FolderData) -> dict:
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 
-def tests(data: FolderData, size: tuple[int, int], work_dir: str) -> dict:
+def tests(data: FolderData, size: tuple[int, int]) -> dict:
     """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation."""
     height, width = size
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')

@@ -2,6 +2,7 @@
 import pytest
 import torch
 from mmengine.registry import METRICS
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 import mmvit_backbones  # noqa: F401
@@ -46,7 +47,9 @@ def test_confusion_matrix_is_drawn(tmp_path, monkeypatch):
     plt = pytest.importorskip('matplotlib.pyplot')
     before, shown = plt.get_fignums(), []
     monkeypatch.setattr(plt, 'show', lambda *args, **options: shown.append(1))
-    evaluate([0, 1], [0, 0], 2, ['cat', 'dog'], out_file=str(tmp_path / 'a.png'))
-    with Image.open(tmp_path / 'a.png') as image:
+    Visualizer.get_instance('matrix', vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path))
+    evaluate([0, 1], [0, 0], 2, ['cat', 'dog'], draw=True)
+    file, = tmp_path.rglob('*.png')
+    with Image.open(file) as image:
         assert len(image.convert('RGB').getcolors(2**24)) > 100
     assert plt.get_fignums() == before and not shown

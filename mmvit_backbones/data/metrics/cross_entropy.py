@@ -12,6 +12,8 @@ class MeanCrossEntropy(BaseMetric):
     Like the losses in the authors' evaluation logs, this loss has no label smoothing, even if training uses it.
     """
 
+    default_prefix = ''
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         self.results += [-sample['pred_score'].double()[sample['gt_label']].clamp_min(1e-300).log().item()
                          for sample in data_samples]

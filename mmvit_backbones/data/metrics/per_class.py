@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
+from mmengine.visualization import Visualizer
 
 SHOWN = 50  # maximum number of classes in the log, or named in the confusion matrix
 
@@ -16,13 +17,16 @@ class PerClassAccuracy(BaseMetric):
     At most 50 classes are logged, namely those with the lowest accuracy.
 
     Args:
-        out_file (str | None): Image file for the confusion matrix. Defaults to None: draws no matrix.
+        draw (bool): Whether to add a drawing of the confusion matrix to the run's visualizer, which saves it beside the
+            log. Defaults to False.
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
     """
 
-    def __init__(self, out_file: str | None = None, **kwargs) -> None:
+    default_prefix = ''
+
+    def __init__(self, draw: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.out_file = out_file
+        self.draw = draw
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         self.results += [(int(sample['pred_score'].argmax()), int(sample['gt_label']), len(sample['pred_score']))
@@ -40,11 +44,20 @@ class PerClassAccuracy(BaseMetric):
         listed = present if len(present) <= SHOWN else present[np.argsort(accuracy[present])][:SHOWN]
         print_log('accuracy by class:\n' + '\n'.join(
             f'{accuracy[i]:6.1f} %  {hits[i]} of {counts[i]}  {names[i]}' for i in listed), 'current')
-        if self.out_file:
+        if self.draw and (visualizer := current_visualizer()):
             import matplotlib.pyplot as plt
             figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
                                           classes=[str(name) for name in names] if num_classes <= SHOWN else None)
-            figure.savefig(self.out_file, dpi=100, bbox_inches='tight')
+            figure.canvas.draw()
+            visualizer.add_image(
+                'confusion_matrix', np.asarray(figure.canvas.buffer_rgba())[..., :3])  # pyright: ignore
             plt.close(figure)
-            print_log(f'confusion matrix: {self.out_file}', 'current')
         return dict(mean_class_accuracy=float(accuracy[present].mean()))
+
+
+def current_visualizer() -> Visualizer | None:
+    """Returns the visualizer of the current run; None outside of runs."""
+    try:
+        return Visualizer.get_current_instance()
+    except RuntimeError:  # no runner has built one
+        return None

@@ -6,19 +6,50 @@
 All annotations are read and, if those of a data set have no errors, all its images and segmentation masks. The output
 has one line per error and per kind of warning; the exit code is 1 if there are errors.
 """
-from argparse import ArgumentParser
+import sys
+from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_config_options, add_data_arguments, new_parser, whole
+from ..arguments import add_config_options, add_folder_arguments, new_parser, whole
+
+FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
+FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed'), ('data_root', 'cfg_options')
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('config', nargs='?',
-                        help='config file, or the name of a config in this package (default: a config that fits the '
-                             'custom data)')
+    parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
     parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'],
                         help='splits to check (default: train val)')
     parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
-    add_data_arguments(parser)
+    add_folder_arguments(parser)
+    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets of the config')
     add_config_options(parser)
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.data.full_check import config_problems, errors_and_warnings, folder_problems
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.training import shorthand_options
+    from mmvit_backbones.utils.config import load_config
+    folders = {name: folder for name in FOLDERS if (folder := getattr(args, name))}
+    if bool(folders) == bool(args.config):
+        raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
+    for name in CONFIG_OPTIONS if folders else FOLDER_OPTIONS:
+        if getattr(args, name) is not None:
+            raise UsageError(f'--{name.replace("_", "-")} is for {"a config" if folders else "a folder"}')
+    if folders:
+        if 'test' in args.splits:
+            raise UsageError('--splits of a folder must be train, val or both, got test')
+        problems = folder_problems(**folders, val_fraction=args.val_fraction, split_seed=args.split_seed or 0,
+                                   splits=args.splits, jobs=args.jobs)
+    else:
+        cfg = load_config(args.config)
+        options = shorthand_options(cfg, data_root=args.data_root)
+        problems = config_problems(load_config(args.config, {**options, **(args.cfg_options or {})}), args.splits,
+                                   args.jobs)
+    errors, warnings = errors_and_warnings(problems)
+    print(*(f'warning: {text}' for text in warnings), *errors,
+          '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')
+    if errors:
+        sys.exit(1)

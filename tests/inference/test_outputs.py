@@ -17,10 +17,10 @@ PIXELS = np.zeros((500, 500, 3), np.uint8)
 
 
 def test_names_of_outputs(tmp_path, monkeypatch):
-    """Suffixes are kept only where names would be equal; folders inside a source are kept."""
+    """Suffixes are kept only where names would be equal; folders inside a source are kept, without hidden files."""
     monkeypatch.chdir(tmp_path)
     for name in ('in/a.jpg', 'in/deep/a.jpg', 'in/deep/b.png', 'in/deep/b.jpg', 'in/film.MP4', 'in/notes.txt', '7',
-                 'c.d.jpg'):
+                 'in/._a.jpg', 'in/.trash/b.jpg', 'c.d.jpg'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     names = find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3'])

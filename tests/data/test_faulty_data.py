@@ -1,6 +1,5 @@
 """Faulty data are either read as the framework reads them, or reported in one line before the first training step."""
 import json
-import os
 import shutil
 
 import numpy as np
@@ -183,63 +182,6 @@ def test_unusable_files(tmp_path):
     assert not sample_error((dict(img_path=str(good), seg_map_path=str(mask), reduce_zero_label=True), 2))
     Image.fromarray(labels[:50]).save(mask)
     assert 'pixels, but its image' in sample_error((dict(img_path=str(good), seg_map_path=str(mask)), 2))
-
-
-@pytest.mark.slow
-def test_data_check_lists_all_bad_files(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    shutil.copytree(ROOT / 'data/flowers_mini/val', tmp_path / 'val')
-    bad = sorted((tmp_path / 'val').glob('*/*.jpg'))[::20]
-    for path in bad:
-        os.truncate(path, 3000)
-    with pytest.raises(SystemExit) as ended:
-        run('data check', 'tests/configs/imagenet_reswin_t.py', '--splits', 'val', '--jobs', '2',
-            '--cfg-options', f'val_dataloader.dataset.data_root={tmp_path}')
-    printed = capsys.readouterr().out
-    assert ended.value.code == 1 and '3 errors' in printed
-    assert all(f'image {path} cannot be read' in printed for path in bad)
-
-
-def test_errors_of_each_image_are_listed(tmp_path, run, capsys):
-    for part in ('images', 'masks'):
-        shutil.copytree(ROOT / f'data/camvid_mini/{part}/val', tmp_path / 'data' / part)
-    shutil.copy(ROOT / 'data/camvid_mini/classes.txt', tmp_path / 'data')
-    for path in sorted((tmp_path / 'data/images').iterdir())[:7]:
-        os.truncate(path, 3000)
-    with pytest.raises(SystemExit, match='1'):
-        run('data check', '--seg-folder', f'{tmp_path}/data', '--val-fraction', '0.2', '--jobs', '1')
-    printed = capsys.readouterr().out
-    assert printed.count('cannot be read') == 7 and printed.endswith('\n7 errors\n')
-
-
-def test_splits_without_data_are_an_error(run, tmp_path, capsys):
-    config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = '{ROOT}/configs/imagenet_reswin_t.py'\ntest_dataloader = test_evaluator = None\n"
-                      'test_cfg = None\n')
-    with pytest.raises(SystemExit):
-        run('data check', str(config), '--splits', 'test')
-    assert 'no data set for test' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('option, folder', [('--coco-folder', 'coco_mini'), ('--class-folder', 'flowers_mini')])
-def test_folder_without_config(run, option, folder):
-    assert '0 errors' in run('data check', option, str(ROOT / 'data' / folder), '--jobs', '1')
-
-
-def test_folder_without_config_may_have_only_boxes(run, coco, tmp_path):
-    for annotation in coco['annotations']:
-        del annotation['segmentation']
-    (tmp_path / 'annotations').mkdir()
-    for part in 'train', 'val':
-        (tmp_path / part).symlink_to(tmp_path / 'images')
-        (tmp_path / f'annotations/instances_{part}.json').write_text(json.dumps(coco))
-    assert '0 errors' in run('data check', '--coco-folder', str(tmp_path), '--jobs', '1')
-
-
-def test_neither_config_nor_folder(run, capsys):
-    with pytest.raises(SystemExit):
-        run('data check')
-    assert '--coco-folder' in capsys.readouterr().err
 
 
 def test_warnings_are_not_errors_but_missing_metric_files_are(coco, tmp_path, capsys):

@@ -9,8 +9,9 @@ Multiply-adds (GMACs) are counted at the published image size. Top-1 is the publ
 States of weights:
   cached                the file is in the cache
   cached, never loaded  the file is in the cache, but its contents have not been checked
-  missing               `mmvit weights download` or the first use downloads the file
-  by hand               only a browser can download the file
+  download              `mmvit weights download` or the first use downloads the file
+  browser               only a person with a browser can download the file
+  relative              weights of a related network, for `mmvit train NETWORK --pretrained RELATIVE`
   -                     no weights are published
 """
 import json

@@ -1,11 +1,11 @@
-"""Lists the authors' weights and their state: cached (perhaps never loaded), missing, by hand, or not published.
+"""Lists the authors' weights and their state: cached (perhaps never loaded), download, browser or unpublished.
 
     mmvit weights list
     mmvit weights list 'rest*'
 
-Without a mirror, only a browser can download files with the state `by hand`. Patterns are matched against the names of
-networks, and of files without their extension. The list includes two files that no network of this package can load:
-token_labels.
+Without a mirror, only a person with a browser can download files with the state `browser`. Patterns are matched against
+the names of networks, and of files without their extension. The list includes two files that no network of this package
+can load: token_labels.
 """
 from argparse import ArgumentParser, Namespace
 

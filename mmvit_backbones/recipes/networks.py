@@ -10,6 +10,7 @@ from ..errors import CheckpointError, UsageError, first_line
 from ..ops import plain_pytorch
 from ..utils.config import read_config
 from ..zoo.checks import official_name
+from ..zoo.relatives import pretrained_settings
 from ..zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -101,7 +102,8 @@ def _own(variant: Variant, pretrained: bool | str) -> Network:
         weights = pretrained
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**variant.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
-    return Network(variant.name, backbone, weights is not None, family.mean, family.std, variant=variant)
+    images = (pretrained_settings(weights) if weights else None) or family  # mean and std of a relative
+    return Network(variant.name, backbone, weights is not None, images.mean, images.std, variant=variant)
 
 
 def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:

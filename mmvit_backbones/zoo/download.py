@@ -23,7 +23,7 @@ from mmengine.logging import print_log
 from ..errors import CheckpointError, UsageError
 from ..utils import download
 from .files import CONVERTED
-from .weights import Weights, host_of
+from .weights import BY_BROWSER, Weights, host_of
 
 HASH = '.sha256'  # suffix of files that store a hash
 
@@ -121,7 +121,15 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
                       logger='current')
         return
     raise CheckpointError(f'checkpoint {weights.name} cannot be downloaded: {"; ".join(problems)}. '
-                          f'If you download the file yourself, save it as {target}')
+                          f'{_by_hand(weights, target)}')
+
+
+def _by_hand(weights: Weights, target: Path) -> str:
+    """Returns what to do in a browser, and where to save the file."""
+    url = weights.urls[0]
+    clicks = BY_BROWSER.get(host_of(url), 'download the file').format(code=weights.access_code)
+    member = f' with {weights.member!r} in its name' if weights.member else ''
+    return f'Open {url} in a browser, {clicks}{member}, and save the file as {target}'
 
 
 def _download_from(url: str, target: Path, weights: Weights) -> Path:

@@ -40,11 +40,11 @@ def list_weights(patterns: Sequence[str] = ('*', )) -> list[Entry]:
 
 
 def state_of(weights: Weights) -> str:
-    """Returns ``cached``, ``cached, never loaded``, ``missing``, or ``by hand``: only a browser can download it."""
+    """Returns ``cached``, ``cached, never loaded``, ``download`` or, if only a browser can download it, ``browser``."""
     path = cached_file(weights)
     if path.exists():
         return 'cached' if is_recorded(path) else 'cached, never loaded'
-    return 'by hand' if weights.host == 'Baidu' else 'missing'
+    return 'browser' if weights.needs_browser else 'download'
 
 
 def published_figures(variant: Variant | None, tag: str) -> dict[str, float]:
@@ -61,7 +61,7 @@ def describe_networks(pattern: str = '*') -> list[dict]:
     """Returns the name, parameters, GMACs, image size, top-1 accuracy and weights of the networks that match a pattern.
 
     ``gmacs`` are counted at ``image_size`` in pixels; ``top1`` is the published accuracy on ImageNet-1k in %, or None;
-    ``weights`` has the state of the weights by tag.
+    ``weights`` has the state of the weights by tag, and ``relative`` the weights of a related network, or ''.
 
     Raises:
         UsageError: If nothing matches.
@@ -71,8 +71,8 @@ def describe_networks(pattern: str = '*') -> list[dict]:
         raise UsageError(f'no network matches {pattern}; available networks are {", ".join(list_models())}')
     return [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
-        top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()})
-        for variant in map(VARIANTS.__getitem__, names)]
+        top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
+        relative=variant.relative) for variant in map(VARIANTS.__getitem__, names)]
 
 
 def network_table(networks: Sequence[dict]) -> str:
@@ -82,6 +82,7 @@ def network_table(networks: Sequence[dict]) -> str:
         states = dict.fromkeys(row['weights'].values())
         weights = '; '.join(f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
                             for state in states) or '-'
+        weights += f'; relative: {row["relative"]}' if row['relative'] else ''
         lines.append(f'{row["name"]:<24}{row["parameters"] / 1e6:>14.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
                      f'{row["top1"] or "-":>10}  {weights}')
     return '\n'.join(lines)
@@ -99,10 +100,11 @@ def _row_of(entry: Entry) -> tuple[str, ...]:
     variant, tag, weights = entry
     name, code = (variant.name, variant.family.code) if variant else ('-', '')
     if weights is None:
-        return name, '-', 'not published', code, '', ''
+        return name, '-', 'unpublished', variant.relative if variant and variant.relative else code, '', ''
     figures = ', '.join(f'{key} {value}' for key, value in published_figures(variant, tag).items())
     state = state_of(weights)
-    place = f'{weights.urls[0]} (code {weights.access_code})' if state == 'by hand' else weights.host
+    code = f' (code {weights.access_code})' if weights.access_code else ''
+    place = f'{weights.urls[0]}{code}' if state == 'browser' else weights.host
     return name, tag or '-', state, place, '; '.join(filter(None, [figures, weights.remark])), weights.file_name
 
 

@@ -80,7 +80,12 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         CheckpointError: If the weights are unavailable, corrupt or belong to another network; an invalid file is set
             aside.
     """
-    path = fetch(variant.find_weights(tag))
+    try:
+        path = fetch(variant.find_weights(tag))
+    except CheckpointError as error:
+        if not variant.relative or variant.relative in str(error):
+            raise
+        raise CheckpointError(f'{error}{variant.hint_of_relative}') from error
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
         layout = variant.family.layout
         weights, found = recognize(load_checkpoint_file(path), [layout], variant.name)

@@ -58,6 +58,7 @@ class Variant:
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
+    relative: str = ''  # weights of a related network, from which a training can start; see zoo/relatives.py
 
     @property
     def backbone(self) -> dict:
@@ -99,8 +100,13 @@ class Variant:
         if not self.has_weights(tag):
             known = f' with the tag {wanted!r} (known tags: {", ".join(map(repr, weights))})' if weights else ''
             raise CheckpointError(f'no download URL is known for weights of {self.name}{known}; '
-                                  f'see {self.family.code}')
+                                  f'see {self.family.code}{self.hint_of_relative}')
         return weights.get(wanted) or next(iter(weights.values()))
+
+    @property
+    def hint_of_relative(self) -> str:
+        """Returns the end of an error message for weights that cannot be had."""
+        return f'; start from a relative: --pretrained {self.relative}' if self.relative else ''
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
         """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task."""

@@ -16,6 +16,12 @@ HOSTS = {
     'pan.baidu.com': 'Baidu',
 }
 
+# What a person has to do on the page of a host.
+BY_BROWSER = {
+    'OneDrive': 'click "Download"',
+    'Baidu': 'enter the access code {code}, log in, and click "下载" (download)',
+}
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -38,6 +44,11 @@ class Weights:
     def file_name(self) -> str:
         """Returns the name of the file in the cache and on a mirror."""
         return self.name + self.suffix
+
+    @property
+    def needs_browser(self) -> bool:
+        """Returns whether no library can download the file: its hosts ask for a click or an account."""
+        return all(host_of(url) in BY_BROWSER for url in self.urls)
 
     @property
     def host(self) -> str:

@@ -22,10 +22,10 @@ def test_list_shows_cached_and_missing_weights(home):
     cached_file(WEIGHTS['rest_lite']).write_bytes(b'file')
     table = weights_table(list_weights(['rest_lite', 'restv2_tiny', 'swin_vsa_tiny', 'vitae_base_22k']))
     rows = {tuple(line.split()[:2]): line for line in table.splitlines() if line}
-    assert 'cached' in rows['rest_lite', '224'] and 'missing' in rows['vitae_base', '22k']
-    assert 'by hand' in rows['restv2_tiny', '384']
+    assert 'cached' in rows['rest_lite', '224'] and 'download' in rows['vitae_base', '22k']
+    assert 'browser' in rows['restv2_tiny', '384']
     assert 'https://pan.baidu.com/s/1fEMs_OrDa_xF7Cw1DiBU9w (code rest)' in rows['restv2_tiny', '384']
-    assert 'top1 83.7' in rows['restv2_tiny', '384'] and 'not published' in rows['swin_vsa_tiny', '-']
+    assert 'top1 83.7' in rows['restv2_tiny', '384'] and 'unpublished' in rows['swin_vsa_tiny', '-']
     assert rows['folder:', str(home)]
 
 
@@ -33,8 +33,10 @@ def test_networks_have_figures_and_weights(home):
     names = [row['name'] for row in describe_networks('rest_*')]
     assert names == ['rest_base', 'rest_large', 'rest_lite', 'rest_small']
     large, = describe_networks('restv2_large')
-    assert large['weights'] == {'224': 'by hand', '384': 'by hand'} and large['top1'] > 80
-    assert 'by hand: 224, 384' in network_table([large])
+    assert large['weights'] == {'224': 'browser', '384': 'browser'} and large['top1'] > 80
+    assert 'browser: 224, 384' in network_table([large])
+    small, = describe_networks('swin_vsa_small')
+    assert small['relative'].startswith('timm://swin_small') and small['relative'] in network_table([small])
     with raises(UsageError, 'rest_huge', 'rest_lite'):
         describe_networks('rest_huge')
 

@@ -4,13 +4,16 @@ The networks of timm, torchvision and Transformers were written neither by the a
 """
 import pytest
 import torch
-from helpers import raises
+from helpers import ROOT, raises
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.recipes.networks import find_network
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.relatives import pretrained_settings
+from mmvit_backbones.zoo.variants import VARIANTS
 
 timm = pytest.importorskip('timm')
 DEPTHS, HEADS, DIM, WINDOW = (2, 1, 2, 1), (1, 2, 2, 4), 16, 4
@@ -261,3 +264,28 @@ def test_settings_of_weights_by_name():
 def test_unknown_names_are_refused(name, words):
     with raises(UsageError, name, *words):
         pretrained_settings(name)
+
+
+def test_relatives_of_networks_are_known_to_timm():
+    relatives = {name: variant.relative for name, variant in VARIANTS.items() if variant.relative}
+    assert relatives.keys() == {'reswin_tiny', 'swin_vsa_tiny', 'swin_vsa_small', 'revit_base', 'remvitv2_tiny'}
+    page = (ROOT / 'docs/zoo.md').read_text()
+    for relative in relatives.values():
+        settings = pretrained_settings(relative)
+        assert settings is not None and f'`{relative}` | {settings.license} |' in page
+
+
+def test_weights_that_cannot_be_had_name_the_relative(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
+    for name in ('swin_vsa_tiny', 'reswin_tiny'):  # unpublished, and on a host that tests cannot reach
+        with raises(CheckpointError, '--pretrained timm://swin_tiny_patch4_window7_224.ms_in22k_ft_in1k'):
+            get_model(name, 'backbone', pretrained=True)
+    with raises(CheckpointError, 'Open https://pan.baidu.com/s/1LHAbsrXnGsjvAE3d5zhaHQ in a browser',
+                'access code rest', f'save the file as {tmp_path}/restv2_tiny.pth'):
+        get_model('restv2_tiny', 'backbone', pretrained=True)
+
+
+def test_recipes_use_the_statistics_of_a_relative():
+    network = find_network('revit_base', 'timm://vit_base_patch16_224.augreg2_in21k_ft_in1k')
+    assert network.mean == network.std == [127.5] * 3
+    assert find_network('revit_base', False).mean != [127.5] * 3

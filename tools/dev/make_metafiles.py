@@ -166,7 +166,7 @@ def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
         DEVIATION,
-        table(['name', 'top-1, %', 'deviation', "authors' weights, by tag"], variant_rows()),
+        table(['name', 'top-1, %', 'deviation', "authors' weights, by tag", '[relative](#relatives)'], variant_rows()),
         '## Other published results\n',
         'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
@@ -232,7 +232,8 @@ def span(numbers: list[float]) -> str:
 def variant_rows() -> list[list[str]]:
     with (ROOT / 'tests/goldens/deviations.csv').open(newline='') as file:
         deviations = {row['variant']: row['deviation'] for row in csv.DictReader(file)}
-    return [[f'`{variant.name}`', str(variant.top1 or '–'), deviations.get(variant.name, '–'), links(variant)]
+    return [[f'`{variant.name}`', str(variant.top1 or '–'), deviations.get(variant.name, '–'), links(variant),
+             f'`{variant.relative}`' if variant.relative else '–']
             for variant in VARIANTS.values()]
 
 

@@ -14,7 +14,7 @@ from ..utils.config import find_config, load_config
 from ..zoo import checks
 from ..zoo.checks import check_checkpoint
 from ..zoo.loading import use_safe_loading
-from ..zoo.published import FIGURES
+from ..zoo.published import PUBLISHED
 from ..zoo.variants import VARIANTS, parse_config_name
 from . import testing
 from .custom_data import use_data_root
@@ -30,7 +30,7 @@ MEASURED = {
 
 def main(args: argparse.Namespace) -> None:
     path = config_of(args.name)
-    figures = [line for line in FIGURES if line['config'] == path.stem and base_key(line['key']) in MEASURED]
+    figures = [line for line in PUBLISHED if line['config'] == path.stem and base_key(line['key']) in MEASURED]
     if not figures:
         raise UsageError(f'no figures are published for {path.stem}')
     if not osp.isfile(args.real) and any(base_key(line['key']) == 'real' for line in figures):

@@ -24,9 +24,9 @@ METRICS = {
 
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     # All values are strings. The columns are variant, config (may be empty), key, value, setting, source and note.
-    FIGURES = list(csv.DictReader(file))
+    PUBLISHED = list(csv.DictReader(file))
 # Accuracies by config and key of ``METRICS``. If several values are published, the first is used.
 RESULTS: dict[str, dict[str, float]] = {}
-for _line in FIGURES:
+for _line in PUBLISHED:
     if _line['config'] and _line['key'] in METRICS:
         RESULTS.setdefault(_line['config'], {}).setdefault(_line['key'], float(_line['value']))

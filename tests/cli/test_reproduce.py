@@ -10,7 +10,7 @@ from golden_files import NETWORKS
 from helpers import ROOT, raises
 from subcommands import module_of
 
-from mmvit_backbones.zoo.published import FIGURES
+from mmvit_backbones.zoo.published import PUBLISHED
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_missing_data_weights_and_figures_are_reported(arguments, missing, cache
 
 def test_the_loss_and_differing_figures_are_compared():
     tool = vars(module_of('reproduce'))
-    lines = [line for line in FIGURES if line['config'] == 'imagenet_restv2_t_384']
+    lines = [line for line in PUBLISHED if line['config'] == 'imagenet_restv2_t_384']
     rows = [tool['compare'](line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
             for line in lines if line['key'] in tool['MEASURED']]
     assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', row) for row in rows)
@@ -80,6 +80,6 @@ def test_the_loss_and_differing_figures_are_compared():
 
 def test_a_detector_that_finds_nothing():
     tool = vars(module_of('reproduce'))
-    line = next(line for line in FIGURES if line['key'] == 'box')
+    line = next(line for line in PUBLISHED if line['key'] == 'box')
     with raises(tool['UsageError'], 'box'):
         tool['compare'](line, {})

@@ -7,7 +7,7 @@ import yaml
 from helpers import ROOT, raises
 from mmengine.config import Config
 
-from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
+from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
 from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
@@ -95,7 +95,7 @@ def test_published_figures_have_a_config():
 def test_contradictory_figures_have_a_note():
     """Contradictory results for a config and metric have a note in at least one row."""
     figures = {}
-    for line in FIGURES:
+    for line in PUBLISHED:
         figures.setdefault((line['config'], line['key']), []).append(line)
     for (config, key), lines in figures.items():
         if config and len({line['value'] for line in lines}) > 1:

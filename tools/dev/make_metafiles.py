@@ -21,7 +21,7 @@ import yaml
 from mmengine.registry import MODELS
 
 import mmvit_backbones  # noqa: F401  registers the networks
-from mmvit_backbones.zoo.published import FIGURES, METRICS, RESULTS
+from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of
 
@@ -151,7 +151,7 @@ def source(name: str, variant: Variant) -> str:
 
 def sources_of(config: str) -> list[str]:
     """Returns the sources of a config's published results: URLs of repositories, or descriptions."""
-    sources = [line['source'] for line in FIGURES if line['config'] == config]
+    sources = [line['source'] for line in PUBLISHED if line['config'] == config]
     return list(dict.fromkeys(re.sub(r'^([\w-]+/[\w-]+)/.*', r'https://github.com/\1', source) for source in sources))
 
 

@@ -9,10 +9,13 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..errors import UsageError
 from ..layers import recompute
 from ..utils import versions
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 
 
 class Backbone(BaseModule):
@@ -38,6 +41,8 @@ class Backbone(BaseModule):
     stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
+    no_decay: tuple[str, ...] = ()  # parts of the names of tables and tokens without weight decay
+    plain_blocks: str | None = None  # list of blocks of a plain network, which has a single stage
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int,
                  out_indices: Sequence[int] | int | None, frozen_stages: int, norm_eval: bool, with_cp: bool,
@@ -65,6 +70,10 @@ class Backbone(BaseModule):
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Any]]:
         """Yields the map of each stage before and after its output norm, channels-last ``(B, H, W, C)``."""
+        raise NotImplementedError
+
+    def iter_blocks(self, images: Tensor) -> Iterator[Tensor]:
+        """Yields the map ``(B, H, W, C)`` after each block of a plain network; other networks don't have it."""
         raise NotImplementedError
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
@@ -184,6 +193,58 @@ class Backbone(BaseModule):
             for kind, value in getattr(self, f'norm{stage}').named_parameters():
                 state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
 
+    # ---- truncation
+
+    def keep_stages(self, number: int) -> None:
+        """Removes the stages after the first ``number``, so that all parameters that remain affect the last map.
+
+        If none of ``out_indices`` remains, the map of the last stage is returned, without output norm.
+
+        Raises:
+            ValueError: If ``number`` is not from 1 to the number of stages.
+        """
+        if not 1 <= number <= self.num_stages:
+            raise ValueError(f'number must be from 1 to {self.num_stages}, got {number}')
+        dropped = [module for stage in range(number, self.num_stages) for module in self.stage_modules(stage)]
+        self._remove(dropped)
+        for stage in self.normed_stages:
+            if stage >= number:
+                delattr(self, f'norm{stage}')
+        self.num_stages = number
+        self.channels, self.strides = self.channels[:number], self.strides[:number]
+        self.normed_stages = tuple(stage for stage in self.normed_stages if stage < number)
+        self.out_indices = tuple(stage for stage in self.out_indices if stage < number) or (number - 1, )
+
+    def keep_blocks(self, number: int) -> None:
+        """Removes the blocks of a plain network after the first ``number``.
+
+        Raises:
+            ValueError: If the network is not plain, or ``number`` is not from 1 to the number of blocks.
+        """
+        if self.plain_blocks is None:
+            raise ValueError(f'keep_blocks requires a plain network, got {type(self).__name__}; use keep_stages')
+        layers = self.stage_layers(0)
+        if not 1 <= number <= len(layers):
+            raise ValueError(f'number must be from 1 to {len(layers)}, got {number}')
+        self._remove([module for layer in layers[number:] for module in layer])
+
+    def remove_last_norm(self) -> None:
+        """Removes the output norm of the last stage, if it has one."""
+        last = self.num_stages - 1
+        if last in self.normed_stages:
+            delattr(self, f'norm{last}')
+            self.normed_stages = tuple(stage for stage in self.normed_stages if stage != last)
+
+    def _remove(self, modules: Sequence[nn.Module]) -> None:
+        removed = set(modules)
+        for name, module in reversed(list(self.named_modules())):  # the last entries of lists first
+            if module in removed:
+                parent, _, own = name.rpartition('.')
+                if isinstance(container := self.get_submodule(parent), nn.ModuleList):
+                    del container[int(own)]
+                else:
+                    setattr(container, own, None)
+
     # ---- freezing and layers
 
     def stem_modules(self) -> list[nn.Module]:
@@ -203,6 +264,17 @@ class Backbone(BaseModule):
     def freeze(self) -> None:
         for module in self.frozen_modules():
             module.eval().requires_grad_(False)
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of the parameters without weight decay in training.
+
+        These are the parameters of norms, tables of positions, tokens, and vectors such as gates. Recipes differ for
+        biases of other layers.
+        """
+        return {f'{path}.{own}'.lstrip('.') for path, module in self.named_modules()
+                for own, parameter in module.named_parameters(recurse=False)
+                if isinstance(module, NORMS) or (parameter.ndim <= 1 and own != 'bias')
+                or any(part in f'{path}.{own}' for part in self.no_decay)}
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rate decay in mmpretrain's optimizer constructor.

@@ -358,6 +358,7 @@ class RegionViT(Backbone):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
+    no_decay = ('rel_pos', )
     arch_zoo: dict[str, RegionViTArch] = {
         'tiny': RegionViTArch(
             local_embed='3conv', embed_dims=64, depths=(2, 2, 8, 2), num_heads=(2, 4, 8, 16), mlp_ratio=4),

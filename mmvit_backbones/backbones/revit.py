@@ -104,6 +104,8 @@ class ReViT(Backbone):
         [(1, 768, 4, 6)]
     """
 
+    no_decay = ('pos_embed', )
+    plain_blocks = 'blocks'
     arch_zoo: dict[str, ReViTArch] = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 
     def __init__(self, arch: str | ReViTArch | dict = 'base', *, img_size: int = 224, residual_logits: bool = True,
@@ -131,13 +133,17 @@ class ReViT(Backbone):
         self.apply(init_linear)
         trunc_normal_(self.patch_embed.positions.pos_embed)
 
-    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def iter_blocks(self, images: Tensor) -> Iterator[Tensor]:
         x, height, width = self.patch_embed(images)
         logits, alpha = None, 1. if self.gate is None else self.gate(x)
         for block in self.blocks:
             x, new_logits = self.run_block(block, x, logits, alpha)
             logits = None if self.gate is None else new_logits
-        x = x.unflatten(1, (height, width))
+            yield x.unflatten(1, (height, width))
+
+    def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for x in self.iter_blocks(images):  # noqa: B007 - the last map
+            pass
         yield x, self.output_norm(0)(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:

@@ -98,6 +98,10 @@ class SwinBase(Backbone):
             yield x, self.output_norm(i)(x)
             x = stage.downsample(x)
 
+    def keep_stages(self, number: int) -> None:
+        super().keep_stages(number)
+        self.stages[number - 1].downsample = nn.Identity()
+
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block, at least one; the patch merging belongs to the last layer."""
         layers = [[block] for block in self.stages[stage].blocks] or [[]]

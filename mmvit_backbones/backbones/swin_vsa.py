@@ -96,6 +96,7 @@ class SwinVSA(SwinBase):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
+    no_decay = ('relative_position_bias_table', )
     arch_zoo: dict[str, SwinVSAArch] = {
         'tiny': SwinVSAArch(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
         'small': SwinVSAArch(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),

@@ -148,6 +148,7 @@ class ViTAE(Backbone):
         [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
     """
 
+    no_decay = ('class_token', 'pos_embed')
     arch_zoo: dict[str, ViTAEArch] = {
         'tiny': ViTAEArch(
             embed_dims=(64, 64, 256), pyramid_dims=(64, 64, 128), depth=7, num_heads=4, groups=64, mlp_ratio=2),
@@ -175,6 +176,7 @@ class ViTAE(Backbone):
 
         self.is_plain = not widths
         if self.is_plain:
+            self.plain_blocks = 'cells'
             self.patch_embed = TokenEmbed(self.in_channels, channels[0], PATCH_SIZE, img_size, class_token=True)
         else:
             self.reductions = nn.ModuleList()
@@ -200,12 +202,16 @@ class ViTAE(Backbone):
     def init_layers(self) -> None:
         self.apply(init_linear)
 
+    def iter_blocks(self, images: Tensor) -> Iterator[Tensor]:
+        tokens, height, width = self.patch_embed(images)
+        for cell in self.cells:
+            tokens = self.run_block(cell, tokens, height, width)
+            yield tokens[:, 1:].unflatten(1, (height, width))
+
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.is_plain:
-            tokens, height, width = self.patch_embed(images)
-            for cell in self.cells:
-                tokens = self.run_block(cell, tokens, height, width)
-            x = tokens[:, 1:].unflatten(1, (height, width))
+            for x in self.iter_blocks(images):  # noqa: B007 - the last map
+                pass
             yield x, x
             return
         x = images.permute(0, 2, 3, 1)

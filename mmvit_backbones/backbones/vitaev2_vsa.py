@@ -77,6 +77,7 @@ class ViTAEv2VSA(CellPyramid):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
+    no_decay = ('relative_position_bias_table', )
     arch_zoo: dict[str, ViTAEv2VSAArch] = {
         'small': ViTAEv2VSAArch(
             embed_dims=(64, 128, 256, 512),

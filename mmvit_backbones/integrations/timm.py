@@ -4,32 +4,33 @@ Importing this module registers all networks as ``mmvit_NAME`` for timm's ``crea
 ``validate.py``.
 https://huggingface.co/docs/timm
 """
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models import FeatureInfo, PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..layers.mix_tokens import TokenFeatures
 from ..zoo.build import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
 from .classifier import Classifier
 
-# Class tokens, position embeddings and biases, and gates of attention residuals: recipes exempt them from weight decay.
-# timm itself exempts one-dimensional parameters.
-NO_WEIGHT_DECAY = re.compile(r'pos_embed|class_token|rel_pos|relative_position_bias_table|gate\.')
-
 
 class TimmFeatures(nn.Module):
-    """A backbone with timm's ``feature_info``.
+    """A backbone with the interface of timm's ``features_only`` networks.
+
+    The maps are those of the backbone, after the output norms. A plain network has a map per block, all after its
+    output norm, as timm's plain networks. What only later maps need is removed from the backbone.
 
     Args:
         backbone (Backbone): Any backbone of this package.
+        out_indices (Sequence[int] | None): Stages, or blocks of a plain network, whose maps are returned, in ascending
+            order. Defaults to None: ``backbone.out_indices``, or the last three blocks.
+        image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any size.
 
     Example:
         >>> import timm, torch
@@ -42,20 +43,98 @@ class TimmFeatures(nn.Module):
     pretrained_cfg: dict
     default_cfg: dict
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, out_indices: Sequence[int] | None = None,
+                 image_size: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.feature_info = FeatureInfo(stages_of(backbone, backbone.output_strides), backbone.out_indices)
+        self.image_size = image_size
+        infos = infos_of(backbone, backbone.output_strides, 'backbone.')
+        if out_indices is None:
+            is_plain = backbone.plain_blocks is not None
+            out_indices = range(len(infos))[-3:] if is_plain else backbone.out_indices
+        self.feature_info = FeatureInfo(infos, tuple(out_indices))
+        keep_levels(backbone, max(out_indices) + 1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Returns one NCHW map per entry of ``out_indices`` for images ``(B, in_chans, H, W)``."""
-        return list(self.backbone(images))
+        check_size(images, self.image_size)
+        if self.backbone.plain_blocks is None:
+            return list(self.backbone(images))
+        norm = self.backbone.output_norm(0)
+        return [to_format(norm(x), 'NCHW') for i, (x, _) in enumerate(iter_levels(self.backbone, images))
+                if i in self.feature_info.out_indices]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Enables or disables activation checkpointing."""
+        self.backbone.with_cp = enable
 
 
-def stages_of(backbone: Backbone, strides: Sequence[int]) -> list[dict]:
-    """Returns timm's ``feature_info`` of every stage."""
-    return [dict(num_chs=channels, reduction=stride, module=f'stage{i}')
-            for i, (channels, stride) in enumerate(zip(backbone.channels, strides))]
+# ---- levels: the stages of a pyramid, or the blocks of a plain network
+
+
+def infos_of(backbone: Backbone, strides: Sequence[int], prefix: str) -> list[dict]:
+    """Returns timm's ``feature_info`` of every stage, or of every block of a plain network."""
+    names = {module: name for name, module in backbone.named_modules(prefix=prefix.removesuffix('.'))}
+    if backbone.plain_blocks is not None:
+        return [dict(num_chs=backbone.channels[0], reduction=strides[0], module=names[block], index=i)
+                for i, (block, *_) in enumerate(backbone.stage_layers(0))]
+    modules, infos = backbone.stem_modules(), []
+    for i, stride in enumerate(strides):
+        modules += [module for module in backbone.stage_modules(i) if module in names]
+        infos.append(dict(num_chs=backbone.channels[i], reduction=stride, module=names[modules[-1]], index=i))
+    return infos
+
+
+def iter_levels(backbone: Backbone, images: Tensor) -> Iterator[tuple[Tensor, Any]]:
+    """Yields the map of each level before and after its output norm, ``(B, H, W, C)``; only the last block has one."""
+    backbone.check_images(images)
+    if backbone.plain_blocks is None:
+        yield from backbone.iter_stages(images)
+        return
+    norm = backbone.output_norm(0)
+    for x in backbone.iter_blocks(images):
+        yield x, norm(x)
+
+
+def keep_levels(backbone: Backbone, number: int) -> None:
+    if backbone.plain_blocks is None:
+        backbone.keep_stages(number)
+    else:
+        backbone.keep_blocks(number)
+
+
+def to_format(x: Tensor, output_fmt: str) -> Tensor:
+    """Returns a map ``(B, H, W, C)`` as ``'NCHW'``, ``'NHWC'`` or ``'NLC'``."""
+    if output_fmt == 'NLC':
+        return x.flatten(1, 2)
+    return x.permute(0, 3, 1, 2).contiguous() if output_fmt == 'NCHW' else x
+
+
+def take_indices(num_levels: int, indices: int | Sequence[int] | None, name: str) -> list[int]:
+    """Returns ascending indices of levels from timm's forms: None for all, an int for the last ones, or negative ones.
+
+    Raises:
+        ValueError: If ``indices`` are out of range.
+    """
+    given = range(num_levels) if indices is None else indices
+    if isinstance(given, int):
+        given = range(num_levels - given, num_levels) if 0 < given <= num_levels else ()
+    taken = [index + num_levels if index < 0 else index for index in given]
+    if not taken or not all(0 <= index < num_levels for index in taken):
+        raise ValueError(f'{name} must be a number of maps from 1 to {num_levels}, or indices from {-num_levels} to '
+                         f'{num_levels - 1}, got {indices}')
+    return sorted(set(taken))
+
+
+def as_map(out: Tensor | TokenFeatures) -> Tensor:
+    """Returns the map ``(B, H, W, C)`` of what :meth:`Backbone.iter_stages` yields after the output norm."""
+    return out if isinstance(out, Tensor) else out.tokens[:, 1:].unflatten(1, out.grid)
+
+
+def check_size(images: Tensor, size: tuple[int, int] | None) -> None:
+    if size is not None and tuple(images.shape[2:]) != size:
+        raise ValueError(f'images must be {size[0]} x {size[1]} pixels (height x width) with strict_img_size=True, got '
+                         f'{images.shape[2]} x {images.shape[3]}')
 
 
 class TimmClassifier(Classifier):
@@ -63,16 +142,20 @@ class TimmClassifier(Classifier):
 
     Args:
         variant (Variant), num_classes (int), in_chans (int), drop_rate (float): See :class:`Classifier`.
+        pretrained_cfg (dict | None): timm's config of the weights. Defaults to None: that of the paper's image size.
+        image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any size.
         arguments: Arguments of the backbone.
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.,
-                 **arguments) -> None:
+                 pretrained_cfg: dict | None = None, image_size: tuple[int, int] | None = None, **arguments) -> None:
         super().__init__(variant, num_classes, in_chans, drop_rate, **arguments)
-        self.feature_info = stages_of(self.backbone, self.backbone.strides)  # of the maps of forward_intermediates
+        self.in_chans = in_chans
+        self.image_size = image_size
+        self.feature_info = infos_of(self.backbone, self.backbone.strides, 'backbone.')  # of forward_intermediates
         self.num_features = self.head_hidden_size = self.head.channels
         self.reset_classifier(num_classes)
-        cfg = asdict(default_cfgs[f'mmvit_{variant.name}'].default)
+        cfg = pretrained_cfg or asdict(default_cfgs[f'mmvit_{variant.name}'].default)
         stride = self.backbone.output_strides[-1]
         self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
@@ -80,28 +163,66 @@ class TimmClassifier(Classifier):
             first_conv=next(f'backbone.{name}' for name, module in self.backbone.named_modules()
                             if isinstance(module, nn.Conv2d) and module.in_channels == in_chans))
 
+    def forward_features(self, images: Tensor) -> Tensor:
+        check_size(images, self.image_size)
+        return super().forward_features(images)
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         return x if self.global_pool == '' else super().forward_head(x, pre_logits)
 
-    def forward_intermediates(self, images: Tensor, indices: int | list[int] | None = None, norm: bool = False,
+    def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns :meth:`forward_features` and pre-norm NCHW features; with ``intermediates_only``, only the latter.
+        """Returns :meth:`forward_features` and maps of stages, or of blocks of a plain network.
 
-        All stages run, also with ``stop_early``.
+        Args:
+            images (Tensor): ``(B, in_chans, H, W)``.
+            indices (int | Sequence[int] | None): Maps to return: the last ones, or indices, which may be negative.
+                Defaults to None: all.
+            norm (bool): Whether to apply the output norms that the network has. The norm of a plain network is applied
+                to the maps of all its blocks. Defaults to False.
+            stop_early (bool): Whether to end after the last of ``indices``. The first result is its map, then.
+            output_fmt (str): ``'NCHW'``, ``'NHWC'`` or, for plain networks, ``'NLC'``.
+            intermediates_only (bool): Whether to return the maps only, and to end after the last of them.
 
         Raises:
-            ValueError: If ``output_fmt`` is not ``'NCHW'`` or ``norm`` is True.
-            AssertionError: If ``indices`` are out of range.
+            ValueError: If ``output_fmt`` or ``indices`` are not supported.
         """
-        if output_fmt != 'NCHW' or norm:
-            raise ValueError(f"output_fmt must be 'NCHW' and norm must be False, got {output_fmt!r} and {norm}")
-        taken, _ = feature_take_indices(len(self.feature_info), indices)
+        formats = ('NCHW', 'NHWC') if self.backbone.plain_blocks is None else ('NCHW', 'NHWC', 'NLC')
+        if output_fmt not in formats:
+            raise ValueError(f'output_fmt must be one of {formats}, got {output_fmt!r}')
+        taken = take_indices(len(self.feature_info), indices, 'indices')
+        check_size(images, self.image_size)
+        ends = taken[-1] + 1 if stop_early or intermediates_only else len(self.feature_info)
+        maps, out = [], None
+        for i, (x, out) in zip(range(ends), iter_levels(self.backbone, images)):
+            if i in taken:
+                maps.append(to_format(as_map(out) if norm else x, output_fmt))
         if intermediates_only:
-            stages = self.backbone.forward_stages(images)
-            return [stages[i] for i in taken]
-        features, stages = self.forward_features_and_stages(images)
-        return features, [stages[i] for i in taken]
+            return maps
+        return self.read_last((out if self.has_tokens else to_format(as_map(out), 'NCHW'), )), maps
+
+    def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
+                                  prune_head: bool = True) -> list[int]:
+        """Removes what the maps of ``indices`` don't need, and returns their indices.
+
+        Args:
+            indices (int | Sequence[int]): As in :meth:`forward_intermediates`.
+            prune_norm (bool): Whether to remove the norm of the last map, too. Norms of removed stages always go.
+            prune_head (bool): Whether to remove the last layer and the pooling.
+
+        Raises:
+            ValueError: If ``indices`` are out of range.
+        """
+        taken = take_indices(len(self.feature_info), indices, 'indices')
+        keep_levels(self.backbone, taken[-1] + 1)
+        self.feature_info = self.feature_info[:taken[-1] + 1]
+        if prune_norm:
+            self.backbone.remove_last_norm()
+        if prune_head:
+            self.neck = None
+            self.reset_classifier(0, '')
+        return taken
 
     def get_classifier(self) -> nn.Module:
         return self.head.fc
@@ -126,7 +247,7 @@ class TimmClassifier(Classifier):
 
     @torch.jit.ignore()
     def no_weight_decay(self) -> set[str]:
-        return {name for name, _ in self.named_parameters() if NO_WEIGHT_DECAY.search(name)}
+        return {f'backbone.{name}' for name in self.backbone.no_weight_decay()}
 
     @torch.jit.ignore()
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
@@ -141,29 +262,38 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
                pretrained_cfg_overlay: dict | None = None, cache_dir: str | None = None, features_only: bool = False,
-               in_chans: int = 3, num_classes: int = 1000, out_indices: Sequence[int] | None = None,
+               in_chans: int = 3, num_classes: int = 1000, out_indices: int | Sequence[int] | None = None,
                checkpoint: str | None = None, global_pool: str | None = None,
-               img_size: int | Sequence[int] | None = None, **arguments) -> nn.Module:
+               img_size: int | Sequence[int] | None = None, strict_img_size: bool = False,
+               dynamic_img_size: bool | None = None, **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
-        height, width = (img_size, img_size) if isinstance(img_size, int | None) else img_size
-        if height != width:
-            raise ValueError(f'img_size must be the side of square images, got {img_size}; without img_size, the '
-                             'network supports images of any size')
+        cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
+        size = size_of(img_size)
+        is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
+        image_size = (size or cfg['input_size'][1:]) if is_strict else None
+        side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
         tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
         checkpoint = checkpoint or (file if pretrained else None)
         weights = tag if pretrained and checkpoint is None else False
         if features_only:
-            if out_indices is not None:
-                arguments['out_indices'] = out_indices
             for argument in ('drop_rate', 'feature_cls'):  # arguments of classifiers
                 arguments.pop(argument, None)
-            features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=height,
-                                                 **arguments))
-            features.pretrained_cfg = features.default_cfg = asdict(default_cfgs[f'mmvit_{name}'].default)
+            indices = None
+            if out_indices is not None:
+                with torch.device('meta'):
+                    planned = get_backbone(name, img_size=side, **arguments)
+                levels = infos_of(planned, planned.strides, '')
+                indices = take_indices(len(levels), out_indices, 'out_indices')
+                if planned.plain_blocks is None:
+                    arguments['out_indices'] = indices
+            features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=side,
+                                                 **arguments), indices, image_size)
+            features.pretrained_cfg = features.default_cfg = cfg
             return features
         # If num_classes is not 1000, a checkpoint with another number of classes is loaded without its head.
-        model = TimmClassifier(variant, num_classes or 1000, in_chans, img_size=height, **arguments)
+        model = TimmClassifier(variant, num_classes or 1000, in_chans, pretrained_cfg=cfg, image_size=image_size,
+                               img_size=side, **arguments)
         load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
         if not num_classes or global_pool is not None:
             model.reset_classifier(num_classes, global_pool)
@@ -171,6 +301,26 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     create.__name__ = f'mmvit_{name}'
     return create
+
+
+def size_of(img_size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Returns height and width from timm's ``img_size``; raises ValueError if it is neither a side nor a pair."""
+    if img_size is None:
+        return None
+    sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f'img_size must be a positive integer, or height and width, got {img_size}')
+    return sides
+
+
+def config_of(name: str, pretrained_cfg: str | dict | PretrainedCfg | None, overlay: dict | None) -> dict:
+    """Returns timm's config of a network's weights, a tag or a config, with the overlay."""
+    cfgs = default_cfgs[f'mmvit_{name}']
+    cfg = pretrained_cfg or cfgs.default
+    if isinstance(cfg, str):
+        cfg = cfgs.cfgs.get(cfg, cfgs.default)  # of weights without a classifier; others are refused on load
+    own = asdict(cfg) if isinstance(cfg, PretrainedCfg) else asdict(cfgs.default) | cfg
+    return own | (overlay or {})
 
 
 def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,

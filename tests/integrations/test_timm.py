@@ -84,6 +84,101 @@ def test_default_cfg_names_existing_layers(network):
         assert model.forward_features(torch.zeros(1, *cfg['input_size'])).shape[2:] == cfg['pool_size']
 
 
+def ours_and_timms(kind: str, **options) -> list[torch.nn.Module]:
+    """Returns one of our networks, and one of timm's with the same channels and blocks."""
+    options = dict(img_size=64) | options
+    if kind == 'pyramid':
+        arch = dict(embed_dims=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window_size=7, mlp_ratio=4)
+        return [timm.create_model('mmvit_reswin_tiny', arch=arch, **options),
+                timm.create_model('swin_tiny_patch4_window7_224', embed_dim=12, depths=(2, 2, 2, 2),
+                                  num_heads=(1, 2, 4, 8), **options)]
+    arch = dict(embed_dims=48, depth=5, num_heads=3, mlp_ratio=4)
+    return [timm.create_model('mmvit_revit_base', arch=arch, **options),
+            timm.create_model('vit_tiny_patch16_224', embed_dim=48, depth=5, **options)]
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(out_indices=3), dict(out_indices=(0, 1)), dict(out_indices=(-2, -1)), dict(out_indices=[1]),
+    dict(img_size=(64, 96)), dict(strict_img_size=False), dict(dynamic_img_size=True), dict(in_chans=1),
+    dict(drop_path_rate=0.1)], ids=str)
+@pytest.mark.parametrize('kind', ['pyramid', 'plain'])
+def test_features_are_as_timms(kind, options):
+    if (kind, *options) in (('plain', 'strict_img_size'), ('pyramid', 'dynamic_img_size')):
+        return  # timm's networks don't have it
+    x, answers, sizes = torch.randn(1, options.get('in_chans', 3), *options.get('img_size', (64, 64))), [], []
+    for model in ours_and_timms(kind, features_only=True, **options):
+        if hasattr(model, 'set_grad_checkpointing') or kind == 'pyramid':  # timm's features of plain networks lack it
+            model.set_grad_checkpointing()
+        info, shapes, loss = model.feature_info, [], 0
+        for x_out, channels in zip(model(x), info.channels()):
+            x_out = x_out if x_out.shape[1] == channels else x_out.permute(0, 3, 1, 2)  # timm's Swin returns NHWC
+            shapes.append(x_out.shape)
+            loss = loss + x_out.square().mean()
+        loss.backward()
+        answers.append((info.channels(), info.reduction(), [each['index'] for each in info.get_dicts()], shapes,
+                        [name for name, p in model.named_parameters() if p.grad is None]))
+        sizes.append(sum(p.numel() for p in model.parameters()))
+    assert answers[0] == answers[1] and not answers[0][-1]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+
+
+@pytest.mark.parametrize('options', [
+    {}, dict(indices=2), dict(indices=[0, -1]), dict(indices=(1, ), stop_early=True), dict(norm=True),
+    dict(output_fmt='NLC'), dict(indices=1, intermediates_only=True)], ids=str)
+@pytest.mark.parametrize('kind', ['pyramid', 'plain'])
+@torch.no_grad()
+def test_intermediates_are_as_timms(kind, options):
+    x, answers = torch.randn(1, 3, 64, 64), []
+    for model in ours_and_timms(kind, num_classes=0):
+        try:
+            maps = model.forward_intermediates(x, **options)
+        except (ValueError, AssertionError):
+            maps = []
+        maps = maps if isinstance(maps, list) else maps[1]
+        infos = len(model.feature_info)
+        kept = model.prune_intermediate_layers(options.get('indices', 1), prune_norm=True)
+        pruned = model.forward_intermediates(x, kept, intermediates_only=True)
+        answers.append(([m.shape for m in maps], infos, kept, [m.shape for m in pruned]))
+    assert answers[0] == answers[1]
+
+
+def test_modules_of_maps_exist():
+    for network in NAMES:
+        model = create(network)
+        assert {info['module'] for info in model.feature_info} <= dict(model.named_modules()).keys()
+
+
+@each
+def test_what_later_maps_need_is_not_built(network):
+    """Distributed training needs a gradient for each parameter."""
+    infos = create(network).feature_info
+    for last in range(len(infos)):
+        model = create(network, features_only=True, out_indices=(last, )).train()
+        out, = model(images())
+        assert out.shape[1] == infos[last]['num_chs']
+        out.square().mean().backward()
+        assert not [name for name, p in model.named_parameters() if p.grad is None], last
+        pruned = create(network)
+        assert pruned.prune_intermediate_layers([last]) == [last]
+        torch.testing.assert_close(
+            pruned.eval().forward_intermediates(images(1), [last], intermediates_only=True)[0].shape,
+            (1, *out.shape[1:]))
+        assert pruned(images()).shape[0] == 2
+
+
+@each
+@torch.no_grad()
+def test_truncated_networks_return_the_same_maps(network):
+    x = images()
+    whole = shared(network).forward_intermediates(x, intermediates_only=True)
+    for last in range(len(whole)):
+        model = create(network).eval()
+        model.load_state_dict(shared(network).state_dict())
+        model.prune_intermediate_layers([last], prune_norm=True)
+        final, maps = model.forward_intermediates(x, 1)
+        assert torch.equal(maps[0], whole[last]) and torch.equal(model.forward_features(x), final)
+
+
 @each
 @torch.no_grad()
 def test_intermediates(network):
@@ -150,9 +245,26 @@ def test_published_weights_are_in_timms_registry():
 
 def test_img_size_sets_the_size_of_the_position_embedding():
     assert create('RefinerViT', img_size=64).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
-    assert create('ReSwin', img_size=(64, 64))(images()).shape == (2, 7)
-    with raises(ValueError, 'img_size', '(64, 96)'):
-        create('ReSwin', img_size=(64, 96))
+    assert create('RefinerViT', img_size=(32, 64)).backbone.embed.positions.pos_embed.shape[1] == 4 * 4 + 1
+    with raises(ValueError, 'img_size', '(64, 96, 3)'):
+        create('ReSwin', img_size=(64, 96, 3))
+
+
+@pytest.mark.parametrize('options', [dict(strict_img_size=True), dict(dynamic_img_size=False)], ids=str)
+@pytest.mark.parametrize('features_only', [False, True])
+@torch.no_grad()
+def test_a_strict_image_size_refuses_others(options, features_only):
+    model = create('ReSwin', img_size=(64, 96), features_only=features_only, **options).eval()
+    model(torch.randn(1, 3, 64, 96))
+    with raises(ValueError, '64 x 96', '96 x 64', 'strict_img_size'):
+        model(torch.randn(1, 3, 96, 64))
+    with raises(ValueError, '224 x 224'):
+        create('ReSwin', features_only=features_only, **options)(images())
+
+
+def test_the_config_is_that_of_the_weights():
+    model = timm.create_model('mmvit_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
+    assert model.default_cfg['input_size'] == (3, 384, 384) and model.default_cfg['mean'] == (0., 0., 0.)
 
 
 def test_unsupported_arguments_are_refused():
@@ -162,5 +274,12 @@ def test_unsupported_arguments_are_refused():
         create('ReSwin', global_pool='max')
     with raises(ValueError, 'cache_dir', 'here'):
         create('ReSwin', cache_dir='here')
+    for indices in (0, 5, (4, ), (-5, ), ()):
+        with raises(ValueError, 'out_indices', indices, 4):
+            create('ReSwin', features_only=True, out_indices=indices)
+        with raises(ValueError, 'indices', indices, 4):
+            shared('ReSwin').forward_intermediates(images(), indices)
+    with raises(TypeError, 'output_stride'):
+        create('ReSwin', features_only=True, output_stride=16)
     with raises(ValueError, 'output_fmt', 'NCHW', 'NLC'):
         shared('ReSwin').forward_intermediates(images(), output_fmt='NLC')

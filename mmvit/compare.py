@@ -3,19 +3,21 @@
     mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER --pretrained
     mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --pretrained --epochs 20
     mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2 --budget 2h
-    mmvit compare reswin_tiny ablation.py --config upernet_reswin_t --seg-folder FOLDER
+    mmvit compare reswin_tiny ablation.py --config my_upernet.py
 
 A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
-compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --config. Every run is a `mmvit train` in a
-process of its own. A second call continues a stopped comparison, or adds networks and seeds.
+compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --config with its own data. Every run is a
+`mmvit train` in a process of its own. A second call continues a stopped comparison, or adds networks and seeds.
 
 Necks and heads start equal for all backbones, where their shapes are equal. Results, with all settings, are written to
 README.md, results.csv and plot.png in the output folder.
 """
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+import signal
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from .arguments import add_data_arguments, add_size_argument, new_parser, output_folder, positive
+from .arguments import add_folder_arguments, add_size_argument, new_parser, output_folder, positive
 
 
 def seconds(text: str) -> float:
@@ -30,9 +32,10 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', metavar='NETWORK',
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
-    parser.add_argument('--config', help='config whose neck, heads, data steps and schedule are used instead of the '
-                                         'fine-tuning recipe')
-    add_data_arguments(parser)
+    parser.add_argument('--config', help='config whose data, neck, heads and schedule are used instead of a folder and '
+                                         'the fine-tuning recipe')
+    add_folder_arguments(parser)
+    parser.add_argument('--boxes', action='store_true', help='train detectors without masks')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=positive, help='epochs of every run (default: as in mmvit train NETWORK)')
     length.add_argument('--budget', type=seconds, metavar='TIME',
@@ -47,3 +50,14 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER',
                         help='output folder (default: %(default)s)')
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.analysis import compare
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
+    result = compare(
+        args.networks, class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder,
+        config=args.config, val_fraction=args.val_fraction, split_seed=args.split_seed or 0, size=args.size,
+        epochs=args.epochs, budget=args.budget, batch_size=args.batch_size, seeds=args.seeds,
+        pretrained=args.pretrained, freeze=args.freeze, boxes_only=args.boxes, out=args.out)
+    print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModule
 from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
 
 from ..zoo.build import init_weights
 from ..zoo.loading import unwrap_model
@@ -13,7 +14,14 @@ from ..zoo.loading import unwrap_model
 
 @MODELS.register_module()
 class NoBackbone(BaseModule):
-    """Takes the place of the backbone in models whose heads serve as initial values."""
+    """Takes the place of the backbone in models whose heads serve as initial values.
+
+    Returns maps of zeros ``(B, 256, H / stride, W / stride)`` for the strides 4, 8, 16 and 32.
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        height, width = images.shape[2:]
+        return tuple(images.new_zeros(len(images), 256, -(-height // s), -(-width // s)) for s in (4, 8, 16, 32))
 
 
 @HOOKS.register_module()
@@ -24,8 +32,9 @@ class EqualHeadsHook(Hook):
     paths from different random numbers.
 
     Args:
-        models (Sequence[dict]): Configs of models without backbone. The parameters and buffers of each are copied to
-            those of the trained model with the same name and shape; later models take precedence.
+        models (Sequence[dict]): Configs of models with other backbones. The parameters and buffers of the trained
+            model's own neck and heads, and then of these models', are copied to those of the trained model with the
+            same name and shape.
     """
 
     priority = 'VERY_LOW'
@@ -37,7 +46,8 @@ class EqualHeadsHook(Hook):
         if runner.iter:  # resumed
             return
         own = unwrap_model(runner.model).state_dict()
-        for config in self.models:
+        trained = dict(runner.cfg.model, _scope_=runner.cfg.get('default_scope'))
+        for config in (trained, *self.models):
             set_random_seed(runner.seed)
             model = MODELS.build({**config, 'backbone': dict(type='NoBackbone')})
             init_weights(model)

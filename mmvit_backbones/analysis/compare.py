@@ -1,5 +1,4 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
-import argparse
 import csv
 import itertools
 import json
@@ -7,66 +6,131 @@ import math
 import os
 import re
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
-from ..analysis.counters import Counter, count_macs
-from ..data.sizes import image_size
 from ..errors import UsageError
 from ..inference import Predictor
-from ..utils.config import datasets_of, read_config
+from ..recipes import fine_tune, summary
+from ..recipes.networks import find_network
+from ..recipes.other_config import with_backbone
+from ..utils.config import read_config
 from ..utils.frameworks import import_quietly
-from ..zoo.checks import official_name
-from ..zoo.variants import VARIANTS
-from . import finetune, steps
-from .schedule import scale_length
+from .counters import Counter, count_macs
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
                mmseg=('mIoU', 'mIoU, %', 1))
-RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch')
-COMMON_MAPS = [(256, stride) for stride in (4, 8, 16, 32)]  # of the heads that all backbones start from
-PREPARATION = (steps.add_reliable_hooks, steps.set_options, steps.set_launcher, steps.use_data, steps.set_size,
-               steps.check_training_data, steps.use_pretrained, steps.check_backbone, steps.set_batch_size,
-               steps.set_lr)
 MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
-SETTINGS = ('config', 'class_folder', 'coco_folder', 'seg_folder', 'data_root', 'val_fraction', 'split_seed', 'epochs',
-            'budget', 'pretrained', 'freeze', 'size', 'batch_size')  # equal in all calls for one output folder
+HOOKS = 'mmvit_backbones.training.equal_heads'
 
 
-def main(args: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
-    out = Path(args.out)
-    args.networks = list(dict.fromkeys(args.networks))
-    settings = check_settings(out, args)
-    recipes = {network: prepare(network, args, out) for network in args.networks}
-    if args.budget and 'epochs_of_budget' not in settings:
-        settings['epochs_of_budget'] = epochs_within(recipes, args, out)
-    write(out / 'settings.json', json.dumps(settings, indent=1))
-    for network, cfg in recipes.items():
-        set_length(cfg, settings.get('epochs_of_budget') or args.epochs, is_recipe=args.config is None)
-        save_recipe(cfg, folder_of(out, network))
-    runs = [(network, seed) for seed in range(args.seeds) for network in recipes]
-    results = {network: [] for network in recipes}
-    for number, (network, seed) in enumerate(runs, 1):
-        about, folder = f'[{number}/{len(runs)}] {network}, seed {seed}', folder_of(out, network)
-        if not (folder / f'seed{seed}.json').exists():
-            print(f'{about}: training, log in {folder}/seed{seed}.log', flush=True)
-        result = train_once(folder, seed, recipes[network])
-        results[network].append(result)
-        print(f'{about}: {METRICS[recipes[network].default_scope][1]} {result["metric"]:.1f}', flush=True)
-    rows = summarize(results, measure(recipes, out), recipes)
-    report(out, rows, recipes, args)
+@dataclass(frozen=True)
+class Comparison:
+    """The result of :func:`compare`.
+
+    Args:
+        rows (list[dict]): Figures of each network, best first: ``network``, ``metric`` (mean of the seeds), ``lowest``,
+            ``highest``, ``seeds``, parameters, GMACs, times in milliseconds and memory in GB.
+        differences (list[str]): Sentences that say which networks differ by more than their seeds.
+        unit (str): Name of the metric.
+        out (Path): Folder with README.md, results.csv, plot.png and the runs.
+    """
+
+    rows: list[dict]
+    differences: list[str]
+    unit: str
+    out: Path
+
+    def __str__(self) -> str:
+        return f'{table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
+
+
+def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
+            seg_folder: str | None = None, config: str | None = None, val_fraction: float | None = None,
+            split_seed: int = 0, size: Sequence[int] | None = None, epochs: int | None = None,
+            budget: float | None = None, batch_size: int | None = None, seeds: int = 3, pretrained: bool = False,
+            freeze: bool = False, boxes_only: bool = False, out: str = 'compare') -> Comparison:
+    """Trains a model with each of several backbones, and returns their metrics, times and sizes.
+
+    Each run is an ordinary training in a process of its own, whose config and log are in ``out``. Necks and heads start
+    equal for all backbones where their shapes are equal. A second call continues a stopped comparison, or adds networks
+    and seeds. On a CPU, the same call in another folder gives the same metrics.
+
+    Args:
+        networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
+            ``model.backbone`` is compared.
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
+            :func:`~mmvit_backbones.recipes.fine_tune`, whose recipe all networks get.
+        config (str | None): Config whose data, neck, heads and schedule are used instead.
+        epochs (int | None): Epochs of every run. Defaults to None: as in ``fine_tune``.
+        budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
+        seeds (int): Runs per network. Defaults to 3.
+        pretrained (bool): Whether to start from each network's published weights. Defaults to False.
+        freeze (bool): Whether to train only neck and heads. Defaults to False.
+        out (str): Output folder. Defaults to 'compare'.
+
+    Raises:
+        UsageError: If an argument is invalid, ``out`` holds a comparison with other settings, or a training fails.
+    """
+    folder, names = Path(out), list(dict.fromkeys(networks))
+    if seeds < 1 or not names:
+        raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
+    if epochs and budget:
+        raise UsageError(f'epochs and budget are mutually exclusive, got {epochs} and {budget}')
+    data = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    recipe = dict(val_fraction=val_fraction, split_seed=split_seed, size=size, batch_size=batch_size,
+                  boxes_only=boxes_only)
+    if config and any([*data.values(), *recipe.values(), epochs, budget]):
+        given = [name for name, value in {**data, **recipe, 'epochs': epochs, 'budget': budget}.items() if value]
+        raise UsageError(f'config {config} has its own data and schedule; got {", ".join(given)}, too')
+    if not config and not any(data.values()):
+        raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
+    settings = check_settings(folder, {**data, **recipe, 'config': config, 'epochs': epochs, 'budget': budget,
+                                       'pretrained': pretrained, 'freeze': freeze})
+
+    def recipes_of(length: int | None) -> dict[str, Config]:
+        if config:
+            return {name: other_recipe(config, name, pretrained, freeze) for name in names}
+        folders = {key: value for key, value in data.items() if value}
+        arguments = {**folders, **recipe, 'epochs': length, 'out': str(folder / 'data')}
+        from ..training import equal_heads  # noqa: F401  registers NoBackbone
+        common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
+        return {name: fine_tune(name, pretrained=pretrained, custom_hooks=common, custom_imports=[HOOKS],
+                                check_files=False, **arguments) for name in names}
+
+    recipes = recipes_of(epochs)
+    for name, cfg in recipes.items():
+        write(folder_of(folder, name) / 'recipe.py', cfg.text)
+    if budget and 'epochs_of_budget' not in settings:
+        settings['epochs_of_budget'] = epochs_within(recipes, budget, seeds, folder)
+    write(folder / 'settings.json', json.dumps(settings, indent=1))
+    if budget:
+        recipes = recipes_of(settings['epochs_of_budget'])
+        for name, cfg in recipes.items():
+            write(folder_of(folder, name) / 'recipe.py', cfg.text)
+    results: dict[str, list[dict]] = {name: [] for name in names}
+    runs = [(name, seed) for seed in range(seeds) for name in names]
+    for number, (name, seed) in enumerate(runs, 1):
+        place, about = folder_of(folder, name), f'[{number}/{len(runs)}] {name}, seed {seed}'
+        if not (place / f'seed{seed}.json').exists():
+            print(f'{about}: training, log in {place}/seed{seed}.log', flush=True)
+        result = train_once(place, f'seed{seed}', recipes[name].default_scope, ['--seed', str(seed)])
+        results[name].append(result)
+        print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
+    rows = summarize(results, measure(recipes, folder), recipes)
+    return report(folder, rows, recipes, settings)
 
 
 def folder_of(out: Path, network: str) -> Path:
@@ -81,17 +145,11 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def save_recipe(cfg: Config, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    Config(cfg.to_dict(), format_python_code=False).dump(str(folder / 'recipe.py'))  # formatting takes seconds
-
-
-def check_settings(out: Path, args: argparse.Namespace) -> dict:
+def check_settings(out: Path, now: Mapping[str, Any]) -> dict:
     """Returns the settings of the comparison in ``out``; raises UsageError if they differ from an earlier call's."""
-    now = json.loads(json.dumps({name: getattr(args, name) for name in SETTINGS}))
-    file = out / 'settings.json'
+    file, now = out / 'settings.json', json.loads(json.dumps(now))
     if not file.exists():
-        return now
+        return dict(now)
     settings = json.loads(file.read_text())
     for name, value in now.items():
         if settings.get(name) != value:
@@ -103,101 +161,38 @@ def check_settings(out: Path, args: argparse.Namespace) -> dict:
 # ---- recipes
 
 
-def prepare(network: str, args: argparse.Namespace, out: Path) -> Config:
-    """Returns the config of a network's runs, without their length; the data are checked, and lists are written."""
-    task = next((task for name, task in finetune.TASKS.items() if getattr(args, name)), None)
-    if args.config:
-        cfg = read_config(args.config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
-    elif task is None:
-        raise UsageError('pass --class-folder, --coco-folder or --seg-folder, or --config with its own data')
-    else:
-        cfg = finetune.read_recipe(task, network)
-        if task == 'detector' and not finetune.trains_masks(args):
-            finetune.remove_masks(cfg)
+def other_recipe(config: str, network: str, pretrained: bool, freeze: bool) -> Config:
+    """Returns a config with the backbone of a network in it, and heads that start equal."""
+    from ..training import equal_heads  # noqa: F401  registers NoBackbone
+    cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     import_quietly(cfg.default_scope)
-    cfg.setdefault('custom_imports', dict(imports=['mmvit_backbones']))
-    backbone, modules = backbone_of(network, args.pretrained), ['training.equal_heads']
-    if backbone['type'] == 'TimmBackbone':
-        modules.append('integrations.timm_backbone')
-    cfg.custom_imports.imports = [*cfg.custom_imports.imports, *(f'mmvit_backbones.{name}' for name in modules)]
-    variant = VARIANTS.get(network)
-    finetune.use_backbone(cfg, backbone, **(dict(mean=variant.family.mean, std=variant.family.std) if variant else {}))
-    options = argparse.Namespace(**{
-        **vars(args), 'config': 'recipe', 'pretrained': None, 'no_pretrained': not args.pretrained, 'cfg_options': None,
-        'needs': (), 'launcher': 'none', 'check': False, 'lr': None if args.config else 'auto'})
-    cfg.work_dir = str(out)
-    steps.take_steps(PREPARATION, cfg, options)
-    cfg.model.backbone = backbone  # --no-pretrained may have added arguments that only our backbones have
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='EqualHeadsHook', models=equal_heads(cfg)),
-                        *([dict(type='FrozenBackboneHook')] if args.freeze else [])]
-    cfg.pop('work_dir')
-    return cfg
+    common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
+    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS])
 
 
-def backbone_of(network: str, pretrained: bool) -> dict:
-    """Returns the config of a network's backbone.
-
-    Raises:
-        UsageError: If there is no such network.
-    """
-    if network in VARIANTS:
-        rate, weights = (0.1, official_name(network, True)) if pretrained else (0., None)
-        return dict(VARIANTS[network].backbone, drop_path_rate=rate,
-                    init_cfg=dict(type='Pretrained', checkpoint=weights) if weights else None)
-    if network.startswith('timm:'):
-        from ..integrations import timm_backbone  # noqa: F401  registers TimmBackbone
-        return dict(type='TimmBackbone', name=network.removeprefix('timm:'), pretrained=pretrained)
-    if network == 'resnet50':
-        norm = dict(norm_cfg=dict(type='BN', requires_grad=True), norm_eval=pretrained)
-        weights = dict(type='Pretrained', checkpoint='torchvision://resnet50') if pretrained else None
-        return dict(RESNET50, **norm, init_cfg=weights)
-    try:
-        return read_config(network).model.backbone.to_dict()
-    except UsageError as error:
-        raise UsageError(f'{network} must be a name from mmvit models, resnet50, timm:NAME, or a config: {error}'
-                         ) from error
-
-
-def equal_heads(cfg: Config) -> list[dict]:
-    """Returns the configs of models whose necks and heads are initial values: fitted to the backbone, and to all."""
-    own, common = deepcopy(cfg), deepcopy(cfg)
-    if cfg.default_scope != 'mmpretrain' and cfg.model.get('neck', {}).get('type') != 'SimpleFeaturePyramid':
-        finetune.fit_heads(common, COMMON_MAPS)
-    models = [each.model.to_dict() for each in (own, common)]
-    for model in models:
-        model.update(backbone=dict(type='NoBackbone'), _scope_=cfg.default_scope)
-    return models
-
-
-def set_length(cfg: Config, epochs: int | None, is_recipe: bool) -> None:
-    """Sets the number of epochs; configs by iterations get the same number of images."""
-    images = cfg.train_dataloader.batch_size
-    if is_recipe:
-        finetune.set_length(cfg, epochs, None, images)
-    elif epochs and 'max_epochs' in cfg.train_cfg:
-        scale_length(cfg, 'epochs', epochs)
-    elif epochs:
-        scale_length(cfg, 'iters', epochs * math.ceil(finetune.number_of_images(cfg) / images))
+def hooks(common: Config, freeze: bool) -> list[dict]:
+    model = {**common.model.to_dict(), 'backbone': dict(type='NoBackbone'), '_scope_': common.default_scope}
+    return [dict(type='EqualHeadsHook', models=[model]), *([dict(type='FrozenBackboneHook')] if freeze else [])]
 
 
 # ---- runs
 
 
-def train_once(folder: Path, seed: int | str, cfg: Config) -> dict:
-    """Runs `mmvit train` once, unless it has already ended, and returns its metric, time and memory."""
-    work_dir, done = folder / f'seed{seed}', folder / f'seed{seed}.json'
+def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) -> dict:
+    """Trains the recipe in a folder once, unless it has already ended, and returns its metric, time and memory."""
+    work_dir, done = folder / name, folder / f'{name}.json'
     if not done.exists():
         begin = time.monotonic()
-        memory = run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--seed', str(seed),
-                      '--resume', 'auto'], folder / f'seed{seed}.log')
+        memory = run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', *options],
+                     folder / f'{name}.log')
         entries = [json.loads(line) for log in sorted(work_dir.glob('*/vis_data/scalars.json'))
                    for line in log.read_text().splitlines()]
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
         gpu = [entry['memory'] * 2**20 for entry in entries if entry.get('memory')]
-        key, _, factor = METRICS[cfg.default_scope]
+        key, _, factor = METRICS[framework]
         metric = [entry[key] for entry in entries if key in entry]
         write(done, json.dumps(dict(
-            metric=metric[-1] * factor if metric else None, step=statistics.median(times[-max(1, len(times) // 2):]),
+            metric=metric[-1] * factor if metric else 0., step=statistics.median(times[-max(1, len(times) // 2):]),
             memory=max(gpu, default=memory), seconds=time.monotonic() - begin)))
     return json.loads(done.read_text())
 
@@ -223,8 +218,8 @@ def run(arguments: Sequence[str], log: Path) -> int:
     return usage.ru_maxrss * 1024
 
 
-def epochs_within(recipes: dict[str, Config], args: argparse.Namespace, out: Path) -> int:
-    """Returns the number of epochs for which all runs together take about ``args.budget`` seconds.
+def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Path) -> int:
+    """Returns the number of epochs for which all runs together take about ``budget`` seconds.
 
     Raises:
         UsageError: If one epoch takes longer.
@@ -232,25 +227,17 @@ def epochs_within(recipes: dict[str, Config], args: argparse.Namespace, out: Pat
     per_epoch = fixed = 0.
     for network, cfg in recipes.items():
         print(f'{network}: measuring the time of a step', flush=True)
-        probe = deepcopy(cfg)
         images = cfg.train_dataloader.batch_size
-        dataset, = datasets_of(probe, 'train')
-        dataset['indices'] = PROBE_STEPS * images
-        probe.val_dataloader = probe.val_cfg = probe.val_evaluator = None
-        probe.default_hooks.logger.interval = 1
-        set_length(probe, 1, is_recipe=args.config is None)
-        folder = folder_of(out, network) / 'probe'
-        save_recipe(probe, folder)
-        found = train_once(folder, 0, cfg)
-        number = math.ceil(finetune.number_of_images(cfg) / images)
-        per_epoch += found['step'] * number * 1.2  # and about a fifth for evaluations
+        options = [f'train_dataloader.dataset.indices={PROBE_STEPS * images}', 'train_cfg.max_epochs=1', 'val_cfg=None',
+                   'val_dataloader=None', 'val_evaluator=None', 'default_hooks.logger.interval=1']
+        found = train_once(folder_of(out, network), 'probe', cfg.default_scope, ['--cfg-options', *options])
+        per_epoch += found['step'] * math.ceil(num_training_images(cfg) / images) * 1.2  # a fifth for evaluations
         fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
-    epochs = int((args.budget / args.seeds - fixed) / per_epoch)
+    epochs = int((budget / seeds - fixed) / per_epoch)
     if epochs < 1:
-        least = math.ceil(args.seeds * (fixed + per_epoch) / 60)
-        raise UsageError(f'--budget must be at least {least}m, the time for one epoch of all runs, got '
-                         f'{args.budget / 60:g}m')
-    print(f'{epochs} epochs in each run, in all about {args.seeds * (fixed + epochs * per_epoch) / 60:.0f} minutes')
+        least = math.ceil(seeds * (fixed + per_epoch) / 60)
+        raise UsageError(f'budget must be at least {least}m, the time for one epoch of all runs, got {budget / 60:g}m')
+    print(f'{epochs} epochs in each run, in all about {seeds * (fixed + epochs * per_epoch) / 60:.0f} minutes')
     return epochs
 
 
@@ -288,13 +275,21 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
     return figures
 
 
-def validation_images(cfg: Config):
+def validation_images(cfg: Config) -> Iterator[str]:
     """Yields the paths of the validation images."""
-    from mmengine.registry import DATASETS, init_default_scope
-    init_default_scope(cfg.default_scope)
-    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset))
+    dataset = dataset_of(cfg, 'val')
     for index in range(len(dataset)):
         yield dataset.get_data_info(index)['img_path']
+
+
+def dataset_of(cfg: Config, split: str) -> Any:
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    return DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset))
+
+
+def num_training_images(cfg: Config) -> int:
+    return len(dataset_of(cfg, 'train'))
 
 
 def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes: dict[str, Config]) -> list[dict]:
@@ -313,13 +308,11 @@ def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes:
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
 
-def images_seen(cfg: Config) -> int | str:
+def images_seen(cfg: Config) -> int:
     """Returns the number of training images times the number of epochs."""
     if 'max_epochs' not in cfg.train_cfg:
         return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
-    if 'ann_file' not in datasets_of(cfg, 'train')[0]:
-        return 'unknown'
-    return cfg.train_cfg.max_epochs * finetune.number_of_images(cfg)
+    return cfg.train_cfg.max_epochs * num_training_images(cfg)
 
 
 def differences(rows: list[dict], images: int) -> list[str]:
@@ -346,49 +339,54 @@ def differences(rows: list[dict], images: int) -> list[str]:
     return sentences
 
 
-def report(out: Path, rows: list[dict], recipes: dict[str, Config], args: argparse.Namespace) -> None:
-    """Prints the table and the differences, and writes README.md, results.csv and plot.png."""
+def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Mapping[str, Any]) -> Comparison:
+    """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
-    unit, images = METRICS[cfg.default_scope][1], sum(1 for _ in validation_images(cfg))
-    text = f'{table(rows, unit)}\n\n' + '\n'.join(f'- {line}' for line in differences(rows, images)) + '\n'
-    print(f'\n{text}')
+    images = sum(1 for _ in validation_images(cfg))
+    result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
-    height, width = image_size(cfg)
+    size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
     conditions = [
-        f'- data: {next((getattr(args, name) for name in finetune.TASKS if getattr(args, name)), args.config)}, '
-        f'{images} validation images, images of {height} x {width} (height x width)',
+        f'- data: {next(settings[name] for name in SOURCES if settings.get(name))}, {images} validation images'
+        + (f', {" ".join(size.split())}' if size else ''),
         f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
-        f'{"published" if args.pretrained else "random"} weights{", frozen backbone" if args.freeze else ""}, the '
-        'metric of the last evaluation; brackets: lowest and highest seed',
+        f'{"published" if settings["pretrained"] else "random"} weights'
+        f'{", frozen backbone" if settings["freeze"] else ""}, the metric of the last evaluation; brackets: lowest and '
+        'highest seed',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- memory on a GPU: peak of its allocator; on a CPU, training: resident memory of the process, inference: '
         'weights and counted activations',
         '- on a CPU, the same command in another folder gives the same metrics; times and resident memory vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
-    title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(args)}'
-    write(out / 'README.md', f'{title}\n\n{text}\n![Metric against latency](plot.png)\n\n'
+    title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
+    write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
     with (out / 'results.csv').open('w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    plot(out / 'plot.png', rows, unit)
-    print(f'written: {out}/README.md, {out}/results.csv, {out}/plot.png')
+    plot(out / 'plot.png', rows, result.unit)
+    return result
+
+
+SOURCES = 'class_folder', 'coco_folder', 'seg_folder', 'config'
 
 
 def length_of(cfg: Config) -> str:
     return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
 
 
-def command_of(args: argparse.Namespace) -> str:
+def command_of(networks: Sequence[str], seeds: int, settings: Mapping[str, Any]) -> str:
     """Returns the command of the comparison, without --out."""
-    words = ['mmvit', 'compare', *args.networks]
-    for name in (*SETTINGS, 'seeds'):
-        value, flag = getattr(args, name), f'--{name.replace("_", "-")}'
+    words = ['mmvit', 'compare', *networks]
+    for name, value in {**settings, 'seeds': seeds}.items():
+        flag = f'--{name.removesuffix("_only").replace("_", "-")}'
+        if name == 'epochs_of_budget' or not value:
+            continue
         if value is True:
             words.append(flag)
-        elif value:
+        else:
             values = [f'{value:g}s'] if name == 'budget' else value if isinstance(value, (list, tuple)) else [value]
             words += [flag, *map(str, values)]
     return shlex.join(words)

@@ -10,14 +10,18 @@ import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
-from mmpretrain.structures import DataSample
 from PIL import Image
 from runs import Run
 
 from mmvit import compare as arguments_of_compare
-from mmvit_backbones.cli import compare
+from mmvit_backbones.analysis import compare
+from mmvit_backbones.analysis.compare import command_of, differences, plot
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.recipes import fine_tune
+from mmvit_backbones.recipes.networks import find_network
+from mmvit_backbones.recipes.other_config import with_backbone
 from mmvit_backbones.training.equal_heads import EqualHeadsHook
+from mmvit_backbones.utils.config import read_config
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
 
@@ -57,9 +61,9 @@ def test_a_second_call_repeats_the_table_and_adds_a_network(run, few_flowers, tm
     run('compare', 'rest_lite', 'timm:resnet18', *options)
     again = json.loads((tmp_path / 'rest_lite/seed0.json').read_text())
     assert again['metric'] == json.loads(first['seed0.json'])['metric']
-    with raises(UsageError, 'epochs', '--out'):
-        compare.check_settings(
-            tmp_path, arguments(tmp_path, 'rest_lite', *options[:2], '--size', '32', '--epochs', '2'))
+    with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
+        compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=2, seeds=1, freeze=True, batch_size=4,
+                out=str(tmp_path))
 
 
 @pytest.mark.training
@@ -81,39 +85,47 @@ def test_a_stopped_comparison_stops_its_training(tmp_path):
 def test_heads_start_equal(tmp_path):
     """The heads that follow the pyramid have the same weights for backbones with other channels."""
     heads = {}
+    init_default_scope('mmseg')
+    arguments = dict(seg_folder=STREETS, epochs=1, check_files=False, pretrained=False, work_dir=str(tmp_path))
+    common = fine_tune(dict(type='NoBackbone'), **arguments).model.to_dict()
     for network in ('rest_lite', 'timm:resnet18', 'vitae_tiny'):
-        args = arguments(tmp_path, network, '--seg-folder', STREETS, '--epochs', '1')
-        cfg = compare.prepare(network, args, tmp_path)
-        init_default_scope('mmseg')
+        cfg = fine_tune(network, **arguments)
         torch.manual_seed(len(heads))
         model = MODELS.build({**cfg.model.to_dict(), 'backbone': dict(type='NoBackbone')})
-        hook = next(hook for hook in cfg.custom_hooks if hook.type == 'EqualHeadsHook')
-        runner = Namespace(iter=0, model=model, seed=3)
-        EqualHeadsHook(hook.models).before_train(runner)
+        hook = EqualHeadsHook([dict(common, backbone=dict(type='NoBackbone'))])
+        hook.before_train(Namespace(iter=0, model=model, seed=3, cfg=cfg))
         heads[network] = model.decode_head.conv_seg.weight, model.decode_head.fpn_convs[0].conv.weight
     for other in ('timm:resnet18', 'vitae_tiny'):
         assert all(torch.equal(a, b) for a, b in zip(heads['rest_lite'], heads[other]))
 
 
-def test_preprocessing_of_a_recipe_is_kept(tmp_path):
-    """Mixup needs the number of classes, which this recipe has outside its model."""
-    args = arguments(tmp_path, 'timm:resnet18', '--config', 'imagenet_rest_lite', '--class-folder', FLOWERS)
-    cfg = compare.prepare('timm:resnet18', args, tmp_path)
-    init_default_scope('mmpretrain')
-    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model.to_dict()})
-    batch = dict(inputs=list(torch.zeros(2, 3, 32, 32)), data_samples=[DataSample().set_gt_label(i) for i in (0, 4)])
-    scores = model.data_preprocessor(batch, training=True)['data_samples'][0].gt_score
-    assert scores.shape == (5, )
+@pytest.mark.parametrize('name', ['mask_rcnn_rest_s', 'upernet_reswin_t', 'imagenet_rest_lite'])
+def test_a_config_takes_another_backbone(name):
+    """Neck and heads take the maps of the other backbone; a plain network gets a pyramid."""
+    cfg = read_config(name)
+    init_default_scope(cfg.default_scope)
+    for network in ('timm:resnet18', 'vitae_tiny', 'vitae_base'):
+        found = find_network(network, pretrained=False)
+        if cfg.default_scope == 'mmpretrain' and network != 'timm:resnet18':
+            continue
+        changed = with_backbone(cfg, found)
+        with torch.device('meta'):
+            backbone = MODELS.build(found.backbone).eval()
+            maps = backbone(torch.empty(1, 3, 64, 64))
+            if changed.model.get('neck'):
+                maps = MODELS.build(dict(changed.model.neck))(maps)
+        assert len(maps) >= 1
+    assert 'ResT' in str(cfg.model.backbone.type) or 'ReSwin' in cfg.model.backbone.type  # the config is unchanged
 
 
 def test_words_follow_the_ranges_of_the_seeds():
     rows = [dict(network=name, lowest=low, highest=high, seeds=3)
             for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
-    sentences = compare.differences(rows, 500)
+    sentences = differences(rows, 500)
     assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
     assert len(sentences) == 3 and 'c in every seed' in sentences[1] and '10%' in sentences[2]
-    assert any('7 validation images' in line for line in compare.differences(rows, 7))
-    single = compare.differences([dict(row, seeds=1) for row in rows], 500)
+    assert any('7 validation images' in line for line in differences(rows, 7))
+    single = differences([dict(row, seeds=1) for row in rows], 500)
     assert len(single) == 1 and '--seeds' in single[0]
 
 
@@ -121,30 +133,35 @@ def test_words_follow_the_ranges_of_the_seeds():
 def test_a_plot_of_all_networks_is_written(count, tmp_path):
     rows = [{'network': f'timm:network_{index}', 'metric': 40 - index, 'lowest': 39 - index, 'highest': 42 - index,
              'ms per image, inference': 1 + 7 * index % 40} for index in range(count)]
-    compare.plot(tmp_path / 'plot.png', rows, 'box AP, %')
+    plot(tmp_path / 'plot.png', rows, 'box AP, %')
     with Image.open(tmp_path / 'plot.png') as image:
         assert len(image.convert('RGB').getcolors(10**6)) > 3 * min(count, 10)
 
 
 def test_the_command_of_a_comparison_is_stated(tmp_path):
-    options = ['rest_lite', 'timm:resnet18', '--config', 'my recipe.py', '--budget', '2m', '--seeds', '2', '--freeze',
+    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'my images', '--budget', '2m', '--seeds', '2', '--freeze',
                '--size', '96', '128']
-    text = compare.command_of(arguments(tmp_path, *options))
-    words = shlex.split(text)
+    args = arguments(tmp_path, *options)
+    settings = dict(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size,
+                    pretrained=False, epochs=None)
+    words = shlex.split(command_of(args.networks, args.seeds, settings))
     again = arguments_of_compare.get_parser().parse_args(words[2:])
-    assert vars(again) == {**vars(arguments(tmp_path, *options)), 'out': 'compare'}
+    assert vars(again) == {**vars(args), 'out': 'compare'}
 
 
-def test_unknown_networks_and_durations(tmp_path):
+def test_unknown_networks_and_durations():
     for name in ('reswin_tinny', 'timm:nothing'):
         with raises(UsageError, name.removeprefix('timm:')):
-            MODELS.build(compare.backbone_of(name, pretrained=False))
+            print(find_network(name, pretrained=False).maps)
     assert arguments_of_compare.seconds('1.5h') == 5400
     for text in ('2', '0h', 'soon'):
         with pytest.raises(ArgumentTypeError, match=text):
             arguments_of_compare.seconds(text)
 
 
-def test_runs_need_data(tmp_path):
-    with raises(UsageError, '--class-folder'):
-        compare.prepare('rest_lite', arguments(tmp_path, 'rest_lite'), tmp_path)
+@pytest.mark.parametrize('given, words', [
+    ({}, ['class_folder', 'config']), (dict(config='upernet_reswin_t', epochs=3), ['upernet_reswin_t', 'epochs']),
+    (dict(class_folder='x', seeds=0), ['seeds', '0']), (dict(class_folder='x', epochs=1, budget=9.), ['budget', '9'])])
+def test_wrong_arguments_are_refused(given, words, tmp_path):
+    with raises(UsageError, *words):
+        compare(['rest_lite'], out=str(tmp_path), **given)

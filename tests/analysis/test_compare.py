@@ -139,7 +139,7 @@ def test_a_plot_of_all_networks_is_written(count, tmp_path):
 
 
 def test_the_command_of_a_comparison_is_stated(tmp_path):
-    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'my images', '--budget', '2m', '--seeds', '2', '--freeze',
+    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'a b', '--budget', '2m', '--seeds', '2', '--freeze',
                '--size', '96', '128']
     args = arguments(tmp_path, *options)
     settings = dict(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size,

@@ -68,11 +68,9 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         if error.name != 'mmengine':
             raise
         sys.exit(f'error: {error}')
-    if not hasattr(module, 'run'):
-        importlib.import_module('mmvit_backbones.cli.command').run(subcommand, name, arguments, args)
-        return
+    run = getattr(module, 'run', None) or importlib.import_module(f'mmvit_backbones.cli.{name}').main
     try:
-        module.run(args)
+        run(args)
     except errors.MMViTError as error:
         # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         is_of_rank = isinstance(error, errors.TrainingError)

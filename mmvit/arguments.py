@@ -168,7 +168,7 @@ class ImageSize(argparse.Action):
         setattr(namespace, self.dest, list(values))
 
 
-def add_size_argument(parser: argparse.ArgumentParser) -> None:
+def add_size_argument(parser: Any) -> None:
     parser.add_argument('--size', type=pixels, nargs='+', action=ImageSize, metavar='PIXELS',
                         help='image size instead of the one in the config: N for crops of N x N pixels, or for '
                              "detectors the short side; H W for crops of this height and width, into which a "

@@ -27,7 +27,7 @@ def start(arguments: Sequence[str], processes: int) -> None:
         sys.exit(code)
 
 
-def without(arguments: Sequence[str], add_arguments: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+def without(arguments: Sequence[str], add_arguments: Callable[[argparse.ArgumentParser], object]) -> list[str]:
     """Returns the arguments without those that ``add_arguments`` adds to a parser."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_arguments(parser)

@@ -52,10 +52,11 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         else:
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        is_folder = isinstance(resume, str) and osp.isdir(resume)
-        path = find_latest_checkpoint(resume) if is_folder else resume if isinstance(resume, str) else None
-        if is_folder and path is None:
-            raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')
+        path = None if resume is True else resume
+        if path is not None and osp.isdir(path):
+            path = find_latest_checkpoint(path)
+            if path is None:
+                raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')
         cfg.resume, cfg.load_from = True, path
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

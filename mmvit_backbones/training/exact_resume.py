@@ -1,5 +1,6 @@
 """Resumes training exactly as if it had not been interrupted."""
 import warnings
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import InfiniteSampler
@@ -39,13 +40,14 @@ class ExactResumeHook(Hook):
     priority = 'VERY_HIGH'  # other hooks must see the new train loader
 
     def before_train(self, runner: Runner) -> None:
-        loop = runner.train_loop
+        loop: Any = runner.train_loop
         loop.dataloader = resumable_loader(runner)
         if isinstance(loop, IterBasedTrainLoop):
             loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        batches, loop = runner.train_dataloader.batch_sampler, runner.train_loop
+        loop: Any = runner.train_loop
+        batches = loop.dataloader.batch_sampler
         if isinstance(loop, EpochBasedTrainLoop):
             batches.start = runner.iter - runner.epoch * len(batches)
         elif (isinstance(loop, IterBasedTrainLoop) and hasattr(loop, 'fast_forward_on_resume')

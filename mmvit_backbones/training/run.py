@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
+from torch import nn
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
@@ -78,7 +79,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     if is_readable(cfg.load_from):
         checkpoint = read_checkpoint(cfg.load_from, mmap=True)
         check_classes(runner, checkpoint, cfg.load_from)
-        load_weights(runner.model, checkpoint.get('state_dict', checkpoint), cfg.load_from, strict=True)
+        load_weights(model_of(runner), checkpoint.get('state_dict', checkpoint), cfg.load_from, strict=True)
     return runner.test()
 
 
@@ -92,7 +93,7 @@ def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
     import_quietly(cfg.default_scope)
     if cfg.get('strategy'):
         import_module('mmvit_backbones.training.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
-    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     if verbose:
         with unused_second(cfg):
             return build(cfg)
@@ -118,16 +119,22 @@ def unused_second(cfg: Config) -> Iterator[None]:
         yield
 
 
+def model_of(runner: AnyRunner) -> nn.Module:
+    """Returns the model of a runner without wrappers; MMEngine's annotation allows a config, too."""
+    model: Any = runner.model
+    return unwrap_model(model)
+
+
 def check_start(runner: AnyRunner, cfg: Config) -> None:
     """Raises CheckpointError if a run cannot resume, or start from ``load_from``, because of the checkpoint."""
     path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
     if not path or not is_readable(path):
         return
     if cfg.get('resume'):
-        load_weights(runner.model, read_to_resume(path)['state_dict'], path, strict=True)
+        load_weights(model_of(runner), read_to_resume(path)['state_dict'], path, strict=True)
     else:
-        weights = find_weights(unwrap_model(runner.model), read_checkpoint(path, mmap=True), path)
-        check_overlap(runner.model, weights, path)
+        weights, _ = find_weights(model_of(runner), read_checkpoint(path, mmap=True), path)
+        check_overlap(model_of(runner), weights, path)
 
 
 def check_batches(runner: AnyRunner) -> None:

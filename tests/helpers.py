@@ -105,8 +105,8 @@ def raises(error: type[Exception] | tuple[type[Exception], ...], *words: object)
     assert not missing, f'{missing} not in {str(caught.value)!r}'
 
 
-def remove_outlines(folder: Path) -> None:
-    """Removes the outlines of objects from the annotation files of a COCO folder, which leaves boxes."""
+def remove_masks(folder: Path) -> None:
+    """Removes the masks of objects from the annotation files of a COCO folder, which leaves boxes."""
     for path in folder.glob('annotations/*.json'):
         content = json.loads(path.read_text())
         for annotation in content['annotations']:

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..utils.config import SPLITS, datasets_of, dicts_in, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.images import check_image
-from .coco import check_sizes, coco_problems, read_coco
+from .coco import check_sizes, check_sizes_of_run_lengths, coco_problems, read_coco
 from .masks import check_labels
 from .problems import Problem, warn
 from .text import has_mark, read_text
@@ -92,6 +92,8 @@ def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True,
                                  ANNOTATIONS_TO_CHECK if num_images else None, needs_masks)
         if num_images and not any(problem.is_error for problem in problems):
             check_sizes(file, content['images'][::-(-len(content['images']) // num_images)], folder)
+            if needs_masks:
+                check_sizes_of_run_lengths(file, content, folder)
     except UsageError as error:
         return [Problem(str(error), True)]
     return problems

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UsageError, first_line
 from ..utils.distributed import is_first_process
 from ..utils.images import SUFFIXES, image_size, is_hidden
-from .folders import refuse_others
+from .folders import composed, refuse_others
 from .problems import Problem, check_share, is_half, some, warn
 from .segmentations import polygon_error, usable_segmentation
 from .text import check_class_names, read_text
@@ -97,13 +97,24 @@ def _files(folder: str, names: Iterable[str]) -> set[str]:
 
 def check_sizes(file: str, images: list[dict], folder: str) -> None:
     """Compares image sizes with a COCO file; raises UsageError if at least half differ, and warns if fewer differ."""
-    wrong = []
-    for image in images:
-        path, stated = osp.join(folder, image['file_name']), (image['width'], image['height'])
-        if (size := image_size(path)) != stated:
-            wrong.append(f'{path} has {size[0]} x {size[1]} pixels, but the annotations say {stated[0]} x {stated[1]} '
-                         '(width x height)')
+    wrong = [error for image in images if (error := _size_error(image, folder))]
     check_share(wrong, len(images), f'correct the sizes in {file}, and the boxes if they were drawn for those sizes')
+
+
+def check_sizes_of_run_lengths(file: str, content: dict, folder: str) -> None:
+    """Raises UsageError if the size of an image that has run lengths differs from that in a COCO file."""
+    used = {annotation['image_id'] for annotation in content['annotations']
+            if isinstance(annotation.get('segmentation'), dict)}
+    for image in content['images']:
+        if image['id'] in used and (error := _size_error(image, folder)):
+            raise UsageError(f'{error}; its run lengths are of no use then: correct them in {file}')
+
+
+def _size_error(image: dict, folder: str) -> str:
+    path, stated = osp.join(folder, image['file_name']), (image['width'], image['height'])
+    size = image_size(path)
+    return '' if size == stated else (f'{path} has {size[0]} x {size[1]} pixels, but the annotations say {stated[0]} x '
+                                      f'{stated[1]} (width x height)')
 
 
 # ---- checks
@@ -130,7 +141,9 @@ def coco_problems(file: str, content: dict, folder: str, classes: Sequence[str] 
         needs_masks (bool): Whether masks are used, which all annotations must have then. Defaults to False.
     """
     invalid = [*_invalid_lists(content, folder), *_invalid_annotations(content, is_evaluated),
-               *_invalid_categories(content, classes), *(_invalid_masks(content, is_evaluated) if needs_masks else ())]
+               *_invalid_categories(content, classes, is_evaluated)]
+    if needs_masks:
+        invalid += _invalid_masks(content, is_evaluated)
     if invalid:
         return [Problem(f'{file}: {text}', True) for text in invalid]
     annotations = content['annotations'][::-(-len(content['annotations']) // (num_annotations or 10**9))]
@@ -145,6 +158,10 @@ def _invalid_lists(content: dict, folder: str) -> Iterator[str]:
             yield f'{key} is empty'
         if None in counts:
             yield f'all {key} must have an id'
+        elif key != 'annotations' and not all(isinstance(each, str) or abs(each) <= MAX_ID for each in counts):
+            yield f'ids of {key} must be finite, and at most {MAX_ID}'
+        elif key != 'annotations' and len({isinstance(each, str) for each in counts}) > 1:
+            yield f'ids of {key} must be all numbers or all strings, got both'
         elif repeated := [number for number, count in counts.items() if count > 1]:
             yield f'ids of {key} must be unique, got duplicates of {some(repeated)}'
     try:
@@ -154,7 +171,10 @@ def _invalid_lists(content: dict, folder: str) -> Iterator[str]:
     names = [image['file_name'] for image in content['images']]
     files = _files(folder, names)
     if missing := [name for name in names if osp.normpath(name) not in files]:
-        yield f'images {some(missing)} are not in {folder}'
+        known = {composed(name) for name in files}
+        is_form = composed(osp.normpath(missing[0])) in known
+        yield f'images {some(missing)} are not in {folder}' + is_form * (
+            ', where the names have another Unicode form (NFC or NFD); rename the files, or use --coco-folder')
     if unsized := [image['id'] for image in content['images']
                    if not are_numbers(size := [image.get('width'), image.get('height')]) or min(size) <= 0]:
         yield f'width and height of images {some(unsized)} must be positive numbers of pixels'
@@ -210,8 +230,11 @@ def is_read_by_mmdet(annotation: dict, size: tuple, categories: set) -> bool:
             and annotation.get('category_id') in categories and not annotation.get('ignore'))
 
 
-def _invalid_categories(content: dict, classes: Sequence[str] | None) -> Iterator[str]:
+def _invalid_categories(content: dict, classes: Sequence[str] | None, is_evaluated: bool) -> Iterator[str]:
     names = {category['id']: category['name'] for category in content['categories']}
+    if is_evaluated and (wrong := [number for number in names if type(number) is not int]):
+        yield (f'ids of categories must be integers, by which pycocotools finds their names, got {some(wrong)}; '
+               '--coco-folder numbers them')
     used = {annotation.get('category_id') for annotation in content['annotations']}
     for shift in (1, -1):
         are_numbers = all(isinstance(number, int) for number in used)

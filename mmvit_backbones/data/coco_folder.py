@@ -75,7 +75,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         changed |= {file for file, content in contents.items() if add_masks_of_crowds(content)}
     parts = {part: contents[file] for part, file in files.items()}
     if val_fraction is not None:
-        parts = dict(zip(('train', 'val'), divide(contents[files['train']], split)))
+        parts['train'], parts['val'] = divide(contents[files['train']], split)
     if classes is None:
         classes = tuple(category['name'] for category in parts['train']['categories'])
     paths = {}

@@ -157,7 +157,7 @@ def check_images(paths: Iterable[str]) -> None:
     with ThreadPoolExecutor(READERS) as pool:
         errors = [error for error in pool.map(quick_error, paths) if error]
     if errors:
-        more = f' ({len(errors)} images cannot be read; list all with mmvit data check)' if len(errors) > 1 else ''
+        more = f' (error 1 of {len(errors)}; list all with mmvit data check)' if len(errors) > 1 else ''
         raise UsageError(errors[0] + more)
 
 

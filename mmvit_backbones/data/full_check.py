@@ -25,13 +25,15 @@ FOLDERS: dict[str, tuple[str, Any]] = dict(
 
 def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,
                     seg_folder: str | os.PathLike | None = None, val_fraction: float | None = None,
-                    split_seed: int = 0, splits: Sequence[str] = ('train', 'val'), jobs: int = 4) -> list[Problem]:
+                    split_seed: int = 0, boxes_only: bool = False, splits: Sequence[str] = ('train', 'val'),
+                    jobs: int = 4) -> list[Problem]:
     """Returns all problems in a folder of data, as a training finds them, and those in each image and mask.
 
     Args:
         class_folder, coco_folder, seg_folder (str | PathLike | None): The folder; exactly one.
         val_fraction (float | None): Fraction of the images for validation, if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
+        boxes_only (bool): Whether to ignore the masks of a detector's objects. Defaults to False.
         splits (Sequence[str]): Parts whose images are read: 'train', 'val' or both. Defaults to both.
         jobs (int): Number of processes. Defaults to 4.
 
@@ -43,12 +45,15 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     if others or not folder:
         raise UsageError(f'pass exactly one of {", ".join(given)}, got {given}')
     framework, read = FOLDERS[key]
+    if boxes_only and key != 'coco_folder':
+        raise UsageError(f'boxes_only (--boxes) requires coco_folder, got {key}')
     options, problems = dict(val_fraction=val_fraction, split_seed=split_seed), []
+    of_boxes = dict(boxes_only=True) if key == 'coco_folder' else {}
     try:
-        data = read(folder, **options)
+        data = read(folder, **options, **(of_boxes if boxes_only else {}))
     except UsageError as error:
         problems.append(Problem(str(error), True))
-        data = read(folder, **options, check_files=False)  # raises the error again if no file can be read
+        data = read(folder, **options, **of_boxes, check_files=False)  # raises the error again if no file can be read
     parts = [(dataset, split == 'val', data.has_masks) for split, dataset in (('train', data.train), ('val', data.val))
              if split in splits]
     return problems + _problems_of(framework, parts, jobs)

@@ -3,7 +3,7 @@
 pycocotools checks neither: with run lengths that add up to less than the image, its IoU does not end.
 """
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _usable_run_lengths(segmentation: dict, height: int, width: int) -> Usable:
     return Usable(dict(size=[height, width], counts=counts if isinstance(counts, str) else lengths), [])
 
 
-def _are_whole(values: object) -> bool:
+def _are_whole(values: object) -> TypeGuard[list]:
     return isinstance(values, list) and all(
         isinstance(value, int) or isinstance(value, float) and value.is_integer() for value in values)
 

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from helpers import ROOT, raises, remove_outlines
+from helpers import ROOT, raises, remove_masks
 from mmengine.registry import MODELS, init_default_scope
 from subcommands import parser_of
 
@@ -98,7 +98,7 @@ def test_a_network_needs_a_folder(tmp_path):
 def test_boxes_without_outlines_train_without_masks(tmp_path):
     folder = tmp_path / 'boxes'
     shutil.copytree(COCO, folder, ignore=shutil.ignore_patterns('semantic', 'large*'))
-    remove_outlines(folder)
+    remove_masks(folder)
     cfg = prepared(tmp_path, 'rest_lite', '--coco-folder', str(folder), '--no-pretrained')
     assert cfg.model.type == 'FasterRCNN' and 'mask_head' not in cfg.model.roi_head
     assert cfg.val_evaluator.metric == 'bbox'

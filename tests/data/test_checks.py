@@ -212,3 +212,14 @@ def test_marks_that_openmmlab_does_not_read(tmp_path):
         (tmp_path / 'a.txt').write_bytes(content)
         with raises(UsageError, tmp_path / 'a.txt', 'UTF-8'):
             check_data(config(dict(dataset, type='CustomDataset', ann_file='a.txt')), ['train'])
+
+
+def test_images_with_run_lengths_have_the_stated_size(tmp_path):
+    """Elsewhere, few other sizes are a warning."""
+    dataset = coco(tmp_path)
+    change(tmp_path, 'images', 0, height=21)
+    assert not any(problem.is_error for problem in find_problems(dataset, 4))
+    for number, height in enumerate((21, 20, 20, 20)):
+        change(tmp_path, 'annotations', number, segmentation=dict(size=[height, 30], counts=[height * 30]))
+    found, = find_problems(dataset, 4, needs_masks=True)
+    assert found.is_error and '0.png has 30 x 20 pixels' in found.text

@@ -1,5 +1,6 @@
 """Common problems in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
 import json
+from unicodedata import normalize
 
 import pytest
 from helpers import raises
@@ -296,3 +297,27 @@ def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
     for images in content['images'], content['images'][:7]:
         report_images({str(tmp_path): [dict(content, images=images)]})
     assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('key', ['images', 'categories'])
+@pytest.mark.parametrize('number', ['a', float('inf'), 10**400])
+def test_ids_of_one_kind(key, number, content, tmp_path):
+    """NumPy sorts numbers among strings as strings, which pycocotools does not find."""
+    content['annotations'] = content['annotations'][1:2]  # of another image and category
+    content[key][0]['id'] = number
+    assert [text for is_error, text in problems(content, tmp_path) if is_error and f'ids of {key} must be' in text]
+
+
+def test_ids_of_evaluated_categories_are_integers(content, tmp_path):
+    for entries, key in ((content['categories'], 'id'), (content['annotations'], 'category_id')):
+        for entry in entries:
+            entry[key] = str(entry[key])
+    assert not problems(content, tmp_path)
+    found = problems(content, tmp_path, is_evaluated=True)
+    assert any('ids of categories must be integers' in text for _, text in found)
+
+
+def test_names_of_files_in_another_unicode_form(content, tmp_path):
+    (tmp_path / '0.png').rename(tmp_path / normalize('NFD', 'ä.png'))
+    content['images'][0]['file_name'] = normalize('NFC', 'ä.png')
+    assert [text for _, text in problems(content, tmp_path) if 'Unicode form' in text]

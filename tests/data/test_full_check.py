@@ -3,8 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data_folders import damage
-from helpers import ROOT, raises, remove_outlines
+from data_folders import damage, edit
+from helpers import ROOT, raises, remove_masks
 from subcommands import call
 
 from mmvit_backbones.data.full_check import config_problems, errors_and_warnings, folder_problems
@@ -51,8 +51,20 @@ def test_good_folders_have_no_errors(name, folder):
 
 def test_objects_may_have_only_boxes(tmp_path):
     shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
-    remove_outlines(tmp_path / 'coco')
+    remove_masks(tmp_path / 'coco')
     assert errors_and_warnings(folder_problems(coco_folder=tmp_path / 'coco', splits=['val'], jobs=1))[0] == []
+
+
+def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
+    """With boxes alone, objects need no mask."""
+    folder = shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
+    edit(folder / 'annotations/instances_val.json', lambda content: content['annotations'][3].pop('segmentation'))
+    bad = min((folder / 'val').iterdir())
+    damage(bad, 'half')
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, jobs=1))
+    assert len(errors) == 2 and '--boxes' in errors[0] and f'{bad} cannot be read' in errors[1]
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, boxes_only=True, jobs=1))
+    assert len(errors) == 1 and f'{bad} cannot be read' in errors[0]
 
 
 def test_splits_without_data_are_an_error(tmp_path):
@@ -67,6 +79,7 @@ def test_splits_without_data_are_an_error(tmp_path):
     ([], ['config', '--coco-folder']), (['a.py', '--coco-folder', 'a'], ['config', '--coco-folder']),
     (['a.py', '--val-fraction', '0.1'], ['--val-fraction', 'folder']),
     (['--seg-folder', 'a', '--data-root', 'b'], ['--data-root', 'config']),
+    (['--seg-folder', 'a', '--boxes'], ['--boxes', 'coco_folder']), (['a.py', '--boxes'], ['--boxes', 'folder']),
     (['--seg-folder', 'a', '--splits', 'test'], ['--splits', 'test']),
     (['--class-folder', 'nowhere'], ['nowhere', 'train'])])
 def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, remove_outlines
+from helpers import ROOT, remove_masks
 
 pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.usefixtures('frozen')]
 
@@ -41,7 +41,7 @@ def test_detectors_overfit_twelve_images(network, epochs, outlines, run, own_loa
     """Trains a Mask R-CNN, and a Faster R-CNN for annotations without outlines."""
     runpy.run_path(str(ROOT / 'tools/demo.py'))['copy_large_objects'](tmp_path / 'large')
     if not outlines:
-        remove_outlines(tmp_path / 'large')
+        remove_masks(tmp_path / 'large')
     run('train', network, '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '64',
         '--epochs', str(epochs), '--seed', '0', '--work-dir', str(tmp_path / 'run'))
     assert last(tmp_path / 'run', 'coco/bbox_mAP_50') >= 0.05

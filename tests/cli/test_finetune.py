@@ -95,7 +95,7 @@ def test_a_network_needs_a_folder(tmp_path):
         prepared(tmp_path, 'rest_lite', '--no-pretrained')
 
 
-def test_boxes_without_outlines_train_without_masks(tmp_path):
+def test_boxes_without_masks_train_without_masks(tmp_path):
     folder = tmp_path / 'boxes'
     shutil.copytree(COCO, folder, ignore=shutil.ignore_patterns('semantic', 'large*'))
     remove_masks(folder)

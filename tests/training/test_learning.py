@@ -36,11 +36,11 @@ def test_segmenters_beat_chance(network, run, own_loaders, tmp_path):
     assert last(tmp_path, 'aAcc') >= 45 and last(tmp_path, 'mIoU') >= 10
 
 
-@pytest.mark.parametrize('network, epochs, outlines', [('rest_lite', 3, True), ('reswin_tiny', 6, False)])
-def test_detectors_overfit_twelve_images(network, epochs, outlines, run, own_loaders, tmp_path):
-    """Trains a Mask R-CNN, and a Faster R-CNN for annotations without outlines."""
+@pytest.mark.parametrize('network, epochs, masks', [('rest_lite', 3, True), ('reswin_tiny', 6, False)])
+def test_detectors_overfit_twelve_images(network, epochs, masks, run, own_loaders, tmp_path):
+    """Trains a Mask R-CNN, and a Faster R-CNN for annotations without masks."""
     runpy.run_path(str(ROOT / 'tools/demo.py'))['copy_large_objects'](tmp_path / 'large')
-    if not outlines:
+    if not masks:
         remove_masks(tmp_path / 'large')
     run('train', network, '--coco-folder', str(tmp_path / 'large'), '--no-pretrained', '--size', '64',
         '--epochs', str(epochs), '--seed', '0', '--work-dir', str(tmp_path / 'run'))

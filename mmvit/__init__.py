@@ -68,6 +68,10 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         if error.name != 'mmengine':
             raise
         sys.exit(f'error: {error}')
+    except ValueError as error:
+        if type(error).__name__ != 'UsageError':  # of a wrong environment variable
+            raise
+        sys.exit(f'error: {error}')
     run = getattr(module, 'run', None) or importlib.import_module(f'mmvit_backbones.cli.{name}').main
     try:
         run(args)

@@ -1,5 +1,5 @@
-"""Operators in plain PyTorch, with faster kernels in Triton and, if compiled, in C++ and CUDA."""
-from .dispatch import plain_pytorch
+"""Operators in plain PyTorch, with kernels in C++ and CUDA, if compiled, and in Triton, on request."""
+from .dispatch import plain_pytorch, use_kernels
 from .varied_size_window import varied_size_window_attention, varied_size_window_sample
 
-__all__ = ['plain_pytorch', 'varied_size_window_attention', 'varied_size_window_sample']
+__all__ = ['plain_pytorch', 'use_kernels', 'varied_size_window_attention', 'varied_size_window_sample']

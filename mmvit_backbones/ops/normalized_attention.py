@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .dispatch import Backend, Operator
 from .precision import at_least_float32
-from .triton.availability import why_not_channels
+from .triton import why_not_channels
 
 
 def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backend: Backend | None = None) -> Tensor:
@@ -22,7 +22,8 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5, backe
         logits (Tensor): ``(B, num_heads, N, M)``: N queries, M keys.
         value (Tensor): ``(B, num_heads, M, d)``.
         eps (float): Epsilon of the instance norm. Defaults to 1e-5.
-        backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None, the fastest backend that can run.
+        backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None: the reference, unless
+            :class:`.use_kernels` requests Triton.
 
     Returns:
         Tensor: ``(B, num_heads, N, d)``.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import Backend, Operator
-from .triton.availability import why_not_channels
+from .triton import why_not_channels
 
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor | None, alpha: float | Tensor,
@@ -33,7 +33,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
             The returned logits include them. Broadcastable to ``(..., N, M)``; at most one of the two can be given.
         mask (Tensor | None): Added to the logits only for the softmax. Broadcastable to ``(..., N, M)``. Must not
             require a gradient, because kernels don't compute it.
-        backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None, the fastest backend that can run.
+        backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None: the reference, unless
+            :class:`.use_kernels` requests Triton.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``, unless

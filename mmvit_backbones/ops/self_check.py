@@ -1,193 +1,229 @@
-"""Compares the kernels of an operator with its reference on a GPU before they are used: results, gradients and time."""
+"""Compares the backends of operators on a device: agreement with the reference in float64, and time.
+
+``mmvit doctor`` runs this module. Networks never do.
+"""
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..errors import first_line
 from ..utils import versions
-from .precision import without_autocast
+from .dispatch import Kernels, Operator, use_kernels, why_not_backend
+from .triton import INTERPRETED
 
-# Maximum deviation of a kernel from its reference, relative to the largest element. The reference runs on the CPU in
-# float32, or in float64 if the kernel runs in float32. Kernels in float64 are not checked.
+# Maximum deviation from the reference in float64, relative to the largest element. A kernel may also deviate four times
+# as much as the reference in the same dtype.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-SIZES = (56, 56), (200, 304)  # tokens of the first stage, for an image of 224 x 224 and of 800 x 1216
+# Tokens of the first stage, for an image of 224 x 224 and of 800 x 1216. None stands for the operator's example.
+SIZES = {'toy': None, '56 x 56': (56, 56), '200 x 304': (200, 304)}
 REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
 
 
-class Operator(Protocol):
-    """What the self-check needs of :class:`.dispatch.Operator`."""
-    name: str
-    example: Callable[..., list[dict]]
-    workload: Callable[..., dict]
+class Figures(NamedTuple):
+    """What was measured of a backend.
 
-    def __call__(self, backend: Any, **arguments) -> Any: ...
+    Args:
+        deviation (float): From the reference in float64, relative to the largest element; NaN if it was not computed.
+        forward, backward (float): Seconds, the shortest of a few; infinite if they were not measured.
+        fault (str | None): Why the backend must not be used, or None if it works.
+    """
+    deviation: float = math.nan
+    forward: float = math.inf
+    backward: float = math.inf
+    fault: str | None = None
 
-    def checked(self, device: torch.device, dtype: torch.dtype) -> list['Row']: ...
+    @property
+    def is_wrong(self) -> bool:
+        """Whether results or gradients deviate."""
+        return self.fault is not None and self.forward < math.inf
 
 
 class Row(NamedTuple):
-    """What was found out about one backend of an operator.
+    """Figures of an operator by backend, beginning with the reference, in a dtype and at one of :data:`SIZES`."""
+    operator: Operator
+    dtype: torch.dtype
+    size: str
+    figures: dict[str, Figures]
+
+
+def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES,
+            clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+    """Returns a row for each operator that has a kernel for the device, dtype and size.
+
+    Triton's interpreter runs only the smallest size.
 
     Args:
-        backend (str): Name of the backend; ``'reference'`` runs on the same device.
-        deviation (float): From the reference on the CPU, relative to the largest element; NaN if it was not computed.
-        seconds (tuple[float, ...]): Time of a forward and backward pass at each of :data:`SIZES`, or an empty tuple.
-        reason (str | None): Why the backend is not used, or None if it is.
-    """
-    backend: str
-    deviation: float = math.nan
-    seconds: tuple[float, ...] = ()
-    reason: str | None = None
-
-
-def check(operator: Operator, backends: Iterable[str], device: torch.device, dtype: torch.dtype,
-          clock: Callable[[], float] = time.perf_counter) -> list[Row]:
-    """Returns a row for the reference, and a row for each backend.
-
-    A backend is used if it agrees with the reference on the CPU, and is faster than it at all :data:`SIZES`.
-
-    Args:
-        operator (Operator): Operator whose backends are compared.
-        backends (Iterable[str]): Backends that can run on the device.
-        device (torch.device): Device of the backends and of the reference.
-        dtype (torch.dtype): One of :data:`TOLERANCES`.
-        clock (Callable): Returns the current time in seconds.
+        operators (Iterable[Operator]): Operators whose backends are compared.
+        device (torch.device): Device of the backends.
+        sizes (Iterable[str]): Some of :data:`SIZES`. Defaults to all.
+        clock (Callable): Returns the current time in seconds. Defaults to ``time.perf_counter``.
     """
     rows = []
-    with undisturbed():
-        try:
-            reference = seconds_of(operator, 'reference', device, dtype, clock)
-        except Exception:  # the reference of sampling has no deterministic gradients on GPUs
-            reference = (math.inf, ) * len(SIZES)
-        rows.append(Row('reference', seconds=reference))
-        for backend in backends:
-            row = Row(backend)
-            try:
-                row = row._replace(deviation=deviation_of(operator, backend, device, dtype))
-                limit = limit_of(dtype)
-                if not row.deviation <= limit:
-                    reason = f'its kernels deviate by {row.deviation:.1e} of the largest element, the limit is {limit}'
-                    rows.append(row._replace(reason=reason))
+    dtypes = [dtype for dtype in TOLERANCES if device.type != 'cpu' or dtype != torch.float16]  # not on older CPUs
+    for operator in operators:
+        for size in sizes:
+            exact = None
+            for dtype in dtypes:
+                x = torch.empty(0, dtype=dtype, device=device)
+                kernels = [backend for backend in operator.functions
+                           if backend != 'reference' and why_not_backend(backend, x) is None
+                           and not (backend == 'triton' and INTERPRETED and SIZES[size])]
+                if not kernels:
                     continue
-                row = row._replace(seconds=seconds_of(operator, backend, device, dtype, clock))
-            except Exception as error:  # compilers and drivers raise many types of errors
-                rows.append(row._replace(reason=f'its kernels raise {first_line(error)}'))
-                continue
-            slow = [f'{own:.1e} s at {height} x {width} tokens instead of {other:.1e} s'
-                    for own, other, (height, width) in zip(row.seconds, reference, SIZES) if not own < other]
-            reason = f'its kernels are not faster than plain PyTorch: {", ".join(slow)}' if slow else None
-            rows.append(row._replace(reason=reason))
+                exact = exact or expected_values(operator, calls_of(operator, size, device, torch.float64))
+                calls, figures = calls_of(operator, size, device, dtype), {}
+                for backend in ('reference', *kernels):
+                    limit = max(limit_of(dtype), 4 * figures['reference'].deviation if figures else math.inf)
+                    figures[backend] = figures_of(operator, backend, calls, exact, limit, device, clock)
+                rows.append(Row(operator, dtype, size, figures))
     return rows
 
 
-def fastest_first(rows: list[Row]) -> list[str]:
-    """Returns the backends to use, in order of their total time, ending with the reference."""
-    used = sorted((row for row in rows[1:] if row.reason is None), key=lambda row: sum(row.seconds))
-    return [*(row.backend for row in used), 'reference']
+def calls_of(operator: Operator, size: str, device: torch.device, dtype: torch.dtype) -> list[dict]:
+    """Returns the arguments of an operator's calls at one of :data:`SIZES`."""
+    generator = torch.Generator().manual_seed(0)
 
+    def randn(*shape: int) -> Tensor:
+        """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
+        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Separates the self-check from inference mode, dispatch modes and activation checkpointing of the caller."""
-    with torch.inference_mode(False), _disable_current_modes(), saved_tensors_hooks(lambda x: x, lambda x: x):
-        yield
+    tokens = SIZES[size]
+    calls = operator.example(randn) if tokens is None else [operator.workload(randn, *tokens)]
+    for arguments in calls:
+        for x in arguments.values():
+            if torch.is_tensor(x):
+                x.requires_grad_()
+    return calls
 
 
 def limit_of(dtype: torch.dtype) -> float:
-    """Returns the largest deviation that is allowed; TF32 has as many bits of precision as float16."""
+    """Returns the deviation that is always allowed; TF32 has as many bits of precision as float16."""
     return TOLERANCES[torch.float16 if dtype == torch.float32 and versions.allows_tf32() else dtype]
 
 
-def deviation_of(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype) -> float:
-    """Returns the largest deviation from the reference in the operator's example, or NaN if a result is NaN."""
-    cpu, exact = torch.device('cpu'), torch.float64 if dtype == torch.float32 else torch.float32
-    actual, expected = run_example(operator, backend, device, dtype), run_example(operator, 'reference', cpu, exact)
-    found = [(a.to(cpu, exact) - e).abs().max() / e.abs().max().clamp_min(1e-30)
+def expected_values(operator: Operator, calls: list[dict]) -> list[Tensor | None] | Exception:
+    try:
+        return values_of(operator, 'reference', calls)
+    except Exception as error:  # e.g. a lack of memory
+        return error
+
+
+def values_of(operator: Operator, backend: str, calls: list[dict]) -> list[Tensor | None]:
+    """Returns the results of each call, followed by the gradients of their sum of squares; None if unused."""
+    values = []
+    for arguments in calls:
+        results = forward(operator, backend, arguments)
+        values += [*(x.detach() for x in results), *backward(results, arguments)]
+    return values
+
+
+def forward(operator: Operator, backend: str, arguments: dict) -> tuple[Tensor, ...]:
+    results = operator.functions[backend](**arguments)
+    return results if isinstance(results, tuple) else (results, )
+
+
+def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | None, ...]:
+    leaves = [x for x in arguments.values() if torch.is_tensor(x)]
+    return torch.autograd.grad(results, leaves, [2 * x.detach() for x in results], allow_unused=True)
+
+
+def figures_of(operator: Operator, backend: str, calls: list[dict], exact: list[Tensor | None] | Exception,
+               limit: float, device: torch.device, clock: Callable[[], float]) -> Figures:
+    try:
+        if isinstance(exact, Exception):
+            raise exact
+        deviation = deviation_of(values_of(operator, backend, calls), exact)  # also compiles the kernels
+        times = times_of(operator, backend, calls, device, clock)
+    except Exception as error:  # compilers and drivers raise many types of errors
+        return Figures(fault=f'fails: {first_line(error)}')
+    return Figures(deviation, *times, None if deviation <= limit else f'wrong, deviates by {deviation:.0e}')
+
+
+def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> float:
+    """Returns the largest deviation relative to the largest element of a tensor, or NaN if an element is NaN."""
+    found = [(a.double() - e).abs().max() / e.abs().max().clamp_min(1e-30)
              for a, e in zip(actual, expected, strict=True) if a is not None and e is not None]
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def run_example(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype) -> list[Tensor | None]:
-    """Returns the results of each example call, followed by the gradients of their sum of squares.
-
-    The gradient of an unused argument is None.
-    """
-    generator, found = torch.Generator().manual_seed(0), []
-
-    def randn(*shape: int) -> Tensor:
-        """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
-        return torch.randn(shape, generator=generator, device='cpu').bfloat16().to(device, dtype)
-
-    with torch.enable_grad(), without_autocast(device.type):
-        for arguments in operator.example(randn):
-            results, gradients = forward_and_backward(operator, backend, arguments)
-            found += [*(x.detach() for x in results), *gradients]
-    return found
+def times_of(operator: Operator, backend: str, calls: list[dict], device: torch.device,
+             clock: Callable[[], float]) -> tuple[float, float]:
+    """Returns the seconds of the calls and of their gradients, each the shortest of a few."""
+    times = []
+    while len(times) < REPEATS and sum(map(sum, times)) < LONG_SECONDS:
+        start = now(device, clock)
+        results = [forward(operator, backend, arguments) for arguments in calls]
+        middle = now(device, clock)
+        for outs, arguments in zip(results, calls):
+            backward(outs, arguments)
+        times.append((middle - start, now(device, clock) - middle))
+    forwards, backwards = zip(*times)
+    return min(forwards), min(backwards)
 
 
-def forward_and_backward(operator: Operator, backend: str, arguments: dict) -> tuple[tuple, tuple]:
-    """Returns the results, and the gradients of their sum of squares with respect to all tensors."""
-    leaves = [x.requires_grad_() for x in arguments.values() if torch.is_tensor(x)]
-    results = operator(backend, **arguments)
-    results = results if isinstance(results, tuple) else (results, )
-    gradients = torch.autograd.grad(results, leaves, [2 * x.detach() for x in results], allow_unused=True)
-    return results, gradients
-
-
-def seconds_of(operator: Operator, backend: str, device: torch.device, dtype: torch.dtype,
-               clock: Callable[[], float]) -> tuple[float, ...]:
-    """Returns the time of a forward and backward pass at each of :data:`SIZES`, the shortest of a few."""
-    generator = torch.Generator(device).manual_seed(0)
-
-    def randn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device, dtype=dtype)
-
-    def step(arguments: dict) -> float:
-        wait_for(device)
-        start = clock()
-        forward_and_backward(operator, backend, arguments)
-        wait_for(device)
-        return clock() - start
-
-    found = []
-    with torch.enable_grad(), without_autocast(device.type):
-        for size in SIZES:
-            arguments, times = operator.workload(randn, *size), []
-            step(arguments)  # compiles kernels
-            while len(times) < REPEATS and max(times, default=0) < LONG_SECONDS:
-                times.append(step(arguments))
-            found.append(min(times))
-    return tuple(found)
-
-
-def wait_for(device: torch.device) -> None:
+def now(device: torch.device, clock: Callable[[], float]) -> float:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
+    return clock()
 
 
-def table(operators: Iterable[Operator], device: torch.device) -> list[str]:
-    """Returns a Markdown table of the backends of operators on a GPU, in all dtypes that are checked."""
-    names = ' | '.join(f'{height} x {width}, ms' for height, width in SIZES)
-    lines = [f'| operator | dtype | backend | deviation | {names} | used |', '|---' * (5 + len(SIZES)) + '|']
-    for operator in operators:
-        for dtype in TOLERANCES:
-            lines += lines_of(operator.name, str(dtype)[6:], operator.checked(device, dtype))
+# ---- results
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Returns a Markdown table of the rows."""
+    kernels = sorted({backend for row in rows for backend in row.figures if backend != 'reference'})
+    heads = ['operator', 'dtype', 'tokens', 'reference, ms (deviation)', *(f'{backend}, ms' for backend in kernels)]
+    lines = [f'| {" | ".join(heads)} |', '|---' * len(heads) + '|']
+    for operator, dtype, size, figures in rows:
+        cells = [describe(figures[backend]) if backend in figures else '' for backend in ('reference', *kernels)]
+        lines.append(f'| {" | ".join([operator.name, str(dtype)[6:], size, *cells])} |')
     return lines
 
 
-def lines_of(name: str, dtype: str, rows: list[Row]) -> list[str]:
-    """Returns the lines of an operator and a dtype."""
-    first, lines = fastest_first(rows)[0], []
-    for row in rows:
-        deviation = '' if math.isnan(row.deviation) else f'{row.deviation:.0e}'
-        times = [f'{1e3 * seconds:.3f}' for seconds in row.seconds] or [''] * len(SIZES)
-        used = 'yes' if row.backend == first else row.reason or 'if the others cannot run'
-        lines.append(f'| {" | ".join([name, dtype, row.backend, deviation, *times, used])} |')
-    return lines
+def describe(found: Figures) -> str:
+    """Returns a table cell: milliseconds of forward and backward pass, and the deviation or fault."""
+    times = f'{1e3 * found.forward:.3g} + {1e3 * found.backward:.3g}' if found.forward < math.inf else ''
+    return f'{times} ({found.fault or f"{found.deviation:.0e}"})'.strip()
+
+
+def wrong_kernels(rows: list[Row]) -> list[str]:
+    """Returns a description of each backend whose results or gradients deviate."""
+    found = {f'{backend} of {row.operator.name} in {str(row.dtype)[6:]}': None
+             for row in rows for backend, figures in row.figures.items() if figures.is_wrong}
+    return list(found)
+
+
+def advise(rows: list[Row], device: torch.device) -> str:
+    """Returns the line that selects the fastest kernels of a device, or that no setting is needed.
+
+    A setting is advised if it saves at least a twentieth of the time of the default, in the geometric mean of realistic
+    sizes, or if the default has a fault. A setting with a fault, or that was not measured at all sizes, never is.
+    """
+    settings = [None, 'reference', *(['triton'] if any('triton' in row.figures for row in rows) else [])]
+    times = {kernels: relative_time(rows, device, kernels) for kernels in settings}
+    best = min(settings, key=times.__getitem__)
+    if times[best] < 0.95 * times[None]:
+        return f'export MMVIT_KERNELS={best}'
+    fastest = 'the reference is faster here' if times[None] == 1 else 'the kernels used by default are faster here'
+    others = [f'{time / times[None]:.2f} times as long with {kernels}' for kernels, time in times.items()
+              if kernels is not None and time not in (times[None], math.inf)]
+    return ', '.join([f'{fastest}, leave MMVIT_KERNELS unset', *others])
+
+
+def relative_time(rows: list[Row], device: torch.device, kernels: Kernels | None) -> float:
+    """Returns the time of a setting of ``use_kernels`` relative to the reference; infinite if it must not be used."""
+    ratios = []
+    for operator, _, size, figures in rows:
+        with use_kernels(kernels):
+            backend = operator.usual(device)
+        found, reference = figures.get(backend, Figures()), figures['reference']
+        if backend != 'reference' and (found.fault is not None or found.forward == math.inf):
+            return math.inf
+        if SIZES[size] and reference.fault is None:
+            ratios.append((found.forward + found.backward) / (reference.forward + reference.backward))
+    return math.prod(ratios)**(1 / len(ratios)) if ratios else math.inf if kernels == 'triton' else 1.

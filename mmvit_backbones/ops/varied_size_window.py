@@ -13,11 +13,11 @@ from torch import Tensor
 
 from .dispatch import Backend, Operator
 from .precision import at_least_float32
-from .triton.availability import MAX_WINDOW_SIZE, why_not_channels
+from .triton import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# As in csrc/operators.h and triton/availability.py. Attention in C++ stores the logits of a window.
+# As in csrc/operators.h and triton/__init__.py. Attention in C++ stores the logits of a window.
 MAX_SAMPLED_WINDOWS = dict(cpp=256, cuda=256, triton=MAX_WINDOW_SIZE)
 MAX_ATTENDED_WINDOWS = dict(cpp=32, cuda=256, triton=MAX_WINDOW_SIZE)
 
@@ -44,8 +44,8 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         offset (Tensor): Shift of the windows in feature-map pixels, with the shape of ``scale``.
         window_size (int): Number of tokens along each side of a window.
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None, the fastest
-            backend that can run.
+        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None: C++ on CPUs and
+            CUDA on GPUs if they are compiled, else the reference (see :class:`.use_kernels`).
 
     Returns:
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
@@ -91,7 +91,8 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
         softmax_scale (float | None): Factor of the logits. Defaults to None, which means ``d ** -0.5``.
         backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` (sampling in CUDA, then
-            ``scaled_dot_product_attention``) or ``'triton'``. Defaults to None, the fastest backend that can run.
+            ``scaled_dot_product_attention``) or ``'triton'``. Defaults to None: C++ on CPUs and CUDA on GPUs if they
+            are compiled, else the reference (see :class:`.use_kernels`).
 
     Returns:
         Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
@@ -183,9 +184,35 @@ def sampling_grid(features: Tensor, scale: Tensor, offset: Tensor, window_size: 
 
 def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
     """Samples ``(B, heads, C, H, W)`` at a grid ``(B, heads, h, w, 2)``, which gives ``(B, heads, C, h, w)``."""
+    if not features.is_cpu and torch.are_deterministic_algorithms_enabled():
+        return sample_pixels(features, grid)
     maps = features.flatten(0, 1).to(grid.dtype)
     sampled = F.grid_sample(maps, grid.flatten(0, 1), 'bilinear', 'zeros', align_corners=False)
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
+
+
+def sample_pixels(features: Tensor, grid: Tensor) -> Tensor:
+    """Computes :func:`sample_grid` by indexing pixels, whose gradients can be deterministic on GPUs.
+
+    On GPUs, the gradients of ``F.grid_sample`` are sums in any order.
+    """
+    b, heads, _, height, width = features.shape
+    pixels = features.permute(0, 1, 3, 4, 2).flatten(0, 3).to(grid.dtype)
+    first = height * width * torch.arange(b * heads, device=grid.device).view(b, heads, 1, 1)
+    x, y = (((1 + position) * size - 1) / 2 for position, size in zip(grid.unbind(-1), (width, height)))
+    total = torch.zeros((), dtype=grid.dtype, device=grid.device)
+    for column, weight_x in neighbors(x):
+        for row, weight_y in neighbors(y):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = first + row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+            total = total + (weight_x * weight_y * inside)[..., None] * pixels[index]
+    return total.movedim(-1, 2).to(features.dtype)
+
+
+def neighbors(position: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns the pixels before and after positions along an axis, each with its weight in linear interpolation."""
+    low = position.floor()
+    return [(low, 1 - (position - low)), (low + 1, position - low)]
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -280,17 +307,23 @@ def why_not_windows(backend: Backend, window_size: int, limits: dict[str, int], 
 
 def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
     """Returns a call with windows that are partly outside the map."""
-    features = randn(2, 2, 32, 9, 12)
-    scale, offset = to_position_dtype(features, randn(2, 2, 2, 2, 2) / 4, 2 * randn(2, 2, 2, 2, 2))
-    return [dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)]
+    return [dict(features=randn(2, 2, 32, 9, 12), **random_windows(randn, 2, 2, 2, 2))]
 
 
 def sample_workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
     """Returns a call with the sizes of ViTAEv2-VSA-S's first stage."""
     features = randn(1, height, width, 2, 32).permute(0, 3, 4, 1, 2)
-    grid = -(-height // 7), -(-width // 7)
-    scale, offset = to_position_dtype(features, randn(1, 2, 2, *grid) / 4, 2 * randn(1, 2, 2, *grid))
-    return dict(features=features, scale=scale, offset=offset, window_size=7, top=0, left=0)
+    return dict(features=features, **random_windows(randn, 1, 2, -(-height // 7), -(-width // 7)))
+
+
+def random_windows(randn: Callable[..., Tensor], batch: int, heads: int, rows: int, columns: int) -> dict:
+    """Returns scales and offsets of windows of 7 x 7 tokens, with positions that float32 represents exactly.
+
+    No position is a whole pixel, where derivatives would depend on the rounding.
+    """
+    scale, offset = randn(2, batch, heads, 2, rows, columns).unbind(0)
+    scale, offset = to_position_dtype(offset, scale, offset)
+    return dict(scale=(2 * scale).round() / 8, offset=(16 * offset).round() / 8 + 1 / 16, window_size=7, top=0, left=0)
 
 
 def attention_example(randn: Callable[..., Tensor]) -> list[dict]:

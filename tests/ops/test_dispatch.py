@@ -1,39 +1,162 @@
-"""Tests how operators choose a backend."""
+"""Tests in which order operators use their backends."""
+import os
+import subprocess
+import sys
+from threading import Thread
+
 import pytest
 import torch
 from helpers import raises
+from torch.utils.checkpoint import checkpoint
 
-from mmvit_backbones.ops import dispatch, library
-from mmvit_backbones.ops.self_check import Row
-from mmvit_backbones.ops.triton import availability
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.ops import dispatch, library, plain_pytorch, triton, use_kernels
 
-CPU = torch.device('cpu')
-needs_triton = pytest.mark.skipif(availability.triton is None, reason='Triton is not installed')
+needs_triton = pytest.mark.skipif(triton.triton is None, reason='Triton is not installed')
 
 
-@pytest.fixture
-def register(monkeypatch):
-    """Returns a function that registers an operator for the duration of a test; its kernel has the name ``cpp``."""
-    monkeypatch.setattr(dispatch, 'OPERATORS', {})
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch):
+    """Registers operators and requests kernels only for the duration of a test; all libraries are compiled."""
+    monkeypatch.setattr(dispatch, 'OPERATORS', dict(dispatch.OPERATORS))
+    monkeypatch.setattr(dispatch, 'logged', set())
+    monkeypatch.setattr(dispatch, 'requested', None)
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
 
-    def register(kernel):
-        return dispatch.Operator('operator', lambda x: 1 * x, None, None, like='x', cpp=kernel)
 
-    return register
-
-
-# ---- choice
+class OnGpu:
+    """Stands for a GPU tensor, with the attributes that select a backend."""
+    device, is_cuda, is_meta, dtype = torch.device('cuda'), True, False, torch.float32
 
 
-def test_kernels_run_by_default_and_references_where_they_must(register):
-    operator, x = register(lambda x: 2 * x), torch.ones(3)
-    assert operator(x=x).sum() == operator('cpp', x=x).sum() == 6 and operator('reference', x=x).sum() == 3
-    with dispatch.plain_pytorch():
-        assert operator(x=x).sum() == 3 and operator('cpp', x=x).sum() == 6
-    assert operator(x=x).sum() == 6
-    with raises(ValueError, 'cuda', 'cpp', 'reference'):
-        operator('cuda', x=x)
+def operator_of(**kernels) -> dispatch.Operator:
+    """Returns an operator whose results are the names of its backends, unless functions are given."""
+    kernels = kernels or {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
+    return dispatch.Operator('operator', kernels.pop('reference', lambda x: 'reference'), None, None, like='x',
+                             **kernels)
+
+
+def chosen(operator: dispatch.Operator) -> tuple:
+    """Returns the backends on a CPU, on a GPU and for meta tensors."""
+    return tuple(operator(x=x) for x in (torch.empty(1), OnGpu, torch.empty(1, device='meta')))
+
+
+# ---- order
+
+
+@needs_triton
+def test_order_of_the_backends(monkeypatch):
+    monkeypatch.setattr(triton, 'INTERPRETED', False)
+    operator = operator_of()
+    assert chosen(operator) == ('cpp', 'cuda', 'cuda')
+    with use_kernels('triton'):
+        assert chosen(operator) == ('cpp', 'triton', 'triton')
+        assert operator(x=torch.empty(1, device='meta', dtype=torch.float64)) == 'cuda'
+    with use_kernels('reference'):
+        assert chosen(operator) == ('reference', ) * 3 and operator('cpp', x=torch.empty(1)) == 'cpp'
+    monkeypatch.setattr(library, 'MISSING', dict.fromkeys(['cpp', 'cuda'], 'not built'))
+    assert chosen(operator) == ('reference', ) * 3
+
+
+@needs_triton
+def test_kernels_without_deterministic_gradients_are_skipped():
+    operator = operator_of()
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert chosen(operator) == ('cpp', 'reference', 'reference')
+        with use_kernels('triton'):
+            assert chosen(operator)[1:] == ('triton', 'triton')
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_networks_run_no_triton_kernel_unless_requested(monkeypatch):
+    """Also for the operators of this package: the default is the same with and without Triton."""
+    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': 'not built'})
+    for operator in dispatch.OPERATORS.values():
+        assert operator.usual(torch.device('meta')) == 'reference'
+
+
+def test_unknown_backends_are_refused():
+    with raises(ValueError, 'metal', 'cpp', 'reference'):
+        operator_of()('metal', x=torch.empty(1))
+
+
+# ---- requests
+
+
+@needs_triton
+def test_a_request_holds_in_all_threads_and_ends_with_its_context():
+    operator, x, found = operator_of(), torch.empty(1, device='meta'), []
+    with use_kernels('triton'):
+        with plain_pytorch():
+            assert operator(x=x) == 'reference'
+        thread = Thread(target=lambda: found.append(operator(x=x)))
+        thread.start()
+        thread.join()
+    assert found == ['triton'] and operator(x=x) == 'cuda'
+    use_kernels('triton')
+    assert operator(x=x) == 'triton'
+    use_kernels(None)
+    assert operator(x=x) == 'cuda'
+
+
+def test_recomputed_blocks_run_the_same_kernels():
+    calls = []
+
+    def kernel(name):
+        def run(x):
+            calls.append(name)
+            return x.exp()
+        return run
+
+    operator, x = operator_of(reference=kernel('reference'), cpp=kernel('cpp')), torch.ones(1, requires_grad=True)
+    with use_kernels('reference'):
+        checkpoint(lambda x: operator(x=x), x, use_reentrant=False).sum().backward()
+    assert calls == ['reference', 'reference']
+
+
+@pytest.mark.parametrize('kernels', ['cuda', 'Triton', '', 1, True])
+def test_wrong_requests_are_refused(kernels):
+    with raises(UsageError, 'kernels', repr(kernels), 'triton', 'reference'):
+        use_kernels(kernels)
+    assert dispatch.requested is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('value, words', [('cuda', 'MMVIT_KERNELS must be one of'), ('triton', 'triton')])
+def test_environment_variable(value, words):
+    code = 'from mmvit_backbones.ops import dispatch; print(dispatch.requested)'
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env={**os.environ, 'MMVIT_KERNELS': value},
+                          capture_output=True, text=True)
+    assert words in done.stdout + done.stderr and (done.returncode == 0) == (value != 'cuda')
+
+
+# ---- log
+
+
+def test_choices_are_logged_once_and_missing_kernels_are_warnings(monkeypatch, caplog):
+    caplog.set_level('INFO')
+    operator = operator_of()
+    for _ in range(2):
+        chosen(operator)
+    assert [record.levelname for record in caplog.records] == ['INFO'] * 3
+    assert dispatch.backends_in_use(torch.device('cpu')) == {'operator': 'cpp'}
+    monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
+    caplog.clear()
+    chosen(operator)
+    assert [record.levelname for record in caplog.records] == ['WARNING', 'INFO', 'INFO']  # CUDA kernels are optional
+    assert 'not built' in caplog.messages[0]
+
+
+def test_a_request_that_cannot_be_met_is_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(triton, 'triton', None)
+    with use_kernels('triton'):
+        assert chosen(operator_of())[1] == 'cuda'
+    assert 'triton backend cannot run: Triton is not installed' in caplog.messages[-1]
+
+
+# ---- reasons
 
 
 def test_reasons_why_a_backend_cannot_run(monkeypatch):
@@ -42,19 +165,17 @@ def test_reasons_why_a_backend_cannot_run(monkeypatch):
         (dict(cpp=None, cuda=None), 'cuda', 'cpu', 'must be on cuda, got cpu'),
         (dict(cpp=None, cuda='not built'), 'cuda', 'cpu', 'not built'),
         (dict(cpp='not built', cuda=None), 'cpp', 'cpu', 'not built'),
-        (dict(cpp='off', cuda='not built'), 'cuda', 'meta', 'not built'),
+        (dict(cpp=None, cuda='not built'), 'cuda', 'meta', 'not built'),
     ]:
         monkeypatch.setattr(library, 'MISSING', missing)
         assert words in operator.reason(backend, dict(features=x.to(device), window_size=1))
-    monkeypatch.setattr(library, 'MISSING', dict(cpp=None, cuda='not built'))
+    monkeypatch.setattr(library, 'MISSING', dict(cpp=None, cuda=None))
     for backend, device in [('cpp', 'cpu'), ('cpp', 'meta'), ('cuda', 'meta')]:
         assert operator.reason(backend, dict(features=x.to(device), window_size=1)) is None
 
 
 @needs_triton
-def test_largest_windows_of_gpu_kernels(monkeypatch):
-    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
-
+def test_largest_windows_of_gpu_kernels():
     def reasons(backend, channels, window_size):
         x = torch.empty(1, 1, channels, 1, 1, device='meta')
         return [dispatch.OPERATORS[f'varied-size window {name}'].reason(backend, {key: x, 'window_size': window_size})
@@ -91,68 +212,42 @@ def test_dtypes_that_triton_cannot_process():
         assert all(word in reason for word in words)
 
 
-@needs_triton
-def test_order_on_gpus(monkeypatch, caplog):
-    """The fastest accepted kernel runs. Unchecked, half precision prefers Triton, and float32 and float64 CUDA."""
-    monkeypatch.setattr(dispatch, 'OPERATORS', {})
-    monkeypatch.setattr(dispatch, 'logged', set())
-    kernels = {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
-    operator = dispatch.Operator('order', lambda x: 'reference', None, None, like='x', **kernels)
-    slow = Row('cuda', 0, (9, 9), 'slow')
-
-    def chosen(dtype, *rows, missing=None):
-        class OnGpu:
-            """Stands for a GPU tensor, with the attributes that select a backend."""
-            device, is_cuda, is_meta = torch.device('cuda'), True, False
-
-        OnGpu.dtype = dtype
-        monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': missing})
-        operator.rows = {(OnGpu.device, dtype): [Row('reference', seconds=(5, 5)), *rows]}
-        return operator(x=OnGpu)
-
-    monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
-    cuda, triton = Row('cuda', 0, (2, 2)), Row('triton', 0, (1, 2))
-    assert chosen(torch.float16, cuda, triton) == chosen(torch.float32, cuda, triton) == 'triton'
-    assert chosen(torch.float16, Row('cuda', 0, (1, 1)), triton) == chosen(torch.float64) == 'cuda'
-    assert chosen(torch.float16, slow) == chosen(torch.float32, slow, Row('triton', reason='broken')) == 'reference'
-    assert not any('plain PyTorch' in message for message in caplog.messages)
-    assert chosen(torch.float64, missing='not built') == 'reference'
-    assert 'cuda backend is missing: not built' in caplog.messages[-1]
-    monkeypatch.setattr(dispatch, 'SELF_CHECK', False)
-    assert chosen(torch.float16, slow) == 'triton' and chosen(torch.float32, slow) == 'cuda'
-    monkeypatch.setattr(dispatch, 'SELF_CHECK', True)
-    for dtype, backend in [(torch.float32, 'triton'), (torch.float64, 'cuda')]:
-        assert operator(x=torch.empty(1, dtype=dtype, device='meta')) == backend
-    assert operator(x=torch.empty(1)) == 'cpp'
-
-
 # ---- graphs
 
 
 @needs_triton
 def test_choice_in_graphs(monkeypatch, caplog):
-    """Compiled graphs contain Triton kernels, and exported programs do not."""
-    monkeypatch.setattr(dispatch, 'OPERATORS', {})
-    monkeypatch.setattr(dispatch, 'logged', set())
-    monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
+    """Programs are compiled again after a request. They contain Triton kernels, and exported programs do not."""
     sizes = dict(cpp=1, cuda=2, triton=3)
     kernels = {name: lambda x, size=size: x.new_empty(size) for name, size in sizes.items()}
-    operator = dispatch.Operator('graph', lambda x: x.new_empty(4), None, None, like='x', **kernels)
+    operator = operator_of(reference=lambda x: x.new_empty(4), **kernels)
     x, on_cpu = torch.empty(9, device='meta'), torch.empty(9)
+    monkeypatch.setattr(triton, 'INTERPRETED', False)
 
     class Network(torch.nn.Module):
         def forward(self, x):
             return operator(x=x)
 
-    def compiled(x):
-        torch._dynamo.reset()
-        return len(torch.compile(Network(), fullgraph=True, backend='eager')(x))
+    torch._dynamo.reset()
+    compiled = torch.compile(Network(), fullgraph=True, backend='eager')
 
-    assert compiled(x) == 3 and compiled(on_cpu) == 1
-    assert len(torch.export.export(Network(), (x, ), strict=False).module()(x)) == 2
-    with dispatch.plain_pytorch():
-        assert compiled(x) == compiled(on_cpu) == 4
-    assert dispatch.__name__ not in {record.name for record in caplog.records}
+    def found():
+        return len(compiled(x)), len(compiled(on_cpu))
+
+    assert found() == (2, 1)
+    with use_kernels('triton'):
+        assert found() == (3, 1)
+        assert len(torch.export.export(Network(), (x, ), strict=False).module()(x)) == 2
+    with plain_pytorch():
+        assert found() == (4, 4)
+    assert found() == (2, 1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert found() == (4, 1)
+    finally:
+        torch.use_deterministic_algorithms(False)
     monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
-    assert compiled(on_cpu) == 4
+    torch._dynamo.reset()
+    caplog.clear()
+    assert found() == (4, 4)
     assert [record.name for record in caplog.records].count(dispatch.__name__) == 1

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch._dynamo.testing
 from helpers import raises
+from torch.utils._python_dispatch import TorchDispatchMode
 from varied_size_windows import (
     DEVICES,
     TOLERANCES,
@@ -22,16 +23,17 @@ from mmvit_backbones.ops import (
     library,
     plain_pytorch,
     self_check,
+    varied_size_window,
     varied_size_window_attention,
     varied_size_window_sample,
 )
-from mmvit_backbones.ops.triton import availability
+from mmvit_backbones.ops.triton import why_not_triton
 from mmvit_backbones.ops.window import position_bias, relative_position_index, window_partition, window_reverse
 
 
 def why_missing(backend: str) -> str | None:
     if backend == 'triton':
-        return availability.why_not_triton(torch.empty(1, device=DEVICES[backend]))
+        return why_not_triton(torch.empty(1, device=DEVICES[backend]))
     reason = library.MISSING.get(backend)
     if backend == 'cuda' and reason is None and not torch.cuda.is_available():
         return 'no GPU'
@@ -114,9 +116,12 @@ def random_problem(generator: torch.Generator, dtype: torch.dtype = torch.float6
 @every_compiled_backend
 @pytest.mark.parametrize('dtype', self_check.TOLERANCES, ids=str)
 @pytest.mark.parametrize('name', ['varied-size window sampling', 'varied-size window attention'])
-def test_kernels_pass_the_self_check(name, backend, dtype):
-    found = self_check.deviation_of(dispatch.OPERATORS[name], backend, torch.device(DEVICES[backend]), dtype)
-    assert found <= self_check.limit_of(dtype)
+def test_no_kernel_is_reported_as_wrong(name, backend, dtype):
+    operator, device = dispatch.OPERATORS[name], torch.device(DEVICES[backend])
+    for size in ('toy', '56 x 56'):
+        actual, exact = (self_check.values_of(operator, chosen, self_check.calls_of(operator, size, device, other))
+                         for chosen, other in ((backend, dtype), ('reference', torch.float64)))
+        assert self_check.deviation_of(actual, exact) <= self_check.limit_of(dtype)
 
 
 @every_compiled_backend
@@ -287,15 +292,57 @@ def test_results_do_not_depend_on_the_number_of_threads(backend):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@backends('cuda')
-def test_deterministic_algorithms(backend):
-    sampling = sampling_of(problem(1, 2, 16, 14, 21, 7, dtype=torch.float32))
+@pytest.fixture
+def deterministic():
     torch.use_deterministic_algorithms(True)
-    try:
-        with pytest.raises(RuntimeError, match='does not have a deterministic implementation'):
-            evaluate(sampling, backend, varied_size_window_sample)
-    finally:
-        torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@backends('cuda')
+def test_cuda_kernels_refuse_deterministic_algorithms(backend, deterministic):
+    sampling = sampling_of(problem(1, 2, 16, 14, 21, 7, dtype=torch.float32))
+    with pytest.raises(RuntimeError, match='does not have a deterministic implementation'):
+        evaluate(sampling, backend, varied_size_window_sample)
+
+
+class RecordedNames(TorchDispatchMode):
+    """Records the names of PyTorch's operators."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.found.add(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])
+def test_sampling_has_deterministic_gradients_on_gpus(operator, deterministic):
+    """PyTorch's ``grid_sample`` has none. Meta tensors run the same functions as tensors on a GPU."""
+    arguments = problem(1, 2, 16, 14, 21, 7, dtype=torch.float32)
+    arguments = arguments if operator is varied_size_window_attention else sampling_of(arguments)
+    tensors = {key: x.detach().to('meta').requires_grad_() for key, x in arguments.items() if torch.is_tensor(x)}
+    with RecordedNames() as names:
+        operator(**{**arguments, **tensors}).sum().backward()
+    assert not any('grid_sampler' in name for name in names.found) and any('index_put' in name for name in names.found)
+    if torch.cuda.is_available():
+        tensors = {key: x.detach().to('cuda').requires_grad_() for key, x in arguments.items() if torch.is_tensor(x)}
+        operator(**{**arguments, **tensors}).sum().backward()  # would raise PyTorch's error
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_pixels_are_sampled_like_grid_sample(dtype):
+    """The positions are inside, at the edges and outside of the map."""
+    features = torch.randn(2, 3, 5, 7, 9).to(dtype).requires_grad_()
+    grid = (1.5 * torch.randn(2, 3, 11, 13, 2, dtype=torch.promote_types(dtype, torch.float32))).requires_grad_()
+    results = []
+    for function in (varied_size_window.sample_grid, varied_size_window.sample_pixels):
+        out = function(features, grid)
+        results.append([out, *torch.autograd.grad(out.float().square().sum(), (features, grid))])
+    torch.testing.assert_close(*results, rtol=1e-5 if dtype == torch.float32 else None,
+                               atol=1e-4 if dtype == torch.float32 else None)
 
 
 @pytest.mark.parametrize('operator', [varied_size_window_attention, varied_size_window_sample])

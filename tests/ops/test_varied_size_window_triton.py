@@ -10,10 +10,10 @@ import torch._dynamo
 from varied_size_windows import DEVICES, TOLERANCES, assert_agree, evaluate, problem, sampling_of
 
 from mmvit_backbones.ops import varied_size_window_attention, varied_size_window_sample
-from mmvit_backbones.ops.triton import availability
+from mmvit_backbones.ops.triton import why_not_triton
 
 DEVICE = DEVICES['triton']
-why_missing = availability.why_not_triton(torch.empty(1, device=DEVICE))
+why_missing = why_not_triton(torch.empty(1, device=DEVICE))
 pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'Triton: {why_missing}')]
 
 

@@ -34,8 +34,7 @@ def test_every_part_runs_on_a_cpu(tmp_path):
     assert {'kernels', 'networks', 'time', 'windows', 'memory', 'graphs', 'ddp', 'tests'} <= set(results)
     assert set(results.values()) == {'passed'}
     rows = [line.strip('| ').split(' | ') for line in report.splitlines() if line.startswith('| ')]
-    compared = {(row[0].split(',')[0], row[2]) for row in rows if 'triton' in row}
-    assert {('residual attention', dtype) for dtype in ('float32', 'float16', 'bfloat16')} <= compared
+    assert {('residual attention', dtype) for dtype in ('float32', 'bfloat16')} <= {(*row[:2], ) for row in rows}
     assert {row[1] for row in rows} >= {'kernels', 'references', 'compiled'}
 
 
@@ -46,8 +45,8 @@ def test_other_parts_run_if_a_part_fails(tmp_path):
     for name in ('mmvit_backbones', 'tests'):
         (checkout / name).symlink_to(ROOT / name)
     (checkout / 'tools/dev/benchmark_ops.py').unlink()
-    code, report = check_gpu(checkout, tmp_path, 'kernels', 'choice')
-    assert code == 1 and results_of(report) == {'kernels': 'failed', 'choice': 'passed'}
+    code, report = check_gpu(checkout, tmp_path, 'windows', 'ddp')
+    assert code == 1 and results_of(report) == {'windows': 'failed', 'ddp': 'passed'}
     assert 'benchmark_ops.py' in report
 
 

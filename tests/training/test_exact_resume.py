@@ -10,6 +10,7 @@ from runs import assert_same_weights
 from tiny_runs import CLASSES, Samples, loader_of, log_of, runner_of
 
 from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.ops.residual_attention import residual_attention
 
 pytestmark = pytest.mark.usefixtures('own_signals')
 BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
@@ -106,6 +107,21 @@ def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, t
         path = with_meta(saved, tmp_path / 'other.pth', **meta)
         runner_of(folder, load_from=path, resume=True, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
         assert (text in log_of(folder)) == ('process(es)' in log_of(folder)) == bool(meta)
+
+
+def test_backends_of_operators_are_saved_and_a_change_is_a_warning(tmp_path):
+    q = torch.zeros(1, 1, 1, 1)
+    residual_attention(q, q, q, prev_logits=None, alpha=1)  # an operator that this process has called
+    once = dict(train_cfg=dict(by_epoch=True, max_epochs=1))
+    runner_of(tmp_path / 'run', **once).train()
+    assert 'residual attention in reference' in log_of(tmp_path / 'run')
+    checkpoint = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)
+    backends = checkpoint['meta']['backends']
+    assert backends['residual attention'] == 'reference'
+    for name, before in (('same', 'reference'), ('other', 'triton')):
+        path = with_meta(checkpoint, tmp_path / f'{name}.pth', backends={**backends, 'residual attention': before})
+        runner_of(tmp_path / name, load_from=path, resume=True, **once).train()
+        assert ('residual attention ran triton and now runs reference' in log_of(tmp_path / name)) == (name == 'other')
 
 
 def test_checkpoint_without_this_hook_is_resumed(tmp_path):

@@ -1,7 +1,7 @@
 """Functions that Triton kernels share."""
 import triton.language as tl
 
-from .availability import INTERPRETED
+from . import INTERPRETED
 from .launch import jit
 
 # Triton's interpreter wrongly multiplies bfloat16 numbers as if they were integers.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ...utils import versions
-from .availability import INTERPRETED, MAX_HEAD_CHANNELS
+from . import INTERPRETED, MAX_HEAD_CHANNELS
 
 
 def jit(function: Callable) -> Any:

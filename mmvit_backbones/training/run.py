@@ -29,6 +29,7 @@ from .console import filter_console, quiet
 from .processes import init_processes
 from .resume import read_to_resume
 from .state import batch_size_of, num_images
+from .unreadable import named_images
 from .work_dir import lock_file, lock_work_dir
 
 AnyRunner = Runner | FlexibleRunner
@@ -60,7 +61,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         runner = build_runner(cfg, verbose)
         check_batches(runner)
         check_start(runner, cfg)
-        runner.train()
+        with named_images(runner, 'train', 'val'):
+            runner.train()
     return runner
 
 
@@ -80,7 +82,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         checkpoint = read_checkpoint(cfg.load_from, mmap=True)
         check_classes(runner, checkpoint, cfg.load_from)
         load_weights(model_of(runner), checkpoint.get('state_dict', checkpoint), cfg.load_from, strict=True)
-    return runner.test()
+    with named_images(runner, 'test'):
+        return runner.test()
 
 
 def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:

@@ -14,7 +14,7 @@ from ..errors import UsageError, first_line
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
-ENDINGS = dict(JPEG=b'\xff\xd9', PNG=b'IEND')  # at the end of whole files, perhaps followed by other data
+END_OF_JPEG = b'\xff\xd9'  # perhaps followed by other data
 TAIL = 64  # bytes
 ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -149,14 +149,18 @@ def unreadable(name: str, error: Exception) -> UsageError:
 def quick_error(path: str) -> str:
     """Returns why an image file cannot be read, or an empty string.
 
-    Reads the header and the end of the file, and decodes it only if the end is missing.
+    Of a JPEG file, reads the header and the end; compares checksums in a PNG file; decodes other files, and JPEG files
+    without the usual end.
     """
     try:
         with open(path, 'rb') as file, Image.open(file) as image:
-            ending = ENDINGS.get(image.format or '')
-            file.seek(max(0, file.seek(0, 2) - TAIL))
-            is_whole = ending is not None and ending in file.read()
-        if not is_whole:
+            is_png, is_whole = image.format == 'PNG', False
+            if is_png:
+                image.verify()
+            elif image.format == 'JPEG':
+                file.seek(max(0, file.seek(0, 2) - TAIL))
+                is_whole = END_OF_JPEG in file.read()
+        if not is_png and not is_whole:
             check_image(path)
     except Exception as error:
         return str(error if isinstance(error, UsageError) else unreadable(f'image {path}', error)).split('\n')[0]

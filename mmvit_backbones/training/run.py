@@ -22,6 +22,7 @@ from ..zoo.loading import (
     find_weights,
     load_weights,
     read_checkpoint,
+    read_state,
     unwrap_model,
     use_safe_loading,
 )
@@ -81,7 +82,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     if is_readable(cfg.load_from):
         checkpoint = read_checkpoint(cfg.load_from, mmap=True)
         check_classes(runner, checkpoint, cfg.load_from)
-        load_weights(model_of(runner), checkpoint.get('state_dict', checkpoint), cfg.load_from, strict=True)
+        weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
+        load_weights(model_of(runner), weights, cfg.load_from)
     with named_images(runner, 'test'):
         return runner.test()
 
@@ -136,8 +138,7 @@ def check_start(runner: AnyRunner, cfg: Config) -> None:
     if cfg.get('resume'):
         load_weights(model_of(runner), read_to_resume(path)['state_dict'], path, strict=True)
     else:
-        weights, _ = find_weights(model_of(runner), read_checkpoint(path, mmap=True), path)
-        check_overlap(model_of(runner), weights, path)
+        check_overlap(model_of(runner), read_state(path)['state_dict'], path)  # as MMEngine will load them
 
 
 def check_batches(runner: AnyRunner) -> None:

@@ -354,9 +354,16 @@ def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
 
 
 def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Raises CheckpointError if a state dict has none of the model's keys, or too many unknown keys of its backbone."""
+    """Raises CheckpointError if MMEngine would load nothing of a state dict, or not the backbone.
+
+    This is the case for another network, for too many unknown keys of the backbone, and for a layout that only
+    :func:`find_weights` converts.
+    """
     model = unwrap_model(model)
     own = model.state_dict()
+    if layout := find_layout(weights, layouts_for(model, LAYOUTS)):
+        raise CheckpointError(f'checkpoint {source} has the layout of {layout.network}, which load_from cannot '
+                              f"convert; use backbone.init_cfg=dict(type='Pretrained', checkpoint={source!r})")
     if not own.keys() & weights.keys():
         raise _no_match(model, weights, source)
     unknown = [key for key in weights if key.startswith('backbone.') and key not in own]

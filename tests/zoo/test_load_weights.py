@@ -147,3 +147,10 @@ def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
     load_weights(get_model(variant), loaded['state_dict'], 'authors.pth')
     assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
+
+
+def test_load_from_names_the_way_for_layouts_that_only_a_backbone_converts():
+    """Microsoft's Swin has the keys of the authors' ReSwin; MMEngine would train from random weights."""
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    with raises(CheckpointError, 'swin.pth', 'init_cfg'):
+        check_overlap(get_model('reswin_tiny', 'backbone'), weights, 'swin.pth')

@@ -148,7 +148,7 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
 def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
     """Raises UsageError if a config lacks a key, or has settings that MMEngine or PyTorch would reject later."""
     for key in needs:
-        if not cfg.get(key):
+        if cfg.get(key) is None:  # test_cfg may be empty
             raise UsageError(f'config {cfg.filename}: {key} must be set, got {cfg.get(key)!r}')
     for key in LOADERS:
         loader = cfg.get(key) or {}

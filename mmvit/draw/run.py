@@ -5,7 +5,7 @@
 
 With --published, the figures in the log of the published run of the same recipe are drawn, too.
 """
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from ..arguments import figure_file, new_parser
 
@@ -16,3 +16,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--published', action='store_true', help="also draw the published run of a work dir's recipe")
     parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
     return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.analysis import draw_runs
+    different = draw_runs(args.work_dirs, args.out, published=args.published)
+    print(*different, f'{", ".join(args.work_dirs)} -> {args.out}', sep='\n')

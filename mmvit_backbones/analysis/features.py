@@ -148,14 +148,13 @@ def classifier_of(cfg: Config, network: str | Mapping[str, Any], pretrained: boo
     """Builds a classifier with its weights; the recipe loads only those of the backbone, without the last norm."""
     model = build_model(cfg)
     init_weights(model)
-    if find_network(network, pretrained).variant:
+    own = model.state_dict()
+    if find_network(network, pretrained).variant and any(key.startswith('neck.') for key in own):
         source = weights_of(cfg)
         weights, _ = find_weights(model, read_checkpoint(source), source)
-        own = model.state_dict()
-        if any(key.startswith('backbone.') for key in weights):  # and not of a bare backbone
-            kept = {key: value for key, value in weights.items() if not key.startswith('head.')}
-            head = {key: value for key, value in own.items() if key.startswith('head.')}
-            load_weights(model, adapt({**kept, **head}, model, source, new_head=False), source)
+        kept = {key: value for key, value in weights.items() if not key.startswith('head.')}
+        head = {key: value for key, value in own.items() if key.startswith('head.')}
+        load_weights(model, adapt({**kept, **head}, model, source, new_head=False), source)
     return model
 
 

@@ -1,6 +1,6 @@
 """Draws the attention maps of all blocks of a network in one figure."""
-import argparse
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -10,20 +10,20 @@ from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor, nn
 
-from ...backbones import Backbone
-from ...backbones.refiner_vit import Attention, RefinerViT, SharedAttention
-from ...backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
-from ...data.problems import warn
-from ...errors import UsageError
-from ...layers.attention import WindowAttention
-from ...ops.window import window_reverse
-from ...utils.figures import plt, save_figure
-from ...utils.files import check_file
-from ...utils.images import read_rgb
-from ...zoo.build import get_backbone
-from ...zoo.checks import official_name
-from ...zoo.loading import read_state
-from ...zoo.variants import find_variant
+from ..backbones import Backbone
+from ..backbones.refiner_vit import Attention, RefinerViT, SharedAttention
+from ..backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
+from ..data.problems import warn
+from ..errors import UsageError
+from ..layers.attention import WindowAttention
+from ..ops.window import window_reverse
+from ..utils.figures import plt, save_figure
+from ..utils.files import check_file
+from ..utils.images import read_rgb
+from ..zoo.build import get_backbone
+from ..zoo.checks import official_name
+from ..zoo.loading import read_state
+from ..zoo.variants import find_variant
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
@@ -31,37 +31,57 @@ VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output ch
 Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 
-def main(args: argparse.Namespace) -> None:
-    check_file(args.image, 'image')
-    variant = find_variant(args.network)
-    name = variant.name
-    if args.checkpoint and args.pretrained:
-        raise UsageError('--checkpoint cannot be combined with --pretrained')
-    if args.pretrained:
-        args.checkpoint = official_name(name, args.pretrained)
-    if args.evidence is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
-        raise UsageError(f'--evidence requires a classifier with global average pooling, got {name}; use --query')
-    if not args.checkpoint:
-        warn(f'{name} has random weights; pass --pretrained or --checkpoint')
-    image = read_rgb(args.image)
-    pixels = resize(image, args.size)
-    try:
-        backbone = get_backbone(name, args.checkpoint).eval()
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
+                   pretrained: bool | str = False, query: tuple[int, int] | None = None, cam: int | None = None,
+                   size: int = 224, blocks: Sequence[int] | None = None, heads: Sequence[int] = (0, 1)) -> None:
+    """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
+
+    The maps show the attention of one pixel, or with ``cam`` that of all positions that support a class, weighted by
+    each position's contribution to the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
+
+    Args:
+        image (str): Image file.
+        network (str): Name of a network.
+        out (str): File of the figure.
+        checkpoint (str | None): Published weights or a training checkpoint. Defaults to None: random weights.
+        pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
+        query (tuple[int, int] | None): x and y of the pixel. Defaults to None: the center of the image.
+        cam (int | None): Index of a class, or -1 for the predicted class, instead of ``query``.
+        size (int): Shorter side of the network's input in pixels. Both sides become multiples of 32. Defaults to 224.
+        blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
+        heads (Sequence[int]): Heads to draw in addition to the mean. Defaults to (0, 1).
+
+    Raises:
+        UsageError: If an argument is invalid.
+        CheckpointError: If the weights cannot be read or are for another network.
+    """
+    check_file(image, 'image')
+    variant = find_variant(network)
+    if checkpoint and pretrained:
+        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
+    if query is not None and cam is not None:
+        raise UsageError(f'query and cam are mutually exclusive, got {query} and {cam}')
+    if pretrained:
+        checkpoint = official_name(network, pretrained)
+    if cam is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
+        raise UsageError(f'cam requires a classifier with global average pooling, got {network}; use query')
+    if not checkpoint:
+        warn(f'{network} has random weights; set pretrained or checkpoint')
+    source = read_rgb(image)
+    pixels = resize(source, size)
+    backbone = get_backbone(network, checkpoint).eval()
     mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
     images = ((pixels - mean) / std)[None]
-    if args.evidence is None:
-        queries = place(args.query or (image.width // 2, image.height // 2), image.size, pixels.shape[1:])
+    if cam is None:
+        queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
     else:
-        queries = evidence(backbone, images, classifier(args.checkpoint), args.evidence)
-    blocks = record(backbone, images, queries)
-    names = list(blocks)
-    numbers = range(len(blocks)) if args.blocks is None else args.blocks
-    if not all(0 <= number < len(blocks) for number in numbers):
-        raise UsageError(f'--blocks must be from 0 to {len(blocks) - 1}, got {args.blocks}')
-    draw(pixels, queries, {f'{i}: {names[i]}': blocks[names[i]] for i in numbers}, args.heads, args.out)
-    print(f'{args.image} -> {args.out}')
+        queries = class_activation(backbone, images, classifier(checkpoint), cam)
+    found = record(backbone, images, queries)
+    names = list(found)
+    numbers = range(len(found)) if blocks is None else blocks
+    if not all(0 <= number < len(found) for number in numbers):
+        raise UsageError(f'blocks must be from 0 to {len(found) - 1}, got {blocks}')
+    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, heads, out)
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
@@ -131,9 +151,14 @@ class Watcher:
             hook.remove()
 
     def start(self, attn: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
-        self.inputs, self.options = inputs, options
-        x = inputs[0]
+        self.arguments = signature(attn.forward).bind(*inputs, **options).arguments
+        x = self.arguments['x']
         self.grid = size_of(x) if x.ndim == 4 else self.patches
+
+    @property
+    def shift(self) -> int:
+        """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
+        return self.arguments['shift'] if self.arguments.get('mask') is not None and 'shift' in self.arguments else 0
 
     def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         self.values = out.detach().requires_grad_()
@@ -167,7 +192,7 @@ class Watcher:
         """Rearranges the weights of the values from the order in the attention module to a map ``(heads, h, w)``."""
         x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
         if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
-            x = x.roll((shift_of(self.inputs), ) * 2, (0, 1))
+            x = x.roll((self.shift, ) * 2, (0, 1))
             is_centered = isinstance(self.attn, WindowAttention)
             top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
             x = x[top:top + self.grid[0], left:left + self.grid[1]]
@@ -182,7 +207,7 @@ class Watcher:
             return  # no residual; Refiner-ViT returns its attention maps instead
         logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
-            self.keep('residual', self.in_windows(logits, shift_of(inputs)))
+            self.keep('residual', self.in_windows(logits, self.shift))
             return
         if logits.ndim == 3:
             logits = logits.unflatten(2, self.grid).unflatten(1, self.grid)
@@ -206,11 +231,6 @@ def size_of(x: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def shift_of(inputs: tuple) -> int:
-    """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
-    return inputs[3] if len(inputs) == 5 and inputs[4] is not None else 0
-
-
 class RegionalWatcher(Watcher):
     """Watches an attention module of RegionViT, which is called once for regional tokens and once for windows.
 
@@ -229,7 +249,7 @@ class RegionalWatcher(Watcher):
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if self.options.get('index') is None:  # regional tokens (1, 1, windows, C)
+        if self.arguments.get('index') is None:  # regional tokens (1, 1, windows, C)
             maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
             maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
             self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
@@ -257,7 +277,7 @@ def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
 def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
     """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
     if not all(0 <= position < length for position, length in zip(query, image_size)):
-        raise UsageError(f'--query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
+        raise UsageError(f'query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
                          'pixels (width x height)')
     queries = torch.zeros(*shape)
     x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
@@ -268,18 +288,18 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[i
 def classifier(checkpoint: str | None) -> Tensor:
     """Returns the weights of the classification layer in a checkpoint, ``(classes, C)``."""
     if checkpoint is None:
-        raise UsageError('--evidence requires --checkpoint or --pretrained with a classifier')
+        raise UsageError('cam requires the checkpoint of a classifier, or pretrained')
     weights = read_state(checkpoint, map_location='cpu')['state_dict']
     if 'head.fc.weight' not in weights:
-        raise UsageError(f'--evidence requires a classifier, but {checkpoint} has no head.fc.weight')
+        raise UsageError(f'cam requires a classifier, but {checkpoint} has no head.fc.weight')
     return weights['head.fc.weight'].float()
 
 
 @torch.no_grad()
-def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
+def class_activation(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
     """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
     if not -1 <= number < len(weights):
-        raise UsageError(f'--evidence must be from -1 to {len(weights) - 1}, got {number}')
+        raise UsageError(f'cam must be from -1 to {len(weights) - 1}, got {number}')
     maps = backbone(images)[-1][0]  # (C, h, w), after the output norm
     if number == -1:
         number = int((weights @ maps.mean((1, 2))).argmax())
@@ -290,7 +310,7 @@ def evidence(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) 
 # ---- the figure
 
 
-def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: list[int], path: str) -> None:
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequence[int], path: str) -> None:
     """Draws a row per block: the image with the query positions, the mean over the heads, and single heads."""
     kinds = kinds_of(blocks)
     columns = 1 + len(kinds) * (1 + len(heads))

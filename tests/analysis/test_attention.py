@@ -1,14 +1,13 @@
-"""`mmvit draw attention` draws the attention maps of blocks."""
+"""The attention maps of blocks are recorded and drawn."""
 import numpy as np
 import pytest
 import torch
 from helpers import ROOT, fresh_model, raises
 from PIL import Image
-from subcommands import call, module_of, parser_of
 from tiny_configs import TINY_CONFIGS
 
 from mmvit_backbones import get_model
-from mmvit_backbones.cli.draw import attention
+from mmvit_backbones.analysis import attention, draw_attention
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import GlobalAttention
 
@@ -19,16 +18,11 @@ KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual
 UNNORMALIZED = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional']}
 
 
-@pytest.fixture(scope='module')
-def visualize():
-    return vars(module_of('draw attention'))
-
-
 @pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
-def test_attention_sums_to_at_most_one(visualize, network):
+def test_attention_sums_to_at_most_one(network):
     """Attention to class tokens and padding is not drawn, so the sum can be below 1."""
     model, image = fresh_model(network).eval(), torch.rand(1, 3, 96, 128)
-    blocks = visualize['record'](model, image, visualize['place']((50, 60), (128, 96), (96, 128)))
+    blocks = attention.record(model, image, attention.place((50, 60), (128, 96), (96, 128)))
     pairs = 2 if network == 'RefinerViT' else 1
     assert len(blocks) * pairs == sum(hasattr(module, 'attn') for module in model.modules())
     for maps in blocks.values():
@@ -41,13 +35,13 @@ def test_attention_sums_to_at_most_one(visualize, network):
 
 
 @torch.no_grad()
-def test_maps_equal_the_softmax(visualize):
+def test_maps_equal_the_softmax():
     model, image = fresh_model('ViTAE').eval(), torch.rand(1, 3, 96, 128)
     cell, inputs = model.cells[1].attn, []
     assert isinstance(cell, GlobalAttention)
     hook = cell.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    queries = visualize['place']((16 * 3 + 2, 16 * 2 + 5), (128, 96), (96, 128))
-    blocks = visualize['record'](model, image, queries)
+    queries = attention.place((16 * 3 + 2, 16 * 2 + 5), (128, 96), (96, 128))
+    blocks = attention.record(model, image, queries)
     hook.remove()
     query, key, _ = cell.qkv(inputs[0]).flatten(1, 2).unflatten(-1, (3, cell.num_heads, -1))[0].permute(1, 2, 0, 3)
     expected = (query @ key.transpose(1, 2) * key.shape[-1]**-0.5).softmax(-1)[:, 2 * 8 + 3]
@@ -55,25 +49,25 @@ def test_maps_equal_the_softmax(visualize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('options', [('--query', '100,90', '--blocks', '1', '8'), ('--evidence', '-1')],
-                         ids=lambda words: words[0])
-def test_figure_is_written(visualize, options, tmp_path):
+@pytest.mark.parametrize('options', [dict(query=(100, 90), blocks=[1, 8]), dict(cam=-1)], ids=['query', 'cam'])
+def test_figure_is_written(options, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
-    visualize['main'](parser_of('draw attention').parse_args([
-        str(image), '--network', 'remvitv2_tiny', '--out', str(tmp_path / 'out.png'), *options, '--size', '64',
-        '--checkpoint', str(tmp_path / 'weights.pth')]))
+    draw_attention(str(image), 'remvitv2_tiny', str(tmp_path / 'out.png'), size=64,
+                   checkpoint=str(tmp_path / 'weights.pth'), **options)
     assert (tmp_path / 'out.png').stat().st_size > 10_000
 
 
-@pytest.mark.parametrize('image, options, words', [
-    ('data/coco_mini/val', ['--network', 'rest_lite'], ['image', 'val', 'folder']),
-    ('README.md', ['--network', 'rest_*'], ['rest_*', 'rest_lite']),
-    ('README.md', ['--network', 'rest_lite', '--checkpoint', 'a.pth', '--pretrained'], ['combined', '--pretrained']),
-], ids=['image', 'network', 'weights'])
-def test_mistakes_are_reported(image, options, words):
+@pytest.mark.parametrize('image, network, options, words', [
+    ('data/coco_mini/val', 'rest_lite', {}, ['image', 'val', 'folder']),
+    ('README.md', 'rest_*', {}, ['rest_*', 'rest_lite']),
+    ('README.md', 'rest_lite', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
+    ('README.md', 'rest_lite', dict(query=(1, 1), cam=-1), ['query', 'cam']),
+    ('README.md', 'vitae_base', dict(cam=-1), ['cam', 'vitae_base', 'query']),
+], ids=['image', 'network', 'weights', 'positions', 'pooling'])
+def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
     with raises(UsageError, *words):
-        call('draw attention', ROOT / image, *options)
+        draw_attention(str(ROOT / image), network, str(tmp_path / 'a.png'), **options)
 
 
 @pytest.mark.parametrize('size, shape', [
@@ -96,29 +90,29 @@ def test_position_of_the_query():
             attention.place(query, (300, 200), (224, 352))
 
 
-def test_evidence_for_a_class():
-    """The evidence is the positive part of each position's contribution; -1 is the predicted class."""
+def test_class_activation():
+    """The map is the positive part of each position's contribution; -1 is the predicted class."""
     maps = torch.tensor([[[[1., 0.], [3., 1.]], [[0., 2.], [1., 1.]]]])  # (1, 2, 2, 2)
     weights = torch.tensor([[1., 0.], [0., 1.], [-1., 1.], [2., 0.]])
     def backbone(images):
         return [None, maps]
 
     for number, expected in (0, [[1, 0], [3, 1]]), (2, [[0, 2], [0, 0]]), (3, [[2, 0], [6, 2]]), (-1, [[2, 0], [6, 2]]):
-        found = attention.evidence(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+        found = attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
         torch.testing.assert_close(found, torch.tensor(expected).float(), atol=1e-6, rtol=0)
-    assert attention.evidence(backbone, torch.zeros(1, 3, 8, 6), weights, 0).shape == (8, 6)
+    assert attention.class_activation(backbone, torch.zeros(1, 3, 8, 6), weights, 0).shape == (8, 6)
     for number in -2, 4:
-        with raises(UsageError, '--evidence', '-1 to 3', number):
-            attention.evidence(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+        with raises(UsageError, 'cam', '-1 to 3', number):
+            attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
 
 
-def test_evidence_needs_a_classifier(tmp_path):
+def test_class_activation_needs_a_classifier(tmp_path):
     torch.save(dict(state_dict={'head.fc.weight': torch.ones(4, 2).half()}), tmp_path / 'a.pth')
     assert attention.classifier(str(tmp_path / 'a.pth')).dtype == torch.float32
     torch.save(dict(state_dict={'backbone.weight': torch.ones(4, 2)}), tmp_path / 'b.pth')
-    with raises(UsageError, '--evidence', 'b.pth'):
+    with raises(UsageError, 'cam', 'b.pth'):
         attention.classifier(str(tmp_path / 'b.pth'))
-    with raises(UsageError, '--evidence', '--checkpoint'):
+    with raises(UsageError, 'cam', 'checkpoint'):
         attention.classifier(None)
 
 
@@ -147,7 +141,7 @@ def test_panels(tmp_path, monkeypatch):
     assert np.isnan(signed.get_array().filled(np.nan)).sum() == 1 and 0 < signed.get_alpha() < 1
     assert axes[0].images[0].get_array().shape == (64, 128, 3) and axes[0].axison is False
     attention.draw(torch.full((3, 64, 128), 90.), queries + .5, dict(a=dict(attention=maps)), [], 'out.png')
-    assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # evidence is shown as a map
+    assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # activation is shown as a map
     attention.draw_means(torch.full((3, 64, 128), 90.), queries, dict(b=blocks['1: b'], c=dict(residual=maps)), None)
     assert [panel.get_title() for panel in shown[2].axes] == [
         'attention, b', 'residual, b', '', 'residual, c']

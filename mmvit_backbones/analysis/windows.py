@@ -1,7 +1,6 @@
 """Draws varied-size windows: a row per query, a column per stage, a colored frame per head."""
-import argparse
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 import matplotlib
@@ -12,18 +11,18 @@ from matplotlib.patches import Rectangle
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...backbones import Backbone
-from ...data.problems import warn
-from ...errors import UsageError
-from ...layers import VariedSizeWindowAttention
-from ...utils.config import load_config
-from ...utils.figures import plt, save_figure
-from ...utils.files import check_file
-from ...utils.images import read_rgb
-from ...zoo.build import get_backbone
-from ...zoo.checks import check_backbone, choose_checkpoint
-from ...zoo.loading import load_backbone
-from ...zoo.variants import IMAGENET_MEAN, IMAGENET_STD
+from ..backbones import Backbone
+from ..data.problems import warn
+from ..errors import UsageError
+from ..layers import VariedSizeWindowAttention
+from ..utils.config import is_config, load_config
+from ..utils.figures import plt, save_figure
+from ..utils.files import check_file
+from ..utils.images import read_rgb
+from ..zoo.build import get_backbone
+from ..zoo.checks import check_backbone, choose_checkpoint
+from ..zoo.loading import load_backbone
+from ..zoo.variants import IMAGENET_MEAN, IMAGENET_STD, find_variant
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
@@ -32,36 +31,50 @@ MARGIN = 0.1  # around the image, as a fraction of its sides, because windows ma
 Frames = tuple[int, tuple[int, int], Tensor]
 
 
-def main(args: argparse.Namespace) -> None:
-    check_file(args.image, 'image')
-    image = np.array(read_rgb(args.image))
-    height, width = image.shape[:2]
-    queries = args.queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
+def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None = None,
+                 pretrained: bool | str = False, queries: Sequence[tuple[int, int]] | None = None) -> None:
+    """Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
+
+    Args:
+        image (str): Image file.
+        network (str): Name of a network, or a config.
+        out (str): File of the figure.
+        checkpoint (str | None): File or URL. Defaults to None: random weights.
+        pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
+        queries (Sequence[tuple[int, int]] | None): x and y of the pixels to draw the windows for. Defaults to None:
+            three on the diagonal.
+
+    Raises:
+        UsageError: If an argument is invalid, or the network has no varied-size windows.
+        CheckpointError: If the weights cannot be read or are for another network.
+    """
+    check_file(image, 'image')
+    pixels = np.array(read_rgb(image))
+    height, width = pixels.shape[:2]
+    queries = queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
     for x, y in queries:
         if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(f'--queries {x},{y} is outside the image of {width} x {height} pixels '
-                             '(width x height)')
-    backbone = build_backbone(args).eval()
-    frames = predict_frames(backbone, image)
-    weights = args.checkpoint or ('published weights' if args.pretrained else 'random weights')
+            raise UsageError(f'queries must be inside the image of {width} x {height} pixels (width x height), got '
+                             f'{x},{y}')
+    backbone = build_backbone(network, checkpoint, pretrained).eval()
+    frames = predict_frames(backbone, pixels)
+    weights = checkpoint or ('published weights' if pretrained else 'random weights')
     if weights == 'random weights':
-        warn(f'{args.network or args.config} has random weights; pass --pretrained or --checkpoint')
-    draw(image, queries, frames, f'{args.network or args.config}, {weights}', args.out)
-    print(f'{args.image} -> {args.out}')
+        warn(f'{network} has random weights; set pretrained or checkpoint')
+    draw(pixels, queries, frames, f'{network}, {weights}', out)
 
 
-def build_backbone(args: argparse.Namespace) -> Backbone:
+def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str) -> Backbone:
+    if checkpoint and pretrained:
+        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     torch.manual_seed(0)
-    if args.network is not None:
-        try:
-            return get_backbone(args.network, args.checkpoint, args.pretrained or False)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    cfg = load_config(args.config)
+    if not is_config(network):
+        return get_backbone(find_variant(network).name, checkpoint, pretrained)
+    cfg = load_config(network)
     check_backbone(cfg)
     backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
-    if args.checkpoint or args.pretrained:
-        load_backbone(backbone, choose_checkpoint(cfg, args.checkpoint, args.pretrained))
+    if checkpoint or pretrained:
+        load_backbone(backbone, choose_checkpoint(cfg, checkpoint, pretrained))
     return backbone
 
 
@@ -100,7 +113,7 @@ def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: 
     return side, (top * stride, left * stride), stride * torch.stack([x, y, width, height], 1)
 
 
-def draw(image: np.ndarray, queries: list[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
+def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
     height, width = image.shape[:2]
     figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
                                 figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.6))
@@ -131,10 +144,10 @@ def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int
         axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
                  facecolor='0.3', xticks=[], yticks=[])
         axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=fontsize)
-        draw_windows(axes, query, side, pad, frames)
+        draw_frames(axes, query, side, pad, frames)
 
 
-def draw_windows(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
+def draw_frames(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:
     """Draws the default window that contains a query, and the windows that the heads predict from it."""
     x, y = query
     row, column = (y + pad[0]) // side, (x + pad[1]) // side

@@ -1,21 +1,14 @@
-"""`mmvit draw windows` draws the windows that the operator samples."""
+"""The windows that the operator samples are drawn."""
 import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
 from PIL import Image
-from subcommands import module_of, parser_of
 
-from mmvit_backbones.cli.draw import windows
+from mmvit_backbones.analysis import draw_windows, windows
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.utils.figures import plt
-
-TOOL = vars(module_of('draw windows'))
-
-
-def call(*arguments):
-    TOOL['main'](parser_of('draw windows').parse_args([str(argument) for argument in arguments]))
 
 
 @pytest.fixture
@@ -31,7 +24,7 @@ def test_frames_equal_the_sampled_windows():
     x = torch.arange(40.).double().expand(1, 3, 40, 40)
     sampled = varied_size_window_sample(torch.stack([x, x.mT], 2), scale, offset, window_size, pad)
     tokens = sampled[0, :, :, 16:20, 16:20].flatten(2) + 0.5  # of window (4, 4); + 0.5 is the center of a pixel
-    _, _, frames = TOOL['to_pixels'](scale, offset, pad, window_size, stride)
+    _, _, frames = windows.to_pixels(scale, offset, pad, window_size, stride)
     torch.testing.assert_close(frames[:, :2, 4, 4], stride * tokens.mean(2))
     extent = (tokens.amax(2) - tokens.amin(2)) * window_size / (window_size - 1)
     torch.testing.assert_close(frames[:, 2:, 4, 4], stride * extent)
@@ -39,21 +32,20 @@ def test_frames_equal_the_sampled_windows():
 
 @pytest.mark.slow
 def test_windows_of_a_network_and_of_a_config_are_drawn(image, tmp_path):
-    for source in (['--network', 'swin_vsa_tiny'], ['--config', ROOT / 'configs/upernet_vitaev2_vsa_s.py']):
-        call(image, *source, '--queries', '5,5', '80,50', '--out', tmp_path / 'windows.png')
+    for network in 'swin_vsa_tiny', str(ROOT / 'configs/upernet_vitaev2_vsa_s.py'):
+        draw_windows(str(image), network, str(tmp_path / 'windows.png'), queries=[(5, 5), (80, 50)])
         with Image.open(tmp_path / 'windows.png') as drawing:
             assert drawing.width > drawing.height > 300
         (tmp_path / 'windows.png').unlink()
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['--network', 'swin_vsa_tiny', '--queries', '90,5'], ['90,5', '90 x 60']),
-    (['--network', 'rest_lite'], ['varied-size windows']),
-    (['--network', 'nothing'], ['nothing', 'swin_vsa_tiny']),
-], ids=['query', 'network', 'name'])
-def test_mistakes_are_reported(image, arguments, words):
+@pytest.mark.parametrize('network, options, words', [
+    ('swin_vsa_tiny', dict(queries=[(90, 5)]), ['90,5', '90 x 60']), ('rest_lite', {}, ['varied-size windows']),
+    ('swin_vsa_tiny', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
+    ('nothing', {}, ['nothing', 'swin_vsa_tiny'])], ids=['query', 'network', 'weights', 'name'])
+def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
     with raises(UsageError, *words):
-        call(image, *arguments)
+        draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
 
 
 @pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
@@ -61,7 +53,7 @@ def test_mistakes_are_reported(image, arguments, words):
 def test_the_default_window_contains_the_query(query, corner):
     figure, axes = plt.subplots()
     frames = torch.arange(24.).view(3, 4, 2, 1).expand(3, 4, 2, 2) + torch.arange(2.) / 2  # 3 heads, 2 x 2 windows
-    windows.draw_windows(axes, query, 32, (4, 6), frames)
+    windows.draw_frames(axes, query, 32, (4, 6), frames)
     black, white, *heads = axes.patches
     for frame in black, white:
         assert frame.get_bbox().bounds == (*corner, 32, 32)
@@ -91,15 +83,15 @@ def test_stages_have_panels(monkeypatch):
     assert shown[0].get_size_inches().tolist() == pytest.approx([8, 2 * (4 * 60 / 90 + 0.4)])
 
 
-def test_the_default_queries_are_on_the_diagonal(image, tmp_path, monkeypatch):
+def test_the_default_queries_are_on_the_diagonal(image, monkeypatch):
     drawn = []
-    monkeypatch.setattr(windows, 'build_backbone', lambda args: torch.nn.Identity())
+    monkeypatch.setattr(windows, 'build_backbone', lambda *arguments: torch.nn.Identity())
     monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
     monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
-    call(image, '--network', 'x', '--out', tmp_path / 'a.png')
-    call(image, '--network', 'x', '--out', tmp_path / 'a.png', '--queries', '0,0', '89,59', '--pretrained')
-    assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', str(tmp_path / 'a.png'))
+    draw_windows(str(image), 'x', 'a.png')
+    draw_windows(str(image), 'x', 'a.png', queries=[(0, 0), (89, 59)], pretrained=True)
+    assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', 'a.png')
     assert drawn[1][0] == [(0, 0), (89, 59)] and drawn[1][2] == 'x, published weights'
-    for query in '90,0', '0,60':
-        with raises(UsageError, query):
-            call(image, '--network', 'x', '--out', tmp_path / 'a.png', '--queries', query)
+    for query in (90, 0), (0, 60):
+        with raises(UsageError, f'{query[0]},{query[1]}'):
+            draw_windows(str(image), 'x', 'a.png', queries=[query])

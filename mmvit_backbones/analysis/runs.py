@@ -1,17 +1,17 @@
 """Plots losses, learning rates and metrics of training runs."""
-import argparse
 import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
-from ...errors import UsageError
-from ...utils.figures import plt, save_figure
-from ...zoo.curves import CURVES, NAMES, Curve
+from ..errors import UsageError
+from ..utils.figures import plt, save_figure
+from ..zoo.curves import CURVES, NAMES, Curve
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
@@ -25,17 +25,28 @@ BEYOND = 1.25  # a published run is drawn until this multiple of the run's last 
 Curves = dict[str, dict[int, float]]  # name -> step -> value
 
 
-def main(args: argparse.Namespace) -> None:
-    runs, title = {path: read_run(Path(path)) for path in args.work_dirs}, ''
-    if args.published:
-        for path in args.work_dirs:
-            curve = published_curve(Path(path))
-            if different := differences(runs[path], curve, Config.fromfile(Path(path, f'{curve.config}.py'))):
-                title = f'{path} is not comparable with the published run: {", ".join(different)}'
-                print(title)
-            runs[PUBLISHED + curve.config] = curves_of(curve, runs[path])
-    draw(runs, args.out, title)
-    print(f'{", ".join(runs)} -> {args.out}')
+def draw_runs(work_dirs: Sequence[str], out: str, *, published: bool = False) -> list[str]:
+    """Plots losses, learning rates and metrics of training runs.
+
+    Args:
+        work_dirs (Sequence[str]): Work dirs of the runs.
+        out (str): File of the figure.
+        published (bool): Whether to draw the published run of a work dir's recipe, too. Defaults to False.
+
+    Returns:
+        list[str]: How runs differ from the published ones, which makes them not comparable; also the figure's title.
+
+    Raises:
+        UsageError: If a work dir has no log, or no published run.
+    """
+    runs, different = {path: read_run(Path(path)) for path in work_dirs}, []
+    for path in work_dirs if published else ():
+        curve = published_curve(Path(path))
+        if found := differences(runs[path], curve, Config.fromfile(Path(path, f'{curve.config}.py'))):
+            different.append(f'{path} is not comparable with the published run: {", ".join(found)}')
+        runs[PUBLISHED + curve.config] = curves_of(curve, runs[path])
+    draw(runs, out, '\n'.join(different))
+    return different
 
 
 def read_run(work_dir: Path) -> Curves:
@@ -62,7 +73,7 @@ def published_curve(work_dir: Path) -> Curve:
     """Returns the published curve of a run's recipe, which is named as the config in the work dir."""
     names = {path.stem for path in work_dir.glob('*.py')} & CURVES.keys()
     if not names:
-        raise UsageError(f'--published: no config in {work_dir} has a published curve; available curves: '
+        raise UsageError(f'published: no config in {work_dir} has a published curve; available curves: '
                          f'{", ".join(sorted(CURVES))}')
     return CURVES[min(names)]
 

@@ -72,7 +72,7 @@ demo: setup  ## train three small models and draw their predictions
 test: WORKERS = 3
 test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers, exporters and large networks
 	$(PYTEST) -m 'not compiler and not large'
-	$(call PYTEST_IN,.venv-serve) tests/cli/test_serve.py
+	$(call PYTEST_IN,.venv-serve) tests/analysis/test_serve.py
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
 	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py

@@ -57,8 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def execute(subcommand: str, arguments: list[str]) -> None:
     """Runs a subcommand, and prints an error of the package on one line."""
-    name = SUBCOMMANDS[subcommand][0]
-    module = importlib.import_module(f'mmvit.{name}')
+    module = importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}')
     parser = module.get_parser()
     parser.prog = f'mmvit {subcommand}'
     try:
@@ -72,9 +71,8 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         if type(error).__name__ != 'UsageError':  # of a wrong environment variable
             raise
         sys.exit(f'error: {error}')
-    run = getattr(module, 'run', None) or importlib.import_module(f'mmvit_backbones.cli.{name}').main
     try:
-        run(args)
+        module.run(args)
     except errors.MMViTError as error:
         # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         is_of_rank = isinstance(error, errors.TrainingError)

@@ -1,13 +1,8 @@
 """Runs subcommands of `mmvit` in the test's own process, to save imports."""
 import importlib
-from argparse import ArgumentParser
-from types import ModuleType
+from argparse import ArgumentParser, Namespace
 
 from mmvit import SUBCOMMANDS
-
-
-def module_of(subcommand: str) -> ModuleType:
-    return importlib.import_module(f'mmvit_backbones.cli.{SUBCOMMANDS[subcommand][0]}')
 
 
 def parser_of(subcommand: str) -> ArgumentParser:
@@ -16,6 +11,6 @@ def parser_of(subcommand: str) -> ArgumentParser:
 
 def call(subcommand: str, *arguments: object) -> None:
     """Runs a subcommand. Its exceptions propagate to the test."""
-    module = importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}')
-    run = getattr(module, 'run', None) or module_of(subcommand).main
-    run(parser_of(subcommand).parse_args(list(map(str, arguments))))
+    words = list(map(str, arguments))
+    args = parser_of(subcommand).parse_args(words, Namespace(arguments=words))
+    importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}').run(args)

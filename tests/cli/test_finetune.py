@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import ROOT, raises, remove_masks
 from mmengine.registry import MODELS, init_default_scope
+from mmvit_backbones.cli import finetune, steps, train
 from subcommands import parser_of
 
-from mmvit_backbones.cli import finetune, steps, train
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.dispatch import plain_pytorch
 from mmvit_backbones.utils.config import load_config

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..analysis import attention, windows
 from ..backbones import Backbone
 from ..errors import UsageError
 from ..inference import Predictor, Result, read_rgb
@@ -19,6 +18,7 @@ from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
+from . import attention, windows
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',

@@ -1,4 +1,0 @@
-"""Subcommands of `mmvit`: one module with `main` per subcommand, and modules that they share.
-
-The package `mmvit` parses their arguments.
-"""

@@ -10,11 +10,11 @@ import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmvit_backbones.analysis import serve
 from PIL import Image
 from subcommands import call
 from tiny_exports import mean_color_file
 
+from mmvit_backbones.analysis import serve
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CAMVID = ROOT / 'data/camvid_mini/images/val'

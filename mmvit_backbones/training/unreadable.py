@@ -44,7 +44,7 @@ def named_images(runner: Any, *splits: str) -> Iterator[None]:
 def _files(runner: Any, splits: Iterable[str]) -> Iterator[str]:
     """Yields the images and masks of a runner's data sets."""
     for split in splits:
-        dataset = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
+        dataset: Any = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
         if hasattr(dataset, 'get_data_info'):
             for index in range(len(dataset)):
                 info = dataset.get_data_info(index)

@@ -72,7 +72,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
             changed.add(file)
     has_masks = not boxes_only and decide_masks(masks)
     if has_masks:
-        changed |= {file for file, content in contents.items() if add_masks_of_crowds(content)}
+        changed |= {file for file, content in contents.items() if add_masks_of_crowds(osp.join(folder, file), content)}
     parts = {part: contents[file] for part, file in files.items()}
     if val_fraction is not None:
         parts['train'], parts['val'] = divide(contents[files['train']], split)
@@ -306,11 +306,13 @@ def decide_masks(masks: dict[str, Masks]) -> bool:
     return True
 
 
-def add_masks_of_crowds(content: dict) -> bool:
-    """Gives crowds without mask their box as mask, and returns whether there are any."""
+def add_masks_of_crowds(file: str, content: dict) -> bool:
+    """Gives crowds without mask their box as mask; says and returns whether there are any."""
     lacking = [annotation for annotation in content['annotations'] if not annotation.get('segmentation')
                and are_numbers(annotation.get('bbox')) and len(annotation['bbox']) == 4]
     for annotation in lacking:
         x, y, width, height = annotation['bbox']
         annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    if lacking:
+        warn(f'{file}: {len(lacking)} crowds without mask get their box as mask in a copy; the file stays as it is')
     return bool(lacking)

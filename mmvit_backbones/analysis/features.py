@@ -56,7 +56,8 @@ class FeatureReport(NamedTuple):
 
     def save(self, path: str | Path) -> None:
         """Writes features and labels to a NumPy file (.npz)."""
-        np.savez(path, **self.arrays)
+        arrays: dict[str, Any] = self.arrays
+        np.savez(path, **arrays)
 
 
 def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | None = None,

@@ -142,7 +142,8 @@ class ReViT(Backbone):
             yield x.unflatten(1, (height, width))
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for x in self.iter_blocks(images):  # noqa: B007 - the last map
+        x = images
+        for x in self.iter_blocks(images):  # noqa: B007  only the last map is needed
             pass
         yield x, self.output_norm(0)(x)
 

@@ -210,7 +210,8 @@ class ViTAE(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         if self.is_plain:
-            for x in self.iter_blocks(images):  # noqa: B007 - the last map
+            x = images
+            for x in self.iter_blocks(images):  # noqa: B007  only the last map is needed
                 pass
             yield x, x
             return

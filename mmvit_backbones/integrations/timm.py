@@ -194,7 +194,8 @@ class TimmClassifier(Classifier):
         taken = take_indices(len(self.feature_info), indices, 'indices')
         check_size(images, self.image_size)
         ends = taken[-1] + 1 if stop_early or intermediates_only else len(self.feature_info)
-        maps, out = [], None
+        maps: list[Tensor] = []
+        out: Any = None
         for i, (x, out) in zip(range(ends), iter_levels(self.backbone, images)):
             if i in taken:
                 maps.append(to_format(as_map(out) if norm else x, output_fmt))

@@ -10,15 +10,15 @@ LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='origi
 
 def model(network: Network, data: FolderData) -> dict:
     """Returns the settings of the model."""
-    backbone, neck, head = network.backbone, dict(type='GlobalAveragePooling'), dict(
-        type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
     if network.variant:
         published = network.variant.model_config('classification')
-        backbone = {**backbone, **network.variant.family.classifier}
+        backbone = {**network.backbone, **network.variant.family.classifier}
         neck, head = published['neck'], published['head']
-    channels = network.with_arguments(**backbone).maps[-1][0]
-    head = {**head, 'num_classes': len(data.classes), 'in_channels': channels, 'loss': LABEL_SMOOTHING,
-            'cal_acc': False}
+    else:
+        backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
+        head = dict(type='LinearClsHead', in_channels=network.maps[-1][0],
+                    init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
+    head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
         data_preprocessor=dict(mean=network.mean, std=network.std, to_rgb=True, num_classes=len(data.classes)),
         model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))

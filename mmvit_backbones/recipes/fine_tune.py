@@ -3,6 +3,7 @@ import math
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             raise UsageError(f'{name} must be at least 1, got {value}')
     if epochs and iters:
         raise UsageError(f'epochs and iters are mutually exclusive, got {epochs} and {iters}')
+    if freeze is not None and freeze < 0:
+        raise UsageError(f'freeze must be at least 0, got {freeze}')
     if lr is not None and not lr > 0:
         raise UsageError(f'lr must be above 0, got {lr}')
     if precision not in (None, *PRECISIONS):
@@ -91,8 +94,10 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     sides = _sides(size)
     found = find_network(network, pretrained)
     if freeze is not None:
+        if found.backbone['type'] == 'TimmBackbone':
+            raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
         found = found.with_arguments(frozen_stages=freeze)
-    title = f'{found.name}_{task_name}'
+    title = f'{found.name.replace("/", "_")}_{task_name}'
     work_dir = work_dir or osp.join('work_dirs', title)
     data = read(folder, val_fraction=val_fraction, split_seed=split_seed, out=out or osp.join(work_dir, 'recipe'),
                 check_files=check_files, **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
@@ -106,7 +111,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         layer_decay=0.9 if found.is_pretrained else 1.0, precision=precision or ('float16' if has_gpu else 'float32'),
         early_stop=early_stop)
     loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False)
-    arguments = dict(network=network, **{key: str(folder)}, size=size, boxes_only=boxes_only, pretrained=pretrained)
+    split = dict(val_fraction=val_fraction, split_seed=split_seed) if val_fraction is not None else {}
+    arguments = dict(network=network, **{key: str(folder)}, size=size, **split)
     fitted = task.fit_size(sides) if sides else task.SIZE
     text = text_of(
         [*_summary(found, task_name, data, schedule, fitted, folder, work_dir), *USAGE],
@@ -156,16 +162,20 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
                          'test_evaluator with --cfg-options')
     trained = next(key for key in TASKS if key in recipe)
     given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    key, folder = _folder(**given) if any(given.values()) else (trained, recipe[trained])
+    is_other = any(given.values())
+    key, folder = _folder(**given) if is_other else (trained, recipe[trained])
     if key != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
     _, task, read, _ = TASKS[key]
     options = dict(boxes_only=not predicts_masks(cfg)) if key == 'coco_folder' else {}
+    if not is_other:
+        options |= {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
     data = read(folder, out=out, classes=cfg.val_dataloader.dataset.metainfo.classes, **options)
     sides = _sides(size if size is not None else recipe.get('size'))
     tested = task.tests(data, task.fit_size(sides) if sides else task.SIZE)
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
+    loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
     return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
 
 
@@ -219,6 +229,8 @@ def _sections(network: Network, framework: str, task: Any, data: FolderData, sch
               custom_hooks: tuple[dict, ...],
               custom_imports: tuple[str, ...]) -> list[Section]:
     """Returns the parts of the config, top down."""
+    metainfo = data.train['metainfo']
+    data = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
     base = task.base(data) if framework == 'mmdet' else getattr(task, 'BASE', None)
     sampler = dict(type='DefaultSampler', shuffle=False)
     tested = task.tests(data, size)
@@ -233,10 +245,10 @@ def _sections(network: Network, framework: str, task: Any, data: FolderData, sch
         Section('', dict(_base_=base) if base else {}),
         Section('', dict(custom_imports=dict(imports=list(dict.fromkeys([*network.imports, *custom_imports]))),
                          **task.runtime())),
-        Section('What the command was called with, so that `mmvit test` can test on another folder.',
+        Section('What was given, so that `mmvit test` can test on another folder.',
                 dict(recipe={key: value for key, value in arguments.items() if value is not None})),
         Section(f'The model: {len(data.classes)} classes.', task.model(network, data)),
-        Section('The data.', dict(train_dataloader=train, **tested)),
+        Section('The data.', dict(metainfo=metainfo, train_dataloader=train, **tested)),
         Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
                 {**schedule.loops(), **schedule.optimization(), **randomness}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '

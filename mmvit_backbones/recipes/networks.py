@@ -1,14 +1,17 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
+from torch import Tensor
 
 from ..errors import CheckpointError, UsageError, first_line
 from ..ops import plain_pytorch
 from ..utils.config import read_config
+from ..utils.frameworks import import_quietly
 from ..zoo.checks import official_name
 from ..zoo.relatives import pretrained_settings
 from ..zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
@@ -45,16 +48,23 @@ class Network:
 
     @property
     def maps(self) -> list[tuple[int, int]]:
-        """Returns the channels and the stride of each map; builds the backbone on the meta device."""
+        """Returns the channels and the stride of each map, of the backbone on the meta device or else on the CPU."""
         without_weights = {key: value for key, value in self.backbone.items() if key not in ('init_cfg', 'pretrained')}
         try:
-            with torch.device('meta'), torch.no_grad(), plain_pytorch():
-                network = MODELS.build(without_weights)
-                network.eval()  # mmdet's backbones return nothing
-                maps = network(torch.empty(1, 3, 224, 224))
+            try:
+                maps = _maps(without_weights, 'meta')
+            except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
+                maps = _maps(without_weights, 'cpu')
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
         return [(x.shape[1], round(224 / x.shape[3])) for x in maps]
+
+
+def _maps(backbone: dict, device: str) -> tuple[Tensor, ...]:
+    with torch.device(device), torch.no_grad(), plain_pytorch():
+        network = MODELS.build(backbone)
+        network.eval()  # mmdet's backbones return nothing
+        return network(torch.zeros(1, 3, 224, 224))
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True) -> Network:
@@ -84,11 +94,20 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         return Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, IMAGENET_MEAN,
                        IMAGENET_STD, ('mmvit_backbones', 'mmvit_backbones.integrations.timm_backbone'))
     try:
-        backbone = read_config(network, ('model', )).model.backbone.to_dict()
+        cfg = read_config(network, ('model', ))
     except UsageError as error:
         raise UsageError(f'network must be a name from mmvit models, resnet50, timm:NAME, or a config with a backbone: '
                          f'{error}') from error
-    return _other(network, backbone, pretrained)
+    if not cfg.model.get('backbone'):
+        raise UsageError(f'network must be a config with model.backbone, got {network}')
+    backbone = cfg.to_dict()['model']['backbone']
+    import_quietly(cfg.default_scope)
+    if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
+        backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
+    modules = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [modules] if isinstance(modules, str) else modules
+    found = _other(Path(network).stem, backbone, pretrained)
+    return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
 
 
 def _own(variant: Variant, pretrained: bool | str) -> Network:

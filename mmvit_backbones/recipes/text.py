@@ -21,7 +21,7 @@ def text_of(header: Iterable[str], sections: Iterable[Section]) -> str:
     """Returns the code of a config: lines of a header, and each section with its comment before its settings."""
     lines = [f'# {line}'.rstrip() for line in header]
     for comment, settings in sections:
-        lines += [f'# {line}' for line in wrap(comment, WIDTH - 2)]
+        lines += ['', *(f'# {line}' for line in wrap(comment, WIDTH - 2))] if settings else []
         lines += [f'{name} = {literal(value, len(name) + 3)}' for name, value in settings.items()]
     return '\n'.join(lines) + '\n'
 
@@ -43,5 +43,18 @@ def literal(value: Any, column: int = 0, indent: int = 0) -> str:
     if column + len(flat) <= WIDTH:
         return flat
     inner = indent + 4
-    lines = [' ' * inner + name + literal(each, inner + len(name) + 1, inner) for name, each in zip(names, values)]
-    return opening + '\n' + ',\n'.join(lines) + comma + closing
+    items = [name + literal(each, inner + len(name) + 1, inner) for name, each in zip(names, values)]
+    is_plain = not isinstance(value, Mapping) and not any(isinstance(each, (Mapping, list, tuple)) for each in value)
+    lines = filled(items, WIDTH - inner) if is_plain else items
+    return opening + '\n' + ',\n'.join(' ' * inner + line for line in lines) + comma + closing
+
+
+def filled(items: Sequence[str], width: int) -> list[str]:
+    """Returns lines with as many items as fit, such as the names of classes."""
+    lines = [items[0]]
+    for item in items[1:]:
+        if len(lines[-1]) + len(item) + 3 <= width:
+            lines[-1] += f', {item}'
+        else:
+            lines.append(item)
+    return lines

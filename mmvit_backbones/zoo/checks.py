@@ -98,8 +98,8 @@ def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
             else:
                 check_checkpoint(checkpoint)
         except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or use '
-                             f'{place}init_cfg=None to start from random weights') from error
+            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
+                             f'random weights with --no-pretrained (in a config: {place}init_cfg=None)') from error
 
 
 def check_checkpoint(filename: str) -> None:

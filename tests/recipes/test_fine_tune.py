@@ -1,0 +1,271 @@
+"""`fine_tune` returns a finished config for any network and folder, which trains in its framework."""
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from fine_tunings import COCO, FLOWERS, FOLDERS, STREETS, TASKS, recipe
+from helpers import ROOT, raises, remove_masks
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.ops import plain_pytorch
+from mmvit_backbones.recipes import fine_tune, save, summary
+from mmvit_backbones.recipes.schedule import epochs_for
+from mmvit_backbones.training import check_run, training_config
+from mmvit_backbones.zoo.variants import VARIANTS
+
+SCOPES = dict(class_folder='mmpretrain', coco_folder='mmdet', seg_folder='mmseg')
+# The smallest network of each family.
+NETWORKS = list({variant.family.name: variant.name for variant in sorted(
+    VARIANTS.values(), key=lambda variant: -variant.num_params)}.values())
+OTHERS = dict(
+    mmdet=dict(type='mmdet.ResNet', depth=18, num_stages=4, out_indices=(0, 1, 2, 3)),
+    timm='timm:resnet18', timm_plain='timm:vit_tiny_patch16_224.augreg_in21k',
+    config=str(ROOT / 'configs/mask_rcnn_rest_lite.py'))
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+
+@TASKS
+@pytest.mark.parametrize('network', NETWORKS)
+def test_every_network_gets_fitting_heads(network, task, tmp_path):
+    shapes_of(recipe(tmp_path, task, network), task)
+
+
+@TASKS
+@pytest.mark.parametrize('network', OTHERS)
+def test_third_party_networks_get_fitting_heads(network, task, tmp_path):
+    shapes_of(recipe(tmp_path, task, OTHERS[network]), task)
+
+
+def shapes_of(cfg: Config, task: str) -> None:
+    """Builds the model on the meta device, and checks the maps and predictions."""
+    import_module(f'{SCOPES[task]}.models')
+    init_default_scope(cfg.default_scope)
+    assert cfg.default_scope == SCOPES[task]
+    with torch.device('meta'), torch.no_grad(), plain_pytorch():
+        model = MODELS.build(cfg.model).eval()
+        if task == 'class_folder':
+            assert model(torch.empty(1, 3, 64, 96)).shape == (1, 5)
+            return
+        maps = model.extract_feat(torch.empty(1, 3, 64, 96))
+        if task == 'coco_folder':
+            assert [tuple(x.shape[1:]) for x in maps][:2] == [(256, 16, 24), (256, 8, 12)] and len(maps) == 5
+            assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 80
+        else:
+            assert model.decode_head(maps).shape == (1, 11, 16, 24) and model.auxiliary_head(maps).shape[1] == 11
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task, network', [
+    *((task, 'rest_lite') for task in FOLDERS), ('class_folder', 'refiner_vit_small_plain')])
+def test_a_step_changes_the_weights(task, network, tmp_path):
+    cfg = recipe(tmp_path, task, network, size=64, epochs=2)
+    init_default_scope(cfg.default_scope)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    collate = FUNCTIONS.get('default_collate') if task == 'class_folder' else pseudo_collate
+    preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if task == 'class_folder' else {}
+    model = MODELS.build(dict(cfg.model, **preprocessor)).train()
+    model.init_weights()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    model.train_step(collate([dataset[0], dataset[1]]), build_optim_wrapper(model, cfg.optim_wrapper))
+    same = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
+    assert len(same) < len(before) / 10
+
+
+# ---- length and rate
+
+
+def test_length_and_rate_follow_from_the_data_and_the_batch(tmp_path):
+    cfg = recipe(tmp_path, batch_size=8)
+    warm_up, decay = cfg.param_scheduler
+    steps = 100 * 30
+    assert cfg.train_cfg.max_epochs == 100 and (warm_up.end, decay.begin, decay.end) == (steps // 20, ) * 2 + (steps, )
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2)  # half of the recipe's images per step
+    assert cfg.optim_wrapper.type == ('AmpOptimWrapper' if torch.cuda.is_available() else 'OptimWrapper')
+    assert [epochs_for(images) for images in (10, 1000, 4000, 10**6)] == [100, 100, 50, 12]
+    several = recipe(tmp_path, batch_size=4, processes=2)
+    assert several.optim_wrapper == cfg.optim_wrapper and several.train_dataloader.batch_size == 4
+    assert several.param_scheduler == cfg.param_scheduler
+
+
+def test_iterations_are_whole_epochs(tmp_path):
+    assert [recipe(tmp_path, iters=iters).train_cfg.max_epochs for iters in (1, 15, 16)] == [1, 1, 2]
+
+
+def test_one_epoch_has_no_warm_up_that_never_ends(tmp_path):
+    cfg = recipe(tmp_path, 'coco_folder', epochs=1)
+    assert [schedule.type for schedule in cfg.param_scheduler] == ['CosineAnnealingLR']
+    assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].end) == (0, 16)
+
+
+def test_a_given_rate_is_used_as_it_is(tmp_path):
+    assert recipe(tmp_path, lr=0.01, batch_size=3).optim_wrapper.optimizer.lr == 0.01
+
+
+def test_early_stop_waits_for_the_metric_of_the_task(tmp_path):
+    cfg = recipe(tmp_path, 'seg_folder', early_stop=3)
+    hook, = (hook for hook in cfg.custom_hooks if hook.type == 'EarlyStoppingHook')
+    assert (hook.monitor, hook.patience) == ('mIoU', 3) and cfg.default_hooks.checkpoint.save_best == 'mIoU'
+
+
+@pytest.mark.parametrize('precision, wrapper', [
+    ('float32', dict(type='OptimWrapper')), ('float16', dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+    ('bfloat16', dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.))])
+def test_precision(precision, wrapper, tmp_path):
+    cfg = recipe(tmp_path, precision=precision)
+    assert {key: cfg.optim_wrapper[key] for key in wrapper} == wrapper
+
+
+# ---- network
+
+
+def test_pretrained_networks_train_with_decaying_rates_and_random_ones_with_higher_rates(tmp_path):
+    weights = str(tmp_path / 'weights.pth')
+    fine, scratch = recipe(tmp_path, pretrained=weights), recipe(tmp_path)
+    assert fine.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=weights)
+    assert 'init_cfg' not in scratch.model.backbone
+    assert fine.optim_wrapper.optimizer.lr < scratch.optim_wrapper.optimizer.lr
+    assert fine.optim_wrapper.paramwise_cfg.decay_rate < scratch.optim_wrapper.paramwise_cfg.decay_rate == 1
+
+
+@pytest.mark.parametrize('network', ['rest_lite', 'resnet50'])
+def test_frozen_stages_get_no_gradient(network, tmp_path):
+    """0 freezes the stem; each further number one more stage."""
+    frozen = []
+    for freeze in (0, 1, 4):
+        cfg = recipe(tmp_path, 'coco_folder', network, freeze=freeze)
+        init_default_scope('mmdet')
+        model = MODELS.build(cfg.model).train()
+        frozen.append(sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad))
+    assert 0 < frozen[0] < frozen[1] < frozen[2]
+    assert frozen[2] == sum(p.numel() for p in model.backbone.parameters())
+
+
+def test_modules_that_a_config_imports_are_imported_by_the_recipe(tmp_path, monkeypatch):
+    (tmp_path / 'my_backbone.py').write_text(
+        'from mmdet.models.backbones import ResNet\nfrom mmdet.registry import MODELS\n\n\n'
+        '@MODELS.register_module()\nclass MyResNet(ResNet):\n    pass\n')
+    (tmp_path / 'mine.py').write_text(
+        "default_scope = 'mmdet'\ncustom_imports = dict(imports=['my_backbone'])\n"
+        "model = dict(backbone=dict(type='MyResNet', depth=18))\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = recipe(tmp_path, 'seg_folder', str(tmp_path / 'mine.py'))  # of another framework
+    assert cfg.custom_imports.imports == ['mmvit_backbones', 'my_backbone']
+    init_default_scope('mmseg')
+    assert type(MODELS.build(cfg.model).backbone).__name__ == 'MyResNet'
+
+
+@pytest.mark.parametrize('network', ['rest_lite', 'swin_vsa_tiny'])
+def test_missing_weights_name_the_flag(network, tmp_path, monkeypatch):
+    """Offline, or for a network without published weights."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'empty'))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'empty'))
+    monkeypatch.setattr('socket.socket.connect', refuse)
+    with raises(UsageError, network, '--no-pretrained'):
+        cfg = recipe(tmp_path, network=network, pretrained=True)
+        check_run(training_config(save(cfg)))  # downloads
+
+def refuse(*args):
+    raise OSError('offline')
+
+
+# ---- size and data
+
+
+@pytest.mark.parametrize('size, task, scale', [
+    (64, 'class_folder', (64, 64)), ((64, 96), 'class_folder', (64, 96)),
+    (400, 'coco_folder', (666, 400)), ([300, 200], 'coco_folder', (300, 200)),
+    (96, 'seg_folder', (96, 96)), ([64, 96], 'seg_folder', (64, 96))])
+def test_size(size, task, scale, tmp_path):
+    """Two numbers are height and width; a detector fits images of both orientations into its size."""
+    cfg = recipe(tmp_path, task, size=size)
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    kind, key = dict(class_folder=('RandomResizedCrop', 'scale'), coco_folder=('Resize', 'scale'),
+                     seg_folder=('RandomCrop', 'crop_size'))[task]
+    assert tuple(steps[kind][key]) == scale
+    line, = (line for line in summary(cfg) if line.startswith('image size'))
+    assert f'{min(scale)}' in line and f'{max(scale)}' in line
+
+
+@TASKS
+def test_images_have_the_size_in_training_and_validation(task, tmp_path):
+    cfg = recipe(tmp_path, task, size=[64, 96])
+    init_default_scope(cfg.default_scope)
+    for split in 'train', 'val':
+        shape = tuple(DATASETS.build(cfg[f'{split}_dataloader'].dataset)[0]['inputs'].shape[1:])
+        if task == 'coco_folder':
+            assert max(shape) <= 96 and min(shape) <= 64
+        elif split == 'train' or task == 'class_folder':
+            assert shape == (64, 96)
+        else:
+            assert shape[0] == 64  # segmenters test whole images
+
+
+def test_boxes_without_masks_train_without_masks(tmp_path):
+    folder = tmp_path / 'boxes'
+    shutil.copytree(COCO, folder, ignore=shutil.ignore_patterns('semantic', 'large*'))
+    remove_masks(folder)
+    cfg = recipe(tmp_path, 'coco_folder', coco_folder=str(folder))
+    assert cfg.model.type == 'FasterRCNN' and 'mask_head' not in cfg.model.roi_head
+    assert cfg.val_evaluator.metric == ['bbox'] and 'boxes only' in '\n'.join(summary(cfg))
+    chosen = recipe(tmp_path, 'coco_folder', boxes_only=True)
+    assert chosen.model.type == 'FasterRCNN' and chosen.val_evaluator.metric == ['bbox']
+
+
+@pytest.mark.parametrize('number, topk', [(1, (1, )), (4, (1, )), (5, (1, 5))])
+def test_accuracies_among_more_classes_than_there_are_are_left_out(number, topk, tmp_path):
+    for split in 'train', 'val':
+        for label in range(number):
+            (tmp_path / f'data/{split}/c{label}').mkdir(parents=True)
+            shutil.copy(next(Path(FLOWERS).glob('val/*/*.jpg')), tmp_path / f'data/{split}/c{label}/a.jpg')
+    cfg = recipe(tmp_path, class_folder=str(tmp_path / 'data'))
+    assert cfg.val_evaluator.topk == topk and cfg.model.head.num_classes == number
+
+
+# ---- file
+
+
+@TASKS
+def test_the_file_is_the_config(task, tmp_path, monkeypatch):
+    """Also with paths relative to the current folder, which stay relative."""
+    monkeypatch.chdir(ROOT)
+    cfg = recipe(tmp_path, task, size=(64, 96), seed=3, **{task: str(Path(FOLDERS[task]).relative_to(ROOT))})
+    path = save(cfg)
+    read = Config.fromfile(path)
+    assert read.to_dict() == cfg.to_dict()
+    assert read.train_dataloader.dataset.data_root.startswith('data/') and read.randomness.seed == 3
+    text = Path(path).read_text()
+    assert all(f'# {line}' in text for line in summary(cfg))
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(), ['class_folder', 'coco_folder', 'seg_folder']),
+    (dict(class_folder=FLOWERS, seg_folder=STREETS), ['exactly one', 'class_folder', 'seg_folder']),
+    (dict(class_folder=FLOWERS, epochs=0), ['epochs', '0']),
+    (dict(class_folder=FLOWERS, epochs=2, iters=3), ['epochs', 'iters']),
+    (dict(class_folder=FLOWERS, batch_size=-1), ['batch_size', '-1']),
+    (dict(class_folder=FLOWERS, lr=0.), ['lr', '0.0']),
+    (dict(class_folder=FLOWERS, lr=float('nan')), ['lr', 'nan']),
+    (dict(class_folder=FLOWERS, freeze=-1), ['freeze', '-1']),
+    (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=1), ['freeze', 'timm:resnet18']),
+    (dict(class_folder=FLOWERS, early_stop=0), ['early_stop', '0']),
+    (dict(class_folder=FLOWERS, precision='int8'), ['precision', 'int8', 'bfloat16']),
+    (dict(class_folder=FLOWERS, boxes_only=True), ['boxes_only', 'coco_folder']),
+    (dict(class_folder=FLOWERS, size=(1, 2, 3)), ['size', '(1, 2, 3)']),
+    (dict(class_folder=FLOWERS, size=0), ['size', '0']),
+    (dict(class_folder=FLOWERS, val_fraction=0.5), ['val_fraction', 'val']),
+    (dict(class_folder='nowhere'), ['nowhere']),
+    (dict(network='resnet51', class_folder=FLOWERS), ['resnet51', 'resnet50', 'timm:NAME']),
+    (dict(network='timm:nothing', class_folder=FLOWERS), ['nothing']),
+    (dict(network=dict(type='mmdet.ResNet', depth=19), class_folder=FLOWERS), ['mmdet.ResNet', '19'])])
+def test_wrong_arguments_are_refused(options, words, tmp_path):
+    with raises(UsageError, *words):
+        fine_tune(**{'network': 'rest_lite', 'pretrained': False, 'work_dir': str(tmp_path), 'check_files': False,
+                     **options})
+    assert not list(tmp_path.glob('recipe/*.py'))

@@ -1,0 +1,87 @@
+"""`other_data` tests a fine-tuned network on another folder, or with another image size."""
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fine_tunings import COCO, FLOWERS, FOLDERS, TASKS, recipe
+from helpers import ROOT, raises
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from mmvit_backbones import training
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.recipes import other_data, save
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+
+def config_for(cfg: Config, tmp_path: Path, **options) -> Config:
+    """Returns the config of the test of a fine-tuning."""
+    changes = other_data(cfg, out=str(tmp_path / 'other'), **options)
+    return training.testing_config(save(cfg), 'none.pth', cfg_options=changes)
+
+
+@TASKS
+def test_another_folder_has_the_images_of_its_validation(task, tmp_path):
+    shutil.copytree(FOLDERS[task], tmp_path / 'copy')
+    cfg = recipe(tmp_path, task, size=64)
+    test = config_for(cfg, tmp_path, **{task: str(tmp_path / 'copy')})
+    init_default_scope(cfg.default_scope)
+    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    assert before.metainfo['classes'] == after.metainfo['classes'] and len(before) == len(after)
+    paths = [Path(dataset.get_data_info(0)['img_path']) for dataset in (before, after)]
+    assert paths[0].name == paths[1].name and (tmp_path / 'copy') in paths[1].parents
+    assert before[0]['inputs'].shape == after[0]['inputs'].shape
+    if task == 'coco_folder':
+        assert str(tmp_path / 'copy') in test.test_evaluator.ann_file
+
+
+def test_categories_in_another_order_get_the_labels_of_the_training(tmp_path):
+    folder = tmp_path / 'copy'
+    shutil.copytree(COCO, folder)
+    file = folder / 'annotations/instances_val.json'
+    content = json.loads(file.read_text())
+    content['categories'].reverse()
+    file.write_text(json.dumps(content))
+    cfg = recipe(tmp_path, 'coco_folder')
+    test = config_for(cfg, tmp_path, coco_folder=str(folder))
+    init_default_scope('mmdet')
+    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    assert [instance['bbox_label'] for instance in before.get_data_info(0)['instances']] == \
+        [instance['bbox_label'] for instance in after.get_data_info(0)['instances']]
+
+
+@TASKS
+def test_another_size_keeps_the_folder(task, tmp_path):
+    cfg = recipe(tmp_path, task, size=64)
+    test = config_for(cfg, tmp_path, size=96)
+    init_default_scope(cfg.default_scope)
+    before, after = (DATASETS.build(each.test_dataloader.dataset) for each in (cfg, test))
+    assert len(before) == len(after) and max(after[0]['inputs'].shape) > max(before[0]['inputs'].shape)
+
+
+def test_a_random_split_is_the_same_in_the_test(tmp_path):
+    shutil.copytree(Path(FLOWERS) / 'train', tmp_path / 'flowers')
+    cfg = recipe(tmp_path, class_folder=str(tmp_path / 'flowers'), val_fraction=0.25, split_seed=5)
+    test = config_for(cfg, tmp_path, size=96)
+    init_default_scope('mmpretrain')
+    images = [{DATASETS.build(each.test_dataloader.dataset).get_data_info(i)['img_path'] for i in range(10)}
+              for each in (cfg, test)]
+    assert images[0] == images[1]
+
+
+def test_another_task_and_a_config_of_another_origin_are_refused(tmp_path):
+    cfg = recipe(tmp_path)
+    with raises(UsageError, 'class_folder', 'coco_folder'):
+        other_data(cfg, coco_folder=COCO, out=str(tmp_path))
+    published = Config.fromfile(ROOT / 'configs/imagenet_reswin_t.py')
+    with raises(UsageError, 'imagenet_reswin_t', 'test_dataloader', '--cfg-options'):
+        other_data(published, class_folder=FLOWERS, out=str(tmp_path))
+
+
+def test_other_classes_are_refused(tmp_path):
+    shutil.copytree(FLOWERS, tmp_path / 'copy')
+    (tmp_path / 'copy/val/roses').rename(tmp_path / 'copy/val/orchids')
+    with raises(UsageError, 'orchids'):
+        other_data(recipe(tmp_path), class_folder=str(tmp_path / 'copy'), out=str(tmp_path / 'other'))

@@ -33,6 +33,6 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.analysis.serve import serve
+    from mmvit_backbones.analysis import serve
     serve(args.models, args.host, args.port, args.config, args.name, args.examples, args.device, args.runtime,
           args.precision)

@@ -6,9 +6,10 @@ from .flops import Flops, Traffic, count_flops, count_traffic
 from .reproduction import Reproduction, reproduce
 from .runs import draw_runs
 from .runtimes import RuntimeTable, compare_runtimes
+from .serve import serve
 from .speed import Benchmark, benchmark, measure_throughput
 from .windows import draw_windows
 
 __all__ = ['Benchmark', 'Comparison', 'FeatureReport', 'Flops', 'Reproduction', 'RuntimeTable', 'Traffic', 'benchmark',
            'compare', 'compare_runtimes', 'count_flops', 'count_traffic', 'draw_attention', 'draw_runs',
-           'draw_windows', 'evaluate_features', 'measure_throughput', 'reproduce']
+           'draw_windows', 'evaluate_features', 'measure_throughput', 'reproduce', 'serve']

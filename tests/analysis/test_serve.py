@@ -14,12 +14,12 @@ from PIL import Image
 from subcommands import call
 from tiny_exports import mean_color_file
 
-from mmvit_backbones.analysis import serve
+from mmvit_backbones.analysis.serve import Served, find_examples, find_spec, load_models, serve
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CAMVID = ROOT / 'data/camvid_mini/images/val'
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1, window_size=7)
-needs_gradio = pytest.mark.skipif(not serve.find_spec('gradio'), reason='Gradio is not installed (make test runs these '
+needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='Gradio is not installed (make test runs these '
                                                                         'tests in .venv-serve)')
 
 
@@ -43,7 +43,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
     checkpoint, config = segmenter('ReSwin', tmp_path)
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
-    app = serve.serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
+    app = serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
                       names=['Segments', 'Colors'], device='cpu', examples=str(CAMVID), block=False)
     try:
         client = Client(f'http://127.0.0.1:{port}/', verbose=False)
@@ -61,7 +61,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
         assert [url for url in loaded if not url.startswith('http://127.0.0.1')] == []
         assert app.analytics_enabled is False
         with raises(UsageError, '--port', port):  # in use
-            serve.serve([str(tmp_path / 'model.onnx')], port=port, block=False)
+            serve([str(tmp_path / 'model.onnx')], port=port, block=False)
         client.close()
     finally:
         app.close()
@@ -71,7 +71,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
 @pytest.mark.parametrize('network', ['ReSwin', 'SwinVSA'])
 def test_drawing_at_a_point(network, tmp_path):
     """Predictions are the same before and after a drawing; other points give other drawings."""
-    model = serve.Served(*segmenter(network, tmp_path), None, device='cpu')
+    model = Served(*segmenter(network, tmp_path), None, device='cpu')
     assert model.name == f'EncoderDecoder with {network}'
     image = Image.open(next(CAMVID.glob('*.jpg'))).resize((160, 120))
     before, = model.predictor(image)
@@ -81,7 +81,7 @@ def test_drawing_at_a_point(network, tmp_path):
 
 
 def test_exported_files_have_no_attention(tmp_path):
-    model = serve.Served(mean_color_file(tmp_path), None, None, device='cpu')
+    model = Served(mean_color_file(tmp_path), None, None, device='cpu')
     assert model.name.startswith('model') and model.draw_point(Image.new('RGB', (9, 9)), .5, .5) is None
 
 
@@ -93,17 +93,17 @@ def test_exported_files_have_no_attention(tmp_path):
     (dict(models=['a.pth'], runtime='openvino'), ['--runtime', 'mmvit export', 'a.pth'])])
 def test_wrong_arguments_are_refused(arguments, words):
     with raises((UsageError, CheckpointError), *words):
-        serve.load_models(**arguments)
+        load_models(**arguments)
 
 
-@pytest.mark.skipif(bool(serve.find_spec('gradio')), reason='Gradio is installed')
+@pytest.mark.skipif(bool(find_spec('gradio')), reason='Gradio is installed')
 def test_gradio_is_named_if_it_is_missing():
     with raises(UsageError, 'gradio', "pip install 'mmvit_backbones[serve]'"):
         call('serve', 'model.onnx')
 
 
 def test_examples(tmp_path):
-    assert len(serve.find_examples(None, 'segmentation')) == 4
-    assert serve.find_examples(None, 'pose') == []
+    assert len(find_examples(None, 'segmentation')) == 4
+    assert find_examples(None, 'pose') == []
     Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
-    assert serve.find_examples(str(tmp_path), 'detection') == [tmp_path / 'a.png']
+    assert find_examples(str(tmp_path), 'detection') == [tmp_path / 'a.png']

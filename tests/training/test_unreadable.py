@@ -25,12 +25,12 @@ def run(folder, workers: int) -> None:
             pass
 
 
-@pytest.mark.parametrize('kind', ['empty', 'text'])
-@pytest.mark.parametrize('place', ['images/val', 'masks/val'])
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('kind, place, workers', [
+    ('text', 'images/val', 0), ('empty', 'images/val', 1), ('text', 'masks/val', 0), ('empty', 'masks/val', 0)])
 def test_the_file_is_named(kind, place, workers, tmp_path):
-    shutil.copytree(ROOT / 'data/camvid_mini', tmp_path, dirs_exist_ok=True)
-    run(tmp_path, workers)
+    for part in 'images/val', 'masks/val':
+        shutil.copytree(ROOT / 'data/camvid_mini' / part, tmp_path / part)
+    run(tmp_path, 0)
     file = sorted((tmp_path / place).iterdir())[2]
     damage(file, kind)
     with raises(TrainingError, f'image {file} cannot be read', 'mmvit data check') as caught:

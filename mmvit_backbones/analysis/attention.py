@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..backbones.refiner_vit import Attention, RefinerViT, SharedAttention
-from ..backbones.regionvit import RegionViT, Stage, region_partition, region_reverse
+from ..backbones.refiner_vit import RefinerAttention, RefinerViT, SharedAttention
+from ..backbones.regionvit import RegionViT, RegionViTStage, region_partition, region_reverse
+from ..backbones.reswin import Windows
 from ..data.problems import warn
 from ..errors import UsageError
 from ..layers.attention import WindowAttention
@@ -158,7 +159,8 @@ class Watcher:
     @property
     def shift(self) -> int:
         """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
-        return self.arguments['shift'] if self.arguments.get('mask') is not None and 'shift' in self.arguments else 0
+        windows = self.arguments.get('windows')
+        return windows.shift if isinstance(windows, Windows) else 0
 
     def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         self.values = out.detach().requires_grad_()
@@ -203,7 +205,7 @@ class Watcher:
 
     def record_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
         """Stores the logits passed to the next block."""
-        if not isinstance(outputs, tuple) or isinstance(attn, (Attention, SharedAttention)):
+        if not isinstance(outputs, tuple) or isinstance(attn, (RefinerAttention, SharedAttention)):
             return  # no residual; Refiner-ViT returns its attention maps instead
         logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
@@ -235,10 +237,11 @@ class RegionalWatcher(Watcher):
     """Watches an attention module of RegionViT, which is called once for regional tokens and once for windows.
 
     Args:
-        stage (Stage): Stage that contains the block.
+        stage (RegionViTStage): Stage that contains the block.
     """
 
-    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: Stage, blocks: dict[str, Maps]) -> None:
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: RegionViTStage,
+                 blocks: dict[str, Maps]) -> None:
         super().__init__(attn, name, queries, (0, 0), blocks)
         self.window_size = stage.window_size
         self.shapes: list[tuple[int, int]] = []  # resolutions of the local and the regional map

@@ -14,6 +14,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ..errors import UsageError
 from ..layers import recompute
 from ..utils import versions
+from ..utils.docstrings import with_arguments_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 
@@ -24,6 +25,8 @@ class Backbone(BaseModule):
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
     network has output norms, then :meth:`init_layers` and :meth:`freeze`. The network defines ``arch_zoo``, ``stem``,
     :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch, ``init_layers``.
+    In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these arguments below,
+    which ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -31,7 +34,15 @@ class Backbone(BaseModule):
     Args:
         channels (Sequence[int]): Channels of each stage.
         strides (Sequence[int]): Stride of each stage, in pixels.
-        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As documented for each network.
+        in_channels (int): Channels of the images.
+        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
+            order. None returns the features of all stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
+        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
+            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Raises:
         ValueError: If an argument has an invalid value.
@@ -65,6 +76,10 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__doc__ = with_arguments_of('Backbone', Backbone.__doc__, cls.__doc__)
 
     # ---- for networks to implement
 

@@ -23,7 +23,7 @@ NUM_STAGES = 4
 NORM_EPS = 1e-6
 
 
-class PatchEmbed(nn.Module):
+class RefinerPatchEmbed(nn.Module):
     """Embeds patches of 16 x 16 pixels by a 7 x 7 and two 3 x 3 convolutions and an 8 x 8 projection."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -46,12 +46,12 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
-class TokenEmbed(nn.Module):
+class RefinerTokenEmbed(nn.Module):
     """Embeds images as a class token and patch tokens with learned positions."""
 
     def __init__(self, in_channels: int, channels: int, img_size: int) -> None:
         super().__init__()
-        self.patches = PatchEmbed(in_channels, channels)
+        self.patches = RefinerPatchEmbed(in_channels, channels)
         self.class_token = nn.Parameter(torch.empty(1, 1, channels))
         self.positions = PositionEmbedding(channels, PATCH_SIZE, img_size, interpolation='bilinear')
         self.reset_parameters()
@@ -102,7 +102,7 @@ class Refiner(nn.Module):
         return self.norm3(self.project(x)) + attn
 
 
-class Attention(nn.Module):
+class RefinerAttention(nn.Module):
     """Attention with the map ``softmax(q k^T / sqrt(d)) + prev_attn / sqrt(d)``.
 
     The first block has no ``prev_attn``.
@@ -150,10 +150,10 @@ class SharedAttention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2)), prev_attn
 
 
-class Block(BaseBlock):
+class RefinerBlock(BaseBlock):
     """Pre-norm block of attention and an MLP; each branch ``f`` is applied as ``x + 2 f(x / 2)``.
 
-    ``attention`` is an :class:`Attention` or a :class:`SharedAttention`.
+    ``attention`` is an :class:`RefinerAttention` or a :class:`SharedAttention`.
     """
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: float, drop_path: float) -> None:
@@ -225,16 +225,8 @@ class RefinerViT(Backbone):
         expansion (int): Channels inside the refiner per attention head. 1 gives the ablation without expansion.
         local_attention (bool): Whether the refiner convolves the expanded attention maps. False gives the ablation
             without distributed local attention.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -274,15 +266,15 @@ class RefinerViT(Backbone):
         self.mix_tokens = mix_tokens
         self.blocks_per_stage = arch.depth // NUM_STAGES
 
-        self.embed = TokenEmbed(self.in_channels, arch.embed_dims, img_size)
+        self.embed = RefinerTokenEmbed(self.in_channels, arch.embed_dims, img_size)
         drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
             if i % 2:
                 attention = SharedAttention(arch.embed_dims, arch.num_heads, expansion, local_attention)
             else:
-                attention = Attention(arch.embed_dims, arch.num_heads)
-            self.blocks.append(Block(arch.embed_dims, attention, arch.mlp_ratio, drop_path))
+                attention = RefinerAttention(arch.embed_dims, arch.num_heads)
+            self.blocks.append(RefinerBlock(arch.embed_dims, attention, arch.mlp_ratio, drop_path))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()

@@ -162,7 +162,7 @@ def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
     return interpolate(weight, shape[2:], 'bicubic')
 
 
-class Attention(nn.Module):
+class RegionViTAttention(nn.Module):
     """Attention among regional tokens, or within windows with a relative position bias between local tokens."""
 
     def __init__(self, channels: int, num_heads: int, window_size: int) -> None:
@@ -202,7 +202,7 @@ class Attention(nn.Module):
         return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
 
 
-class Block(nn.Module):
+class RegionViTBlock(nn.Module):
     """Attention among regional tokens, then within each window and its regional token, then an MLP.
 
     Paper: arXiv 2106.02689, R2L attention.
@@ -215,7 +215,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm0 = nn.LayerNorm(channels, eps=NORM_EPS) if regional_attention else None
         self.norm1 = nn.LayerNorm(channels, eps=NORM_EPS)
-        self.attn = Attention(channels, num_heads, window_size)
+        self.attn = RegionViTAttention(channels, num_heads, window_size)
         self.norm2 = nn.LayerNorm(channels, eps=NORM_EPS)
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
@@ -247,7 +247,7 @@ class Projection(nn.Module):
         return convolve(self.conv, versions.gelu(self.norm(x)))
 
 
-class Stage(nn.Module):
+class RegionViTStage(nn.Module):
     """Projects the local and regional maps if ``project``, then applies blocks on a grid of windows.
 
     If ``peg``, a positional encoding generator (Chu et al., arXiv 2102.10882) follows the first block: it adds a
@@ -260,7 +260,8 @@ class Stage(nn.Module):
         self.window_size = window_size
         self.projection = Projection(channels // 2) if project else nn.Identity()
         self.blocks = ModuleList(
-            Block(channels, num_heads, window_size, mlp_ratio, rate, regional_attention) for rate in drop_paths)
+            RegionViTBlock(channels, num_heads, window_size, mlp_ratio, rate, regional_attention)
+            for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
 
     def forward(self, local: Tensor, regional: Tensor, index: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
@@ -340,16 +341,8 @@ class RegionViT(Backbone):
             the normalized local map.
         regional_attention (bool): Whether regional tokens attend to each other. False gives the ablation in which the
             windows of a stage exchange no information.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -394,13 +387,14 @@ class RegionViT(Backbone):
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch.depths)
         self.stages = ModuleList(
-            Stage(self.channels[i], arch.num_heads[i], self.window_sizes[i], arch.mlp_ratio, peg, drop_paths[i],
-                  project=i > 0, regional_attention=regional_attention) for i in range(self.num_stages))
+            RegionViTStage(self.channels[i], arch.num_heads[i], self.window_sizes[i], arch.mlp_ratio, peg,
+                           drop_paths[i], project=i > 0, regional_attention=regional_attention)
+            for i in range(self.num_stages))
         if stage_norm:
             self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
         self.init_layers()
         for module in self.modules():
-            if isinstance(module, Attention):
+            if isinstance(module, RegionViTAttention):
                 resize_on_load(module, 'rel_pos', resize_table_of_heads, dims=[1])
         resize_on_load(self.region_embed.conv, 'weight', resize_kernel, dims=[2, 3])
         self._register_load_state_dict_pre_hook(self._match_checkpoint)

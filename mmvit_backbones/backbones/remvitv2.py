@@ -38,7 +38,7 @@ def pooled_grid(grid: Sequence[int], stride: int) -> tuple[int, int]:
     return ceil_div(grid[0], stride), ceil_div(grid[1], stride)
 
 
-class PatchEmbed(nn.Module):
+class ReMViTv2PatchEmbed(nn.Module):
     """Embeds images as tokens by a 7 x 7 convolution with stride 4."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -166,7 +166,7 @@ def pooling_matrix(old_length: int, length: int, like: Tensor) -> Tensor:
     return overlaps / overlaps.sum(1, keepdim=True)
 
 
-class Block(nn.Module):
+class ReMViTv2Block(nn.Module):
     """Pre-norm block of pooled attention with residual logits and an MLP.
 
     Paper: arXiv 2402.11301, residual attention.
@@ -219,16 +219,8 @@ class ReMViTv2(Backbone):
             interpolated for other image sizes, and when loading a checkpoint with another ``img_size``.
         residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
             ablation without attention residuals, which has no ``gate``.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -254,7 +246,7 @@ class ReMViTv2(Backbone):
             frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
 
         self.stage_ends = [0, *accumulate(arch.depths)]
-        self.patch_embed = PatchEmbed(self.in_channels, self.channels[0])
+        self.patch_embed = ReMViTv2PatchEmbed(self.in_channels, self.channels[0])
         self.gate = Gate() if residual_logits else None
         blocks = []
         grid = pooled_grid((img_size, img_size), PATCH_STRIDE)
@@ -266,7 +258,7 @@ class ReMViTv2(Backbone):
                 query_stride = 2 if is_transition else 1
                 key_stride = max(KEY_STRIDE // 2**stage, 1)
                 attn = PooledAttention(in_channels, channels, arch.num_heads[stage], grid, query_stride, key_stride)
-                blocks.append(Block(in_channels, channels, attn, arch.mlp_ratio, drop_path))
+                blocks.append(ReMViTv2Block(in_channels, channels, attn, arch.mlp_ratio, drop_path))
                 grid = pooled_grid(grid, query_stride)
         self.blocks = ModuleList(blocks)
         self.add_output_norms(NORM_EPS)

@@ -36,7 +36,7 @@ class PixelAttention(nn.Module):
         return x * torch.sigmoid(self.conv(x))
 
 
-class Stem(nn.Module):
+class ResTStem(nn.Module):
     """Embeds images as tokens by three convolutions, the first and the last with stride 2, and pixel attention.
 
     Paper: arXiv 2105.13677, patch embedding.
@@ -60,7 +60,7 @@ class Stem(nn.Module):
         return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
 
 
-class Downsample(nn.Module):
+class ResTDownsample(nn.Module):
     """Halves the sides of a map between two stages by a convolution, batch norm and pixel attention.
 
     Paper: arXiv 2105.13677, patch embedding.
@@ -242,16 +242,8 @@ class ResT(ResTBase):
             and ``'side'`` are equivalent.
         head_interaction (bool): Whether a convolution mixes the logits of the heads, followed by instance norm. False
             gives the ablation with standard attention.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -270,7 +262,7 @@ class ResT(ResTBase):
         'large': ResTArch(
             embed_dims=96, depths=(2, 2, 18, 2), num_heads=(1, 2, 4, 8), reductions=(8, 4, 2, 1), mlp_ratio=4),
     }
-    stem_type, downsample_type = Stem, Downsample
+    stem_type, downsample_type = ResTStem, ResTDownsample
     norm_eps, zero_biases = 1e-5, (nn.Linear, )
 
     def __init__(self, arch: str | ResTArch | dict = 'lite', *,

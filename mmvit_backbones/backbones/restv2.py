@@ -16,7 +16,7 @@ from .rest import PixelAttention, ReducedAttention, ResTArch, ResTBase
 NORM_EPS = 1e-6
 
 
-class Stem(nn.Module):
+class ResTv2Stem(nn.Module):
     """Embeds images as tokens by two convolutions with stride 2, a 1 x 1 convolution, pixel attention and LayerNorm."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -37,7 +37,7 @@ class Stem(nn.Module):
         return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
 
 
-class Downsample(nn.Module):
+class ResTv2Downsample(nn.Module):
     """Halves the sides of a map between two stages by a convolution, pixel attention and LayerNorm."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -103,16 +103,8 @@ class ResTv2(ResTBase):
         out_norm (str | None): Where the LayerNorms of the returned stages are applied; see :class:`ResT`. Published v2
             models require the default, ``'side'``.
         upsampling (bool): Whether attention adds upsampled values. False gives the ablation without upsampling.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -131,7 +123,7 @@ class ResTv2(ResTBase):
         'large': ResTArch(
             embed_dims=128, depths=(2, 3, 16, 2), num_heads=(2, 4, 8, 16), reductions=(8, 4, 2, 1), mlp_ratio=4),
     }
-    stem_type, downsample_type = Stem, Downsample
+    stem_type, downsample_type = ResTv2Stem, ResTv2Downsample
     norm_eps, zero_biases = NORM_EPS, (nn.Linear, nn.Conv2d)
 
     def __init__(self, arch: str | ResTArch | dict = 'tiny', *,

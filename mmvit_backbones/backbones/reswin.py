@@ -5,6 +5,7 @@ Recognition 2024, arXiv 2402.11301), based on Swin Transformer (Liu et al., ICCV
 """
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -29,7 +30,21 @@ from .swin import NORM_EPS, SwinArch, SwinBase
 ALPHA = 0.5  # weight of a block's own logits; a constant in the published network
 
 
-class WindowAttention(nn.Module):
+class Windows(NamedTuple):
+    """How a map is partitioned into windows.
+
+    Args:
+        positions (Tensor): Relative position index ``(N, N)``, with N tokens per window.
+        shift (int): Tokens by which the map is rolled up and left first.
+        mask (Tensor | None): ``(windows, 1, N, N)``, added to the logits for the softmax; None if windows aren't
+            shifted.
+    """
+    positions: Tensor
+    shift: int = 0
+    mask: Tensor | None = None
+
+
+class ReSwinAttention(nn.Module):
     """Window attention with a relative position bias; its logits are blended with the logits of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
@@ -44,25 +59,23 @@ class WindowAttention(nn.Module):
         self.position_bias = RelativePositionTable(num_heads, window_size)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, prev_logits: Tensor | None, index: Tensor, shift: int,
-                mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, prev_logits: Tensor | None, windows: Windows) -> tuple[Tensor, Tensor]:
         """Maps ``(B, H, W, C)`` and the previous block's logits to an output and blended logits of the same shapes.
 
-        Logits are ``(B, windows, num_heads, N, N)``. ``index`` is the relative position index ``(N, N)``. If ``mask``
-        ``(windows, 1, N, N)`` is given, windows are shifted by ``shift`` tokens. The returned logits don't contain the
-        mask.
+        Logits are ``(B, windows, num_heads, N, N)``. The returned logits don't contain the mask.
         """
         height, width = x.shape[1:3]
         x = pad_to_multiple(x, self.window_size)  # padding tokens are attended to, as in the authors' code
         padded = x.shape[1:3]
-        if mask is not None:
-            x = cyclic_shift(x, shift)
+        if windows.mask is not None:
+            x = cyclic_shift(x, windows.shift)
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
-        bias = position_bias(self.position_bias().T, index)
-        out, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=bias, mask=mask)
+        bias = position_bias(self.position_bias().T, windows.positions)
+        out, logits = residual_attention(
+            q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=bias, mask=windows.mask)
         x = window_reverse(out, self.window_size, *padded)
-        if mask is not None:
-            x = cyclic_shift(x, -shift)
+        if windows.mask is not None:
+            x = cyclic_shift(x, -windows.shift)
         return self.proj(crop(x, height, width)), logits
 
 
@@ -113,16 +126,8 @@ class ReSwin(SwinBase):
             of checkpoints with another window size are resized on load.
         residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
             ablation without attention residuals.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -148,20 +153,20 @@ class ReSwin(SwinBase):
         self.residual_logits = residual_logits
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
-        attn = WindowAttention(channels, num_heads, self.window_size)
+        attn = ReSwinAttention(channels, num_heads, self.window_size)
         return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)
-        index = relative_position_index(self.window_size, x.device)
+        windows = Windows(relative_position_index(self.window_size, x.device))
         logits = None
         for number, (stage, num_heads) in enumerate(zip(self.stages, self.num_heads)):
-            shift, mask = self.shifted_windows(x)
+            shifted = self.shifted(windows, x)
             if logits is not None:
                 rows, columns = self.grid_of_windows(x)
                 logits = nearest_maps(logits, rows * columns, num_heads)
             for i, block in enumerate(stage.blocks):
-                x, new_logits = self.run_block(block, x, logits, index, shift, mask if i % 2 else None)
+                x, new_logits = self.run_block(block, x, logits, shifted if i % 2 else windows)
                 logits = new_logits if self.residual_logits else None
             yield x, self.output_norm(number)(x)
             x = stage.downsample(x)
@@ -170,8 +175,8 @@ class ReSwin(SwinBase):
         """Returns the rows and columns of windows that cover a map ``(B, H, W, C)``."""
         return ceil_div(x.shape[1], self.window_size), ceil_div(x.shape[2], self.window_size)
 
-    def shifted_windows(self, x: Tensor) -> tuple[int, Tensor | None]:
-        """Returns the shift and mask for every second block.
+    def shifted(self, windows: Windows, x: Tensor) -> Windows:
+        """Returns the windows of every second block for a map ``(B, H, W, C)``.
 
         If one window covers a side of the map, or windows have a single token, the shift is 0, and the mask is None,
         or zeros in graphs.
@@ -182,6 +187,7 @@ class ReSwin(SwinBase):
         has_several = is_positive(rows - 1) * is_positive(columns - 1)  # more than one window along both sides
         shift = has_several * (self.window_size // 2)
         if not may_be_nonzero(shift):
-            return 0, None
+            return windows
         height, width = rows * self.window_size, columns * self.window_size
-        return shift, shifted_window_mask(height, width, self.window_size, shift, like=x)
+        mask = shifted_window_mask(height, width, self.window_size, shift, like=x)
+        return Windows(windows.positions, shift, mask)

@@ -26,7 +26,7 @@ PATCH_SIZE = 16
 NORM_EPS = 1e-6
 
 
-class Attention(nn.Module):
+class ReViTAttention(nn.Module):
     """Attention between all tokens; its logits are blended with the logits of the previous block.
 
     Paper: arXiv 2402.11301, equation 5.
@@ -86,16 +86,8 @@ class ReViT(Backbone):
             for other image sizes, and when loading a checkpoint with another ``img_size``.
         residual_logits (bool): Whether blocks blend their logits with those of the previous block. False gives the
             ablation without attention residuals, which has no ``gate``.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -123,7 +115,7 @@ class ReViT(Backbone):
         self.gate = Gate() if residual_logits else None
         self.blocks = nn.ModuleList(
             ResidualAttentionBlock(
-                channels, Attention(channels, arch.num_heads), arch.mlp_ratio, rate, NORM_EPS)
+                channels, ReViTAttention(channels, arch.num_heads), arch.mlp_ratio, rate, NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.init_layers()

@@ -49,7 +49,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Blocks at one resolution, followed by patch merging or, in the last stage, by ``nn.Identity``."""
 
     def __init__(self, blocks: Iterable[nn.Module], downsample: nn.Module) -> None:
@@ -80,7 +80,7 @@ class SwinBase(Backbone):
             channels, num_heads = self.channels[stage], self.num_heads[stage]
             blocks = [self.make_block(channels, num_heads, arch.mlp_ratio, drop_path) for drop_path in drop_paths]
             downsample = PatchMerging(channels) if stage + 1 < self.num_stages else nn.Identity()
-            stages.append(Stage(blocks, downsample))
+            stages.append(SwinStage(blocks, downsample))
         self.stages = ModuleList(stages)
         self.add_output_norms(NORM_EPS)
         self.init_layers()

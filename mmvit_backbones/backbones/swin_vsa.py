@@ -15,7 +15,7 @@ from .arch import resolve_arch
 from .swin import NORM_EPS, SwinArch, SwinBase
 
 
-class WindowAttention(VariedSizeWindowAttention):
+class SwinVSAAttention(VariedSizeWindowAttention):
     """Varied-size window attention in which one linear layer predicts both the offset and the scale of each head.
 
     Paper: arXiv 2204.08446, figure 3b.
@@ -78,16 +78,8 @@ class SwinVSA(SwinBase):
         window_size (int | None): Side of the windows in tokens. None uses ``window_size`` of ``arch``. Position biases
             of checkpoints with another window size are resized on load.
         varied_windows (bool): Whether windows are moved and scaled. False gives the ablation with fixed windows.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        in_channels, out_indices, frozen_stages, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         drop_path_rate (float): Stochastic depth rate of the last block; rates rise linearly from 0 at the first block.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch
@@ -116,9 +108,9 @@ class SwinVSA(SwinBase):
     def init_layers(self) -> None:
         self.apply(init_linear)
         for module in self.modules():
-            if isinstance(module, WindowAttention) and module.varied_windows:
+            if isinstance(module, SwinVSAAttention) and module.varied_windows:
                 nn.init.zeros_(module.predictor.weight)
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
-        attn = WindowAttention(channels, num_heads, self.window_size, self.varied_windows)
+        attn = SwinVSAAttention(channels, num_heads, self.window_size, self.varied_windows)
         return VSABlock(channels, attn, mlp_ratio, drop_path)

@@ -128,18 +128,11 @@ class ViTAE(Backbone):
         img_size (int): Side in pixels of the square images for which plain networks store positions. For other image
             sizes, the positions are interpolated.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
+        in_channels, out_indices, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction or the
             patch embedding, and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
         drop_path_rate (float): Stochastic depth rate of the last normal cell; rates rise linearly from 0 at the first
             normal cell.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch

@@ -21,7 +21,7 @@ REDUCTION_GROUPS = (1, 16, 32, 64)
 MLP_RATIO = 4
 
 
-class Stage(nn.Module):
+class ViTAEv2Stage(nn.Module):
     """A reduction cell, followed by normal cells at its output resolution."""
 
     def __init__(self, reduction: ReductionCell, cells: Iterable[NormalCell]) -> None:
@@ -105,7 +105,7 @@ class CellPyramid(Backbone):
         stages = []
         for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch.depths)):
             reduction = self.reduction_cell(arch, stage, before[stage])
-            stages.append(Stage(reduction, [self.normal_cell(arch, stage, drop_rate, rate) for rate in rates]))
+            stages.append(ViTAEv2Stage(reduction, [self.normal_cell(arch, stage, drop_rate, rate) for rate in rates]))
         self.stages = ModuleList(stages)
         self.init_layers()
         self.freeze()
@@ -174,18 +174,11 @@ class ViTAEv2(CellPyramid):
             :class:`ViTAEv2Arch`, or a dict of its fields.
         window_size (int): Side of the windows in tokens. The weights fit all window sizes.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
+        in_channels, out_indices, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction cell,
             and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
             this bound; see :func:`published_drop_paths`.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch

@@ -57,18 +57,11 @@ class ViTAEv2VSA(CellPyramid):
         offset_divisor (str): ``'own_axis'`` as in the authors' classifier, or ``'other_axis'`` as in their detector.
         varied_windows (bool): Whether windows are moved and scaled. False gives the ablation with fixed windows.
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
-        in_channels (int): Channels of the images.
-        out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
-            order. None returns the features of all stages.
+        in_channels, out_indices, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction cell,
             and ``n`` the stem and the first ``n`` stages.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
         drop_path_rate (float): Upper bound of the stochastic depth rates. As in the authors' training, no cell reaches
             this bound; see :func:`mmvit_backbones.backbones.vitaev2.published_drop_paths`.
-        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
-            checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
-            published weights ``NAME``. Weights that don't match the network raise an error.
 
     Example:
         >>> import torch

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
-from mmvit_backbones.backbones.refiner_vit import PatchEmbed, SharedAttention
+from mmvit_backbones.backbones.refiner_vit import RefinerPatchEmbed, SharedAttention
 
 
 def build(**arguments) -> nn.Module:
@@ -136,7 +136,7 @@ def test_positions_of_another_size_are_resized_on_load():
 @torch.no_grad()
 def test_batch_norms_of_the_patch_embedding_are_accurate_in_training_on_cpus():
     """On channels-last maps, PyTorch's batch norm would have a relative error of 3e-6."""
-    embed, images = PatchEmbed(3, 64).train(), torch.randn(2, 3, 224, 224)
+    embed, images = RefinerPatchEmbed(3, 64).train(), torch.randn(2, 3, 224, 224)
     expected = copy.deepcopy(embed).double()(images.double())
     assert relative_error(embed(images), expected) < 1.5e-6
 

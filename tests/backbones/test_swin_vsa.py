@@ -2,6 +2,7 @@
 import torch
 from mmengine.registry import MODELS
 
+from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.ops.window import relative_position_index
 
 
@@ -16,4 +17,4 @@ def test_new_block_is_a_swin_block_after_a_position_encoding():
     assert not keys.unexpected_keys and all('position.' in key or 'predictor' in key for key in keys.missing_keys)
     x = torch.randn(2, 12, 8, 16)
     encoded, index = block.position(x), relative_position_index(4, x.device)
-    torch.testing.assert_close(block(x), swin(encoded, None, index, 0, None)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x), swin(encoded, None, Windows(index))[0], rtol=1e-4, atol=1e-5)

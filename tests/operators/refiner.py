@@ -4,7 +4,13 @@ import pytest
 import torch
 from golden import fill_state_dict, make_input
 
-from mmvit_backbones.backbones.refiner_vit import Attention, Block, PatchEmbed, Refiner, SharedAttention
+from mmvit_backbones.backbones.refiner_vit import (
+    Refiner,
+    RefinerAttention,
+    RefinerBlock,
+    RefinerPatchEmbed,
+    SharedAttention,
+)
 from mmvit_backbones.data import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
@@ -37,7 +43,7 @@ def carried_maps(case: dict, dtype: torch.dtype) -> torch.Tensor | None:
 
 @torch.no_grad()
 def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    module = PatchEmbed(3, golden['variant_kwargs']['embed_dim']).to(dtype)
+    module = RefinerPatchEmbed(3, golden['variant_kwargs']['embed_dim']).to(dtype)
     load(module, converted(golden, 'patch_embed.', 'embed.patches.', dtype), dtype)
     return {'out': module(make_input(case['shape'], case['seed'], dtype))}
 
@@ -45,7 +51,7 @@ def stem(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor
 @torch.no_grad()
 def attention(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
-    kind, index = (SharedAttention, 1) if kwargs['shared'] else (Attention, 0)
+    kind, index = (SharedAttention, 1) if kwargs['shared'] else (RefinerAttention, 0)
     module = kind(kwargs['dim'], kwargs['num_heads']).to(dtype)
     load(module, converted(golden, f'blocks.{index}.attn.', f'blocks.{index}.attn.', dtype), dtype)
     out, carried = module(make_input(case['shape'], case['seed'], dtype), carried_maps(case, dtype))
@@ -65,8 +71,9 @@ def refine(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
     modules = torch.nn.ModuleList(
-        Block(kwargs['dim'], (SharedAttention if i % 2 else Attention)(kwargs['dim'], kwargs['num_heads']),
-              kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
+        RefinerBlock(kwargs['dim'],
+                     (SharedAttention if i % 2 else RefinerAttention)(kwargs['dim'], kwargs['num_heads']),
+                     kwargs['mlp_ratio'], 0.) for i in range(kwargs['depth'])).to(dtype)
     load(modules, converted(golden, '', 'blocks.', dtype), dtype)
     x, carried = case['gain'] * make_input(case['shape'], case['seed'], dtype), None
     for module in modules:

@@ -3,7 +3,7 @@ import torch
 from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import RegionViT
-from mmvit_backbones.backbones.regionvit import Stage, window_mask
+from mmvit_backbones.backbones.regionvit import RegionViTStage, window_mask
 from mmvit_backbones.ops.window import relative_position_index
 from mmvit_backbones.zoo.converters import regionvit
 from mmvit_backbones.zoo.converters.layout import convert
@@ -12,8 +12,8 @@ from mmvit_backbones.zoo.converters.layout import convert
 @torch.no_grad()
 def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     kwargs = golden['variant_kwargs']
-    stage = Stage(kwargs['channels'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'], kwargs['peg'],
-                  drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
+    stage = RegionViTStage(kwargs['channels'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'],
+                           kwargs['peg'], drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
     weights = convert({f'layers.0.{k}': v for k, v in fill_state_dict(golden['state_dict'], dtype).items()},
                       regionvit.REGIONVIT)
     stage.load_state_dict({key.removeprefix('backbone.stages.0.'): value for key, value in weights.items()})

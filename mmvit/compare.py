@@ -47,6 +47,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
     parser.add_argument('--batch-size', type=positive, help="images per step (default: the recipe's)")
     add_size_argument(parser)
+    parser.add_argument('--layer-decay', type=float, metavar='FACTOR',
+                        help='factor of the learning rate from each of five levels, stem and four stages, to the one '
+                             'before it; 1 turns it off (default: 0.9 with --pretrained)')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER',
                         help='output folder (default: %(default)s)')
     return parser
@@ -59,5 +62,6 @@ def run(args: Namespace) -> None:
         args.networks, class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder,
         config=args.config, val_fraction=args.val_fraction, split_seed=args.split_seed or 0, size=args.size,
         epochs=args.epochs, budget=args.budget, batch_size=args.batch_size, seeds=args.seeds,
-        pretrained=args.pretrained, freeze=args.freeze, boxes_only=args.boxes, out=args.out)
+        pretrained=args.pretrained, freeze=args.freeze, layer_decay=args.layer_decay, boxes_only=args.boxes,
+        out=args.out)
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

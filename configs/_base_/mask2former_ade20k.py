@@ -66,7 +66,7 @@ optim_wrapper = dict(
                     'norm1.weight', 'norm1.bias', 'norm2.weight', 'norm2.bias', 'norm3.weight', 'norm3.bias',
                     'sr_norm.weight', 'sr_norm.bias', 'up_norm.weight', 'up_norm.bias', 'patch_embed.norm',
                     'patch_embeds.1.norm', 'patch_embeds.2.norm', 'patch_embeds.3.norm', 'downsample.norm',
-                    'backbone.norm', 'relative_position_bias_table')
+                    'backbone.norm', 'reduction.norm1', 'conv_branch.norms', 'relative_position_bias_table')
             },
         }))
 param_scheduler = [dict(type='PolyLR', eta_min=0., power=0.9, begin=0, end=160000, by_epoch=False)]

@@ -25,6 +25,7 @@ from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone
+from ..training.layer_decay import level_scales
 from ..utils.config import read_config
 from ..utils.frameworks import import_quietly
 from .counters import Counter, count_macs
@@ -61,7 +62,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             seg_folder: str | None = None, config: str | None = None, val_fraction: float | None = None,
             split_seed: int = 0, size: Sequence[int] | None = None, epochs: int | None = None,
             budget: float | None = None, batch_size: int | None = None, seeds: int = 3, pretrained: bool = False,
-            freeze: bool = False, boxes_only: bool = False, out: str = 'compare') -> Comparison:
+            freeze: bool = False, layer_decay: float | None = None, boxes_only: bool = False,
+            out: str = 'compare') -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
     Each run is an ordinary training in a process of its own, whose config and log are in ``out``. Necks and heads start
@@ -79,6 +81,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         seeds (int): Runs per network. Defaults to 3.
         pretrained (bool): Whether to start from each network's published weights. Defaults to False.
         freeze (bool): Whether to train only neck and heads. Defaults to False.
+        layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
+            a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
+            Defaults to None: 0.9, and 1 from random weights.
         out (str): Output folder. Defaults to 'compare'.
 
     Raises:
@@ -91,7 +96,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         raise UsageError(f'epochs and budget are mutually exclusive, got {epochs} and {budget}')
     data = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     recipe = dict(val_fraction=val_fraction, split_seed=split_seed, size=size, batch_size=batch_size,
-                  boxes_only=boxes_only)
+                  boxes_only=boxes_only, layer_decay=layer_decay)
     if config and any([*data.values(), *recipe.values(), epochs, budget]):
         given = [name for name, value in {**data, **recipe, 'epochs': epochs, 'budget': budget}.items() if value]
         raise UsageError(f'config {config} has its own data and schedule; got {", ".join(given)}, too')
@@ -107,10 +112,12 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         arguments = {**folders, **recipe, 'epochs': length, 'out': str(folder / 'data')}
         from ..training import equal_heads  # noqa: F401  registers NoBackbone
         common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
+        arguments |= dict(decay_type='level_wise')
         return {name: fine_tune(name, pretrained=pretrained, custom_hooks=common, custom_imports=[HOOKS],
                                 check_files=False, **arguments) for name in names}
 
     recipes = recipes_of(epochs)
+    rates = {} if config else {name: rates_of(name, cfg) for name, cfg in recipes.items()}
     for name, cfg in recipes.items():
         write(folder_of(folder, name) / 'recipe.py', cfg.text)
     if budget and 'epochs_of_budget' not in settings:
@@ -130,7 +137,26 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         results[name].append(result)
         print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
     rows = summarize(results, measure(recipes, folder), recipes)
-    return report(folder, rows, recipes, settings)
+    return report(folder, rows, recipes, settings, next(iter(rates.values()), None))
+
+
+def rates_of(network: str, cfg: Config) -> str | None:
+    """Returns a sentence with the learning rates by level, which are equal for all networks; None if all are 1.
+
+    Raises:
+        UsageError: If the layers of the network are unknown.
+    """
+    decay = cfg.optim_wrapper.paramwise_cfg.decay_rate
+    if decay == 1:
+        return None
+    try:
+        stem, *levels, after = level_scales(cfg.model.backbone.to_dict(), decay)
+    except (ValueError, UsageError) as error:
+        raise UsageError(f'the layers of {network} are unknown, so that its learning rates cannot be those of the '
+                         f'other networks; pass layer_decay=1 (--layer-decay 1) for equal rates in all layers: {error}'
+                         ) from error
+    return (f'learning rates, of all networks: times {stem:.3g} in the stem, {", ".join(f"{x:.3g}" for x in levels)} '
+            f'in four levels, {after:.3g} after them')
 
 
 def folder_of(out: Path, network: str) -> Path:
@@ -339,7 +365,8 @@ def differences(rows: list[dict], images: int) -> list[str]:
     return sentences
 
 
-def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Mapping[str, Any]) -> Comparison:
+def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Mapping[str, Any],
+           rates: str | None) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
     images = sum(1 for _ in validation_images(cfg))
@@ -353,6 +380,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
         f'{"published" if settings["pretrained"] else "random"} weights'
         f'{", frozen backbone" if settings["freeze"] else ""}, the metric of the last evaluation; brackets: lowest and '
         'highest seed',
+        *([f'- {rates}'] if rates else []),
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- memory on a GPU: peak of its allocator; on a CPU, training: resident memory of the process, inference: '

@@ -52,7 +52,7 @@ class Backbone(BaseModule):
     stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
-    no_decay: tuple[str, ...] = ()  # parts of the names of tables and tokens without weight decay
+    no_decay: tuple[str, ...] = ()  # parts of names without weight decay: tables, tokens, gates
     plain_blocks: str | None = None  # list of blocks of a plain network, which has a single stage
 
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int,
@@ -283,13 +283,16 @@ class Backbone(BaseModule):
     def no_weight_decay(self) -> set[str]:
         """Returns the names of the parameters without weight decay in training.
 
-        These are the parameters of norms, tables of positions, tokens, and vectors such as gates. Recipes differ for
+        These are the parameters of norms, position tables, tokens, gates and scales. Recipes differ for
         biases of other layers.
         """
         return {f'{path}.{own}'.lstrip('.') for path, module in self.named_modules()
-                for own, parameter in module.named_parameters(recurse=False)
-                if isinstance(module, NORMS) or (parameter.ndim <= 1 and own != 'bias')
-                or any(part in f'{path}.{own}' for part in self.no_decay)}
+                for own, _ in module.named_parameters(recurse=False)
+                if isinstance(module, NORMS)} | self.tables_tokens_and_gates()
+
+    def tables_tokens_and_gates(self) -> set[str]:
+        """Returns the names of position tables, tokens, gates and other own parameters without weight decay."""
+        return {name for name, _ in self.named_parameters() if any(part in name for part in self.no_decay)}
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter for layer-wise learning rate decay in mmpretrain's optimizer constructor.

@@ -235,7 +235,7 @@ class RefinerViT(Backbone):
         [(1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6), (1, 384, 4, 6)]
     """
 
-    no_decay = ('class_token', 'pos_embed')
+    no_decay = ('class_token', 'pos_embed', '.scale')
     arch_zoo: dict[str, RefinerViTArch] = {
         'small': RefinerViTArch(embed_dims=384, depth=16, num_heads=12, mlp_ratio=3),
         'medium': RefinerViTArch(embed_dims=420, depth=32, num_heads=12, mlp_ratio=3),

@@ -229,7 +229,7 @@ class ReMViTv2(Backbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
-    no_decay = ('rel_pos', )
+    no_decay = ('rel_pos', 'gate.weight')
     arch_zoo: dict[str, ReMViTv2Arch] = {
         'tiny': ReMViTv2Arch(embed_dims=96, depths=(1, 2, 5, 2), num_heads=(1, 2, 4, 8), mlp_ratio=4),
     }

@@ -96,7 +96,7 @@ class ReViT(Backbone):
         [(1, 768, 4, 6)]
     """
 
-    no_decay = ('pos_embed', )
+    no_decay = ('pos_embed', 'gate.weight')
     plain_blocks = 'blocks'
     arch_zoo: dict[str, ReViTArch] = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 

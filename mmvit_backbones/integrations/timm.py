@@ -5,6 +5,7 @@ Importing this module registers all networks as ``mmvit_NAME`` for timm's ``crea
 https://huggingface.co/docs/timm
 """
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -241,6 +242,8 @@ class TimmClassifier(Classifier):
         self.num_classes = num_classes
         self.global_pool = pool if global_pool is None else global_pool
         self.head.reset(num_classes)
+        weight = next(self.backbone.parameters())
+        self.head.to(weight.device, weight.dtype).train(self.training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enables or disables activation checkpointing."""
@@ -300,8 +303,13 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
             model.reset_classifier(num_classes, global_pool)
         return model
 
-    create.__name__ = f'mmvit_{name}'
-    return create
+    def create_on(*args, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
+                  **arguments) -> nn.Module:
+        with nullcontext() if device is None else torch.device(device):
+            return create(*args, **arguments).to(dtype=dtype)
+
+    create_on.__name__ = f'mmvit_{name}'
+    return create_on
 
 
 def size_of(img_size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -1,10 +1,13 @@
 """Networks of timm as backbones in mmpretrain, mmdet and mmseg, as neighbors in comparisons."""
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import timm
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from timm.models import group_parameters
 from torch import Tensor
 
 from ..errors import UsageError
@@ -44,9 +47,29 @@ class TimmBackbone(BaseModule):
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
         last = {info['reduction']: index for index, info in enumerate(self.model.feature_info)}
+        self.name = name
+        self.depths = cache(self._depths)
         self.indices = [index for reduction, index in last.items() if reduction >= 4]
         self.multiple = max(last)
         self.model.prune_intermediate_layers(self.indices, prune_norm=True)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``."""
+        return self.depths(False)[param_name.removeprefix(prefix)]
+
+    def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
+        return self.depths(True)[param_name.removeprefix(prefix)]
+
+    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
+        if not hasattr(self.model, 'group_matcher'):
+            raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
+                             'by decay_rate=1')
+        names = [name for name, _ in self.model.named_parameters()]
+        after = 'after_all_layers'  # belongs to no layer, as the names of heads
+        named = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
+        groups = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
+        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns one map ``(B, C, H / stride, W / stride)`` per stride; pads images to multiples of the largest."""

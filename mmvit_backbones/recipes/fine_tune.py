@@ -5,7 +5,7 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.config import Config
@@ -30,7 +30,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
               iters: int | None = None, batch_size: int | None = None, lr: float | None = None,
               freeze: int | None = None, pretrained: bool | str = True, boxes_only: bool = False,
               val_fraction: float | None = None, split_seed: int = 0, early_stop: int | None = None,
-              seed: int | None = None, precision: str | None = None, workers: int | None = None, processes: int = 1,
+              seed: int | None = None, layer_decay: float | None = None,
+              decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
+              precision: str | None = None, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True,
               custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = ()) -> Config:
     """Returns the config that fine-tunes a network on a folder of data, after checking both.
@@ -59,6 +61,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
         early_stop (int | None): Number of validations without a better result after which training ends.
         seed (int | None): Seed of the training. Defaults to None: a random one.
+        layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
+            None: 0.9, and 1 from random weights.
+        decay_type (str): What a layer is; see :class:`~mmvit_backbones.training.LayerDecayConstructor`.
         precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 with a GPU, else float32.
         workers (int | None): Processes that read data, per training process. Defaults to None: 4 with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
@@ -85,6 +90,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         raise UsageError(f'epochs and iters are mutually exclusive, got {epochs} and {iters}')
     if freeze is not None and freeze < 0:
         raise UsageError(f'freeze must be at least 0, got {freeze}')
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
     if lr is not None and not lr > 0:
         raise UsageError(f'lr must be above 0, got {lr}')
     if precision not in (None, *PRECISIONS):
@@ -108,7 +115,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         epochs=epochs or (math.ceil(iters / steps_per_epoch) if iters else epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
         lr=lr or (task.LR if found.is_pretrained else task.LR_OF_RANDOM_WEIGHTS) * images / task.BATCH_SIZE,
-        layer_decay=0.9 if found.is_pretrained else 1.0, precision=precision or ('float16' if has_gpu else 'float32'),
+        layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
+        precision=precision or ('float16' if has_gpu else 'float32'),
         early_stop=early_stop)
     loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False)
     split = dict(val_fraction=val_fraction, split_seed=split_seed) if val_fraction is not None else {}
@@ -214,7 +222,8 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
                                                 ' (height x width)'),
         f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, '
         f'{schedule.images_per_step} images per step; validation every {_epochs(schedule.val_interval)}',
-        f'rate        AdamW, {schedule.lr:.3g} at its peak, times {schedule.layer_decay} per layer towards the stem; '
+        f'rate        AdamW, {schedule.lr:.3g} at its peak, times {schedule.layer_decay} per '
+        f'{schedule.decay_type.removesuffix("_wise")} towards the stem; '
         f'{schedule.precision}',
         f'work dir    {work_dir}',
     ]

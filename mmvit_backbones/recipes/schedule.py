@@ -19,6 +19,7 @@ class Schedule:
         images_per_step (int): Number of images per step in all processes.
         lr (float): Peak learning rate of the last layers.
         layer_decay (float): Factor of the rate from each layer to the one before it.
+        decay_type (str): What a layer is, for :class:`~mmvit_backbones.training.LayerDecayConstructor`.
         precision (str): 'float32', 'float16' or 'bfloat16'.
         early_stop (int | None): Number of validations without improvement after which training ends.
     """
@@ -28,6 +29,7 @@ class Schedule:
     images_per_step: int
     lr: float
     layer_decay: float
+    decay_type: str
     precision: str
     early_stop: int | None = None
 
@@ -50,7 +52,7 @@ class Schedule:
             optim_wrapper=dict(
                 **wrapper, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
                 constructor='LayerDecayConstructor',
-                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type='layer_wise'),
+                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,

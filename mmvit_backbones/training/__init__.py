@@ -7,6 +7,7 @@ from .finite import FiniteLossHook
 from .interrupt import InterruptHook
 from .layer_decay import LayerDecayConstructor
 from .run import test, train
+from .weight_decay import weight_decay_cfg
 
 __all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor', 'check_run',
-           'shorthand_options', 'test', 'testing_config', 'train', 'training_config']
+           'shorthand_options', 'test', 'testing_config', 'train', 'training_config', 'weight_decay_cfg']

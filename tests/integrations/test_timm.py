@@ -262,6 +262,15 @@ def test_a_strict_image_size_refuses_others(options, features_only):
         create('ReSwin', features_only=features_only, **options)(images())
 
 
+@pytest.mark.parametrize('features_only', [False, True])
+def test_networks_are_built_on_a_device_with_a_dtype(features_only):
+    model = create('ReSwin', device='meta', dtype=torch.bfloat16, features_only=features_only).eval()
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {('meta', torch.bfloat16)}
+    if not features_only:
+        model.reset_classifier(3)
+        assert model.get_classifier().weight.dtype == torch.bfloat16 and not model.get_classifier().training
+
+
 def test_the_config_is_that_of_the_weights():
     model = timm.create_model('mmvit_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
     assert model.default_cfg['input_size'] == (3, 384, 384) and model.default_cfg['mean'] == (0., 0., 0.)

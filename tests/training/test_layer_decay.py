@@ -35,11 +35,66 @@ def groups(network: str, optimizer: dict | None = None, **options) -> tuple[nn.M
 def test_every_layer_has_its_rate(network):
     model, settings = groups(network, decay_rate=0.5)
     assert settings.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    exempt = {f'backbone.{name}' for name in model.backbone.no_weight_decay()}
     for name, group in settings.items():
         layer, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
         assert group['lr'] == pytest.approx(LR * 0.5**(num_layers - 1 - layer)), name
-        assert group['weight_decay'] == (0 if model.get_parameter(name).ndim == 1 else DECAY), name
+        is_exempt = model.get_parameter(name).ndim == 1 or name in exempt
+        assert group['weight_decay'] == (0 if is_exempt else DECAY), name
     assert settings['head.weight']['lr'] == LR
+
+
+def rates_of_other(backbone: nn.Module, **options) -> dict[str, float]:
+    model = nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(8, 8)))
+    wrapper = build_optim_wrapper(model, dict(
+        constructor='LayerDecayConstructor', paramwise_cfg=options, optimizer=dict(type='AdamW', lr=1.)))
+    names = {id(p): name.removeprefix('backbone.') for name, p in model.named_parameters()}
+    return {names[id(p)]: group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
+
+
+def other_networks() -> dict[str, nn.Module]:
+    import mmdet.models  # noqa: F401
+    timm = pytest.importorskip('timm')
+    from mmvit_backbones.integrations.timm_backbone import TimmBackbone
+    assert timm
+    networks = {name: TimmBackbone(name) for name in (
+        'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0')}
+    return networks | dict(resnet50=MODELS.build(dict(type='mmdet.ResNet', depth=50)))
+
+
+def test_levels_give_all_networks_the_same_rates():
+    expected = [0.9**5, 0.9**4, 0.9**3, 0.9**2, 0.9]
+    networks = other_networks() | {name: MODELS.build(dict(config, type=name.split(',')[0]) | config)
+                                   for name, config in TINY_CONFIGS.items()}
+    for name, network in networks.items():
+        rates = rates_of_other(network, decay_rate=0.9, decay_type='level_wise')
+        distinct = sorted(set(rates.values()))
+        # Tiny plain networks may have fewer than four blocks.
+        assert distinct[0] == pytest.approx(expected[0]) and distinct[-1] == rates['head.weight'] == 1, name
+        if name not in TINY_CONFIGS or len({rate for rate in distinct}) == 6:
+            assert distinct[:-1] == pytest.approx(expected), name
+
+
+def test_other_networks_define_their_layers():
+    networks = other_networks()
+    stem = 'model.patch_embed.proj.weight'
+    by_layer = rates_of_other(networks['swin_tiny_patch4_window7_224'], decay_rate=0.5)
+    assert by_layer[stem] == 0.5**13 and by_layer['model.layers.3.blocks.1.mlp.fc2.weight'] == 0.5
+    by_stage = rates_of_other(networks['swin_tiny_patch4_window7_224'], decay_rate=0.5, decay_type='stage_wise')
+    assert by_stage[stem] == 0.5**5 and by_stage['model.layers.3.blocks.0.mlp.fc2.weight'] == 0.5
+    by_layer = rates_of_other(networks['resnet50'], decay_rate=0.5)
+    assert by_layer['conv1.weight'] == 0.5**17 and by_layer['layer1.0.conv1.weight'] == 0.5**16
+    assert by_layer['layer4.2.conv3.weight'] == 0.5
+    by_stage = rates_of_other(networks['resnet50'], decay_rate=0.5, decay_type='stage_wise')
+    assert by_stage['bn1.weight'] == 0.5**5 and by_stage['layer4.0.conv1.weight'] == 0.5
+
+
+@pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise', 'level_wise'])
+def test_unknown_layers_are_an_error(decay_type):
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with raises(ValueError, decay_type, 'Sequential', 'decay_rate=1'):
+        rates_of_other(network, decay_rate=0.9, decay_type=decay_type)
+    assert set(rates_of_other(network, decay_rate=1, decay_type=decay_type).values()) == {1.}
 
 
 @pytest.mark.parametrize('network', ['ResT', 'ReSwin'])
@@ -67,9 +122,9 @@ def test_vectors_are_not_decayed():
 
 def test_custom_keys_keep_their_options():
     _, settings = groups('ReSwin', decay_rate=0.5, custom_keys=dict(
-        relative_position_bias_table=dict(decay_mult=0.), head=dict(lr_mult=10.)))
+        relative_position_bias_table=dict(decay_mult=1.), head=dict(lr_mult=10.)))
     table = settings['backbone.stages.3.blocks.0.attn.position_bias.relative_position_bias_table']
-    assert table['weight_decay'] == 0 and table['lr'] == LR * 0.5
+    assert table['weight_decay'] == DECAY and table['lr'] == LR * 0.5
     assert settings['head.weight']['lr'] == 10 * LR
 
 

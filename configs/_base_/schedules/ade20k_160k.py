@@ -10,6 +10,9 @@ optim_wrapper = dict(
         custom_keys={
             'norm': dict(decay_mult=0.),
             'relative_position_bias_table': dict(decay_mult=0.),
+            'rel_pos': dict(decay_mult=0.),
+            'pos_embed': dict(decay_mult=0.),
+            'class_token': dict(decay_mult=0.),
         }))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),

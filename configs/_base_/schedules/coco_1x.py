@@ -10,4 +10,7 @@ optim_wrapper = dict(
         custom_keys={
             'norm': dict(decay_mult=0.),
             'relative_position_bias_table': dict(decay_mult=0.),
+            'rel_pos': dict(decay_mult=0.),
+            'pos_embed': dict(decay_mult=0.),
+            'class_token': dict(decay_mult=0.),
         }))

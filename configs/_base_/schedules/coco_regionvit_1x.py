@@ -1,5 +1,5 @@
 # Schedule of RegionViT's detectors: 90,000 iterations of 16 images (8 GPUs x 2), AdamW at 1e-4. Difference: biases of
-# norms have no weight decay; the authors' weight decay is 1e-4 for all biases.
+# norms have no weight decay; the authors' weight decay is 1e-4 for all biases. As theirs, position biases are decayed.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),

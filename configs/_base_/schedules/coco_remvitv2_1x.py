@@ -1,3 +1,3 @@
 # The gate and the relative position embeddings have no weight decay.
 _base_ = './coco_1x.py'
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'gate': dict(decay_mult=0.), 'rel_pos': dict(decay_mult=0.)}))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'gate': dict(decay_mult=0.)}))

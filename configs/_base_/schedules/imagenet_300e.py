@@ -1,5 +1,5 @@
-# Settings shared by the ImageNet recipes of all networks: AdamW, 300 epochs, no weight decay of 1-D tensors. Tables of
-# position biases have weight decay.
+# Settings shared by the ImageNet recipes of all networks: AdamW, 300 epochs, no weight decay of 1-D tensors. Position
+# tables and tokens have weight decay, as in the authors' code.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),

@@ -31,12 +31,13 @@ def weight_decay_cfg(backbone: dict, lr_mult: float | None = None) -> dict:
         raise TypeError(f'backbone must be a backbone of this package, got {type(built).__name__}')
     general = dict(norm_decay_mult=0.)
     if lr_mult is None:
-        return dict(general, custom_keys={part: dict(decay_mult=0.) for part in built.no_decay})
+        keys = {part: dict(decay_mult=0.) for part in built.no_decay}
+        return dict(general, custom_keys=keys) if keys else general
     exempt = sorted(f'{GENERAL}.{name}' for name in built.no_weight_decay())
     decayed = [f'{GENERAL}.{name}' for name, _ in built.named_parameters() if f'{GENERAL}.{name}' not in set(exempt)]
-    keys = dict.fromkeys(shortest_key(name, decayed) for name in exempt)
+    modules = dict.fromkeys(shortest_key(name, decayed) for name in exempt)
     return dict(general, custom_keys={
-        GENERAL: dict(lr_mult=lr_mult), **{key: dict(lr_mult=lr_mult, decay_mult=0.) for key in keys}})
+        GENERAL: dict(lr_mult=lr_mult), **{key: dict(lr_mult=lr_mult, decay_mult=0.) for key in modules}})
 
 
 def shortest_key(name: str, others: list[str]) -> str:

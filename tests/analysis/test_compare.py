@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT, raises
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import Run
 
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.analysis import compare
-from mmvit_backbones.analysis.compare import command_of, differences, plot
+from mmvit_backbones.analysis.compare import command_of, differences, plot, rates_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.recipes import fine_tune
 from mmvit_backbones.recipes.networks import find_network
@@ -64,6 +65,20 @@ def test_a_second_call_repeats_the_table_and_adds_a_network(run, few_flowers, tm
     with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
         compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=2, seeds=1, freeze=True, batch_size=4,
                 out=str(tmp_path))
+
+
+def test_all_networks_get_the_same_rates(few_flowers):
+    pytest.importorskip('timm')
+    networks = ('rest_lite', 'revit_base', 'timm:resnet18', 'resnet50')
+    rates = [rates_of(name, fine_tune(name, class_folder=str(few_flowers), size=32, pretrained=False, layer_decay=0.9,
+                                      decay_type='level_wise')) for name in networks]
+    assert len(set(rates)) == 1 and '0.59 in the stem' in rates[0]
+    unknown = dict(type='mmpretrain.MobileNetV2')
+    with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):
+        rates_of('mobilenet', Config(dict(model=dict(backbone=unknown), optim_wrapper=dict(
+            paramwise_cfg=dict(decay_rate=0.9)))))
+    with raises(UsageError, 'layer_decay', '1.5'):
+        fine_tune('rest_lite', class_folder=str(few_flowers), layer_decay=1.5)
 
 
 @pytest.mark.training

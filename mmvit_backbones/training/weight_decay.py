@@ -31,7 +31,8 @@ def weight_decay_cfg(backbone: dict, lr_mult: float | None = None) -> dict:
         raise TypeError(f'backbone must be a backbone of this package, got {type(built).__name__}')
     general = dict(norm_decay_mult=0.)
     if lr_mult is None:
-        keys = {part: dict(decay_mult=0.) for part in built.no_decay}
+        names = [name for name, _ in built.named_parameters()]
+        keys = {part: dict(decay_mult=0.) for part in built.no_decay if any(part in name for name in names)}
         return dict(general, custom_keys=keys) if keys else general
     exempt = sorted(f'{GENERAL}.{name}' for name in built.no_weight_decay())
     decayed = [f'{GENERAL}.{name}' for name, _ in built.named_parameters() if f'{GENERAL}.{name}' not in set(exempt)]

@@ -128,10 +128,10 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=with_cp)
         del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
-        with torch.device('meta'):
+        with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
             images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
             model = MODELS.build(config).to(images.dtype)
-        counted = {part: in_gigabytes(values) for part, values in count(model, images).items()}
+            counted = {part: in_gigabytes(values) for part, values in count(model, images).items()}
         found.append(Traffic(name, **counted, authors=AUTHORS.get(name) if is_as_authors else None))
     return found
 

@@ -124,7 +124,8 @@ def measuring(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad():  # training is measured wherever this is called
+            yield
     except MMViTError:
         raise
     except (RuntimeError, ValueError) as error:  # e.g. too small images for batch norms, or too little memory

@@ -6,7 +6,7 @@ import torch
 from helpers import raises
 from torch import nn
 
-from mmvit_backbones.analysis import benchmark, measure_throughput, speed
+from mmvit_backbones.analysis import benchmark, count_traffic, measure_throughput, speed
 from mmvit_backbones.errors import UsageError
 
 
@@ -24,6 +24,15 @@ def test_a_network_relative_to_itself():
 def test_memory_relative_to_another_librarys_network(baseline):
     found = benchmark(['reswin_tiny'], baseline, dict(window_size=4), size=(32, 32), memory_only=True)
     assert found.models['reswin_tiny']['saved_ratio'] > 0
+
+
+@torch.no_grad()
+def test_training_is_measured_without_gradients_outside():
+    with torch.inference_mode():
+        found = benchmark(['rest_lite'], 'rest_lite', dict(drop_path_rate=0.), dense=True, size=(64, 64), batch_size=2,
+                          repeats=1)
+        assert found.models['rest_lite']['saved_ratio'] == 1 and found.models['rest_lite']['train_step'] > 0
+        assert count_traffic(['rest_lite'], (64, 64), 2, task='backbone')[0].step['kernels'] > 100
 
 
 @pytest.mark.parametrize('network, options, words', [

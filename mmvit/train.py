@@ -62,7 +62,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
                         help='config file, the name of a config in this package, or a name from mmvit models, '
                              'resnet50 or timm:NAME, with a folder')
-    parser.add_argument('--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
+    parser.add_argument('--resume', nargs='?', const='auto', default=False, metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')

@@ -10,6 +10,8 @@ import mmpretrain.visualization  # noqa: F401
 import runs
 from mmengine.config import Config
 
+import mmvit_backbones.inference  # noqa: F401
+import mmvit_backbones.recipes  # noqa: F401
 import mmvit_backbones.training  # noqa: F401
 
 Config.fromfile(runs.TINY).pretty_text  # noqa: B018  caches the metafiles and the formatter's grammar

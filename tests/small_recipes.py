@@ -1,32 +1,24 @@
 """Builds small versions of the recipes, with tiny networks and small images, for the data sets in `data/`."""
 import json
-from argparse import Namespace
 from dataclasses import asdict
-from pathlib import Path
 
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.cli import steps
-from mmvit_backbones.cli.custom_data import use_custom_data
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import datasets_of, load_config, metrics_of
 
-# Data folders for --class-folder, --coco-folder and --seg-folder of `mmvit train`, by framework.
-DATA = {
-    'mmpretrain': dict(class_folder=str(ROOT / 'data/flowers_mini')),
-    'mmdet': dict(coco_folder=str(ROOT / 'data/coco_mini')),
-    'mmseg': dict(seg_folder=str(ROOT / 'data/camvid_mini')),
-}
+DATA = ROOT / 'data'
+STREETS = tuple((DATA / 'camvid_mini/classes.txt').read_text().split())
 SIZES = 'scale', 'scales', 'crop_size', 'size', 'stride', 'max_size'
 SMALLEST = 64  # pixels; smaller numbers are not image sizes
 
 
-def small_recipe(name: str, list_folder: Path) -> Config:
+def small_recipe(name: str) -> Config:
     """Returns a recipe whose training step and evaluation take a second on a CPU."""
     config = load_config(str(ROOT / f'configs/{name}.py'))
-    use_custom_data(config, **DATA[config.default_scope], list_folder=str(list_folder))
+    use_small_data(config)
     config.model = shrunk_model(config)
     find_something(config.model.get('test_cfg') or {})
     by = 3.5 if config.default_scope == 'mmpretrain' else 8
@@ -37,8 +29,38 @@ def small_recipe(name: str, list_folder: Path) -> Config:
     config.test_dataloader.dataset.indices = 2
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.default_hooks.pop('visualization', None)  # mmseg's hook warns if drawing is disabled
-    steps.set_precision(config, Namespace(precision='float32'))
+    use_float32(config)
     return Config(config.to_dict(), format_python_code=False)  # formatting takes a second; a runner does it four times
+
+
+def use_small_data(config: Config) -> None:
+    """Replaces the data sets for training and testing by those in `data/`, whose labels the heads know."""
+    for split, folder in (('train', 'train'), ('test', 'val')):
+        for dataset in datasets_of(config, split):
+            if config.default_scope == 'mmdet':
+                dataset.update(data_root=f'{DATA}/coco_mini/', ann_file=f'annotations/instances_{folder}.json',
+                               data_prefix=dict(img=f'{folder}/'))
+                continue
+            labels, pipeline = dataset.type == 'ADE20KDataset', dataset.pipeline
+            dataset.clear()
+            dataset.update(
+                dict(type='CustomDataset', data_root=f'{DATA}/flowers_mini', data_prefix=folder)
+                if config.default_scope == 'mmpretrain' else
+                dict(type='BaseSegDataset', data_root=f'{DATA}/camvid_mini', reduce_zero_label=labels,
+                     metainfo=dict(classes=STREETS, palette=[[10 * i] * 3 for i in range(len(STREETS))]),
+                     data_prefix=dict(img_path=f'images/{folder}', seg_map_path=f'masks/{folder}')),
+                pipeline=pipeline)
+    for metric in metrics_of(config, 'test'):
+        if metric.get('ann_file'):
+            metric['ann_file'] = f'{DATA}/coco_mini/annotations/instances_val.json'
+
+
+def use_float32(config: Config) -> None:
+    """Removes mixed precision, which needs a GPU."""
+    if config.optim_wrapper.type == 'AmpOptimWrapper':
+        config.optim_wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            config.optim_wrapper.pop(key, None)
 
 
 def find_something(test_cfg: dict) -> None:

@@ -1,5 +1,4 @@
 """Details of the recipes equal those of the authors' recipes."""
-from argparse import Namespace
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache, partial
@@ -12,14 +11,12 @@ from helpers import ROOT
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
-from mmengine.runner import Runner
-from small_recipes import small_recipe
+from small_recipes import use_float32
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
-from mmvit_backbones.cli import steps, testing
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.zoo.curves import CURVES
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -131,14 +128,8 @@ def test_mixed_precision_is_the_default_if_the_authors_use_it(name):
         'OptimWrapper'
     config = read(f'imagenet_{name}')
     assert config.optim_wrapper.type == 'AmpOptimWrapper'
-    steps.set_precision(config, Namespace(precision='float32'))
+    use_float32(config)
     assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
-
-
-def test_a_machine_without_gpu_trains_in_float32():
-    config = read('imagenet_reswin_t')
-    steps.use_precision(config, None, False, False)
-    assert config.optim_wrapper.type == 'OptimWrapper' and 'loss_scale' not in config.optim_wrapper
 
 
 # ---- weight decay
@@ -152,7 +143,7 @@ def test_a_machine_without_gpu_trains_in_float32():
 def test_norms_that_the_authors_decay(name, keys, decay):
     """Weight decay applies to the norms that the authors decay, and to no other norms."""
     config = read(name)
-    steps.set_precision(config, Namespace(precision='float32'))
+    use_float32(config)
     init_default_scope(config.default_scope)
     with torch.device('meta'):
         model = nn.ModuleDict(dict(backbone=MODELS.build(dict(config.model.backbone, init_cfg=None))))
@@ -251,9 +242,7 @@ def test_segmenters_are_tested_at_six_scales_and_mirrored(name, base):
     from mmseg.registry import TRANSFORMS
     config = read(name)
     init_default_scope(config.default_scope)
-    testing.use_tta(config)
-    pipeline = config.test_dataloader.dataset.pipeline
-    views = TRANSFORMS.build(pipeline[1])
+    views = TRANSFORMS.build(config.tta_pipeline[1])
     image = np.zeros((32, 64, 3), np.uint8)
     labels = str(next(ROOT.glob('data/camvid_mini/masks/val/*.png')))
     out = views(dict(img=image, img_shape=(32, 64), ori_shape=(32, 64), seg_map_path=labels, seg_fields=[],
@@ -284,13 +273,3 @@ def test_recipes_of_vsa_on_cityscapes():
     crop = next(step for step in larger.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
     sizes = crop.crop_size, larger.model.data_preprocessor.size, larger.model.test_cfg.crop_size
     assert set(map(tuple, sizes)) == {(769, 769)} and larger.model.test_cfg.mode == 'slide'
-
-
-@pytest.mark.training
-@pytest.mark.filterwarnings('ignore:The shape of value will convert')  # from mmseg's merged predictions
-def test_tta_of_a_segmenter_on_images(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    config = small_recipe('upernet_reswin_t', tmp_path)
-    config.work_dir = str(tmp_path)
-    testing.use_tta(config)
-    assert 0 <= Runner.from_cfg(config).test()['mIoU'] <= 100

@@ -3,16 +3,16 @@ from itertools import count
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
-
-from mmvit_backbones.data.resumable import SeededDataset
 
 CLASSES = 'cat', 'dog'
 NUMBERS = count()  # MMEngine shares loggers, message hubs and visualizers of runners with the same name
 
 
+@DATASETS.register_module()
 class Samples(Dataset):
     """Numbers with random noise."""
 
@@ -40,10 +40,10 @@ class Line(BaseModel):
         return dict(loss=(y - torch.rand(1)).square().mean()) if mode == 'loss' else [BaseDataElement()]
 
 
-def loader_of(dataset: Dataset | None = None, batch_size: int = 2, sampler: str = 'DefaultSampler', **options) -> dict:
-    """Returns the config of a data loader with batches that can be resumed, as `mmvit train` configures it."""
-    return dict(batch_size=batch_size, dataset=SeededDataset(dataset or Samples()), sampler=dict(type=sampler),
-                batch_sampler=dict(type='ResumableBatchSampler'), **options)
+def loader_of(batch_size: int = 2, sampler: str = 'DefaultSampler', num_workers: int = 0, **dataset) -> dict:
+    """Returns the config of a data loader of :class:`Samples`; with workers, they stay alive and read ahead."""
+    workers = dict(num_workers=num_workers, persistent_workers=True, prefetch_factor=3) if num_workers else {}
+    return dict(batch_size=batch_size, dataset=dict(type='Samples', **dataset), sampler=dict(type=sampler), **workers)
 
 
 def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
@@ -56,7 +56,7 @@ def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
         custom_hooks=[dict(type='ExactResumeHook'), dict(type='InterruptHook')], randomness=dict(seed=1),
         experiment_name=f'tiny{next(NUMBERS)}')
     arguments.update(changes)
-    plain = 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
+    plain = 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
     return kind(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
 
 

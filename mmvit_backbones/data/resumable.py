@@ -78,6 +78,10 @@ class SeededDataset(Dataset):
     def pipeline(self, pipeline) -> None:  # set by hooks that change the augmentation
         self.dataset.pipeline = pipeline
 
+    def __deepcopy__(self, memo: dict) -> 'SeededDataset':
+        """Returns itself, because MMEngine copies the settings of a loader; a copy of the data would take memory."""
+        return self
+
     def __len__(self) -> int:
         return len(self.dataset)
 

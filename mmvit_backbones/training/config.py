@@ -30,8 +30,8 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         config (str): Config file, or the name of a config of this package.
         work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
             ``work_dirs/NAME``.
-        resume (str | bool): True resumes from the last checkpoint in the work dir, and starts a new run if there is
-            none; a path resumes from this checkpoint. Defaults to False.
+        resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
+            there is none; a path resumes from this checkpoint. Defaults to False.
         amp (bool): Whether to train in mixed precision, float16. Defaults to False.
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
@@ -52,8 +52,8 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         else:
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
-        path = None if resume is True else resume
-        if path is not None and osp.isdir(path):
+        path = None if resume in (True, 'auto') else resume
+        if path and osp.isdir(path):
             path = find_latest_checkpoint(path)
             if path is None:
                 raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')

@@ -49,8 +49,6 @@ class ExactResumeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         loop: Any = runner.train_loop
         loop.dataloader = resumable_loader(runner)
-        if isinstance(loop, IterBasedTrainLoop):
-            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner: Runner) -> None:
         loop: Any = runner.train_loop
@@ -62,6 +60,9 @@ class ExactResumeHook(Hook):
             # Otherwise, MMEngine loads and discards all previous batches.
             loop.fast_forward_on_resume = True
             batches.start = runner.iter
+        if isinstance(loop, IterBasedTrainLoop):
+            # Older versions of MMEngine start the workers here, so the loader must be complete.
+            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_all(runner.seed, get_rank(), runner.iter)

@@ -3,14 +3,16 @@ import os.path as osp
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
-from mmengine.registry import RUNNERS
+from mmengine.registry import MODELS, RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from ..errors import UsageError
@@ -89,15 +91,20 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
 
 
 def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
-    """Builds the runner of a config; no two runners that are built here get the same folder for their logs.
+    """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    MMEngine names the folder after the second in which the runner is built.
+    MMEngine names the folder after the second in which the runner is built, and runners of one process share a
+    visualizer, which writes the metrics, if its name is the same.
     """
     init_processes(cfg)
     use_safe_loading()
     import_quietly(cfg.default_scope)
     if cfg.get('strategy'):
         import_module('mmvit_backbones.training.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
+    name = (cfg.get('visualizer') or {}).get('name')
+    if name and Visualizer.check_instance_created(name):
+        cfg = deepcopy(cfg)
+        del cfg.visualizer['name']  # MMEngine's default is the name of the log
     build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     if verbose:
         with unused_second(cfg):
@@ -114,20 +121,21 @@ def unused_second(cfg: Config) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    name = osp.splitext(osp.basename(cfg.filename or ''))[0]
+    name = cfg.get('experiment_name') or osp.splitext(osp.basename(cfg.filename or ''))[0]
     with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
         while True:
             now = time.strftime('%Y%m%d_%H%M%S')
-            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(f'{name}_{now}'):
+            logger = f'{name}_{now}' if name else now
+            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(logger):
                 break
             time.sleep(0.05)
         yield
 
 
 def model_of(runner: AnyRunner) -> nn.Module:
-    """Returns the model of a runner without wrappers; MMEngine's annotation allows a config, too."""
+    """Returns the model of a runner without wrappers; ``FlexibleRunner`` builds its own later, so this is another."""
     model: Any = runner.model
-    return unwrap_model(model)
+    return unwrap_model(model) if isinstance(model, nn.Module) else MODELS.build(model)
 
 
 def check_start(runner: AnyRunner, cfg: Config) -> None:

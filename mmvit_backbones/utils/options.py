@@ -11,7 +11,7 @@ from .text import near_names
 # Config keys that MMEngine reads in addition to the arguments of Runner.
 MMENGINE_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'
+    'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'
 }
 
 

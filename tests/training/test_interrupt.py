@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
+from mmengine.registry import DATASETS
 from runs import assert_same_weights
 from tiny_runs import Samples, loader_of, log_of, runner_of
 
@@ -77,6 +78,7 @@ def test_training_in_a_thread_leaves_the_handlers(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
+@DATASETS.register_module()
 class InWorker(Samples):
     """Samples with the process that reads them."""
 
@@ -90,7 +92,8 @@ def note_start(worker_id: int) -> None:
 
 def test_workers_ignore_signals(tmp_path):
     """Slurm signals all processes of a job, but the training must first save a checkpoint."""
-    runner = runner_of(tmp_path, train_dataloader=loader_of(InWorker(100), batch_size=1, num_workers=1))
+    runner = runner_of(tmp_path, train_dataloader={
+        **loader_of(1, num_workers=1), 'dataset': dict(type='InWorker', length=100), 'persistent_workers': False})
     loader = runner.train_loop.dataloader
     loader.worker_init_fn = note_start
     InterruptHook().before_train(runner)

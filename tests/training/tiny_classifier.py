@@ -10,4 +10,5 @@ train_dataloader = dict(batch_size=4, dataset=dict(indices=16))
 val_dataloader = dict(batch_size=4, dataset=dict(indices=4))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3, val_interval=1)
+custom_hooks = [dict(type='ExactResumeHook')]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=-1))

@@ -76,7 +76,9 @@ def run(args: Namespace) -> None:
             wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
             launcher=args.launcher)
         check_data(cfg, ['test'])
-        if not exported:
+        if exported:
+            check_exported(args, checkpoint)
+        else:
             check_backbone(cfg)
             check_checkpoint(checkpoint)
         if args.check:
@@ -89,6 +91,16 @@ def run(args: Namespace) -> None:
             print(*(f'{name}: {value:.4g}' for name, value in metrics.items()), sep='\n')
         else:
             test(cfg, verbose=args.verbose)
+
+
+def check_exported(args: Namespace, checkpoint: str) -> None:
+    """Raises an error if an exported file does not exist, or an option needs the model in PyTorch."""
+    from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+    from mmvit_backbones.utils.files import why_no_file
+    if reason := why_no_file(checkpoint):
+        raise CheckpointNotFoundError(f'{checkpoint} {reason}')
+    if given := [name for name in ('tta', 'show', 'show_dir') if getattr(args, name)]:
+        raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
 
 
 def find(args: Namespace) -> tuple[str, str]:

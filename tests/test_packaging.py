@@ -60,7 +60,7 @@ def test_wheel_contains_the_files_for_mim(wheel):
 
 def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
-    assert {'mmvit/__init__.py', 'mmvit/draw/run.py', 'mmvit_backbones/cli/train.py'} <= names
+    assert {'mmvit/__init__.py', 'mmvit/draw/run.py', 'mmvit_backbones/training/run.py'} <= names
     assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()

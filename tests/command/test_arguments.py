@@ -17,7 +17,8 @@ from mmvit_backbones.errors import UsageError
     ('train', '--batch-size', '0'),
     ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
     ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
-    ('flops', '--size', '-3'), ('predict', '--score-thr', 'nan'), ('train', '--cfg-options', 'a')])
+    ('flops', '--size', '-3'), ('test', '--out', ''), ('predict', '--score-thr', 'nan'),
+    ('train', '--cfg-options', 'a')])
 def test_parser_rejects_wrong_values(subcommand, option, value, capsys):
     with pytest.raises(SystemExit) as ended:
         parser_of(subcommand).parse_args(['x', option, value])
@@ -69,7 +70,7 @@ def test_values_and_defaults(subcommand, options, expected, tmp_path, monkeypatc
     ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder')])
 def test_messages_state_the_allowed_values(subcommand, option, value, allowed, capsys):
     with pytest.raises(SystemExit):
-        parser_of(subcommand).parse_args(['x', 'y', *option.split(), value])
+        parser_of(subcommand).parse_args(['x', *(['y'] if subcommand != 'train' else []), *option.split(), value])
     assert allowed in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -101,6 +102,17 @@ def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, m
     with pytest.raises(UsageError) as error:
         call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', option, *NO_WORKERS)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize('pairs', ['a', 'a=(1,2', 'a=[1]]', 'a=[(1,2]', 'a=1 b', 'a=,'])
+def test_config_options_that_cannot_be_parsed(pairs, capsys):
+    """Whatever MMEngine's parser raises is one line with the allowed form."""
+    for subcommand in 'train', 'test':
+        with pytest.raises(SystemExit) as ended:
+            parser_of(subcommand).parse_args(['x', '--cfg-options', *pairs.split()])
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert 'Traceback' not in error and '--cfg-options' in error.splitlines()[-1] and 'KEY=VALUE' in error
 
 
 def test_arguments_are_parsed_before_torch_is_imported():

@@ -14,16 +14,15 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import end, train_together
-from subcommands import call, module_of, parser_of
+from subcommands import call
 
 import mmvit
 from mmvit.arguments import output_file
-from mmvit_backbones.cli import testing
 from mmvit_backbones.data.checks import check_data
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
 from mmvit_backbones.utils.config import load_config
-from mmvit_backbones.utils.images import check_image, image_size
+from mmvit_backbones.utils.images import check_image
 
 TRAINING = ROOT / 'tests/training'
 TINY = TRAINING / 'tiny_classifier.py'
@@ -136,48 +135,14 @@ def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_p
     assert not (tmp_path / 'work').exists()
 
 
-def test_tta_of_masks_is_refused():
-    cfg = load_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
-    with raises(UsageError, 'boxes'):
-        testing.use_tta(cfg)
-
-
-def test_exported_file_is_checked(monkeypatch):
+def test_exported_file_is_checked(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    with raises(UsageError, '--pretrained', 'none.onnx'):
-        call('test', TINY, 'none.onnx', '--pretrained', '--check')
-    with raises(UsageError, 'none.onnx', 'does not exist'):
+    with raises(CheckpointError, 'none.onnx', 'does not exist'):
         call('test', TINY, 'none.onnx', '--check')
-    for config in 'mask_rcnn_reswin_t', 'upernet_reswin_t_camvid':
-        with raises(UsageError, '--tta', 'masks', 'none.onnx'):
-            call('test', f'tests/configs/{config}.py', 'none.onnx', '--tta', '--check')
-
-
-@pytest.mark.slow
-def test_predictions_of_a_test_are_saved_and_drawn(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
-    monkeypatch.chdir(ROOT)
-    call('test', TINY, tiny_checkpoint, '--work-dir', tmp_path / 'work',
-         '--out', tmp_path / 'out.pkl', '--show-dir', tmp_path / 'shown')
-    assert (tmp_path / 'out.pkl').stat().st_size
-    drawings = list((tmp_path / 'shown').glob('val/*/*.png'))
-    assert len(drawings) == 4 and all(min(image_size(path)) >= 320 for path in drawings)
-    log = next(tmp_path.glob('work/*/*.log')).read_text()
-    assert 'accuracy by class' in log and ' daisy' in log and (tmp_path / 'work/confusion_matrix.png').is_file()
-
-
-@pytest.mark.parametrize('options, shows', [(['--show'], True), (['--show-dir', 'shown'], False)])
-def test_windows_are_opened_only_on_request(options, shows, tiny_checkpoint, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    command = module_of('test')
-    arguments = str(TINY), str(tiny_checkpoint), '--work-dir', str(tmp_path), *options
-    cfg = command.prepare(parser_of('test').parse_args(arguments))
-    assert cfg.get('default_hooks', {}).get('visualization', {}).get('show', False) is shows
-
-
-def test_tta(tiny_checkpoint, tmp_path, monkeypatch, own_loaders):
-    monkeypatch.chdir(ROOT)
-    call('test', TINY, tiny_checkpoint, '--work-dir', tmp_path, '--tta')
-    assert 'accuracy/top1' in next(tmp_path.glob('*/*.log')).read_text()
+    (tmp_path / 'model.onnx').touch()
+    for options in (['--tta'], ['--show-dir', 'drawn']):
+        with raises(UsageError, options[0], 'model.onnx'):
+            call('test', TINY, tmp_path / 'model.onnx', *options, '--check')
 
 
 def test_images_are_drawn(tiny_checkpoint, tmp_path, capsys):
@@ -247,7 +212,6 @@ def test_two_processes_take_the_same_step(launcher, tmp_path):
     end(runs)
     assert [run.text.splitlines().count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()
-    assert '4 images per step and process, 2 processes' in runs[0].text
 
 
 def test_processes_start_after_one_check(tmp_path):

@@ -1,12 +1,12 @@
 """Processes get their ranks and numbers of threads."""
 import os
-from argparse import Namespace
 
 import pytest
 from helpers import raises
 
-from mmvit_backbones.cli import processes
+from mmvit.processes import start
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.training import processes
 
 MPI = dict(OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_SIZE='4',
            OMPI_COMM_WORLD_LOCAL_SIZE='2')
@@ -57,31 +57,18 @@ def test_ranks_of_mpi(environment):
     assert os.environ['MASTER_ADDR'] == '127.0.0.1' and os.environ['MASTER_PORT'] == '7'
 
 
-@pytest.mark.parametrize('given, threads', [({}, '3'), (dict(OMP_NUM_THREADS='2'), '2')])
-def test_processes_share_the_cores(given, threads, environment, monkeypatch):
-    """The arguments are checked once, in this process."""
+@pytest.mark.parametrize('given, cores, threads', [
+    ({}, 7, '3'), (dict(OMP_NUM_THREADS='2'), 7, '2'), ({}, 1, '1')])
+def test_processes_share_the_cores(given, cores, threads, environment, monkeypatch):
     environment(dict(given, LOCAL_RANK='0', NNODES='2', PORT='5'))
-    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(7)))
-    started, checked = [], []
-    monkeypatch.setattr(processes, '_run_torchrun', lambda arguments: started.append(arguments) or 9)
-
-    def main(args):
-        checked.append((args.check, args.launcher, os.environ['LOCAL_WORLD_SIZE']))
-
-    arguments = ['x', '--processes', '2', '--lr', '1']
-    processes.start('train', arguments, Namespace(processes=2, check=True), main)
-    assert not started
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
+    started = []
+    monkeypatch.setattr('mmvit.processes._run_torchrun', lambda arguments: started.append(arguments) or 9)
     with pytest.raises(SystemExit) as ended:
-        processes.start('train', arguments, Namespace(processes=2, check=False), main)
-    assert ended.value.code == 9 and checked == [(True, 'pytorch', '2')] * 2
+        start(['train', 'x', '--amp'], 2)
+    assert ended.value.code == 9 and started[0][-5:] == ['train', 'x', '--amp', '--launcher', 'pytorch']
     assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
-    assert not {'LOCAL_RANK', 'LOCAL_WORLD_SIZE'} & os.environ.keys()
-    monkeypatch.setattr('os.sched_getaffinity', lambda process: {0})
-    os.environ.pop('OMP_NUM_THREADS')
-    os.environ['LOCAL_RANK'] = '0'
-    monkeypatch.setattr(processes, '_run_torchrun', lambda arguments: 0)
-    processes.start('train', arguments, Namespace(processes=2, check=False), main)
-    assert os.environ['OMP_NUM_THREADS'] == '1'
+    assert 'LOCAL_RANK' not in os.environ
 
 
 @pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])
@@ -90,11 +77,8 @@ def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment):
     assert processes.gpu_of_process(gpus) == index
 
 
-def test_each_process_needs_a_gpu_if_there_are_gpus(environment):
-    for gpus, number, is_error in (0, '8', False), (2, '2', False), (2, '3', True), (1, None, False):
-        environment({} if number is None else dict(LOCAL_WORLD_SIZE=number))
-        if is_error:
-            with raises(UsageError, number, gpus):
-                processes.check_number_of_processes(gpus)
-        else:
-            processes.check_number_of_processes(gpus)
+def test_each_process_needs_a_gpu_if_there_are_gpus():
+    for given in (8, 0), (2, 2), (1, 1):
+        processes.check_number_of_processes(*given)
+    with raises(UsageError, 3, 2):
+        processes.check_number_of_processes(3, 2)

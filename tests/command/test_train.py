@@ -1,0 +1,62 @@
+"""`mmvit train` before its first step: options of the two doors, and `--check`."""
+import pytest
+import torch
+from helpers import ROOT, raises
+from runs import TINY
+from subcommands import call
+
+from mmvit_backbones.errors import UsageError
+
+CONFIGS = dict(mmpretrain='imagenet_reswin_t', mmdet='mask_rcnn_reswin_t', mmseg='upernet_reswin_t_camvid')
+FLOWERS = str(ROOT / 'data/flowers_mini')
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize('options, key', [
+    (['--epochs', '3'], 'train_cfg.max_epochs'), (['--iters', '3'], 'train_cfg.max_iters'),
+    (['--batch-size', '3'], 'train_dataloader.batch_size'), (['--lr', '1'], 'optim_wrapper.optimizer.lr'),
+    (['--size', '64'], 'train_dataloader.dataset.pipeline'), (['--freeze', '0'], 'model.backbone.frozen_stages'),
+    (['--class-folder', FLOWERS], 'train_dataloader.dataset'), (['--no-pretrained'], 'model.backbone.init_cfg'),
+    (['--split-seed', '0'], 'train_dataloader.dataset'), (['--early-stop', '2'], 'custom_hooks')])
+def test_options_of_a_network_and_a_folder_name_the_key_of_a_config(options, key, tmp_path):
+    with raises(UsageError, options[0], key, '--cfg-options') as caught:
+        call('train', TINY, *options, '--work-dir', tmp_path / 'run')
+    assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('network', ['reswin_tiny', 'resnet50', 'timm:resnet18'])
+def test_a_network_needs_a_folder(network, tmp_path):
+    with raises(UsageError, network, '--class-folder', '--coco-folder', '--seg-folder'):
+        call('train', network, '--no-pretrained', '--work-dir', tmp_path / 'run')
+
+
+@pytest.mark.parametrize('framework', CONFIGS)
+def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
+    call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run')
+    assert capsys.readouterr().out.splitlines()[-1] == 'ok' and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('framework, option, words', [
+    ('mmpretrain', 'model.head.in_channels=700', ['model.head.fc', 700, 768, 'model.head.in_channels']),
+    ('mmdet', 'model.neck.in_channels=[96,192,384,700]',
+     ['model.neck.lateral_convs.3.conv', 700, 768, 'model.neck.in_channels', '[96, 192, 384, 768]']),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]',
+     ['model.decode_head.lateral_convs.2.conv', 300, 384, 'model.decode_head.in_channels']),
+    ('mmseg', 'model.auxiliary_head.in_channels=300',
+     ['model.auxiliary_head.convs.0.conv', 300, 384, 'model.auxiliary_head.in_channels'])])
+def test_channels_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
+    with raises(UsageError, *words) as caught:
+        call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run',
+             '--cfg-options', option)
+    assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
+@pytest.mark.parametrize('option', ['--amp', '--bf16'])
+def test_mixed_precision_needs_a_gpu(option, tmp_path):
+    with raises(UsageError, 'optim_wrapper', 'GPU'):
+        call('train', TINY, option, '--check', '--work-dir', tmp_path / 'run')

@@ -67,8 +67,8 @@ class TimmBackbone(BaseModule):
                              'by decay_rate=1')
         names = [name for name, _ in self.model.named_parameters()]
         after = 'after_all_layers'  # belongs to no layer, as the names of heads
-        named = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
-        groups = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
+        named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
+        groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
         return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

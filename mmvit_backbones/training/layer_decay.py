@@ -5,6 +5,7 @@ recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses.
 """
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -157,7 +158,7 @@ def level_of(depth: int, num_depths: int) -> int:
     return 1 + (depth - 1) * NUM_LEVELS // num_layers
 
 
-def layers_of(backbone: nn.Module) -> Callable[[str], tuple[int, int]] | None:
+def layers_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
     """Returns a function from a parameter's name to its layer and the number of layers, if they are defined."""
     if hasattr(backbone, 'res_layers'):
         blocks = [f'{stage}.{i}.' for stage in backbone.res_layers for i in range(len(getattr(backbone, stage)))]
@@ -165,7 +166,7 @@ def layers_of(backbone: nn.Module) -> Callable[[str], tuple[int, int]] | None:
     return getattr(backbone, 'get_layer_depth', None)
 
 
-def stages_of(backbone: nn.Module) -> Callable[[str], tuple[int, int]] | None:
+def stages_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
     """Returns a function from a parameter's name to its stage and the number of stages, if they are defined."""
     if hasattr(backbone, 'res_layers'):
         return partial(depth_in, [f'{stage}.' for stage in backbone.res_layers])

@@ -22,6 +22,7 @@ from ..layers import (
     init_linear,
     layers_with_gate,
 )
+from ..layers.resize import pooling_matrix
 from ..ops.residual_attention import residual_attention
 from ..ops.sizes import ceil_div, may_be_nonzero
 from ..ops.window import pad_to_multiple
@@ -146,24 +147,6 @@ def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
         return x @ weights.T
     rows = x.flatten(dim + 1).flatten(0, dim - 1)  # (all axes before, old_length, all axes after)
     return torch.bmm(weights.expand(len(rows), -1, -1), rows).view(*x.shape[:dim], length, *x.shape[dim + 1:])
-
-
-def pooling_matrix(old_length: int, length: int, like: Tensor) -> Tensor:
-    """Returns the matrix ``(length, old_length)`` of adaptive average pooling.
-
-    The inputs divide a line into ``old_length`` equal parts, and the outputs divide the same line into ``length`` equal
-    parts. An output is the mean of all inputs that overlap its part. From 3 to 2, the rows of the matrix are
-    (1/2, 1/2, 0) and (0, 1/2, 1/2); from 1 to 2, both rows are (1).
-
-    A product with this matrix has deterministic gradients on GPUs, unlike PyTorch's adaptive pooling, and compilers
-    support it for all sizes.
-    """
-    output = torch.arange(length, device=like.device)
-    input = torch.arange(old_length, device=like.device)
-    # On a line of old_length * length units, an output is old_length units long, and an input is length units long.
-    distance = output[:, None] * old_length - input * length
-    overlaps = ((distance < length) & (distance > -old_length)).to(like.dtype)
-    return overlaps / overlaps.sum(1, keepdim=True)
 
 
 class ReMViTv2Block(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..layers.resize import pooling_matrix
 
 KERNELS = {('cv2', 'bilinear'), ('cv2', 'area'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
@@ -212,13 +213,5 @@ class MatrixPool(nn.Module):
         self.output_size = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (self._mean(size, out or size).to(x) for size, out in zip(x.shape[2:], self.output_size))
+        rows, columns = (pooling_matrix(size, out or size, like=x) for size, out in zip(x.shape[2:], self.output_size))
         return rows @ x @ columns.T
-
-    @staticmethod
-    def _mean(size: int, out: int) -> Tensor:
-        pixel, bin_ = torch.arange(size), torch.arange(out)[:, None]
-        start = torch.div(bin_ * size, out, rounding_mode='floor')
-        end = torch.div((bin_ + 1) * size + out - 1, out, rounding_mode='floor')
-        is_inside = ((pixel >= start) & (pixel < end)).float()
-        return is_inside / (end - start)

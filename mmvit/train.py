@@ -109,7 +109,8 @@ def prepare(args: Namespace) -> str:
     from mmvit_backbones.recipes import fine_tune, save, summary
     from mmvit_backbones.utils.config import is_config
     from mmvit_backbones.zoo.variants import VARIANTS
-    given = {name: value for name in RECIPE_OPTIONS if (value := getattr(args, name)) not in (None, False)}
+    values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
     folders = [name for name in ('class_folder', 'coco_folder', 'seg_folder') if name in given]
     is_network = args.config in VARIANTS or args.config == 'resnet50' or args.config.startswith('timm:')
     if not folders and is_network and not is_config(args.config):

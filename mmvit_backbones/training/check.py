@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
@@ -58,7 +58,7 @@ def check_step(cfg: Config) -> None:
     if not len(dataset):
         raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
     preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
-    model: Any = revert_sync_batchnorm(MODELS.build({**preprocessor, **cfg.model.to_dict()})).train()
+    model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
     collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
     function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
     batch = function([dataset[0], dataset[0]], **collate)

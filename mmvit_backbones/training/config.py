@@ -96,6 +96,8 @@ def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None,
         merge_options(cfg, cfg_options)
     _set_run(cfg, config, work_dir, launcher)
     cfg.load_from, cfg.resume = checkpoint, False
+    if tta and (show or show_dir) and framework == 'mmpretrain':
+        raise UsageError('--tta cannot be combined with --show and --show-dir: mmpretrain draws no augmented images')
     if show or show_dir:
         _draw(cfg, show, show_dir, wait_time)
     if tta:

@@ -13,6 +13,7 @@ MMENGINE_KEYS = {
     'activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters',
     'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'
 }
+ADDED_KEYS = {'dtype'}  # arguments that are often added, although they resemble others
 
 
 def check_option(cfg: Config, key: str) -> None:
@@ -33,7 +34,8 @@ def check_option(cfg: Config, key: str) -> None:
             node = {str(index): entry for index, entry in enumerate(node)}
         elif not isinstance(node, dict):
             raise UsageError(f'option {key}: {place} is {node!r} and has no {part}')
-        elif part not in node and number == len(rest) and not get_close_matches(part, node, cutoff=0.75):
+        elif part not in node and number == len(rest) and (
+                part in ADDED_KEYS or not get_close_matches(part, node, cutoff=0.75)):
             return
         if part not in node:
             raise UsageError(f'option {key}: {place} has no {part}; its keys are {", ".join(map(str, node))}')

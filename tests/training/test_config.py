@@ -3,8 +3,9 @@ import pytest
 from helpers import ROOT, raises
 from runs import TINY
 
+from mmvit_backbones import training
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.training import shorthand_options, testing_config, training_config
+from mmvit_backbones.training import shorthand_options, training_config
 from mmvit_backbones.utils.config import read_config
 
 MASKS, STREETS = (str(ROOT / f'tests/configs/{name}.py') for name in ('mask_rcnn_reswin_t', 'upernet_reswin_t_camvid'))
@@ -33,15 +34,17 @@ def test_data_root_is_replaced(name):
 @pytest.mark.parametrize('config', [str(TINY), MASKS, STREETS])
 def test_windows_are_opened_only_on_request(config):
     for options, shows in ((dict(show=True), True), (dict(show_dir='drawn'), False)):
-        cfg = testing_config(config, 'a.pth', **options)
+        cfg = training.testing_config(config, 'a.pth', **options)
         assert cfg.default_hooks.visualization.get('show', False) is shows and cfg.load_from == 'a.pth'
 
 
 def test_options_that_a_config_cannot_follow():
     with raises(UsageError, '--tta', 'masks', 'tta_model'):
-        testing_config(MASKS, 'a.pth', tta=True)
+        training.testing_config(MASKS, 'a.pth', tta=True)
     with raises(UsageError, '--out', '.pkl', 'out.json'):
-        testing_config(MASKS, 'a.pth', out='out.json')
+        training.testing_config(MASKS, 'a.pth', out='out.json')
+    with raises(UsageError, '--tta', '--show-dir'):
+        training.testing_config(str(TINY), 'a.pth', tta=True, show_dir='drawn')
     with raises(UsageError, 'auto_scale_lr.base_batch_size', str(TINY)):
         training_config(str(TINY), auto_scale_lr=True, cfg_options={'auto_scale_lr': {}})
     with raises(UsageError, 'train_dataloader.persistent_workers', 'num_workers'):
@@ -49,6 +52,6 @@ def test_options_that_a_config_cannot_follow():
 
 
 def test_test_time_augmentation_replaces_the_pipeline_of_the_test():
-    cfg = testing_config(STREETS, 'a.pth', tta=True)
+    cfg = training.testing_config(STREETS, 'a.pth', tta=True)
     assert cfg.model.type == 'SegTTAModel' and cfg.model.module.type == 'EncoderDecoder'
     assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline

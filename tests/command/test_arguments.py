@@ -34,7 +34,7 @@ def test_parser_rejects_wrong_values(subcommand, option, value, capsys):
     ('train', ['--iters', '1', '--early-stop', '1', '--bf16', '--pretrained', '22k'],
      dict(iters=1, early_stop=1, bf16=True, pretrained='22k')),
     ('train', ['--no-amp', '--resume'],
-     dict(no_amp=True, resume=True, pretrained=None, val_fraction=None, seed=None, check=False, launcher='none',
+     dict(no_amp=True, resume='auto', pretrained=None, val_fraction=None, seed=None, check=False, launcher='none',
           local_rank=0, strategy='ddp', freeze=None)),
     ('test', ['--wait-time', '0'], dict(wait_time=0, tta=False, show=False)),
     ('test', [], dict(wait_time=2)),

@@ -12,20 +12,12 @@ from mmvit_backbones.utils import config
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
 
-def test_num_workers_of_0_disables_persistent_workers():
-    """PyTorch rejects ``persistent_workers`` without workers; data loaders with workers keep the setting."""
-    cfg = config.load_config(DETECTOR, {'val_dataloader.num_workers': 0, 'test_dataloader.num_workers': 1})
-    assert cfg.val_dataloader.persistent_workers is False
-    assert cfg.test_dataloader.persistent_workers is True
-
-
-def test_an_option_removes_a_hook_that_is_not_mmengines():
-    """MMEngine disables its own hooks if they are None."""
+def test_only_hooks_of_mmengine_can_be_none():
     cfg = config.load_config(CLASSIFIER)
-    cfg.default_hooks.update(mine=dict(type='IterTimerHook'), other=dict(type='IterTimerHook'))
-    config.apply_options(cfg, {'default_hooks.mine': None, 'default_hooks.logger': None})
-    assert 'mine' not in cfg.default_hooks and cfg.default_hooks.other == dict(type='IterTimerHook')
+    config.apply_options(cfg, {'default_hooks.logger': None})
     assert cfg.default_hooks.logger is None
+    with raises(UsageError, 'default_hooks.visualization', 'None', 'logger'):
+        config.apply_options(cfg, {'default_hooks.visualization': None})
 
 
 def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):

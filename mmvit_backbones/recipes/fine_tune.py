@@ -118,7 +118,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
         precision=precision or ('float16' if has_gpu else 'float32'),
         early_stop=early_stop)
-    loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False)
+    loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
+                   pin_memory=has_gpu)
     split = dict(val_fraction=val_fraction, split_seed=split_seed) if val_fraction is not None else {}
     arguments = dict(network=network, **{key: str(folder)}, size=size, **split)
     fitted = task.fit_size(sides) if sides else task.SIZE

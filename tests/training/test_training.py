@@ -15,7 +15,10 @@ from small_recipes import divide_sizes, small_recipe, use_float32
 
 from mmvit_backbones.utils.config import dicts_in, load_config
 
-pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frozen')]
+pytestmark = [
+    pytest.mark.training, pytest.mark.usefixtures('frozen'),
+    pytest.mark.filterwarnings('ignore:.reduce_zero_label. will be deprecated'),  # mmseg's own base config
+    pytest.mark.filterwarnings('ignore:.pin_memory. argument is set')]  # as in mmpretrain's script
 
 
 @pytest.fixture
@@ -65,7 +68,8 @@ def test_one_step_and_evaluation(name, tmp_path):
     assert not without and all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
     optim_wrapper.step()
     metrics = runner.test()
-    assert metrics and all(value <= 100 for value in metrics.values())
+    found = [value for value in metrics.values() if value == value]  # the AP of classes without objects is NaN
+    assert found and all(value <= 100 for value in found)
 
 
 TEACHER = f"""

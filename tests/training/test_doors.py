@@ -25,7 +25,7 @@ OPTIONS = ['--cfg-options', f'train_dataloader.dataset.indices={STEPS}', 'val_da
 NARROW = dict(
     mmpretrain=[], mmdet=['model.roi_head.bbox_head.fc_out_channels=16', 'model.train_cfg.rpn_proposal.max_per_img=20',
                           'model.train_cfg.rcnn.sampler.num=16', 'model.test_cfg.rpn.max_per_img=10'],
-    mmseg=['model.decode_head.channels=32', 'model.auxiliary_head.channels=32'])
+    mmseg=['model.decode_head.channels=64', 'model.auxiliary_head.channels=64'])  # two for each group of the norms
 EXACT = "custom_hooks = [dict(type='ExactResumeHook')]\n"
 
 

@@ -201,10 +201,3 @@ def add_folder_arguments(parser: Any, split: bool = True) -> None:
     parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
                         help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
     parser.add_argument('--split-seed', type=seed, help='seed of the split by --val-fraction (default: 0)')
-
-
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the folders, the root folder of a config's data, and the seed."""
-    add_folder_arguments(parser)
-    parser.add_argument('--data-root', metavar='FOLDER', help="root folder of the config's own data set")
-    parser.add_argument('--seed', type=seed, help='random seed')

@@ -40,7 +40,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = _read(config, TRAINING)
+    cfg = read_config(config, TRAINING)
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
@@ -90,7 +90,7 @@ def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None,
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = _read(config, TESTING)
+    cfg = read_config(config, TESTING)
     framework = cfg.default_scope
     if framework != 'mmpretrain':
         merge_options(cfg, cfg_options)
@@ -157,10 +157,6 @@ def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
         if loader.get('persistent_workers') and not loader.get('num_workers'):
             raise UsageError(f'{key}.persistent_workers=True needs {key}.num_workers above 0; without workers, set '
                              f'{key}.persistent_workers=False')
-
-
-def _read(config: str, needs: tuple[str, ...]) -> Config:
-    return read_config(config, needs)
 
 
 def _set_run(cfg: Config, config: str, work_dir: str | None, launcher: str) -> None:

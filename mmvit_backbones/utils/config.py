@@ -15,7 +15,6 @@ from .text import near_names
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
-FOREVER = 10**9  # MMEngine's default for the end of a parameter scheduler
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys

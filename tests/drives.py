@@ -22,7 +22,7 @@ class Drives:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.answers: dict[str, Callable[['Handler'], None]] = {}
+        self.answers: dict[str, Callable[[Handler], None]] = {}
         self.asked: list[tuple[str, str | None]] = []
         self.certificate = folder / 'certificate.pem'
         make_certificate(self.certificate)
@@ -51,11 +51,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         plain = self.rfile, self.wfile
-        with contextlib.suppress(OSError), self.server.drives.tls.wrap_socket(self.connection, server_side=True) as tls:
-            with tls.makefile('rb') as self.rfile, tls.makefile('wb', buffering=0) as self.wfile:
-                self.close_connection = False
-                while not self.close_connection:
-                    self.handle_one_request()
+        with (contextlib.suppress(OSError),
+              self.server.drives.tls.wrap_socket(self.connection, server_side=True) as tls,
+              tls.makefile('rb') as self.rfile, tls.makefile('wb', buffering=0) as self.wfile):
+            self.close_connection = False
+            while not self.close_connection:
+                self.handle_one_request()
         self.rfile, self.wfile = plain
         self.close_connection = True
 

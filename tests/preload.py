@@ -1,18 +1,19 @@
 """Imports modules and reads files that runs need; the fork server of `runs.py` runs this before it forks."""
+# ruff: noqa: F401
 import gc
 
-import mmdet.models  # noqa: F401
-import mmpretrain.datasets  # noqa: F401
-import mmpretrain.engine  # noqa: F401
-import mmpretrain.evaluation  # noqa: F401
-import mmpretrain.models  # noqa: F401
-import mmpretrain.visualization  # noqa: F401
+import mmdet.models
+import mmpretrain.datasets
+import mmpretrain.engine
+import mmpretrain.evaluation
+import mmpretrain.models
+import mmpretrain.visualization
 import runs
 from mmengine.config import Config
 
-import mmvit_backbones.inference  # noqa: F401
-import mmvit_backbones.recipes  # noqa: F401
-import mmvit_backbones.training  # noqa: F401
+import mmvit_backbones.inference
+import mmvit_backbones.recipes
+import mmvit_backbones.training
 
 Config.fromfile(runs.TINY).pretty_text  # noqa: B018  caches the metafiles and the formatter's grammar
 gc.freeze()  # saves time, because MMEngine runs the garbage collector for every data set

@@ -137,8 +137,8 @@ def test_out_indices(network, out_indices):
     x = images()
     indices = (out_indices, ) if isinstance(out_indices, int) else out_indices
     expected = shared_model(network)(x)
-    for i, x in zip(indices, model(x), strict=True):
-        torch.testing.assert_close(x, expected[i])
+    for i, found in zip(indices, model(x), strict=True):
+        torch.testing.assert_close(found, expected[i])
 
 
 @pytest.mark.parametrize('argument, value', [('arch', 'gigantic'), ('arch', dict(depths=[1])), ('arch', 3),

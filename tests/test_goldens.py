@@ -71,7 +71,7 @@ def build(golden: dict, case: dict, dtype: torch.dtype):
     return model
 
 
-def filled(shapes: str, cache: dict[str, dict[str, torch.Tensor]] = {}) -> dict[str, torch.Tensor]:
+def filled(shapes: str, cache: dict[str, dict[str, torch.Tensor]] = {}) -> dict[str, torch.Tensor]:  # noqa: B006
     """Returns the weights of the given shapes; keeps only the last ones, and frees them before it creates others."""
     if shapes not in cache:
         cache.clear()

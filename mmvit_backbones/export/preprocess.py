@@ -208,7 +208,7 @@ class MatrixPool(nn.Module):
     If a value of ``output_size`` is None, the input size is kept.
     """
 
-    def __init__(self, output_size: int | None | Sequence[int | None]) -> None:
+    def __init__(self, output_size: int | Sequence[int | None] | None) -> None:
         super().__init__()
         self.output_size = tuple(output_size) if isinstance(output_size, Sequence) else (output_size, output_size)
 

@@ -48,8 +48,7 @@ def to_int8(path: str | PathLike, images: Sequence[np.ndarray], source: str = 'i
 
 
 def layers_of(graph) -> list:
-    """Returns the network's layers with constant weights; ONNX Runtime has no scales per channel for batched matrices.
-    """
+    """Returns layers with constant weights, because ONNX Runtime has no scales per channel for batched matrices."""
     constants = {initializer.name for initializer in graph.initializer if len(initializer.dims) in (2, 4)}
     return [node for node in graph.node if not node.name.startswith(('preprocess/', 'postprocess/'))
             and node.op_type in WEIGHTED and node.input[1] in constants]

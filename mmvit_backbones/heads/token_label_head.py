@@ -42,7 +42,8 @@ class TokenLabelHead(BaseModule):
 
     def __init__(self, num_classes: int, in_channels: int, dense: bool = True, loss: dict | None = None,
                  dense_weight: float = 0.5, map_loss: dict | None = None,
-                 init_cfg: dict | list[dict] | None = dict(type='TruncNormal', layer='Linear', std=0.02)) -> None:
+                 init_cfg: dict | list[dict] | None = dict(  # noqa: B006  MMEngine copies it
+                     type='TruncNormal', layer='Linear', std=0.02)) -> None:
         super().__init__(init_cfg)
         if num_classes < 1:
             raise ValueError(f'num_classes must be at least 1, got {num_classes}')

@@ -3,6 +3,7 @@
 https://pytorch.org/vision/stable/models.html#object-detection
 """
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torchvision.models.detection import backbone_utils
@@ -38,7 +39,7 @@ class BackboneWithFPN(backbone_utils.BackboneWithFPN):
                  norm_layer: Callable[..., nn.Module] | None = None) -> None:
         nn.Module.__init__(self)  # torchvision's constructor splits the backbone into its children
         strides = [backbone.output_strides[i] for i in backbone.out_indices]
-        if any(2 * before != stride for before, stride in zip(strides, strides[1:])):
+        if any(2 * before != stride for before, stride in pairwise(strides)):
             raise ValueError(f'backbone must return maps whose strides double, got strides {strides}')
         self.body = nn.ModuleDict(dict(backbone=backbone))
         self.fpn = FeaturePyramidNetwork([backbone.channels[i] for i in backbone.out_indices], out_channels,

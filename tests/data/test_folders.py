@@ -82,7 +82,7 @@ def test_images_of_a_segmenter_have_one_suffix_and_a_mask(tmp_path):
         seg_images(str(tmp_path), '')
     (tmp_path / 'images/b.png').rename(tmp_path / 'images/b.jpg')
     write(tmp_path, 'images/c.jpg')
-    with pytest.raises(UsageError, match='images/b.jpg has no mask .*masks/b.png'):
+    with pytest.raises(UsageError, match=r'images/b\.jpg has no mask .*masks/b\.png'):
         seg_images(str(tmp_path), '')
 
 

@@ -62,7 +62,7 @@ def test_missing_label_file_is_named(tmp_path):
 
 def test_other_images_are_refused(label_file):
     stranger = dict(sample(1, best=1), img_path='/val/cat.jpg')
-    with pytest.raises(ValueError, match='cat.jpg'):
+    with pytest.raises(ValueError, match=r'cat\.jpg'):
         evaluate(label_file, [stranger])
 
 

@@ -297,7 +297,7 @@ def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
     state['state_dict']['head.fc.bias'].fill_(float('nan'))
     torch.save(state, 'model.pth')
     Path('model.onnx').write_text('earlier')
-    with pytest.raises(UsageError, match='model.onnx .* scores .*limit'):
+    with pytest.raises(UsageError, match=r'model\.onnx .* scores .*limit'):
         call('export', 'model.pth', 'model.onnx')
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
     assert Path('model.onnx').read_text() == 'earlier'
@@ -312,7 +312,7 @@ def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch
     reference_of(cfg, tmp_path)
     cfg.model.test_cfg.score_thr = 1.
     cfg.dump('config.py')
-    with pytest.raises(UsageError, match='no instances? in the 6 images'):
+    with pytest.raises(UsageError, match=r'no instances? in the 6 images'):
         call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py'}
 

@@ -26,7 +26,7 @@ ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_rat
 ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)
 KINDS = {'ReSwin': dict(arch=SHIFTED, out_indices=(0, 1)), 'ViTAE, plain': dict(arch=ONE_BLOCK),
          'SwinVSA': dict(arch=ONE_STAGE, out_indices=(0, ))}
-CHOSEN = dict.fromkeys(sorted(TINY_CONFIGS), {}) if os.environ.get('EXPORT_ALL') else KINDS
+CHOSEN = {name: {} for name in sorted(TINY_CONFIGS)} if os.environ.get('EXPORT_ALL') else KINDS
 
 
 @pytest.mark.compiler

@@ -39,5 +39,5 @@ def test_the_file_is_named(kind, place, workers, tmp_path):
 
 
 def test_other_errors_stay_as_they_are():
-    with pytest.raises(ValueError, match='^other$'), named_images(None, 'train'):
+    with pytest.raises(ValueError, match=r'^other$'), named_images(None, 'train'):
         raise ValueError('other')

@@ -16,22 +16,22 @@ from helpers import raises
 
 pytest.importorskip('gdown')
 
-import drives  # noqa: E402
-from golden import fill_state_dict  # noqa: E402
-from golden_files import NETWORKS  # noqa: E402
-from mmengine.registry import MODELS  # noqa: E402
-from safetensors.torch import save  # noqa: E402
+import drives
+from golden import fill_state_dict
+from golden_files import NETWORKS
+from mmengine.registry import MODELS
+from safetensors.torch import save
 
-from mmvit_backbones import convert_state_dict, get_model  # noqa: E402
-from mmvit_backbones.errors import CheckpointError  # noqa: E402
-from mmvit_backbones.inference import sources  # noqa: E402
-from mmvit_backbones.inference.sources import read_frames  # noqa: E402
-from mmvit_backbones.utils import download as receiving  # noqa: E402
-from mmvit_backbones.zoo import download  # noqa: E402
-from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url  # noqa: E402
-from mmvit_backbones.zoo.loading import read_checkpoint  # noqa: E402
-from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
-from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS  # noqa: E402
+from mmvit_backbones import convert_state_dict, get_model
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.inference import sources
+from mmvit_backbones.inference.sources import read_frames
+from mmvit_backbones.utils import download as receiving
+from mmvit_backbones.zoo import download
+from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url
+from mmvit_backbones.zoo.loading import read_checkpoint
+from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
 
 # If a download with a cancel event fails, gdown 6.5 leaves its connection open until garbage collection.
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')

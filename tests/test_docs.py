@@ -97,7 +97,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     (tmp_path / 'checkpoints').symlink_to(published.parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MMVIT_HOME', str(published.parent))
-    if page == 'own_project.md':
+    if page == 'own_data.md':
         make_cats(tmp_path)
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
     if page == 'weights.md':  # tests download nothing, and train on the few images
@@ -109,7 +109,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     finally:
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:
             del MODELS.module_dict[name]
-    if page == 'own_project.md':
+    if page == 'own_data.md':
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
             folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')

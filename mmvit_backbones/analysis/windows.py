@@ -140,7 +140,7 @@ def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int
     """Draws the windows of a query, one panel per stage."""
     height, width = image.shape[:2]
     for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
-        axes.imshow(image, alpha=0.8)
+        axes.imshow(image)
         axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
                  facecolor='0.3', xticks=[], yticks=[])
         axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=fontsize)
@@ -157,7 +157,7 @@ def draw_frames(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, i
         axes.plot(x, y, '+', color=color, markersize=6 + thickness, markeredgewidth=thickness)
     colors = matplotlib.colormaps['hsv'](np.linspace(0, 1, len(frames), endpoint=False))
     for frame, color in zip(frames[:, :, row, column].tolist(), colors):
-        add_frame(axes, frame, edgecolor=color, linewidth=1.2)
+        add_frame(axes, frame, edgecolor=color, linewidth=1.8)
 
 
 def add_frame(axes: Axes, frame: list[float], **style) -> None:

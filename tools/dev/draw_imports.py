@@ -1,4 +1,4 @@
-"""Draws the imports between the package's components (top-level folders and modules) in docs/architecture.md.
+"""Draws the imports between the package's components (top-level folders and modules) in docs/images/imports.svg.
 
     python tools/dev/draw_imports.py
 """
@@ -6,46 +6,48 @@ import ast
 from importlib.util import resolve_name
 from pathlib import Path
 
+import networkx
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'mmvit_backbones'
-PAGE = ROOT / 'docs/architecture.md'
-MARKS = '<!-- imports: drawn by tools/dev/draw_imports.py -->\n', '<!-- end of imports -->\n'
+FIGURE = ROOT / 'docs/images/imports.svg'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
            for path in sorted(PACKAGE.rglob('*.py'))}
+WIDTH, HEIGHT, ROW = 130, 30, 64  # of a box, and from one row of boxes to the next, in pixels
+FIGURE_WIDTH = 620
 
 
 def main() -> None:
-    PAGE.write_text(page())
+    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in map(component_of, MODULES)})))
 
 
-def page() -> str:
-    """Returns the page with an up-to-date flowchart."""
-    start, end = MARKS
-    before, rest = PAGE.read_text().split(start)
-    return before + start + flowchart() + end + rest.split(end)[1]
+def arrows(imports: dict[str, set[str]]) -> networkx.DiGraph:
+    """Returns a graph with an arrow for each import, except those that longer paths imply."""
+    return networkx.transitive_reduction(networkx.DiGraph({name: sorted(imports[name]) for name in sorted(imports)}))
 
 
-def flowchart() -> str:
-    """Returns a Mermaid flowchart with an arrow for each import, except those that longer paths imply."""
-    imports = {component: imported_components(component) for component in dict.fromkeys(map(component_of, MODULES))}
-    lines = []
-    for component, others in imports.items():
-        implied = {far for near in others for far in reached(imports, near)}
-        lines += [f'  {node(component)} --> {node(other)}' for other in sorted(others - implied)]
-    return '\n'.join(['', '```mermaid', 'flowchart TD', *sorted(lines), '```', '', ''])
+def figure(graph: networkx.DiGraph) -> str:
+    """Returns an SVG whose rows are the generations of a graph: each box is above all that it imports."""
+    rows = [sorted(row) for row in networkx.topological_generations(graph.reverse())][::-1]
+    place = {name: (FIGURE_WIDTH * (column + 0.5) / len(row), ROW * number + HEIGHT)
+             for number, row in enumerate(rows) for column, name in enumerate(row)}
+    lines = [f'<line x1="{place[start][0]:.0f}" y1="{place[start][1] + HEIGHT / 2:.0f}" x2="{place[end][0]:.0f}" '
+             f'y2="{place[end][1] - HEIGHT / 2 - 2:.0f}" stroke="#555" marker-end="url(#arrow)"/>'
+             for start, end in sorted(graph.edges)]
+    boxes = [f'<rect x="{x - WIDTH / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="4" '
+             f'fill="#eef2fb" stroke="#4051b5"/>\n<text x="{x:.0f}" y="{y + 5:.0f}">{label(name)}</text>'
+             for name, (x, y) in place.items()]
+    return '\n'.join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {FIGURE_WIDTH} {ROW * len(rows)}" '
+        f'width="{FIGURE_WIDTH}" font-family="sans-serif" font-size="14" text-anchor="middle">',
+        '<marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0 8 4 0 8z" fill="#555"/></marker>', *lines, *boxes, '</svg>', ''])
 
 
-def node(component: str) -> str:
-    """Returns the Mermaid node of a component."""
+def label(component: str) -> str:
     if not component:
-        return 'package["mmvit_backbones/__init__.py"]'
-    return (f'{component}["{component}/"]' if (PACKAGE / component).is_dir() else
-            f'{component.strip("_")}["{component}.py"]')
-
-
-def reached(imports: dict[str, set[str]], component: str) -> set[str]:
-    """Returns the components that a component imports directly or indirectly."""
-    return imports[component].union(*(reached(imports, other) for other in imports[component]))
+        return '__init__.py'
+    return f'{component}/' if (PACKAGE / component).is_dir() else f'{component}.py'
 
 
 def imported_components(component: str) -> set[str]:

@@ -33,8 +33,8 @@ SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, 
 TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
-DEVIATION = """\
-Deviation: the largest difference between the outputs of the network and of the authors' code in float64, relative to
+CLASSIFIERS = """\
+Parameters and multiply-adds (GMACs, at the published image size) are counted, top-1 is published. Deviation: the largest difference between the outputs of the network and of the authors' code in float64, relative to
 their standard deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-deviations`.
 Deviations below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
 """
@@ -165,8 +165,8 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
-        DEVIATION,
-        table(['name', 'top-1, %', 'deviation', "authors' weights, by tag", '[relative](#relatives)'], variant_rows()),
+        CLASSIFIERS,
+        table(['name', 'million parameters', 'GMACs', 'top-1, %', 'deviation', "authors' weights, by tag"], variant_rows()),
         '## Other published results\n',
         'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),
@@ -232,9 +232,8 @@ def span(numbers: list[float]) -> str:
 def variant_rows() -> list[list[str]]:
     with (ROOT / 'tests/goldens/deviations.csv').open(newline='') as file:
         deviations = {row['variant']: row['deviation'] for row in csv.DictReader(file)}
-    return [[f'`{variant.name}`', str(variant.top1 or '–'), deviations.get(variant.name, '–'), links(variant),
-             f'`{variant.relative}`' if variant.relative else '–']
-            for variant in VARIANTS.values()]
+    return [[f'`{variant.name}`', f'{variant.num_params / 1e6:.1f}', f'{variant.gmacs:.2f}', str(variant.top1 or '–'),
+             deviations.get(variant.name, '–'), links(variant)] for variant in VARIANTS.values()]
 
 
 def links(variant: Variant) -> str:

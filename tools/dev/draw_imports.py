@@ -13,8 +13,8 @@ PACKAGE = ROOT / 'mmvit_backbones'
 FIGURE = ROOT / 'docs/images/imports.svg'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
            for path in sorted(PACKAGE.rglob('*.py'))}
-WIDTH, HEIGHT, ROW = 130, 30, 64  # of a box, and from one row of boxes to the next, in pixels
-FIGURE_WIDTH = 620
+WIDTH, HEIGHT, ROW = 110, 30, 70  # of a box, and from one row of boxes to the next, in pixels
+FIGURE_WIDTH = 900
 
 
 def main() -> None:
@@ -28,7 +28,8 @@ def arrows(imports: dict[str, set[str]]) -> networkx.DiGraph:
 
 def figure(graph: networkx.DiGraph) -> str:
     """Returns an SVG whose rows are the generations of a graph: each box is above all that it imports."""
-    rows = [sorted(row) for row in networkx.topological_generations(graph.reverse())][::-1]
+    connected = graph.subgraph(name for name in graph if graph.degree(name))
+    rows = [sorted(row) for row in networkx.topological_generations(connected)]
     place = {name: (FIGURE_WIDTH * (column + 0.5) / len(row), ROW * number + HEIGHT)
              for number, row in enumerate(rows) for column, name in enumerate(row)}
     lines = [f'<line x1="{place[start][0]:.0f}" y1="{place[start][1] + HEIGHT / 2:.0f}" x2="{place[end][0]:.0f}" '

@@ -34,9 +34,10 @@ TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 CLASSIFIERS = """\
-Parameters and multiply-adds (GMACs, at the published image size) are counted, top-1 is published. Deviation: the largest difference between the outputs of the network and of the authors' code in float64, relative to
-their standard deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-deviations`.
-Deviations below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
+Parameters and multiply-adds (GMACs, at the published image size) are counted, top-1 is published. Deviation: the
+largest difference between the outputs of the network and of the authors' code in float64, relative to their standard
+deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-deviations`. Deviations
+below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
 """
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
@@ -166,7 +167,8 @@ def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
         CLASSIFIERS,
-        table(['name', 'million parameters', 'GMACs', 'top-1, %', 'deviation', "authors' weights, by tag"], variant_rows()),
+        table(['name', 'million parameters', 'GMACs', 'top-1, %', 'deviation', "authors' weights, by tag"],
+              variant_rows()),
         '## Other published results\n',
         'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
         *(result_table(*columns) for columns in RESULT_COLUMNS),

@@ -1,4 +1,4 @@
-"""MkDocs hook that adds the pages written elsewhere: the README as home, and the notebooks with their stored outputs."""
+"""MkDocs hook that adds the pages written elsewhere: the README as home, and notebooks with their stored outputs."""
 import re
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def on_files(files, config):
 
 
 def home(readme, repository):
-    """Returns the README with its links to pages of the site; links to other files need the address of the repository."""
+    """Returns the README with links to the site's pages; links to other files need the address of the repository."""
     elsewhere = rf'[\1]({repository.rstrip("/")}/blob/HEAD/\2)' if repository else r'\1'
     text = re.sub(r'\[([^]]+)\]\((?!docs/|https?:|#)([^)]+)\)', elsewhere, readme)
     return text.replace('](docs/', '](')

@@ -1,12 +1,12 @@
 """Functions that compare, measure and draw networks and trained models."""
 from .attention import draw_attention
-from .compare import Comparison, compare
+from .comparison import Comparison, compare
 from .features import FeatureReport, evaluate_features
 from .flops import Flops, Traffic, count_flops, count_traffic
 from .reproduction import Reproduction, reproduce
 from .runs import draw_runs
 from .runtimes import RuntimeTable, compare_runtimes
-from .serve import serve
+from .serving import serve
 from .speed import Benchmark, benchmark, measure_throughput
 from .windows import draw_windows
 

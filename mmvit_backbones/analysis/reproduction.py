@@ -23,7 +23,7 @@ MEASURED = {
 }
 
 
-class Result(NamedTuple):
+class ReproducedResult(NamedTuple):
     """A published and a measured result.
 
     Attributes:
@@ -57,12 +57,12 @@ class Reproduction(NamedTuple):
     Attributes:
         config (str): Name of the config.
         checkpoint (str): The checkpoint.
-        results (list[Result]): The results.
+        results (list[ReproducedResult]): The results.
     """
 
     config: str
     checkpoint: str
-    results: list[Result]
+    results: list[ReproducedResult]
 
     def __str__(self) -> str:
         header = f'{"figure":<16}{"published":>11}{"measured":>11}{"difference":>12}  verdict'
@@ -110,7 +110,7 @@ def reproduce(name: str, *, checkpoint: str | None = None, data_root: str | None
     for tta in (False, True):
         if lines := [line for line in published if line['key'].endswith('_ms') == tta]:
             metrics = test(config_with(weights, tta))
-            results += [compare(line, metrics) for line in lines]
+            results += [reproduced(line, metrics) for line in lines]
     return Reproduction(path.stem, weights, results)
 
 
@@ -166,9 +166,9 @@ def published_checkpoint(config: str) -> str:
     return official_name(variant.name, tag)
 
 
-def compare(line: dict[str, str], metrics: Mapping[str, float]) -> Result:
+def reproduced(line: dict[str, str], metrics: Mapping[str, float]) -> ReproducedResult:
     """Compares a published result with the metrics of a test."""
     name, factor, tolerance = MEASURED[base_key(line['key'])]
     if name not in metrics:  # mmdet omits the metric if no boxes are predicted
         raise UsageError(f'{line["key"]} cannot be measured: the model found nothing in the images')
-    return Result(line['key'], line['value'], metrics[name] * factor, tolerance, line['note'])
+    return ReproducedResult(line['key'], line['value'], metrics[name] * factor, tolerance, line['note'])

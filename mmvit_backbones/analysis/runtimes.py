@@ -24,7 +24,7 @@ from torch.export import Dim
 
 from ..data.checks import check_data
 from ..errors import UsageError, first_line
-from ..export.compare import LOSSY, compare, difference, worst
+from ..export.differences import LOSSY, compare_outputs, difference, worst
 from ..export.graphs import save, to_onnx
 from ..export.images import CALIBRATION_IMAGES, images_of, read
 from ..export.models import export_model
@@ -46,7 +46,7 @@ RUNTIMES: dict[str, dict[str, str]] = {
     'openvino-bf16': dict(runtime='openvino', precision='bf16'), 'int8': dict(runtime='onnxruntime')}
 
 
-class Network:
+class TimedNetwork:
     """A network that is timed on random images.
 
     Args:
@@ -93,7 +93,7 @@ class Network:
         return {}
 
 
-class WholeModel:
+class TimedModel:
     """A checkpoint with its config, timed from images to results.
 
     Args:
@@ -132,7 +132,7 @@ class WholeModel:
 
     def deviation(self, outputs: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
         """Returns the largest difference of scores, or of a share of equal pixels or an IoU from 1."""
-        figures = worst([compare(*pair, LOSSY) for pair in zip(expected, outputs, strict=True)])
+        figures = worst([compare_outputs(*pair, LOSSY) for pair in zip(expected, outputs, strict=True)])
         figures.pop('instances', None)
         return max((value if name == 'scores' else 1 - value for name, value in figures.items()), default=0.)
 
@@ -212,11 +212,11 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
     with measuring(threads):
         for name in networks:
             if name in checkpoints:
-                rows += measure_subject(whole_model(name, config, images, batch_size, 'int8' in runtimes), runtimes,
-                                        repeats)
+                subject = timed_model(name, config, images, batch_size, 'int8' in runtimes)
+                rows += measure_subject(subject, runtimes, repeats)
                 continue
             for plain_name in [name] if ':' in name else find_names([name]):
-                rows += measure_subject(network(plain_name, dense, size, batch_size), runtimes, repeats)
+                rows += measure_subject(timed_network(plain_name, dense, size, batch_size), runtimes, repeats)
     versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
     return RuntimeTable(f'{processor()}, {threads} threads, {versions}; median of {repeats}', rows)
 
@@ -225,14 +225,14 @@ def is_checkpoint(name: str) -> bool:
     return name.endswith('.pth') or Path(name).is_dir()
 
 
-def network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> Network:
+def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:
     size = size or default_size(dense)
     model = build_other(name, 'network', dense, size).eval().requires_grad_(False)
-    return Network(name, model, torch.rand(batch_size, 3, *size))
+    return TimedNetwork(name, model, torch.rand(batch_size, 3, *size))
 
 
-def whole_model(name: str, config: str | None, images: Sequence[str | Path], count: int, is_quantized: bool
-                ) -> WholeModel:
+def timed_model(name: str, config: str | None, images: Sequence[str | Path], count: int, is_quantized: bool
+                ) -> TimedModel:
     """Checks a checkpoint, and reads the images to time it on: ``images``, or the first of the config's test set."""
     checkpoint = find_checkpoint(name)
     cfg: Config = config_of(config, checkpoint)
@@ -240,13 +240,13 @@ def whole_model(name: str, config: str | None, images: Sequence[str | Path], cou
     check_checkpoint(checkpoint)
     if images:
         files = find_images(images)
-        return WholeModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)
+        return TimedModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)
     check_data(cfg, ['train', 'test'] if is_quantized else ['test'], content=False)
     calibration = read(images_of(cfg, 'train'), CALIBRATION_IMAGES) if is_quantized else []
-    return WholeModel(name, cfg, checkpoint, read(images_of(cfg, 'test'), count), calibration, True)
+    return TimedModel(name, cfg, checkpoint, read(images_of(cfg, 'test'), count), calibration, True)
 
 
-def measure_subject(subject: Network | WholeModel, runtimes: Sequence[str], repeats: int) -> list[dict]:
+def measure_subject(subject: TimedNetwork | TimedModel, runtimes: Sequence[str], repeats: int) -> list[dict]:
     """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`RuntimeTable`)."""
     chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
     expected = subject.load('eager', Path())(subject.images)
@@ -272,7 +272,7 @@ def measure_subject(subject: Network | WholeModel, runtimes: Sequence[str], repe
     return list(rows.values())
 
 
-def provide_file(subject: Network | WholeModel, runtime: str, folder: Path) -> Path:
+def provide_file(subject: TimedNetwork | TimedModel, runtime: str, folder: Path) -> Path:
     """Returns the file for a runtime, which is exported once; for PyTorch, the folder."""
     if not RUNTIMES[runtime]:
         return folder

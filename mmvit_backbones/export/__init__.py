@@ -4,7 +4,7 @@ from ..utils import versions
 versions.require('export')
 
 from .checkpoint import export_checkpoint  # noqa: E402
-from .compare import compare_onnx  # noqa: E402
+from .differences import compare_onnx  # noqa: E402
 from .files import ExportedFile  # noqa: E402
 from .models import export_model, export_onnx  # noqa: E402
 from .network import export_network  # noqa: E402

@@ -14,7 +14,7 @@ from ..utils.config import apply_options
 from ..utils.runs import find_checkpoint
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
-from .compare import EXACT, LOSSY, Comparison, inputs_of
+from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
 from .images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
 from .models import check_path, export_model, store_deviations
@@ -76,8 +76,8 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | No
     reference = PyTorchModel(cfg, checkpoint)
     parts = split(reference.module, cfg, preprocessing)
     with progress(f'predicting {len(compared)} images with PyTorch'):
-        comparison = Comparison(reference, compared, parts.preprocess)
-    if comparison.is_empty and not allow_accuracy_drop:
+        outputs = PyTorchOutputs(reference, compared, parts.preprocess)
+    if outputs.is_empty and not allow_accuracy_drop:
         raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
                          'with objects of its classes')
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
@@ -85,7 +85,7 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | No
     with written_when_complete(path) as partial:
         export_parts(parts, partial, details, compared[0])
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
-            check_reference(path, agreement_of(comparison.figures(partial, EXACT, REFERENCE), EXACT),
+            check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
                             allow_accuracy_drop)
         if fp16:
             export_parts(parts._replace(network=Half(parts.network)), partial, details, compared[0])
@@ -96,7 +96,7 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | No
 
         def figures_in(runtime: str) -> dict[str, float]:
             with progress(f'comparing with PyTorch in {runtime}'):
-                return comparison.figures(partial, limits, runtime)
+                return outputs.compare(partial, limits, runtime)
 
         agreement = compare_in_runtimes(path, figures_in, limits, allow_accuracy_drop)
         store_deviations(partial, deviations_of(agreement))

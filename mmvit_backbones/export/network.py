@@ -6,7 +6,7 @@ from typing import Literal
 from ..errors import UsageError
 from ..zoo.build import get_model
 from .agreement import compare_in_runtimes, deviations_of
-from .compare import compare_onnx
+from .differences import compare_onnx
 from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
 from .graphs import OPSET
 from .models import check_opset, check_path, export_onnx, store_deviations

@@ -120,7 +120,7 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        return Parts(preprocess, Segment(model), Segmentation(), 'images', ['segmentation'], is_static, details)
+        return Parts(preprocess, Segment(model), ClassOfPixels(), 'images', ['segmentation'], is_static, details)
     from .detection import postprocess_of
     postprocess, outputs = postprocess_of(model, geometry)
     return Parts(preprocess, Detect(model), postprocess, 'image', outputs, is_static, details)
@@ -160,7 +160,7 @@ class Segment(Part):
         return F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=self.model.align_corners)
 
 
-class Segmentation(nn.Module):
+class ClassOfPixels(nn.Module):
     """Resizes logits to the size of the images and returns the most likely class of each pixel."""
 
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:

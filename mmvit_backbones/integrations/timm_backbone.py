@@ -1,4 +1,4 @@
-"""Networks of timm as backbones in mmpretrain, mmdet and mmseg, as neighbors in comparisons."""
+"""Networks of timm as backbones in mmpretrain, mmdet and mmseg, for comparisons."""
 from functools import cache
 from types import SimpleNamespace
 from typing import Any

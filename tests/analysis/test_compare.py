@@ -16,7 +16,7 @@ from runs import Run
 
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.analysis import compare
-from mmvit_backbones.analysis.compare import command_of, differences, plot, rates_of
+from mmvit_backbones.analysis.comparison import command_of, differences, plot, rates_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.recipes import fine_tune
 from mmvit_backbones.recipes.networks import find_network

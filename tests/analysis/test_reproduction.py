@@ -72,7 +72,7 @@ def test_missing_data_weights_and_figures_are_reported(name, missing, cache):
 
 def test_the_loss_and_differing_results_are_compared():
     lines = [line for line in PUBLISHED if line['config'] == 'imagenet_restv2_t_384']
-    rows = [reproduction.compare(line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
+    rows = [reproduction.reproduced(line, {'accuracy/top1': 83.7, 'accuracy/top5': 90., 'loss': 0.775})
             for line in lines if line['key'] in reproduction.MEASURED]
     assert {row.key: row.is_reproduced for row in rows} == dict(top1=True, top5=False, val_loss=True)
     assert any(re.match(r'val_loss +0.777 +0.775 +-0.002 +reproduced \(output of the eval', str(row)) for row in rows)
@@ -82,4 +82,4 @@ def test_the_loss_and_differing_results_are_compared():
 def test_a_detector_that_finds_nothing():
     line = next(line for line in PUBLISHED if line['key'] == 'box')
     with raises(UsageError, 'box'):
-        reproduction.compare(line, {})
+        reproduction.reproduced(line, {})

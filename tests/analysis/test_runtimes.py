@@ -4,14 +4,14 @@ import csv
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, raises
+from helpers import ROOT, Clock, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
 from mmvit_backbones.analysis import RuntimeTable, compare_runtimes, runtimes
-from mmvit_backbones.analysis.runtimes import Network, WholeModel, measure_subject
+from mmvit_backbones.analysis.runtimes import TimedModel, TimedNetwork, measure_subject
 from mmvit_backbones.errors import MMViTError
 from mmvit_backbones.inference.runtimes import installed_runtimes
 
@@ -27,7 +27,7 @@ class Branches(nn.Module):
 
 
 def test_a_failed_runtime_has_its_error_as_result():
-    rows = measure_subject(Network('net', Branches(), torch.rand(2, 3, 8, 8)), ['onnxruntime', 'eager'], 1)
+    rows = measure_subject(TimedNetwork('net', Branches(), torch.rand(2, 3, 8, 8)), ['onnxruntime', 'eager'], 1)
     assert [row['runtime'] for row in rows] == ['eager', 'onnxruntime']
     assert rows[0]['speedup'] == 1 and rows[0]['deviation'] == 0 and 'data-dependent' in rows[1]['error']
     about, empty, *table = str(RuntimeTable('about', rows)).splitlines()
@@ -38,10 +38,10 @@ def test_a_failed_runtime_has_its_error_as_result():
 
 
 def test_outputs_of_another_runtime_are_compared():
-    network = Network('net', nn.Conv2d(3, 4, 1), torch.rand(2, 3, 8, 8))
+    network = TimedNetwork('net', nn.Conv2d(3, 4, 1), torch.rand(2, 3, 8, 8))
     expected = network.load('eager', None)(network.images)
     assert network.deviation([expected[0] + 0.1 * expected[0].abs().max()], expected) == pytest.approx(0.1, rel=1e-3)
-    model = WholeModel('model', Config(), 'model.pth', [], [], False)
+    model = TimedModel('model', Config(), 'model.pth', [], [], False)
     boxes = np.array([[0, 0, 10, 10]], 'f')
     found = dict(labels=np.zeros(1, int), scores=np.array([.9], 'f'), boxes=boxes)
     assert model.deviation([found], [found]) == 0
@@ -53,7 +53,7 @@ def test_outputs_of_another_runtime_are_compared():
 @torch.no_grad()
 def test_all_runtimes_run_a_single_image():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1), nn.Flatten(), nn.Linear(5 * 8 * 8, 2)).eval()
-    rows = measure_subject(Network('net', model, torch.rand(1, 3, 8, 8)), INSTALLED, repeats=1)
+    rows = measure_subject(TimedNetwork('net', model, torch.rand(1, 3, 8, 8)), INSTALLED, repeats=1)
     assert [row['runtime'] for row in rows] == INSTALLED
     for row in rows:
         if row['runtime'] == 'openvino-bf16' and 'this CPU has no instructions' in row.get('error', ''):
@@ -89,7 +89,7 @@ def test_a_whole_model_has_its_metric(tmp_path):
 
 
 def test_a_dense_network_has_all_its_maps():
-    network = runtimes.network('rest_lite', True, None, 2)
+    network = runtimes.timed_network('rest_lite', True, None, 2)
     assert network.images.shape == (2, 3, 448, 672) and len(network.names) == 4
 
 
@@ -102,17 +102,6 @@ def test_a_dense_network_has_all_its_maps():
 def test_wrong_arguments_are_refused(networks, options, words):
     with raises(MMViTError, *words):
         compare_runtimes(networks, **{'runtimes': ['eager'], **options})
-
-
-class Clock:
-    """Replaces the clock: time passes only in :meth:`take`."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.now = 0.
-        monkeypatch.setattr('time.perf_counter', lambda: self.now)
-
-    def take(self, seconds: float) -> None:
-        self.now += seconds
 
 
 def test_latency_and_throughput(monkeypatch):

@@ -25,7 +25,7 @@ from tiny_configs import TINY_CONFIGS
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
 from mmvit_backbones.export.agreement import below_limits
-from mmvit_backbones.export.compare import EXACT, LOSSY, Comparison, compare, worst
+from mmvit_backbones.export.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.preprocess import Geometry, Preprocess
@@ -106,10 +106,10 @@ def test_resized_and_cropped_images_are_those_of_the_framework(resize):
 def test_different_instances_exceed_the_limits():
     prediction = dict(labels=np.array([0, 1]), scores=np.array([.9, .8], 'f'),
                       boxes=np.array([[0, 0, 9, 9], [5, 5, 20, 30]], 'f'))
-    assert not below_limits(compare(prediction, prediction), EXACT)
+    assert not below_limits(compare_outputs(prediction, prediction), EXACT)
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
-        assert below_limits(compare(prediction, {**prediction, **change}), EXACT)
+        assert below_limits(compare_outputs(prediction, {**prediction, **change}), EXACT)
 
 
 def test_few_instances_may_be_unmatched():
@@ -120,7 +120,7 @@ def test_few_instances_may_be_unmatched():
     for width in (1, 7.95, 8.5):
         boxes = expected['boxes'].copy()
         boxes[0, 2], boxes[1, 2] = width, 20 + 9
-        figures = compare(expected, dict(expected, boxes=boxes, scores=expected['scores'] - 0.05), LOSSY)
+        figures = compare_outputs(expected, dict(expected, boxes=boxes, scores=expected['scores'] - 0.05), LOSSY)
         assert not below_limits(figures, LOSSY)
         assert figures['boxes'] == pytest.approx(min(0.9, width / 10 if width > 8 else 1))
         assert figures['matched'] == (1 if width > 8 else pytest.approx(29 / 30))
@@ -129,9 +129,10 @@ def test_few_instances_may_be_unmatched():
 def test_a_comparison_without_instances_fails():
     nothing = dict(labels=np.zeros(0, int), scores=np.zeros(0, 'f'), boxes=np.zeros((0, 4), 'f'))
     one = dict(labels=np.zeros(1, int), scores=np.ones(1, 'f'), boxes=np.array([[0, 0, 9, 9]], 'f'))
-    assert below_limits(worst([compare(nothing, nothing)] * 2), EXACT) == ['instances']
-    assert not below_limits(worst([compare(nothing, nothing), compare(one, one)]), EXACT)
-    assert below_limits(worst([compare(one, nothing), *[compare(nothing, nothing)] * 99]), EXACT) == ['matched']
+    assert below_limits(worst([compare_outputs(nothing, nothing)] * 2), EXACT) == ['instances']
+    equal, missed = compare_outputs(nothing, nothing), compare_outputs(one, nothing)
+    assert not below_limits(worst([equal, compare_outputs(one, one)]), EXACT)
+    assert below_limits(worst([missed, *[equal] * 99]), EXACT) == ['matched']
 
 
 @pytest.mark.parametrize('scale', [(107, 80), (31, 20)], ids=['enlarged', 'shrunk'])
@@ -224,9 +225,9 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
     parts = split(reference.module, cfg)
     export_model(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
-    comparison = Comparison(reference, IMAGES, parts.preprocess)
+    outputs = PyTorchOutputs(reference, IMAGES, parts.preprocess)
     for runtime in installed_runtimes():
-        figures = comparison.figures(path, EXACT, runtime)
+        figures = outputs.compare(path, EXACT, runtime)
         assert not below_limits(figures, EXACT), str(figures)
 
 

@@ -10,7 +10,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 from mmvit_backbones.export import compare_onnx, export_onnx
-from mmvit_backbones.export.compare import difference
+from mmvit_backbones.export.differences import difference
 from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.export.quantize import to_int8
 from mmvit_backbones.inference.runtimes import installed_runtimes, open_session

@@ -18,10 +18,11 @@ EXACT = dict(resized=2, scores=1e-3, pixels=0.999, instances=1, matched=0.99, bo
 LOSSY = dict(resized=2, scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
 
 
-class Comparison:
-    """Compares files of :func:`export_model` with the framework's model on the same images.
+class PyTorchOutputs:
+    """The outputs of the framework's model for some images, with which files of :func:`export_model` are compared.
 
-    Both get the same resized images: a rounding error of one pixel changes more in the predictions than a runtime does.
+    Files get the same resized images: a rounding error of one pixel changes more in the predictions than a runtime
+    does.
 
     Args:
         reference (PyTorchModel): The framework's model.
@@ -47,13 +48,13 @@ class Comparison:
             self.expected = [reference.run_preprocessed(reference.preprocess(image)) for image in images]
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
-    def figures(self, path: str | PathLike, limits: dict[str, float], runtime: str) -> dict[str, float]:
-        """Returns the results of :func:`compare` for a file in a runtime, combined over all images by :func:`worst`.
+    def compare(self, path: str | PathLike, limits: dict[str, float], runtime: str) -> dict[str, float]:
+        """Returns the :func:`worst` results of :func:`compare_outputs` over the images, for a file in a runtime.
 
         If the file resizes images, ``resized`` is the largest difference of a resized pixel from the framework's.
         """
         found = self._predict(path, runtime)
-        figures = worst([compare(*pair, limits) for pair in zip(self.expected, found, strict=True)])
+        figures = worst([compare_outputs(*pair, limits) for pair in zip(self.expected, found, strict=True)])
         return dict(resized=self.resized, **figures) if self.preprocessing else figures
 
     def _predict(self, path: str | PathLike, runtime: str) -> list[Arrays]:
@@ -77,7 +78,7 @@ def inputs_of(reference: PyTorchModel, images: Sequence[np.ndarray], preprocessi
     return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
-def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
+def compare_outputs(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
     """Compares two outputs of a model for one image.
 
     Returns:
@@ -113,7 +114,7 @@ def compare(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) 
 
 
 def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Combines the results of :func:`compare` for several images.
+    """Combines the results of :func:`compare_outputs` for several images.
 
     ``instances`` is the sum over the images; ``pixels`` and ``matched`` are means, ``matched`` over the images with
     instances; the other results are the worst over the images.

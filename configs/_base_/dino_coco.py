@@ -3,7 +3,6 @@
 # the backbone, for 8 GPUs x 2 images. As there, also for Swin-L, all parameters have weight decay, norms included.
 _base_ = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', './default_runtime.py']
 model = dict(backbone=dict(_delete_=True, out_indices=(1, 2, 3)))
-train_dataloader = dict(persistent_workers=False)  # workers are seeded in each epoch, for exact resuming
 # Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite.
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=3, save_best='auto', backend_args=dict(backend='atomic')),

@@ -2,9 +2,8 @@
 # one file: COCO with large-scale jitter at 1024 x 1024 pixels, 50 epochs.
 _base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', './default_runtime.py']
 model = dict(backbone=dict(_delete_=True))
-# Workers are seeded in each epoch, for exact resuming. Panoptic masks, which mmdet's config names, are not read.
-train_dataloader = dict(
-    persistent_workers=False, dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
+# Panoptic masks, which mmdet's config names, are not read.
+train_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img='train2017/')))
 val_dataloader = dict(dataset=dict(data_prefix=dict(_delete_=True, img='val2017/')))
 test_dataloader = val_dataloader
 # As in mmdet's config for Swin-T, the backbone's norms and relative position bias tables have a tenth of the learning

@@ -35,7 +35,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config', help='config whose data, neck, heads and schedule are used instead of a folder and '
                                          'the fine-tuning recipe')
     add_folder_arguments(parser)
-    parser.add_argument('--boxes', action='store_true', help='train detectors without masks')
+    parser.add_argument('--boxes-only', '--boxes', action='store_true', help='train detectors without masks')
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=positive, help='epochs of every run (default: as in mmvit train NETWORK)')
     length.add_argument('--budget', type=seconds, metavar='TIME',
@@ -62,6 +62,6 @@ def run(args: Namespace) -> None:
         args.networks, class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder,
         config=args.config, val_fraction=args.val_fraction, split_seed=args.split_seed or 0, size=args.size,
         epochs=args.epochs, budget=args.budget, batch_size=args.batch_size, seeds=args.seeds,
-        pretrained=args.pretrained, freeze=args.freeze, layer_decay=args.layer_decay, boxes_only=args.boxes,
+        pretrained=args.pretrained, freeze=args.freeze, layer_decay=args.layer_decay, boxes_only=args.boxes_only,
         out=args.out)
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

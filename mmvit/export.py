@@ -70,12 +70,13 @@ def run(args: Namespace) -> None:
     network, checkpoint, path = read_names(args.names)
     if network:
         refuse(args, MODEL_OPTIONS, f'whole models, not for the network {network}')
-        print(export_network(network, path, checkpoint, args.pretrained or False, args.task, args.opset, args.size,
-                             args.allow_accuracy_drop))
+        print(export_network(
+            network, path, checkpoint=checkpoint, pretrained=args.pretrained or False, task=args.task, opset=args.opset,
+            size=args.size, allow_accuracy_drop=args.allow_accuracy_drop))
     else:
         refuse(args, NETWORK_OPTIONS, 'networks given by name')
         print(export_checkpoint(
-            checkpoint, path, args.config, args.pretrained or False, args.cfg_options,
+            checkpoint, path, config=args.config, pretrained=args.pretrained or False, cfg_options=args.cfg_options,
             preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
             license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
 

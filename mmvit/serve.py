@@ -34,5 +34,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.analysis import serve
-    serve(args.models, args.host, args.port, args.config, args.name, args.examples, args.device, args.runtime,
-          args.precision)
+    serve(args.models, host=args.host, port=args.port, configs=args.config, names=args.name, examples=args.examples,
+          device=args.device, runtime=args.runtime, precision=args.precision)

@@ -25,7 +25,7 @@ RECIPE_OPTIONS = dict(
     class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
     seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset',
     split_seed='train_dataloader.dataset',
-    boxes='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
+    boxes_only='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
     iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
     early_stop='custom_hooks', freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
     no_pretrained='model.backbone.init_cfg', no_amp='optim_wrapper.type')
@@ -35,7 +35,7 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
     """Adds the options of a network and a folder."""
     group = parser.add_argument_group('a network and a folder')
     add_folder_arguments(group)
-    group.add_argument('--boxes', action='store_true', help='train a detector without masks')
+    group.add_argument('--boxes-only', '--boxes', action='store_true', help='train a detector without masks')
     add_size_argument(group)
     length = group.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=positive,
@@ -125,7 +125,7 @@ def prepare(args: Namespace) -> str:
         return args.config
     cfg = fine_tune(
         args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
-        freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes,
+        freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,
         val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
         precision='float32' if args.no_amp else None, processes=args.processes or 1, work_dir=args.work_dir,
         **{name: given[name] for name in folders})

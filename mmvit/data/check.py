@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from ..arguments import add_config_options, add_folder_arguments, new_parser, whole
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
-FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes'), ('data_root', 'cfg_options')
+FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes_only'), ('data_root', 'cfg_options')
 
 
 def get_parser() -> ArgumentParser:
@@ -22,7 +22,8 @@ def get_parser() -> ArgumentParser:
                         help='splits to check (default: train val)')
     parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
     add_folder_arguments(parser)
-    parser.add_argument('--boxes', action='store_const', const=True, help='ignore masks in a COCO folder')
+    parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True,
+                        help='ignore masks in a COCO folder')
     parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets of the config')
     add_config_options(parser)
     return parser
@@ -43,7 +44,7 @@ def run(args: Namespace) -> None:
         if 'test' in args.splits:
             raise UsageError('--splits of a folder must be train, val or both, got test')
         problems = folder_problems(**folders, val_fraction=args.val_fraction, split_seed=args.split_seed or 0,
-                                   boxes_only=bool(args.boxes), splits=args.splits, jobs=args.jobs)
+                                   boxes_only=bool(args.boxes_only), splits=args.splits, jobs=args.jobs)
     else:
         cfg = load_config(args.config)
         options = shorthand_options(cfg, data_root=args.data_root)

@@ -409,7 +409,7 @@ def command_of(networks: Sequence[str], seeds: int, settings: Mapping[str, Any])
     """Returns the command of the comparison, without --out."""
     words = ['mmvit', 'compare', *networks]
     for name, value in {**settings, 'seeds': seeds}.items():
-        flag = f'--{name.removesuffix("_only").replace("_", "-")}'
+        flag = f'--{name.replace("_", "-")}'
         if name == 'epochs_of_budget' or not value:
             continue
         if value is True:

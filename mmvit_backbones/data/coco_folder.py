@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process
 from .coco import MAX_ID, are_numbers, is_id, is_size, read_coco, reorder, report_images
 from .folders import FolderData, Output, Split, check_images, composed, seen_from
@@ -19,7 +18,7 @@ from .text import check_class_names, has_mark
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
           '0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/')
-REMEDIES = 'add the missing masks, or train boxes alone with boxes_only=True (--boxes)'
+REMEDIES = 'add the missing masks, or train boxes alone with boxes_only=True (--boxes-only)'
 
 
 @dataclass
@@ -96,8 +95,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
                               for part, content in parts.items() for image in content['images'])
         check_images(path for path in found if osp.isfile(path))  # the checks of annotations report missing files
     datasets = {part: dict(type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
-                           data_prefix=dict(img=osp.join(prefixes[part], '')),
-                           metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes))))
+                           data_prefix=dict(img=osp.join(prefixes[part], '')), metainfo=dict(classes=tuple(classes)))
                 for part in parts}
     num_train = _number_of_annotated(parts['train']) if 'train' in parts else 0
     return FolderData(datasets.get('train', {}), datasets['val'], tuple(classes), num_train,

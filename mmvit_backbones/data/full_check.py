@@ -46,7 +46,7 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
         raise UsageError(f'pass exactly one of {", ".join(given)}, got {given}')
     framework, read = FOLDERS[key]
     if boxes_only and key != 'coco_folder':
-        raise UsageError(f'boxes_only (--boxes) requires coco_folder, got {key}')
+        raise UsageError(f'boxes_only (--boxes-only) requires coco_folder, got {key}')
     options, problems = dict(val_fraction=val_fraction, split_seed=split_seed), []
     of_boxes = dict(boxes_only=True) if key == 'coco_folder' else {}
     try:

@@ -24,8 +24,8 @@ from .quantize import to_int8
 METRIC_DROP = 0.01  # largest drop of the metric by int8, as a share
 
 
-def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | None = None,
-                      pretrained: bool | str = False, options: dict | None = None, preprocessing: bool = True,
+def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str | None = None,
+                      pretrained: bool | str = False, cfg_options: dict | None = None, preprocessing: bool = True,
                       images: Sequence[str | Path] = (), fp16: bool = False, int8: str | Path | None = None,
                       license: str = 'not stated', allow_accuracy_drop: bool = False) -> ExportedFile:
     """Exports a classifier, segmenter or detector, and compares the file's predictions with PyTorch.
@@ -41,7 +41,7 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | No
             training saved beside the checkpoint.
         pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
             False.
-        options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
+        cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
         preprocessing (bool): Whether the file resizes and normalizes images. Defaults to True.
         images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
             set, if it exists; else the folder ``int8``; else generated images.
@@ -65,7 +65,7 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, config: str | No
         raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
     checkpoint = checkpoint and find_checkpoint(checkpoint)
     cfg = config_of(config, checkpoint)
-    apply_options(cfg, options)
+    apply_options(cfg, cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
     check_exportable(cfg)
     check_backbone(cfg)

@@ -15,7 +15,7 @@ LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with r
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 
 
-def export_network(network: str, path: str | Path, checkpoint: str | None = None,
+def export_network(network: str, path: str | Path, *, checkpoint: str | None = None,
                    pretrained: bool | str = False, task: Literal['classification', 'backbone'] = 'backbone',
                    opset: int = OPSET, size: Sequence[int] | None = None,
                    allow_accuracy_drop: bool = False) -> ExportedFile:

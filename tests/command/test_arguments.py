@@ -11,52 +11,26 @@ from mmvit import SUBCOMMANDS
 from mmvit_backbones.errors import UsageError
 
 
-@pytest.mark.parametrize('subcommand, option, value', [
-    ('train', '--seed', '-1'), ('train', '--seed', str(2**32)), ('train', '--lr', 'inf'), ('train', '--lr', 'nan'),
-    ('train', '--lr', '0'), ('train', '--epochs', '9' * 20), ('train', '--epochs', '1.5'), ('train', '--iters', '0'),
-    ('train', '--batch-size', '0'),
-    ('train', '--work-dir', str(TINY)), ('train', '--work-dir', f'{TINY}/work'), ('train', '--work-dir', ''),
-    ('train', '--val-fraction', '1'), ('test', '--wait-time', '-1'), ('serve', '--port', '65536'),
-    ('flops', '--size', '-3'), ('test', '--out', ''), ('predict', '--score-thr', 'nan'),
-    ('train', '--cfg-options', 'a')])
-def test_parser_rejects_wrong_values(subcommand, option, value, capsys):
-    with pytest.raises(SystemExit) as ended:
-        parser_of(subcommand).parse_args(['x', option, value])
-    assert ended.value.code == 2
-    assert option in capsys.readouterr().err.splitlines()[-1]
-
-
 @pytest.mark.parametrize('subcommand, options, expected', [
-    ('train', ['--seed', '4294967295', '--freeze', '0', '--epochs', '999999999'],
-     dict(seed=2**32 - 1, freeze=0, epochs=10**9 - 1)),
-    ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--processes', '1024', '--amp'],
-     dict(batch_size=1, lr=1e-9, val_fraction=.1, processes=1024, amp=True)),
-    ('train', ['--iters', '1', '--early-stop', '1', '--bf16', '--pretrained', '22k'],
-     dict(iters=1, early_stop=1, bf16=True, pretrained='22k')),
-    ('train', ['--no-amp', '--resume'],
-     dict(no_amp=True, resume='auto', pretrained=None, val_fraction=None, seed=None, check=False, launcher='none',
-          local_rank=0, strategy='ddp', freeze=None)),
-    ('test', ['--wait-time', '0'], dict(wait_time=0, tta=False, show=False)),
-    ('test', [], dict(wait_time=2)),
-    ('serve', ['--port', '65535'], dict(port=65535, host='127.0.0.1', config=[], name=[], examples=None)),
-    ('flops', ['--size', '16384', '1'], dict(size=[16384, 1], batch_size=None, traffic=False)),
-    ('predict', ['--score-thr', '1'], dict(score_thr=1, batch_size=1)),
-    ('predict', ['--score-thr', '0'], dict(score_thr=0, json=False, video=False)),
-    ('data check', ['--jobs', '1024'], dict(jobs=1024, splits=['train', 'val'])),
-    ('data check', [], dict(jobs=4)),
-    ('benchmark', ['--threads', '1024', '--runtime', 'int8'], dict(threads=1024, runtimes=['int8'], throughput=None)),
-    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5], regularization=None)),
-    ('models', [], dict(json=False))])
-def test_values_and_defaults(subcommand, options, expected, tmp_path, monkeypatch):
-    """The smallest and largest allowed values are accepted."""
-    monkeypatch.chdir(tmp_path)
+    ('train', ['--seed', '4294967295', '--freeze', '0', '--epochs', '999999999', '--processes', '1024'],
+     dict(seed=2**32 - 1, freeze=0, epochs=10**9 - 1, processes=1024)),
+    ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--iters', '1', '--early-stop', '1'],
+     dict(batch_size=1, lr=1e-9, val_fraction=.1, iters=1, early_stop=1)),
+    ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
+    ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
+    ('benchmark', ['--threads', '1024', '--runtime', 'int8'], dict(threads=1024, runtimes=['int8'])),
+    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5]))])
+def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, options, expected):
     args = vars(parser_of(subcommand).parse_args(['x', *options]))
     assert {name: args[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize('subcommand, option, value, allowed', [
     ('train', '--seed', '4294967296', 'from 0 to 4294967295'), ('train', '--epochs', '1000000000', 'to 999999999'),
+    ('train', '--epochs', '1.5', "'1.5' is not an integer"), ('train', '--epochs', '9' * 20, 'to 999999999'),
     ('train', '--lr', '0', 'above 0'), ('train', '--lr', '-1', 'above 0'), ('train', '--lr', 'x', "'x' is not"),
+    ('train', '--lr', 'inf', 'finite'), ('train', '--lr', 'nan', 'finite'), ('serve', '--port', '65536', 'to 65535'),
+    ('test', '--out', '', "'' is not a folder"), ('train', '--work-dir', f'{TINY}/work', 'is not a folder'),
     ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
     ('test', '--wait-time', '-0.1', 'of at least 0'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
     ('train', '--processes', '1025', 'from 1 to 1024'), ('train', '--processes', '0', 'from 1 to 1024'),

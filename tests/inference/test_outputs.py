@@ -23,10 +23,10 @@ def test_names_of_outputs(tmp_path, monkeypatch):
                  'in/._a.jpg', 'in/.trash/b.jpg', 'c.d.jpg'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    names = find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3'])
+    names = find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3', 'http://host'])
     assert names == {'in/a.jpg': 'a', 'in/deep/a.jpg': 'deep/a', 'in/deep/b.jpg': 'deep/b.jpg',
                      'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', '7': '7',
-                     'http://host/x/e.jpg?size=3': 'e'}
+                     'http://host/x/e.jpg?size=3': 'e', 'http://host': 'image'}
     with raises(UsageError, 'the name a.jpg '):
         find_sources(['in', 'in/deep/a.jpg'])
 

@@ -62,10 +62,11 @@ def shapes_of(cfg: Config, task: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task, network', [
-    *((task, 'rest_lite') for task in FOLDERS), ('class_folder', 'refiner_vit_small_plain')])
-def test_a_step_changes_the_weights(task, network, tmp_path):
-    cfg = recipe(tmp_path, task, network, size=64, epochs=2)
+@pytest.mark.parametrize('task, network, options', [
+    *((task, 'rest_lite', {}) for task in FOLDERS), ('coco_folder', 'reswin_tiny', dict(boxes_only=True)),
+    ('class_folder', 'refiner_vit_small_plain', {})])
+def test_a_step_changes_the_weights(task, network, options, tmp_path):
+    cfg = recipe(tmp_path, task, network, size=64, epochs=2, **options)
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     collate = FUNCTIONS.get('default_collate') if task == 'class_folder' else pseudo_collate

@@ -82,40 +82,12 @@ def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
     assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
 
 
-def config_by_iterations(folder, max_iters):
-    config = folder / 'iterations.py'
-    config.write_text(f"""
-_base_ = '{TINY}'
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters={max_iters}, val_interval=4)
-train_dataloader = dict(sampler=dict(_delete_=True, type='InfiniteSampler'))
-param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.1, by_epoch=False, end=10)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=4), logger=dict(log_metric_by_epoch=False))
-log_processor = dict(by_epoch=False)
-""")
-    return config
-
-
-def test_interrupted_training_by_iterations_is_resumed_exactly(tmp_path):
-    config = config_by_iterations(tmp_path, 10)
-    undisturbed = train(tmp_path / 'whole', config=config)
-    assert undisturbed.wait() == 0, undisturbed.text
-    run = train(tmp_path / 'work', 'train_dataloader.num_workers=2', config=config)
-    run.wait_for('Iter(train) [ 6/10]')
-    run.signal(signal.SIGTERM)
-    assert run.wait() == 143, run.text
-    run = train(tmp_path / 'work', '--resume', 'train_dataloader.num_workers=1', config=config)
-    assert run.wait() == 0, run.text
-    assert_same_weights(tmp_path / 'whole/iter_10.pth', tmp_path / 'work/iter_10.pth')
-
-
-def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
+def test_hooks_in_a_training_by_the_frameworks_own_script(whole, tmp_path):
     """The config saved by a run enables the hooks. MMEngine resumes from the checkpoint named in `last_checkpoint`."""
     script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
     if not script.exists():
         pytest.skip('mmpretrain was installed without its scripts')
-    whole = train(tmp_path / 'whole')
-    assert whole.wait() == 0, whole.text
-    config = tmp_path / 'whole' / TINY.name
+    config = whole / TINY.name
     options = ['--cfg-options', 'randomness.seed=7']
     run = Run(tmp_path / 'first.txt', script, config, '--work-dir', tmp_path / 'work', *options)
     run.wait_for('Epoch(train) [2][1/4]')
@@ -123,7 +95,7 @@ def test_hooks_in_a_training_by_the_frameworks_own_script(tmp_path):
     assert run.wait() == 143, run.text
     run = Run(tmp_path / 'second.txt', script, config, '--work-dir', tmp_path / 'work', '--resume', *options)
     assert run.wait() == 0, run.text
-    assert_same_weights(tmp_path / 'whole/epoch_3.pth', tmp_path / 'work/epoch_3.pth')
+    assert_same_weights(whole / 'epoch_3.pth', tmp_path / 'work/epoch_3.pth')
     predictor = Predictor(tmp_path / 'work/epoch_3.pth')  # needs no config
     assert predictor.classes == sorted(predictor.classes) and len(predictor.classes) == 5
     found, = predictor(next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')))

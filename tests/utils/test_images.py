@@ -36,14 +36,6 @@ def test_damaged_orientation_is_ignored():
     assert (np.array(read_rgb(image)) == PIXELS).all()
 
 
-def test_sources_of_an_image(tmp_path):
-    content = encode(Image.fromarray(PIXELS))
-    (tmp_path / 'a.png').write_bytes(content)
-    for source in (tmp_path / 'a.png', str(tmp_path / 'a.png'), content, bytearray(content), memoryview(content),
-                   io.BytesIO(content), Image.fromarray(PIXELS)):
-        assert (np.array(read_rgb(source)) == PIXELS).all()
-
-
 def test_upper_bits_of_deep_images_are_kept():
     deep = np.array([[-70000, 0, 7 * 256, 65535, 10**7]], np.int32)
     assert np.array(read_rgb(Image.fromarray(deep)))[..., 1].tolist() == [[0, 0, 7, 255, 255]]

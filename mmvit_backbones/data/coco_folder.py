@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process
 from .coco import MAX_ID, are_numbers, is_id, is_size, read_coco, reorder, report_images
 from .folders import FolderData, Output, Split, check_images, composed, seen_from
@@ -95,7 +96,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
                               for part, content in parts.items() for image in content['images'])
         check_images(path for path in found if osp.isfile(path))  # the checks of annotations report missing files
     datasets = {part: dict(type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
-                           data_prefix=dict(img=osp.join(prefixes[part], '')), metainfo=dict(classes=tuple(classes)))
+                           data_prefix=dict(img=osp.join(prefixes[part], '')),
+                           metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes))))
                 for part in parts}
     num_train = _number_of_annotated(parts['train']) if 'train' in parts else 0
     return FolderData(datasets.get('train', {}), datasets['val'], tuple(classes), num_train,

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import UsageError
+from ..utils.colors import class_palette
 from ..utils.images import images_in
 from .folders import (
     FolderData,
@@ -73,7 +74,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             ann_file=seen_from(folder, output.write(f'{part}.txt', '\n'.join(map(listed, stems)))),
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
-            metainfo=dict(classes=names, palette=palette) if palette else dict(classes=names))
+            metainfo=dict(classes=names, palette=palette or class_palette(len(names))))
     return FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
                       len(images['val']))
 

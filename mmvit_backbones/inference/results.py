@@ -1,5 +1,4 @@
 """Prediction results as arrays, JSON and drawings."""
-import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +7,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Color = tuple[int, int, int]
+from ..utils.colors import Color, class_color
+
+Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 IGNORED = 255  # mmseg's label for pixels without a class
 SCORE_THR = 0.3  # default minimum score of objects
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
+OPACITY = 0.4  # of masks
 
 
 @dataclass
@@ -90,7 +92,7 @@ class Result:
         return entries
 
     def draw(self) -> Image.Image:
-        """Draws masks, boxes and labels over the image.
+        """Draws masks, boxes and labels over the image; labels do not cover each other while there is room.
 
         Labels of items without boxes are listed in the top left corner. Masks of detected objects have contours, to
         separate objects of the same class. Small images are enlarged by an integer factor to an area of at least
@@ -101,18 +103,16 @@ class Result:
         for item in reversed(items):  # the best item is drawn on top
             if 'mask' in item:
                 mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
-                image[mask] = image[mask] // 2 + color // 2
+                image[mask] = np.round((1 - OPACITY) * image[mask] + OPACITY * color)
                 if 'box' in item:
                     image[contour_of(mask)] = color
         pen = _Pen(image)
-        for number, item in enumerate(reversed(items)):
-            color, text = self.color(item['label']), f' {self.name(item["label"])} {item["score"]:.0%} '
-            corner = 0, (len(items) - 1 - number) * pen.height
+        for item in reversed(items):
             if 'box' in item:
-                x1, y1, x2, y2 = (pen.scale * float(side) for side in item['box'])
-                pen.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, pen.size // 7))
-                corner = x1, y1 - pen.height
-            pen.label(corner, text, color)
+                pen.box(item['box'], self.color(item['label']))
+        for number, item in enumerate(items):
+            text = f' {self.name(item["label"])} {item["score"]:.0%} '
+            pen.label(text, self.color(item['label']), item.get('box'), number)
         return pen.drawing
 
 
@@ -201,7 +201,7 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
 
 
 class _Pen:
-    """Draws labels inside an image, and enlarges small images to keep the labels readable."""
+    """Draws boxes and labels inside an image, and enlarges small images to keep the labels readable."""
 
     def __init__(self, image: np.ndarray) -> None:
         from matplotlib.font_manager import findfont
@@ -209,26 +209,55 @@ class _Pen:
         length = math.sqrt(height * width)
         self.scale = math.ceil(MIN_DRAWING / length)
         self.size = round(self.scale * length / 40)
-        self.height = 1.3 * self.size
+        self.height = round(1.3 * self.size)
         self.drawing = Image.fromarray(image).resize((self.scale * width, self.scale * height))
         self.draw = ImageDraw.Draw(self.drawing)
         self.font = ImageFont.truetype(findfont('DejaVu Sans'), self.size)
+        self.labels: list[Area] = []
 
-    def label(self, corner: tuple[float, float], text: str, color: Color) -> None:
-        length = self.font.getlength(text)
-        x, y = max(min(corner[0], self.drawing.width - length), 0), max(corner[1], 0)
+    def box(self, sides: np.ndarray, color: Color) -> None:
+        x1, y1, x2, y2 = self.scale * sides
+        self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
+
+    def label(self, text: str, color: Color, sides: np.ndarray | None, row: int) -> None:
+        """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner."""
+        length = math.ceil(self.font.getlength(text))
+        corners = [(0, row * self.height)]
+        if sides is not None:
+            x1, y1, x2, y2 = self.scale * sides
+            corners = [(x, y) for x in (x1, x2 - length) for y in (y1 - self.height, y1, y2)]
+        x, y = place_label(corners, (length, self.height), self.labels, self.drawing.size)
+        self.labels.append((x, y, x + length, y + self.height))
         red, green, blue = color
         is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
-        self.draw.rectangle([x, y, x + length, y + self.height], fill=color)
+        self.draw.rectangle([x, y, x + length - 1, y + self.height - 1], fill=color)
         self.draw.text((x, y), text, 'white' if is_dark else 'black', self.font)
 
 
+def place_label(corners: Sequence[tuple[float, float]], size: tuple[int, int], others: Sequence[Area],
+                canvas: tuple[int, int]) -> tuple[float, float]:
+    """Returns the top left corner of a label: the first one without another label, or else the nearest free place.
+
+    Args:
+        corners (Sequence[tuple[float, float]]): Wanted corners, best first; they are moved into the drawing.
+        size (tuple[int, int]): Width and height of the label.
+        others (Sequence[Area]): Labels that are already drawn. If no place is free, the first corner is returned.
+        canvas (tuple[int, int]): Width and height of the drawing.
+    """
+    room = np.maximum(np.subtract(canvas, size), 0)
+    grid = np.stack(np.meshgrid(*(np.arange(0, most + 1, side // 2) for most, side in zip(room, size))), -1)
+    wanted, grid = np.clip(corners, 0, room), grid.reshape(-1, 2)
+    grid = grid[np.argsort(((grid - wanted[0]) ** 2).sum(1), kind='stable')]
+    places = np.concatenate([wanted, grid])
+    drawn = np.reshape(others, (-1, 1, 4))
+    covers = ((places < drawn[..., 2:]) & (drawn[..., :2] < places + size)).all(2).any(0)
+    x, y = places[covers.argmin()]  # the first that is False
+    return float(x), float(y)
+
+
 def color_of(label: int, palette: Sequence[Color]) -> Color:
-    """Returns the color of a class; labels beyond the palette get hues that are spaced by the golden ratio."""
-    if label < len(palette):
-        red, green, blue = palette[label]
-    else:
-        red, green, blue = (round(255 * value) for value in colorsys.hsv_to_rgb(0.618 * label % 1, 0.85, 0.9))
+    """Returns the color of a class; labels beyond the palette get colors that can be told apart."""
+    red, green, blue = palette[label] if label < len(palette) else class_color(label)
     return red, green, blue
 
 

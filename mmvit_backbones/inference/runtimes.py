@@ -126,9 +126,12 @@ def metainfo_of(dataset: dict) -> dict:
 
 
 def palette_of(metainfo: dict) -> list[Color]:
-    """Returns the RGB colors of a dataset's classes; empty if the palette is missing or given by name."""
+    """Returns the RGB colors of a dataset's classes; empty if the palette is missing, a name or of other classes.
+
+    A data set of own classes inherits the palette of its type, e.g. the 80 colors of COCO.
+    """
     palette = metainfo.get('palette')
-    if palette is None or isinstance(palette, str):
+    if palette is None or isinstance(palette, str) or len(palette) != len(metainfo.get('classes') or ()):
         return []
     return [(int(red), int(green), int(blue)) for red, green, blue in palette]
 

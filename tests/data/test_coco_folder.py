@@ -246,6 +246,7 @@ def test_categories_are_matched_by_name(folder, categories, used):
     edit(file_of(folder, 'val'), write)
     data = read_coco_folder(folder)
     assert evaluate(data)['coco/segm_mAP'] == 1 and data.val['metainfo']['classes'] == ('nut', 'date')
+    assert len(set(data.val['metainfo']['palette'])) == 2  # not the first colors of COCO, which are two reds
     names = {category['id']: category['name'].strip() for category in categories}
     new = {category['id']: category['name'] for category in content_of(data, 'val')['categories']}
     assert [new[a['category_id']] for a in content_of(data, 'val')['annotations']][:2] == [names[i] for i in used]

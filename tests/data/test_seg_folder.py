@@ -43,7 +43,7 @@ def test_masks_are_read(folder, tmp_path):
     data = read_seg_folder(folder, out=tmp_path / 'out')
     assert data.classes == CLASSES and (data.num_train, data.num_val) == (3, 2)
     assert labels_of(data.train) == [{0, 1, 255}] * 3 and labels_of(data.val) == [{0, 1, 255}] * 2
-    assert data.train['metainfo'] == dict(classes=CLASSES) and data.train['data_root'] == str(folder)
+    assert data.train['metainfo']['classes'] == CLASSES and data.train['data_root'] == str(folder)
 
 
 def test_colors_of_classes_are_used(folder):

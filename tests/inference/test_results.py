@@ -3,9 +3,14 @@ import numpy as np
 import pytest
 
 from mmvit_backbones.inference import Classification, Detection, Segmentation
-from mmvit_backbones.inference.results import Result, color_of, contour_of, result_of
+from mmvit_backbones.inference.results import Result, color_of, contour_of, place_label, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
+# What color-blind people see of red, green and blue (Machado et al., 2009, severity 1).
+COLOR_BLIND = dict(
+    protanopia=[[.152, 1.053, -.205], [.115, .786, .099], [-.004, -.048, 1.052]],
+    deuteranopia=[[.367, .861, -.228], [.280, .673, .047], [-.012, .043, .969]],
+    tritanopia=[[1.256, -.077, -.179], [-.078, .931, .148], [.005, .691, .304]])
 
 
 def about(height=500, width=2000, palette=(RED, GREEN)):
@@ -65,11 +70,14 @@ def test_outputs_become_results():
 
 
 def test_colors():
-    """Classes beyond the palette have bright colors that differ."""
+    """Classes without a color have different ones, which color-blind people can tell apart, too."""
     assert color_of(0, [RED]) == RED
-    found = [color_of(label, [RED]) for label in range(1, 30)]
-    assert len(set(found)) == 29 and {(min(color), max(color)) for color in found} == {(34, 230)}
-    assert found[:3] == [(34, 91, 230), (148, 230, 34), (230, 34, 205)]
+    found = [color_of(label, [RED]) for label in range(1, 33)]
+    assert len(set(found)) == 32
+    seen = np.array(found[:6]) / 255
+    for name, rows in COLOR_BLIND.items():
+        apart = np.linalg.norm((seen @ np.transpose(rows))[:, None] - seen @ np.transpose(rows), axis=-1)
+        assert np.sort(apart, axis=1)[:, 1].min() > 0.12, (name, np.sort(apart, axis=1)[:, 1])
 
 
 def test_boxes_and_their_labels_are_drawn():
@@ -94,6 +102,29 @@ def test_boxes_and_their_labels_are_drawn():
     assert long.draw().getpixel((0, 240)) == RED
 
 
+def test_labels_do_not_cover_each_other():
+    """Each label of a crowd is as large as alone; the best object's is where it would be alone."""
+    boxes = np.array([[200 + 5 * i, 150 + 5 * i, 201 + 5 * i, 151 + 5 * i] for i in range(12)], np.float32)
+    palette = [(10 * i + 10, 0, 255) for i in range(12)]
+
+    def places(kept: slice) -> list[np.ndarray]:
+        found = Detection(*about(500, 500, palette), np.arange(12)[kept], np.ones(12)[kept], boxes[kept])
+        drawing = np.array(found.draw())
+        return [np.argwhere((drawing == color).all(2)) for color in palette[kept]]
+
+    crowd, alone = places(slice(0, 12)), [places(slice(i, i + 1))[0] for i in range(12)]
+    dot = 4 ** 2  # the box, which a label may cover
+    assert all(len(alone[i]) - dot <= len(crowd[i]) for i in range(12))
+    assert crowd[0].min(0).tolist() == alone[0].min(0).tolist() and min(map(len, crowd)) > 400
+
+
+def test_labels_stay_inside_a_full_drawing():
+    taken = [(0, 0, 30, 10), (0, 10, 30, 20)]
+    assert place_label([(25, 18)], (20, 10), taken[:1], (30, 20)) == (10, 10)
+    assert place_label([(25, 18)], (20, 10), taken, (30, 20)) == (10, 10)
+    assert place_label([(25, 18)], (50, 10), [], (30, 20)) == (0, 10)
+
+
 @pytest.mark.parametrize('side, expected', [(439, 878), (440, 440), (441, 441), (20, 440), (21, 441)])
 def test_small_images_are_enlarged(side, expected):
     assert objects([], height=side, width=side).draw().size == (expected, expected)
@@ -101,7 +132,7 @@ def test_small_images_are_enlarged(side, expected):
 
 def test_classes_are_listed_best_first():
     drawing = Classification(*about(), np.array([1, 0]), np.array([.7, .3])).draw()
-    assert colors(drawing, 1, [0, 31, 34, 64, 67]) == [GREEN, GREEN, RED, RED, (0, 0, 0)]
+    assert colors(drawing, 1, [0, 31, 33, 63, 66]) == [GREEN, GREEN, RED, RED, (0, 0, 0)]
 
 
 @pytest.mark.parametrize('color, is_white', [
@@ -113,15 +144,15 @@ def test_text_contrasts_with_its_background(color, is_white):
 
 
 def test_masks_are_drawn():
-    """The best mask is on top, half transparent; its edge is solid, except at the border of the image."""
+    """The best mask is on top, and the image remains visible; its edge is solid, except at the border of the image."""
     masks = np.zeros((2, 500, 500), bool)
     masks[0, 200:300, 100:400] = masks[1, 200:, 100:] = True
     found = objects([[0, 0, 0, 0]] * 2, height=500, width=500)
     found.image[:] = 100
     found.masks = masks
     drawing = found.draw()
-    below = tuple(50 + value // 2 for value in GREEN)
-    above = tuple(value // 2 + other // 2 for value, other in zip(below, RED))
+    below = tuple(round(60 + .4 * value) for value in GREEN)
+    above = tuple(round(.6 * value + .4 * other) for value, other in zip(below, RED))
     assert colors(drawing, 250, [199, 200, 201, 202, 297, 298, 299, 300, 499]) == [
         (100, 100, 100), RED, RED, above, above, RED, RED, below, below]
     assert contour_of(np.ones((9, 9), bool)[:, :6] & (np.arange(6) > 2)).sum(0).tolist() == [0, 0, 0, 9, 0, 0]

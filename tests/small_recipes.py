@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit_backbones.utils.config import datasets_of, load_config, metrics_of
+from mmvit_backbones.utils.config import datasets_of, metrics_of, read_config
 
 DATA = ROOT / 'data'
 STREETS = tuple((DATA / 'camvid_mini/classes.txt').read_text().split())
@@ -17,7 +17,7 @@ SMALLEST = 64  # pixels; smaller numbers are not image sizes
 
 def small_recipe(name: str) -> Config:
     """Returns a recipe whose training step and evaluation take a second on a CPU."""
-    config = load_config(str(ROOT / f'configs/{name}.py'))
+    config = read_config(str(ROOT / f'configs/{name}.py'))
     use_small_data(config)
     config.model = shrunk_model(config)
     find_something(config.model.get('test_cfg') or {})

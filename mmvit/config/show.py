@@ -16,8 +16,8 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.utils.config import load_config
+    from mmvit_backbones.utils.config import read_config
     from mmvit_backbones.zoo.checks import check_backbone
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, options=args.cfg_options)
     check_backbone(cfg)
     print(cfg.pretty_text, end='')

@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
     from mmvit_backbones.data.full_check import config_problems, errors_and_warnings, folder_problems
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.training import shorthand_options
-    from mmvit_backbones.utils.config import load_config
+    from mmvit_backbones.utils.config import read_config
     folders = {name: folder for name in FOLDERS if (folder := getattr(args, name))}
     if bool(folders) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
@@ -46,10 +46,10 @@ def run(args: Namespace) -> None:
         problems = folder_problems(**folders, val_fraction=args.val_fraction, split_seed=args.split_seed or 0,
                                    boxes_only=bool(args.boxes_only), splits=args.splits, jobs=args.jobs)
     else:
-        cfg = load_config(args.config)
+        cfg = read_config(args.config)
         options = shorthand_options(cfg, data_root=args.data_root)
-        problems = config_problems(load_config(args.config, {**options, **(args.cfg_options or {})}), args.splits,
-                                   args.jobs)
+        problems = config_problems(read_config(args.config, options={**options, **(args.cfg_options or {})}),
+                                   args.splits, args.jobs)
     errors, warnings = errors_and_warnings(problems)
     print(*(f'warning: {text}' for text in warnings), *errors,
           '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')

@@ -15,7 +15,7 @@ from ..backbones import Backbone
 from ..data.problems import warn
 from ..errors import UsageError
 from ..layers import VariedSizeWindowAttention
-from ..utils.config import is_config, load_config
+from ..utils.config import is_config, read_config
 from ..utils.figures import plt, save_figure
 from ..utils.files import check_file
 from ..utils.images import read_rgb
@@ -70,7 +70,7 @@ def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str)
     torch.manual_seed(0)
     if not is_config(network):
         return get_backbone(find_variant(network).name, checkpoint, pretrained)
-    cfg = load_config(network)
+    cfg = read_config(network)
     check_backbone(cfg)
     backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
     if checkpoint or pretrained:

@@ -10,7 +10,6 @@ from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
-from ..utils.config import apply_options
 from ..utils.runs import find_checkpoint
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
@@ -64,8 +63,7 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str |
     if not config and not checkpoint:
         raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
     checkpoint = checkpoint and find_checkpoint(checkpoint)
-    cfg = config_of(config, checkpoint)
-    apply_options(cfg, cfg_options)
+    cfg = config_of(config, checkpoint, cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
     check_exportable(cfg)
     check_backbone(cfg)

@@ -10,7 +10,6 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.sources import find_images
-from ..utils.config import datasets_of
 from ..utils.images import read_rgb
 
 CHECKED_IMAGES = 8
@@ -57,7 +56,7 @@ def has_test_set(cfg: Config, is_needed: bool) -> bool:
 def images_of(cfg: Config, split: str) -> list[str]:
     """Returns the paths of the first images in the data set of 'train' or 'test'."""
     init_default_scope(cfg.default_scope)
-    dataset = DATASETS.build(dict(datasets_of(cfg, split)[0], pipeline=[]))
+    dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
     return [dataset.get_data_info(number)['img_path'] for number in range(min(CALIBRATION_IMAGES, len(dataset)))]
 
 

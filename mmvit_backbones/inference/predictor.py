@@ -1,5 +1,5 @@
 """Runs checkpoints and exported models on images."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UsageError, first_line
-from ..utils.config import is_config, load_config
+from ..utils.config import is_config, read_config
 from ..utils.files import check_file
 from ..utils.runs import find_checkpoint, find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
@@ -139,11 +139,11 @@ def refuse(source: str, **arguments: object) -> None:
             raise UsageError(f'{name}={value} cannot be used with {source}')
 
 
-def config_of(config: str | None, checkpoint: str | None) -> Config:
-    """Loads ``config`` if it is set, or else the config that the training saved beside the checkpoint."""
+def config_of(config: str | None, checkpoint: str | None, options: Mapping | None = None) -> Config:
+    """Loads ``config`` with options, or else the config that the training saved beside the checkpoint."""
     if config is None:
         if checkpoint is None:
             raise UsageError('pass a config or a checkpoint')
         config = find_config(checkpoint)
         print_log(f'checkpoint {checkpoint}, config {config}', logger='current')
-    return load_config(config, needs=('model', 'test_dataloader'))
+    return read_config(config, ('model', 'test_dataloader'), options)

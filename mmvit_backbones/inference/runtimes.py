@@ -16,7 +16,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from ..errors import UsageError, first_line
-from ..utils.config import datasets_of
+from ..utils.config import leaf_datasets
 from ..utils.frameworks import import_quietly
 from ..zoo.loading import find_weights, load_weights, read_checkpoint
 from .results import Color
@@ -44,7 +44,7 @@ class PyTorchModel:
         self.module = build_model(cfg)
         load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
         self.module.to(device).eval()
-        dataset = datasets_of(cfg, 'test')[0]
+        dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate

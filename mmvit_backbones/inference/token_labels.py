@@ -15,7 +15,7 @@ from torch import Tensor
 from ..backbones.refiner_vit import TokenFeatures
 from ..data.token_labels import TOP_K, read_token_labels
 from ..errors import UsageError
-from ..utils.config import is_config, load_config
+from ..utils.config import is_config, read_config
 from ..utils.images import SUFFIXES, read_rgb
 from ..utils.installation import install_command
 from ..zoo.build import get_model, import_mmpretrain
@@ -135,7 +135,7 @@ def build(name: str, checkpoint: str | None, device: torch.device) -> Annotate:
         model = get_model(name, checkpoint=require_weights(name, checkpoint))
     elif is_config(name):
         file = require_weights(name, checkpoint)
-        model = build_model(load_config(name))
+        model = build_model(read_config(name))
         load_weights(model, find_weights(model, read_checkpoint(file), file)[0], file)
     else:
         raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '

@@ -39,7 +39,8 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1) -> None
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
     check_data(cfg, ['train', 'val'])
-    check_pretrained(cfg.model, check_backbone(cfg))
+    if backbone := check_backbone(cfg):
+        check_pretrained(backbone)
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
     if takes_step:

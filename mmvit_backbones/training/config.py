@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UsageError
-from ..utils.config import LOADERS, SPLITS, VISUALIZERS, merge_options, metrics_of, read_config
+from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
@@ -149,9 +149,7 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
 
 def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
     """Raises UsageError if a config lacks a key, or has settings that MMEngine or PyTorch would reject later."""
-    for key in needs:
-        if cfg.get(key) is None:  # test_cfg may be empty
-            raise UsageError(f'config {cfg.filename}: {key} must be set, got {cfg.get(key)!r}')
+    check_parts(cfg, needs)
     for key in LOADERS:
         loader = cfg.get(key) or {}
         if loader.get('persistent_workers') and not loader.get('num_workers'):
@@ -171,8 +169,7 @@ def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:
     """Sets what mmpretrain's scripts set in loaders that do not set it."""
     for key in loaders:
         if cfg.get(key) is not None:
-            cfg[key] = ConfigDict({'pin_memory': True, 'collate_fn': dict(type='default_collate'), **defaults,
-                                   **cfg[key]})
+            cfg[key] = ConfigDict({'pin_memory': True, **defaults, **cfg[key]})
 
 
 def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:

@@ -6,7 +6,6 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UsageError
-from ..utils.config import dicts_in
 
 
 def check_number_of_processes(processes: int, num_gpus: int) -> None:
@@ -46,10 +45,6 @@ def init_processes(cfg: Config) -> None:
     unused = cfg.get('find_unused_parameters', False)
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
     cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
-    # SyncBN has no CPU kernel, so each process uses its own statistics.
-    for node in dicts_in(cfg.model):
-        if node.get('type') == 'SyncBN':
-            node['type'] = 'BN'
 
 
 def set_ranks(launcher: str) -> None:

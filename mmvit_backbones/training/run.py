@@ -7,9 +7,11 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from mmengine.visualization import Visualizer
@@ -106,12 +108,12 @@ def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    if verbose:
-        with unused_second(cfg):
-            return build(cfg)
-    with quiet(), unused_second(cfg):
+    with nullcontext() if verbose else quiet(), unused_second(cfg):
         runner = build(cfg)
-    filter_console(runner.logger)
+    if not verbose:
+        filter_console(runner.logger)
+    if isinstance(runner.model, nn.Module) and runner.distributed and not torch.cuda.is_available():
+        revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner
 
 

@@ -1,7 +1,7 @@
 """Loads and checks config files."""
 import os
 import os.path as osp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +17,6 @@ MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_sche
 SPLITS = ('train', 'val', 'test')
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
-MASK_HEADS = 'mask_head', 'panoptic_head'  # of mmdet, by their keys
 INHERITING = """_base_ = {base!r}
 
 # Override settings of the base config here, for example:
@@ -26,42 +25,20 @@ INHERITING = """_base_ = {base!r}
 """
 
 
-def load_config(path: str, options: dict | None = None, needs: Sequence[str] = ()) -> Config:
-    """Loads a config, checks that it has the keys ``needs``, and applies options such as ``{'a.b.c': value}``.
+def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
+    """Loads a config, applies options such as ``{'a.b.c': value}``, and checks that it has the keys ``needs``.
 
     Raises:
         UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
-    """
-    cfg = read_config(path, needs)
-    apply_options(cfg, options, needs)
-    return cfg
-
-
-def read_config(path: str, needs: Sequence[str] = ()) -> Config:
-    """Loads a config and checks that it has the keys ``needs``.
-
-    Before use, the config must pass through :func:`apply_options`, even without options.
-
-    Raises:
-        UsageError: If the config does not exist, cannot be read or lacks a key.
     """
     path = find_config(path)
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    _check(cfg, path, needs)
-    return cfg
-
-
-def apply_options(cfg: Config, options: Mapping | None = None, needs: Sequence[str] = ()) -> None:
-    """Applies options such as ``{'a.b.c': value}``, and checks the keys ``needs`` again.
-
-    Raises:
-        UsageError: If the key of an option is unknown, or the config lacks a key in ``needs``.
-    """
     merge_options(cfg, options)
-    _check(cfg, cfg.filename, needs)
+    check_parts(cfg, needs)
+    return cfg
 
 
 def merge_options(cfg: Config, options: Mapping | None) -> None:
@@ -118,7 +95,7 @@ def copy_config(config: str, path: str | Path | None = None, inherit: bool = Fal
         raise UsageError(f'{path} already exists; pass another file')
     if inherit and options:
         raise UsageError('options cannot be combined with inherit; edit the new file instead')
-    text = INHERITING.format(base=str(base)) if inherit else load_config(str(base), options).pretty_text
+    text = INHERITING.format(base=str(base)) if inherit else read_config(str(base), options=options).pretty_text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8')
@@ -144,23 +121,12 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parent / 'configs'
 
 
-def dicts_in(config: object) -> Iterator[dict]:
-    """Yields all dicts in a config."""
-    return (entry for _, entry in dicts_with_paths(config))
-
-
-def dicts_with_paths(config: object, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yields ``(path, dict)`` for all dicts in a config; callers may change the dicts during the iteration."""
-    parts = list(enumerate(config)) if isinstance(config, (list, tuple)) else []
-    if isinstance(config, dict):
-        yield path, config
-        parts = list(config.items())
-    for key, value in parts:
-        yield from dicts_with_paths(value, f'{path}{key}.')
-
-
 def leaf_datasets(dataset: dict) -> list[dict]:
-    """Returns the dataset configs inside any wrappers such as RepeatDataset and ConcatDataset."""
+    """Returns the dataset configs inside any wrappers, which all have the arguments of MMEngine's.
+
+    For what must be known before a data set can be built: whether its files exist, and, for prediction without data,
+    its test pipeline and its classes.
+    """
     if 'datasets' in dataset:
         return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
     if 'dataset' in dataset:
@@ -180,23 +146,12 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
     return metrics if isinstance(metrics, list) else [metrics]
 
 
-def predicts_masks(model: dict) -> bool:
-    """Returns whether the config of an mmdet model has a mask head, like Mask R-CNN and Mask2Former."""
-    return any(node.get(head) for node in dicts_in(model) for head in MASK_HEADS)
-
-
-def schedules_of(cfg: Config) -> list[dict]:
-    """Returns the configs of the parameter schedulers as a list."""
-    schedules = cfg.get('param_scheduler') or []
-    return schedules if isinstance(schedules, list) else [schedules]
-
-
-def _check(cfg: Config, path: str, needs: Sequence[str] = ()) -> None:
+def check_parts(cfg: Config, needs: Sequence[str] = ()) -> None:
     """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework.
 
     Sets the ``collate_fn`` that mmpretrain's scripts set.
     """
-    framework = cfg.get('default_scope')
+    path, framework = cfg.filename, cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')
     if find_spec(framework) is None:

@@ -4,12 +4,11 @@ import warnings
 from typing import Literal
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.config import dicts_in, dicts_with_paths
 from ..utils.runs import find_checkpoint
 from .loading import OFFICIAL, load_backbone, read_checkpoint
 from .variants import VARIANTS, find_variant
@@ -58,7 +57,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
         return None  # not from this package
     try:
         with torch.device('meta'):
-            backbone = backbone_type(**{**arguments, 'init_cfg': None})
+            backbone = backbone_type(**arguments)
     except Exception as error:  # invalid arguments can raise any exception
         raise UsageError(f'model.backbone: {error}'.split('\n')[0]) from error
     preprocessors = [part for part in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')) if part]
@@ -75,31 +74,28 @@ def check_backbone(cfg: Config) -> Backbone | None:
     return backbone
 
 
-def check_pretrained(model: ConfigDict, backbone: Backbone | None) -> None:
-    """Checks that a model config's pretrained weights can be read, and that those of the backbone fit ``backbone``.
+def check_pretrained(backbone: Backbone) -> None:
+    """Checks that the pretrained weights of a backbone on the meta device can be read, and fit.
 
     Raises:
-        UsageError: If pretrained weights cannot be read or do not match.
+        UsageError: If they cannot be read or do not match.
     """
-    of_backbone = list(dicts_in(model.backbone.get('init_cfg'))) if backbone else []
-    for path, node in dicts_with_paths(model, 'model.'):
-        if node.get('type') != 'Pretrained':
+    for init in backbone.init_cfg:
+        if init['type'] != 'PretrainedBackbone':
             continue
-        place, checkpoint = path.partition('init_cfg')[0], node.get('checkpoint')
+        checkpoint = init.get('checkpoint')
         if not isinstance(checkpoint, str):
-            raise UsageError(f'{place}init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
+            raise UsageError(f'model.backbone.init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
         if not is_readable(checkpoint):
             continue
         try:
-            if backbone is not None and any(node is own for own in of_backbone):
-                with warnings.catch_warnings():
-                    warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                    load_backbone(backbone, checkpoint, node.get('prefix'))
-            else:
-                check_checkpoint(checkpoint)
+            with warnings.catch_warnings():
+                warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
+                load_backbone(backbone, checkpoint, init.get('prefix'))
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
-                             f'random weights with --no-pretrained (in a config: {place}init_cfg=None)') from error
+                             'random weights with --no-pretrained (in a config: model.backbone.init_cfg=None)'
+                             ) from error
 
 
 def check_checkpoint(filename: str) -> None:

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from subcommands import call
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import read_config
 
 
 @pytest.mark.slow
@@ -22,11 +22,11 @@ def test_inherited_settings_are_printed(capsys, tmp_path):
 
 def test_copies_can_be_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    expected = load_config('upernet_reswin_t').to_dict()
+    expected = read_config('upernet_reswin_t').to_dict()
     for options in [], ['inherited.py', '--inherit'], ['deep/changed.py', '--cfg-options', 'train_cfg.val_interval=7']:
         call('config copy', 'upernet_reswin_t', *options)
-    assert load_config('upernet_reswin_t.py').to_dict() == load_config('inherited.py').to_dict() == expected
-    assert load_config('deep/changed.py').train_cfg.val_interval == 7
+    assert read_config('upernet_reswin_t.py').to_dict() == read_config('inherited.py').to_dict() == expected
+    assert read_config('deep/changed.py').train_cfg.val_interval == 7
     with raises(UsageError, 'inherited.py', 'exists'):
         call('config copy', 'upernet_reswin_t', 'inherited.py')
     with raises(UsageError, 'a.txt', '.py'):

@@ -17,7 +17,7 @@ from subcommands import call
 import mmvit
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.inference.sources import find_images
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import read_config
 
 TRAINING = ROOT / 'tests/training'
 TINY = TRAINING / 'tiny_classifier.py'
@@ -84,11 +84,11 @@ def test_config_with_a_syntax_error(tmp_path):
     config = tmp_path / 'bad.py'
     config.write_text('model = dict(')
     with raises(UsageError, 'bad.py', 'SyntaxError'):
-        load_config(str(config))
+        read_config(str(config))
 
 
 def test_known_options():
-    cfg = load_config(str(TINY), {'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
+    cfg = read_config(str(TINY), options={'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
     assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmvit_backbones.data.checks import check_data, find_problems, sample_error
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import read_config
 
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]
@@ -118,7 +118,7 @@ def test_wrong_image_sizes(coco, tmp_path, capsys):
 def test_mistakes_are_errors_before_the_training(coco, tmp_path):
     coco['annotations'][0]['bbox'] = [1, 2, float('nan'), 4]
     errors(coco, tmp_path)
-    cfg = load_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
+    cfg = read_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
                                         data_prefix=dict(img='images/'))
     with raises(UsageError, 'bbox', 'annotations 0'):
@@ -126,7 +126,7 @@ def test_mistakes_are_errors_before_the_training(coco, tmp_path):
 
 
 def test_folder_that_cannot_be_listed(tmp_path):
-    cfg = load_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
+    cfg = read_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     (tmp_path / 'train').symlink_to(tmp_path / 'train')
     with pytest.raises(UsageError, match='train'):
@@ -189,7 +189,7 @@ def test_warnings_are_not_errors_but_missing_metric_files_are(coco, tmp_path, ca
     coco['annotations'] = [dict(annotation, id=number) for number, annotation in enumerate(coco['annotations'], 1)]
     coco['annotations'][0]['bbox'] = [0., 0., 0., 0.]  # mmdet leaves out empty boxes
     (tmp_path / 'annotations.json').write_text(json.dumps(coco))
-    cfg = load_config('mask_rcnn_reswin_t')
+    cfg = read_config('mask_rcnn_reswin_t')
     cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
                                         data_prefix=dict(img='images/'), metainfo=dict(classes=[
                                             category['name'] for category in coco['categories']]))

@@ -9,7 +9,7 @@ from subcommands import call
 
 from mmvit_backbones.data.full_check import config_problems, errors_and_warnings, folder_problems
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import read_config
 
 DATA = ROOT / 'data'
 
@@ -72,7 +72,7 @@ def test_splits_without_data_are_an_error(tmp_path):
     config.write_text(f"_base_ = '{ROOT}/configs/imagenet_reswin_t.py'\ntest_dataloader = test_evaluator = None\n"
                       'test_cfg = None\n')
     with raises(UsageError, 'no data set for test'):
-        config_problems(load_config(str(config)), ['test'])
+        config_problems(read_config(str(config)), ['test'])
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -22,7 +22,7 @@ from mmvit_backbones.export.images import generated_images, has_test_set, images
 from mmvit_backbones.export.models import store_deviations
 from mmvit_backbones.inference import Predictor
 from mmvit_backbones.inference.runtimes import Exported, installed_runtimes
-from mmvit_backbones.utils.config import load_config
+from mmvit_backbones.utils.config import read_config
 
 
 @pytest.mark.parametrize('package, task, words', [
@@ -92,7 +92,7 @@ def test_images_are_chosen_evenly(files):
 def test_images_to_compare(files):
     """The images are the given ones, else the test set, else those of the folder for int8, else generated ones."""
     folder = str(files[0].parent)
-    cfg = load_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
+    cfg = read_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
     cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
 
     def numbers(*arguments) -> list[int]:

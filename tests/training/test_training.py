@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from small_recipes import divide_sizes, small_recipe, use_float32
 
-from mmvit_backbones.utils.config import dicts_in, load_config
+from mmvit_backbones.utils.config import read_config
 
 pytestmark = [
     pytest.mark.training, pytest.mark.usefixtures('frozen'),
@@ -79,9 +79,15 @@ optim_wrapper = dict(optimizer=dict(lr=4e-3))
 """
 
 
+def dicts_in(part) -> list[dict]:
+    if isinstance(part, dict):
+        return [part, *(found for value in part.values() for found in dicts_in(value))]
+    return [found for value in part for found in dicts_in(value)] if isinstance(part, (list, tuple)) else []
+
+
 def student(folder: Path, labels: Path) -> Path:
     """Writes the token label recipe for the flowers, with a narrow network and images of 64 x 64 pixels."""
-    config = load_config(str(ROOT / 'configs/imagenet_refiner_vit_s.py'))
+    config = read_config(str(ROOT / 'configs/imagenet_refiner_vit_s.py'))
     config.model.backbone.update(arch=dict(embed_dims=48, depth=8, num_heads=4, mlp_ratio=3), img_size=64)
     config.model.head.update(in_channels=48, map_loss=dict(type='MapSimilarityLoss', num_pairs=6))
     for loader, split, images in ((config.train_dataloader, 'train', 16), (config.val_dataloader, 'val', 20)):

@@ -13,11 +13,11 @@ CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
 
 def test_only_hooks_of_mmengine_can_be_none():
-    cfg = config.load_config(CLASSIFIER)
-    config.apply_options(cfg, {'default_hooks.logger': None})
+    cfg = config.read_config(CLASSIFIER)
+    config.merge_options(cfg, {'default_hooks.logger': None})
     assert cfg.default_hooks.logger is None
     with raises(UsageError, 'default_hooks.visualization', 'None', 'logger'):
-        config.apply_options(cfg, {'default_hooks.visualization': None})
+        config.merge_options(cfg, {'default_hooks.visualization': None})
 
 
 def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
@@ -43,25 +43,25 @@ def test_missing_and_wrong_entries_are_named(change, needs, words, tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))
     with raises(UsageError, path, *words):
-        config.load_config(str(path), needs=needs)
+        config.read_config(str(path), needs=needs)
 
 
 def test_a_framework_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmseg', None)
     (tmp_path / 'a.json').write_text('{"default_scope": "mmseg"}')
     with raises(UsageError, 'a.json needs mmseg', 'not installed'):
-        config.load_config(str(tmp_path / 'a.json'))
+        config.read_config(str(tmp_path / 'a.json'))
 
 
 def test_several_evaluators_are_allowed(tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(dict(default_scope='mmpretrain', val_evaluator=[dict(type='Accuracy')])))
-    assert config.metrics_of(config.load_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
+    assert config.metrics_of(config.read_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
 
 
 def test_collate_fn_is_set_only_for_mmpretrain():
     for name, is_set in [(CLASSIFIER, True), (DETECTOR, False)]:
-        assert ('collate_fn' in config.load_config(name).train_dataloader) == is_set
+        assert ('collate_fn' in config.read_config(name).train_dataloader) == is_set
 
 
 def test_data_sets_are_found_in_wrappers():
@@ -72,7 +72,6 @@ def test_data_sets_are_found_in_wrappers():
     assert config.datasets_of(cfg, 'train') == [one, two, three] and config.datasets_of(cfg, 'val') == []
 
 
-def test_metrics_and_schedules_are_lists():
-    cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')], param_scheduler=dict(type='c')))
+def test_metrics_are_lists():
+    cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')]))
     assert [config.metrics_of(cfg, split) for split in config.SPLITS] == [[], [dict(type='a')], [dict(type='b')]]
-    assert config.schedules_of(cfg) == [dict(type='c')] and config.schedules_of(Config()) == []

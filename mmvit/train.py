@@ -91,7 +91,7 @@ def run(args: Namespace) -> None:
         cfg = training_config(
             config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
             cfg_options={**short, **(args.cfg_options or {})}, launcher=args.launcher)
-        check_run(cfg, takes_step=args.check, processes=args.processes or 1)
+        check_run(cfg, takes_step=args.check, processes=args.processes or 1, checks_data=config == args.config)
         if args.check:
             print('ok')
             return

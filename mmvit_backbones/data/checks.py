@@ -1,4 +1,4 @@
-"""Checks the data of a config before a run starts."""
+"""Checks the files of a config's data sets, which cannot be built as long as files are missing or damaged."""
 import os
 import os.path as osp
 from collections.abc import Sequence
@@ -6,17 +6,18 @@ from typing import Literal
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 
 from ..errors import UsageError
-from ..utils.config import SPLITS, datasets_of, dicts_in, metrics_of
+from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.images import check_image
-from .coco import check_sizes, check_sizes_of_run_lengths, coco_problems, read_coco
+from .coco import IMAGES_TO_CHECK, coco_problems, read_coco
 from .masks import check_labels
-from .problems import Problem, warn
+from .problems import Problem, report
 from .text import has_mark, read_text
 
-IMAGES_TO_CHECK, ANNOTATIONS_TO_CHECK = 100, 100_000  # limits that keep the start of training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 LISTS = '.txt', '.csv', '.tsv'
@@ -42,23 +43,15 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             if dataset.get('backend_args') or _kind(dataset).startswith('CIFAR'):
                 continue  # the files are not on a local disk, or mmpretrain downloads them if they are missing
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
-                raise UsageError(_message(cfg, dataset, missing))
+                raise UsageError(_message(cfg, split, missing))
             if content:
-                _report(find_problems(dataset, IMAGES_TO_CHECK, split != 'train', uses_masks(cfg, split)))
+                report(find_problems(dataset, IMAGES_TO_CHECK, split != 'train', uses_masks(cfg, split)))
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
         for dataset in evaluated_files(cfg, split) if content else ():
-            _report(find_problems(dataset, IMAGES_TO_CHECK, True, uses_masks(cfg, split)))
-
-
-def _report(problems: list[Problem]) -> None:
-    """Raises UsageError if there are errors; otherwise prints the problems as warnings."""
-    if errors := [problem.text for problem in problems if problem.is_error]:
-        raise UsageError(f'{errors[0]} (error 1 of {len(errors)}; list all with mmvit data check)')
-    for problem in problems:
-        warn(problem.text)
+            report(find_problems(dataset, IMAGES_TO_CHECK, True, uses_masks(cfg, split)))
 
 
 def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True, needs_masks: bool = False
@@ -69,12 +62,7 @@ def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True,
 
     Args:
         dataset (dict): Config of the data set.
-        num_images (int): Maximum number of images whose sizes are checked. If positive, at most
-            ``ANNOTATIONS_TO_CHECK`` annotations are checked for suspicious values. Defaults to 0: checks all
-            annotations, but no sizes.
-        is_evaluated (bool): Whether the data set is used for evaluation, which requires ``iscrowd``, and positive
-            integers as ids of annotations. Defaults to True.
-        needs_masks (bool): Whether the masks of objects are used. Defaults to False.
+        num_images, is_evaluated, needs_masks: As in :func:`coco_problems`.
     """
     if not is_first_process():
         return []
@@ -87,16 +75,10 @@ def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True,
         if has_mark(file):
             raise UsageError(f'{file} starts with a byte order mark, which mmdet does not read; save the file as UTF-8 '
                              'without one, or use --coco-folder')
-        classes = (dataset.get('metainfo') or {}).get('classes')
-        problems = coco_problems(file, content, folder, classes, is_evaluated,
-                                 ANNOTATIONS_TO_CHECK if num_images else None, needs_masks)
-        if num_images and not any(problem.is_error for problem in problems):
-            check_sizes(file, content['images'][::-(-len(content['images']) // num_images)], folder)
-            if needs_masks:
-                check_sizes_of_run_lengths(file, content, folder)
     except UsageError as error:
         return [Problem(str(error), True)]
-    return problems
+    return coco_problems(file, content, folder, (dataset.get('metainfo') or {}).get('classes'), is_evaluated,
+                         num_images, needs_masks)
 
 
 def check_list(dataset: dict) -> None:
@@ -122,9 +104,12 @@ def evaluated_files(cfg: Config, split: str) -> list[dict]:
 
 
 def uses_masks(cfg: Config, split: str) -> bool:
-    """Returns whether a config loads or evaluates the masks of objects."""
-    loads = any(node.get('with_mask') for node in dicts_in(cfg.get(f'{split}_dataloader')))
-    return loads or any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split))
+    """Returns whether a config of mmdet loads or evaluates the masks of objects."""
+    init_default_scope(cfg.default_scope)
+    steps = [step for dataset in datasets_of(cfg, split) if is_coco(dataset)
+             for step in Compose(dataset.get('pipeline', ())).transforms]
+    return (any(getattr(step, 'with_mask', False) for step in steps)
+            or any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)))
 
 
 def is_coco(dataset: dict) -> bool:
@@ -198,24 +183,6 @@ def _is_there(path: str) -> bool:
     return osp.isdir(path) and os.access(path, os.R_OK) and bool(os.listdir(path))
 
 
-def _message(cfg: Config, dataset: dict, missing: str) -> str:
-    root = dataset.get('data_root') or '.'
-    siblings = [leaf for split in SPLITS for leaf in datasets_of(cfg, split) if (leaf.get('data_root') or '.') == root]
-    layout = dict.fromkeys(_layout(path, leaf, root) for leaf in siblings for path in _paths(leaf))
-    message = (f'data set not found: {_absolute(missing)} is missing, empty or not readable; '
-               f'expected in {_absolute(root)}: {", ".join(layout)}')
-    example = EXAMPLES.get(cfg.get('default_scope'))
-    if not example:
-        return message
-    return f'{message} (for a small example without a download, pass {example} to mmvit train in a checkout)'
-
-
-def _layout(path: str, dataset: dict, root: str) -> str:
-    name = osp.relpath(path, root)
-    if not path.endswith(os.sep):
-        return name
-    if dataset.get('ann_file'):
-        return f'{name}/'
-    if _kind(dataset) in FOLDER_PER_CLASS:
-        return f'{name}/<class>/<image>'
-    return f'the files of {dataset["type"]}' if name == '.' else f'{name}/'
+def _message(cfg: Config, split: str, missing: str) -> str:
+    return (f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable; set '
+            f'its place with --data-root, or try {EXAMPLES[cfg.default_scope]} in a checkout, with a network')

@@ -8,14 +8,15 @@ from ..errors import UsageError
 from ..utils.images import SUFFIXES, images_in, is_hidden
 from .folders import (
     FolderData,
-    Output,
     Split,
     check_images,
     composed,
     listed,
+    output_folder,
     refuse_others,
     report_files,
     seen_from,
+    write,
 )
 from .problems import warn
 from .text import check_class_names
@@ -46,9 +47,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
             classes in ``val/``, or an image cannot be read.
     """
     folder, split = os.fspath(folder), Split(val_fraction, split_seed)
-    prefixes = split.find_parts(folder, LAYOUT)
-    if classes is not None and val_fraction is None:
-        del prefixes['train']
+    prefixes = split.find_parts(folder, LAYOUT, is_test=classes is not None)
     found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     if classes is None:
@@ -68,12 +67,12 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
     if check_files:
         check_images(osp.join(folder, prefix, file) for prefix, of_class in found.items()
                      for files in of_class.values() for file in files)
-    output, datasets, numbers = Output(out), {}, {}
+    out, datasets, numbers = output_folder(out), {}, {}
     for part, of_class in images.items():
         lines = [f'{listed(file)} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
         numbers[part] = len(lines)
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
-                              ann_file=seen_from(folder, output.write(f'{part}.txt', ''.join(lines))),
+                              ann_file=seen_from(folder, write(out, f'{part}.txt', ''.join(lines))),
                               metainfo=dict(classes=tuple(classes)))
     return FolderData(datasets.get('train', {}), datasets['val'], tuple(classes), numbers.get('train', 0),
                       numbers['val'])

@@ -23,6 +23,8 @@ CROWD = 'iscrowd=1, which marks groups of objects that training ignores'
 BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
 SCALE = 'multiply x by the width of the image and y by its height'
 MAX_ID = 2**53  # pycocotools stores ids as float64
+ANNOTATIONS_TO_CHECK = 100_000  # keeps the start of training fast
+IMAGES_TO_CHECK = 100  # the same for sizes
 MIN_IOU = 0.5  # of a box and the bounding box of its polygons
 
 
@@ -121,8 +123,7 @@ def _size_error(image: dict, folder: str) -> str:
 
 
 def coco_problems(file: str, content: dict, folder: str, classes: Sequence[str] | None = None,
-                  is_evaluated: bool = True, num_annotations: int | None = None, needs_masks: bool = False
-                  ) -> list[Problem]:
+                  is_evaluated: bool = True, num_images: int = 0, needs_masks: bool = False) -> list[Problem]:
     """Returns the problems in a COCO file.
 
     Invalid entries, which would stop a run, are errors. If there are none, the file is also checked for suspicious
@@ -136,8 +137,9 @@ def coco_problems(file: str, content: dict, folder: str, classes: Sequence[str] 
             None: allows any order.
         is_evaluated (bool): Whether the file is used for evaluation, which requires ``iscrowd``, and unique positive
             integers as ids of annotations. Defaults to True.
-        num_annotations (int | None): Maximum number of annotations that are checked for suspicious values. Defaults to
-            None: checks all.
+        num_images (int): Maximum number of images whose sizes are compared. If positive, at most
+            ``ANNOTATIONS_TO_CHECK`` annotations are checked for suspicious values. Defaults to 0: checks all
+            annotations, but no sizes.
         needs_masks (bool): Whether masks are used, which all annotations must have then. Defaults to False.
     """
     invalid = [*_invalid_lists(content, folder), *_invalid_annotations(content, is_evaluated),
@@ -146,9 +148,22 @@ def coco_problems(file: str, content: dict, folder: str, classes: Sequence[str] 
         invalid += _invalid_masks(content, is_evaluated)
     if invalid:
         return [Problem(f'{file}: {text}', True) for text in invalid]
-    annotations = content['annotations'][::-(-len(content['annotations']) // (num_annotations or 10**9))]
-    return [Problem(f'{file}: {text}', is_error)
-            for text, is_error in (*_suspicious_lists(content), *_suspicious_annotations(content, annotations))]
+    annotations = _spread(content['annotations'], ANNOTATIONS_TO_CHECK if num_images else len(content['annotations']))
+    problems = [Problem(f'{file}: {text}', is_error)
+                for text, is_error in (*_suspicious_lists(content), *_suspicious_annotations(content, annotations))]
+    if num_images and not any(problem.is_error for problem in problems):
+        try:
+            check_sizes(file, _spread(content['images'], num_images), folder)
+            if needs_masks:
+                check_sizes_of_run_lengths(file, content, folder)
+        except UsageError as error:
+            return [Problem(str(error), True)]
+    return problems
+
+
+def _spread(entries: list, number: int) -> list:
+    """Returns about ``number`` entries, evenly spaced in the list."""
+    return entries[::-(-len(entries) // number)]
 
 
 def _invalid_lists(content: dict, folder: str) -> Iterator[str]:

@@ -11,9 +11,19 @@ from typing import Any
 from ..errors import UsageError
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process
-from .coco import MAX_ID, are_numbers, is_id, is_size, read_coco, reorder, report_images
-from .folders import FolderData, Output, Split, check_images, composed, seen_from
-from .problems import warn
+from .coco import (
+    IMAGES_TO_CHECK,
+    MAX_ID,
+    are_numbers,
+    coco_problems,
+    is_id,
+    is_size,
+    read_coco,
+    reorder,
+    report_images,
+)
+from .folders import FolderData, Split, check_images, composed, output_folder, seen_from, write
+from .problems import report, warn
 from .segmentations import usable_segmentation
 from .text import check_class_names, has_mark
 
@@ -55,19 +65,20 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         classes (Sequence[str] | None): Classes of a training, whose model is tested on the folder. Then only the
             validation images are read. Defaults to None: the categories of the training file.
         boxes_only (bool): Whether to use only the boxes of objects. Defaults to False: masks, unless no object has one.
-        check_files (bool): Whether to check that images can be read. Defaults to True.
+        check_files (bool): Whether to check the annotations, and that images can be read. Defaults to True.
 
     Raises:
         UsageError: If the folder has another layout, an annotation file is invalid, only some objects have masks, the
             validation images have other classes, or an image cannot be read.
     """
-    folder, split, output = os.fspath(folder), Split(val_fraction, split_seed), Output(out)
+    folder, split, out = os.fspath(folder), Split(val_fraction, split_seed), output_folder(out)
     prefixes, files = _find_files(folder, split, is_test=classes is not None)
+    places = {part: osp.join(folder, prefix) for part, prefix in prefixes.items()}
     contents = {file: read_coco(osp.join(folder, file)) for file in files.values()}
     changed, masks = set(), {}
     for file, content in contents.items():
         path = osp.join(folder, file)
-        images = osp.join(folder, next(prefixes[part] for part, name in files.items() if name == file))
+        images = next(places[part] for part, name in files.items() if name == file)
         masks[path] = repair_masks(path, content) if not boxes_only else Masks()
         if repair(path, content, images) or masks[path].is_changed:
             changed.add(file)
@@ -78,23 +89,25 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     if val_fraction is not None:
         parts['train'], parts['val'] = divide(contents[files['train']], split)
     if classes is None:
-        classes = tuple(category['name'] for category in parts['train']['categories'])
+        classes = _names(parts['train'])
     paths = {}
     for part, content in parts.items():
         if val_fraction is None and files[part] not in changed and _names(content) == tuple(classes):
             paths[part] = osp.join(folder, files[part])
         else:
             parts[part] = reorder(content, tuple(classes))
-            paths[part] = output.write(f'instances_{part}.json', json.dumps(parts[part]))
+            paths[part] = write(out, f'instances_{part}.json', json.dumps(parts[part]))
             files[part] = seen_from(folder, paths[part])
-    places = defaultdict(list)
-    for part, prefix in prefixes.items():
-        places[osp.realpath(osp.join(folder, prefix))].append(parts[part])
-    report_images(places)
+    listed = defaultdict(list)
+    for part, place in places.items():
+        listed[osp.realpath(place)].append(parts[part])
+    report_images(listed)
+    for part, content in parts.items() if check_files and is_first_process() else ():
+        report(coco_problems(paths[part], content, places[part], is_evaluated=part == 'val',
+                             num_images=IMAGES_TO_CHECK, needs_masks=has_masks))
     if check_files:
-        found = dict.fromkeys(osp.join(folder, prefixes[part], image['file_name'])
-                              for part, content in parts.items() for image in content['images'])
-        check_images(path for path in found if osp.isfile(path))  # the checks of annotations report missing files
+        check_images(dict.fromkeys(osp.join(places[part], image['file_name'])
+                                   for part, content in parts.items() for image in content['images']))
     datasets = {part: dict(type='CocoDataset', data_root=osp.join(folder, ''), ann_file=files[part],
                            data_prefix=dict(img=osp.join(prefixes[part], '')),
                            metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes))))
@@ -104,27 +117,14 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
                       len(parts['val']['images']), has_masks, paths['val'])
 
 
-def has_masks(folder: str | os.PathLike, val_fraction: float | None = None) -> bool:
-    """Returns whether all objects of a folder have masks; see :func:`read_coco_folder`.
-
-    Raises:
-        UsageError: If an annotation file cannot be read, or only some objects have masks.
-    """
-    _, files = _find_files(os.fspath(folder), Split(val_fraction), is_test=False)
-    paths = dict.fromkeys(osp.join(folder, file) for file in files.values())
-    return decide_masks({path: repair_masks(path, read_coco(path), is_quiet=True) for path in paths})
-
-
 def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the folder of images and the annotation file of each part, relative to the data set's folder."""
-    prefixes = split.find_parts(folder, LAYOUT)
+    prefixes = split.find_parts(folder, LAYOUT, is_test)
     files = {part: osp.join('annotations', f'instances_{part}.json') for part in prefixes}
     if split.val_fraction is not None:
         if not osp.isfile(osp.join(folder, files['train'])):
             prefixes, files['train'] = dict.fromkeys(prefixes, 'images'), osp.join('annotations', 'instances.json')
         files['val'] = files['train']
-    elif is_test:
-        prefixes, files = dict(val=prefixes['val']), dict(val=files['val'])
     for file in files.values():
         if not osp.isfile(osp.join(folder, file)):
             raise UsageError(f'there is no file {osp.join(folder, file)}; expected {LAYOUT}')
@@ -252,13 +252,12 @@ def _box_area(annotation: dict) -> float | None:
 # ---- masks
 
 
-def repair_masks(file: str, content: dict, is_quiet: bool = False) -> Masks:
+def repair_masks(file: str, content: dict) -> Masks:
     """Leaves out the parts of masks that cannot be used, and says how many.
 
     Args:
         file (str): Path of the COCO file, for the messages.
         content (dict): Its content, changed in place.
-        is_quiet (bool): Whether to print nothing. Defaults to False.
 
     Returns:
         Masks: The objects without a mask.
@@ -282,7 +281,7 @@ def repair_masks(file: str, content: dict, is_quiet: bool = False) -> Masks:
             masks.total += 1
             if usable is None:
                 masks.missing.append(f'{name} of {file}' + (f' ({reasons[0]})' if reasons else ''))
-    if left and not is_quiet:
+    if left:
         warn(f'{file}: {left} parts of masks cannot be used and are left out; the first is in {first}')
     return masks
 

@@ -57,12 +57,13 @@ class Split:
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
 
-    def find_parts(self, folder: str, layout: str) -> dict[str, str]:
+    def find_parts(self, folder: str, layout: str, is_test: bool = False) -> dict[str, str]:
         """Returns the subfolders for training and validation; for a random split, both are the same.
 
         Args:
             folder (str): Folder with the subfolders.
             layout (str): Expected content of the data set's folder, for the error message.
+            is_test (bool): Whether only the validation images are of use. Defaults to False.
 
         Raises:
             UsageError: If ``val_fraction`` is given, but there is a folder ``val/``, or the other way around.
@@ -71,57 +72,59 @@ class Split:
         if self.val_fraction is None:
             if not osp.isdir(validation):
                 raise UsageError(f'there is no folder {osp.join(validation, "")}; expected {layout}')
-            return dict(train='train', val='val')
+            return dict(val='val') if is_test else dict(train='train', val='val')
         if osp.exists(validation):
             raise UsageError(f'val_fraction (--val-fraction) requires images without a split, but {validation} exists')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
     def divide(self, items: list) -> tuple[list, list]:
-        """Returns the items for training and the items for validation, split at random with the seed.
-
-        Raises:
-            ValueError: If ``val_fraction`` is None.
-        """
-        if self.val_fraction is None:
-            raise ValueError('val_fraction must be given for a random split')
+        """Returns the items for training and the items for validation, split at random with the seed."""
+        assert self.val_fraction is not None
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
         chosen = set(random.Random(self.seed).sample(range(len(items)), number))
         return ([item for i, item in enumerate(items) if i not in chosen],
                 [item for i, item in enumerate(items) if i in chosen])
 
 
-class Output:
-    """Writes repaired annotation files and lists of images to a folder.
+def one_folder(**folders: str | os.PathLike | None) -> tuple[str, str]:
+    """Returns the name and the value of the only argument that is given.
 
-    Args:
-        folder (str | None): Created if a file is written. Defaults to None: a temporary folder, removed at exit.
+    Raises:
+        UsageError: If none or several are given.
     """
+    given = {name: os.fspath(folder) for name, folder in folders.items() if folder}
+    if len(given) != 1:
+        raise UsageError(f'pass exactly one of {", ".join(folders)}, got {given or "none"}')
+    return next(iter(given.items()))
 
-    def __init__(self, folder: str | os.PathLike | None = None) -> None:
-        self.folder = None if folder is None else os.fspath(folder)
 
-    def write(self, name: str, text: str) -> str:
-        """Writes a file, atomically because several processes may write it, and returns its path.
+def output_folder(folder: str | os.PathLike | None) -> str:
+    """Returns the folder for repaired annotation files and lists of images; for None, one that is removed at exit."""
+    if folder is None:
+        folder = tempfile.mkdtemp(prefix='mmvit_')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.fspath(folder)
 
-        Raises:
-            UsageError: If the text has the name of a file that is not in UTF-8.
-        """
-        if self.folder is None:
-            self.folder = tempfile.mkdtemp(prefix='mmvit_')
-            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        try:
-            content = text.encode()
-        except UnicodeEncodeError as error:
-            line = text.count('\n', 0, error.start)
-            raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
-                             ) from error
-        os.makedirs(self.folder, exist_ok=True)
-        with tempfile.NamedTemporaryFile('wb', dir=self.folder, delete=False) as file:
-            file.write(content)
-        path = osp.join(self.folder, name)
-        os.replace(file.name, path)
-        return path
+
+def write(folder: str, name: str, text: str) -> str:
+    """Writes a file to a folder, atomically because several processes may write it, and returns its path.
+
+    Raises:
+        UsageError: If the text has the name of a file that is not in UTF-8.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count('\n', 0, error.start)
+        raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
+                         ) from error
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile('wb', dir=folder, delete=False) as file:
+        file.write(content)
+    path = osp.join(folder, name)
+    os.replace(file.name, path)
+    return path
 
 
 def seen_from(root: str, path: str) -> str:

@@ -2,7 +2,6 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -11,16 +10,10 @@ from mmengine.utils import track_parallel_progress
 from ..errors import UsageError
 from ..utils.config import datasets_of
 from ..utils.frameworks import import_quietly
+from . import FOLDERS
 from .checks import check_data, evaluated_files, find_problems, sample_error, uses_masks
-from .class_folder import read_class_folder
-from .coco_folder import read_coco_folder
+from .folders import one_folder
 from .problems import Problem
-from .seg_folder import read_seg_folder
-
-# Argument of the folder -> framework, and function that reads the folder.
-FOLDERS: dict[str, tuple[str, Any]] = dict(
-    class_folder=('mmpretrain', read_class_folder), coco_folder=('mmdet', read_coco_folder),
-    seg_folder=('mmseg', read_seg_folder))
 
 
 def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,
@@ -40,17 +33,14 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     Raises:
         UsageError: If there is not exactly one folder, or its layout or annotations cannot be read.
     """
-    given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    (key, folder), *others = [(key, folder) for key, folder in given.items() if folder] or [('', '')]
-    if others or not folder:
-        raise UsageError(f'pass exactly one of {", ".join(given)}, got {given}')
-    framework, read = FOLDERS[key]
+    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     if boxes_only and key != 'coco_folder':
         raise UsageError(f'boxes_only (--boxes-only) requires coco_folder, got {key}')
+    framework, read = FOLDERS[key]
     options, problems = dict(val_fraction=val_fraction, split_seed=split_seed), []
     of_boxes = dict(boxes_only=True) if key == 'coco_folder' else {}
     try:
-        data = read(folder, **options, **(of_boxes if boxes_only else {}))
+        data = read(folder, **options, **(of_boxes if boxes_only else {}), check_files=key == 'seg_folder')
     except UsageError as error:
         problems.append(Problem(str(error), True))
         data = read(folder, **options, **of_boxes, check_files=False)  # raises the error again if no file can be read

@@ -19,6 +19,14 @@ def warn(message: str) -> None:
         print(f'warning: {message}', file=sys.stderr)
 
 
+def report(problems: list[Problem]) -> None:
+    """Raises UsageError if there are errors; otherwise prints the problems as warnings."""
+    if errors := [problem.text for problem in problems if problem.is_error]:
+        raise UsageError(f'{errors[0]} (error 1 of {len(errors)}; list all with mmvit data check)')
+    for problem in problems:
+        warn(problem.text)
+
+
 def is_half(wrong: int, total: int) -> bool:
     """Returns whether ``wrong`` is at least half of ``total``, which makes a problem an error."""
     return 2 * wrong >= total

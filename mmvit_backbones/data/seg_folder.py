@@ -9,13 +9,14 @@ from ..utils.colors import class_palette
 from ..utils.images import images_in
 from .folders import (
     FolderData,
-    Output,
     Split,
     check_images,
     composed,
     listed,
+    output_folder,
     report_files,
     seen_from,
+    write,
 )
 from .masks import check_masks
 from .text import read_class_list
@@ -52,9 +53,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}')
-    prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT)
-    if classes is not None and val_fraction is None:
-        del prefixes['train']
+    prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
     masks = {prefix: seg_images(folder, prefix) for prefix in dict.fromkeys(prefixes.values())}
     if check_files:
         for prefix, of_image in masks.items():
@@ -66,12 +65,12 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         images = dict(zip(images, split.divide(images['train'])))
         if not images['val']:
             raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
-    output, datasets = Output(out), {}
+    out, datasets = output_folder(out), {}
     for part, prefix in prefixes.items():
         stems, suffixes = zip(*map(osp.splitext, images[part]))
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
-            ann_file=seen_from(folder, output.write(f'{part}.txt', '\n'.join(map(listed, stems)))),
+            ann_file=seen_from(folder, write(out, f'{part}.txt', '\n'.join(map(listed, stems)))),
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=palette or class_palette(len(names))))

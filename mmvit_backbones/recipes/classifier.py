@@ -2,10 +2,14 @@
 from ..data import FolderData
 from .networks import Network
 
-BASE = ['mmpretrain::_base_/default_runtime.py']
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 5e-5, 5e-4
 SIZE = 224, 224
 LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+
+
+def frame(data: FolderData) -> dict:
+    """Returns mmpretrain's default runtime."""
+    return dict(_base_=['mmpretrain::_base_/default_runtime.py'])
 
 
 def model(network: Network, data: FolderData) -> dict:
@@ -53,10 +57,6 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
     return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
 
 
-def fit_size(size: tuple[int, ...]) -> tuple[int, int]:
+def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
     """Returns height and width of the crops."""
-    return (size[0], size[0]) if len(size) == 1 else (size[0], size[1])
-
-
-def runtime() -> dict:
-    return {}
+    return height, width or height

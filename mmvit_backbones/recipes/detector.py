@@ -2,15 +2,15 @@
 from ..data import FolderData
 from .networks import Network
 
-MASKS = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
-BOXES = ['mmdet::_base_/models/faster-rcnn_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 5e-5, 5e-4
 SIZE = 800, 1333
 NORM = dict(type='GN', num_groups=32)
 
 
-def base(data: FolderData) -> list[str]:
-    return MASKS if data.has_masks else BOXES
+def frame(data: FolderData) -> dict:
+    """Returns mmdet's settings of the model, and its default runtime."""
+    model = 'mask-rcnn_r50_fpn' if data.has_masks else 'faster-rcnn_r50_fpn'
+    return dict(_base_=[f'mmdet::_base_/models/{model}.py', 'mmdet::_base_/default_runtime.py'])
 
 
 def model(network: Network, data: FolderData) -> dict:
@@ -58,10 +58,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
                 dataset={**data.train, 'filter_cfg': dict(filter_empty_gt=True), 'pipeline': pipeline})
 
 
-def fit_size(size: tuple[int, ...]) -> tuple[int, int]:
+def fit_size(one: int, other: int | None = None) -> tuple[int, int]:
     """Returns the largest short and long side of the images, which keep their aspect ratio."""
-    return (size[0], round(SIZE[1] * size[0] / SIZE[0])) if len(size) == 1 else (min(size), max(size))
-
-
-def runtime() -> dict:
-    return {}
+    other = other or round(SIZE[1] * one / SIZE[0])
+    return min(one, other), max(one, other)

@@ -10,18 +10,17 @@ from typing import Any, Literal
 import torch
 from mmengine.config import Config
 
-from ..data import FolderData, read_class_folder, read_coco_folder, read_seg_folder
+from ..data import FOLDERS, FolderData
+from ..data.folders import one_folder
 from ..errors import UsageError
 from . import classifier, detector, segmenter
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
 from .text import Name, Section, text_of
 
-# Argument of the folder -> framework, its recipe, function that reads the folder, and name of the task.
-TASKS: dict[str, tuple[str, Any, Any, str]] = dict(
-    class_folder=('mmpretrain', classifier, read_class_folder, 'classifier'),
-    coco_folder=('mmdet', detector, read_coco_folder, 'detector'),
-    seg_folder=('mmseg', segmenter, read_seg_folder, 'segmenter'))
+# Argument of the folder -> recipe of the task, and its name.
+TASKS: dict[str, tuple[Any, str]] = dict(
+    class_folder=(classifier, 'classifier'), coco_folder=(detector, 'detector'), seg_folder=(segmenter, 'segmenter'))
 PRECISIONS = 'float32', 'float16', 'bfloat16'
 
 
@@ -80,8 +79,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         >>> from mmvit_backbones.recipes import fine_tune
         >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
     """
-    key, folder = _folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    framework, task, read, task_name = TASKS[key]
+    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    (framework, read), (task, task_name) = FOLDERS[key], TASKS[key]
     for name, value in dict(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop,
                             processes=processes).items():
         if value is not None and value < 1:
@@ -98,7 +97,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
     if boxes_only and key != 'coco_folder':
         raise UsageError(f'boxes_only requires coco_folder, got {key}')
-    sides = _sides(size)
+    fitted = _size(task, size)
     found = find_network(network, pretrained)
     if freeze is not None:
         if found.backbone['type'] == 'TimmBackbone':
@@ -106,27 +105,48 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         found = found.with_arguments(frozen_stages=freeze)
     title = f'{found.name.replace("/", "_")}_{task_name}'
     work_dir = work_dir or osp.join('work_dirs', title)
-    data = read(folder, val_fraction=val_fraction, split_seed=split_seed, out=out or osp.join(work_dir, 'recipe'),
-                check_files=check_files, **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    split = dict(val_fraction=val_fraction, split_seed=split_seed)
+    data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
+                **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
     has_gpu = torch.cuda.is_available()
-    images = (batch_size or task.BATCH_SIZE) * processes
+    batch_size = batch_size or task.BATCH_SIZE
+    images = batch_size * processes
     steps_per_epoch = math.ceil(data.num_train / images)
     schedule = Schedule(
         epochs=epochs or (math.ceil(iters / steps_per_epoch) if iters else epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
         lr=lr or (task.LR if found.is_pretrained else task.LR_OF_RANDOM_WEIGHTS) * images / task.BATCH_SIZE,
         layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
-        precision=precision or ('float16' if has_gpu else 'float32'),
-        early_stop=early_stop)
+        precision=precision or ('float16' if has_gpu else 'float32'), early_stop=early_stop)
     loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
                    pin_memory=has_gpu)
-    split = dict(val_fraction=val_fraction, split_seed=split_seed) if val_fraction is not None else {}
-    arguments = dict(network=network, **{key: str(folder)}, size=size, **split)
-    fitted = task.fit_size(sides) if sides else task.SIZE
-    text = text_of(
-        [*_summary(found, task_name, data, schedule, fitted, folder, work_dir), *USAGE],
-        _sections(found, framework, task, data, schedule, fitted, loading, arguments, work_dir, seed, processes,
-                  tuple(custom_hooks), tuple(custom_imports)))
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
+    tested = task.tests(named, fitted)
+    is_same = tested['test_evaluator'] == tested['val_evaluator']
+    given = {'network': network, key: folder, 'size': size, **(split if val_fraction is not None else {})}
+    sections = [
+        Section('', dict(task.frame(data), custom_imports=dict(
+            imports=list(dict.fromkeys([*found.imports, *custom_imports]))))),
+        Section('What was given, so that `mmvit test` can test on another folder.',
+                dict(recipe={name: value for name, value in given.items() if value is not None})),
+        Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
+        Section('The data.', dict(
+            metainfo=data.train['metainfo'],
+            train_dataloader={**task.training(named, fitted, batch_size), **loading,
+                              'sampler': dict(sampler, shuffle=True)},
+            val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
+            val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
+            test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
+            **{name: value for name, value in tested.items() if name.startswith('tta_')})),
+        Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
+                {**schedule.loops(), **schedule.optimization(),
+                 **(dict(randomness=dict(seed=seed)) if seed is not None else {})}),
+        Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
+                'resumed run equals an uninterrupted one.', schedule.hooks(framework, tuple(custom_hooks))),
+        Section('', dict(work_dir=work_dir)),
+    ]
+    text = text_of([*_summary(found, task_name, data, schedule, fitted, folder, work_dir), *USAGE], sections)
     cfg = Config.fromstring(text, '.py')
     return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(work_dir, 'recipe', f'{title}.py'))
 
@@ -172,40 +192,29 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     trained = next(key for key in TASKS if key in recipe)
     given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     is_other = any(given.values())
-    key, folder = _folder(**given) if is_other else (trained, recipe[trained])
+    key, folder = one_folder(**given) if is_other else (trained, recipe[trained])
     if key != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
-    _, task, read, _ = TASKS[key]
-    options = dict(boxes_only=not predicts_masks(cfg)) if key == 'coco_folder' else {}
+    (_, read), (task, _) = FOLDERS[key], TASKS[key]
+    options = dict(boxes_only=cfg.model.type != 'MaskRCNN') if key == 'coco_folder' else {}
     if not is_other:
         options |= {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
     data = read(folder, out=out, classes=cfg.val_dataloader.dataset.metainfo.classes, **options)
-    sides = _sides(size if size is not None else recipe.get('size'))
-    tested = task.tests(data, task.fit_size(sides) if sides else task.SIZE)
+    tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')))
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
     return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
 
 
-def predicts_masks(cfg: Config) -> bool:
-    """Returns whether a detector of :func:`fine_tune` predicts masks."""
-    return cfg.model.type == 'MaskRCNN'
-
-
-def _folder(**folders: str | None) -> tuple[str, str]:
-    given = {key: folder for key, folder in folders.items() if folder}
-    if len(given) != 1:
-        raise UsageError(f'pass exactly one of {", ".join(folders)}, got {given or "none"}')
-    return next(iter(given.items()))
-
-
-def _sides(size: int | Sequence[int] | None) -> tuple[int, ...]:
-    sides = () if size is None else (size, ) if isinstance(size, int) else tuple(size)
-    is_right = size is None or 1 <= len(sides) <= 2 and all(isinstance(side, int) and side > 0 for side in sides)
-    if not is_right:
+def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
+    """Returns height and width of the images of a task, or for detectors the largest short and long side."""
+    if size is None:
+        return task.SIZE
+    sides = (size, ) if isinstance(size, int) else tuple(size)
+    if not 1 <= len(sides) <= 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UsageError(f'size must be one or two positive integers, got {size}')
-    return sides
+    return task.fit_size(*sides)
 
 
 def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, size: tuple[int, int], folder: str,
@@ -232,36 +241,3 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
 
 def _epochs(number: int) -> str:
     return '1 epoch' if number == 1 else f'{number} epochs'
-
-
-def _sections(network: Network, framework: str, task: Any, data: FolderData, schedule: Schedule, size: tuple[int, int],
-              loading: dict, arguments: dict, work_dir: str, seed: int | None, processes: int,
-              custom_hooks: tuple[dict, ...],
-              custom_imports: tuple[str, ...]) -> list[Section]:
-    """Returns the parts of the config, top down."""
-    metainfo = data.train['metainfo']
-    data = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
-    base = task.base(data) if framework == 'mmdet' else getattr(task, 'BASE', None)
-    sampler = dict(type='DefaultSampler', shuffle=False)
-    tested = task.tests(data, size)
-    tested['val_dataloader'] = {**tested['val_dataloader'], **loading, 'sampler': sampler}
-    if tested['test_evaluator'] == tested['val_evaluator']:
-        tested['test_evaluator'] = Name('val_evaluator')
-    tested['test_dataloader'] = Name('val_dataloader')
-    train = {**task.training(data, size, schedule.images_per_step // processes), **loading,
-             'sampler': dict(type='DefaultSampler', shuffle=True)}
-    randomness = dict(randomness=dict(seed=seed)) if seed is not None else {}
-    return [
-        Section('', dict(_base_=base) if base else {}),
-        Section('', dict(custom_imports=dict(imports=list(dict.fromkeys([*network.imports, *custom_imports]))),
-                         **task.runtime())),
-        Section('What was given, so that `mmvit test` can test on another folder.',
-                dict(recipe={key: value for key, value in arguments.items() if value is not None})),
-        Section(f'The model: {len(data.classes)} classes.', task.model(network, data)),
-        Section('The data.', dict(metainfo=metainfo, train_dataloader=train, **tested)),
-        Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
-                {**schedule.loops(), **schedule.optimization(), **randomness}),
-        Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
-                'resumed run equals an uninterrupted one.', schedule.hooks(framework, custom_hooks)),
-        Section('', dict(work_dir=work_dir)),
-    ]

@@ -7,6 +7,16 @@ SIZE = 512, 512
 NORM = dict(type='GN', num_groups=32)
 
 
+def frame(data: FolderData) -> dict:
+    """Returns mmseg's default runtime; MMEngine does not find mmseg's base files if a fork of mmseg is installed."""
+    return dict(
+        default_scope='mmseg',
+        env_cfg=dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+                     dist_cfg=dict(backend='nccl')),
+        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
+        log_processor=dict(by_epoch=True), log_level='INFO', load_from=None, resume=False)
+
+
 def model(network: Network, data: FolderData) -> dict:
     """Returns the settings of the model."""
     channels, strides = zip(*network.maps)
@@ -61,16 +71,6 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
     return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
 
 
-def fit_size(size: tuple[int, ...]) -> tuple[int, int]:
+def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
     """Returns height and width of the crops; test images have the height."""
-    return (size[0], size[0]) if len(size) == 1 else (size[0], size[1])
-
-
-def runtime() -> dict:
-    """Returns mmseg's default runtime; MMEngine does not find mmseg's base files if a fork of mmseg is installed."""
-    return dict(
-        default_scope='mmseg',
-        env_cfg=dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-                     dist_cfg=dict(backend='nccl')),
-        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
-        log_processor=dict(by_epoch=True), log_level='INFO', load_from=None, resume=False)
+    return height, width or height

@@ -20,7 +20,7 @@ from ..zoo.checks import check_backbone, check_checkpoint, check_pretrained
 SIDE = 128  # pixels of the longer side of the images of a checked step
 
 
-def check_run(cfg: Config, takes_step: bool = False, processes: int = 1) -> None:
+def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_data: bool = True) -> None:
     """Checks what a training will use: the files and annotations of its data, the backbone and the checkpoints.
 
     Args:
@@ -28,6 +28,7 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1) -> None
         takes_step (bool): Whether to compute the loss of a training sample too, on the CPU, with images reduced to
             about 128 pixels. Defaults to False.
         processes (int): Number of processes. Defaults to 1.
+        checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
 
     Raises:
         UsageError: If the data, the backbone or its weights are unusable, or parts of the model do not fit.
@@ -38,7 +39,8 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1) -> None
                          "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
-    check_data(cfg, ['train', 'val'])
+    if checks_data:
+        check_data(cfg, ['train', 'val'])
     if backbone := check_backbone(cfg):
         check_pretrained(backbone)
     if cfg.get('load_from'):

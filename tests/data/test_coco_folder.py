@@ -231,7 +231,9 @@ def test_missing_fields_are_added(folder, capsys):
                                    dict(image_id=99), dict(category_id=None), dict(image_id=None)])
 def test_invalid_annotations_are_left_to_the_checks(entry, folder):
     change(folder, 'val', 2, **entry, segmentation=None, area=None)
-    assert any(problem.is_error for problem in find_problems(read_coco_folder(folder).val))
+    with raises(UsageError, file_of(folder, 'val')):
+        read_coco_folder(folder)
+    assert any(problem.is_error for problem in find_problems(read_coco_folder(folder, check_files=False).val))
 
 
 @pytest.mark.parametrize('categories, used', [

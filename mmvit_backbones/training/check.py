@@ -1,6 +1,5 @@
 """Checks a config before it trains: its data, backbone and checkpoints, and a step of its model."""
-from collections.abc import Iterator
-from contextlib import contextmanager
+import traceback
 from typing import Any
 
 import torch
@@ -43,9 +42,9 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
         check_data(cfg, ['train', 'val'])
     if backbone := check_backbone(cfg):
         check_pretrained(backbone)
-    if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
     if takes_step:
+        if cfg.get('load_from'):
+            check_checkpoint(cfg.load_from)  # elsewhere, training reads it before the first step
         check_step(cfg)
 
 
@@ -65,64 +64,41 @@ def check_step(cfg: Config) -> None:
     collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
     function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
     batch = function([dataset[0], dataset[0]], **collate)
-    with last_layer(model) as entered:
-        try:
-            data: Any = model.data_preprocessor(batch, training=True)
-            if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
-                data = reduced(data)
-            with torch.no_grad():
-                model(**data, mode='loss')
-        except MMViTError:
-            raise
-        except Exception as error:  # models can fail in any way
-            raise UsageError(explain(cfg, entered, error)) from error
-
-
-@contextmanager
-def last_layer(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Notes the name, the module and the first input of the layer that was called last, and the backbone's channels."""
-    entered: dict[str, Any] = dict(stack=[], channels=None)
-
-    def enter(name: str):
-        def note(module: nn.Module, inputs: tuple) -> None:
-            entered['stack'].append((name, module, inputs))
-        return note
-
-    def leave(module: nn.Module, inputs: tuple, outputs: Any) -> None:
-        entered['stack'].pop()
-
-    def of_backbone(module: nn.Module, inputs: tuple, outputs: Any) -> None:
-        maps = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        entered['channels'] = [x.shape[1] for x in maps if isinstance(x, Tensor)]
-
-    handles = [handle for name, module in model.named_modules() if name for handle in (
-        module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave))]
-    backbone = getattr(model, 'backbone', None)
-    if isinstance(backbone, nn.Module):
-        handles.append(backbone.register_forward_hook(of_backbone))
+    inputs = None
     try:
-        yield entered
-    finally:
-        for handle in handles:
-            handle.remove()
+        data: Any = model.data_preprocessor(batch, training=True)
+        if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
+            data = reduced(data)
+        inputs = data['inputs']
+        with torch.no_grad():
+            model(**data, mode='loss')
+    except MMViTError:
+        raise
+    except Exception as error:  # models can fail in any way
+        raise UsageError(explain(cfg, model, inputs, error)) from error
 
 
-def explain(cfg: Config, entered: dict[str, Any], error: Exception) -> str:
+def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
     """Returns a line about the layer in which a model failed, with the channels that it takes and gets."""
-    if not entered['stack']:
+    names = {module: name for name, module in model.named_modules() if name}
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
+    if not inside:
         return f'the model fails in a training step: {first_line(error)}'
-    name, module, inputs = entered['stack'][-1]
-    first = next((x for x in inputs if isinstance(x, Tensor)), None)
-    takes = getattr(module, 'in_channels', getattr(module, 'in_features', None))
+    layer, name = inside[-1]['self'], names[inside[-1]['self']]
     part = name.split('.')[0]
     setting = part_setting(cfg, part)
     about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
-    if entered['channels'] and part != 'backbone':
-        about += f', and the backbone has maps with {entered["channels"]} channels'
-    gets = None if first is None or not isinstance(takes, int) else (
-        first.shape[-1] if isinstance(module, nn.Linear) else first.shape[1])
-    if gets is not None and gets != takes:
-        return f'model.{name} takes {takes} channels, but gets {gets}{about}'
+    if part != 'backbone':
+        with torch.no_grad():
+            maps = model.get_submodule('backbone')(inputs)
+        about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'
+    takes = getattr(layer, 'in_channels', getattr(layer, 'in_features', None))
+    first = next((x for x in inside[-1].values() if isinstance(x, Tensor)), None)
+    if first is not None and isinstance(takes, int):
+        gets = first.shape[-1] if isinstance(layer, nn.Linear) else first.shape[1]
+        if gets != takes:
+            return f'model.{name} takes {takes} channels, but gets {gets}{about}'
     return f'model.{name} fails in a training step: {first_line(error)}{about}'
 
 
@@ -130,10 +106,8 @@ def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
     """Returns the setting of a part of a model that states its input channels."""
     node = cfg.model.get(part)
     node = node[0] if isinstance(node, list) and node else node
-    for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims'):
-        if isinstance(node, dict) and key in node:
-            return key, node[key]
-    return None
+    return next(((key, node[key]) for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims')
+                 if isinstance(node, dict) and key in node), None)
 
 
 def reduced(data: dict) -> dict:

@@ -1,6 +1,6 @@
 """Resumes training exactly as if it had not been interrupted."""
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 from ..data.resumable import SeededDataset, seed_all
 from ..errors import TrainingError
 from ..ops.dispatch import OPERATORS, backends_in_use
-from .state import batch_size_of, optim_wrappers, schedules
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -76,7 +75,7 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
-            world_size=get_world_size(), batch_size=batch_size_of(runner.train_dataloader),
+            world_size=get_world_size(), batch_size=runner.train_dataloader.batch_sampler.batch_size,
             epoch_length=epoch_length(runner), optimizers=optimizers_of(runner),
             backends=backends_in_use(device_of(runner)))
 
@@ -104,7 +103,9 @@ def resumable_loader(runner: Runner) -> DataLoader:
 
 def optimizers_of(runner: Runner) -> list[str]:
     """Returns the names of the optimizers' classes."""
-    return [type(wrapper.optimizer).__name__ for wrapper in optim_wrappers(runner)]
+    wrapper: Any = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [type(each.optimizer).__name__ for each in wrappers]
 
 
 def check_classes(runner: Runner, meta: dict) -> None:
@@ -119,7 +120,8 @@ def check_classes(runner: Runner, meta: dict) -> None:
 def check_steps(runner: Runner, meta: dict) -> None:
     """Raises TrainingError if a checkpoint and this run differ in images per step or steps per epoch."""
     before = meta['world_size'], meta['batch_size']
-    now = get_world_size(), batch_size_of(runner.train_dataloader)
+    loader: Any = runner.train_dataloader
+    now = get_world_size(), loader.batch_sampler.batch_size
     text = ('the checkpoint was written with {} process(es) and batch size {}, but this run has {} process(es) and '
             'batch size {}').format(*before, *now)
     if np.prod(before) != np.prod(now):
@@ -166,32 +168,28 @@ def use_settings(runner: Runner, checkpoint: dict) -> None:
     if before != now:
         raise TrainingError(f'the checkpoint has the optimizer {", ".join(before)}, but the config has '
                             f'{", ".join(now)}; use the same optimizer, or {NEW_TRAINING}')
-    if isinstance(runner.optim_wrapper, OptimWrapperDict) or any(
-            isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules(runner)):
+    wrapper, schedules = runner.optim_wrapper, cast(list, runner.param_schedulers)
+    if isinstance(wrapper, OptimWrapperDict) or any(
+            isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules):
         return
-    wrapper, = optim_wrappers(runner)
     sizes = [[len(group['params']) for group in groups]
              for groups in (checkpoint['optimizer']['param_groups'], wrapper.optimizer.param_groups)]
     if sizes[0] != sizes[1]:
         raise TrainingError(f'the checkpoint has an optimizer of {sum(sizes[0])} parameters in {len(sizes[0])} groups, '
                             f'but the config has {sum(sizes[1])} parameters in {len(sizes[1])} groups, e.g. because of '
                             f'frozen stages; use the same settings, or {NEW_TRAINING}')
-    _advance_schedules(runner, checkpoint['meta'])
+    _advance(schedules, checkpoint['meta'], epoch_length(runner))
     settings = wrapper.optimizer.state_dict()['param_groups']
     checkpoint['optimizer'] = {**checkpoint['optimizer'], 'param_groups': settings}
-    checkpoint['param_schedulers'] = [schedule.state_dict() for schedule in schedules(runner)]
+    checkpoint['param_schedulers'] = [schedule.state_dict() for schedule in schedules]
 
 
-def _advance_schedules(runner: Runner, meta: dict) -> None:
-    """Advances the schedulers to the step of a checkpoint."""
-    by_step = [schedule for schedule in schedules(runner) if not schedule.by_epoch]
-    by_epoch = [schedule for schedule in schedules(runner) if schedule.by_epoch]
-    length = epoch_length(runner)
+def _advance(schedules: list, meta: dict, epoch_length: int | None) -> None:
+    """Advances schedulers to the step of a checkpoint; at the end of an epoch, those by epoch come last."""
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Detected call of `scheduler.step', UserWarning)
         for step in range(1, meta['iter'] + 1):
-            for schedule in by_step:
-                schedule.step()
-            if length and step % length == 0 and step // length <= meta['epoch']:
-                for schedule in by_epoch:
+            ends_epoch = epoch_length and step % epoch_length == 0 and step // epoch_length <= meta['epoch']
+            for schedule in sorted(schedules, key=lambda schedule: schedule.by_epoch):
+                if ends_epoch or not schedule.by_epoch:
                     schedule.step()

@@ -33,7 +33,6 @@ from ..zoo.loading import (
 from .console import filter_console, quiet
 from .processes import init_processes
 from .resume import read_to_resume
-from .state import batch_size_of
 from .unreadable import named_images
 from .work_dir import lock_file, lock_work_dir
 
@@ -158,9 +157,9 @@ def check_batches(runner: AnyRunner) -> None:
         raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
                          'all images')
     if not len(loader):
-        images = len(loader.dataset) // get_world_size()
+        images, batch_size = len(loader.dataset) // get_world_size(), loader.batch_sampler.batch_size
         raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
-                         f'process, because this config drops incomplete batches; got {batch_size_of(loader)}')
+                         f'process, because this config drops incomplete batches; got {batch_size}')
 
 
 def check_classes(runner: AnyRunner, checkpoint: dict, source: str) -> None:

@@ -1,9 +1,5 @@
 """Downloads files from http(s) URLs with gdown, which also handles the pages of Google Drive."""
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
@@ -15,7 +11,6 @@ if TYPE_CHECKING:
 
 RETRIES = 5
 TIMEOUT = 30  # seconds to wait for more data
-STALLED = 60  # seconds to wait for gdown's next block of half a megabyte
 MAX_BYTES = 8e9  # maximum file size if the server does not announce the size
 
 
@@ -31,19 +26,22 @@ def receive(url: str, output: str | BinaryIO, max_bytes: float | None = None, re
             broken connections, and show a progress bar on a terminal. Defaults to False.
 
     Raises:
-        UsageError: If the download fails, or is incomplete, too large or too slow; the message contains the reason.
+        UsageError: If the download fails, or is incomplete or too large; the message contains the reason.
     """
     gdown = import_gdown()
     import urllib3
-    options = dict(quiet=not (resume and sys.stderr.isatty()), retries=RETRIES if resume else 0, resume=resume)
+
+    def check_size(received: int, announced: int | None) -> None:
+        limit = max_bytes or announced or MAX_BYTES
+        if max(received, announced or 0) > limit:
+            raise UsageError(f'the file is larger than {limit / 1e6:g} MB')
+
     try:
-        with watched(max_bytes) as (progress, cancel):
-            gdown.download(url, output, use_cookies=False, timeout=TIMEOUT, progress=progress, cancel=cancel,
-                           **options)
+        gdown.download(
+            url, output, use_cookies=False, timeout=TIMEOUT, progress=check_size, resume=resume,
+            quiet=not (resume and sys.stderr.isatty()), retries=RETRIES if resume else 0)
     except UsageError:
         raise
-    except gdown.exceptions.DownloadCancelled as error:
-        raise UsageError(f'the server sent less than half a megabyte in {STALLED} seconds') from error
     except (gdown.exceptions.DownloadError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise UsageError(reason_of(error)) from error
 
@@ -54,32 +52,6 @@ def import_gdown() -> ModuleType:
     except ImportError as error:
         raise UsageError("downloads need gdown: pip install 'mmvit_backbones[weights]'") from error
     return gdown
-
-
-@contextmanager
-def watched(max_bytes: float | None) -> Iterator[tuple[Callable, threading.Event]]:
-    """Yields gdown's progress callback and cancel event for one download.
-
-    The callback raises UsageError if the file is too large, and the event is set if the download stalls.
-    """
-    last, cancel, is_over = [time.monotonic()], threading.Event(), threading.Event()
-
-    def progress(received: int, announced: int | None) -> None:
-        last[0] = time.monotonic()
-        limit = max_bytes or announced or MAX_BYTES
-        if max(received, announced or 0) > limit:
-            raise UsageError(f'the file is larger than {limit / 1e6:g} MB')
-
-    def watch() -> None:
-        while not is_over.wait(last[0] + STALLED - time.monotonic()):
-            if time.monotonic() - last[0] >= STALLED:
-                return cancel.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield progress, cancel
-    finally:
-        is_over.set()
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -48,8 +48,7 @@ def check_backbone(cfg: Config) -> Backbone | None:
     """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
 
     Raises:
-        UsageError: If an argument or the ``data_preprocessor`` is invalid, or its ``mean`` does not match
-            ``in_channels``.
+        UsageError: If an argument is invalid, or ``in_channels`` does not match the mean of the ``data_preprocessor``.
     """
     arguments = dict(cfg.model.get('backbone') or {})
     backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
@@ -60,17 +59,10 @@ def check_backbone(cfg: Config) -> Backbone | None:
             backbone = backbone_type(**arguments)
     except Exception as error:  # invalid arguments can raise any exception
         raise UsageError(f'model.backbone: {error}'.split('\n')[0]) from error
-    preprocessors = [part for part in (cfg.get('data_preprocessor'), cfg.model.get('data_preprocessor')) if part]
-    for part in preprocessors:
-        if not isinstance(part, dict):
-            raise UsageError(f'data_preprocessor must be a dict, got {part!r}')
-    mean = {key: value for part in preprocessors for key, value in part.items()}.get('mean') or ()
-    if not isinstance(mean, (list, tuple)):
-        raise UsageError(f'data_preprocessor.mean must be a list with one number per channel, got {mean!r}')
-    channels = len(mean)
-    if channels not in (0, 1, backbone.in_channels):
+    mean = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}.get('mean') or ()
+    if len(mean) not in (0, 1, backbone.in_channels):
         raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
-                         f'{channels} values')
+                         f'{len(mean)} values')
     return backbone
 
 

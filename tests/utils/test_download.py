@@ -1,4 +1,4 @@
-"""Downloads have limits of size and time; errors name the reason."""
+"""Downloads have a limit of size; errors name the reason."""
 import io
 import sys
 import threading
@@ -9,12 +9,10 @@ from helpers import raises
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import download
-from mmvit_backbones.utils.download import is_unreachable, reason_of, receive, watched
+from mmvit_backbones.utils.download import is_unreachable, reason_of, receive
 
 pytest.importorskip('gdown')
 requests = pytest.importorskip('requests')
-# If a download with a cancel event fails, gdown 6.5 leaves its connection open until garbage collection.
-pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 CONTENT = bytes(range(250)) * 12
 
 
@@ -78,26 +76,6 @@ def test_reason_why_a_download_fails(server, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gdown', None)
     with raises(UsageError, 'pip install', 'gdown'):
         receive(f'{server}/file', io.BytesIO())
-
-
-def test_progress_beyond_the_limit_is_an_error():
-    """The limit is the argument, the announced size, or 8 GB."""
-    for limit, received, announced in (100, 100, 100), (100, 100, None), (None, 70, 70), (None, 8 * 10**9, None):
-        with watched(limit) as (progress, _):
-            progress(received, announced)
-            with raises(UsageError, 'larger than', f'{received / 1e6:g} MB'):
-                progress(received + 1, announced)
-    with watched(100) as (progress, _), raises(UsageError, '0.0001 MB'):
-        progress(5, 101)
-
-
-def test_a_stalled_download_is_cancelled(monkeypatch):
-    before = set(threading.enumerate())
-    with watched(None) as (_, cancel):
-        assert set(threading.enumerate()) - before and not cancel.wait(0.01)
-    monkeypatch.setattr(download, 'STALLED', 0.01)
-    with watched(None) as (_, cancel):
-        assert cancel.wait(30)
 
 
 @pytest.mark.parametrize('error, expected', [

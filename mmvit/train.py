@@ -79,18 +79,15 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.training import check_run, shorthand_options, train, training_config
-    from mmvit_backbones.utils.config import read_config
+    from mmvit_backbones.training import check_run, train, training_config
 
     from .processes import connected, start
     with connected(args):
         config = prepare(args)
-        short = shorthand_options(
-            read_config(config), seed=args.seed, data_root=args.data_root, bf16=args.bf16,
-            tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
         cfg = training_config(
             config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
-            cfg_options={**short, **(args.cfg_options or {})}, launcher=args.launcher)
+            cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
+            bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
         check_run(cfg, takes_step=args.check, processes=args.processes or 1, checks_data=config == args.config)
         if args.check:
             print('ok')

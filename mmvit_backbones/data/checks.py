@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from ..errors import UsageError
 from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
+from ..utils.frameworks import import_quietly
 from ..utils.images import check_image
 from .coco import IMAGES_TO_CHECK, coco_problems, read_coco
 from .masks import check_labels
@@ -105,11 +106,12 @@ def evaluated_files(cfg: Config, split: str) -> list[dict]:
 
 def uses_masks(cfg: Config, split: str) -> bool:
     """Returns whether a config of mmdet loads or evaluates the masks of objects."""
+    if any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)):
+        return True
+    import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
-    steps = [step for dataset in datasets_of(cfg, split) if is_coco(dataset)
-             for step in Compose(dataset.get('pipeline', ())).transforms]
-    return (any(getattr(step, 'with_mask', False) for step in steps)
-            or any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)))
+    return any(getattr(step, 'with_mask', False) for dataset in datasets_of(cfg, split) if is_coco(dataset)
+               for step in Compose(dataset.get('pipeline', ())).transforms)
 
 
 def is_coco(dataset: dict) -> bool:

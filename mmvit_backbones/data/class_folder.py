@@ -32,15 +32,10 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
     Prints the numbers of files that are used and left out.
 
     Args:
-        folder (str | PathLike): Folder with the data; ``docs/tools.md`` describes the layout.
         val_fraction (float | None): Fraction of the images of each class for validation, which are then in ``CLASS/``
             or ``train/CLASS/``. Defaults to None: the images in ``val/``.
-        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
-        out (str | PathLike | None): Folder for the lists of images. Defaults to None: a temporary folder, removed at
-            exit.
-        classes (Sequence[str] | None): Classes of a training, whose model is tested on the folder. Then only
-            the validation images are read. Defaults to None: the names of the folders, sorted.
-        check_files (bool): Whether to check that images can be read. Defaults to True.
+        classes (Sequence[str] | None): Classes of a training. Defaults to None: the names of the folders, sorted.
+        folder, split_seed, out, check_files: As in :func:`read_coco_folder`.
 
     Raises:
         UsageError: If the folder has another layout, a class without training images, no validation images or other

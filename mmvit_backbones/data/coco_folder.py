@@ -60,8 +60,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         folder (str | PathLike): Folder with the data; ``docs/tools.md`` describes the layout.
         val_fraction (float | None): Fraction of the images for validation. Defaults to None: those in ``val/``.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
-        out (str | PathLike | None): Folder for repaired annotation files. Defaults to None: a temporary folder, removed
-            at exit.
+        out (str | PathLike | None): Folder for repaired annotation files, and for lists of images of other tasks.
+            Defaults to None: a temporary folder, removed at exit.
         classes (Sequence[str] | None): Classes of a training, whose model is tested on the folder. Then only the
             validation images are read. Defaults to None: the categories of the training file.
         boxes_only (bool): Whether to use only the boxes of objects. Defaults to False: masks, unless no object has one.
@@ -173,19 +173,17 @@ def repair(file: str, content: dict, folder: str) -> bool:
 
 def _add_fields(content: dict) -> list[str]:
     changes = []
-    for key in ('iscrowd', 'area'):
-        if lacking := [annotation for annotation in content['annotations'] if annotation.get(key) is None]:
-            for annotation in lacking:
-                annotation[key] = 0 if key == 'iscrowd' else _box_area(annotation)
+    for key, value_for in dict(iscrowd=lambda annotation: 0, area=_box_area).items():
+        lacking = [annotation for annotation in content['annotations'] if annotation.get(key) is None]
+        for annotation in lacking:
+            annotation[key] = value_for(annotation)
+        if lacking:
             changes.append(f'{key} added to {len(lacking)} annotations')
-    whole = [image for image in content['images'] for key in ('width', 'height')
+    sides = [(image, key) for image in content['images'] for key in ('width', 'height')
              if isinstance(image.get(key), float) and image[key].is_integer()]
-    for image in whole:
-        image.update({key: int(image[key]) for key in ('width', 'height') if isinstance(image[key], float)
-                      and image[key].is_integer()})
-    if whole:
-        changes.append('sizes of images made integers')
-    return changes
+    for image, key in sides:
+        image[key] = int(image[key])
+    return changes + (['sizes of images made integers'] if sides else [])
 
 
 def _number_annotations(content: dict) -> list[str]:

@@ -34,14 +34,10 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     files that are used and left out.
 
     Args:
-        folder (str | PathLike): Folder with the data; ``docs/tools.md`` describes the layout.
-        val_fraction (float | None): Fraction of the images for validation. Defaults to None: those in ``val/``.
-        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
-        out (str | PathLike | None): Folder for the lists of images. Defaults to None: a temporary folder, removed at
-            exit.
-        classes (Sequence[str] | None): Classes of a training, whose model is tested on the folder; ``classes.txt`` must
-            have the same names in the same order. Then only the validation images are read.
+        classes (Sequence[str] | None): Classes of a training; ``classes.txt`` must have the same names in the same
+            order. Defaults to None: the names in ``classes.txt``.
         check_files (bool): Whether to check images and the content of masks. Defaults to True.
+        folder, val_fraction, split_seed, out: As in :func:`read_coco_folder`.
 
     Raises:
         UsageError: If the folder has another layout, ``classes.txt`` is invalid, or images or masks cannot be used.

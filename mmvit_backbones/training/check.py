@@ -118,9 +118,7 @@ def reduced(data: dict) -> dict:
     height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
     scale = width / images.shape[3], height / images.shape[2]
     samples = data.get('data_samples') or []
-    for number, sample in enumerate(samples):
-        if any(sample is other for other in samples[:number]):
-            continue
+    for sample in samples:
         sizes = dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width))
         sample.set_metainfo(sizes)
         for name in ('gt_instances', 'ignored_instances'):

@@ -23,7 +23,7 @@ FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
 
 def training_config(config: str, *, work_dir: str | None = None, resume: str | bool = False, amp: bool = False,
                     auto_scale_lr: bool = False, cfg_options: Mapping[str, Any] | None = None,
-                    launcher: str = 'none') -> Config:
+                    launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
@@ -36,11 +36,13 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
+        **shorthands: Arguments of :func:`shorthand_options`, which add to ``cfg_options``.
 
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
     cfg = read_config(config, TRAINING)
+    cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)

@@ -108,9 +108,11 @@ def uses_masks(cfg: Config, split: str) -> bool:
     """Returns whether a config of mmdet loads or evaluates the masks of objects."""
     if any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)):
         return True
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
-    return any(getattr(step, 'with_mask', False) for dataset in datasets_of(cfg, split) if is_coco(dataset)
+    datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
+    if datasets:
+        import_quietly(cfg.default_scope)
+        init_default_scope(cfg.default_scope)
+    return any(getattr(step, 'with_mask', False) for dataset in datasets
                for step in Compose(dataset.get('pipeline', ())).transforms)
 
 

@@ -89,7 +89,7 @@ def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str
     part = name.split('.')[0]
     setting = part_setting(cfg, part)
     about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
-    if part != 'backbone':
+    if inputs is not None and part != 'backbone' and hasattr(model, 'backbone'):
         with torch.no_grad():
             maps = model.get_submodule('backbone')(inputs)
         about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'

@@ -1,6 +1,6 @@
 """Resumes training exactly as if it had not been interrupted."""
 import warnings
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,9 +75,8 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
-            world_size=get_world_size(), batch_size=runner.train_dataloader.batch_sampler.batch_size,
-            epoch_length=epoch_length(runner), optimizers=optimizers_of(runner),
-            backends=backends_in_use(device_of(runner)))
+            world_size=get_world_size(), batch_size=batch_size_of(runner), epoch_length=epoch_length(runner),
+            optimizers=optimizers_of(runner), backends=backends_in_use(device_of(runner)))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -101,6 +100,12 @@ def resumable_loader(runner: Runner) -> DataLoader:
     return runner.build_dataloader(config, seed=runner.seed, diff_rank_seed=different)
 
 
+def batch_size_of(runner: Runner) -> int:
+    """Returns the batch size per process; ``DataLoader.batch_size`` is None with a batch sampler."""
+    loader: Any = runner.train_dataloader
+    return loader.batch_sampler.batch_size
+
+
 def optimizers_of(runner: Runner) -> list[str]:
     """Returns the names of the optimizers' classes."""
     wrapper: Any = runner.optim_wrapper
@@ -120,8 +125,7 @@ def check_classes(runner: Runner, meta: dict) -> None:
 def check_steps(runner: Runner, meta: dict) -> None:
     """Raises TrainingError if a checkpoint and this run differ in images per step or steps per epoch."""
     before = meta['world_size'], meta['batch_size']
-    loader: Any = runner.train_dataloader
-    now = get_world_size(), loader.batch_sampler.batch_size
+    now = get_world_size(), batch_size_of(runner)
     text = ('the checkpoint was written with {} process(es) and batch size {}, but this run has {} process(es) and '
             'batch size {}').format(*before, *now)
     if np.prod(before) != np.prod(now):
@@ -168,7 +172,8 @@ def use_settings(runner: Runner, checkpoint: dict) -> None:
     if before != now:
         raise TrainingError(f'the checkpoint has the optimizer {", ".join(before)}, but the config has '
                             f'{", ".join(now)}; use the same optimizer, or {NEW_TRAINING}')
-    wrapper, schedules = runner.optim_wrapper, cast(list, runner.param_schedulers)
+    wrapper: Any = runner.optim_wrapper
+    schedules: Any = runner.param_schedulers
     if isinstance(wrapper, OptimWrapperDict) or any(
             isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules):
         return

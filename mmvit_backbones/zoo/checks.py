@@ -1,7 +1,7 @@
 """Selects weights for a config, and checks the backbone and pretrained weights before a model is built."""
 import os.path as osp
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from mmengine.config import Config
@@ -72,7 +72,8 @@ def check_pretrained(backbone: Backbone) -> None:
     Raises:
         UsageError: If they cannot be read or do not match.
     """
-    for init in backbone.init_cfg:
+    inits: Any = backbone.init_cfg
+    for init in inits:
         if init['type'] != 'PretrainedBackbone':
             continue
         checkpoint = init.get('checkpoint')

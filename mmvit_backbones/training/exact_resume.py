@@ -173,7 +173,7 @@ def use_settings(runner: Runner, checkpoint: dict) -> None:
         raise TrainingError(f'the checkpoint has the optimizer {", ".join(before)}, but the config has '
                             f'{", ".join(now)}; use the same optimizer, or {NEW_TRAINING}')
     wrapper: Any = runner.optim_wrapper
-    schedules: Any = runner.param_schedulers
+    schedules: Any = runner.param_schedulers or []  # None without schedules
     if isinstance(wrapper, OptimWrapperDict) or any(
             isinstance(schedule, ReduceOnPlateauParamScheduler) for schedule in schedules):
         return

@@ -74,6 +74,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     folder, split, out = os.fspath(folder), Split(val_fraction, split_seed), output_folder(out)
     prefixes, files = _find_files(folder, split, is_test=classes is not None)
     places = {part: osp.join(folder, prefix) for part, prefix in prefixes.items()}
+    given = {part: osp.join(folder, file) for part, file in files.items()}
     contents = {file: read_coco(osp.join(folder, file)) for file in files.values()}
     changed, masks = set(), {}
     for file, content in contents.items():
@@ -103,7 +104,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         listed[osp.realpath(place)].append(parts[part])
     report_images(listed)
     for part, content in parts.items() if check_files and is_first_process() else ():
-        report(coco_problems(paths[part], content, places[part], is_evaluated=part == 'val',
+        report(coco_problems(given[part], content, places[part], is_evaluated=part == 'val',
                              num_images=IMAGES_TO_CHECK, needs_masks=has_masks))
     if check_files:
         check_images(dict.fromkeys(osp.join(places[part], image['file_name'])

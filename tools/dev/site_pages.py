@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = """\
 {%- extends 'markdown/index.md.j2' -%}
 {%- block input -%}
-{%- set cell_language, _, command = cell.source.partition('\\n') -%}
-{%- if cell_language == '%%bash' %}
+{%- set magic, _, command = cell.source.partition('\\n') -%}
+{%- if magic.startswith('%%bash') %}
 ```bash
 {{ command }}
 ```
@@ -54,5 +54,7 @@ def home(readme, repository):
     return text.replace('](docs/', '](')
 
 
-def on_page_markdown(markdown, **_):
+def on_page_markdown(markdown, page, **_):
+    if page.file.src_uri.startswith('api/'):
+        page.meta['search'] = dict(boost=0.1)  # a search finds guides first
     return markdown.replace('.ipynb)', '.md)')  # links between notebooks lead to their pages

@@ -49,7 +49,7 @@ def get_parser() -> ArgumentParser:
     add_size_argument(parser)
     parser.add_argument('--layer-decay', type=float, metavar='FACTOR',
                         help='factor of the learning rate from each of five levels, stem and four stages, to the one '
-                             'before it; 1 turns it off (default: 0.9 with --pretrained)')
+                             'before it; 1 turns it off (default: 0.9 with --pretrained; with --config, its own)')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER',
                         help='output folder (default: %(default)s)')
     return parser

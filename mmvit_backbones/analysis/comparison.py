@@ -24,7 +24,7 @@ from ..errors import UsageError
 from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
-from ..recipes.other_config import with_backbone
+from ..recipes.other_config import with_backbone, with_level_decay
 from ..training.layer_decay import level_scales
 from ..utils.config import read_config
 from ..utils.frameworks import import_quietly
@@ -83,7 +83,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         freeze (bool): Whether to train only neck and heads. Defaults to False.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
-            Defaults to None: 0.9, and 1 from random weights.
+            Defaults to None: 0.9, and 1 from random weights; with ``config``, the config's, if it has
+            :class:`~mmvit_backbones.training.LayerDecayConstructor` or no decay by layers.
         out (str): Output folder. Defaults to 'compare'.
 
     Raises:
@@ -97,8 +98,11 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     data = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     recipe = dict(val_fraction=val_fraction, split_seed=split_seed, size=size, batch_size=batch_size,
                   boxes_only=boxes_only, layer_decay=layer_decay)
-    if config and any([*data.values(), *recipe.values(), epochs, budget]):
-        given = [name for name, value in {**data, **recipe, 'epochs': epochs, 'budget': budget}.items() if value]
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
+    given = [name for name, value in {**data, **recipe, 'epochs': epochs, 'budget': budget}.items()
+             if value and name != 'layer_decay']
+    if config and given:
         raise UsageError(f'config {config} has its own data and schedule; got {", ".join(given)}, too')
     if not config and not any(data.values()):
         raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
@@ -107,7 +111,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
 
     def recipes_of(length: int | None) -> dict[str, Config]:
         if config:
-            return {name: other_recipe(config, name, pretrained, freeze) for name in names}
+            return {name: other_recipe(config, name, pretrained, freeze, layer_decay) for name in names}
         folders = {key: value for key, value in data.items() if value}
         arguments = {**folders, **recipe, 'epochs': length, 'out': str(folder / 'data')}
         from ..training import equal_heads  # noqa: F401  registers NoBackbone
@@ -117,7 +121,7 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
                                 check_files=False, **arguments) for name in names}
 
     recipes = recipes_of(epochs)
-    rates = {} if config else {name: rates_of(name, cfg) for name, cfg in recipes.items()}
+    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
     for name, cfg in recipes.items():
         write(folder_of(folder, name) / 'recipe.py', cfg.text)
     if budget and 'epochs_of_budget' not in settings:
@@ -137,18 +141,19 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         results[name].append(result)
         print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
     rows = summarize(results, measure(recipes, folder), recipes)
-    return report(folder, rows, recipes, settings, next(iter(rates.values()), None))
+    return report(folder, rows, recipes, settings, next(iter(rates.values())))
 
 
-def rates_of(network: str, cfg: Config) -> str | None:
-    """Returns a sentence with the learning rates by level, which are equal for all networks; None if all are 1.
+def rates_of(network: str, cfg: Config) -> str:
+    """Returns a phrase with the learning rates by level, which are equal for all networks.
 
     Raises:
         UsageError: If the layers of the network are unknown.
     """
-    decay = cfg.optim_wrapper.paramwise_cfg.decay_rate
+    wrapper = cfg.optim_wrapper
+    decay = wrapper.paramwise_cfg.decay_rate if wrapper.get('constructor') == 'LayerDecayConstructor' else 1
     if decay == 1:
-        return None
+        return 'learning rates, of all networks: without decay by layers'
     try:
         stem, *levels, after = level_scales(cfg.model.backbone.to_dict(), decay)
     except (ValueError, UsageError) as error:
@@ -187,13 +192,14 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> dict:
 # ---- recipes
 
 
-def other_recipe(config: str, network: str, pretrained: bool, freeze: bool) -> Config:
-    """Returns a config with the backbone of a network in it, and heads that start equal."""
+def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
+    """Returns a config with the backbone of a network, heads that start equal, and learning rates by levels."""
     from ..training import equal_heads  # noqa: F401  registers NoBackbone
     cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     import_quietly(cfg.default_scope)
     common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
-    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS])
+    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS],
+                         with_level_decay(cfg, layer_decay))
 
 
 def hooks(common: Config, freeze: bool) -> list[dict]:
@@ -366,7 +372,7 @@ def differences(rows: list[dict], images: int) -> list[str]:
 
 
 def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Mapping[str, Any],
-           rates: str | None) -> Comparison:
+           rates: str) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
     images = sum(1 for _ in validation_images(cfg))
@@ -380,7 +386,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
         f'{"published" if settings["pretrained"] else "random"} weights'
         f'{", frozen backbone" if settings["freeze"] else ""}, the metric of the last evaluation; brackets: lowest and '
         'highest seed',
-        *([f'- {rates}'] if rates else []),
+        f'- {rates}',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- memory on a GPU: peak of its allocator; on a CPU, training: resident memory of the process, inference: '

@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
+import mmseg
 import pytest
 import torch
 from helpers import ROOT, raises
@@ -16,7 +17,7 @@ from runs import Run
 
 from mmvit import compare as arguments_of_compare
 from mmvit_backbones.analysis import compare
-from mmvit_backbones.analysis.comparison import command_of, differences, plot, rates_of
+from mmvit_backbones.analysis.comparison import command_of, differences, other_recipe, plot, rates_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.recipes import fine_tune
 from mmvit_backbones.recipes.networks import find_network
@@ -76,9 +77,23 @@ def test_all_networks_get_the_same_rates(few_flowers):
     unknown = dict(type='mmpretrain.MobileNetV2')
     with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):
         rates_of('mobilenet', Config(dict(model=dict(backbone=unknown), optim_wrapper=dict(
-            paramwise_cfg=dict(decay_rate=0.9)))))
+            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
     with raises(UsageError, 'layer_decay', '1.5'):
         fine_tune('rest_lite', class_folder=str(few_flowers), layer_decay=1.5)
+
+
+def test_all_networks_get_the_same_rates_with_a_config():
+    """Published configs decay learning rates by the layers of their own backbone."""
+    configs = Path(mmseg.__file__).parent / '.mim/configs'
+    published = str(configs / 'convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py')
+    networks = ('restv2_tiny', 'timm:resnet18', 'resnet50')
+    with raises(UsageError, 'LearningRateDecayOptimizerConstructor', published, '--layer-decay'):
+        other_recipe(published, networks[0], False, False, None)
+    for config, decay, stem in ((published, 0.8, '0.328'), (published, 1, 'without'), ('upernet_reswin_t', 0.9, '0.59'),
+                                ('upernet_restv2_s', None, '0.59'), ('upernet_reswin_t', None, 'without')):
+        recipes = [other_recipe(config, name, False, False, decay) for name in networks]
+        rates = {rates_of(name, cfg) for name, cfg in zip(networks, recipes)}
+        assert len(rates) == 1 and stem in rates.pop()
 
 
 @pytest.mark.training

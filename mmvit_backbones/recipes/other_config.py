@@ -61,7 +61,7 @@ def with_level_decay(cfg: Config, layer_decay: float | None) -> dict:
     """Returns the ``optim_wrapper`` of a config with learning rates that decay by levels, which all networks have.
 
     Args:
-        cfg (Config): A config without decay by layers, or with :class:`~mmvit_backbones.training.LayerDecayConstructor`.
+        cfg (Config): A config with MMEngine's constructor of optimizers, or with :class:`LayerDecayConstructor`.
         layer_decay (float | None): Factor from each level to the one before it. Defaults to None: the config's.
 
     Raises:

@@ -1,0 +1,206 @@
+"""The rows of docs/frameworks.md; what a framework does with a network is also tested without the framework."""
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import ROOT
+from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
+
+import mmvit_backbones
+from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
+
+PAGE = (ROOT / 'docs/frameworks.md').read_text()
+TINY = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8))
+
+
+def written(framework: str) -> dict:
+    """Returns what the page says to write, as arguments of a dict."""
+    row, = (line.split(' | ') for line in PAGE.splitlines() if line.startswith(f'| {framework}'))
+    return eval(f'dict({", ".join(re.findall("`(.+?)`", row[1]))})')
+
+
+def missing_gradients(model: torch.nn.Module, loss: torch.Tensor) -> set[str]:
+    loss.backward()
+    return {name for name, parameter in model.named_parameters() if parameter.grad is None}
+
+
+def rates(model: torch.nn.Module, constructor: str, **paramwise_cfg) -> set[float]:
+    """Returns the learning rates of the backbone's parameters."""
+    optim_wrapper = build_optim_wrapper(model, ConfigDict(
+        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1.), constructor=constructor, paramwise_cfg=paramwise_cfg))
+    own = {id(parameter) for parameter in model.backbone.parameters()}
+    return {group['lr'] for group in optim_wrapper.optimizer.param_groups if {id(p) for p in group['params']} & own}
+
+
+# ---- how frameworks find the networks
+
+
+def test_a_registry_of_another_framework_finds_the_networks():
+    """As those of mmpose, mmrotate, mmyolo and open-cd, whose scope is the default one while they build."""
+    child = Registry('model', parent=MODELS, scope='another_framework')
+    with DefaultScope.overwrite_default_scope('another_framework'):
+        for network in ('mmrotate', 'open-cd'):
+            backbone = written(network)['backbone']
+            assert child.build(backbone).channels == MODELS.build(backbone).channels == (96, 192, 384, 768)
+
+
+@torch.no_grad()
+def test_mmaction2_finds_the_network_by_mmpretrain_s_prefix():
+    pytest.importorskip('mmpretrain')
+    maps = MODELS.build(written('mmaction2')['backbone'])(torch.rand(2, 3, 64, 64))
+    assert isinstance(maps, tuple) and [x.shape[1] for x in maps] == [written('mmaction2')['cls_head']['in_channels']]
+
+
+# ---- with frameworks that can be installed
+
+
+def test_layers_in_mmpose():
+    """Its own constructor takes all but the stem for the head."""
+    pytest.importorskip('mmpose.engine')
+    model = torch.nn.ModuleDict(dict(backbone=MODELS.build(written('mmpose')['backbone'])))
+    model.backbone = model['backbone']
+    assert len(rates(model, 'mmpose.LayerDecayOptimWrapperConstructor', num_layers=12, layer_decay_rate=0.75)) == 2
+    assert len(rates(model, 'LayerDecayConstructor', decay_rate=0.75, decay_type='layer_wise')) == 14
+
+
+def test_a_detector_of_mmrotate():
+    package = pytest.importorskip('mmrotate')
+    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py')
+    assert len(replaced(config, 'mmrotate')(torch.rand(1, 3, 128, 128), mode='tensor')) == 2
+
+
+def test_a_detector_of_mmyolo():
+    package = pytest.importorskip('mmyolo')
+    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/yolov8/yolov8_s_syncbn_fast_8xb16-500e_coco.py')
+    scores = replaced(config, 'mmyolo')(torch.rand(1, 3, 128, 128), mode='tensor')[0]
+    assert [x.shape[-1] for x in scores] == [16, 8, 4]
+
+
+def replaced(config: Config, framework: str) -> torch.nn.Module:
+    """Returns the model of a config with what the page says to write."""
+    init_default_scope(framework)
+    parts = written(framework)
+    config.model.backbone = parts.pop('backbone')
+    config.merge_from_dict(dict(model=parts))
+    return revert_sync_batchnorm(MODELS.build(config.model)).eval()
+
+
+@pytest.mark.parametrize('arch, encoder, depth', [
+    ('Unet', 'reswin_tiny', 5), ('FPN', 'reswin_tiny', 5), ('UPerNet', 'reswin_tiny', 5), ('Unet', 'vitae_tiny', 4)])
+def test_segmenters_of_smp(arch, encoder, depth):
+    smp = pytest.importorskip('segmentation_models_pytorch')
+    import mmvit_backbones.integrations.timm  # noqa: F401
+    model = smp.create_model(arch, f'tu-mmvit_{encoder}', encoder_weights=None, encoder_depth=depth, classes=5)
+    logits = model(torch.rand(2, 3, 64, 96))
+    assert logits.shape == (2, 5, 64, 96) and not missing_gradients(model, logits.sum())
+
+
+def test_a_pyramid_of_detectron2():
+    fpn = pytest.importorskip('detectron2.modeling.backbone.fpn')
+    backbone = Detectron2Backbone(mmvit_backbones.get_model('reswin_tiny', 'backbone'))
+    maps = fpn.FPN(backbone, list(backbone.output_shape()), 256, top_block=fpn.LastLevelMaxPool())(
+        torch.rand(1, 3, 64, 96))
+    assert [x.shape[-1] for x in maps.values()] == [24, 12, 6, 3, 2]
+
+
+# ---- what these frameworks read, without them
+
+
+@pytest.mark.parametrize('encoder, depth', [('reswin_tiny', 5), ('vitae_tiny', 4)])
+def test_smp_reads_maps_of_doubled_strides_through_timm(encoder, depth):
+    """It takes the strides for powers of two, and one that is lacking at the start for a network without it."""
+    timm = pytest.importorskip('timm')
+    import mmvit_backbones.integrations.timm  # noqa: F401
+    strides = timm.create_model(f'mmvit_{encoder}', features_only=True).feature_info.reduction()
+    assert strides == [2**i for i in range(2, depth + 1)]
+
+
+def test_detectron2_reads_names_channels_and_strides():
+    shapes = Detectron2Backbone(mmvit_backbones.get_model('reswin_tiny', 'backbone')).output_shape()
+    names = re.findall(r"'(stage\d)'", PAGE)
+    assert {name: (shapes[name].channels, shapes[name].stride) for name in names} == dict(
+        stage0=(96, 4), stage1=(192, 8), stage2=(384, 16), stage3=(768, 32))
+
+
+def test_heads_of_open_cd_read_the_maps_of_two_images():
+    pytest.importorskip('mmseg')
+    init_default_scope('mmseg')
+    parts = written('open-cd')
+    backbone, common = MODELS.build(parts['backbone']), dict(channels=8, num_classes=3)
+    maps = [torch.cat(pair, 1) for pair in zip(*(backbone(torch.rand(2, 3, 64, 64)) for _ in range(2)))]
+    head = MODELS.build(dict(type='UPerHead', in_index=[0, 1, 2, 3], **common, **parts['decode_head']))
+    other = MODELS.build(dict(type='FCNHead', in_index=2, **common, **parts['auxiliary_head']))
+    assert head(maps).shape == (2, 3, 16, 16) and other(maps).shape == (2, 3, 4, 4)
+
+
+# ---- other kinds of configs, necks and trainings
+
+
+def test_a_pure_python_config_takes_the_network(tmp_path):
+    pytest.importorskip('mmdet')
+    code, = re.findall(r'`(model\.merge\(.+\))` \|', PAGE)
+    (tmp_path / 'base.py').write_text(
+        'from mmdet.models import FPN, SwinTransformer\n'
+        'model = dict(backbone=dict(type=SwinTransformer, embed_dims=96, window_size=7),\n'
+        '             neck=dict(type=FPN, in_channels=[1, 2, 3, 4], out_channels=8, num_outs=5))\n')
+    (tmp_path / 'mine.py').write_text(
+        'from mmengine.config import read_base\nwith read_base():\n    from .base import *\n'
+        f'from mmvit_backbones.backbones import ReSwin\n{code}\n')
+    model = Config.fromfile(tmp_path / 'mine.py').model
+    maps = MODELS.build(model.neck)(MODELS.build(model.backbone)(torch.rand(1, 3, 64, 64)))
+    assert [x.shape[1:] for x in maps] == [(8, side, side) for side in (16, 8, 4, 2, 1)]
+
+
+@pytest.mark.parametrize('is_written', [True, False])
+def test_pyramids_from_the_second_stage_train_every_parameter(is_written):
+    pytest.importorskip('mmdet')
+    init_default_scope('mmdet')
+    parts = written('FPN') if is_written else dict(
+        backbone=dict(type='ReSwin', arch='tiny'), neck=dict(in_channels=[96, 192, 384, 768], start_level=1))
+    neck = dict(type='FPN', out_channels=8, num_outs=5, add_extra_convs='on_input')
+    model = torch.nn.Sequential(MODELS.build(parts['backbone']), MODELS.build(neck | parts['neck']))
+    maps = model(torch.rand(1, 3, 64, 64))
+    missing = missing_gradients(model, sum(x.sum() for x in maps))
+    assert [x.shape[-1] for x in maps] == [8, 4, 2, 1, 1]
+    assert missing == (set() if is_written else {'0.norm0.weight', '0.norm0.bias'})
+
+
+def test_simmim_trains_a_network_with_a_hook_on_its_stem():
+    pytest.importorskip('mmpretrain')
+    init_default_scope('mmpretrain')
+    example, = re.findall(r'^## SimMIM\n\n```python\n(.*?)^```', PAGE, re.M | re.S)
+    try:
+        exec(example, {'__name__': 'example'})
+        torch.manual_seed(0)
+        model = MODELS.build(dict(type='SimMIM', **written('SimMIM'), head=dict(
+            type='SimMIMHead', patch_size=4, loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
+    finally:
+        MODELS.module_dict.pop('MaskedReSwin', None)
+    images, mask = torch.rand(2, 3, 64, 64), torch.arange(16).repeat(2, 16, 1) % 2
+    loss = model(images, [SimpleNamespace(mask=each) for each in mask], mode='loss')['loss']
+    assert not missing_gradients(model, loss) and model.backbone.mask_token.grad.abs().sum() > 0
+    hidden = images * (1 - mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None])
+    model.eval()
+    assert torch.equal(model.backbone(images, mask)[0], model.backbone(hidden, mask)[0])
+    assert not torch.equal(model.backbone(images)[0], model.backbone(hidden)[0])
+
+
+# ---- frozen stages
+
+
+@pytest.mark.parametrize('framework', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_frozen_stages_count_as_in_the_frameworks(framework):
+    pytest.importorskip(framework)
+    swin = dict(type=f'{framework}.SwinTransformer', frozen_stages=1)
+    if framework == 'mmpretrain':
+        swin.update(frozen_stages=0, arch='tiny')
+    theirs = MODELS.build(swin)
+    ours = MODELS.build(dict(type='ReSwin', arch='tiny', frozen_stages=1))
+    frozen = [not any(p.requires_grad for p in stage.blocks.parameters()) for stage in theirs.stages]
+    assert frozen == [True, False, False, False]
+    assert frozen == [not any(p.requires_grad for module in ours.stage_modules(i) for p in module.parameters())
+                      for i in range(4)]

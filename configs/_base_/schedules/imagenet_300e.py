@@ -1,5 +1,5 @@
 # Settings shared by the ImageNet recipes of all networks: AdamW, 300 epochs, no weight decay of 1-D tensors. Position
-# tables and tokens have weight decay, as in the authors' code.
+# tables have weight decay, and ViTAE's class tokens, as in the authors' code; recipes that differ say so.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),

@@ -110,6 +110,8 @@ def _rows(lines: list[str]) -> Rows | None:
 
 def _is_header(line: str, rows: Rows) -> bool:
     """Returns whether a line in front of ``rows`` has titles of columns, or the rows have all numbers without it."""
+    if re.match(r'[-+]?\d', line):
+        return False
     numbers = sorted(int(row['number']) for row in rows if row.get('number') and int(row['number']) != IGNORED)
     is_title = set(re.split(r'[\W_]+', line.lower())) <= COLUMNS
     return is_title or bool(numbers) and not any(row.get('color') for row in rows) and numbers == [*range(len(numbers))]
@@ -122,6 +124,10 @@ def _check_plain_names(path: str | Path, lines: list[str]) -> None:
     if numbered:
         raise UsageError(f'{path}: {numbered[0]!r} has a number, but {plain[0]!r} has none; number all lines from '
                          '0, or write names that start with a number in quotes')
+    first_numbers = [int(match[1]) for line in lines if (match := re.match(r'(\d+)\D', line))]
+    if len(lines) > 1 and first_numbers == [*range(len(lines))]:
+        raise UsageError(f'{path}: numbers must be divided from names by a space, comma, tab or colon, got '
+                         f'{lines[0]!r}; write names that start with a number in quotes')
     if wrong := [line for line in lines if not re.match(NAME, line)]:
         raise UsageError(f'{path}: a line must start with a name or a number, got {wrong[0]!r}')
     if lines and all(re.fullmatch(r'\d+|.*\S\s*[:=,;|\t]\s*\d+', line) for line in lines):

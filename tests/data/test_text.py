@@ -95,7 +95,8 @@ def test_other_encodings_are_refused(content, words, tmp_path):
     (['Class Name', 'sky', 'road'], 'header'),
     (['"0,sky"', '"1,road"'], 'around the name alone'), (['0,sky,nature', '1,road,flat'], 'two columns'),
     ([',sky', ',road'], 'must start with'), (['sky', '1,road', '2,car'], 'same form'),
-    (['header', '1 sky', '2 road'], 'same form'),
+    (['header', '1 sky', '2 road'], 'same form'), (['-1 sky', '0 road'], 'same form'),
+    (['0-sky', '1-road'], 'divided from names'), (['0.0 sky', '1.0 road'], 'divided from names'),
     (['cat', 'Cat '], "more than case or space, got 'cat' and 'Cat'"), (['bus stop', 'busstop'], 'case or space')])
 def test_lists_that_are_refused(lines, message, tmp_path):
     (tmp_path / 'classes.txt').write_text('\n'.join(lines))

@@ -31,7 +31,8 @@ def missing_gradients(model: torch.nn.Module, loss: torch.Tensor) -> set[str]:
 def rates(model: torch.nn.Module, constructor: str, **paramwise_cfg) -> set[float]:
     """Returns the learning rates of the backbone's parameters."""
     optim_wrapper = build_optim_wrapper(model, ConfigDict(
-        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1.), constructor=constructor, paramwise_cfg=paramwise_cfg))
+        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1., weight_decay=0.1), constructor=constructor,
+        paramwise_cfg=paramwise_cfg))
     own = {id(parameter) for parameter in model.backbone.parameters()}
     return {group['lr'] for group in optim_wrapper.optimizer.param_groups if {id(p) for p in group['params']} & own}
 
@@ -73,9 +74,13 @@ def test_a_detector_of_mmrotate():
     assert len(replaced(config, 'mmrotate')(torch.rand(1, 3, 128, 128), mode='tensor')) == 2
 
 
-def test_a_detector_of_mmyolo():
+@pytest.mark.parametrize('name, channels', [
+    ('rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py', 256),
+    ('yolov8/yolov8_s_syncbn_fast_8xb16-500e_coco.py', [192, 384, 768])])
+def test_detectors_of_mmyolo(name, channels):
     package = pytest.importorskip('mmyolo')
-    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/yolov8/yolov8_s_syncbn_fast_8xb16-500e_coco.py')
+    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/{name}')
+    config.model.neck.out_channels = config.model.bbox_head.head_module.in_channels = channels
     scores = replaced(config, 'mmyolo')(torch.rand(1, 3, 128, 128), mode='tensor')[0]
     assert [x.shape[-1] for x in scores] == [16, 8, 4]
 
@@ -89,12 +94,13 @@ def replaced(config: Config, framework: str) -> torch.nn.Module:
     return revert_sync_batchnorm(MODELS.build(config.model)).eval()
 
 
-@pytest.mark.parametrize('arch, encoder, depth', [
-    ('Unet', 'reswin_tiny', 5), ('FPN', 'reswin_tiny', 5), ('UPerNet', 'reswin_tiny', 5), ('Unet', 'vitae_tiny', 4)])
-def test_segmenters_of_smp(arch, encoder, depth):
+@pytest.mark.parametrize('arch, encoder, options', [
+    ('Unet', 'reswin_tiny', {}), ('FPN', 'reswin_tiny', {}), ('UPerNet', 'reswin_tiny', {}),
+    ('Unet', 'vitae_tiny', dict(encoder_depth=4, decoder_channels=(64, 32, 16, 8)))])
+def test_segmenters_of_smp(arch, encoder, options):
     smp = pytest.importorskip('segmentation_models_pytorch')
     import mmvit_backbones.integrations.timm  # noqa: F401
-    model = smp.create_model(arch, f'tu-mmvit_{encoder}', encoder_weights=None, encoder_depth=depth, classes=5)
+    model = smp.create_model(arch, f'tu-mmvit_{encoder}', encoder_weights=None, classes=5, **options)
     logits = model(torch.rand(2, 3, 64, 96))
     assert logits.shape == (2, 5, 64, 96) and not missing_gradients(model, logits.sum())
 
@@ -198,7 +204,7 @@ def test_frozen_stages_count_as_in_the_frameworks(framework):
     swin = dict(type=f'{framework}.SwinTransformer', frozen_stages=1)
     if framework == 'mmpretrain':
         swin.update(frozen_stages=0, arch='tiny')
-    theirs = MODELS.build(swin)
+    theirs = MODELS.build(swin).train()
     ours = MODELS.build(dict(type='ReSwin', arch='tiny', frozen_stages=1))
     frozen = [not any(p.requires_grad for p in stage.blocks.parameters()) for stage in theirs.stages]
     assert frozen == [True, False, False, False]

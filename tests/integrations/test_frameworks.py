@@ -68,6 +68,7 @@ def test_layers_in_mmpose():
     assert len(rates(model, 'LayerDecayConstructor', decay_rate=0.75, decay_type='layer_wise')) == 14
 
 
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of names in mmrotate's configs
 def test_a_detector_of_mmrotate():
     package = pytest.importorskip('mmrotate')
     config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py')
@@ -204,7 +205,8 @@ def test_frozen_stages_count_as_in_the_frameworks(framework):
     swin = dict(type=f'{framework}.SwinTransformer', frozen_stages=1)
     if framework == 'mmpretrain':
         swin.update(frozen_stages=0, arch='tiny')
-    theirs = MODELS.build(swin).train()
+    theirs = MODELS.build(swin)
+    theirs.train()
     ours = MODELS.build(dict(type='ReSwin', arch='tiny', frozen_stages=1))
     frozen = [not any(p.requires_grad for p in stage.blocks.parameters()) for stage in theirs.stages]
     assert frozen == [True, False, False, False]

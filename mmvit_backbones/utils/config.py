@@ -47,8 +47,8 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
     Raises:
         UsageError: If the key of an option is unknown, or its value does not fit the config.
     """
-    for key in options or {}:
-        check_option(cfg, key)
+    for key, value in (options or {}).items():
+        check_option(cfg, key, value)
     try:
         cfg.merge_from_dict(dict(options or {}))
     except Exception as error:  # merging can fail in many ways, e.g. at an index beyond the end of a list

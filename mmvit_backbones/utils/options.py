@@ -16,8 +16,10 @@ MMENGINE_KEYS = {
 ADDED_KEYS = {'dtype'}  # arguments that are often added, although they resemble others
 
 
-def check_option(cfg: Config, key: str) -> None:
-    """Raises UsageError if a key of an option seems to be misspelled; MMEngine accepts keys that nothing reads.
+def check_option(cfg: Config, key: str, value: object = None) -> None:
+    """Raises UsageError if a key of an option seems to be misspelled, or its value would replace a dict.
+
+    MMEngine accepts keys that nothing reads, and text or numbers in place of a model.
 
     All parts of a key except the last must exist in the config. The last may be an argument that the config does not
     set, unless it resembles an existing key.
@@ -40,3 +42,5 @@ def check_option(cfg: Config, key: str) -> None:
         if part not in node:
             raise UsageError(f'option {key}: {place} has no {part}; its keys are {", ".join(map(str, node))}')
         place, node = f'{place}.{part}' if number else part, node[part]
+    if isinstance(node, dict) and isinstance(value, (str, int, float)):
+        raise UsageError(f'option {key} must be a dict, got {value!r:.80}; set its keys, as in {key}.NAME=VALUE')

@@ -28,3 +28,12 @@ def test_keys_may_be_missing_in_the_config(key):
 def test_misspelled_keys_are_refused(key, words):
     with raises(UsageError, f'option {key}', *words):
         check_option(CONFIG, key)
+
+
+@pytest.mark.parametrize('value', [3, '{'])
+def test_dicts_are_not_replaced_by_text_or_numbers(value):
+    with raises(UsageError, 'option model', str(value), 'model.head.NAME=VALUE'):
+        check_option(CONFIG, 'model.head', value)
+    check_option(CONFIG, 'model.head', dict(num_classes=4))
+    check_option(CONFIG, 'model.head', None)
+    check_option(CONFIG, 'model.head.num_classes', value)

@@ -42,7 +42,7 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 	@touch $@
 .venv/stamp .venv-serve/stamp .venv-transformers5/stamp: setup.py pyproject.toml mmvit_backbones/version.py \
 	mmvit_backbones/ops/build.py $(wildcard mmvit_backbones/ops/csrc/*)
-.venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.11,<3.14)
+.venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.10,<3.14)
 .venv-oldest/stamp: VERSION = 3.10
 .venv-oldest/stamp: CONSTRAINTS = --build-constraints requirements/oldest.in
 .venv-upstream/stamp: VERSION = 3.11
@@ -59,7 +59,7 @@ pins:  ## update the pinned versions in requirements/
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
 	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
-	$(UV) pip compile $(PIN) --universal --python-version 3.11 requirements/docs.in -o requirements/docs.txt
+	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 --extra onedl requirements/middle.in -o requirements/middle.txt

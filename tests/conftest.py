@@ -18,7 +18,8 @@ if not torch.cuda.is_available():
 
 
 def pytest_addoption(parser):
-    parser.addoption('--write-deviations', action='store_true', help='write the deviations from the goldens to a file')
+    parser.addoption('--write-goldens', action='store_true',
+                     help='write the deviations from the goldens, and the names of the weights of new networks')
 
 
 def pytest_collection_modifyitems(items):

@@ -92,7 +92,7 @@ def shrunk_model(config: Config) -> dict:
     model = json.loads(json.dumps(dict(config.model.to_dict(), _scope_=config.default_scope)))
     backbone, head = model['backbone'], model.get('decode_head', model.get('head', {}))
     zoo = asdict(MODELS.get(backbone['type']).arch_zoo[backbone['arch']])
-    tiny = 'ViTAE, plain' if zoo.get('pyramid_dims') == () else backbone['type']
+    tiny = 'ViTAE-plain' if zoo.get('pyramid_dims') == () else backbone['type']
     kept = {key: zoo[key] for key in ('attention', 'wide_conv') if key in zoo}
     backbone.update(arch={**TINY_CONFIGS[tiny]['arch'], **kept}, init_cfg=None, drop_path_rate=0.)
     if 'img_size' in TINY_CONFIGS[tiny]:

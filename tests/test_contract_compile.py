@@ -42,7 +42,7 @@ SMALLER = {
     'ResTv2': two_stages('ResTv2', [1, 1], reductions=[8, 4]),
     'SwinVSA': two_stages('SwinVSA', [1, 1]),
     'ViTAE': arch('ViTAE', depth=1),
-    'ViTAE, plain': arch('ViTAE, plain', depth=1),
+    'ViTAE-plain': arch('ViTAE-plain', depth=1),
     'ViTAEv2': arch('ViTAEv2', depths=[1, 0, 0, 0]),
     'ViTAEv2VSA': arch('ViTAEv2VSA', depths=[1, 0, 0, 0]),
 }

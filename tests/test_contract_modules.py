@@ -3,18 +3,16 @@ import copy
 import json
 import re
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 from helpers import each_network, fresh_model, images, largest_error, trained_model, without_dropout
-from tiny_configs import TINY_CONFIGS
+from tiny_configs import FOLDERS, TINY_CONFIGS
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from mmvit_backbones.utils import versions
 
-HERE = Path(__file__).parent
 at_each_size = pytest.mark.parametrize('size', [(64, 96), (70, 90)], ids=str)
 in_each_mode = pytest.mark.parametrize('mode', ['train', 'eval'])
 # Images with and without padding, training and evaluation. Two of the four combinations are enough, because padding and
@@ -170,10 +168,17 @@ def agree(ranks: list[dict]) -> bool:
 
 
 @each_network
-def test_names_and_shapes_in_checkpoints(network):
-    """Names, shapes and order match ``goldens/*/state_dicts.txt``, so checkpoints of earlier versions load."""
-    text = ''.join(file.read_text() for file in sorted(HERE.glob('goldens/*/state_dicts.txt')))
+def test_names_and_shapes_in_checkpoints(network, request):
+    """Names, shapes and order match ``goldens/*/state_dicts.txt``, so checkpoints of earlier versions load.
+
+    With ``--write-goldens``, those of new networks are appended to the file.
+    """
+    actual = ''.join(f'{name} {"x".join(map(str, x.shape)) or "()"}\n'
+                     for name, x in fresh_model(network).state_dict().items())
+    file = FOLDERS[network] / 'state_dicts.txt'
+    text = file.read_text() if file.exists() else ''
     section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
-    expected = [line.split() for line in section[1].splitlines()]
-    actual = [[name, 'x'.join(map(str, x.shape)) or '()'] for name, x in fresh_model(network).state_dict().items()]
-    assert actual == expected
+    if section is None and request.config.getoption('write_goldens'):
+        file.write_text(f'{text}[{network}]\n{actual}')
+    else:
+        assert section and actual == section[1]

@@ -3,7 +3,7 @@
 Goldens are read from ``tests/goldens`` and from the folder in ``MMVIT_GOLDENS``. Most goldens of networks need no
 additional code. Goldens of an operator or a block (``golden_op_*``) need a function in ``operators/``.
 
-``pytest tests/test_goldens.py --write-deviations`` writes the largest deviation of each network in float64 to
+``pytest tests/test_goldens.py --write-goldens`` writes the largest deviation of each network in float64 to
 ``goldens/deviations.csv``. The table in ``docs/zoo.md`` has these numbers.
 """
 import csv
@@ -116,10 +116,10 @@ def test_every_golden_is_tested(name):
 
 @pytest.fixture(scope='module')
 def measured(request):
-    """Returns a dict for the largest deviation of each variant, and writes it with ``--write-deviations``."""
+    """Returns a dict for the largest deviation of each variant, and writes it with ``--write-goldens``."""
     measured = {}
     yield measured
-    if request.config.getoption('write_deviations'):
+    if request.config.getoption('write_goldens'):
         rows = {**stated_deviations(), **{name: f'{value:.0e}' for name, value in measured.items()}}
         with DEVIATIONS.open('w', newline='') as file:
             csv.writer(file, lineterminator='\n').writerows(
@@ -138,7 +138,7 @@ def test_outputs(golden, case, dtype, measured, request):
     assert largest <= (golden['rtol'] if dtype == torch.float64 else 1e-4), worst
     if dtype == torch.float64 and golden.get('variant') in VARIANTS:
         measured[golden['variant']] = max(largest, measured.get(golden['variant'], RESOLUTION))
-        if not request.config.getoption('write_deviations'):
+        if not request.config.getoption('write_goldens'):
             stated = stated_deviations()[golden['variant']]
             assert largest <= 10 * float(stated), f'docs/zoo.md states {stated}; see the top of this file'
 

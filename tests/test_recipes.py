@@ -221,7 +221,7 @@ def test_stochastic_depth_of_vitaev2_is_as_published(arch, rate, mean, last):
     assert np.mean(rates) == pytest.approx(mean, abs=6e-4) and rates[-1] == pytest.approx(last, abs=6e-4)
 
 
-@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE, plain', 'ViTAEv2', 'ViTAEv2VSA'])
+@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE-plain', 'ViTAEv2', 'ViTAEv2VSA'])
 def test_mlps_have_dropout_before_and_after_the_last_layer(network):
     model = MODELS.build({'type': network, **TINY_CONFIGS[network], 'drop_rate': 0.5})
     zeros = []

@@ -25,7 +25,7 @@ def test_memory_is_linear_in_the_number_of_pixels(network):
 
 @torch.no_grad()
 def test_class_token_matters_but_is_not_convolved():
-    model = MODELS.build(TINY_CONFIGS['ViTAE, plain']).eval()
+    model = MODELS.build(TINY_CONFIGS['ViTAE-plain']).eval()
     images = torch.randn(1, 3, 64, 64)
     before = model(images)[0]
     torch.nn.init.normal_(model.patch_embed.class_token)
@@ -40,7 +40,7 @@ def test_class_token_matters_but_is_not_convolved():
     ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 16, 32, 32], pyramid_dims=[8, 8, 16, 16])), ['3 entries']),
     *[('ViTAE', dict(arch=dict(TINY, pyramid_dims=[8, 8, last])), ['twice', f'(8, 8, {last})']) for last in (8, 32)],
     *[('ViTAE', dict(arch=dict(TINY, **{key: 5})), [key, '32', '5']) for key in ('num_heads', 'groups')],
-    ('ViTAE, plain', dict(img_size=15), ['img_size', '16', '15']),
+    ('ViTAE-plain', dict(img_size=15), ['img_size', '16', '15']),
     *[('ViTAEv2', dict(arch={key: values[:3] + values[3:] * (count - 3) for key, values in TINY_V2.items()}),
        ['4 entries']) for count in (3, 5)],
     ('ViTAEv2', dict(arch=dict(TINY_V2, attention=['window', 'window', 'global', 'local'])), ['attention', 'local']),
@@ -59,11 +59,11 @@ def test_bad_arguments_are_named(network, arguments, words):
 def test_values_at_the_limits():
     for network, arguments in [('ViTAE', dict(arch=dict(TINY, num_heads=32, groups=32))),
                                ('ViTAE', dict(arch=dict(TINY, mlp_ratio=2.5))),
-                               ('ViTAE, plain', dict(img_size=16)), ('ViTAEv2', dict(window_size=1))]:
+                               ('ViTAE-plain', dict(img_size=16)), ('ViTAEv2', dict(window_size=1))]:
         assert all(x.isfinite().all() for x in fresh_model(network, **arguments).eval()(images(20, 30)))
 
 
-@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE, plain', 'ViTAEv2', 'ViTAEv2VSA'])
+@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE-plain', 'ViTAEv2', 'ViTAEv2VSA'])
 @torch.no_grad()
 def test_dropout_of_normal_cells(network):
     model, x = fresh_model(network, drop_rate=0.5, drop_path_rate=0.), images()

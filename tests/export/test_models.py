@@ -155,7 +155,7 @@ FREE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': True}
 
 def classifier() -> Config:
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
-    cfg.model.backbone = dict(TINY_CONFIGS['ViTAE, plain'])
+    cfg.model.backbone = dict(TINY_CONFIGS['ViTAE-plain'])
     cfg.model.backbone.arch['depth'] = 1
     cfg.model.head.in_channels = 32
     return cfg

@@ -23,8 +23,8 @@ SIZES = [(2, 3), (64, 64), (96, 64), (33, 50), (224, 224), (75, 101), (130, 40),
 # ``make test-exports`` tests all networks.
 SHIFTED = dict(embed_dims=8, depths=[2, 1], num_heads=[1, 2], window_size=7, mlp_ratio=1)
 ONE_STAGE = dict(embed_dims=8, depths=[1], num_heads=[1], window_size=7, mlp_ratio=1)
-ONE_BLOCK = dict(TINY_CONFIGS['ViTAE, plain']['arch'], depth=1)
-KINDS = {'ReSwin': dict(arch=SHIFTED, out_indices=(0, 1)), 'ViTAE, plain': dict(arch=ONE_BLOCK),
+ONE_BLOCK = dict(TINY_CONFIGS['ViTAE-plain']['arch'], depth=1)
+KINDS = {'ReSwin': dict(arch=SHIFTED, out_indices=(0, 1)), 'ViTAE-plain': dict(arch=ONE_BLOCK),
          'SwinVSA': dict(arch=ONE_STAGE, out_indices=(0, ))}
 CHOSEN = {name: {} for name in sorted(TINY_CONFIGS)} if os.environ.get('EXPORT_ALL') else KINDS
 

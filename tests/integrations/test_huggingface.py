@@ -42,7 +42,7 @@ def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
     assert_close(loaded.state_dict(), saved.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'ViTAE, plain', 'ResTv2'])
+@pytest.mark.parametrize('network', ['ReSwin', 'RegionViT', 'ViTAE-plain', 'ResTv2'])
 @torch.no_grad()
 def test_saved_backbones_can_be_loaded(network, tmp_path):
     config = MMViTConfig(backbone={'type': network, **TINY_CONFIGS[network]}, out_indices=[-1])

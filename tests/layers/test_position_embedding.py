@@ -4,7 +4,7 @@ import torch
 from helpers import fresh_model
 
 
-@pytest.mark.parametrize('network', ['ReMViTv2', 'ReViT', 'ViTAE, plain'])
+@pytest.mark.parametrize('network', ['ReMViTv2', 'ReViT', 'ViTAE-plain'])
 @torch.no_grad()
 def test_positions_are_the_same_if_resized_on_load_or_at_run_time(network):
     model, larger = fresh_model(network).eval(), fresh_model(network, img_size=128).eval()

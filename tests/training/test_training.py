@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from small_recipes import divide_sizes, small_recipe, use_float32
 
 from mmvit_backbones.utils.config import read_config
+from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 pytestmark = [
     pytest.mark.training, pytest.mark.usefixtures('frozen'),
@@ -47,6 +48,9 @@ RECIPES = [
     'mask_rcnn_regionvit_t', 'mask_rcnn_refiner_vit_s', 'cascade_mask_rcnn_reswin_t', 'retinanet_vitaev2_s',
     'dino_restv2_t', 'vitdet_vitae_b', 'mask2former_reswin_t', 'upernet_revit_b', 'upernet_swin_vsa_t_cityscapes_769',
     'mask2former_vitaev2_s_ade20k', 'semantic_fpn_regionvit_s_plus']
+FIRST = {variant.family.backbone: variant for variant in reversed(VARIANTS.values())}  # of each network
+OTHERS = FIRST.keys() - {parse_config_name(name)[1].family.backbone for name in RECIPES}
+RECIPES += [f'imagenet_{FIRST[name].short_name}' for name in sorted(OTHERS)]
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -121,5 +121,5 @@ def test_the_page_has_the_options_of_every_backbone():
     rows = re.findall(r'^\| ([\w,. -]+) \| `(dict\(norm_decay_mult.*)` \|$', page, re.M)
     options = {name.strip(): eval(text) for names, text in rows for name in re.sub(r' to -\w', '', names).split(',')}
     for network, config in TINY_CONFIGS.items():
-        name = {'ViTAE': 'ViTAE-T', 'ViTAE, plain': 'ViTAE-B'}.get(network, network)
+        name = {'ViTAE': 'ViTAE-T', 'ViTAE-plain': 'ViTAE-B'}.get(network, network)
         assert options[name] == weight_decay_cfg(dict(type=network) | config), name

@@ -1,4 +1,7 @@
-"""Writes the files derived from the zoo: metafiles, NOTICE, and the documentation's tables and list of pages.
+"""Writes what follows from the tables in mmvit_backbones/zoo/ and from docstrings.
+
+These are the imports of the networks, metafiles, NOTICE, the documentation's tables and list of pages, docs/papers.md,
+and a first page for a new family, to be completed by hand.
 
     python tools/dev/make_metafiles.py
     python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
@@ -11,16 +14,18 @@ a slash, nothing is downloaded.
 import argparse
 import csv
 import re
+import runpy
 import sys
 import textwrap
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from itertools import chain, groupby
 from pathlib import Path
 
+import torch
 import yaml
-from mmengine.registry import MODELS
 
-import mmvit_backbones  # noqa: F401  registers the networks
+from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of
@@ -36,7 +41,7 @@ BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-
 CLASSIFIERS = """\
 Parameters and multiply-adds (GMACs, at the published image size) are counted, top-1 is published. Deviation: the
 largest difference between the outputs of the network and of the authors' code in float64, relative to their standard
-deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-deviations`. Deviations
+deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-goldens`. Deviations
 below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
 """
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
@@ -46,6 +51,43 @@ RESULT_COLUMNS = (
     ('Cityscapes mIoU: single-scale/multi-scale and flip', ('cityscapes', 'cityscapes_ms'), '_80k', '80k iterations',
      ('cityscapes', 'cityscapes_ms')),
 )
+IMPORTS = '''\
+"""Backbones, one file per network; importing this package registers them in MMEngine's root ``MODELS``."""
+# Written by tools/dev/make_metafiles.py from zoo/variants.yml.
+{imports}
+
+__all__ = [
+{names}
+]
+'''
+FIRST_PAGE = """\
+# {name}
+
+{authors}: {title} ([paper]({paper}), [formulas and code](papers.md#{anchor}), [authors' code]({code})).
+It has: {keywords}.
+
+## Variants
+
+| name | parameters | GMACs, ours/published | top-1, published |
+|---|---|---|---|
+{rows}
+## Use
+
+```python
+import mmvit_backbones
+
+model = mmvit_backbones.get_model('{variant}')                        # mmpretrain's classifier
+backbone = mmvit_backbones.get_model('{variant}', task='backbone')    # images to maps
+```
+
+```python
+_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+custom_imports = dict(imports=['mmvit_backbones'])
+model = dict(
+    backbone=dict(_delete_=True, type='{backbone}', arch='{arch}', drop_path_rate=0.2),
+    neck=dict(in_channels={channels}))
+```
+"""
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
 
@@ -84,6 +126,10 @@ def make_files() -> dict[Path, str]:
              for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
     files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
+    files[ROOT / 'mmvit_backbones/backbones/__init__.py'] = imports()
+    files[ROOT / 'docs/papers.md'] = runpy.run_path(str(Path(__file__).with_name('make_papers.py')))['render']()
+    new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
+    files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
@@ -211,11 +257,50 @@ def pages() -> str:
 
 def backbones() -> str:
     """Returns the directives by which mkdocstrings documents the backbones and their settings."""
-    networks = [MODELS.get(family.backbone) for family in families().values()]
+    networks = [network(name) for name in modules()]
     pairs = [(network, type(next(iter(network.arch_zoo.values())))) for network in networks]
     options = '    options: {members: false}\n\n'
     return '\n' + ''.join(f'::: {documented.__module__}.{documented.__name__}\n{options}'
                           for documented in dict.fromkeys(chain.from_iterable(pairs)))
+
+
+@cache
+def modules() -> dict[str, str]:
+    """Returns the module in ``backbones/`` that defines each network, by name of its class, in the order of the zoo."""
+    texts = {path.stem: path.read_text() for path in sorted((ROOT / 'mmvit_backbones/backbones').glob('*.py'))}
+    found = {}
+    for name, family in families().items():
+        defining = [module for module, text in texts.items() if f'\nclass {family.backbone}(' in text]
+        if not defining:
+            sys.exit(f'error: variants.yml: {name}: no file in mmvit_backbones/backbones defines {family.backbone}')
+        found[family.backbone] = defining[0]
+    return found
+
+
+def network(name: str) -> type[Backbone]:
+    return getattr(import_module(f'mmvit_backbones.backbones.{modules()[name]}'), name)
+
+
+def imports() -> str:
+    """Returns the text of ``backbones/__init__.py``."""
+    lines = ['from .base import Backbone', *(f'from .{module} import {name}' for name, module in modules().items())]
+    names = textwrap.fill(', '.join(f"'{name}'" for name in sorted(['Backbone', *modules()])), width=118,
+                          initial_indent='    ', subsequent_indent='    ')
+    return IMPORTS.format(imports='\n'.join(sorted(lines)), names=names)
+
+
+def first_page(variants: list[Variant]) -> str:
+    """Returns a page for a family that has none: its paper, variants, and use."""
+    first = variants[0]
+    family = first.family
+    with torch.device('meta'):
+        channels = list(network(family.backbone)(first.arch).channels)
+    rows = [[f'`{variant.name}`', f'{variant.num_params:,}', '/'.join(
+        str(gmacs) for gmacs in (variant.gmacs, variant.published_gmacs) if gmacs is not None),
+             f'{variant.top1} %' if variant.top1 else '–'] for variant in variants]
+    return FIRST_PAGE.format(
+        **{**vars(family), 'rows': ''.join(f'| {" | ".join(row)} |\n' for row in rows)}, variant=first.name,
+        arch=first.arch, channels=channels, keywords=', '.join(family.architecture).lower(), anchor=family.name.lower())
 
 
 def sources() -> str:

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 import torch
 from helpers import ROOT, save_run
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from onnx import TensorProto
 from PIL import Image
 from runs import Run
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
+
+pytest.importorskip('onnx')
+
+import onnx
+from onnx import TensorProto
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model

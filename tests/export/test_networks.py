@@ -1,13 +1,16 @@
 """ONNX files of networks support all image sizes and return the network's results."""
 import os
 
-import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import fresh_model, raises
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
+
+pytest.importorskip('onnx')
+
+import onnx
 
 from mmvit_backbones.export import compare_onnx, export_onnx
 from mmvit_backbones.export.differences import difference

@@ -3,13 +3,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from subcommands import call
 from torch import nn
+
+pytest.importorskip('timm')
+
+import timm
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError

@@ -109,8 +109,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
                 **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
     has_gpu = torch.cuda.is_available()
-    batch_size = batch_size or task.BATCH_SIZE
-    images = batch_size * processes
+    per_process: int = batch_size or task.BATCH_SIZE
+    images = per_process * processes
     steps_per_epoch = math.ceil(data.num_train / images)
     schedule = Schedule(
         epochs=epochs or (math.ceil(iters / steps_per_epoch) if iters else epochs_for(data.num_train)),
@@ -133,7 +133,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
         Section('The data.', dict(
             metainfo=data.train['metainfo'],
-            train_dataloader={**task.training(named, fitted, batch_size), **loading,
+            train_dataloader={**task.training(named, fitted, per_process), **loading,
                               'sampler': dict(sampler, shuffle=True)},
             val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
             val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),

@@ -24,6 +24,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         data_root=data_root, metainfo=metainfo, ann_file='annotations/large_train.json',
         data_prefix=dict(img='train/'), pipeline=train_pipeline))

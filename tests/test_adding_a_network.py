@@ -85,8 +85,8 @@ TEST = ['-c', """
 import runpy, sys
 import pytest
 modules = ['test_contract', 'test_contract_modules', 'test_contract_func', 'test_contract_compile', 'test_goldens',
-           'test_configs', 'training/test_layer_decay', 'integrations/test_timm', 'integrations/test_huggingface']
-chosen = '(PatchMixer or patch_mixer or left_out) and not gradient'
+           'training/test_layer_decay', 'integrations/test_timm', 'integrations/test_huggingface']
+chosen = 'PatchMixer or patch_mixer or left_out'
 code = pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for name in modules), '-k', chosen,
                     '--write-goldens'])
 sys.argv = ['make_metafiles.py']

@@ -54,10 +54,13 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
+    from mmengine.logging import MMLogger
+
     from mmvit_backbones.data.checks import check_data
     from mmvit_backbones.inference import Predictor, evaluate, is_exported
     from mmvit_backbones.recipes import other_data
     from mmvit_backbones.training import shorthand_options, test, testing_config
+    from mmvit_backbones.training.console import screen, show_metrics
     from mmvit_backbones.utils.config import read_config
     from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 
@@ -87,10 +90,15 @@ def run(args: Namespace) -> None:
         if args.processes:
             start(['test', *without(args.arguments, lambda parser: parser.add_argument('--processes'))], args.processes)
         elif exported:
-            metrics = evaluate(cfg, Predictor(checkpoint).model.run)
-            print(*(f'{name}: {value:.4g}' for name, value in metrics.items()), sep='\n')
+            with screen('test', args.verbose) as shown:
+                if shown is not None:
+                    shown.attach(MMLogger.get_current_instance())
+                metrics = evaluate(cfg, Predictor(checkpoint).model.run)
+            show_metrics(metrics, shown.tables.found if shown is not None else {})
         else:
             test(cfg, verbose=args.verbose)
+            if args.out:
+                print(f'predictions: {args.out}')
 
 
 def check_exported(args: Namespace, checkpoint: str) -> None:
@@ -114,7 +122,7 @@ def find(args: Namespace) -> tuple[str, str]:
         raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME')
     checkpoint = find_checkpoint(args.config)
     config = find_config(checkpoint)
-    print(f'checkpoint {checkpoint}, config {config}')
+    print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)
     return config, checkpoint
 
 

@@ -7,7 +7,9 @@
 A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
 config, which is saved in the work dir and then runs in the same way.
 """
+import os.path as osp
 from argparse import ArgumentParser, Namespace
+from shlex import quote
 
 from .arguments import (
     above_zero,
@@ -79,7 +81,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.training import check_run, train, training_config
+    from mmvit_backbones.training import best_of, check_run, train, training_config
 
     from .processes import connected, start
     with connected(args):
@@ -97,14 +99,22 @@ def run(args: Namespace) -> None:
             return
         runner = train(cfg, verbose=args.verbose)
     if runner.rank == 0:
-        print(f'work dir: {runner.work_dir}')
+        print(*best_of(runner), *next_commands(runner.work_dir), sep='\n')
+
+
+def next_commands(work_dir: str) -> list[str]:
+    """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
+    folder, model = quote(work_dir), quote(osp.join(work_dir, 'model.onnx'))
+    return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
+            f'  mmvit export {folder} {model}']
 
 
 def prepare(args: Namespace) -> str:
     """Returns the config to run; for a network and a folder, after writing it and printing what it trains."""
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.recipes import fine_tune, save, summary
-    from mmvit_backbones.utils.config import is_config
+    from mmvit_backbones.utils.config import is_config, named_configs
+    from mmvit_backbones.utils.text import near_names
     from mmvit_backbones.zoo.variants import VARIANTS
     values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
     given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
@@ -115,6 +125,10 @@ def prepare(args: Namespace) -> str:
                          '--coco-folder or --seg-folder, or the name of a config'
                          + (f', e.g. mask_rcnn_{VARIANTS[args.config].short_name}' if args.config in VARIANTS else ''))
     if not is_network:
+        if not is_config(args.config) and not osp.isfile(args.config):
+            raise UsageError(f'{args.config} is neither a network nor a config'
+                             + near_names(args.config, VARIANTS, 'networks')
+                             + near_names(args.config, named_configs(), 'configs'))
         if given:
             name = next(iter(given))
             raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a '

@@ -9,8 +9,8 @@ maps. RegionViT shows the attention of regional tokens, and of local tokens with
 
 The maps show the attention of one pixel, by default the center of the image; `--query` selects another pixel. With
 `--cam`, they show the attention of all positions that support a class, weighted by each position's contribution to
-the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). In maps with both signs, red is
-positive and blue is negative. Every panel has its own color scale; gray means a weight of 0.
+the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). The maps of a block have one color
+scale, which is beside them; gray means a weight of 0. In residuals and refined maps, red is positive and blue negative.
 """
 from argparse import SUPPRESS, ArgumentParser, Namespace
 

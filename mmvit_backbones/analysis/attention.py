@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor, nn
 
@@ -27,6 +29,8 @@ from ..zoo.loading import read_state
 from ..zoo.variants import find_variant
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
+SIGNED = 'refined', 'residual'  # kinds of maps with both signs
+SCALE = 0.08  # width of a color scale, in panels
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
 
 Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
@@ -36,6 +40,8 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
                    pretrained: bool | str = False, query: tuple[int, int] | None = None, cam: int | None = None,
                    size: int = 224, blocks: Sequence[int] | None = None, heads: Sequence[int] = (0, 1)) -> None:
     """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
+
+    The title has the network and its weights; a color scale is beside each block's maps of a kind.
 
     The maps show the attention of one pixel, or with ``cam`` that of all positions that support a class, weighted by
     each position's contribution to the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
@@ -82,7 +88,8 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     numbers = range(len(found)) if blocks is None else blocks
     if not all(0 <= number < len(found) for number in numbers):
         raise UsageError(f'blocks must be from 0 to {len(found) - 1}, got {blocks}')
-    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, heads, out)
+    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, heads, out,
+         f'{network}, {f"weights {checkpoint}" if checkpoint else "random weights: nothing was learned"}')
 
 
 def resize(image: Image.Image, size: int) -> Tensor:
@@ -313,28 +320,37 @@ def class_activation(backbone: nn.Module, images: Tensor, weights: Tensor, numbe
 # ---- the figure
 
 
-def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequence[int], path: str) -> None:
-    """Draws a row per block: the image with the query positions, the mean over the heads, and single heads."""
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequence[int], path: str,
+         title: str) -> None:
+    """Draws a row per block: the image with the query positions, the mean over the heads, and single heads.
+
+    The panels of a kind of map in a row have one color scale, which is beside them.
+    """
     kinds = kinds_of(blocks)
-    columns = 1 + len(kinds) * (1 + len(heads))
+    widths = [1, *[*[1] * (1 + len(heads)), SCALE] * len(kinds)]
     aspect = pixels.shape[1] / pixels.shape[2]
-    figure, grid = plt.subplots(len(blocks), columns, figsize=(1.5 * columns, (1.5 * aspect + 0.3) * len(blocks)),
-                                squeeze=False)
-    for axes in grid.flat:
-        axes.axis('off')
+    figure, grid = plt.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths,
+                                figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
     is_place = int((queries > 0).sum()) == 1
     for row, (name, maps_by_kind) in zip(grid, blocks.items()):
-        show(row[0], pixels, None if is_place else queries, name)
+        label(row[0], name)
         if is_place:
+            row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
             mark(row[0], queries)
+        else:
+            show(row[0], pixels, queries, float(queries.max()))
         panels = iter(row[1:])
         for kind in kinds:
             maps = maps_by_kind[kind]
-            show(next(panels), pixels, maps.mean(0), f'{kind}, mean')
-            for head in heads:
-                axes = next(panels)
-                if head < len(maps):
-                    show(axes, pixels, maps[head], f'{kind}, head {head}')
+            shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in heads)]
+            largest = max(float(heat.abs().max()) for _, heat in shown if heat is not None)
+            drawn = []
+            for (text, heat), axes in zip(shown, panels):
+                label(axes, f'{kind}, {text}' if heat is not None else '')
+                if heat is not None:
+                    drawn.append(show(axes, pixels, heat, largest, kind))
+            add_scale(next(panels), drawn[0])
+    figure.suptitle(title, fontsize=12)
     figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
 
@@ -342,14 +358,20 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
 def draw_means(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
     """Draws a row per block with large panels: the means over the heads, with the query position."""
     kinds = kinds_of(blocks)
+    widths = [1, SCALE / 2] * len(kinds)
     height = 4 * pixels.shape[1] / pixels.shape[2] + 0.4
-    figure, grid = plt.subplots(len(blocks), len(kinds), figsize=(4 * len(kinds), height * len(blocks)), squeeze=False)
+    figure, grid = plt.subplots(len(blocks), len(widths), figsize=(4.5 * len(kinds), height * len(blocks)),
+                                squeeze=False, width_ratios=widths)
     for row, (name, maps_by_kind) in zip(grid, blocks.items()):
-        for axes, kind in zip(row, kinds):
-            axes.axis('off')
+        for axes, scale, kind in zip(row[::2], row[1::2], kinds):
             if kind in maps_by_kind:
-                show(axes, pixels, maps_by_kind[kind].mean(0), f'{kind}, {name}', fontsize=16)
+                heat = maps_by_kind[kind].mean(0)
+                label(axes, f'{kind}, {name}', fontsize=16)
+                add_scale(scale, show(axes, pixels, heat, float(heat.abs().max()), kind))
                 mark(axes, queries)
+            else:
+                axes.axis('off')
+                scale.axis('off')
     figure.tight_layout(pad=0.3)
     save_figure(figure, file, dpi=150)
 
@@ -364,15 +386,21 @@ def mark(axes: Axes, queries: Tensor) -> None:
     axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
 
 
-def show(axes: Axes, pixels: Tensor, heat: Tensor | None, title: str, fontsize: int = 7) -> None:
-    """Draws a map over the image in gray, or only the image in color if there is no map."""
-    axes.set_title(title, fontsize=fontsize, pad=2)
+def label(axes: Axes, title: str, fontsize: int = 9) -> None:
+    axes.axis('off')
+    axes.set_title(title, fontsize=fontsize, pad=3)
+
+
+def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '') -> AxesImage:
+    """Draws a map over the image in gray; the colors depend on its kind alone, and end at ``largest``."""
     _, height, width = pixels.shape
-    if heat is None:
-        axes.imshow(pixels.byte().permute(1, 2, 0).numpy())
-        return
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')
-    largest = float(heat.abs().max())
-    colors: dict = dict(cmap='coolwarm', vmin=-largest, vmax=largest) if heat.min() < 0 else dict(cmap='inferno')
-    axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65,
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)
+    colors: dict = dict(cmap='coolwarm', vmin=-largest) if kind in SIGNED else dict(cmap='inferno', vmin=0)
+    return axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65, vmax=largest,
+                       extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)
+
+
+def add_scale(axes: Axes, image: AxesImage) -> None:
+    """Draws the color scale of a map."""
+    bar = plt.colorbar(image, cax=axes, ticks=MaxNLocator(4))
+    bar.ax.tick_params(labelsize=7, pad=1, length=2)

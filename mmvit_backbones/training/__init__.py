@@ -6,8 +6,8 @@ from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook
 from .interrupt import InterruptHook
 from .layer_decay import LayerDecayConstructor
-from .run import test, train
+from .run import best_of, test, train
 from .weight_decay import weight_decay_cfg
 
-__all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor', 'check_run',
+__all__ = ['ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LayerDecayConstructor', 'best_of', 'check_run',
            'shorthand_options', 'test', 'testing_config', 'train', 'training_config', 'weight_decay_cfg']

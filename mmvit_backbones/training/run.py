@@ -1,5 +1,6 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, RUNNERS
@@ -30,7 +32,7 @@ from ..zoo.loading import (
     unwrap_model,
     use_safe_loading,
 )
-from .console import filter_console, quiet
+from .console import Screen, quiet, screen, show_metrics
 from .processes import init_processes
 from .resume import read_to_resume
 from .unreadable import named_images
@@ -43,8 +45,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     """Trains the model of a config as MMEngine's runner does, and returns the runner.
 
     The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
-    checkpoint of another network are refused. Checkpoints are read without running code in them. The console shows the
-    training and warnings; the log file has every line.
+    checkpoint of another network are refused. Checkpoints are read without running code in them. The terminal shows a
+    bar, validations and warnings; the log file has every line.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
@@ -61,8 +63,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
     """
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
-    with lock:
-        runner = build_runner(cfg, verbose)
+    with lock, screen('train', verbose) as shown:
+        runner = build_runner(cfg, shown)
         check_batches(runner)
         check_start(runner, cfg)
         with named_images(runner, 'train', 'val'):
@@ -73,6 +75,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
 def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     """Tests the checkpoint ``load_from`` of a config as MMEngine's runner does, and returns the metrics.
 
+    The terminal shows a bar, warnings and a table of the metrics; the log file has every line.
+
     Args:
         cfg (Config): A finished config, such as those of :func:`testing_config`, with a ``work_dir``.
         verbose (bool): Whether the console shows every line of the log file. Defaults to False.
@@ -81,21 +85,56 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
-    runner = build_runner(cfg, verbose)
-    if is_readable(cfg.load_from):
-        checkpoint = read_checkpoint(cfg.load_from, mmap=True)
-        check_classes(runner, checkpoint, cfg.load_from)
-        weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
-        load_weights(model_of(runner), weights, cfg.load_from)
-    with named_images(runner, 'test'):
-        return runner.test()
+    with screen('test', verbose) as shown:
+        runner = build_runner(cfg, shown)
+        if is_readable(cfg.load_from):
+            checkpoint = read_checkpoint(cfg.load_from, mmap=True)
+            check_classes(runner, checkpoint, cfg.load_from)
+            weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
+            load_weights(model_of(runner), weights, cfg.load_from)
+        with named_images(runner, 'test'):
+            metrics = runner.test()
+    if shown is not None and runner.rank == 0:
+        show_metrics(metrics, shown.tables.found)
+        print(*drawings_of(cfg, runner), f'log and metrics: {runner.log_dir}', sep='\n')
+    return metrics
 
 
-def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
+def best_of(runner: AnyRunner) -> list[str]:
+    """Returns a line for each metric by which a training selects checkpoints: its best value, when, and the file."""
+    info, lines = runner.message_hub.runtime_info, []
+    for hook in runner.hooks:
+        names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
+        for name in names:
+            suffix = f'_{name}' if len(names) > 1 else ''
+            if f'best_ckpt{suffix}' in info:
+                file = str(info[f'best_ckpt{suffix}'])
+                when = re.search(r'_(epoch|iter)_(\d+)\.pth$', file)
+                place = f' after {when[1]} {when[2]}' if when else ''
+                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}{place}, {file}')
+    return lines
+
+
+def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
+    """Returns a line with the folder of a test's drawings, if the config asks for drawings."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    if hook.get('test_out_dir'):  # of mmdet
+        folder = osp.join(runner.work_dir, runner.timestamp, hook.test_out_dir)
+    elif hook.get('enable') and hook.get('out_dir'):  # of mmpretrain
+        folder = hook.out_dir
+    elif hook.get('draw') and (cfg.get('visualizer') or {}).get('save_dir'):  # of mmseg
+        folder = osp.join(cfg.visualizer.save_dir, 'vis_data', 'vis_image')
+    else:
+        return []
+    return [f'drawings: {folder}']
+
+
+def build_runner(cfg: Config, shown: Screen | None = None) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    MMEngine names the folder after the second in which the runner is built, and runners of one process share a
-    visualizer, which writes the metrics, if its name is the same.
+    ``shown`` is the terminal, or None to show every line of the log. MMEngine names the folder after the second in
+    which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
+    the same.
     """
     init_processes(cfg)
     use_safe_loading()
@@ -107,10 +146,10 @@ def build_runner(cfg: Config, verbose: bool = False) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    with nullcontext() if verbose else quiet(), unused_second(cfg):
+    with nullcontext() if shown is None else quiet(), unused_second(cfg):
         runner = build(cfg)
-    if not verbose:
-        filter_console(runner.logger)
+    if shown is not None:
+        shown.attach(runner.logger, runner)
     if isinstance(runner.model, nn.Module) and runner.distributed and not torch.cuda.is_available():
         revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner

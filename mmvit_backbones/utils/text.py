@@ -3,7 +3,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def near_names(name: str, known: Iterable[str]) -> str:
+def near_names(name: str, known: Iterable[str], kind: str = 'names') -> str:
     """Returns the end of an error message about an unknown name: up to three similar names or an empty string."""
     near = get_close_matches(name, list(known), n=3)
-    return f'; similar names: {", ".join(near)}' if near else ''
+    return f'; similar {kind}: {", ".join(near)}' if near else ''

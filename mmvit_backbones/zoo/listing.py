@@ -2,6 +2,7 @@
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 from ..errors import CheckpointError, UsageError
@@ -57,11 +58,15 @@ def published_figures(variant: Variant | None, tag: str) -> dict[str, float]:
     return {key: value for key, value in figures.items() if key.endswith('22k') == (tag == '22k')}
 
 
-def describe_networks(pattern: str = '*') -> list[dict]:
+def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
     """Returns the name, parameters, GMACs, image size, top-1 accuracy and weights of the networks that match a pattern.
 
     ``gmacs`` are counted at ``image_size`` in pixels; ``top1`` is the published accuracy on ImageNet-1k in %, or None;
     ``weights`` has the state of the weights by tag, and ``relative`` the weights of a related network, or ''.
+
+    Args:
+        pattern (str): Shell pattern. Defaults to all networks.
+        sort (str): 'name', 'parameters' or 'gmacs', in ascending order; or 'top1', best first and unknown last.
 
     Raises:
         UsageError: If nothing matches.
@@ -69,22 +74,24 @@ def describe_networks(pattern: str = '*') -> list[dict]:
     names = list_models(pattern)
     if not names:
         raise UsageError(f'no network matches {pattern}; available networks are {", ".join(list_models())}')
-    return [dict(
+    networks = [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
         relative=variant.relative) for variant in map(VARIANTS.__getitem__, names)]
+    return sorted(networks, key=lambda row: -(row['top1'] or 0) if sort == 'top1' else row[sort])
 
 
 def network_table(networks: Sequence[dict]) -> str:
-    """Returns the table of :func:`describe_networks`."""
-    lines = [f'{"network":<24}{"parameters, M":>14}{"GMACs":>8}{"image":>7}{"top-1, %":>10}  weights']
+    """Returns the table of :func:`describe_networks`, which is at most 100 columns wide."""
+    lines = [f'{"network":<24}{"params, M":>10}{"GMACs":>8}{"image":>7}{"top-1, %":>10}  weights']
     for row in networks:
         states = dict.fromkeys(row['weights'].values())
-        weights = '; '.join(f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
-                            for state in states) or '-'
-        weights += f'; relative: {row["relative"]}' if row['relative'] else ''
-        lines.append(f'{row["name"]:<24}{row["parameters"] / 1e6:>14.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
-                     f'{row["top1"] or "-":>10}  {weights}')
+        parts = [f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
+                 for state in states]
+        weights = '; '.join(parts + ['relative'] * bool(row['relative'])) or '-'
+        start = (f'{row["name"]:<24}{row["parameters"] / 1e6:>10.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
+                 f'{row["top1"] or "-":>10}  ')
+        lines += wrap(weights, 100, initial_indent=start, subsequent_indent=' ' * len(start), break_on_hyphens=False)
     return '\n'.join(lines)
 
 

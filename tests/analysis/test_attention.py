@@ -117,32 +117,38 @@ def test_class_activation_needs_a_classifier(tmp_path):
 
 
 def test_panels(tmp_path, monkeypatch):
-    """A row has the image, and for each kind of map the mean and the chosen heads that exist."""
+    """A row has the image, and for each kind of map the mean, the chosen heads that exist, and their color scale."""
     shown = []
     monkeypatch.setattr(attention, 'save_figure', lambda figure, path, **options: shown.append(figure))
     maps = torch.arange(24.).view(3, 2, 4) - 4
-    blocks = {'0: a': dict(attention=maps, residual=maps.abs()), '1: b': dict(attention=maps[:1], residual=maps[:1])}
-    queries = torch.zeros(64, 128)
+    blocks = {'0: a': dict(attention=maps.abs(), residual=maps),
+              '1: b': dict(attention=maps[2:], residual=maps[2:])}
+    pixels, queries = torch.full((3, 64, 128), 90.), torch.zeros(64, 128)
     queries[10, 100] = 1
-    attention.draw(torch.full((3, 64, 128), 90.), queries, blocks, [0, 2], 'out.png')
+    attention.draw(pixels, queries, blocks, [0, 2], 'out.png', 'rest_lite, random weights')
     figure, = shown
-    axes = figure.axes
-    assert [panel.get_title() for panel in axes] == [
+    assert 'random weights' in figure.get_suptitle()
+    grid = np.reshape(figure.axes, (2, 9))
+    scales, panels = grid[:, [4, 8]].flatten(), np.delete(grid, [4, 8], axis=1).flatten()
+    assert [panel.get_title() for panel in panels] == [
         '0: a', 'attention, mean', 'attention, head 0', 'attention, head 2', 'residual, mean', 'residual, head 0',
         'residual, head 2', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
         '']
-    assert [line.get_xydata().tolist() for line in axes[0].lines] == [[[100, 10]]]
-    mean = axes[1].images[1]
-    np.testing.assert_array_equal(mean.get_array(), torch.where(maps.mean(0) == 0, torch.nan, maps.mean(0)))
+    assert [line.get_xydata().tolist() for line in panels[0].lines] == [[[100, 10]]]
+    mean = panels[1].images[1]
+    np.testing.assert_array_equal(mean.get_array(), torch.where(maps.abs().mean(0) == 0, torch.nan,
+                                                                maps.abs().mean(0)))
     assert mean.get_extent() == [-0.5, 127.5, 63.5, -0.5]  # the map covers the image
-    assert mean.get_cmap().name == 'inferno' and axes[4].images[1].get_cmap().name == 'inferno'
-    signed = axes[2].images[1]
-    assert signed.get_cmap().name == 'coolwarm' and signed.get_clim() == (-4, 4)
-    assert np.isnan(signed.get_array().filled(np.nan)).sum() == 1 and 0 < signed.get_alpha() < 1
-    assert axes[0].images[0].get_array().shape == (64, 128, 3) and axes[0].axison is False
-    attention.draw(torch.full((3, 64, 128), 90.), queries + .5, dict(a=dict(attention=maps)), [], 'out.png')
+    assert np.isnan(panels[2].images[1].get_array().filled(np.nan)).sum() == 1 and 0 < mean.get_alpha() < 1
+    # The maps of a kind in a row have one scale; colors depend on the kind, not on the values.
+    limits = [[panel.images[1].get_clim() for panel in panels[i:i + 3] if panel.images] for i in (1, 4, 8, 11)]
+    assert limits == [[(0, 19)] * 3, [(-19, 19)] * 3, [(0, 19)] * 2, [(-19, 19)] * 2]
+    assert [panels[i].images[1].get_cmap().name for i in (1, 4, 8, 11)] == ['inferno', 'coolwarm'] * 2
+    assert [scale.get_ylim() for scale in scales] == [(0, 19), (-19, 19)] * 2
+    assert panels[0].images[0].get_array().shape == (64, 128, 3) and panels[0].axison is False
+    attention.draw(pixels, queries + .5, dict(a=dict(attention=maps)), [], 'out.png', '')
     assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # activation is shown as a map
-    attention.draw_means(torch.full((3, 64, 128), 90.), queries, dict(b=blocks['1: b'], c=dict(residual=maps)), None)
-    assert [panel.get_title() for panel in shown[2].axes] == [
-        'attention, b', 'residual, b', '', 'residual, c']
-    assert [len(panel.lines) for panel in shown[2].axes] == [1, 1, 0, 1]
+    attention.draw_means(pixels, queries, dict(b=blocks['1: b'], c=dict(residual=maps)), None)
+    panels = shown[2].axes[::2]  # the others are their scales
+    assert [panel.get_title() for panel in panels if panel.images] == ['attention, b', 'residual, b', 'residual, c']
+    assert [len(panel.lines) for panel in panels if panel.images] == [1, 1, 1]

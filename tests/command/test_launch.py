@@ -161,7 +161,7 @@ def test_two_processes_take_the_same_step(tmp_path):
     """They have the variables of Open MPI; test_sharded.py has those of torchrun."""
     runs = train_together(tmp_path / 'work', launcher='mpi', config=TRAINING / 'two_processes.py')
     end(runs)
-    assert [run.text.splitlines().count(f'work dir: {tmp_path / "work"}') for run in runs] == [1, 0]
+    assert [run.text.splitlines().count(f'  mmvit test {tmp_path / "work"}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()
 
 

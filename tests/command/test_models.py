@@ -11,6 +11,16 @@ def test_list_of_networks(run):
     assert 'browser: 224, 384' in run('models', 'restv2_large')
 
 
+def test_the_table_fits_a_terminal_and_is_sorted(run):
+    names = [line.split()[0] for line in run('models', 'res*', '--sort', 'top1').split('\n\n')[0].splitlines()[1:]
+             if line[0] != ' ']
+    best = {row['name']: row['top1'] or 0 for row in json.loads(run('models', 'res*', '--json'))}
+    assert sorted(names, key=best.get, reverse=True) == names and set(names) == set(best)
+    sizes = [row['parameters'] for row in json.loads(run('models', '--sort', 'parameters', '--json'))]
+    assert sizes == sorted(sizes)
+    assert max(map(len, run('models').splitlines())) <= 100
+
+
 def test_an_unknown_network_is_reported_in_one_line(run, capsys):
     with pytest.raises(SystemExit):
         run('models', 'resnet50')

@@ -34,6 +34,13 @@ def test_a_network_needs_a_folder(network, tmp_path):
         call('train', network, '--no-pretrained', '--work-dir', tmp_path / 'run')
 
 
+@pytest.mark.parametrize('folder', [[], ['--class-folder', FLOWERS]])
+def test_a_wrong_name_is_answered_with_networks_and_configs(folder, tmp_path):
+    with raises(UsageError, 'rest_lit', 'rest_lite') as caught:
+        call('train', 'rest_lit', *folder, '--work-dir', tmp_path / 'run')
+    assert any(word.endswith('_rest_lite') for word in str(caught.value).replace(',', '').replace(';', '').split())
+
+
 @pytest.mark.parametrize('framework', CONFIGS)
 def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
     call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run')

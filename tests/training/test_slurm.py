@@ -62,5 +62,5 @@ def test_preempted_training_is_resumed_exactly(slurm, tmp_path):
     assert 'SIGTERM: stopped after iteration' in log.read_text()
     whole = subprocess.run(training(tmp_path / 'whole'), env=slurm, cwd=ROOT, capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
-    wait_for(log, f'\nwork dir: {tmp_path / "work"}\n')  # the last line, unlike the one of the summary
+    wait_for(log, f'\n  mmvit test {tmp_path / "work"}\n')
     assert_same_weights(tmp_path / 'whole/epoch_6.pth', tmp_path / 'work/epoch_6.pth')

@@ -25,7 +25,7 @@ PIPED = 200  # columns of tables that are not printed to a terminal
 # The first record that is shown, of training, validation, testing or resuming.
 FIRST = re.compile(r'(Epoch|Iter)\(|resumed epoch')
 STEP = re.compile(r'(Epoch|Iter)\((train|val|test)\)[^a-zA-Z]*(lr|base_lr|eta): ')
-EVALUATION = re.compile(r'(?:Epoch|Iter)\((val|test)\) (?:\[(\d+)\])?\[ *\d+/\d+\]\s+(?!eta: )(.*)', re.DOTALL)
+EVALUATION = re.compile(r'(?:Epoch|Iter)\((val|test)\) (?:\[(\d+)\])?\[ *\d+/\d+\]\s+(?!\s|eta: )(.*)', re.DOTALL)
 NOISE = re.compile(
     r'\n|Checkpoints will be saved|Converting ground truth|Evaluating \w+\.\.\.|Exp name: |Loads? checkpoint|'
     r'Saving checkpoint|The (previous )?best checkpoint|The prefix is not set|\w+_mAP_copypaste|accuracy by class|'

@@ -1,12 +1,14 @@
 """`mmvit train FILE` and `mmvit test FILE` run as the scripts of mmdet, mmseg and mmpretrain run the same file."""
 import json
 import pickle
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import ROOT, raises
+from PIL import Image
 from runs import TINY, Run
 from tiny_configs import TINY_CONFIGS
 
@@ -26,6 +28,9 @@ NARROW = dict(
     mmpretrain=[], mmdet=['model.roi_head.bbox_head.fc_out_channels=16', 'model.train_cfg.rpn_proposal.max_per_img=20',
                           'model.train_cfg.rcnn.sampler.num=16', 'model.test_cfg.rpn.max_per_img=10'],
     mmseg=['model.decode_head.channels=64', 'model.auxiliary_head.channels=64'])  # two for each group of the norms
+# Detectors find boxes of any score, and mmseg draws every image instead of each 50th.
+TESTED = dict(mmpretrain=[], mmdet=['model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=5'],
+              mmseg=['default_hooks.visualization.interval=1'])
 EXACT = "custom_hooks = [dict(type='ExactResumeHook')]\n"
 
 
@@ -52,18 +57,40 @@ def losses_of(work_dir: Path) -> list[float]:
     return [entry['loss'] for entry in map(json.loads, log.read_text().splitlines()) if 'loss' in entry]
 
 
-def train_by_both(framework: str, config: Path, folder: Path, *options: str) -> None:
-    """Trains by `mmvit train` and by the framework's script, and compares the losses of all steps."""
-    runs = [Run(folder / f'{name}.txt', program, config, '--work-dir', folder / name, *OPTIONS, *NARROW[framework],
-                *options)
-            for name, program in (('ours', 'train'), ('theirs', script(framework, 'train')))]
+def run_both(name: str, framework: str, config: Path, folder: Path, *options: str,
+             arguments: Callable[[Path], list] = lambda work_dir: []) -> None:
+    """Runs `mmvit train` or `test` in the work dir ``ours``, and the framework's script in the work dir ``theirs``.
+
+    Args:
+        name (str): ``train`` or ``test``.
+        framework (str): Framework of the script.
+        config (Path): The config.
+        folder (Path): Where the work dirs are.
+        *options: Config options, KEY=VALUE.
+        arguments (Callable): Takes the work dir and returns further arguments. Defaults to none.
+    """
+    runs = [Run(folder / f'{by}.txt', program, config, *arguments(folder / by), '--work-dir', folder / by,
+                *OPTIONS, *NARROW[framework], *options)
+            for by, program in (('ours', name), ('theirs', script(framework, name)))]
     assert [run.wait(300) for run in runs] == [0, 0], [run.text[-3000:] for run in runs]
+
+
+def assert_same_losses(folder: Path) -> None:
     ours, theirs = losses_of(folder / 'ours'), losses_of(folder / 'theirs')
     assert len(ours) == STEPS and len(set(ours)) > STEPS / 2 and ours == theirs
 
 
-def test_a_saved_recipe_trains_as_by_the_frameworks_script(recipe, tmp_path):
-    train_by_both(*recipe, tmp_path)
+@pytest.fixture(scope='module')
+def trained(recipe, tmp_path_factory) -> tuple[str, Path, Path]:
+    """Returns a framework, a saved recipe, and a folder with the two work dirs of its training."""
+    framework, config = recipe
+    folder = tmp_path_factory.mktemp('trained')
+    run_both('train', framework, config, folder)
+    return framework, config, folder
+
+
+def test_a_saved_recipe_trains_as_by_the_frameworks_script(trained):
+    assert_same_losses(trained[2])
 
 
 def test_a_file_without_our_hooks_trains_as_by_the_frameworks_script(recipe, tmp_path):
@@ -73,45 +100,52 @@ def test_a_file_without_our_hooks_trains_as_by_the_frameworks_script(recipe, tmp
     assert EXACT in text
     plain = tmp_path / 'plain.py'
     plain.write_text(text.replace(EXACT, '').replace('    persistent_workers=False,\n', '', 1))
-    train_by_both(framework, plain, tmp_path, 'train_dataloader.num_workers=2')
+    run_both('train', framework, plain, tmp_path, 'train_dataloader.num_workers=2')
+    assert_same_losses(tmp_path)
+
+
+def test_a_test_gives_what_the_frameworks_script_gives(trained, tmp_path):
+    """Also the saved predictions and the drawings."""
+    framework, config, folder = trained
+    out = 'predictions' if framework == 'mmseg' else 'predictions.pkl'  # mmseg saves a folder of label images
+    run_both('test', framework, config, tmp_path, *TESTED[framework], arguments=lambda work_dir: [
+        folder / 'ours/epoch_2.pth', '--out', work_dir / out, '--show-dir', work_dir / 'drawn'])
+    metrics, predictions, drawn = results_of(tmp_path / 'ours', out)
+    assert len(predictions) == 4 and all(values.size for values in predictions) and len(drawn) == 4
+    assert_same_results((metrics, predictions, drawn), results_of(tmp_path / 'theirs', out))
 
 
 @pytest.mark.parametrize('recipe', ['mmpretrain'], indirect=True)
-def test_a_test_gives_what_the_frameworks_script_gives(recipe, tmp_path):
-    """With saved predictions and drawings, and with test-time augmentation."""
-    framework, config = recipe
-    trained = Run(tmp_path / 'train.txt', 'train', config, '--work-dir', tmp_path / 'run', *OPTIONS)
-    assert trained.wait(300) == 0, trained.text[-3000:]
-    runs = []
-    for option in 'show', 'tta':
-        for by, program in (('ours', 'test'), ('theirs', script(framework, 'test'))):
-            folder = tmp_path / f'{by}_{option}'
-            more = ['--tta'] if option == 'tta' else ['--show-dir', folder / 'drawn']
-            runs.append(Run(tmp_path / f'{folder.name}.txt', program, config, tmp_path / 'run/epoch_2.pth',
-                            '--work-dir', folder, '--out', tmp_path / f'{folder.name}.pkl', *more, *OPTIONS))
-    assert [run.wait(300) for run in runs] == [0] * 4, [run.text[-3000:] for run in runs]
-    for option in 'show', 'tta':
-        ours, theirs = tmp_path / f'ours_{option}', tmp_path / f'theirs_{option}'
-        assert metrics_of(ours) == metrics_of(theirs) and 'accuracy/top1' in metrics_of(ours)
-        assert scores_of(ours).shape == (4, 5) and np.array_equal(scores_of(ours), scores_of(theirs))
-    assert not np.array_equal(scores_of(tmp_path / 'ours_show'), scores_of(tmp_path / 'ours_tta'))
-    drawn = drawings_of(tmp_path / 'ours_show')
-    assert len(drawn) == 4 and drawn == drawings_of(tmp_path / 'theirs_show')
+def test_a_test_with_augmentation_gives_what_the_frameworks_script_gives(trained, tmp_path):
+    framework, config, folder = trained
+    out = 'predictions.pkl'
+    run_both('test', framework, config, tmp_path, arguments=lambda work_dir: [
+        folder / 'ours/epoch_2.pth', '--out', work_dir / out, '--tta'])
+    assert_same_results(results_of(tmp_path / 'ours', out), results_of(tmp_path / 'theirs', out))
 
 
-def metrics_of(work_dir: Path) -> dict:
+Results = tuple[str, list[np.ndarray], dict[str, bytes]]
+
+
+def results_of(work_dir: Path, out: str) -> Results:
+    """Returns the metrics as JSON, in which NaN equals NaN, the predictions of each image, and the drawings by name."""
     file, = work_dir.glob('*/*.json')
-    return {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith('time')}
+    found = {key: value for key, value in json.loads(file.read_text()).items() if not key.endswith('time')}
+    assert found
+    drawn = {path.name: path.read_bytes() for path in (work_dir / 'drawn').rglob('*')
+             if path.suffix in ('.jpg', '.png')}
+    if out.endswith('.pkl'):
+        samples = pickle.loads((work_dir / out).read_bytes())
+        predictions = [(sample['pred_score'] if 'pred_score' in sample else sample['pred_instances']['bboxes']).numpy()
+                       for sample in samples]
+    else:
+        predictions = [np.array(Image.open(path)) for path in sorted((work_dir / out).iterdir())]
+    return json.dumps(found), predictions, drawn
 
 
-def scores_of(work_dir: Path) -> np.ndarray:
-    with open(f'{work_dir}.pkl', 'rb') as file:
-        return np.stack([sample['pred_score'].numpy() for sample in pickle.load(file)])
-
-
-def drawings_of(work_dir: Path) -> dict[str, bytes]:
-    root = work_dir / 'drawn'
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob('*.png')}
+def assert_same_results(ours: Results, theirs: Results) -> None:
+    assert ours[0] == theirs[0] and ours[2] == theirs[2] and len(ours[1]) == len(theirs[1])
+    assert all(np.array_equal(*pair) for pair in zip(ours[1], theirs[1]))
 
 
 def test_work_dirs_to_resume(tmp_path):

@@ -20,7 +20,7 @@ def get_parser() -> ArgumentParser:
                         help='one config file or name per model, in the same order (default: the configs in their work '
                              'dirs)')
     parser.add_argument('--name', nargs='+', default=[],
-                        help='one name per model, in the same order (default: e.g. "MaskRCNN with ReSwin")')
+                        help='one name per model, in the same order (default: work dir and file, e.g. cats/a.pth)')
     parser.add_argument('--examples', metavar='FOLDER',
                         help='folder of example images for the page (default: a folder in data/ for the task)')
     parser.add_argument('--host', default='127.0.0.1',

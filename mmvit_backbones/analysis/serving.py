@@ -18,13 +18,14 @@ from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
+from ..utils.runs import find_checkpoint
 from . import attention, windows
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
                 classification='data/flowers_mini/val')
 COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
-               detection=['class', 'score', 'box'])
+               detection=['class', 'score', 'x1, y1, x2, y2 in pixels'])
 MAX_FILE_SIZE = '20mb'
 DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
 
@@ -33,9 +34,9 @@ class Served:
     """A model with its name and, except for exported files, its backbone."""
 
     def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
-        self.predictor = Predictor(path, config, **options)
-        details = self.predictor.model.details
-        self.name = name or f'{details.get("model", Path(path).stem)} with {details.get("network", "")}'
+        file = find_checkpoint(str(path))
+        self.predictor = Predictor(file, config, **options)
+        self.name = name or '/'.join(Path(file).absolute().parts[-2:])
         self.module: Any = getattr(self.predictor.model, 'module', None)
         self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
 
@@ -91,7 +92,7 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                 result, = model.predictor(image, score_thr=threshold)
                 outputs += [result.draw(), rows_of(result)]
         except UsageError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(str(error), duration=None, print_exception=False) from error
         return outputs
 
     def draw_point(path: str, event: gr.SelectData) -> list:
@@ -115,8 +116,8 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                             gr.Markdown(f'### {model.name}')
                             if model.deviation:
                                 gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
-                            results += [gr.Image(format='png', **plain),
-                                        gr.Dataframe(headers=COLUMNS[model.predictor.task], interactive=False)]
+                            results += [gr.Image(format='png', **plain), gr.Dataframe(
+                                headers=COLUMNS[model.predictor.task], interactive=False, wrap=True)]
                 with gr.Tab('Attention at a point', id='point'):
                     gr.Markdown('Click on the image to see the varied-size windows or the attention at that point.')
                     with gr.Row():
@@ -126,8 +127,9 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                                 gr.Markdown(f'### {model.name}')
                                 drawings.append(gr.Image(format='png', **plain))
         # The models are not thread-safe: events with one concurrency_id run one after the other.
-        gr.on([image.change, threshold.release], predict, [image, threshold], results, api_name='predict',
-              concurrency_limit=1, concurrency_id='models')
+        shown = gr.on([image.change, threshold.change], predict, [image, threshold], results, api_name='predict',
+                      trigger_mode='always_last', show_progress_on=image, concurrency_limit=1, concurrency_id='models')
+        shown.failure(lambda: [None] * len(results), None, results, api_visibility='private')  # of another image
         image.select(draw_point, [image], [tabs, *drawings], api_visibility='private',
                      concurrency_limit=1, concurrency_id='models')
     return app
@@ -168,7 +170,7 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
         port (int): Port to listen on. Defaults to 7860.
         configs (Sequence[str]): A config per checkpoint, in the order of ``models``. Defaults to (): the configs that
             the trainings saved beside them.
-        names (Sequence[str]): A name per model. Defaults to (): e.g. ``MaskRCNN with ReSwin``.
+        names (Sequence[str]): A name per model. Defaults to (): work dir and file, e.g. ``cats/epoch_12.pth``.
         examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
         device (str | None): Defaults to None, which uses a GPU if possible.
         runtime (str | None): Runtime of exported files; see :class:`mmvit_backbones.inference.Predictor`.

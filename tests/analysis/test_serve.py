@@ -72,7 +72,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
 def test_drawing_at_a_point(network, tmp_path):
     """Predictions are the same before and after a drawing; other points give other drawings."""
     model = Served(*segmenter(network, tmp_path), None, device='cpu')
-    assert model.name == f'EncoderDecoder with {network}'
+    assert model.name == f'{tmp_path.name}/{network}.pth'
     image = Image.open(next(CAMVID.glob('*.jpg'))).resize((160, 120))
     before, = model.predictor(image)
     first, same, other = (np.array(model.draw_point(image, *point)) for point in [(.2, .3), (.2, .3), (.9, .9)])
@@ -82,7 +82,7 @@ def test_drawing_at_a_point(network, tmp_path):
 
 def test_exported_files_have_no_attention(tmp_path):
     model = Served(mean_color_file(tmp_path), None, None, device='cpu')
-    assert model.name.startswith('model') and model.draw_point(Image.new('RGB', (9, 9)), .5, .5) is None
+    assert model.name == f'{tmp_path.name}/model.onnx' and model.draw_point(Image.new('RGB', (9, 9)), .5, .5) is None
 
 
 @pytest.mark.parametrize('arguments, words', [

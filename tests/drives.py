@@ -11,7 +11,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 HOSTS = ('github.com', 'release-assets.githubusercontent.com', 'drive.google.com', 'drive.usercontent.google.com',
-         '1drv.ms', 'api.onedrive.com', 'onedrive.live.com', 'my.storage.live.com', 'download.pytorch.org')
+         'download.pytorch.org')
 
 
 class Drives:

@@ -4,7 +4,6 @@ The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by de
 URL of a mirror, which is tried first. A mirror may have folders written by ``mmvit weights convert``, and the authors'
 files under the same names as in the cache.
 """
-import base64
 import glob
 import hashlib
 import os
@@ -127,25 +126,21 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
 def _by_hand(weights: Weights, target: Path) -> str:
     """Returns what to do in a browser, and where to save the file."""
     url = weights.urls[0]
-    clicks = BY_BROWSER.get(host_of(url), 'download the file').format(code=weights.access_code)
+    browser = BY_BROWSER.get(host_of(url))
+    clicks = browser.clicks.format(code=weights.access_code) if browser else 'download the file'
     member = f' with {weights.member!r} in its name' if weights.member else ''
     return f'Open {url} in a browser, {clicks}{member}, and save the file as {target}'
 
 
 def _download_from(url: str, target: Path, weights: Weights) -> Path:
     """Downloads a file to a temporary path, and returns this path."""
-    host = host_of(url)
-    if host == 'Baidu':
-        raise CheckpointError(f'{url} (access code {weights.access_code}) requires a browser and an account')
+    if host_of(url) in BY_BROWSER:
+        code = f' (access code {weights.access_code})' if weights.access_code else ''
+        raise CheckpointError(f'{url}{code} {BY_BROWSER[host_of(url)].reason}')
     incoming, link = target.with_name(f'{target.name}.download'), url
     try:
-        if host == 'Google Drive' and '/folders/' in url:
+        if host_of(url) == 'Google Drive' and '/folders/' in url:
             link = _find_in_folder(url, weights.member)
-        elif host == 'OneDrive':
-            try:
-                return _get(_onedrive_api(url), incoming)
-            except UsageError:
-                link = _onedrive_page(url)
         return _get(link, incoming)
     except UsageError as error:
         received = _received_bytes(incoming)
@@ -189,22 +184,6 @@ def _find_in_folder(url: str, member: str) -> str:
         wanted = f'exactly one checkpoint with {member!r} in its name' if member else 'exactly one checkpoint'
         raise CheckpointError(f'{url} must contain {wanted}, but contains {[file.path for file in files]}')
     return f'https://drive.google.com/uc?id={named[0].id}'
-
-
-def _onedrive_api(url: str) -> str:
-    """Returns the OneDrive API's URL of a shared file."""
-    token = base64.urlsafe_b64encode(url.encode()).decode().rstrip('=')
-    return f'https://api.onedrive.com/v1.0/shares/u!{token}/root/content'
-
-
-def _onedrive_page(url: str) -> str:
-    """Returns the download URL of a file shared on OneDrive, from the URL of its web page."""
-    import requests
-    try:
-        with requests.get(url, stream=True, timeout=download.TIMEOUT) as response:
-            return response.url.replace('/redir?', '/download?')
-    except requests.RequestException as error:
-        raise UsageError(download.reason_of(error)) from error
 
 
 # ---- checks

@@ -7,6 +7,7 @@ RegionViT+ classifiers and ViTAEv2's detectors.
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 HOSTS = {
@@ -16,10 +17,18 @@ HOSTS = {
     'pan.baidu.com': 'Baidu',
 }
 
-# What a person has to do on the page of a host.
+
+class Browser(NamedTuple):
+    """Why a host's files need a browser, and what a person has to do on its page."""
+    reason: str
+    clicks: str
+
+
 BY_BROWSER = {
-    'OneDrive': 'click "Download"',
-    'Baidu': 'enter the access code {code}, log in, and click "下载" (download)',
+    # Microsoft's API for shares wants a login since 2024 (github.com/rclone/rclone/issues/7898).
+    'OneDrive': Browser('requires a browser', 'click "Download"'),
+    'Baidu': Browser('requires a browser and an account',
+                     'enter the access code {code}, log in, and click "下载" (download)'),
 }
 
 

@@ -139,20 +139,14 @@ def test_a_release_redirects(servers):
     assert fetch(RELEASE).read_bytes() == CONTENT
 
 
-def test_onedrives_shares(servers):
+def test_files_on_onedrive_are_downloaded_by_hand(servers):
+    """Its API wants a login; the message says where to click, and the file is found where it says."""
     weights = WEIGHTS['vitaev2_small']
-    api = download._onedrive_api(weights.urls[0])
-    assert re.fullmatch(r'https://api\.onedrive\.com/v1\.0/shares/u![\w-]+/root/content', api)
-    there = 'https://my.storage.live.com/file'
-    servers.answers.update({api: drives.redirect(there), there: drives.serve(CONTENT)})
-    assert fetch(weights).read_bytes() == CONTENT
-    # If the API is not available, the URL of the file is derived from the web page of the share.
-    weights = WEIGHTS['vitaev2_base']
-    share = weights.urls[0].split('?')[0]
-    servers.answers.update({
-        share: drives.redirect('https://onedrive.live.com/redir?resid=1&authkey=2'),
-        'https://onedrive.live.com/redir': drives.page('<html>a page</html>'),
-        'https://onedrive.live.com/download': drives.serve(CONTENT)})
+    with raises(CheckpointError, f'Open {weights.urls[0]} in a browser, click "Download"',
+                f'save the file as {cached_file(weights)}'):
+        fetch(weights)
+    assert servers.asked == []
+    cached_file(weights).write_bytes(CONTENT)
     assert fetch(weights).read_bytes() == CONTENT
 
 
@@ -349,9 +343,8 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, re
         monkeypatch.setenv('https_proxy', url)
         with raises(CheckpointError, 'no connection to github.com through the proxy', 'Connection refused'):
             fetch(RELEASE)
-        for name, there in (('vitae_tiny', 'drive.google.com'), ('vitaev2_small', '1drv.ms')):  # a folder and a share
-            with raises(CheckpointError, f'no connection to {there} through the proxy', 'Connection refused'):
-                fetch(WEIGHTS[name])
+        with raises(CheckpointError, 'no connection to drive.google.com through the proxy', 'Connection refused'):
+            fetch(WEIGHTS['vitae_tiny'])  # a folder
         monkeypatch.setenv('NO_PROXY', '127.0.0.1')
         frame, = read_frames(f'{url}/image.jpg')
         assert 'no connection to 127.0.0.1 (' in frame.error and 'Connection refused)' in frame.error

@@ -109,12 +109,28 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     finally:
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:
             del MODELS.module_dict[name]
+    if page == 'weights.md':
+        check_detectors(tmp_path)
     if page == 'own_data.md':
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
             folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')
             assert not coco_problems(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
             assert [round(side) for side in content['annotations'][0]['bbox']] == [10, 10, 20, 20]
+
+
+def check_detectors(folder: Path) -> None:
+    """Checks that the page's detectors start from the weights that its program has trained."""
+    for text, key in zip(filter(is_config, blocks('weights.md')), ('model', 'state_dict'), strict=True):
+        (folder / 'detector.py').write_text(text)
+        cfg = Config.fromfile(folder / 'detector.py')
+        init_default_scope(cfg.default_scope)
+        detector = MODELS.build(cfg.model)
+        detector.init_weights()
+        trained = torch.load(cfg.model.backbone.init_cfg.checkpoint, weights_only=True)[key]
+        own = detector.backbone.state_dict()
+        assert all(torch.equal(x, trained[f'backbone.{name}']) for name, x in own.items()
+                   if not name.startswith('norm'))  # the norms of a detector's maps are new
 
 
 def make_cats(folder: Path) -> None:

@@ -91,8 +91,10 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         name = network.removeprefix(TIMM)
         if isinstance(pretrained, str):
             raise UsageError(f'pretrained must be True or False for {network}, got {pretrained!r}')
-        return Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, IMAGENET_MEAN,
-                       IMAGENET_STD, ('mmvit_backbones', 'mmvit_backbones.integrations.timm_backbone'))
+        images = pretrained_settings(f'timm://{name}') if pretrained else None
+        mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
+        return Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, mean, std,
+                       ('mmvit_backbones', 'mmvit_backbones.integrations.timm_backbone'))
     try:
         cfg = read_config(network, ('model', ))
     except UsageError as error:
@@ -131,4 +133,7 @@ def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
     elif not pretrained:
         backbone.pop('init_cfg', None)
-    return Network(name, backbone, bool(backbone.get('init_cfg')), IMAGENET_MEAN, IMAGENET_STD)
+    init = backbone.get('init_cfg')
+    images = pretrained_settings(init.get('checkpoint') or '') if isinstance(init, Mapping) else None
+    mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
+    return Network(name, backbone, bool(init), mean, std)

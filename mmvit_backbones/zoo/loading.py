@@ -334,6 +334,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
     check_tensors(model, weights, source)
     try:
         keys = model.load_state_dict(weights, strict=False)
+    except ValueError as error:  # a table of positions cannot be resized
+        raise CheckpointError(f'checkpoint {source} cannot be loaded: {error}') from error
     except RuntimeError as error:
         shapes = [line.strip() for line in str(error).split('\n') if 'size mismatch' in line]
         raise _other_network(source, f'{len(shapes)} shapes differ', shapes[:1] or [str(error)]) from None

@@ -128,11 +128,18 @@ def start_rest(model: nn.Module, weights: Mapping[str, Tensor], relative: Relati
     """Returns the weights of a relative with the model's own values for what the relative lacks, which are logged.
 
     With ``new_head``, the model also keeps its own head if the weights have none.
+
+    Raises:
+        CheckpointError: If only the model's head is missing in the weights, and ``new_head`` is False.
     """
     own = model.state_dict()
     has_head = any(key.startswith('head.') for key in weights)
     rest = {key: x for key, x in own.items() if key not in weights and (
         ADDED.fullmatch(key) or new_head and not has_head and key.startswith('head.'))}
+    missing = own.keys() - weights.keys() - rest.keys()
+    if missing and all(key.startswith('head.') for key in missing):
+        raise CheckpointError(f"{source} has no classifier for this network; use get_model(..., task='backbone'), or "
+                              'num_classes=NUMBER for an untrained classifier')
     if rest:
         print_log(f"{source}: {relative.network} lacks {len(rest)} weights, which start as in the authors' code: "
                   f'{shortened(list(rest))}', logger='current')

@@ -2,17 +2,24 @@
 
 The networks of timm, torchvision and Transformers were written neither by the authors nor by this package.
 """
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
+from fine_tunings import recipe
 from helpers import ROOT, raises
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.inference.runtimes import build_model
 from mmvit_backbones.recipes.networks import find_network
+from mmvit_backbones.zoo.download import hash_of
 from mmvit_backbones.zoo.loading import load_checkpoint
-from mmvit_backbones.zoo.relatives import pretrained_settings
+from mmvit_backbones.zoo.relatives import pretrained_settings, read_by_name
 from mmvit_backbones.zoo.variants import VARIANTS
 
 timm = pytest.importorskip('timm')
@@ -226,11 +233,30 @@ def test_other_networks_refuse_a_swin(backbone, arch):
         ours(backbone, arch, 64, swin_of_timm(64).state_dict())
 
 
-def test_other_kinds_of_a_relative_are_refused():
-    """A ViT with layer scale, for example, has no place for its factors."""
-    other = timm.models.VisionTransformer(img_size=64, embed_dim=32, depth=4, num_heads=2, init_values=1e-5)
-    with raises(CheckpointError, 'theirs.pth', 'ViT of timm', 'blocks.0.ls1.gamma'):
-        ours('ReViT', {**VIT, 'depth': 4}, 64, other.state_dict())
+@pytest.mark.parametrize('options, words', [
+    (dict(init_values=1e-5), ['ViT of timm', 'blocks.*.ls1.gamma']), (dict(pre_norm=True), ['ViT of timm', 'norm_pre']),
+    (dict(img_size=(64, 128)), ['pos_embed', '33'])], ids=['layer scale', 'norm before the blocks', 'no square'])
+def test_other_kinds_of_a_relative_are_refused(options, words):
+    """What changes the network's function, or has no place in it, is not left out."""
+    other = timm.models.VisionTransformer(**{**dict(img_size=64, embed_dim=32, depth=2, num_heads=2), **options})
+    with raises(CheckpointError, 'theirs.pth', *words):
+        ours('ReViT', VIT, 64, other.state_dict())
+
+
+def test_a_classifier_of_a_relative_that_is_missing_can_be_new():
+    """ReViT has no use for a classifier of the class token."""
+    model, weights = get_model('revit_base', arch=VIT, num_classes=3), vit_of_timm(224).state_dict()
+    with raises(CheckpointError, 'theirs.pth has no classifier', "task='backbone'", 'num_classes'):
+        load_checkpoint(model, weights, 'theirs.pth')
+    load_checkpoint(model, weights, 'theirs.pth', new_head=True)
+    assert torch.equal(model.state_dict()['backbone.blocks.1.mlp.fc1.bias'], weights['blocks.1.mlp.fc1.bias'])
+
+
+def test_positions_of_all_tokens_are_dropped():
+    other = timm.models.VisionTransformer(img_size=64, embed_dim=32, depth=2, num_heads=2, reg_tokens=4,
+                                          no_embed_class=False)
+    found = ours('ReViT', VIT, 64, other.state_dict()).patch_embed.positions.pos_embed
+    assert torch.equal(found, other.pos_embed[:, -16:].double())
 
 
 # ---- by name
@@ -248,6 +274,74 @@ def test_weights_by_name_of_timm(tmp_path, logged):
     assert torch.equal(found.state_dict()['stages.0.blocks.1.attn.qkv.weight'],
                        model.state_dict()['layers.0.blocks.1.attn.qkv.weight'])
     assert 'mean [123.675, 116.28, 103.53]' in logged.text and 'license' in logged.text
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Returns the folder of torch hub's cache, which is empty."""
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    folder = tmp_path / 'torch/hub/checkpoints'
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_weights_by_name_of_torchvision_are_cached(hub):
+    models = pytest.importorskip('torchvision').models
+    theirs = swin_of_torchvision(64).state_dict()
+    torch.save(theirs, hub / Path(models.Swin_T_Weights.DEFAULT.url).name)
+    for name in ('torchvision://swin_t', 'torchvision://swin_t.IMAGENET1K_V1'):
+        found = MODELS.build(dict(type='ReSwin', arch=SWIN, init_cfg=dict(type='Pretrained', checkpoint=name)))
+        found.init_weights()
+        assert torch.equal(found.state_dict()['stages.2.blocks.1.mlp.fc2.weight'], theirs['features.5.1.mlp.3.weight'])
+
+
+@pytest.mark.parametrize('is_intact', [True, False])
+def test_weights_by_name_of_torchvision_are_downloaded_and_checked(is_intact, hub, tmp_path, monkeypatch):
+    """torchvision also takes networks of others; this one's weights are in a local file."""
+    models = pytest.importorskip('torchvision').models
+    from torchvision.transforms._presets import ImageClassification
+    torch.save(dict(weight=torch.ones(3)), tmp_path / 'weights')
+    digest = hash_of(tmp_path / 'weights')[:8] if is_intact else '0' * 8
+    source = (tmp_path / 'weights').rename(tmp_path / f'small-{digest}.pth')
+
+    class SmallWeights(models.WeightsEnum):
+        DEFAULT = models.Weights(source.as_uri(), partial(ImageClassification, crop_size=64), {})
+
+    def small(*, weights: SmallWeights | None = None):
+        raise NotImplementedError
+
+    monkeypatch.setitem(models._api.BUILTIN_MODELS, 'small', small)
+    if is_intact:
+        assert torch.equal(read_by_name('torchvision://small')['weight'], torch.ones(3))
+        source.unlink()
+        assert torch.equal(read_by_name('torchvision://small')['weight'], torch.ones(3))
+    else:
+        with raises(CheckpointError, 'torchvision://small cannot be downloaded', 'hash'):
+            read_by_name('torchvision://small')
+        assert not list(hub.iterdir())
+
+
+def test_a_recipe_starts_from_the_cache_of_timm(tmp_path, monkeypatch):
+    """The weights and the statistics of their images are those of the name."""
+    constants = pytest.importorskip('huggingface_hub').constants
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    name = 'vit_tiny_patch16_224.augreg_in21k_ft_in1k'
+    theirs, revision = timm.create_model(name).state_dict(), '0' * 40
+    folder = tmp_path / f'models--timm--{name}'
+    for path in (folder / 'snapshots' / revision, folder / 'refs'):
+        path.mkdir(parents=True)
+    (folder / 'refs/main').write_text(revision)
+    save_file(theirs, folder / 'snapshots' / revision / 'model.safetensors')
+    arch = dict(embed_dims=192, depth=12, num_heads=3, mlp_ratio=4)
+    cfg = recipe(tmp_path, network=dict(type='ReViT', arch=arch, out_indices=(0, )), pretrained=f'timm://{name}')
+    init_default_scope(cfg.default_scope)
+    model = build_model(cfg)
+    model.init_weights()
+    assert torch.equal(model.backbone.state_dict()['blocks.7.attn.qkv.weight'], theirs['blocks.7.attn.qkv.weight'])
+    preprocessor = model.data_preprocessor
+    assert preprocessor.mean.flatten().tolist() == preprocessor.std.flatten().tolist() == [127.5] * 3
 
 
 def test_settings_of_weights_by_name():
@@ -289,3 +383,5 @@ def test_recipes_use_the_statistics_of_a_relative():
     network = find_network('revit_base', 'timm://vit_base_patch16_224.augreg2_in21k_ft_in1k')
     assert network.mean == network.std == [127.5] * 3
     assert find_network('revit_base', False).mean != [127.5] * 3
+    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', True).mean == [127.5] * 3
+    assert find_network('timm:vit_tiny_patch16_224.augreg_in21k', False).mean != [127.5] * 3

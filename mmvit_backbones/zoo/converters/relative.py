@@ -14,8 +14,6 @@ from ...errors import UnknownKeyError
 from ..unwrap import choose, count_prefixes, strip_prefix
 from .layout import Layout, match_name, rename
 
-MAX_UNKNOWN_KEYS = 5
-
 
 @dataclass(frozen=True, eq=False)
 class Relative(Layout):
@@ -43,7 +41,7 @@ def convert_relative(weights: Mapping[str, Tensor], relative: Relative, source: 
     """Returns the weights of a relative with this package's keys; what has no place is left out and logged.
 
     Raises:
-        UnknownKeyError: If more than ``MAX_UNKNOWN_KEYS`` keys of the network are unknown, or a value is not a tensor.
+        UnknownKeyError: If the network has weights that ours has no place for, or a value is not a tensor.
     """
     prefix = relative.find_prefix(weights) or ''
     others = {key: x for key, x in weights.items() if not key.startswith(prefix)}
@@ -52,9 +50,9 @@ def convert_relative(weights: Mapping[str, Tensor], relative: Relative, source: 
         own = relative.prepare(own)
     found = {key: match_name(key, relative.names) for key in own}
     unknown = [key for key, match in found.items() if match is None]
-    if len(unknown) > MAX_UNKNOWN_KEYS:
-        raise UnknownKeyError(f'{source}: {len(unknown)} keys are not those of a {relative.network}: '
-                              f'{", ".join(unknown[:2])}, ...')
+    if other := [key for key in unknown if is_learned(key) and not key.endswith('_token')]:
+        raise UnknownKeyError(f'{source} is for another network: {len(other)} keys are not those of a '
+                              f'{relative.network}: {shortened(other)}')
     converted = rename({key: x for key, x in own.items() if key not in unknown}, relative.names, relative.network,
                        source)
     if relative.reshape is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from .layout import Names
 from .relative import Relative
 
+MAX_TOKENS = 5  # for classes and distillation, or for classes and four registers
 BLOCK = r'backbone.blocks.\1.'
 TIMM_NAMES = {
     r'patch_embed\.proj': 'backbone.patch_embed.proj',
@@ -57,7 +58,8 @@ def drop_token_positions(key: str, x: Tensor) -> Tensor:
     """Drops the positions of tokens for classes and distillation, which come before the square grid of patches."""
     if not key.endswith('pos_embed') or x.ndim != 3:
         return x
-    return x[:, x.shape[1] - isqrt(x.shape[1])**2:]
+    tokens = x.shape[1] - isqrt(x.shape[1])**2
+    return x[:, tokens:] if tokens <= MAX_TOKENS else x  # the model refuses a grid that is no square
 
 
 def vit_of(library: str, keys: tuple[str, ...], names: Names) -> Relative:

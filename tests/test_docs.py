@@ -27,6 +27,7 @@ from subcommands import parser_of
 import mmvit
 import mmvit_backbones
 from mmvit_backbones.data.coco import coco_problems
+from mmvit_backbones.zoo.files import load_checkpoint_file
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
 DOCS = sorted(ROOT.glob('docs/*.md'))
@@ -127,7 +128,7 @@ def check_detectors(folder: Path) -> None:
         init_default_scope(cfg.default_scope)
         detector = MODELS.build(cfg.model)
         detector.init_weights()
-        trained = torch.load(cfg.model.backbone.init_cfg.checkpoint, weights_only=True)[key]
+        trained = load_checkpoint_file(cfg.model.backbone.init_cfg.checkpoint)[key]
         own = detector.backbone.state_dict()
         assert all(torch.equal(x, trained[f'backbone.{name}']) for name, x in own.items()
                    if not name.startswith('norm'))  # the norms of a detector's maps are new

@@ -108,7 +108,8 @@ class Output:
     """
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.process, self.logger = file, os.getpid(), None
+        self.file, self.process = file, os.getpid()
+        self.logger: logging.Logger | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
@@ -259,7 +260,8 @@ def screen(split: str, verbose: bool) -> Iterator[Screen | None]:
         return
     with terminal() as console:
         bar = RunBar(split, console) if console is not None else None
-        shown = Screen(Output(FileProxy(console, sys.stdout) if console is not None else sys.stdout), bar)
+        output: Any = sys.stdout if console is None else FileProxy(console, sys.stdout)
+        shown = Screen(Output(output), bar)
         try:
             with bar or nullcontext(), redirect_stdout(shown.output):  # pyright: ignore
                 yield shown

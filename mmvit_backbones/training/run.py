@@ -119,9 +119,9 @@ def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
     """Returns a line with the folder of a test's drawings, if the config asks for drawings."""
     hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
     if hook.get('test_out_dir'):  # of mmdet
-        folder = osp.join(runner.work_dir, runner.timestamp, hook.test_out_dir)
+        folder = osp.join(runner.work_dir, runner.timestamp, hook['test_out_dir'])
     elif hook.get('enable') and hook.get('out_dir'):  # of mmpretrain
-        folder = hook.out_dir
+        folder = hook['out_dir']
     elif hook.get('draw') and (cfg.get('visualizer') or {}).get('save_dir'):  # of mmseg
         folder = osp.join(cfg.visualizer.save_dir, 'vis_data', 'vis_image')
     else:

@@ -74,11 +74,12 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
     names = list_models(pattern)
     if not names:
         raise UsageError(f'no network matches {pattern}; available networks are {", ".join(list_models())}')
-    networks = [dict(
+    keys = {'name': lambda variant: variant.name, 'parameters': lambda variant: variant.num_params,
+            'gmacs': lambda variant: variant.gmacs, 'top1': lambda variant: -(variant.top1 or 0)}
+    return [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
-        relative=variant.relative) for variant in map(VARIANTS.__getitem__, names)]
-    return sorted(networks, key=lambda row: -(row['top1'] or 0) if sort == 'top1' else row[sort])
+        relative=variant.relative) for variant in sorted(map(VARIANTS.__getitem__, names), key=keys[sort])]
 
 
 def network_table(networks: Sequence[dict]) -> str:

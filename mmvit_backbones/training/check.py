@@ -38,6 +38,10 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
                          "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
+    for name in ('max_epochs', 'max_iters'):
+        value = (cfg.get('train_cfg') or {}).get(name, 1)
+        if not isinstance(value, int | float) or value < 1 or value % 1:
+            raise UsageError(f'train_cfg.{name} must be a positive integer, got {value!r}')
     if checks_data:
         check_data(cfg, ['train', 'val'])
     if backbone := check_backbone(cfg):
@@ -60,7 +64,13 @@ def check_step(cfg: Config) -> None:
     if not len(dataset):
         raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
     preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
-    model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
+    try:
+        model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
+    except MMViTError:
+        raise
+    except Exception as error:  # models can fail in any way
+        raise UsageError(f'the model cannot be built: {why(error)}') from error
+    check_classes(model, dataset)
     collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
     function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
     batch = function([dataset[0], dataset[0]], **collate)
@@ -78,13 +88,29 @@ def check_step(cfg: Config) -> None:
         raise UsageError(explain(cfg, model, inputs, error)) from error
 
 
+def check_classes(model: nn.Module, dataset: Any) -> None:
+    """Raises an error if a head has fewer classes than the data, but more than one, such as objectness."""
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
+    for name, module in model.named_modules():
+        count = getattr(module, 'num_classes', None)
+        if name and isinstance(count, int) and 1 < count < len(names):
+            raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
+                             f'{", ".join(map(str, names[:5]))}{", …" if len(names) > 5 else ""}')
+
+
+def why(error: Exception) -> str:
+    """Returns the first line of an error; without a message, the line of code that raised it."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    return first_line(error) if str(error) else f'{type(error).__name__} at {line}'
+
+
 def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
     """Returns a line about the layer in which a model failed, with the channels that it takes and gets."""
     names = {module: name for name, module in model.named_modules() if name}
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
     if not inside:
-        return f'the model fails in a training step: {first_line(error)}'
+        return f'the model fails in a training step: {why(error)}'
     layer, name = inside[-1]['self'], names[inside[-1]['self']]
     part = name.split('.')[0]
     setting = part_setting(cfg, part)
@@ -99,7 +125,7 @@ def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str
         gets = first.shape[-1] if isinstance(layer, nn.Linear) else first.shape[1]
         if gets != takes:
             return f'model.{name} takes {takes} channels, but gets {gets}{about}'
-    return f'model.{name} fails in a training step: {first_line(error)}{about}'
+    return f'model.{name} fails in a training step: {why(error)}{about}'
 
 
 def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:

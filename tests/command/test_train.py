@@ -54,8 +54,13 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
     ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]',
      ['model.decode_head.lateral_convs.2.conv', 300, 384, 'model.decode_head.in_channels']),
     ('mmseg', 'model.auxiliary_head.in_channels=300',
-     ['model.auxiliary_head.convs.0.conv', 300, 384, 'model.auxiliary_head.in_channels'])])
-def test_channels_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
+     ['model.auxiliary_head.convs.0.conv', 300, 384, 'model.auxiliary_head.in_channels']),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['the model cannot be built', 'in_channels']),
+    ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
+    ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
+    ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
+    ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer'])])
+def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     with raises(UsageError, *words) as caught:
         call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run',
              '--cfg-options', option)

@@ -26,6 +26,7 @@ EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/i
                 classification='data/flowers_mini/val')
 COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
                detection=['class', 'score', 'x1, y1, x2, y2 in pixels'])
+WIDTHS = dict(detection=['36%', '20%', '44%'])  # boxes wrap on narrow screens, where they would be cut off
 MAX_FILE_SIZE = '20mb'
 DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
 
@@ -81,13 +82,13 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
     """Builds the page, a gradio.Blocks; the results of several models are side by side."""
     import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-serve
 
-    def predict(path: str | None, threshold: float) -> list:
+    def predict(upload: dict[str, Any] | None, threshold: float) -> list:
         """Returns a drawing and a table for each model."""
-        if path is None:
+        if upload is None:
             return [None, None] * len(models)
         outputs = []
         try:
-            image = read_rgb(path)
+            image = read_rgb(upload['path'], f'image {Path(upload["path"]).name}')  # users do not know the folder
             for model in models:
                 result, = model.predictor(image, score_thr=threshold)
                 outputs += [result.draw(), rows_of(result)]
@@ -117,7 +118,8 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                             if model.deviation:
                                 gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
                             results += [gr.Image(format='png', **plain), gr.Dataframe(
-                                headers=COLUMNS[model.predictor.task], interactive=False, wrap=True)]
+                                headers=COLUMNS[model.predictor.task], interactive=False, wrap=True,
+                                column_widths=WIDTHS.get(model.predictor.task))]
                 with gr.Tab('Attention at a point', id='point'):
                     gr.Markdown('Click on the image to see the varied-size windows or the attention at that point.')
                     with gr.Row():
@@ -126,9 +128,11 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                             with gr.Column(min_width=300):
                                 gr.Markdown(f'### {model.name}')
                                 drawings.append(gr.Image(format='png', **plain))
+        # Gradio's preprocessing would open the image and show its own message and paths if it is damaged.
         # The models are not thread-safe: events with one concurrency_id run one after the other.
         shown = gr.on([image.change, threshold.change], predict, [image, threshold], results, api_name='predict',
-                      trigger_mode='always_last', show_progress_on=image, concurrency_limit=1, concurrency_id='models')
+                      preprocess=False, trigger_mode='always_last', show_progress_on=image, concurrency_limit=1,
+                      concurrency_id='models')
         shown.failure(lambda: [None] * len(results), None, results, api_visibility='private')  # of another image
         image.select(draw_point, [image], [tabs, *drawings], api_visibility='private',
                      concurrency_limit=1, concurrency_id='models')

@@ -44,7 +44,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
     app = serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
-                      names=['Segments', 'Colors'], device='cpu', examples=str(CAMVID), block=False)
+                names=['Segments', 'Colors'], device='cpu', examples=str(CAMVID), block=False)
     try:
         client = Client(f'http://127.0.0.1:{port}/', verbose=False)
         image = Image.new('RGB', (64, 48), (10, 20, 200))
@@ -53,9 +53,13 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
         assert min(Image.open(drawing).size) > 64 and segments['headers'] == ['class', 'share of the image']
         assert sum(row[1] for row in segments['data']) == pytest.approx(1, abs=0.01)
         assert [row[0] for row in colors['data']] == ['blue', 'green', 'red']
-        (tmp_path / 'broken.png').write_bytes(b'no image')
-        with pytest.raises(AppError):
+        (tmp_path / 'broken.png').write_bytes(b'\xff\xd8\xff\xe0 no image')  # Pillow takes it for JPEG
+        with pytest.raises(AppError, match='broken') as caught:
             client.predict(handle_file(tmp_path / 'broken.png'), 0.3, api_name='/predict')
+        assert '/' not in str(caught.value)  # users do not know the server's folders
+        with pytest.raises(AppError):  # files of the server that nobody uploaded
+            client.predict(dict(path=str(tmp_path / 'blue.png'), meta=dict(_type='gradio.FileData')), 0.3,
+                           api_name='/predict')
         page = urllib.request.urlopen(f'http://127.0.0.1:{port}/').read().decode()
         loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?://[^"]*)"', page)
         assert [url for url in loaded if not url.startswith('http://127.0.0.1')] == []

@@ -350,7 +350,7 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
                 if heat is not None:
                     drawn.append(show(axes, pixels, heat, largest, kind))
             add_scale(next(panels), drawn[0])
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, y=0.995, fontsize=12)  # above the color scale of the first row
     figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
 

@@ -36,7 +36,7 @@ PAGES = {page.name: page for page in (README, *DOCS)}
 QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
 # Folders to which './' in a config may refer.
 CONFIG_FOLDERS = (ROOT / 'configs', Path(mmseg.__file__).parent / '.mim/configs')
-YOUR_OWN = {'configs/my_config.py'}
+YOUR_OWN = {'configs/my_config.py', 'docs/patch_mixer.md'}
 
 
 def examples(name: str) -> list[doctest.DocTest]:
@@ -105,7 +105,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         program = program.replace('pretrained=True', 'pretrained=False')
         program = program.replace('flowers_mini/train', 'flowers_mini/val')
     try:
-        with torch.set_grad_enabled(page == 'weights.md'):
+        with torch.set_grad_enabled(page in ('python.md', 'weights.md')):
             exec(compile(program, page, 'exec'), {'__name__': page})
     finally:
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:

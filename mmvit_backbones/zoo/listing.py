@@ -93,6 +93,9 @@ def network_table(networks: Sequence[dict]) -> str:
         start = (f'{row["name"]:<24}{row["parameters"] / 1e6:>10.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
                  f'{row["top1"] or "-":>10}  ')
         lines += wrap(weights, 100, initial_indent=start, subsequent_indent=' ' * len(start), break_on_hyphens=False)
+    relatives = [f'  {row["name"]:<22}{row["relative"]}' for row in networks if row['relative']]
+    if relatives:
+        lines += ['', 'weights of relatives, for --pretrained:', *relatives]
     return '\n'.join(lines)
 
 

@@ -330,7 +330,7 @@ def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, hos
     monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
     monkeypatch.setattr(receiving, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = answer
-    with raises(CheckpointError, f'no connection to {host} (timed out)'):
+    with raises(CheckpointError, f'no connection to {host} (', 'timed out)'):
         fetch(RELEASE)
 
 

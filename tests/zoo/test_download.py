@@ -33,6 +33,8 @@ from mmvit_backbones.zoo.loading import read_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
 
+# If a request fails, gdown 6.5 leaves its connection open until garbage collection.
+pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.urls[0]
 QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'

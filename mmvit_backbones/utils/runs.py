@@ -49,7 +49,7 @@ def find_config(checkpoint: str) -> str:
         raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
     found = [] if '://' in checkpoint else sorted(Path(checkpoint).parent.glob('*.py'))
     if len(found) != 1:
-        reason = f'several configs, {", ".join(file.name for file in found)}' if found else 'no config'
-        raise UsageError(f'there is {reason} beside checkpoint {checkpoint}; pass its config with --config FILE, or '
+        reason = f'are several configs, {", ".join(file.name for file in found)},' if found else 'is no config'
+        raise UsageError(f'there {reason} beside checkpoint {checkpoint}; pass its config with --config FILE, or '
                          'config=FILE in Python')
     return str(found[0])

@@ -70,7 +70,7 @@ def check_step(cfg: Config) -> None:
         raise
     except Exception as error:  # models can fail in any way
         raise UsageError(f'the model cannot be built: {why(error)}') from error
-    check_classes(model, dataset)
+    check_heads(model, dataset)
     collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
     function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
     batch = function([dataset[0], dataset[0]], **collate)
@@ -88,7 +88,7 @@ def check_step(cfg: Config) -> None:
         raise UsageError(explain(cfg, model, inputs, error)) from error
 
 
-def check_classes(model: nn.Module, dataset: Any) -> None:
+def check_heads(model: nn.Module, dataset: Any) -> None:
     """Raises an error if a head has fewer classes than the data, but more than one, such as objectness."""
     names = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
     for name, module in model.named_modules():

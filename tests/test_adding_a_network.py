@@ -96,7 +96,7 @@ sys.exit(code)
 # A text in each file that is generated or extended.
 NAMED = {
     'mmvit_backbones/backbones/__init__.py': 'from .patch_mixer import PatchMixer',
-    'docs/patch_mixer.md': '| `patch_mixer_tiny` | 1,270,504 | 0.15 |', 'mkdocs.yml': 'PatchMixer: patch_mixer.md',
+    'docs/patch_mixer.md': '| `patch_mixer_tiny` | 32 64 128 256 |', 'mkdocs.yml': 'PatchMixer: patch_mixer.md',
     'docs/zoo.md': '| `patch_mixer_tiny` | 1.3 | 0.15 | – | 1e-10 |',
     'docs/papers.md': '| figure 1 |  | `backbones.patch_mixer.PatchMixer`', 'README.md': 'docs/patch_mixer.md',
     'docs/api/backbones.md': 'PatchMixerArch', 'NOTICE': 'Nobody et al., 2026: PatchMixer',

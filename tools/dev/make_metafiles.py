@@ -39,10 +39,12 @@ TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 CLASSIFIERS = """\
-Parameters and multiply-adds (GMACs, at the published image size) are counted, top-1 is published. Deviation: the
-largest difference between the outputs of the network and of the authors' code in float64, relative to their standard
-deviation, with generated weights. It is measured by `pytest tests/test_goldens.py --write-goldens`. Deviations
-below 1e-10 are stated as 1e-10, because the recorded outputs have ten digits.
+Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit flops`, and
+after the slash published or, for ViTAE, VSA and Refiner-ViT, counted in the authors' code. That of ResT has 1.54, 2.11, 4.65 and 8.39
+for the four ResTv1, more than published. Deviation: the largest difference between the outputs of the network and of
+the authors' code in float64, relative to their standard deviation, with generated weights. It is measured by
+`pytest tests/test_goldens.py --write-goldens`. Deviations below 1e-10 are stated as 1e-10, because the recorded outputs have
+ten digits.
 """
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
@@ -63,21 +65,10 @@ __all__ = [
 FIRST_PAGE = """\
 # {name}
 
-{authors}: {title} ([paper]({paper}), [formulas and code](papers.md#{anchor}), [authors' code]({code})).
-It has: {keywords}.
+{keywords}. On [your data](own_data.md), in [your mmdetection config](own_project.md), or in Python:
 
-## Variants
-
-| name | parameters | GMACs, ours/published | top-1, published |
-|---|---|---|---|
-{rows}
-## Use
-
-```python
-import mmvit_backbones
-
-model = mmvit_backbones.get_model('{variant}')                        # mmpretrain's classifier
-backbone = mmvit_backbones.get_model('{variant}', task='backbone')    # images to maps
+```
+mmvit train {variant} --coco-folder FOLDER
 ```
 
 ```python
@@ -87,6 +78,24 @@ model = dict(
     backbone=dict(_delete_=True, type='{backbone}', arch='{arch}', drop_path_rate=0.2),
     neck=dict(in_channels={channels}))
 ```
+
+```python
+import mmvit_backbones
+
+model = mmvit_backbones.get_model('{variant}')                        # mmpretrain's classifier
+backbone = mmvit_backbones.get_model('{variant}', task='backbone')    # images to maps
+```
+
+## Variants
+
+[Sizes, accuracies and weights](zoo.md#classifiers), from the [authors]({code}).
+
+| name | maps: channels |
+|---|---|
+{rows}
+## How it works
+
+{authors}: {title} ([paper]({paper}), [formulas and code](papers.md#{anchor})).
 """
 NOTICE = "They are under their authors' terms.\n\n", '\nWhat they are built on,'
 
@@ -290,17 +299,16 @@ def imports() -> str:
 
 
 def first_page(variants: list[Variant]) -> str:
-    """Returns a page for a family that has none: its paper, variants, and use."""
+    """Returns a page for a family that has none: its use, variants, and paper."""
     first = variants[0]
     family = first.family
     with torch.device('meta'):
-        channels = list(network(family.backbone)(first.arch).channels)
-    rows = [[f'`{variant.name}`', f'{variant.num_params:,}', '/'.join(
-        str(gmacs) for gmacs in (variant.gmacs, variant.published_gmacs) if gmacs is not None),
-             f'{variant.top1} %' if variant.top1 else '–'] for variant in variants]
+        channels = {variant.name: network(family.backbone)(variant.arch).channels for variant in variants}
+    rows = ''.join(f'| `{name}` | {" ".join(map(str, numbers))} |\n' for name, numbers in channels.items())
     return FIRST_PAGE.format(
-        **{**vars(family), 'rows': ''.join(f'| {" | ".join(row)} |\n' for row in rows)}, variant=first.name,
-        arch=first.arch, channels=channels, keywords=', '.join(family.architecture).lower(), anchor=family.name.lower())
+        **{**vars(family), 'rows': rows}, variant=first.name,
+        arch=first.arch, channels=list(channels[first.name]), keywords=', '.join(family.architecture).capitalize(),
+        anchor=family.name.lower())
 
 
 def sources() -> str:
@@ -319,8 +327,12 @@ def span(numbers: list[float]) -> str:
 def variant_rows() -> list[list[str]]:
     with (ROOT / 'tests/goldens/deviations.csv').open(newline='') as file:
         deviations = {row['variant']: row['deviation'] for row in csv.DictReader(file)}
-    return [[f'`{variant.name}`', f'{variant.num_params / 1e6:.1f}', f'{variant.gmacs:.2f}', str(variant.top1 or '–'),
+    return [[f'`{variant.name}`', f'{variant.num_params / 1e6:.1f}', multiply_adds(variant), str(variant.top1 or '–'),
              deviations.get(variant.name, '–'), links(variant)] for variant in VARIANTS.values()]
+
+
+def multiply_adds(variant: Variant) -> str:
+    return '/'.join(f'{gmacs:.2f}' for gmacs in (variant.gmacs, variant.published_gmacs) if gmacs is not None)
 
 
 def links(variant: Variant) -> str:

@@ -111,7 +111,8 @@ class Result:
             if 'box' in item:
                 pen.box(item['box'], self.color(item['label']))
         for number, item in enumerate(items):
-            text = f' {self.name(item["label"])} {item["score"]:.0%} '
+            score = '<1%' if item['score'] < 0.005 else f'{item["score"]:.0%}'
+            text = f' {self.name(item["label"])} {score} '
             pen.label(text, self.color(item['label']), item.get('box'), number)
         return pen.drawing
 

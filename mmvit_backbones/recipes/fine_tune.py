@@ -231,10 +231,11 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
                                                 ' (height x width)'),
         f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, '
-        f'{schedule.images_per_step} images per step; validation every {_epochs(schedule.val_interval)}',
-        f'rate        AdamW, {schedule.lr:.3g} at its peak, times {schedule.layer_decay} per '
-        f'{schedule.decay_type.removesuffix("_wise")} towards the stem; '
-        f'{schedule.precision}',
+        f'{schedule.images_per_step} images per step; validation every '
+        + ('epoch' if schedule.val_interval == 1 else _epochs(schedule.val_interval)),
+        f'rate        AdamW, {schedule.lr:.3g} at its peak'
+        + (f', times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
+           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}',
         f'work dir    {work_dir}',
     ]
 

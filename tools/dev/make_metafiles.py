@@ -39,12 +39,12 @@ TABLES = '<!-- tables: written by tools/dev/make_metafiles.py -->\n'
 TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end of networks -->\n'
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 CLASSIFIERS = """\
-Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit flops`, and
-after the slash published or, for ViTAE, VSA and Refiner-ViT, counted in the authors' code. That of ResT has 1.54, 2.11, 4.65 and 8.39
-for the four ResTv1, more than published. Deviation: the largest difference between the outputs of the network and of
-the authors' code in float64, relative to their standard deviation, with generated weights. It is measured by
-`pytest tests/test_goldens.py --write-goldens`. Deviations below 1e-10 are stated as 1e-10, because the recorded outputs have
-ten digits.
+Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit
+flops`/published. For ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code. In that of ResTv1,
+1.54, 2.11, 4.65 and 8.39 were counted, more than published. Deviation: the largest difference between the outputs of
+the network and of the authors' code in float64, relative to their standard deviation, with generated weights. It is
+measured by `pytest tests/test_goldens.py --write-goldens`. Deviations below 1e-10 are stated as 1e-10, because the
+recorded outputs have ten digits.
 """
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (

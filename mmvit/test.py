@@ -94,7 +94,7 @@ def run(args: Namespace) -> None:
                 if shown is not None:
                     shown.attach(MMLogger.get_current_instance())
                 metrics = evaluate(cfg, Predictor(checkpoint).model.run)
-            show_metrics(metrics, shown.tables.found if shown is not None else {})
+            show_metrics(metrics, shown.tables if shown is not None else {})
         else:
             test(cfg, verbose=args.verbose)
             if args.out:

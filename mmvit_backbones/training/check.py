@@ -15,6 +15,7 @@ from ..data.checks import check_data
 from ..errors import MMViTError, UsageError, first_line
 from ..utils.frameworks import import_quietly
 from ..zoo.checks import check_backbone, check_checkpoint, check_pretrained
+from .classes import check_heads
 
 SIDE = 128  # pixels of the longer side of the images of a checked step
 
@@ -86,16 +87,6 @@ def check_step(cfg: Config) -> None:
         raise
     except Exception as error:  # models can fail in any way
         raise UsageError(explain(cfg, model, inputs, error)) from error
-
-
-def check_heads(model: nn.Module, dataset: Any) -> None:
-    """Raises an error if a head has fewer classes than the data, but more than one, such as objectness."""
-    names = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
-    for name, module in model.named_modules():
-        count = getattr(module, 'num_classes', None)
-        if name and isinstance(count, int) and 1 < count < len(names):
-            raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
-                             f'{", ".join(map(str, names[:5]))}{", …" if len(names) > 5 else ""}')
 
 
 def why(error: Exception) -> str:

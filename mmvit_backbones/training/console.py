@@ -4,12 +4,15 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, TextIO
 
 from mmengine.logging import MMLogger
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 from rich.markup import escape
@@ -18,64 +21,95 @@ from rich.table import Column, Table
 
 from ..utils.distributed import is_first_process
 
-LIBRARIES = 'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'pycocotools'
+LIBRARIES = {'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvit_backbones', 'pycocotools'}
 WIDTH = 90  # of the line of a validation
 PIPED = 200  # columns of tables that are not printed to a terminal
 
-# The first record that is shown, of training, validation, testing or resuming.
-FIRST = re.compile(r'(Epoch|Iter)\(|resumed epoch')
-STEP = re.compile(r'(Epoch|Iter)\((train|val|test)\)[^a-zA-Z]*(lr|base_lr|eta): ')
-EVALUATION = re.compile(r'(?:Epoch|Iter)\((val|test)\) (?:\[(\d+)\])?\[ *\d+/\d+\]\s+(?!\s|eta: )(.*)', re.DOTALL)
-NOISE = re.compile(
-    r'\n|Checkpoints will be saved|Converting ground truth|Evaluating \w+\.\.\.|Exp name: |Loads? checkpoint|'
-    r'Saving checkpoint|The (previous )?best checkpoint|The prefix is not set|\w+_mAP_copypaste|accuracy by class|'
-    r'backends of operators|per class results|results are saved|.*(is skipped since its requires_grad|will be '
-    r'deprecated in future|Failed to search registry)', re.DOTALL)
-TABLE = re.compile(r'\s*\+-')
+# Warnings of OpenMMLab that users cannot act on.
+NOISE = re.compile(r'The prefix is not set|.*(is skipped since its requires_grad|will be deprecated in future|'
+                   r'Failed to search registry)', re.DOTALL)
 
 
-class ConsoleFilter(logging.Filter):
-    """Drops what a run logs about itself: environment, config, hooks, saved files and tables.
+class Report(logging.Handler):
+    """Shows the validations and warnings of a run, instead of what its libraries log; without a bar, its steps too.
 
-    Steps pass unless a bar shows them; warnings and errors pass, but not those that users cannot act on.
+    The numbers are those that the runner keeps. A record only tells that there may be new ones.
 
     Args:
+        runner (Any): Runner of MMEngine, or None.
+        file (TextIO): Where lines are written.
         has_bar (bool): Whether a bar shows the steps.
+
+    Attributes:
+        tables (dict): Rows of the tables of classes that metrics log, by title; the first row names the columns.
     """
 
-    def __init__(self, has_bar: bool) -> None:
-        super().__init__()
-        self.has_bar, self.is_open = has_bar, False
+    def __init__(self, runner: Any, file: TextIO, has_bar: bool) -> None:
+        super().__init__(logging.INFO)
+        self.runner, self.file, self.has_bar = runner, file, has_bar
+        self.validations, self.step = 0, -1
+        self.folders = tuple(str(Path(module.__file__).parent) + os.sep for name in LIBRARIES
+                             if (module := sys.modules.get(name)) and module.__file__)
+        self.tables: dict[str, list[list[str]]] = {}
+        self.title = ''
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        self.is_open = self.is_open or bool(FIRST.match(text))
-        if NOISE.match(text) or getattr(record, 'is_print', False) or EVALUATION.match(text) and '(test)' in text:
-            return False
-        return record.levelno >= logging.WARNING or self.is_open and not (self.has_bar and STEP.match(text))
+        if record.levelno >= logging.WARNING:
+            if not NOISE.match(text):
+                self.write(f'{record.levelname.lower()}: {text}')
+        elif record.module in ('runner', '_flexible_runner') and text.startswith('resumed'):
+            self.write(text)
+            self.validations = number_of_validations(self.runner)  # those of before have been loaded
+        elif not record.pathname.startswith(self.folders) or record.module == 'early_stopping_hook':
+            self.write(text)
+        elif record.module == 'logger_hook':
+            self.show_progress()
+        else:
+            self.collect_table(text)
+
+    def write(self, text: str) -> None:
+        now = '' if self.has_bar else time.strftime('%m/%d %H:%M:%S  ')
+        print(f'{now}{text}', file=self.file, flush=True)
+
+    def show_progress(self) -> None:
+        """Shows the metrics of a validation that has ended; without a bar, or else a step of the training."""
+        if number_of_validations(self.runner) > self.validations:
+            self.validations = number_of_validations(self.runner)
+            parts = short_metrics({name: values.current() for name, values in metrics_of(self.runner).items()})
+            self.write(', '.join([place_of(self.runner), *loss_of(self.runner), *parts]))
+        elif not self.has_bar and is_built(self.runner, 'train') and self.runner.iter > self.step:
+            self.step = self.runner.iter
+            self.write(', '.join([f'step {self.step + 1}/{self.runner.max_iters}', *loss_of(self.runner),
+                                  *rate_of(self.runner)]))
+
+    def collect_table(self, text: str) -> None:
+        """Keeps a table of classes; metrics of OpenMMLab give the values of classes as text alone."""
+        if text.startswith('Evaluating '):
+            self.title = text.removeprefix('Evaluating ').rstrip('.')
+        elif text.lstrip().startswith('+-'):
+            self.tables[self.title] = [[cell.strip() for cell in line.strip('|').split('|')]
+                                       for line in text.splitlines() if line.startswith('|')]
+        elif text.startswith('accuracy by class:'):  # of PerClassAccuracy
+            self.tables['accuracy'] = [['class', '%', 'correct']] + [
+                [name, value, f'{hits} of {count}'] for value, _, hits, _, count, name in (
+                    line.split(maxsplit=5) for line in text.splitlines()[1:])]
 
 
-class ConsoleFormatter(logging.Formatter):
-    """Formats the metrics of a validation as one short line, and other records as their text.
+def metrics_of(runner: Any) -> dict[str, Any]:
+    """Returns the history of each metric of the validations, without their times."""
+    scalars = runner.message_hub.log_scalars if runner is not None else {}
+    return {name.removeprefix('val/'): values for name, values in scalars.items()
+            if name.startswith('val/') and name not in ('val/time', 'val/data_time')}
 
-    Args:
-        runner (Any): Runner of MMEngine, whose last loss is in the line.
-        has_time (bool): Whether lines begin with the time.
-    """
 
-    def __init__(self, runner: Any, has_time: bool) -> None:
-        super().__init__('%(asctime)s  %(message)s' if has_time else '%(message)s', '%m/%d %H:%M:%S')
-        self.runner = runner
+def number_of_validations(runner: Any) -> int:
+    return max((len(values.data[0]) for values in metrics_of(runner).values()), default=0)
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        evaluation = EVALUATION.match(record.message)
-        if evaluation:
-            epoch = evaluation[2]
-            place = f'epoch {epoch}' if epoch else f'step {self.runner.iter}'
-            record.message = ', '.join([place, *loss_of(self.runner), *short_metrics(evaluation[3])])
-        elif record.levelno >= logging.WARNING:
-            record.message = f'{record.levelname.lower()}: {record.message}'
-        return super().formatMessage(record)
+
+def place_of(runner: Any) -> str:
+    """Returns the epoch that has ended, or the step of a training without epochs."""
+    return f'epoch {runner.epoch}' if isinstance(runner.train_loop, EpochBasedTrainLoop) else f'step {runner.iter}'
 
 
 def loss_of(runner: Any) -> list[str]:
@@ -84,20 +118,17 @@ def loss_of(runner: Any) -> list[str]:
     return [f'loss {loss.current():.4g}'] if loss is not None else []
 
 
-def short_metrics(text: str) -> list[str]:
-    """Returns as many metrics of a log line as fit into a line; short names, such as mIoU, are those of summaries."""
-    pairs = [part.rpartition(': ')[::2] for part in re.split('  +', text.strip())]
-    pairs = sorted(((name, value) for name, value in pairs if name not in ('time', 'data_time')),
-                   key=lambda pair: len(pair[0]))
-    parts = [f'{name} {shortened(value)}' for name, value in pairs]
+def rate_of(runner: Any) -> list[str]:
+    """Returns the learning rate and the time left of a training, with their names."""
+    rate, left = runner.message_hub.log_scalars.get('train/lr'), runner.message_hub.runtime_info.get('eta')
+    return ([f'lr {rate.current():.4g}'] if rate is not None else []) + (
+        [f'{timedelta(seconds=int(left))} left'] if left is not None else [])
+
+
+def short_metrics(metrics: Mapping[str, float]) -> list[str]:
+    """Returns as many metrics with their values as fit into a line; short names, such as mIoU, are of summaries."""
+    parts = [f'{name} {metrics[name]:.4g}' for name in sorted(metrics, key=len)]
     return [part for i, part in enumerate(parts) if i == 0 or len(', '.join(parts[:i + 1])) < WIDTH - 20]
-
-
-def shortened(value: str) -> str:
-    try:
-        return f'{float(value):.4g}'
-    except ValueError:
-        return value
 
 
 class Output:
@@ -119,7 +150,7 @@ class Output:
         if caller not in LIBRARIES:
             return (self.file if self.process == os.getpid() else sys.__stdout__ or self.file).write(text)
         if self.logger is not None and text.strip():
-            self.logger.info(text.rstrip(), extra=dict(is_print=True))
+            self.logger.info(text.rstrip())
         return len(text)
 
 
@@ -174,58 +205,32 @@ class Screen:
         bar (RunBar | None): The bar, if there is one.
 
     Attributes:
-        tables (Tables): The tables of classes that the run logs.
+        tables (dict): The tables of classes that the run logs, as in :class:`Report`.
     """
 
     def __init__(self, output: Output, bar: RunBar | None) -> None:
-        self.output, self.bar, self.tables = output, bar, Tables()
+        self.output, self.bar = output, bar
+        self.tables: dict[str, list[list[str]]] = {}
         self.restore = ExitStack()
 
     def attach(self, logger: MMLogger, runner: Any = None) -> None:
-        """Filters the console's handler of a logger until :meth:`detach`, and lets the bar read the runner."""
+        """Replaces the console's handler of a logger by a report until :meth:`detach`; the bar reads the runner."""
+        if not is_first_process():
+            return
         self.output.logger = logger
-        for handler in logger.handlers:
+        report = Report(runner, self.output.file, self.bar is not None)
+        self.tables = report.tables
+        for handler in list(logger.handlers):
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                kept = ConsoleFilter(self.bar is not None)
-                self.restore.callback(handler.removeFilter, kept)
-                self.restore.callback(handler.setFormatter, handler.formatter)
-                self.restore.callback(handler.setStream, sys.__stdout__ if self.bar else self.output.file)
-                handler.addFilter(kept)
-                handler.setFormatter(ConsoleFormatter(runner, has_time=self.bar is None))
-                handler.setStream(self.output)
-        logger.addHandler(self.tables)
-        self.restore.callback(logger.removeHandler, self.tables)
+                self.restore.callback(logger.addHandler, handler)
+                logger.removeHandler(handler)
+        logger.addHandler(report)
+        self.restore.callback(logger.removeHandler, report)
         if self.bar is not None:
             self.bar.runner = runner
 
     def detach(self) -> None:
         self.restore.close()
-
-
-class Tables(logging.Handler):
-    """Collects the tables of classes that metrics log.
-
-    Attributes:
-        found (dict): Rows of each table by its title; the first row has the names of the columns.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.found: dict[str, list[list[str]]] = {}
-        self.title = ''
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        named = re.match(r'Evaluating (\w+)\.\.\.', text)
-        if named:
-            self.title = named[1]
-        elif TABLE.match(text):
-            self.found[self.title] = [[cell.strip() for cell in line.strip('|').split('|')]
-                                      for line in text.splitlines() if line.startswith('|')]
-        elif text.startswith('accuracy by class:'):  # of PerClassAccuracy
-            self.found['accuracy'] = [['class', '%', 'correct']] + [
-                [name, value, f'{hits} of {count}'] for value, _, hits, _, count, name in (
-                    line.split(maxsplit=5) for line in text.splitlines()[1:])]
 
 
 def show_metrics(metrics: Mapping[str, float], tables: Mapping[str, Sequence[Sequence[str]]]) -> None:

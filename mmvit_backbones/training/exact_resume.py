@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 from ..data.resumable import SeededDataset, seed_all
 from ..errors import TrainingError
 from ..ops.dispatch import OPERATORS, backends_in_use
-
-NEW_TRAINING = 'start a new run from the weights with load_from'
+from .classes import NEW_TRAINING, check_resumed
 
 
 @HOOKS.register_module()
@@ -82,7 +81,7 @@ class ExactResumeHook(Hook):
         meta = checkpoint.get('meta', {})
         if not runner._resume or 'world_size' not in meta:
             return
-        check_classes(runner, meta)
+        check_resumed(runner.train_dataloader.dataset, meta)
         check_steps(runner, meta)
         warn_of_other_backends(runner, meta.get('backends', {}))
         use_settings(runner, checkpoint)
@@ -111,15 +110,6 @@ def optimizers_of(runner: Runner) -> list[str]:
     wrapper: Any = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return [type(each.optimizer).__name__ for each in wrappers]
-
-
-def check_classes(runner: Runner, meta: dict) -> None:
-    """Raises TrainingError if a checkpoint and the training data differ in the classes or their order."""
-    metainfos = meta.get('dataset_meta'), getattr(runner.train_dataloader.dataset, 'metainfo', None)
-    before, now = ([str(name) for name in (metainfo or {}).get('classes') or ()] for metainfo in metainfos)
-    if before != now:
-        raise TrainingError(f'the checkpoint has the classes {", ".join(before)}, but the training data have '
-                            f'{", ".join(now)}. Use the same classes in the same order, or {NEW_TRAINING}')
 
 
 def check_steps(runner: Runner, meta: dict) -> None:

@@ -1,6 +1,5 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +31,7 @@ from ..zoo.loading import (
     unwrap_model,
     use_safe_loading,
 )
+from .classes import check_tested
 from .console import Screen, quiet, screen, show_metrics
 from .processes import init_processes
 from .resume import read_to_resume
@@ -89,29 +89,26 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         runner = build_runner(cfg, shown)
         if is_readable(cfg.load_from):
             checkpoint = read_checkpoint(cfg.load_from, mmap=True)
-            check_classes(runner, checkpoint, cfg.load_from)
+            check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
             weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
             load_weights(model_of(runner), weights, cfg.load_from)
         with named_images(runner, 'test'):
             metrics = runner.test()
     if shown is not None and runner.rank == 0:
-        show_metrics(metrics, shown.tables.found)
+        show_metrics(metrics, shown.tables)
         print(*drawings_of(cfg, runner), f'log and metrics: {runner.log_dir}', sep='\n')
     return metrics
 
 
 def best_of(runner: AnyRunner) -> list[str]:
-    """Returns a line for each metric by which a training selects checkpoints: its best value, when, and the file."""
+    """Returns a line for each metric by which a training selects checkpoints: its best value and the file."""
     info, lines = runner.message_hub.runtime_info, []
     for hook in runner.hooks:
         names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
         for name in names:
             suffix = f'_{name}' if len(names) > 1 else ''
             if f'best_ckpt{suffix}' in info:
-                file = str(info[f'best_ckpt{suffix}'])
-                when = re.search(r'_(epoch|iter)_(\d+)\.pth$', file)
-                place = f' after {when[1]} {when[2]}' if when else ''
-                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}{place}, {file}')
+                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, {info[f"best_ckpt{suffix}"]}')
     return lines
 
 
@@ -199,16 +196,3 @@ def check_batches(runner: AnyRunner) -> None:
         images, batch_size = len(loader.dataset) // get_world_size(), loader.batch_sampler.batch_size
         raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
                          f'process, because this config drops incomplete batches; got {batch_size}')
-
-
-def check_classes(runner: AnyRunner, checkpoint: dict, source: str) -> None:
-    """Raises UsageError if test data and checkpoint have the same classes in different orders."""
-    trained = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
-    tested = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
-    if tested != trained and set(tested) == set(trained):
-        raise UsageError(f'checkpoint {source} was trained with the classes {trained}, but the test data have '
-                         f'{tested}; use the same order')
-
-
-def classes_of(metainfo: Any) -> tuple[str, ...]:
-    return tuple(map(str, (metainfo or {}).get('classes') or ()))

@@ -377,9 +377,11 @@ def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str, pref
     own = list(model.state_dict())
     best = count_prefixes(own, weights).most_common(1)
     hint = f' (prefix {best[0][0]!r}?)' if best and best[0][0] else ''
-    first = f'got {next(iter(weights))!r}' if weights else 'but the checkpoint has no weights'
-    return CheckpointError(f'checkpoint {source} is for another network: no key matches {type(model).__name__}; '
-                           f'expected {prefix + own[0]!r}, {first}{hint}')
+    expected = next((prefix + name for name in own if prefix + name not in weights), prefix + own[0])
+    other = next((name for name in weights if name.removeprefix(prefix) not in own), next(iter(weights), None))
+    got = f'got {other!r}' if weights else 'but the checkpoint has no weights'
+    return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
+                           f'expected {expected!r}, {got}{hint}')
 
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:

@@ -68,11 +68,11 @@ def test_training_that_diverges_stops(tmp_path):
 def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
     """The interruptions are within epochs; the interrupted runs have workers, and the uninterrupted run has none."""
     work_dir = tmp_path / 'work'
-    for number, code, place, workers in [(signal.SIGKILL, -9, '[2][2/4]', 2), (signal.SIGTERM, 143, '[2][2/4]', 2),
-                                         (signal.SIGINT, 130, '[3][1/', 1)]:
+    for number, code, step, workers in [(signal.SIGKILL, -9, 6, 2), (signal.SIGTERM, 143, 6, 2),
+                                          (signal.SIGINT, 130, 9, 1)]:
         run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}',
                     'train_dataloader.persistent_workers=True')
-        run.wait_for(f'Epoch(train) {place}')
+        run.wait_for(f'step {step}/12')
         run.signal(number)
         assert run.wait() == code, run.text
         if code > 0:  # after SIGKILL, the remaining workers may print errors

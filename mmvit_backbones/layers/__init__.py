@@ -14,13 +14,13 @@ layers:
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import BaseBlock, Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
+from .checkpointing import recompute
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .module_list import ModuleList
 from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionTable
 from .position_embedding import PositionEmbedding
-from .recompute import recompute
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections
 from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 

@@ -81,20 +81,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     """
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     (framework, read), (task, task_name) = FOLDERS[key], TASKS[key]
-    for name, value in dict(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop,
-                            processes=processes).items():
-        if value is not None and value < 1:
-            raise UsageError(f'{name} must be at least 1, got {value}')
-    if epochs and iters:
-        raise UsageError(f'epochs and iters are mutually exclusive, got {epochs} and {iters}')
-    if freeze is not None and freeze < 0:
-        raise UsageError(f'freeze must be at least 0, got {freeze}')
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
-    if lr is not None and not lr > 0:
-        raise UsageError(f'lr must be above 0, got {lr}')
-    if precision not in (None, *PRECISIONS):
-        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
+    _check(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop, processes=processes, freeze=freeze,
+           layer_decay=layer_decay, lr=lr, precision=precision)
     if boxes_only and key != 'coco_folder':
         raise UsageError(f'boxes_only requires coco_folder, got {key}')
     fitted = _size(task, size)
@@ -120,10 +108,6 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         precision=precision or ('float16' if has_gpu else 'float32'), early_stop=early_stop)
     loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
                    pin_memory=has_gpu)
-    sampler = dict(type='DefaultSampler', shuffle=False)
-    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
-    tested = task.tests(named, fitted)
-    is_same = tested['test_evaluator'] == tested['val_evaluator']
     given = {'network': network, key: folder, 'size': size, **(split if val_fraction is not None else {})}
     sections = [
         Section('', dict(task.frame(data), custom_imports=dict(
@@ -131,14 +115,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         Section('What was given, so that `mmvit test` can test on another folder.',
                 dict(recipe={name: value for name, value in given.items() if value is not None})),
         Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
-        Section('The data.', dict(
-            metainfo=data.train['metainfo'],
-            train_dataloader={**task.training(named, fitted, per_process), **loading,
-                              'sampler': dict(sampler, shuffle=True)},
-            val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
-            val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
-            test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
-            **{name: value for name, value in tested.items() if name.startswith('tta_')})),
+        Section('The data.', _loaders(task, data, fitted, per_process, loading)),
         Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
                 {**schedule.loops(), **schedule.optimization(),
                  **(dict(randomness=dict(seed=seed)) if seed is not None else {})}),
@@ -153,6 +130,39 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
 
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
+
+
+def _check(*, freeze: int | None, layer_decay: float | None, lr: float | None, precision: str | None,
+           **counts: int | None) -> None:
+    """Raises UsageError if an argument of :func:`fine_tune` is out of its range."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UsageError(f'{name} must be at least 1, got {value}')
+    if counts['epochs'] and counts['iters']:
+        raise UsageError(f'epochs and iters are mutually exclusive, got {counts["epochs"]} and {counts["iters"]}')
+    if freeze is not None and freeze < 0:
+        raise UsageError(f'freeze must be at least 0, got {freeze}')
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
+    if lr is not None and not lr > 0:
+        raise UsageError(f'lr must be above 0, got {lr}')
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
+
+
+def _loaders(task: Any, data: FolderData, size: tuple[int, int], batch_size: int, loading: dict) -> dict[str, Any]:
+    """Returns the loaders and the metrics of a folder; the text of the config has its classes once, as ``metainfo``."""
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
+    tested = task.tests(named, size)
+    is_same = tested['test_evaluator'] == tested['val_evaluator']
+    return dict(
+        metainfo=data.train['metainfo'],
+        train_dataloader={**task.training(named, size, batch_size), **loading, 'sampler': dict(sampler, shuffle=True)},
+        val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
+        val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
+        test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
+        **{name: value for name, value in tested.items() if name.startswith('tta_')})
 
 
 def save(cfg: Config) -> str:

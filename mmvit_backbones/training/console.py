@@ -78,7 +78,8 @@ class Report(logging.Handler):
             self.validations = number_of_validations(self.runner)
             parts = short_metrics({name: values.current() for name, values in metrics_of(self.runner).items()})
             self.write(', '.join([place_of(self.runner), *loss_of(self.runner), *parts]))
-        elif not self.has_bar and is_built(self.runner, 'train') and self.runner.iter > self.step:
+        elif (not self.has_bar and self.runner.message_hub.runtime_info.get('loop_stage') == 'train'
+              and self.runner.iter != self.step):
             self.step = self.runner.iter
             self.write(', '.join([f'step {self.step + 1}/{self.runner.max_iters}', *loss_of(self.runner),
                                   *rate_of(self.runner)]))

@@ -53,7 +53,7 @@ def test_without_a_terminal_there_is_no_bar(tmp_path):
     assert [run.wait(200) for run in (quiet, verbose)] == [0, 0]
     assert not BAR.search(quiet.text) and not BAR.search(verbose.text) and '\x1b[2K' not in quiet.text
     assert quiet.text.count('step ') == 12 and 'step 12/12, loss ' in quiet.text and SAVED not in quiet.text
-    assert quiet.text.count('accuracy/top1') == 3  # one line per validation
+    assert quiet.text.count(', accuracy/top1') == 3  # one line per validation
     assert SAVED in verbose.text and 'Hooks will be executed' in verbose.text
 
 

@@ -5,7 +5,9 @@ window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are s
 shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling, ``triton/``
 has kernels in Triton, and ``docs/ops.md`` lists the derivatives.
 """
+import operator
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -163,16 +165,24 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
+    if needs_gathers(features):
+        tokens = gather_tokens(features, corners(features, scale, offset, window_size, top, left))
+        return tokens.permute(0, 3, 6, 1, 4, 2, 5).flatten(5, 6).flatten(3, 4)
     grid = sampling_grid(features, scale, offset, window_size, top, left)
     return sample_grid(features, grid.transpose(3, 4).flatten(4, 5).flatten(2, 3))
 
 
-def sample_windows_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
-                             left: int) -> Tensor:
-    """Computes the result of :func:`sample_reference` as windows ``(B * nh * nw, heads, C, ws * ws)``."""
-    grid = sampling_grid(features, scale, offset, window_size, top, left)
-    sampled = sample_grid(features, grid.flatten(4, 5).flatten(2, 3))  # (B, heads, C, nh * nw, ws * ws)
-    return sampled.permute(0, 3, 1, 2, 4).flatten(0, 1)
+def sample_windows_reference(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+                             left: int) -> tuple[Tensor, Tensor]:
+    """Returns the keys and values of :func:`sample_reference` as windows ``(B * nh * nw, heads, ws * ws, d)``."""
+    if needs_gathers(k):
+        pixels = corners(k, scale, offset, window_size, top, left)
+        key, value = gather_tokens(k, pixels), gather_tokens(v, pixels)
+        return key.flatten(4, 5).flatten(0, 2), value.flatten(4, 5).flatten(0, 2)
+    grid = sampling_grid(k, scale, offset, window_size, top, left)
+    sampled = sample_grid(torch.cat([k, v], 2), grid.flatten(4, 5).flatten(2, 3))
+    key, value = sampled.permute(0, 3, 1, 4, 2).flatten(0, 1).chunk(2, dim=3)
+    return key, value
 
 
 def sampling_grid(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
@@ -184,35 +194,57 @@ def sampling_grid(features: Tensor, scale: Tensor, offset: Tensor, window_size: 
 
 def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
     """Samples ``(B, heads, C, H, W)`` at a grid ``(B, heads, h, w, 2)``, which gives ``(B, heads, C, h, w)``."""
-    if not features.is_cpu and torch.are_deterministic_algorithms_enabled():
-        return sample_pixels(features, grid)
     maps = features.flatten(0, 1).to(grid.dtype)
     sampled = F.grid_sample(maps, grid.flatten(0, 1), 'bilinear', 'zeros', align_corners=False)
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
 
 
-def sample_pixels(features: Tensor, grid: Tensor) -> Tensor:
-    """Computes :func:`sample_grid` by indexing pixels, whose gradients can be deterministic on GPUs.
+def needs_gathers(features: Tensor) -> bool:
+    """Returns whether :func:`gather_tokens` samples a map instead of ``F.grid_sample``.
 
-    On GPUs, the gradients of ``F.grid_sample`` are sums in any order.
+    On GPUs, the gradients of ``F.grid_sample`` are sums in any order. In ONNX files, OpenVINO and ONNX Runtime are
+    faster without ``GridSample``, and TensorRT computes it wrongly in opset 20 (docs/export.md).
+    """
+    return torch.onnx.is_in_onnx_export() or not features.is_cpu and torch.are_deterministic_algorithms_enabled()
+
+
+def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int
+            ) -> list[tuple[Tensor, Tensor]]:
+    """Returns the four pixels around each token: rows of :func:`gather_tokens`, and weights in the interpolation.
+
+    Each is ``(B, nh, nw, heads, ws, ws)``.
     """
     b, heads, _, height, width = features.shape
-    pixels = features.permute(0, 1, 3, 4, 2).flatten(0, 3).to(grid.dtype)
-    first = height * width * torch.arange(b * heads, device=grid.device).view(b, heads, 1, 1)
-    x, y = (((1 + position) * size - 1) / 2 for position, size in zip(grid.unbind(-1), (width, height)))
-    total = torch.zeros((), dtype=grid.dtype, device=grid.device)
-    for column, weight_x in neighbors(x):
-        for row, weight_y in neighbors(y):
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            index = first + row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-            total = total + (weight_x * weight_y * inside)[..., None] * pixels[index]
-    return total.movedim(-1, 2).to(features.dtype)
+    x, y = (position.permute(0, 2, 3, 1, 4) for position in window_positions(scale, offset, window_size, top, left))
+    image, head = (torch.arange(n, device=features.device) for n in (b, heads))
+    first_row, found = image.view(-1, 1, 1, 1, 1) * height, []
+    columns = [(column * heads + head[:, None], weight) for column, weight in neighbors(x, width)]
+    for row, weight_y in neighbors(y, height):
+        row = (first_row + row) * (width * heads)
+        found += [(row[..., :, None] + column[..., None, :], weight_y[..., :, None] * weight_x[..., None, :])
+                  for column, weight_x in columns]
+    return found
 
 
-def neighbors(position: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Returns the pixels before and after positions along an axis, each with its weight in linear interpolation."""
+def gather_tokens(features: Tensor, pixels: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Interpolates tokens from their :func:`corners`, which gives ``(B, nh, nw, heads, ws, ws, C)``.
+
+    Pixels are rows of C values, so that the output of a projection, ``(B, H, W, heads, C)``, is not transposed.
+    """
+    rows = features.permute(0, 3, 4, 1, 2).flatten(0, 3).to(pixels[0][1].dtype)
+    weighted = [weight.flatten()[:, None] * rows.index_select(0, index.flatten()) for index, weight in pixels]
+    return reduce(operator.add, weighted).to(features.dtype).view(*pixels[0][0].shape, features.shape[2])
+
+
+def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Returns the pixels before and after positions along an axis, each with its weight in linear interpolation.
+
+    A pixel outside the axis is replaced by the closest one of the axis, with a weight of 0.
+    """
+    position = clamp_positions(position, size)
     low = position.floor()
-    return [(low, 1 - (position - low)), (low + 1, position - low)]
+    pairs = [(low, 1 - (position - low)), (low + 1, position - low)]
+    return [(pixel.clamp(0, size - 1).long(), weight * ((pixel >= 0) & (pixel < size))) for pixel, weight in pairs]
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -237,12 +269,11 @@ def clamp_positions(position: Tensor, size: int) -> Tensor:
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                         window_size: int, top: int, left: int, softmax_scale: float,
-                        sample_windows: Callable[..., Tensor] = sample_windows_reference) -> Tensor:
+                        sample_windows: Callable[..., tuple[Tensor, Tensor]] = sample_windows_reference) -> Tensor:
     """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample_windows``."""
     (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
-    windows = sample_windows(torch.cat([k, v], 2), scale, offset, ws, top, left)
-    key, value = (x.transpose(2, 3) for x in windows.split(d, 2))
+    key, value = sample_windows(k, v, scale, offset, ws, top, left)
     # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
     query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
     query = query.unflatten(3, (heads, d)).unflatten(2, (nw, ws)).unflatten(1, (nh, ws)).permute(0, 1, 3, 5, 2, 4, 6)
@@ -260,13 +291,14 @@ def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size=window_size, top=top, left=left)
 
 
-def compiled_sample_windows(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
-                            left: int) -> Tensor:
-    """Returns sampled windows ``(B * nh * nw, heads, C, ws * ws)``, stored with the channels last."""
+def compiled_sample_windows(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
+                            left: int) -> tuple[Tensor, Tensor]:
+    """Computes :func:`sample_windows_reference`; keys and values are views of windows with the channels last."""
     (nh, nw), ws = scale.shape[3:], window_size
-    x = compiled_sample(features, scale, offset, ws, top, left)
+    x = compiled_sample(torch.cat([k, v], 2), scale, offset, ws, top, left)
     x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
-    return x.flatten(4, 5).flatten(0, 2).transpose(2, 3)
+    key, value = x.flatten(4, 5).flatten(0, 2).chunk(2, dim=3)
+    return key, value
 
 
 def attention_with_sampling_in_cuda(**arguments) -> Tensor:

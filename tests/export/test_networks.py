@@ -45,7 +45,29 @@ def test_one_file_supports_all_sizes(network, tmp_path):
     for runtime in installed_runtimes():
         found = compare_onnx(model, path, SIZES, runtime)
         assert max(found.values()) < tolerance, (runtime, found)
-    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
+    nodes = onnx.load(path).graph.node
+    assert {node.domain for node in nodes} == {''}, 'operators that are not standard ONNX'
+    assert 'GridSample' not in {node.op_type for node in nodes}, 'TensorRT computes some files with it wrongly'
+
+
+class Shrunk(nn.Conv2d):
+    """A minimal backbone of a user, with ``F.grid_sample``."""
+
+    out_indices = (0, )
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        grid = F.affine_grid(0.5 * torch.eye(2, 3)[None], [1, 3, 4, 4], align_corners=False)
+        return F.grid_sample(super().forward(images), grid.expand(len(images), -1, -1, -1), align_corners=False),
+
+
+@pytest.mark.slow
+def test_a_file_that_tensorrt_misreads_has_a_warning(tmp_path):
+    model = Shrunk(3, 4, 1)
+    with pytest.warns(UserWarning, match='GridSample of opset 20.*TensorRT.*opset=18'):
+        export_onnx(model, tmp_path / 'new.onnx', 20, size=(8, 8))
+    export_onnx(model, tmp_path / 'old.onnx', size=(8, 8))  # a warning would be an error
+    for name in 'new.onnx', 'old.onnx':
+        assert 'GridSample' in {node.op_type for node in onnx.load(tmp_path / name).graph.node}
 
 
 class OneConvolution(nn.Conv2d):

@@ -288,18 +288,19 @@ def provide_file(subject: TimedNetwork | TimedModel, runtime: str, folder: Path)
 
 def measure(functions: dict[str, Callable], images: Any, repeats: int) -> dict[str, dict[str, float]]:
     """Times functions alternately, so that other load on the machine affects all equally."""
-    seconds = {name: ([], []) for name in functions}
+    batches = [images[:1], images] if len(images) > 1 else [images]
+    seconds = {name: [[] for _ in batches] for name in functions}
     for number in range(repeats + 1):
         for name, function in functions.items():
-            for inputs, times in zip((images[:1], images), seconds[name]):
+            for inputs, times in zip(batches, seconds[name]):
                 start = time.perf_counter()
                 function(inputs)
                 if number:  # the first round is a warm-up
                     times.append(time.perf_counter() - start)
-    first = next(iter(seconds.values()), ([], []))[0]
+    first = next(iter(seconds.values()), [[]])[0]
     return {name: dict(
-        ms=1000 * statistics.median(single), images_per_second=len(images) / statistics.median(many),
-        speedup=statistics.median(a / b for a, b in zip(first, single))) for name, (single, many) in seconds.items()}
+        ms=1000 * statistics.median(times[0]), images_per_second=len(images) / statistics.median(times[-1]),
+        speedup=statistics.median(a / b for a, b in zip(first, times[0]))) for name, times in seconds.items()}
 
 
 def resident() -> int:

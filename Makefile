@@ -75,7 +75,7 @@ test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers, 
 	$(call PYTEST_IN,.venv-serve) tests/analysis/test_serve.py
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
-	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py
+	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/analysis/test_flops.py
 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler

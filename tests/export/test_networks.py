@@ -174,7 +174,7 @@ def test_mmvit_export_of_a_classifier(run, tmp_path, monkeypatch):
     assert output.name == 'logits' and output.type.tensor_type.shape.dim[1].dim_value == 1000
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_a_file_for_one_size_is_simpler(tmp_path):
     model, files = fresh_model('ReSwin', arch=SHIFTED, out_indices=(0, 1)), {}

@@ -19,10 +19,9 @@ def last(work_dir: Path, metric: str) -> float:
     return [entry[metric] for line in log.read_text().splitlines() if metric in (entry := json.loads(line))][-1]
 
 
-@pytest.mark.parametrize('network, size', [('rest_lite', 64), ('reswin_tiny', 56)])
-def test_classifiers_beat_chance(network, size, run, own_loaders, tmp_path):
+def test_a_classifier_beats_chance(run, own_loaders, tmp_path):
     """Chance is 20 % for 60 images in 5 classes, with a standard deviation of 5 %."""
-    run('train', network, '--class-folder', FLOWERS, '--no-pretrained', '--size', str(size), '--epochs', '5',
+    run('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', '--size', '64', '--epochs', '5',
         '--seed', '0', '--work-dir', str(tmp_path))
     assert last(tmp_path, 'accuracy/top1') >= 35
 

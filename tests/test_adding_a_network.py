@@ -84,8 +84,8 @@ GENERATE = ['tools/dev/make_metafiles.py']
 TEST = ['-c', """
 import runpy, sys
 import pytest
-modules = ['test_contract', 'test_contract_modules', 'test_contract_func', 'test_contract_compile', 'test_goldens',
-           'training/test_layer_decay', 'integrations/test_timm', 'integrations/test_huggingface']
+modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'training/test_layer_decay',
+           'integrations/test_timm']
 chosen = 'PatchMixer or patch_mixer or left_out'
 code = pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for name in modules), '-k', chosen,
                     '--write-goldens'])

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, read_config
@@ -145,5 +144,4 @@ def config_of(config: str | None, checkpoint: str | None, options: Mapping | Non
         if checkpoint is None:
             raise UsageError('pass a config or a checkpoint')
         config = find_config(checkpoint)
-        print_log(f'checkpoint {checkpoint}, config {config}', logger='current')
     return read_config(config, ('model', 'test_dataloader'), options)

@@ -25,9 +25,10 @@ LIBRARIES = {'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvit_backbone
 WIDTH = 90  # of the line of a validation
 PIPED = 200  # columns of tables that are not printed to a terminal
 
-# Warnings of OpenMMLab that users cannot act on.
-NOISE = re.compile(r'The prefix is not set|.*(is skipped since its requires_grad|will be deprecated in future|'
-                   r'Failed to search registry)', re.DOTALL)
+# Warnings of OpenMMLab that users cannot act on, and what is said instead of an error that is none.
+NOISE = re.compile(r'The prefix is not set|Since `metrics` is an empty|.*(is skipped since its requires_grad|'
+                   r'will be deprecated in future|Failed to search registry)', re.DOTALL)
+PLAINER = {'The testing results of the whole dataset is empty.': 'no object was detected'}
 
 
 class Report(logging.Handler):
@@ -55,7 +56,9 @@ class Report(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.levelno >= logging.WARNING:
+        if text in PLAINER:
+            self.write(PLAINER[text])
+        elif record.levelno >= logging.WARNING:
             if not NOISE.match(text):
                 self.write(f'{record.levelname.lower()}: {text}')
         elif record.module in ('runner', '_flexible_runner') and text.startswith('resumed'):

@@ -1,4 +1,6 @@
 """What trainings and tests show: in a terminal, a bar and what a person needs; the log file has every line."""
+import io
+import logging
 import re
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 from runs import TINY, Run, train
 from terminals import shown_in_a_terminal
 
-from mmvit_backbones.training.console import short_metrics
+from mmvit_backbones.training.console import Report, short_metrics
 
 pytestmark = pytest.mark.training
 
@@ -84,3 +86,11 @@ def test_metrics_of_summaries_come_first():
     assert short_metrics(metrics)[:2] == ['coco/bbox_mAP 0.1', 'coco/bbox_mAP_50 0.5']
     many = {f'coco/a_long_name_of_a_metric_{i}': 1. for i in range(9)}
     assert 0 < len(', '.join(short_metrics(many))) < 90 and len(short_metrics({'x' * 200: 1.})) == 1
+
+
+def test_an_evaluation_without_detections_is_no_error():
+    file, logger = io.StringIO(), logging.getLogger('evaluation')
+    logger.addHandler(Report(None, file, has_bar=True))
+    logger.error('The testing results of the whole dataset is empty.')  # by mmdet, e.g. after the first epoch
+    logger.warning('the disk is nearly full')
+    assert file.getvalue().splitlines() == ['no object was detected', 'warning: the disk is nearly full']

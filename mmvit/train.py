@@ -104,7 +104,8 @@ def run(args: Namespace) -> None:
 
 def next_commands(work_dir: str) -> list[str]:
     """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
-    folder, model = quote(work_dir), quote(osp.join(work_dir, 'model.onnx'))
+    from mmvit_backbones.utils.files import short_path
+    folder, model = quote(short_path(work_dir)), quote(short_path(osp.join(work_dir, 'model.onnx')))
     return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
             f'  mmvit export {folder} {model}']
 

@@ -23,6 +23,7 @@ from ..utils.distributed import is_first_process
 
 LIBRARIES = {'mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvit_backbones', 'pycocotools'}
 WIDTH = 90  # of the line of a validation
+NO_OBJECTS = -1  # pycocotools' value, e.g. of data without small objects
 PIPED = 200  # columns of tables that are not printed to a terminal
 
 # Warnings of OpenMMLab that users cannot act on, and what is said instead of an error that is none.
@@ -131,7 +132,7 @@ def rate_of(runner: Any) -> list[str]:
 
 def short_metrics(metrics: Mapping[str, float]) -> list[str]:
     """Returns as many metrics with their values as fit into a line; short names, such as mIoU, are of summaries."""
-    parts = [f'{name} {metrics[name]:.4g}' for name in sorted(metrics, key=len)]
+    parts = [f'{name} {metrics[name]:.4g}' for name in sorted(metrics, key=len) if metrics[name] != NO_OBJECTS]
     return [part for i, part in enumerate(parts) if i == 0 or len(', '.join(parts[:i + 1])) < WIDTH - 20]
 
 
@@ -241,10 +242,13 @@ def show_metrics(metrics: Mapping[str, float], tables: Mapping[str, Sequence[Seq
     """Prints a table of metrics, and those of the classes with the metrics' names as titles."""
     classes = {row[0] for rows in tables.values() for row in rows[1:]}
     whole = {name: value for name, value in metrics.items()  # mmdet has those of classes, too, once for boxes and masks
-             if name.rpartition('/')[2].removesuffix('_precision') not in classes}
+             if name.rpartition('/')[2].removesuffix('_precision') not in classes and value != NO_OBJECTS}
     print_table(['metric', 'value'], [[name, f'{value:.4g}'] for name, value in whole.items()])
     for title, rows in tables.items():
-        print_table([f'{title} by class'.strip(), *rows[0][1:]], rows[1:])
+        columns = [column for column in zip(*rows) if set(column[1:]) != {'nan'}]  # no class has such objects
+        columns[0] = f'{title} by class'.strip(), *columns[0][1:]
+        header, *lines = zip(*columns)
+        print_table(header, lines)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
+from ..utils.files import short_path
 from ..utils.frameworks import import_quietly
 from ..zoo.checks import is_readable
 from ..zoo.loading import (
@@ -96,7 +97,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
             metrics = runner.test()
     if shown is not None and runner.rank == 0:
         show_metrics(metrics, shown.tables)
-        print(*drawings_of(cfg, runner), f'log and metrics: {runner.log_dir}', sep='\n')
+        print(*drawings_of(cfg, runner), f'log and metrics: {short_path(runner.log_dir)}', sep='\n')
     return metrics
 
 
@@ -108,7 +109,8 @@ def best_of(runner: AnyRunner) -> list[str]:
         for name in names:
             suffix = f'_{name}' if len(names) > 1 else ''
             if f'best_ckpt{suffix}' in info:
-                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, {info[f"best_ckpt{suffix}"]}')
+                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, '
+                             f'{short_path(str(info[f"best_ckpt{suffix}"]))}')
     return lines
 
 
@@ -123,7 +125,7 @@ def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
         folder = osp.join(cfg.visualizer.save_dir, 'vis_data', 'vis_image')
     else:
         return []
-    return [f'drawings: {folder}']
+    return [f'drawings: {short_path(folder)}']
 
 
 def build_runner(cfg: Config, shown: Screen | None = None) -> AnyRunner:

@@ -1,4 +1,4 @@
-"""Checks the paths of input files."""
+"""Checks the paths of input files, and shortens paths that are shown."""
 import os
 from pathlib import Path
 
@@ -18,3 +18,9 @@ def why_no_file(path: str | Path) -> str | None:
     if os.path.isdir(path):
         return 'is a folder, not a file'
     return 'is a pipe or a device, not a file' if os.path.exists(path) else 'does not exist'
+
+
+def short_path(path: str) -> str:
+    """Returns a path relative to the current folder if it is inside, as users write it, or else unchanged."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative

@@ -82,8 +82,10 @@ def test_a_failing_run_leaves_its_error_in_the_terminal(tmp_path):
 
 
 def test_metrics_of_summaries_come_first():
-    metrics = {'coco/bbox_mAP_50': 0.5, 'coco/bbox_mAP': 0.1, 'coco/wine glass_precision': float('nan')}
+    metrics = {'coco/bbox_mAP_50': 0.5, 'coco/bbox_mAP': 0.1, 'coco/wine glass_precision': float('nan'),
+               'coco/bbox_mAP_s': -1.}  # without small objects
     assert short_metrics(metrics)[:2] == ['coco/bbox_mAP 0.1', 'coco/bbox_mAP_50 0.5']
+    assert not any('_s' in part for part in short_metrics(metrics))
     many = {f'coco/a_long_name_of_a_metric_{i}': 1. for i in range(9)}
     assert 0 < len(', '.join(short_metrics(many))) < 90 and len(short_metrics({'x' * 200: 1.})) == 1
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.mkldnn import to_mkldnn
 
 from mmvit_backbones.analysis.counters import count_macs
 from mmvit_backbones.analysis.runtimes import TimedNetwork, measure, processor, timed_network
@@ -55,7 +56,7 @@ def fastest_product(folder: Path) -> Callable[[np.ndarray], object]:
     """Returns the fastest function of PyTorch, oneDNN and the runtimes for a product; it ignores its argument."""
     path, product, x = folder / 'product.onnx', Product(), torch.randn(1, SIDE, SIDE)
     TimedNetwork('product', product, x).export(path)
-    linear = torch.utils.mkldnn.to_mkldnn(nn.Linear(SIDE, SIDE, bias=False).eval())
+    linear = to_mkldnn(nn.Linear(SIDE, SIDE, bias=False).eval())
     packed, inputs = x[0].to_mkldnn(), x.numpy()
     ways = dict(PyTorch=lambda _: product(x), oneDNN=lambda _: linear(packed))
     for runtime in RUNTIMES:

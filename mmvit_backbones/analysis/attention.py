@@ -23,7 +23,7 @@ from ..ops.window import window_reverse
 from ..utils.figures import plt, save_figure
 from ..utils.files import check_file
 from ..utils.images import read_rgb
-from ..zoo.build import get_backbone
+from ..zoo.build import get_backbone, only_warnings
 from ..zoo.checks import official_name
 from ..zoo.loading import read_state
 from ..zoo.variants import find_variant
@@ -76,7 +76,8 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         warn(f'{network} has random weights; set pretrained or checkpoint')
     source = read_rgb(image)
     pixels = resize(source, size)
-    backbone = get_backbone(network, checkpoint).eval()
+    with only_warnings():  # a figure needs no head and no output norms
+        backbone = get_backbone(network, checkpoint).eval()
     mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
     images = ((pixels - mean) / std)[None]
     if cam is None:

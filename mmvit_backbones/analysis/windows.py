@@ -19,7 +19,7 @@ from ..utils.config import is_config, read_config
 from ..utils.figures import plt, save_figure
 from ..utils.files import check_file
 from ..utils.images import read_rgb
-from ..zoo.build import get_backbone
+from ..zoo.build import get_backbone, only_warnings
 from ..zoo.checks import check_backbone, choose_checkpoint
 from ..zoo.loading import load_backbone
 from ..zoo.variants import IMAGENET_MEAN, IMAGENET_STD, find_variant
@@ -56,7 +56,8 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
         if not (0 <= x < width and 0 <= y < height):
             raise UsageError(f'queries must be inside the image of {width} x {height} pixels (width x height), got '
                              f'{x},{y}')
-    backbone = build_backbone(network, checkpoint, pretrained).eval()
+    with only_warnings():
+        backbone = build_backbone(network, checkpoint, pretrained).eval()
     frames = predict_frames(backbone, pixels)
     weights = checkpoint or ('published weights' if pretrained else 'random weights')
     if weights == 'random weights':

@@ -81,8 +81,9 @@ def report_images(folders: dict[str, list[dict]]) -> None:
             listed.update(names.values())
             annotated.update(names[a['image_id']] for a in content['annotations'] if a.get('image_id') in names)
         found = {name for name in _files(folder, listed) if name.lower().endswith(SUFFIXES) and not is_hidden(name)}
-        text = (f'{osp.join(folder, "")}: {len(listed)} images in the annotation files, {len(listed - annotated)} '
-                'without annotations')
+        text = f'{osp.join(folder, "")}: {len(listed)} images in the annotation files'
+        if empty := len(listed - annotated):
+            text += f', {empty} without annotations'
         if others := found - listed:
             warn(f'{text}; {len(others)} of {len(found)} images are not in the annotation files and are left out, e.g. '
                  f'{min(others)}')

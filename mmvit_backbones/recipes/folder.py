@@ -116,7 +116,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
                 dict(recipe={name: value for name, value in given.items() if value is not None})),
         Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
         Section('The data.', _loaders(task, data, fitted, per_process, loading)),
-        Section(f'{_epochs(schedule.epochs)}: 5 % of the steps as warm-up, then cosine decay.',
+        Section(f'{_count(schedule.epochs, "epoch")}: 5 % of the steps as warm-up, then cosine decay.',
                 {**schedule.loops(), **schedule.optimization(),
                  **(dict(randomness=dict(seed=seed)) if seed is not None else {})}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
@@ -240,9 +240,9 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         f'classes     {len(data.classes)}: {shown}',
         f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
                                                 ' (height x width)'),
-        f'length      {_epochs(schedule.epochs)} of {schedule.steps_per_epoch} steps, '
-        f'{schedule.images_per_step} images per step; validation every '
-        + ('epoch' if schedule.val_interval == 1 else _epochs(schedule.val_interval)),
+        f'length      {_count(schedule.epochs, "epoch")} of {_count(schedule.steps_per_epoch, "step")}, '
+        f'{_count(schedule.images_per_step, "image")} per step; validation every '
+        + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
         f'rate        AdamW, {schedule.lr:.3g} at its peak'
         + (f', times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
            if schedule.layer_decay < 1 else '') + f'; {schedule.precision}',
@@ -250,5 +250,5 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
     ]
 
 
-def _epochs(number: int) -> str:
-    return '1 epoch' if number == 1 else f'{number} epochs'
+def _count(number: int, unit: str) -> str:
+    return f'1 {unit}' if number == 1 else f'{number} {unit}s'

@@ -2,7 +2,8 @@
 import io
 import logging
 import os
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from inspect import signature
 from typing import Literal
 
@@ -94,11 +95,18 @@ def init_weights(model: BaseModule) -> None:
     """Initializes a model's weights without MMEngine's log line per parameter; skips models on the meta device."""
     if next(model.parameters()).is_meta:
         return
+    with only_warnings():
+        model.init_weights()
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Keeps what is no warning out of MMEngine's log."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        model.init_weights()
+        yield
     finally:
         logger.setLevel(level)
 

@@ -35,6 +35,7 @@ def main():
             parser.error(f'names must be among {", ".join(path_of)}, got {name}')
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     os.environ['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'  # for the command mmvit
+    os.environ['NO_COLOR'] = '1'  # otherwise commands in notebooks write color codes
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # outputs must not contain warnings of other packages
     with ProcessPoolExecutor(JOBS) as pool:
         for line in pool.map(partial(run, save=args.save), [path_of[name] for name in args.names or path_of]):

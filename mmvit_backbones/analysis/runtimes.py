@@ -46,6 +46,9 @@ RUNTIMES: dict[str, dict[str, str]] = {
     'openvino-bf16': dict(runtime='openvino', precision='bf16'), 'int8': dict(runtime='onnxruntime')}
 
 
+PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
+
+
 class TimedNetwork:
     """A network that is timed on random images.
 
@@ -293,6 +296,7 @@ def measure(functions: dict[str, Callable], images: Any, repeats: int) -> dict[s
     for number in range(repeats + 1):
         for name, function in functions.items():
             for inputs, times in zip(batches, seconds[name]):
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 function(inputs)
                 if number:  # the first round is a warm-up

@@ -56,6 +56,13 @@ class Report(logging.Handler):
         self.title = ''
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.show(record)
+        except Exception:  # as in all handlers of logging: what is shown never ends a run
+            self.handleError(record)
+
+    def show(self, record: logging.LogRecord) -> None:
+        """Writes what a person needs to know of a record, and keeps tables."""
         text = record.getMessage()
         if text in PLAINER:
             self.write(PLAINER[text])
@@ -78,8 +85,9 @@ class Report(logging.Handler):
 
     def show_progress(self) -> None:
         """Shows the metrics of a validation that has ended; without a bar, or else a step of the training."""
-        if number_of_validations(self.runner) > self.validations:
-            self.validations = number_of_validations(self.runner)
+        validations = number_of_validations(self.runner)
+        if validations > self.validations:
+            self.validations = validations
             parts = short_metrics({name: values.current() for name, values in metrics_of(self.runner).items()})
             self.write(', '.join([place_of(self.runner), *loss_of(self.runner), *parts]))
         elif (not self.has_bar and self.runner.message_hub.runtime_info.get('loop_stage') == 'train'
@@ -245,9 +253,9 @@ def show_metrics(metrics: Mapping[str, float], tables: Mapping[str, Sequence[Seq
              if name.rpartition('/')[2].removesuffix('_precision') not in classes and value != NO_OBJECTS}
     print_table(['metric', 'value'], [[name, f'{value:.4g}'] for name, value in whole.items()])
     for title, rows in tables.items():
-        columns = [column for column in zip(*rows) if set(column[1:]) != {'nan'}]  # no class has such objects
-        columns[0] = f'{title} by class'.strip(), *columns[0][1:]
-        header, *lines = zip(*columns)
+        (_, *names), *columns = zip(*rows)
+        kept = [column for column in columns if set(column[1:]) != {'nan'}]  # of objects that a class has
+        header, *lines = zip([f'{title} by class'.strip(), *names], *kept)
         print_table(header, lines)
 
 

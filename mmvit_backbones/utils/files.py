@@ -21,6 +21,6 @@ def why_no_file(path: str | Path) -> str | None:
 
 
 def short_path(path: str) -> str:
-    """Returns a path relative to the current folder if it is inside, as users write it, or else unchanged."""
+    """Returns an absolute path inside the current folder as a relative one, as users write it; others unchanged."""
     relative = os.path.relpath(path)
-    return path if relative.startswith(os.pardir) else relative
+    return relative if os.path.isabs(path) and not relative.startswith(os.pardir) else path

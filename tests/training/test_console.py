@@ -96,3 +96,12 @@ def test_an_evaluation_without_detections_is_no_error():
     logger.error('The testing results of the whole dataset is empty.')  # by mmdet, e.g. after the first epoch
     logger.warning('the disk is nearly full')
     assert file.getvalue().splitlines() == ['no object was detected', 'warning: the disk is nearly full']
+
+
+def test_a_fault_of_what_is_shown_does_not_end_a_run(capsys):
+    logger = logging.getLogger('fault')
+    file = io.StringIO()
+    file.close()  # e.g. a terminal that is gone
+    logger.addHandler(Report(None, file, has_bar=True))
+    logger.warning('the disk is nearly full')
+    assert 'the disk is nearly full' in capsys.readouterr().err

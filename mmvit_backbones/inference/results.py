@@ -100,12 +100,13 @@ class Result:
         """
         items = self.items()
         image = self.image.copy()
-        for item in reversed(items):  # the best item is drawn on top
-            if 'mask' in item:
-                mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
-                image[mask] = np.round((1 - OPACITY) * image[mask] + OPACITY * color)
-                if 'box' in item:
-                    image[contour_of(mask)] = color
+        masks = [(item['mask'], np.array(self.color(item['label']), np.uint8), 'box' in item)
+                 for item in reversed(items) if 'mask' in item]  # the best item is drawn on top
+        for mask, color, _ in masks:
+            image[mask] = np.round((1 - OPACITY) * self.image[mask] + OPACITY * color)  # once where masks overlap
+        for mask, color, is_object in masks:
+            if is_object:
+                image[contour_of(mask)] = color
         pen = _Pen(image)
         for item in reversed(items):
             if 'box' in item:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from data_folders import damage, edit
 from helpers import ROOT, raises, remove_masks
+from PIL import Image
 from subcommands import call
 
 from mmvit_backbones.data.full_check import config_problems, errors_and_warnings, folder_problems
@@ -42,6 +43,19 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2, jobs=1))
     listed = [error for error in errors if 'list all' not in error]
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
+
+
+def test_half_a_png_is_one_error(tmp_path):
+    """Checksums and pixels are read, and find different faults in the same file."""
+    for part in ('images', 'masks'):
+        (tmp_path / part).mkdir()
+    for path in sorted((DATA / 'camvid_mini/masks/val').iterdir())[:4]:
+        shutil.copy(path, tmp_path / 'masks')
+        Image.open(path).convert('RGB').save(tmp_path / f'images/{path.name}')
+    shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
+    damage(min((tmp_path / 'images').iterdir()), 'half')
+    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.5, jobs=1))
+    assert len(errors) == 1 and 'cannot be read' in errors[0]
 
 
 @pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])

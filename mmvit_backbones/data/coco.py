@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UsageError, first_line
 from ..utils.distributed import is_first_process
+from ..utils.files import short_path
 from ..utils.images import SUFFIXES, image_size, is_hidden
 from .folders import composed, refuse_others
 from .problems import Problem, check_share, is_half, some, warn
@@ -81,7 +82,7 @@ def report_images(folders: dict[str, list[dict]]) -> None:
             listed.update(names.values())
             annotated.update(names[a['image_id']] for a in content['annotations'] if a.get('image_id') in names)
         found = {name for name in _files(folder, listed) if name.lower().endswith(SUFFIXES) and not is_hidden(name)}
-        text = f'{osp.join(folder, "")}: {len(listed)} images in the annotation files'
+        text = f'{osp.join(short_path(folder), "")}: {len(listed)} images in the annotation files'
         if empty := len(listed - annotated):
             text += f', {empty} without annotations'
         if others := found - listed:

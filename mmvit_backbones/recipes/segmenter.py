@@ -5,6 +5,7 @@ from .networks import Network
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 5e-5, 1e-3
 SIZE = 512, 512
 NORM = dict(type='GN', num_groups=32)
+LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 
 def frame(data: FolderData) -> dict:
@@ -34,10 +35,10 @@ def model(network: Network, data: FolderData) -> dict:
         backbone=network.backbone, **neck,
         decode_head=dict(
             type='UPerHead', in_channels=list(channels), in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),
-            channels=256, **head, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+            channels=256, **head, loss_decode=LOSS),
         auxiliary_head=dict(
             type='FCNHead', in_channels=channels[third], in_index=third, channels=128, num_convs=1, concat_input=False,
-            **head, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)),
+            **head, loss_decode=dict(LOSS, loss_weight=0.4)),
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 

@@ -117,10 +117,10 @@ def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: 
 def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
     height, width = image.shape[:2]
     figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
-                                figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.6))
+                                figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.9))
     for query, row in zip(queries, grid):
         draw_stages(row, image, query, stages)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=20)  # of a figure that pages show at half its size
     save_figure(figure, path, dpi=80)
 
 
@@ -137,7 +137,7 @@ def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], 
 
 
 def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
-                fontsize: int = 9) -> None:
+                fontsize: int = 18) -> None:
     """Draws the windows of a query, one panel per stage."""
     height, width = image.shape[:2]
     for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):

@@ -236,9 +236,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def networks() -> str:
     """Returns the README's table, with one row per family."""
-    rows = [[f'[{name}]({family.docs})', str(len(variants)), *sizes_and_top1(variants)]
+    rows = [[f'[{name}]({family.docs})', *sizes_and_top1(variants)]
             for name, family, variants in members()]
-    return table(['family', 'networks', 'million parameters', 'top-1, %'], rows)
+    return table(['family', 'million parameters', 'top-1, %'], rows)
 
 
 def members() -> list[tuple[str, Family, list[Variant]]]:
@@ -248,7 +248,7 @@ def members() -> list[tuple[str, Family, list[Variant]]]:
 
 def sizes_and_top1(variants: list[Variant]) -> list[str]:
     return [span([round(variant.num_params / 1e6) for variant in variants]),
-            span([variant.top1 for variant in variants if variant.top1 is not None])]
+            span([round(variant.top1, 1) for variant in variants if variant.top1 is not None])]
 
 
 def grouped(*attributes: str) -> dict[tuple, str]:

@@ -1,6 +1,7 @@
 """Tests varied-size windows in Triton, on a GPU or in Triton's interpreter, which takes seconds for a few windows.
 
-`make fuzz` tests more random shapes. ``test_varied_size_window.py`` tests the goldens.
+`make test` runs only the smallest problem, and `make fuzz` more random shapes. ``test_varied_size_window.py`` tests the
+goldens.
 """
 import os
 
@@ -14,9 +15,10 @@ from mmvit_backbones.ops.triton import why_not_triton
 
 DEVICE = DEVICES['triton']
 why_missing = why_not_triton(torch.empty(1, device=DEVICE))
-pytestmark = [pytest.mark.compiler, pytest.mark.skipif(why_missing is not None, reason=f'Triton: {why_missing}')]
+pytestmark = pytest.mark.skipif(why_missing is not None, reason=f'Triton: {why_missing}')
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_random_shapes(dtype):
     """Most shapes are small, because the interpreter is slow."""
@@ -52,6 +54,7 @@ def compare(actual: dict, expected: dict, dtype: torch.dtype) -> None:
         assert actual[name].isfinite().all() and error <= TOLERANCES[dtype] * loose, f'{name}: {error}'
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize('value', [1e4, float('inf'), float('nan')])
 def test_far_outside_and_not_finite(value):
     arguments = problem(1, 1, 3, 4, 8, 4, dtype=torch.float32)
@@ -72,6 +75,7 @@ def test_position_one_pixel_before_the_map():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
+@pytest.mark.compiler
 def test_arguments_of_any_strides():
     """Scale and offset have the layout of a linear layer's output, and k has another layout than q and v."""
     arguments = problem(1, 2, 5, 4, 7, 4, dtype=torch.float32)
@@ -82,6 +86,7 @@ def test_arguments_of_any_strides():
     assert_agree(evaluate(arguments, 'triton'), expected, 1e-5)
 
 
+@pytest.mark.compiler
 def test_operators_are_registered_correctly():
     """Checks schemas, including undeclared writes to arguments, fake implementations, and tracing."""
     from mmvit_backbones.ops.triton import varied_size_window as kernels
@@ -105,6 +110,7 @@ def test_operators_are_registered_correctly():
             operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
+@pytest.mark.compiler
 def test_compiles_without_graph_breaks():
     def operator(qkv, scale, offset, bias_table):
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2).unbind(0)
@@ -122,6 +128,7 @@ def test_compiles_without_graph_breaks():
         torch.testing.assert_close(out, operator(*leaves))
 
 
+@pytest.mark.compiler
 def test_autocast():
     device, tensors = DEVICE, problem(1, 1, 8, 4, 4, 4, dtype=torch.float32)
     arguments = {key: x.to(device) if isinstance(x, torch.Tensor) else x for key, x in tensors.items()}

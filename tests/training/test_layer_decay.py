@@ -1,4 +1,6 @@
 """Layer-wise and stage-wise learning rates, built from a config."""
+from functools import cache
+
 import pytest
 import torch
 from helpers import raises
@@ -52,20 +54,25 @@ def rates_of_other(backbone: nn.Module, **options) -> dict[str, float]:
     return {names[id(p)]: group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
 
 
+@cache
 def other_networks() -> dict[str, nn.Module]:
+    """Returns networks on the meta device, because the groups of their parameters need no values."""
     import mmdet.models  # noqa: F401
     timm = pytest.importorskip('timm')
     from mmvit_backbones.integrations.timm_backbone import TimmBackbone
     assert timm
-    networks = {name: TimmBackbone(name) for name in (
-        'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0')}
-    return networks | dict(resnet50=MODELS.build(dict(type='mmdet.ResNet', depth=50)))
+    with torch.device('meta'):
+        networks = {name: TimmBackbone(name) for name in (
+            'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0')}
+        return networks | dict(resnet50=MODELS.build(dict(type='mmdet.ResNet', depth=50)))
 
 
 def test_levels_give_all_networks_the_same_rates():
     expected = [0.9**5, 0.9**4, 0.9**3, 0.9**2, 0.9]
-    networks = other_networks() | {name: MODELS.build(dict(config, type=name.split(',')[0]) | config)
-                                   for name, config in TINY_CONFIGS.items()}
+    with torch.device('meta'):
+        ours = {name: MODELS.build(dict(config, type=name.split(',')[0]) | config)
+                for name, config in TINY_CONFIGS.items()}
+    networks = other_networks() | ours
     for name, network in networks.items():
         rates = rates_of_other(network, decay_rate=0.9, decay_type='level_wise')
         distinct = sorted(set(rates.values()))

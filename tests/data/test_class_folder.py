@@ -12,6 +12,8 @@ from PIL import Image
 from mmvit_backbones.data import read_class_folder
 from mmvit_backbones.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 FLOWERS = ROOT / 'data/flowers_mini'
 
 

@@ -17,6 +17,8 @@ from mmvit_backbones.data import read_coco_folder
 from mmvit_backbones.data.checks import find_problems
 from mmvit_backbones.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 HEIGHT, WIDTH = 40, 60
 PARTS = 'train', 'val'
 POLYGON = [[2, 3, 22, 3, 22, 33, 2, 33]]

@@ -14,6 +14,8 @@ from mmvit_backbones.data.checks import check_data, find_problems, sample_error
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import read_config
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]
 

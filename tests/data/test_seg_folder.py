@@ -13,6 +13,8 @@ from PIL import Image
 from mmvit_backbones.data import read_seg_folder
 from mmvit_backbones.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 CLASSES = 'background', 'traffic light'
 
 

@@ -92,7 +92,7 @@ def read_source(source: str, network: str | None = None, tag: str | None = None)
         raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '
                          f'got {", ".join(list(weights)[:2])}, ...')
     weights = convert(weights, layout, source)
-    networks = [network] if network else find_networks(weights)
+    networks = [network] if network else find_networks(weights, layout)
     variant = find_variant(networks[0]) if len(networks) == 1 else None
     if variant and tag and not tag.isdigit() and tag not in variant.weights:
         raise UsageError(f'--tag must be an image side in pixels or one of {", ".join(variant.weights)}, got {tag}')

@@ -97,9 +97,16 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
     return weights
 
 
-def find_networks(weights: Mapping[str, Tensor]) -> list[str]:
-    """Returns the names of the networks whose linear layers have the same shapes as in the converted weights."""
-    return [name for name, variant in VARIANTS.items() if not _different_shape(variant, weights)]
+def find_networks(weights: Mapping[str, Tensor], layout: Layout | None = None) -> list[str]:
+    """Returns the names of the networks whose linear layers have the same shapes as in the converted weights.
+
+    Args:
+        weights (Mapping[str, Tensor]): Converted weights.
+        layout (Layout | None): The layout from which they were converted. Defaults to None: any layout, which takes
+            longer.
+    """
+    return [name for name, variant in VARIANTS.items()
+            if layout in (None, variant.family.layout) and not _different_shape(variant, weights)]
 
 
 def _different_shape(variant: Variant, weights: Mapping[str, Tensor]) -> str | None:

@@ -2,12 +2,15 @@
 # ruff: noqa: F401
 import gc
 
+import mmdet.datasets
 import mmdet.models
 import mmpretrain.datasets
 import mmpretrain.engine
 import mmpretrain.evaluation
 import mmpretrain.models
 import mmpretrain.visualization
+import mmseg.datasets
+import mmseg.models
 import runs
 from mmengine.config import Config
 

@@ -27,6 +27,8 @@ EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/i
 COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
                detection=['class', 'score', 'x1, y1, x2, y2 in pixels'])
 WIDTHS = dict(detection=['36%', '20%', '44%'])  # boxes wrap on narrow screens, where they would be cut off
+# Gradio's buttons lie over the upper right corner of an image, where drawings have labels.
+STYLE = '.drawing .image-container { padding-top: 2.4rem; box-sizing: border-box }'
 MAX_FILE_SIZE = '20mb'
 DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
 
@@ -101,7 +103,7 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
         x, y = event.index[0] / image.width, event.index[1] / image.height
         return [gr.Tabs(selected='point'), *(model.draw_point(image, x, y) for model in models)]
 
-    plain = dict(show_label=False, buttons=['download', 'fullscreen'], interactive=False)
+    plain = dict(show_label=False, buttons=['download', 'fullscreen'], interactive=False, elem_classes='drawing')
     with gr.Blocks(title='mmvit serve', analytics_enabled=False, fill_width=True) as app:
         with gr.Row():
             with gr.Column(min_width=300):
@@ -195,7 +197,7 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
     app = build_app(served, find_examples(examples, served[0].predictor.task))
     try:
         app.launch(server_name=host, server_port=port, max_file_size=MAX_FILE_SIZE, share=False, ssr_mode=False,
-                   footer_links=['api'], prevent_thread_lock=not block)
+                   footer_links=['api'], css=STYLE, prevent_thread_lock=not block)
     except OSError as error:
         raise UsageError(f'--host {host} --port {port} cannot be used: {error}') from error
     return app

@@ -190,5 +190,6 @@ def _is_there(path: str) -> bool:
 
 
 def _message(cfg: Config, split: str, missing: str) -> str:
+    example = f', or train a network with {EXAMPLES[cfg.default_scope]} of a checkout' if split != 'test' else ''
     return (f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable; set '
-            f'its place with --data-root, or try {EXAMPLES[cfg.default_scope]} in a checkout, with a network')
+            f'its place with --data-root{example}')

@@ -252,9 +252,10 @@ def show_metrics(metrics: Mapping[str, float], tables: Mapping[str, Sequence[Seq
     whole = {name: value for name, value in metrics.items()  # mmdet has those of classes, too, once for boxes and masks
              if name.rpartition('/')[2].removesuffix('_precision') not in classes and value != NO_OBJECTS}
     print_table(['metric', 'value'], [[name, f'{value:.4g}'] for name, value in whole.items()])
-    for title, rows in tables.items():
-        (_, *names), *columns = zip(*rows)
-        kept = [column for column in columns if set(column[1:]) != {'nan'}]  # of objects that a class has
+    for title, (head, *rows) in tables.items():
+        found = [row for row in rows if set(row[1:]) != {'nan'}]  # classes that have objects in the data
+        (_, *names), *columns = zip(head, *found)
+        kept = [column for column in columns if set(column[1:]) != {'nan'}]  # sizes of objects that a class has
         header, *lines = zip([f'{title} by class'.strip(), *names], *kept)
         print_table(header, lines)
 

@@ -8,7 +8,7 @@ import pytest
 from runs import TINY, Run, train
 from terminals import shown_in_a_terminal
 
-from mmvit_backbones.training.console import Report, short_metrics
+from mmvit_backbones.training.console import Report, short_metrics, show_metrics
 
 pytestmark = pytest.mark.training
 
@@ -88,6 +88,13 @@ def test_metrics_of_summaries_come_first():
     assert not any('_s' in part for part in short_metrics(metrics))
     many = {f'coco/a_long_name_of_a_metric_{i}': 1. for i in range(9)}
     assert 0 < len(', '.join(short_metrics(many))) < 90 and len(short_metrics({'x' * 200: 1.})) == 1
+
+
+def test_tables_leave_out_what_the_data_do_not_have(capsys):
+    """Classes without objects, and sizes that no object has."""
+    rows = [['category', 'mAP', 'mAP_s'], ['nan', '0.5', 'nan'], ['cat', '0.25', 'nan'], ['toothbrush', 'nan', 'nan']]
+    show_metrics({'coco/bbox_mAP': 0.375}, {'bbox': rows})
+    assert capsys.readouterr().out.split()[4:] == 'bbox by class mAP nan 0.5 cat 0.25'.split()
 
 
 def test_an_evaluation_without_detections_is_no_error():

@@ -1,17 +1,19 @@
 """The scripts of mmdet, mmseg and mmpretrain train the configs of docs/own_project.md in a user's folder."""
+import os
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from runs import Run
 
 # Framework -> config, options for a short training.
 RUNS = {
     'mmdet': ('my_detector.py', [
         'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=2', 'val_dataloader.dataset.indices=2',
         'train_dataloader.dataset.pipeline.2.scale=(160,100)', 'val_dataloader.dataset.pipeline.1.scale=(160,100)',
+        'model.roi_head.bbox_head.fc_out_channels=32', 'model.roi_head.mask_head.conv_out_channels=32',
         'model.train_cfg.rcnn.sampler.num=32', 'model.test_cfg.rpn.max_per_img=50',
         'model.test_cfg.rcnn.max_per_img=5']),
     'mmseg': ('my_segmenter.py', [
@@ -38,7 +40,7 @@ def test_the_frameworks_script_trains_the_page_s_config(framework, tmp_path):
     (tmp_path / 'data').symlink_to(ROOT / 'data')
     workers = [f'{loader}_dataloader.{option}' for loader in ('train', 'val')
                for option in ('num_workers=0', 'persistent_workers=False')]
-    done = subprocess.run([sys.executable, script, config, '--cfg-options', *options, *workers], cwd=tmp_path,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run = Run(tmp_path / 'log.txt', script, config, '--cfg-options', *options, *workers,
+              before=partial(os.chdir, tmp_path))
+    assert run.wait() == 0, run.text[-2000:]
     assert [*tmp_path.glob('work_dirs/*/*.pth')]

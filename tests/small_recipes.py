@@ -126,7 +126,9 @@ def shrunk_model(config: Config) -> dict:
         model['encoder']['num_layers'], model['decoder']['num_layers'] = 1, 2
     elif 'roi_head' in model:
         for box_head in as_list(model['roi_head']['bbox_head']):  # a list in Cascade R-CNN
-            box_head['fc_out_channels'] = 16
+            box_head.update(fc_out_channels=16, conv_out_channels=32)  # group norms have 32 groups
+        for mask_head in as_list(model['roi_head'].get('mask_head') or []):
+            mask_head['conv_out_channels'] = 32
         model['train_cfg']['rpn_proposal']['max_per_img'] = 20
         for stage in as_list(model['train_cfg']['rcnn']):
             stage['sampler']['num'] = 16

@@ -10,6 +10,8 @@ from PIL import Image
 from mmvit_backbones.data.checks import check_data, find_problems, sample_error
 from mmvit_backbones.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 
 def coco(folder, num_images: int = 4) -> dict:
     """Writes a COCO data set of black images, with one annotation each, and returns its config."""

@@ -12,6 +12,8 @@ from mmvit_backbones.data.full_check import config_problems, errors_and_warnings
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.config import read_config
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 DATA = ROOT / 'data'
 
 

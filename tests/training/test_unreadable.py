@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.training.unreadable import named_images
 
+pytestmark = pytest.mark.usefixtures('frozen')
+
 
 def run(folder, workers: int) -> None:
     """Reads all images and masks as mmseg does."""

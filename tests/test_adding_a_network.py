@@ -79,20 +79,20 @@ def add_network(tree: Path) -> None:
     (tree / 'tests/goldens/patch_mixer/golden_patch_mixer_t.json').write_text(json.dumps(golden()))
 
 
-# The commands of the page, of which the last two are in one process, because importing takes most of the time.
-GENERATE = ['tools/dev/make_metafiles.py']
-TEST = ['-c', """
+# The commands of the page, in one process, because importing takes most of the time.
+COMMANDS = """
 import runpy, sys
 import pytest
+sys.argv = ['make_metafiles.py']
+runpy.run_path('tools/dev/make_metafiles.py', run_name='__main__')
 modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'training/test_layer_decay',
            'integrations/test_timm']
 chosen = 'PatchMixer or patch_mixer or left_out'
 code = pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for name in modules), '-k', chosen,
                     '--write-goldens'])
-sys.argv = ['make_metafiles.py']
 runpy.run_path('tools/dev/make_metafiles.py', run_name='__main__')
 sys.exit(code)
-"""]
+"""
 # A text in each file that is generated or extended.
 NAMED = {
     'mmvit_backbones/backbones/__init__.py': 'from .patch_mixer import PatchMixer',
@@ -106,9 +106,8 @@ NAMED = {
 def test_the_network_on_the_page_passes(tmp_path):
     add_network(tmp_path)
     path = os.pathsep.join(str(tmp_path / name) for name in ('', 'tests', 'tests/goldens'))
-    for command in (GENERATE, TEST):
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True,
-                              env={**os.environ, 'PYTHONPATH': path})
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    done = subprocess.run([sys.executable, '-c', COMMANDS], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': path})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert int(re.search(r'(\d+) passed', done.stdout)[1]) > 60
     assert not [file for file, text in NAMED.items() if text not in (tmp_path / file).read_text()]

@@ -11,7 +11,8 @@ from mmvit_backbones.analysis import evaluate_features
 from mmvit_backbones.analysis.probes import check_neighbors, linear_probe
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.skipif(not find_spec('sklearn'), reason='features are evaluated with scikit-learn')
+pytestmark = [pytest.mark.skipif(not find_spec('sklearn'), reason='features are evaluated with scikit-learn'),
+              pytest.mark.usefixtures('frozen')]
 
 FLOWERS, STREETS, OBJECTS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini', 'coco_mini'))
 
@@ -60,7 +61,7 @@ def test_a_norm_after_the_backbone_is_loaded(tmp_path):
 def test_pixels_are_classified_from_maps(weights):
     """Even random features separate sky from road; the maps have the channels of both stages."""
     report = evaluate_features('rest_lite', seg_folder=STREETS, pretrained=weights, size=64, stages=[1, 2],
-                               regularization=[0.1])
+                               regularization=[1e-3])
     assert 5 < report.linear_probe < report.pixel_accuracy and report.pixel_accuracy > 40  # most frequent class: 30 %
     assert len(report.arrays) == 70 and {x.shape for x in report.arrays.values()} == {(384, 8, 11)}
     assert 'mIoU' in str(report) and not report.nearest_neighbors
@@ -69,7 +70,7 @@ def test_pixels_are_classified_from_maps(weights):
 @pytest.mark.slow
 def test_boxes_are_classified_from_pooled_maps(weights):
     report = evaluate_features('rest_lite', coco_folder=OBJECTS, pretrained=weights, size=64, stages=[2],
-                               neighbors=[1], regularization=[0.1])
+                               neighbors=[1], regularization=[1e-3])
     assert '243 training boxes, 131 test boxes, 256 features' in report.about
     found = report.arrays
     nearest = top1_of_nearest(*(found[f'{split}_{name}'] for split in ('train', 'test')

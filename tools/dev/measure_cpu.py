@@ -30,6 +30,7 @@ SWIN = 'timm:swin_tiny_patch4_window7_224'
 NETWORKS = ('reswin_tiny', 'remvitv2_tiny', 'revit_base', 'rest_base', 'restv2_tiny', 'refiner_vit_small',
             'vitaev2_small', 'regionvit_small', 'vitaev2_vsa_small', SWIN, 'timm:convnext_tiny', 'timm:mvitv2_tiny',
             'timm:pvt_v2_b2')
+SQUARE_ONLY = ('timm:mvitv2_tiny',)
 RUNTIMES = dict(openvino='OpenVINO', onnxruntime='ONNX Runtime')
 SIDE, REPEATS, THREADS = 2048, 5, 2
 PRODUCT = 2e-9 * SIDE**3  # GFLOP
@@ -113,7 +114,9 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
     torch.set_num_threads(THREADS)
-    chosen, size = [name for name in NETWORKS if any(fnmatch(name, p) for p in args.networks)], tuple(args.size)
+    size = tuple(args.size)
+    chosen = [name for name in NETWORKS if any(fnmatch(name, p) for p in args.networks)
+              and (size[0] == size[1] or name not in SQUARE_ONLY)]
     for network in chosen:
         export(network, size, args.folder)
     if args.export_only:

@@ -68,9 +68,9 @@ class TimedNetwork:
         return as_tuple(model(images))
 
     def export(self, path: Path) -> None:
-        several = self.images if len(self.images) > 1 else torch.cat([self.images] * 2)  # a batch of 1 would be fixed
+        shapes = (None if len(self.images) == 1 else {0: Dim.DYNAMIC}, )  # a fixed shape is faster in OpenVINO
         with torch.no_grad():
-            save(to_onnx(self.model, (several, ), ({0: Dim.DYNAMIC}, ), ['images'], self.names), path)
+            save(to_onnx(self.model, (self.images, ), shapes, ['images'], self.names), path)
 
     def quantize(self, path: Path) -> None:
         to_int8(path, [image[None].numpy() for image in self.images], 'images')

@@ -75,6 +75,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     CommonSubexpressionEliminationPass()(program.model)
     program.optimize()
     graph = program.model.graph
+    add_before_transposing(graph)
     add_as_tokens(graph)
     merge_groups(graph)
     # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
@@ -117,6 +118,30 @@ def add_as_tokens(graph: Any) -> None:
         graph.remove(node, safe=True)
 
 
+def add_before_transposing(graph: Any) -> None:
+    """Adds maps before they are transposed to channels-last, and removes transpositions back to channels-first.
+
+    A depthwise convolution whose output is added to its input keeps the layout of its maps. In OpenVINO, ViTAEv2-VSA-S
+    takes 0.89 times as long.
+    """
+    from onnxscript import ir
+    for node in list(graph):
+        if node.op_type == 'Transpose' and permutation(node) == [0, 3, 1, 2]:
+            source = channels_first(node.inputs[0])
+            if source is not None and not node.outputs[0].is_graph_output():
+                node.outputs[0].replace_all_uses_with(source)
+                graph.remove(node, safe=True)
+        elif node.op_type == 'Add' and not node.outputs[0].is_graph_output():
+            out, sources = node.outputs[0], [channels_first(value) for value in node.inputs]
+            if all(source is not None and source.shape and source.shape == sources[0].shape for source in sources):
+                new = ir.tape.Tape()
+                total = new.op('Transpose', [new.op('Add', sources)], dict(perm=[0, 2, 3, 1]))
+                total.shape = out.shape
+                graph.insert_before(node, new.nodes)
+                out.replace_all_uses_with(total)
+                graph.remove(node, safe=True)
+
+
 def merge_groups(graph: Any) -> None:
     """Merges pairs of groups of convolutions with few outputs per group into groups with zeros in their weights.
 
@@ -140,13 +165,24 @@ def merge_groups(graph: Any) -> None:
         node.attributes['group'] = ir.AttrInt64('group', groups // 2)
 
 
+def permutation(node: Any) -> list[int]:
+    """Returns the axes of a Transpose node."""
+    return list(node.attributes['perm'].as_ints())
+
+
+def channels_first(value: Any) -> Any | None:
+    """Returns the map ``(B, C, H, W)`` from which a value was transposed to ``(B, H, W, C)``, or None."""
+    node = value.producer()
+    return node.inputs[0] if node and node.op_type == 'Transpose' and permutation(node) == [0, 2, 3, 1] else None
+
+
 def is_channels_last(value: Any) -> bool:
     """Returns whether a value of four dimensions is a transposed map, a linear layer's output, or a sum with one."""
     node = value.producer()
     if node is None or value.shape is None or value.shape.rank() != 4:
         return False
     if node.op_type == 'Transpose':
-        return list(node.attributes['perm'].as_ints()) == [0, 2, 3, 1]
+        return permutation(node) == [0, 2, 3, 1]
     if node.op_type == 'MatMul':
         return node.inputs[1].is_initializer()
     return node.op_type == 'Add' and any(map(is_channels_last, node.inputs))

@@ -47,7 +47,7 @@ def few_flowers(tmp_path):
 @pytest.mark.training
 @pytest.mark.slow
 def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers, tmp_path):
-    """Runs that have ended are not repeated, and networks can be added."""
+    """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""
     out = tmp_path / 'out'
     options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
                '--batch-size', '4', '--out', str(out)]
@@ -63,14 +63,21 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     assert not [*out.glob('rest_lite/seed*.json')]
 
     run('compare', 'rest_lite', *options)
-    ended = (out / 'rest_lite/seed0.json').read_text()
-    assert 0 <= json.loads(ended)['metric'] <= 100
+    result = out / 'rest_lite/seed0.json'
+    metric = json.loads(result.read_text())['metric']
+    assert 0 <= metric <= 100
+    result.unlink()
+    (out / 'rest_lite/seed0').rename(out / 'rest_lite/before')
     run('compare', 'rest_lite', 'timm:resnet18', *options)
-    assert (out / 'rest_lite/seed0.json').read_text() == ended
+    assert json.loads(result.read_text())['metric'] == metric
     text = (out / 'README.md').read_text()
     assert 'timm:resnet18' in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
     assert (out / 'results.csv').read_text().count('\n') == 3
+    ended = result.read_text()
+    compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=1, seeds=1, freeze=True, batch_size=4,
+            out=str(out))
+    assert result.read_text() == ended
     with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
         compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=2, seeds=1, freeze=True, batch_size=4,
                 out=str(out))

@@ -138,19 +138,24 @@ def copy_seconds_per_byte(count: int) -> float:
     return min(times) / (2 * count)
 
 
-def table(operators: list[Operator], gflop_per_ms: float, ms_per_byte: dict[bool, float]) -> str:
-    """Returns a Markdown table: a row per group of operators, by time, and the sum."""
-    rows = defaultdict(lambda: np.zeros(3))
+def by_group(operators: list[Operator], gflop_per_ms: float, ms_per_byte: dict[bool, float]) -> dict[str, np.ndarray]:
+    """Returns the milliseconds of each group of operators, and those of its limit."""
+    groups = defaultdict(lambda: np.zeros(2))
     for operator in operators:
         count = FLOAT * sum(map(math.prod, [*operator.inputs, operator.output]))
-        work, bytes_ms = gflop(operator), count * ms_per_byte[count < CACHED]
-        rows[group(operator)] += operator.ms, max(work / gflop_per_ms, bytes_ms), work
-    rows['sum'] = sum(rows.values())
-    lines = ['| operators | ms | limit | share of the limit | GFLOP/s |', '|---|---|---|---|---|']
-    for name, (ms, limit, work) in sorted(rows.items(), key=lambda row: (row[0] == 'sum', -row[1][0])):
-        speed = f'{1000 * work / ms:.0f}' if work else ''
-        lines.append(f'| {name} | {ms:.1f} | {limit:.1f} | {limit / ms:.0%} | {speed} |')
-    return '\n'.join(lines)
+        groups[group(operator)] += operator.ms, max(gflop(operator) / gflop_per_ms, count * ms_per_byte[count < CACHED])
+    return {**groups, 'sum': sum(groups.values())}
+
+
+def table(columns: dict[str, dict[str, np.ndarray]]) -> str:
+    """Returns a Markdown table: a row per group of operators, a column per network."""
+    names = dict.fromkeys(name for column in columns.values() for name in column if name != 'sum')
+    order = sorted(names, key=lambda name: -sum(column[name][0] for column in columns.values() if name in column))
+    lines = [['operators', *(f'`{network}`' for network in columns)], ['---'] * (len(columns) + 1)]
+    for name in [*order, 'sum']:
+        cells = (column.get(name) for column in columns.values())
+        lines.append([name, *('' if cell is None else f'{cell[0]:.1f} / {cell[1]:.1f}' for cell in cells)])
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def main() -> None:
@@ -164,16 +169,19 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     product, size = fastest_product(args.folder), tuple(args.size)
     images = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
-    for network in args.networks:
-        for runtime in args.runtime:
+    for runtime in args.runtime:
+        columns, speeds = {}, []
+        for network in args.networks:
             path, _ = export(network, size, args.folder)
             operators = list(PROFILES[runtime](path, images))
             gflop_per_ms = PRODUCT / measure(dict(product=product), images, RUNS)['product']['ms']
             cached, uncached = (1000 * copy_seconds_per_byte(count) for count in (CACHED // 4, 2**28))
-            print(f'\n`{network}`, {size[0]} × {size[1]}, {RUNTIMES[runtime]}: the product reaches '
-                  f'{1000 * gflop_per_ms:.0f} GFLOP/s, a copy {1e-6 / cached:.0f} GB/s in the cache and '
-                  f'{1e-6 / uncached:.0f} outside')
-            print(table(operators, gflop_per_ms, {True: cached, False: uncached}), flush=True)
+            columns[network] = by_group(operators, gflop_per_ms, {True: cached, False: uncached})
+            speeds.append((1000 * gflop_per_ms, 1e-6 / cached, 1e-6 / uncached))
+        product_speed, cached, uncached = np.median(speeds, axis=0)
+        print(f'\n{RUNTIMES[runtime]}, {size[0]} × {size[1]}, {THREADS} threads, milliseconds / limit: '
+              f'the product reaches {product_speed:.0f} GFLOP/s, a copy {cached:.0f} GB/s in the cache and {uncached:.0f} outside\n')
+        print(table(columns), flush=True)
 
 
 if __name__ == '__main__':

@@ -180,7 +180,7 @@ def main() -> None:
             speeds.append((1000 * gflop_per_ms, 1e-6 / cached, 1e-6 / uncached))
         product_speed, cached, uncached = np.median(speeds, axis=0)
         print(f'\n{RUNTIMES[runtime]}, {size[0]} × {size[1]}, {THREADS} threads, milliseconds / limit: the product '
-              f'reaches {product_speed:.0f} GFLOP/s, a copy {cached:.0f} GB/s in the cache and {uncached:.0f} outside\n')
+              f'reaches {product_speed:.0f} GFLOP/s, a copy {cached:.0f} GB/s in the cache, {uncached:.0f} outside\n')
         print(table(columns), flush=True)
 
 

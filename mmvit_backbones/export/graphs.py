@@ -205,10 +205,11 @@ def ignore_deprecations() -> Iterator[None]:
 def translations() -> dict:
     """Returns ONNX translations of operations.
 
-    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes. Its GELU and
-    LayerNorm are slower than these: ONNX Runtime fuses GELU only in this form, and OpenVINO transposes channels-last
-    maps around a LayerNorm with four dimensions. OpenVINO 2026.4 fuses attention with four dimensions, and its results
-    are wrong after an image with a single key. It does not fuse five dimensions, which take the same time.
+    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes. Its GELU,
+    LayerNorm and Einsum are slower than these: ONNX Runtime fuses GELU only in this form, and is slow for Einsum;
+    OpenVINO transposes channels-last maps around a LayerNorm with four dimensions. OpenVINO 2026.4 fuses attention
+    with four dimensions, and its results are wrong after an image with a single key. It does not fuse five dimensions,
+    which take the same time.
     """
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')
@@ -244,8 +245,21 @@ def translations() -> dict:
         weights = op.Softmax(logits if attn_mask is None else op.Add(logits, attn_mask), axis=-1)
         return op.Squeeze(op.MatMul(weights, v), [1]) if is_free else op.MatMul(weights, v)
 
+    def einsum(equation: str, operands: Sequence[Any], path: Any = None) -> Any:
+        first, *others = equation.replace(' ', '').replace('->', ',').split(',')
+        index, column, channel = others[0] if len(others) == 2 and len(others[0]) == 3 else '???'
+        if index not in first or channel != first[-1] or others[1] != first[:-1] + column:
+            return op.Einsum(*operands, equation=equation)
+        # For each index of an axis, a product with the matrix of the index, e.g. 'bnyxc,ykc->bnyxk'.
+        axis, last = first.index(index), len(first) - 1
+        free = [other for other in range(last) if other != axis]
+        order = [*free[:-1], axis, free[-1], last]
+        product = op.MatMul(op.Transpose(operands[0], perm=order), op.Transpose(operands[1], perm=[0, 2, 1]))
+        return op.Transpose(product, perm=[order.index(other) for other in range(last + 1)])
+
     return {
         torch.ops.aten.scaled_dot_product_attention.default: attention,
+        torch.ops.aten.einsum.default: einsum,
         torch.ops.aten.gelu.default: gelu,
         torch.ops.aten.layer_norm.default: layer_norm,
         operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),

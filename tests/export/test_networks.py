@@ -136,6 +136,47 @@ def test_merged_groups_of_convolutions_give_the_same_maps(tmp_path):
         torch.testing.assert_close(torch.from_numpy(found), model(images).detach())
 
 
+@pytest.mark.parametrize('equation, shape', [
+    ('bnyxc,ykc->bnyxk', (5, 7, 4)), ('bnyxc,xkc->bnyxk', (6, 7, 4)), ('bnyxc , nkc -> bnyxk', (3, 7, 4)),
+    ('bnyxc,kc->bnyxk', (7, 4)), ('bnyxc,xck->bnyxk', (6, 4, 7)), ('bnyxc,xkc->bnxyk', (6, 7, 4)),
+    ('bnyxc,yxc->bnyxc', (5, 6, 4))])
+def test_sums_of_products_equal_those_of_pytorch(equation, shape, tmp_path):
+    class Product(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum(equation, x, matrices)
+
+    torch.manual_seed(0)
+    matrices, x, path = torch.randn(shape), torch.randn(2, 3, 5, 6, 4), tmp_path / 'product.onnx'
+    save(to_onnx(Product(), (x, ), ({0: torch.export.Dim.DYNAMIC}, ), ['images'], ['products']), path)
+    for runtime in installed_runtimes():
+        found = open_session(path, runtime)(dict(images=x.numpy()))['products']
+        torch.testing.assert_close(torch.from_numpy(found), Product()(x))
+
+
+class TransposedSums(nn.Module):
+    """Sums of maps that were transposed, also as outputs, and maps that are transposed back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 4)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = images.relu().permute(0, 2, 3, 1)
+        total = x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        twice = total + self.linear(total) + self.conv(images).permute(0, 2, 1, 3)
+        return total, self.linear(total), twice, x.permute(0, 3, 1, 2)
+
+
+def test_sums_of_transposed_maps_equal_those_of_pytorch(tmp_path):
+    torch.manual_seed(0)
+    model, images, path = TransposedSums(), torch.randn(2, 4, 4, 4), tmp_path / 'sums.onnx'
+    save(to_onnx(model, (images, ), ({0: torch.export.Dim.DYNAMIC}, ), ['images'], list('abcd')), path)
+    for runtime in installed_runtimes():
+        found = open_session(path, runtime)(dict(images=images.numpy()))
+        for name, expected in zip('abcd', model(images)):
+            torch.testing.assert_close(torch.from_numpy(found[name]), expected.detach())
+
+
 class FourLayers(nn.Module):
     """A first convolution, which stays in float, a second and a depthwise one, and a linear layer."""
 

@@ -132,10 +132,10 @@ def add_before_transposing(graph: Any) -> None:
                 node.outputs[0].replace_all_uses_with(source)
                 graph.remove(node, safe=True)
         elif node.op_type == 'Add' and not node.outputs[0].is_graph_output():
-            out, sources = node.outputs[0], [channels_first(value) for value in node.inputs]
-            if all(source is not None and source.shape and source.shape == sources[0].shape for source in sources):
+            out, (first, second) = node.outputs[0], map(channels_first, node.inputs)
+            if first and second and first.shape and first.shape == second.shape:
                 new = ir.tape.Tape()
-                total = new.op('Transpose', [new.op('Add', sources)], dict(perm=[0, 2, 3, 1]))
+                total = new.op('Transpose', [new.op('Add', [first, second])], dict(perm=[0, 2, 3, 1]))
                 total.shape = out.shape
                 graph.insert_before(node, new.nodes)
                 out.replace_all_uses_with(total)

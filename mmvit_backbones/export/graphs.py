@@ -62,7 +62,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
 
     Dynamic axes are named as in ``AXES``; those of other tensors are named ``TENSOR_0``, ``TENSOR_1`` and so on.
     """
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -78,6 +78,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     add_before_transposing(graph)
     add_as_tokens(graph)
     merge_groups(graph)
+    RemoveUnusedNodesPass()(program.model)
     # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
     # share memory between values whose sizes differ for other images.
     for node in graph:
@@ -156,12 +157,10 @@ def merge_groups(graph: Any) -> None:
             continue
         first, second = weight.numpy().reshape(groups // 2, 2, MERGED_OUTPUTS, *weight.shape[1:]).swapaxes(0, 1)
         pairs = np.concatenate([np.concatenate([first, 0 * first], 2), np.concatenate([0 * second, second], 2)], 1)
-        old, merged = node.inputs[1], ir.Value(name=f'{node.name}_merged')
+        merged = ir.Value(name=f'{node.name}_merged')
         merged.const_value = ir.tensor(pairs.reshape(-1, *pairs.shape[2:]), name=merged.name)
         graph.register_initializer(merged)
         node.replace_input_with(1, merged)
-        if not old.uses() and old.is_initializer():
-            graph.initializers.pop(old.name)
         node.attributes['group'] = ir.AttrInt64('group', groups // 2)
 
 

@@ -25,7 +25,7 @@ SETTINGS = {
     "`torch.set_float32_matmul_precision('medium')`": dict(precision='medium'),
     "`torch.autocast('cpu', torch.bfloat16)`": dict(autocast=True),
     '`torch.compile(model)`': dict(compile=True),
-    'huge pages: `GLIBC_TUNABLES`, below': dict(tunables=HUGE_PAGES),
+    f'huge pages: `export GLIBC_TUNABLES={HUGE_PAGES}`': dict(tunables=HUGE_PAGES),
     'huge pages and `torch.compile(model)`': dict(tunables=HUGE_PAGES, compile=True),
 }
 SIZE, BATCH, REPEATS, THREADS = 224, 4, 3, 2

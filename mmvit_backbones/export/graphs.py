@@ -113,10 +113,7 @@ def add_as_tokens(graph: Any) -> None:
         shape = new.op('Constant', [], dict(value_ints=[0, -1, out.shape[3]]))
         tokens = new.op('Add', [new.op('Reshape', [value, shape]) for value in node.inputs])
         maps = new.op('Reshape', [tokens, new.op('Shape', [node.inputs[0]])])
-        maps.shape = out.shape
-        graph.insert_before(node, new.nodes)
-        out.replace_all_uses_with(maps)
-        graph.remove(node, safe=True)
+        replace(graph, node, new.nodes, maps)
 
 
 def add_before_transposing(graph: Any) -> None:
@@ -133,14 +130,11 @@ def add_before_transposing(graph: Any) -> None:
                 node.outputs[0].replace_all_uses_with(source)
                 graph.remove(node, safe=True)
         elif node.op_type == 'Add' and not node.outputs[0].is_graph_output():
-            out, (first, second) = node.outputs[0], map(channels_first, node.inputs)
+            first, second = map(channels_first, node.inputs)
             if first and second and first.shape and first.shape == second.shape:
                 new = ir.tape.Tape()
                 total = new.op('Transpose', [new.op('Add', [first, second])], dict(perm=[0, 2, 3, 1]))
-                total.shape = out.shape
-                graph.insert_before(node, new.nodes)
-                out.replace_all_uses_with(total)
-                graph.remove(node, safe=True)
+                replace(graph, node, new.nodes, total)
 
 
 def merge_groups(graph: Any) -> None:
@@ -162,6 +156,15 @@ def merge_groups(graph: Any) -> None:
         graph.register_initializer(merged)
         node.replace_input_with(1, merged)
         node.attributes['group'] = ir.AttrInt64('group', groups // 2)
+
+
+def replace(graph: Any, node: Any, nodes: Sequence[Any], value: Any) -> None:
+    """Replaces a node by others, of which one returns ``value`` in place of the node's output."""
+    out = node.outputs[0]
+    value.shape = out.shape
+    graph.insert_before(node, nodes)
+    out.replace_all_uses_with(value)
+    graph.remove(node, safe=True)
 
 
 def permutation(node: Any) -> list[int]:

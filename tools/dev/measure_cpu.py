@@ -1,8 +1,8 @@
 """Measures backbones in OpenVINO and ONNX Runtime against the CPU's fastest matrix product and timm's Swin-T.
 
-    python tools/dev/measure_cpu.py cpu --size 224 224 --export-only    writes the files, which needs no idle cores
-    python tools/dev/measure_cpu.py cpu --size 224 224                  measures, and prints a Markdown table
-    python tools/dev/measure_cpu.py cpu --size 480 640 'vitae*'         some networks
+    python tools/dev/measure_cpu.py cpu --export-only             writes the files, which needs no idle cores
+    python tools/dev/measure_cpu.py cpu                           measures, and prints a Markdown table
+    python tools/dev/measure_cpu.py cpu --size 480 640 'vitae*'   one size and some networks
 
 Files and figures stay in the folder (`cpu`): a stopped run goes on where it stopped, and the table has all figures of
 the folder. Run it alone on idle cores. Swin-T, a network and the product run alternately; only shares and ratios count.
@@ -25,11 +25,13 @@ from torch.utils.mkldnn import to_mkldnn
 from mmvit_backbones.analysis.counters import count_macs
 from mmvit_backbones.analysis.runtimes import TimedNetwork, measure, processor, timed_network
 from mmvit_backbones.inference.runtimes import open_session
+from mmvit_backbones.utils.text import markdown_table
 
 SWIN = 'timm:swin_tiny_patch4_window7_224'
 NETWORKS = ('reswin_tiny', 'remvitv2_tiny', 'revit_base', 'rest_base', 'restv2_tiny', 'refiner_vit_small',
             'vitaev2_small', 'regionvit_small', 'vitaev2_vsa_small', SWIN, 'timm:convnext_tiny', 'timm:mvitv2_tiny',
             'timm:pvt_v2_b2')
+SIZES = (224, 224), (480, 640), (800, 1333)
 SQUARE_ONLY = ('timm:mvitv2_tiny',)
 RUNTIMES = dict(openvino='OpenVINO', onnxruntime='ONNX Runtime')
 SIDE, REPEATS, THREADS = 2048, 5, 2
@@ -97,27 +99,24 @@ def table(rows: list[dict]) -> str:
     """Returns a Markdown table: a row per network, and per size and runtime the share and the ratio."""
     columns = [(size, runtime) for size in dict.fromkeys(row['size'] for row in rows) for runtime in RUNTIMES]
     cells = {(row['network'], row['size'], row['runtime']): f'{row["share"]:.0%} ({row["ratio"]:.2f})' for row in rows}
-    lines = [['network', *(f'{size}, {RUNTIMES[runtime]}' for size, runtime in columns)], ['---'] * (len(columns) + 1)]
-    for network in NETWORKS:
-        lines.append([f'`{network}`', *(cells.get((network, *column), '') for column in columns)])
+    lines = markdown_table(['network', *(f'{size}, {RUNTIMES[runtime]}' for size, runtime in columns)], (
+        [f'`{network}`', *(cells.get((network, *column), '') for column in columns)] for network in NETWORKS))
     versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'timm', *RUNTIMES))
-    return '\n'.join([f'{processor()}, {THREADS} threads, {versions}, {date.today()}; median of {REPEATS}', '',
-                      *(f'| {" | ".join(line)} |' for line in lines)])
+    return f'{processor()}, {THREADS} threads, {versions}, {date.today()}; median of {REPEATS}\n\n{lines}'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path)
     parser.add_argument('networks', nargs='*', default=['*'], help='names or shell patterns; default: all')
-    parser.add_argument('--size', type=int, nargs=2, default=(224, 224), metavar=('H', 'W'))
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='default: three sizes')
     parser.add_argument('--export-only', action='store_true')
     args = parser.parse_args()
     args.folder.mkdir(exist_ok=True)
     torch.set_num_threads(THREADS)
-    size = tuple(args.size)
-    chosen = [name for name in NETWORKS if any(fnmatch(name, p) for p in args.networks)
-              and (size[0] == size[1] or name not in SQUARE_ONLY)]
-    for network in chosen:
+    chosen = [(name, size) for size in ([tuple(args.size)] if args.size else SIZES) for name in NETWORKS
+              if any(fnmatch(name, p) for p in args.networks) and (size[0] == size[1] or name not in SQUARE_ONLY)]
+    for network, size in chosen:
         export(network, size, args.folder)
     if args.export_only:
         return
@@ -125,7 +124,7 @@ def main() -> None:
     rows = [json.loads(line) for line in figures.read_text().splitlines()] if figures.exists() else []
     known = {(row['network'], row['size'], row['runtime']) for row in rows}
     product = fastest_product(args.folder)
-    for network in chosen:
+    for network, size in chosen:
         for runtime in RUNTIMES:
             if (network, f'{size[0]} × {size[1]}', runtime) not in known:
                 rows.append(measure_network(network, size, runtime, product, args.folder))

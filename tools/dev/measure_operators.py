@@ -23,6 +23,7 @@ import torch
 from measure_cpu import PRODUCT, RUNTIMES, THREADS, export, fastest_product
 
 from mmvit_backbones.analysis.runtimes import measure
+from mmvit_backbones.utils.text import markdown_table
 
 RUNS = 7
 FLOAT = 4  # bytes
@@ -151,11 +152,11 @@ def table(columns: dict[str, dict[str, np.ndarray]]) -> str:
     """Returns a Markdown table: a row per group of operators, a column per network."""
     names = dict.fromkeys(name for column in columns.values() for name in column if name != 'sum')
     order = sorted(names, key=lambda name: -sum(column[name][0] for column in columns.values() if name in column))
-    lines = [['operators', *(f'`{network}`' for network in columns)], ['---'] * (len(columns) + 1)]
+    rows = []
     for name in [*order, 'sum']:
         cells = (column.get(name) for column in columns.values())
-        lines.append([name, *('' if cell is None else f'{cell[0]:.1f} / {cell[1]:.1f}' for cell in cells)])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+        rows.append([name, *('' if cell is None else f'{cell[0]:.1f} / {cell[1]:.1f}' for cell in cells)])
+    return markdown_table(['operators', *(f'`{network}`' for network in columns)], rows)
 
 
 def main() -> None:

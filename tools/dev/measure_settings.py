@@ -18,6 +18,7 @@ import torch
 
 from mmvit_backbones import get_model
 from mmvit_backbones.analysis.runtimes import processor
+from mmvit_backbones.utils.text import markdown_table
 
 HUGE_PAGES = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=134217728:glibc.malloc.trim_threshold=268435456'
 SETTINGS = {
@@ -94,19 +95,15 @@ def main() -> None:
     for name in args.networks:
         for kind in ('forward', 'step'):
             with ExitStack() as stack:
-                # A compiled step takes minutes to begin.
-                chosen = {setting: options for setting, options in SETTINGS.items()
-                          if kind == 'forward' or 'compile' not in options}
-                connections = [stack.enter_context(process(name, **options)) for options in chosen.values()]
-                seconds = dict(zip(chosen, measure(name, kind, connections)))
+                connections = [stack.enter_context(process(name, **options)) for options in SETTINGS.values()]
+                seconds = dict(zip(SETTINGS, measure(name, kind, connections)))
                 default = seconds['default']
                 column = {setting: f'{statistics.median(a / b for a, b in zip(times, default)):.2f}'
                           for setting, times in seconds.items()}
                 columns[f'`{name}`, {kind}'] = dict(column, default=f'{1000 * statistics.median(default):.0f} ms')
     print(f'{processor()}, {THREADS} threads, torch {torch.__version__}\n')
-    print(f'| setting | {" | ".join(columns)} |\n|{" --- |" * (len(columns) + 1)}')
-    for setting in SETTINGS:
-        print(f'| {setting} | {" | ".join(column.get(setting, "") for column in columns.values())} |')
+    rows = ([setting, *(column[setting] for column in columns.values())] for setting in SETTINGS)
+    print(markdown_table(['setting', *columns], rows))
 
 
 if __name__ == '__main__':

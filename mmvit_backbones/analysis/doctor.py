@@ -36,7 +36,7 @@ def diagnose() -> Diagnosis:
     lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels()]
     problems, rows = [*find_conflicts(), *broken_packages()], measure(OPERATORS.values(), device)
     if rows:
-        lines += ['', f'forward + backward pass on {device}, and deviation from float64:', '', *table(rows), '',
+        lines += ['', f'forward + backward pass on {device}, and deviation from float64:', '', table(rows), '',
                   advise(rows, device)]
         problems += [f'wrong results or gradients: {kernel}' for kernel in wrong_kernels(rows)]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'

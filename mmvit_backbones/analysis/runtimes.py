@@ -36,6 +36,7 @@ from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
 from ..utils.runs import find_checkpoint
+from ..utils.text import markdown_table
 from ..zoo.checks import check_backbone, check_checkpoint
 from ..zoo.variants import find_names
 from .speed import build_other, default_size, measuring
@@ -171,10 +172,10 @@ class RuntimeTable(NamedTuple):
         def cell(row: dict, name: str) -> str:
             return format(row[name], FORMATS.get(name, '')) if row.get(name) is not None else ''
 
-        lines = [[COLUMNS[name] for name in columns], ['---'] * len(columns),
-                 *([cell(row, name) for name in columns] for row in self.rows)]
+        figures = markdown_table((COLUMNS[name] for name in columns),
+                                 ([cell(row, name) for name in columns] for row in self.rows))
         errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
-        return '\n'.join([self.about, '', *(f'| {" | ".join(line)} |' for line in lines), *errors])
+        return '\n'.join([self.about, '', figures, *errors])
 
     def save(self, path: str | Path) -> None:
         """Writes the rows to a CSV file."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import first_line
 from ..utils import versions
+from ..utils.text import markdown_table
 from .dispatch import Kernels, Operator, use_kernels, why_not_backend
 from .triton import INTERPRETED
 
@@ -174,15 +175,14 @@ def now(device: torch.device, clock: Callable[[], float]) -> float:
 # ---- results
 
 
-def table(rows: list[Row]) -> list[str]:
+def table(rows: list[Row]) -> str:
     """Returns a Markdown table of the rows."""
     kernels = sorted({backend for row in rows for backend in row.figures if backend != 'reference'})
     heads = ['operator', 'dtype', 'tokens', 'reference, ms (deviation)', *(f'{backend}, ms' for backend in kernels)]
-    lines = [f'| {" | ".join(heads)} |', '|---' * len(heads) + '|']
-    for operator, dtype, size, figures in rows:
-        cells = [describe(figures[backend]) if backend in figures else '' for backend in ('reference', *kernels)]
-        lines.append(f'| {" | ".join([operator.name, str(dtype)[6:], size, *cells])} |')
-    return lines
+    return markdown_table(heads, (
+        [operator.name, str(dtype)[6:], size,
+         *(describe(figures[backend]) if backend in figures else '' for backend in ('reference', *kernels))]
+        for operator, dtype, size, figures in rows))
 
 
 def describe(found: Figures) -> str:

@@ -132,7 +132,7 @@ def test_a_slow_or_wrong_default_is_replaced(register, small, large, factor, adv
     assert advice in self_check.advise(rows, CPU)
     wrong = self_check.wrong_kernels(rows)
     assert wrong == ([f'cpp of operator in {dtype}' for dtype in ('float32', 'bfloat16')] if factor == 2 else [])
-    lines = self_check.table(rows)
+    lines = self_check.table(rows).splitlines()
     assert f'| operator | float32 | 56 x 56 | 7.81 + 0 (0e+00) | {1e3 * small:.3g} + 0 (' in lines[4]
     assert ('wrong' in lines[4]) == (factor == 2)
 

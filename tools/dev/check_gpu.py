@@ -42,7 +42,7 @@ os.environ.pop('TRITON_INTERPRET')  # which is slow
 from mmvit_backbones.ops import dispatch, self_check
 from mmvit_backbones import zoo  # registers all operators
 rows = self_check.measure(dispatch.OPERATORS.values(), torch.device(sys.argv[1]), ['toy'])
-print(*self_check.table(rows), sep='\\n')
+print(self_check.table(rows))
 sys.exit(bool(self_check.wrong_kernels(rows)))
 """]
 

@@ -26,6 +26,7 @@ import torch
 import yaml
 
 from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of
@@ -231,7 +232,7 @@ def tables() -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *rows]) + '\n'
+    return markdown_table(head, rows) + '\n'
 
 
 def networks() -> str:

@@ -28,6 +28,7 @@ from ..recipes.other_config import with_backbone, with_level_decay
 from ..training.layer_decay import level_scales
 from ..utils.config import read_config
 from ..utils.frameworks import import_quietly
+from ..utils.text import markdown_table
 from .counters import Counter, count_macs
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
@@ -35,6 +36,9 @@ METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mA
 MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
 HOOKS = 'mmvit_backbones.training.equal_heads'
+FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
+RECIPE = 'val_fraction', 'split_seed', 'size', 'batch_size', 'boxes_only', 'layer_decay'  # arguments of fine_tune
+WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
 
 
 @dataclass(frozen=True)
@@ -90,58 +94,85 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     Raises:
         UsageError: If an argument is invalid, ``out`` holds a comparison with other settings, or a training fails.
     """
+    settings = dict(
+        class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, val_fraction=val_fraction,
+        split_seed=split_seed, size=size, batch_size=batch_size, boxes_only=boxes_only, layer_decay=layer_decay,
+        config=config, epochs=epochs, budget=budget, pretrained=pretrained, freeze=freeze)
     folder, names = Path(out), list(dict.fromkeys(networks))
+    check_arguments(names, seeds, settings)
+    settings = settings_of(folder, settings)
+    recipes = recipes_of(names, settings, epochs, folder)
+    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
+    if budget:
+        if 'epochs_of_budget' not in settings:
+            write_recipes(recipes, folder)
+            settings['epochs_of_budget'] = epochs_within(recipes, budget, seeds, folder)
+        recipes = recipes_of(names, settings, settings['epochs_of_budget'], folder)
+    write_recipes(recipes, folder)
+    write(folder / 'settings.json', json.dumps(settings, indent=1))
+    rows = summarize(train_all(recipes, seeds, folder), measure(recipes, folder), recipes)
+    return report(folder, rows, recipes, settings, next(iter(rates.values())))
+
+
+def check_arguments(names: Sequence[str], seeds: int, settings: Mapping[str, Any]) -> None:
+    """Raises UsageError if arguments of :func:`compare` are out of range or exclude each other."""
+    epochs, budget, config, layer_decay = (settings[name] for name in ('epochs', 'budget', 'config', 'layer_decay'))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
     if epochs and budget:
         raise UsageError(f'epochs and budget are mutually exclusive, got {epochs} and {budget}')
-    data = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    recipe = dict(val_fraction=val_fraction, split_seed=split_seed, size=size, batch_size=batch_size,
-                  boxes_only=boxes_only, layer_decay=layer_decay)
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
-    given = [name for name, value in {**data, **recipe, 'epochs': epochs, 'budget': budget}.items()
-             if value and name != 'layer_decay']
+    given = [name for name, value in settings.items() if value and name not in WITH_CONFIG]
     if config and given:
         raise UsageError(f'config {config} has its own data and schedule; got {", ".join(given)}, too')
-    if not config and not any(data.values()):
+    if not config and not any(settings[name] for name in FOLDERS):
         raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
-    settings = check_settings(folder, {**data, **recipe, 'config': config, 'epochs': epochs, 'budget': budget,
-                                       'pretrained': pretrained, 'freeze': freeze})
 
-    def recipes_of(length: int | None) -> dict[str, Config]:
-        if config:
-            return {name: other_recipe(config, name, pretrained, freeze, layer_decay) for name in names}
-        folders = {key: value for key, value in data.items() if value}
-        arguments = {**folders, **recipe, 'epochs': length, 'out': str(folder / 'data')}
-        from ..training import equal_heads  # noqa: F401  registers NoBackbone
-        common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
-        arguments |= dict(decay_type='level_wise')
-        return {name: fine_tune(name, pretrained=pretrained, custom_hooks=common, custom_imports=[HOOKS],
-                                check_files=False, **arguments) for name in names}
 
-    recipes = recipes_of(epochs)
-    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
-    for name, cfg in recipes.items():
-        write(folder_of(folder, name) / 'recipe.py', cfg.text)
-    if budget and 'epochs_of_budget' not in settings:
-        settings['epochs_of_budget'] = epochs_within(recipes, budget, seeds, folder)
-    write(folder / 'settings.json', json.dumps(settings, indent=1))
-    if budget:
-        recipes = recipes_of(settings['epochs_of_budget'])
-        for name, cfg in recipes.items():
-            write(folder_of(folder, name) / 'recipe.py', cfg.text)
-    results: dict[str, list[dict]] = {name: [] for name in names}
-    runs = [(name, seed) for seed in range(seeds) for name in names]
-    for number, (name, seed) in enumerate(runs, 1):
-        place, about = folder_of(folder, name), f'[{number}/{len(runs)}] {name}, seed {seed}'
-        if not (place / f'seed{seed}.json').exists():
-            print(f'{about}: training, log in {place}/seed{seed}.log', flush=True)
-        result = train_once(place, f'seed{seed}', recipes[name].default_scope, ['--seed', str(seed)])
-        results[name].append(result)
-        print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
-    rows = summarize(results, measure(recipes, folder), recipes)
-    return report(folder, rows, recipes, settings, next(iter(rates.values())))
+def settings_of(out: Path, now: Mapping[str, Any]) -> dict:
+    """Returns the settings of the comparison in ``out``; raises UsageError if they differ from those of this call."""
+    file, now = out / 'settings.json', json.loads(json.dumps(now))
+    if not file.exists():
+        return dict(now)
+    settings = json.loads(file.read_text())
+    for name, value in now.items():
+        if settings.get(name) != value:
+            raise UsageError(f'{out} holds a comparison with {name}={settings.get(name)}, but now {name}={value}; pass '
+                             'the same options, or another --out')
+    return settings
+
+
+# ---- recipes
+
+
+def recipes_of(names: Sequence[str], settings: Mapping[str, Any], epochs: int | None, out: Path) -> dict[str, Config]:
+    """Returns the config of each network, which differ in the backbone and the channels of its maps."""
+    from ..training import equal_heads  # noqa: F401  registers NoBackbone
+    config, pretrained, freeze = (settings[name] for name in ('config', 'pretrained', 'freeze'))
+    if config:
+        return {name: other_recipe(config, name, pretrained, freeze, settings['layer_decay']) for name in names}
+    arguments = {name: settings[name] for name in RECIPE} | dict(epochs=epochs, out=str(out / 'data'))
+    arguments |= {name: settings[name] for name in FOLDERS if settings[name]}
+    common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
+    return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
+                            custom_imports=[HOOKS], check_files=False, **arguments) for name in names}
+
+
+def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
+    """Returns a config with the backbone of a network, heads that start equal, and learning rates by levels."""
+    from ..training import equal_heads  # noqa: F401  registers NoBackbone
+    cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
+    import_quietly(cfg.default_scope)
+    common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
+    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS],
+                         with_level_decay(cfg, layer_decay))
+
+
+def hooks(common: Config, freeze: bool) -> list[dict]:
+    """Returns the hooks that give all heads the same start, and keep the backbone's weights."""
+    model = {**common.model.to_dict(), 'backbone': dict(type='NoBackbone'), '_scope_': common.default_scope}
+    return [dict(type='EqualHeadsHook', models=[model]), *([dict(type='FrozenBackboneHook')] if freeze else [])]
 
 
 def rates_of(network: str, cfg: Config) -> str:
@@ -168,6 +199,12 @@ def folder_of(out: Path, network: str) -> Path:
     return out / re.sub(r'[^\w.-]+', '_', network)
 
 
+def write_recipes(recipes: Mapping[str, Config], out: Path) -> None:
+    """Writes the config of each network, from which its runs are started."""
+    for name, cfg in recipes.items():
+        write(folder_of(out, name) / 'recipe.py', cfg.text)
+
+
 def write(path: Path, text: str) -> None:
     """Writes a file that is either complete or does not exist, even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,38 +213,21 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def check_settings(out: Path, now: Mapping[str, Any]) -> dict:
-    """Returns the settings of the comparison in ``out``; raises UsageError if they differ from an earlier call's."""
-    file, now = out / 'settings.json', json.loads(json.dumps(now))
-    if not file.exists():
-        return dict(now)
-    settings = json.loads(file.read_text())
-    for name, value in now.items():
-        if settings.get(name) != value:
-            raise UsageError(f'{out} holds a comparison with {name}={settings.get(name)}, but now {name}={value}; pass '
-                             'the same options, or another --out')
-    return settings
-
-
-# ---- recipes
-
-
-def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
-    """Returns a config with the backbone of a network, heads that start equal, and learning rates by levels."""
-    from ..training import equal_heads  # noqa: F401  registers NoBackbone
-    cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
-    import_quietly(cfg.default_scope)
-    common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
-    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS],
-                         with_level_decay(cfg, layer_decay))
-
-
-def hooks(common: Config, freeze: bool) -> list[dict]:
-    model = {**common.model.to_dict(), 'backbone': dict(type='NoBackbone'), '_scope_': common.default_scope}
-    return [dict(type='EqualHeadsHook', models=[model]), *([dict(type='FrozenBackboneHook')] if freeze else [])]
-
-
 # ---- runs
+
+
+def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str, list[dict]]:
+    """Trains all recipes with each seed, seed by seed, and returns the results of each network."""
+    results: dict[str, list[dict]] = {name: [] for name in recipes}
+    runs = [(name, seed) for seed in range(seeds) for name in recipes]
+    for number, (name, seed) in enumerate(runs, 1):
+        place, about = folder_of(out, name), f'[{number}/{len(runs)}] {name}, seed {seed}'
+        if not (place / f'seed{seed}.json').exists():
+            print(f'{about}: training, log in {place}/seed{seed}.log', flush=True)
+        result = train_once(place, f'seed{seed}', recipes[name].default_scope, ['--seed', str(seed)])
+        results[name].append(result)
+        print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
+    return results
 
 
 def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) -> dict:
@@ -379,8 +399,9 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
     result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
+    data = next(settings[name] for name in ('config', *FOLDERS) if settings[name])
     conditions = [
-        f'- data: {next(settings[name] for name in SOURCES if settings.get(name))}, {images} validation images'
+        f'- data: {data}, {images} validation images'
         + (f', {" ".join(size.split())}' if size else ''),
         f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
         f'{"published" if settings["pretrained"] else "random"} weights'
@@ -404,9 +425,6 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
     return result
 
 
-SOURCES = 'class_folder', 'coco_folder', 'seg_folder', 'config'
-
-
 def length_of(cfg: Config) -> str:
     return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
 
@@ -428,13 +446,12 @@ def command_of(networks: Sequence[str], seeds: int, settings: Mapping[str, Any])
 
 def table(rows: list[dict], unit: str) -> str:
     names = [name for name in rows[0] if name not in ('metric', 'lowest', 'highest', 'seeds')]
-    lines = [[names[0], unit, *names[1:]]]
+    lines = []
     for row in rows:
         metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
         numbers = [f'{row[name]:.3g}' if isinstance(row[name], float) else str(row[name]) for name in names[1:]]
         lines.append([row['network'], metric, *numbers])
-    lines.insert(1, ['---'] * len(lines[0]))
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return markdown_table([names[0], unit, *names[1:]], lines)
 
 
 def plot(path: Path, rows: list[dict], unit: str) -> None:

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
-from ..utils.images import check_image, quick_error
+from ..utils.images import check_image
 from .coco import IMAGES_TO_CHECK, coco_problems, read_coco
 from .masks import check_labels
 from .problems import Problem, report
@@ -159,8 +159,6 @@ def sample_error(sample: tuple[dict, int]) -> str:
 def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
     """Reads an image like OpenMMLab, but raises UsageError for a damaged file instead of filling in missing pixels."""
     import mmcv
-    if error := quick_error(path):  # the words of the check before a training, so that an error is counted once
-        raise UsageError(error)
     check_image(path)
     image = mmcv.imread(path, flag=flag, backend=backend)
     if image is None:

@@ -2,6 +2,8 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -39,8 +41,12 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     framework, read = FOLDERS[key]
     options, problems = dict(val_fraction=val_fraction, split_seed=split_seed), []
     of_boxes = dict(boxes_only=True) if key == 'coco_folder' else {}
+    printed, warned = StringIO(), StringIO()
     try:
-        data = read(folder, **options, **(of_boxes if boxes_only else {}), check_files=key == 'seg_folder')
+        with redirect_stdout(printed), redirect_stderr(warned):
+            data = read(folder, **options, **(of_boxes if boxes_only else {}), check_files=key == 'seg_folder')
+        sys.stdout.write(printed.getvalue())
+        sys.stderr.write(warned.getvalue())
     except UsageError as error:
         problems.append(Problem(str(error), True))
         data = read(folder, **options, **of_boxes, check_files=False)  # raises the error again if no file can be read

@@ -68,6 +68,13 @@ def _refuse(error: OSError) -> None:
 
 def check_image(path: str | Path) -> Image.Image:
     """Reads an image file; raises UsageError if it is damaged or exceeds Pillow's limit for decompression bombs."""
+    if error := quick_error(path):  # first, so that a fault has the same words in all checks
+        raise UsageError(error)
+    return decoded(path)
+
+
+def decoded(path: str | Path) -> Image.Image:
+    """Decodes an image file; raises UsageError if that fails."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -146,7 +153,7 @@ def unreadable(name: str, error: Exception) -> UsageError:
     return UsageError(f'{name} cannot be read: {first_line(error)}')
 
 
-def quick_error(path: str) -> str:
+def quick_error(path: str | Path) -> str:
     """Returns why an image file cannot be read, or an empty string.
 
     Of a JPEG file, reads the header and the end; compares checksums in a PNG file; decodes other files, and JPEG files
@@ -161,7 +168,7 @@ def quick_error(path: str) -> str:
                 file.seek(max(0, file.seek(0, 2) - TAIL))
                 is_whole = END_OF_JPEG in file.read()
         if not is_png and not is_whole:
-            check_image(path)
+            decoded(path)
     except Exception as error:
         return str(error if isinstance(error, UsageError) else unreadable(f'image {path}', error)).split('\n')[0]
     return ''

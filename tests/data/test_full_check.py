@@ -47,16 +47,18 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
 
 
-def test_half_a_png_is_one_error(tmp_path):
-    """Checksums and pixels are read, and find different faults in the same file."""
+@pytest.mark.parametrize('damaged', ['images', 'masks'])
+def test_half_a_png_is_one_error(damaged, tmp_path, capsys):
+    """Checksums and pixels are read, and find different faults in the same file; files are counted once."""
     for part in ('images', 'masks'):
         (tmp_path / part).mkdir()
     for path in sorted((DATA / 'camvid_mini/masks/val').iterdir())[:4]:
         shutil.copy(path, tmp_path / 'masks')
         Image.open(path).convert('RGB').save(tmp_path / f'images/{path.name}')
     shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
-    damage(min((tmp_path / 'images').iterdir()), 'half')
+    damage(min((tmp_path / damaged).iterdir()), 'half')
     errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.5, jobs=1))
+    assert capsys.readouterr().out.count('4 files') == 1
     assert len(errors) == 1 and 'cannot be read' in errors[0]
 
 

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..data.checks import check_data
 from ..errors import UsageError
 from ..inference.sources import find_images
+from ..utils.frameworks import import_quietly, quiet
 from ..utils.images import read_rgb
 
 CHECKED_IMAGES = 8
@@ -55,8 +56,10 @@ def has_test_set(cfg: Config, is_needed: bool) -> bool:
 
 def images_of(cfg: Config, split: str) -> list[str]:
     """Returns the paths of the first images in the data set of 'train' or 'test'."""
+    import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
-    dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    with quiet():  # pycocotools prints its steps
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
     return [dataset.get_data_info(number)['img_path'] for number in range(min(CALIBRATION_IMAGES, len(dataset)))]
 
 

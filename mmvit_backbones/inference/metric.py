@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import import_quietly, quiet
 from .runtimes import Arrays
 
 MAIN_METRICS = 'bbox_mAP', 'mIoU', 'top1'  # endings of the metrics' names
@@ -41,8 +42,15 @@ def evaluate(cfg: Config, run: Model) -> dict[str, float]:
 
 
 def metric_of(cfg: Config, run: Model) -> dict:
-    """Returns the name and the value of the main metric of :func:`evaluate`."""
-    found = evaluate(cfg, run)
+    """Returns the name and the value of the main metric of :func:`evaluate`, whose tables are not shown."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        with quiet():  # COCO's metric prints tables
+            found = evaluate(cfg, run)
+    finally:
+        logger.setLevel(level)
     name = next(name for name in found if name.endswith(MAIN_METRICS))
     return dict(metric=name, value=float(found[name]))
 

@@ -1,5 +1,4 @@
 """What a run shows in the terminal: a bar, validations and warnings; its log file has every line."""
-import io
 import logging
 import os
 import re
@@ -303,15 +302,3 @@ def terminal() -> Iterator[Console | None]:
     with open(os.dup(sys.stdout.fileno()), 'w', encoding=sys.stdout.encoding) as file:
         console = Console(file=file)
         yield console if console.is_interactive else None
-
-
-@contextmanager
-def quiet() -> Iterator[io.StringIO]:
-    """Collects what is printed; if an exception is raised, prints it."""
-    text = io.StringIO()
-    try:
-        with redirect_stdout(text):
-            yield text
-    except BaseException:
-        print(text.getvalue(), file=sys.stderr, end='')
-        raise

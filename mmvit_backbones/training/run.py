@@ -21,7 +21,7 @@ from torch import nn
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
 from ..utils.files import short_path
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import import_quietly, quiet
 from ..zoo.checks import is_readable
 from ..zoo.loading import (
     check_overlap,
@@ -33,7 +33,7 @@ from ..zoo.loading import (
     use_safe_loading,
 )
 from .classes import check_tested
-from .console import Screen, quiet, screen, show_metrics
+from .console import Screen, screen, show_metrics
 from .processes import init_processes
 from .resume import read_to_resume
 from .unreadable import named_images

@@ -1,9 +1,23 @@
 """The OpenMMLab frameworks whose models and data sets configs may name."""
 import io
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
+
+
+@contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """Collects what is printed; if an exception is raised, prints it."""
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            yield text
+    except BaseException:
+        print(text.getvalue(), file=sys.stderr, end='')
+        raise
 
 
 def import_quietly(framework: str) -> None:

@@ -57,7 +57,8 @@ class Dense(nn.Module):
         head, = self.head
         limit, classes, found = self.cfg.get('nms_pre', -1), head.cls_out_channels, []
         for level, (score, delta) in enumerate(zip(scores, deltas)):
-            probability = score[0].permute(1, 2, 0).flatten().sigmoid()
+            # Sigmoid of ONNX Runtime has errors of 1e-7, which would change the order of unlikely boxes.
+            probability = 1 / (1 + torch.exp(-score[0].permute(1, 2, 0).flatten()))
             count = probability.shape[0]
             best = torch.sym_min(limit, count) if limit > 0 else count
             value, index = probability.topk(best)  # pyright: ignore[reportArgumentType]  # sym_min is not annotated

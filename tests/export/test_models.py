@@ -19,6 +19,7 @@ from PIL import Image
 from runs import Run
 from subcommands import call
 from tiny_configs import TINY_CONFIGS
+from torch import nn
 
 pytest.importorskip('onnx')
 
@@ -28,12 +29,19 @@ from onnx import TensorProto
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_model
 from mmvit_backbones.export.agreement import below_limits
+from mmvit_backbones.export.detection import TwoStageInstances
 from mmvit_backbones.export.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
 from mmvit_backbones.export.graphs import examples_of, ignore_deprecations
 from mmvit_backbones.export.parts import check_exportable, split
 from mmvit_backbones.export.preprocess import Geometry, Preprocess
 from mmvit_backbones.inference import Predictor
-from mmvit_backbones.inference.runtimes import DETAILS, PyTorchModel, build_model, installed_runtimes
+from mmvit_backbones.inference.runtimes import (
+    DETAILS,
+    PyTorchModel,
+    build_model,
+    installed_runtimes,
+    open_session,
+)
 from mmvit_backbones.ops.library import FOLDER, library_name
 
 IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
@@ -265,6 +273,38 @@ def test_detectors_with_none_one_and_several_instances(kind, tmp_path):
     """With random weights, RetinaNet also predicts boxes outside the image, which must be dropped."""
     cfg, path = detector(kind), tmp_path / 'model.onnx'
     export_and_compare(cfg, reference_of(cfg, tmp_path), path)
+
+
+class Proposals(nn.Module):
+    """The RPN's postprocessing: from its maps to boxes."""
+
+    def __init__(self, instances: TwoStageInstances) -> None:
+        super().__init__()
+        self.instances = instances
+
+    def forward(self, image: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        size = self.instances.geometry.resized(image)
+        return self.instances.propose(maps[:len(maps) // 2], maps[len(maps) // 2:], size)
+
+
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
+    """Many scores of a trained RPN are below 1e-7, the error of Sigmoid in ONNX Runtime."""
+    cfg, path = detector('MaskRCNN'), tmp_path / 'proposals.onnx'
+    init_default_scope('mmdet')
+    proposals = Proposals(split(build_model(cfg), cfg).postprocess).eval()
+    torch.manual_seed(0)
+    sides = 16, 8
+    scores, deltas = ([torch.randn(1, channels, side, side) for side in sides] for channels in (3, 12))
+    inputs = torch.zeros(64, 64, 3, dtype=torch.uint8), *(score - 18 for score in scores), *deltas
+    expected = proposals(*inputs).numpy()
+    with ignore_deprecations():
+        torch.onnx.export(proposals, inputs, path, dynamo=True, verbose=False)
+    for runtime in installed_runtimes():
+        session = open_session(path, runtime, 'cpu')
+        names = [entry.name for entry in onnx.load(path).graph.input]
+        actual, = session({name: value.numpy() for name, value in zip(names, inputs, strict=True)}).values()
+        np.testing.assert_allclose(actual, expected, atol=1e-3, err_msg=runtime)
 
 
 # ---- mmvit export

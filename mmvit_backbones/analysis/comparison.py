@@ -152,8 +152,8 @@ def recipes_of(names: Sequence[str], settings: Mapping[str, Any], epochs: int | 
     config, pretrained, freeze = (settings[name] for name in ('config', 'pretrained', 'freeze'))
     if config:
         return {name: other_recipe(config, name, pretrained, freeze, settings['layer_decay']) for name in names}
-    arguments = {name: settings[name] for name in RECIPE} | dict(epochs=epochs, out=str(out / 'data'))
-    arguments |= {name: settings[name] for name in FOLDERS if settings[name]}
+    arguments: dict[str, Any] = {name: settings[name] for name in (*RECIPE, *FOLDERS) if settings[name] is not None}
+    arguments |= dict(epochs=epochs, out=str(out / 'data'))
     common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
     return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
                             custom_imports=[HOOKS], check_files=False, **arguments) for name in names}

@@ -4,6 +4,7 @@ import shlex
 import signal
 import time
 from argparse import ArgumentTypeError, Namespace
+from functools import partial
 from pathlib import Path
 
 import mmseg
@@ -74,11 +75,14 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     assert 'timm:resnet18' in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
     assert (out / 'results.csv').read_text().count('\n') == 3
+    again = partial(compare, ['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=1, seeds=1, freeze=True,
+                    batch_size=4, out=str(out))
     result.unlink()
-    for _ in range(2):  # the first continues a training that has ended, and the second repeats nothing
-        compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=1, seeds=1, freeze=True, batch_size=4,
-                out=str(out))
-        assert json.loads(result.read_text())['metric'] == metric
+    again()  # continues from the checkpoint of the last epoch
+    ended = result.read_text()
+    assert json.loads(ended)['metric'] == metric
+    again()
+    assert result.read_text() == ended
     with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
         compare(['rest_lite'], class_folder=str(few_flowers), size=[32], epochs=2, seeds=1, freeze=True, batch_size=4,
                 out=str(out))

@@ -110,7 +110,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         recipes = recipes_of(names, settings, settings['epochs_of_budget'], folder)
     write_recipes(recipes, folder)
     write(folder / 'settings.json', json.dumps(settings, indent=1))
-    rows = summarize(train_all(recipes, seeds, folder), measure(recipes, folder), recipes)
+    results = train_all(recipes, seeds, folder)
+    rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
     return report(folder, rows, recipes, settings, next(iter(rates.values())))
 
 

@@ -96,14 +96,11 @@ def main() -> None:
         for kind in ('forward', 'step'):
             with ExitStack() as stack:
                 connections = [stack.enter_context(process(name, **options)) for options in SETTINGS.values()]
-                seconds = dict(zip(SETTINGS, measure(name, kind, connections)))
-                default = seconds['default']
-                column = {setting: f'{statistics.median(a / b for a, b in zip(times, default)):.2f}'
-                          for setting, times in seconds.items()}
-                columns[f'`{name}`, {kind}'] = dict(column, default=f'{1000 * statistics.median(default):.0f} ms')
+                default, *others = measure(name, kind, connections)
+                columns[f'`{name}`, {kind}'] = [f'{1000 * statistics.median(default):.0f} ms'] + [
+                    f'{statistics.median(a / b for a, b in zip(times, default)):.2f}' for times in others]
     print(f'{processor()}, {THREADS} threads, torch {torch.__version__}\n')
-    rows = ([setting, *(column[setting] for column in columns.values())] for setting in SETTINGS)
-    print(markdown_table(['setting', *columns], rows))
+    print(markdown_table(['setting', *columns], zip(SETTINGS, *columns.values())))
 
 
 if __name__ == '__main__':

@@ -1,112 +1,29 @@
-"""The command `mmvit`: its subcommands and their arguments, which are parsed before torch is imported.
+"""The command ``mmvit``, and what it does as functions, which are imported when they are first used.
 
-This package is outside of `mmvit_backbones`, because importing that package imports torch, which takes seconds. A
-module of a subcommand has `get_parser()`, and `run(args)`, which imports the function that does the work, calls it with
-keyword arguments and prints its result.
+Example:
+    >>> from mmvit import fine_tune, train
+    >>> runner = train(fine_tune('vitaev2_small', coco_folder='data/coco_mini'))  # doctest: +SKIP
 """
-import importlib
-import os
-import sys
-import warnings
-from argparse import Namespace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-# Subcommand -> (module, help text).
-SUBCOMMANDS = {
-    'train': ('train', 'train a classifier, a detector or a segmenter'),
-    'test': ('test', 'test a checkpoint or an exported model'),
-    'predict': ('predict', 'run a model on images, folders, URLs and videos'),
-    'export': ('export', 'export a network or a trained model to ONNX'),
-    'serve': ('serve', 'show predictions of models on a web page'),
-    'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
-    'weights list': ('weights.list', 'list the published weights'),
-    'weights download': ('weights.download', 'download and verify published weights'),
-    'weights convert': ('weights.convert', 'convert published weights to a folder for a hub or a mirror, or to a file'),
-    'data check': ('data.check', 'find unusable images, masks and annotations'),
-    'data token-labels': ('data.token_labels', 'generate token labels for a folder of images'),
-    'config show': ('config.show', 'print a config with all inherited settings'),
-    'config copy': ('config.copy', 'copy a config for editing'),
-    'flops': ('flops', 'count the parameters, multiply-adds, kernels and memory traffic of networks'),
-    'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
-    'draw attention': ('draw.attention', 'draw the attention maps of a network'),
-    'draw windows': ('draw.windows', 'draw varied-size windows'),
-    'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
-    'reproduce': ('reproduce', 'test published weights and compare the results with the published ones'),
-    'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
-    'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
-    'doctor': ('doctor', 'report which frameworks and operator backends work'),
-}
+if TYPE_CHECKING:
+    from .analysis.comparison import compare
+    from .analysis.speed import benchmark
+    from .deployment.models import export_model
+    from .inference.predictor import Predictor
+    from .recipes.folder import fine_tune
+    from .running.run import test, train
+
+__all__ = ['Predictor', 'benchmark', 'compare', 'export_model', 'fine_tune', 'test', 'train']
+
+# Importing torch and the frameworks takes seconds, which `mmvit --help` should not.
+_MODULES = dict(
+    Predictor='inference.predictor', benchmark='analysis.speed', compare='analysis.comparison',
+    export_model='deployment.models', fine_tune='recipes.folder', test='running.run', train='running.run')
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Runs `mmvit` with ``arguments``, by default ``sys.argv[1:]``."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    subcommand = next((name for name in SUBCOMMANDS if arguments[:len(name.split())] == name.split()), None)
-    if subcommand:
-        execute(subcommand, arguments[len(subcommand.split()):])
-        return
-    words = [word for word in arguments[:2] if not word.startswith('-')]
-    group = {name: text for name, (_, text) in SUBCOMMANDS.items() if words[:1] == name.split()[:1]} if words else {}
-    asks_for_help = not words or arguments[-1] in ('-h', '--help')
-    if group and (len(words) == 1 or asks_for_help):
-        print(usage(group))
-    elif asks_for_help and not words:
-        print(usage({name: text for name, (_, text) in SUBCOMMANDS.items()}))
-    else:
-        sys.exit(unknown_subcommand(' '.join(words)))
-
-
-def execute(subcommand: str, arguments: list[str]) -> None:
-    """Runs a subcommand, and prints an error of the package on one line."""
-    module = importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}')
-    parser = module.get_parser()
-    parser.prog = f'mmvit {subcommand}'
-    try:
-        args = parser.parse_args(arguments, Namespace(arguments=arguments))
-        errors = importlib.import_module('mmvit_backbones.errors')
-    except ModuleNotFoundError as error:
-        if error.name != 'mmengine':
-            raise
-        sys.exit(f'error: {error}')
-    except ValueError as error:
-        if type(error).__name__ != 'UsageError':  # of a wrong environment variable
-            raise
-        sys.exit(f'error: {error}')
-    try:
-        module.run(args)
-    except errors.MMViTError as error:
-        # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
-        is_of_rank = isinstance(error, errors.TrainingError)
-        if is_of_rank or os.environ.get('LOCAL_RANK', '0') == '0':
-            rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and is_of_rank else ''
-            print(f'error: {rank}{error}', file=sys.stderr, flush=True)
-        sys.exit(1)
-
-
-def usage(subcommands: dict[str, str]) -> str:
-    lines = ['usage: mmvit SUBCOMMAND [options]', '',
-             *(f'  {name:18} {text}' for name, text in subcommands.items()), '',
-             'Run mmvit SUBCOMMAND --help for the options and examples of a subcommand.']
-    return '\n'.join(lines)
-
-
-def unknown_subcommand(name: str) -> str:
-    """Returns the error message for an unknown subcommand, with suggestions."""
-    from difflib import get_close_matches
-    near = get_close_matches(name, SUBCOMMANDS, n=3) or get_close_matches(name.partition(' ')[0], SUBCOMMANDS, n=3)
-    hint = f'did you mean {" or ".join(near)}?' if near else 'run mmvit --help for a list of subcommands'
-    return f'error: mmvit has no subcommand {name!r}; {hint}'
-
-
-def command(arguments: list[str] | None = None) -> None:
-    """Runs `mmvit` as a console script."""
-    if not sys.warnoptions:  # warnings of other packages don't help users
-        warnings.simplefilter('ignore')
-        warnings.filterwarnings('default', module='mmvit_backbones')
-    try:
-        main(arguments)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # e.g. `mmvit models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at exit
-        sys.exit(1)
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)

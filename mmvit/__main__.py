@@ -1,5 +1,5 @@
 """Makes ``python -m mmvit`` run the command."""
-from . import command
+from .cli import main
 
 if __name__ == '__main__':
-    command()
+    main()

@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
         'mmvit_backbones needs MMEngine: `pip install mmengine`, or for the newest PyTorch its fork: '
         '`pip install onedl-mmengine opencv-python-headless`', name='mmengine') from None
 
-from . import backbones, data, heads, losses, necks, training  # noqa: F401
+from . import backbones, datasets, engine, evaluation, heads, losses, necks  # noqa: F401
 from .zoo import convert_state_dict, get_model, list_models
 
 __all__ = ['__version__', 'convert_state_dict', 'get_model', 'list_models']

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.utils import ManagerMixin
 
-import mmvit
+import mmvit.cli
 
 os.environ.setdefault('MPLBACKEND', 'Agg')
 if not torch.cuda.is_available():
@@ -43,7 +43,7 @@ def run(monkeypatch, capsys):
     monkeypatch.setenv('LOCAL_RANK', '0')  # the command sets this variable; monkeypatch restores it after the test
 
     def run(subcommand: str, *arguments: str) -> str:
-        mmvit.main([*subcommand.split(), *arguments])
+        mmvit.cli.dispatch([*subcommand.split(), *arguments])
         return capsys.readouterr().out
 
     return run

@@ -3,7 +3,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmvit_backbones.recipes import fine_tune
+from mmvit.recipes import fine_tune
 
 FLOWERS, COCO, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'coco_mini', 'camvid_mini'))
 FOLDERS = dict(class_folder=FLOWERS, coco_folder=COCO, seg_folder=STREETS)

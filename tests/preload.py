@@ -14,9 +14,9 @@ import mmseg.models
 import runs
 from mmengine.config import Config
 
-import mmvit_backbones.inference
-import mmvit_backbones.recipes
-import mmvit_backbones.training
+import mmvit.inference
+import mmvit.recipes
+import mmvit.running
 
 Config.fromfile(runs.TINY).pretty_text  # noqa: B018  caches the metafiles and the formatter's grammar
 gc.freeze()  # saves time, because MMEngine runs the garbage collector for every data set

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from helpers import ROOT
 
-import mmvit
+import mmvit.cli
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
-TINY = ROOT / 'tests/training/tiny_classifier.py'
+TINY = ROOT / 'tests/running/tiny_classifier.py'
 # The fork server starts with the first process and finds `preload.py` on PYTHONPATH.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['preload'])
@@ -138,6 +138,6 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
             sys.argv = arguments
             runpy.run_path(command, run_name='__main__')
         else:
-            mmvit.command([*command.split(), *rest])
+            mmvit.cli.main([*command.split(), *rest])
     finally:
         sys.stdout.flush()

@@ -2,15 +2,15 @@
 import importlib
 from argparse import ArgumentParser, Namespace
 
-from mmvit import SUBCOMMANDS
+from mmvit.cli import SUBCOMMANDS
 
 
 def parser_of(subcommand: str) -> ArgumentParser:
-    return importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}').get_parser()
+    return importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}').get_parser()
 
 
 def call(subcommand: str, *arguments: object) -> None:
     """Runs a subcommand. Its exceptions propagate to the test."""
     words = list(map(str, arguments))
     args = parser_of(subcommand).parse_args(words, Namespace(arguments=words))
-    importlib.import_module(f'mmvit.{SUBCOMMANDS[subcommand][0]}').run(args)
+    importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}').run(args)

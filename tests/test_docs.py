@@ -23,12 +23,13 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from subcommands import parser_of
 
-import mmvit
+import mmvit.cli
 import mmvit_backbones
-from mmvit_backbones.data.coco import coco_problems
+from mmvit.folders.coco import coco_problems
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
-MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
+MODULES = [name for package in (mmvit_backbones, mmvit)
+           for _, name, _ in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')]
 DOCS = sorted(ROOT.glob('docs/*.md'))
 README = ROOT / 'README.md'
 PAGES = {page.name: page for page in (README, *DOCS)}
@@ -180,7 +181,7 @@ def test_files_and_targets_on_page_exist(page):
     assert all(f'\n{target}:' in makefile for target in re.findall(r'^make ([\w-]+)', text, flags=re.MULTILINE))
 
 
-SUBCOMMAND = f'(?:{"|".join(mmvit.SUBCOMMANDS)})'
+SUBCOMMAND = f'(?:{"|".join(mmvit.cli.SUBCOMMANDS)})'
 
 
 @pytest.mark.parametrize('page', PAGES)
@@ -216,10 +217,10 @@ def test_commands_on_page_can_be_parsed(page, monkeypatch, tmp_path):
         parser_of(subcommand).parse_args(arguments)
 
 
-@pytest.mark.parametrize('subcommand', mmvit.SUBCOMMANDS)
+@pytest.mark.parametrize('subcommand', mmvit.cli.SUBCOMMANDS)
 def test_examples_in_the_help_can_be_parsed(subcommand, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    text = importlib.import_module(f'mmvit.{mmvit.SUBCOMMANDS[subcommand][0]}').__doc__
+    text = importlib.import_module(f'mmvit.cli.{mmvit.cli.SUBCOMMANDS[subcommand][0]}').__doc__
     examples = re.findall(rf'^ +mmvit {subcommand}\b(.*)', text, flags=re.MULTILINE)
     assert examples
     for example in examples:

@@ -60,7 +60,7 @@ def test_wheel_contains_the_files_for_mim(wheel):
 
 def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
-    assert {'mmvit/__init__.py', 'mmvit/draw/run.py', 'mmvit_backbones/training/run.py'} <= names
+    assert {'mmvit/__init__.py', 'mmvit/cli/draw/run.py', 'mmvit/running/run.py'} <= names
     assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit:command' in wheel.read(scripts).decode()
@@ -135,7 +135,7 @@ def test_import_without_mmengine_names_the_commands_to_install_it():
 
 @pytest.mark.parametrize('arguments', [['models'], ['train', 'reswin_tiny', '--cfg-options', 'a=1']])
 def test_command_without_mmengine_names_the_commands_to_install_it(arguments):
-    code = f'import sys; sys.modules["mmengine"] = None; import mmvit; mmvit.command({arguments})'
+    code = f'import sys; sys.modules["mmengine"] = None; import mmvit.cli; mmvit.cli.main({arguments})'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     error, = done.stderr.splitlines()
     assert done.returncode == 1 and error.startswith('error: ')

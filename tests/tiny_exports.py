@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvit_backbones.inference.runtimes import DETAILS
+from mmvit.inference.runtimes import DETAILS
 
 DETAILS_OF_COLORS = dict(task='classification', classes=['red', 'green', 'blue'], palette=[],
                          outputs=[dict(name='scores')], input=dict(name='images'), preprocessing=dict(inside=True))

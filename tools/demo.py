@@ -103,7 +103,7 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
     from matplotlib import pyplot as plt
     from PIL import Image
 
-    from mmvit_backbones.inference import Predictor
+    from mmvit.inference import Predictor
 
     detector, segmenter, classifier = (Predictor(checkpoint_of(work_dir / task), device='cpu') for task in TASKS)
     ap, street, flower = figures.values()

@@ -1,6 +1,6 @@
 """Runs `mmvit predict`, for users who expect a script in tools/, as in OpenMMLab's packages."""
 import sys
 
-from mmvit import command
+from mmvit.cli import main
 
-command(['predict', *sys.argv[1:]])
+main(['predict', *sys.argv[1:]])

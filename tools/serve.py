@@ -1,6 +1,6 @@
 """Runs `mmvit serve`, for users who expect a script in tools/, as in OpenMMLab's packages."""
 import sys
 
-from mmvit import command
+from mmvit.cli import main
 
-command(['serve', *sys.argv[1:]])
+main(['serve', *sys.argv[1:]])

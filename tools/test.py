@@ -1,6 +1,6 @@
 """Runs `mmvit test`, for users who expect a script in tools/, as in OpenMMLab's packages."""
 import sys
 
-from mmvit import command
+from mmvit.cli import main
 
-command(['test', *sys.argv[1:]])
+main(['test', *sys.argv[1:]])

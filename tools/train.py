@@ -1,6 +1,6 @@
 """Runs `mmvit train`, for users who expect a script in tools/, as in OpenMMLab's packages."""
 import sys
 
-from mmvit import command
+from mmvit.cli import main
 
-command(['train', *sys.argv[1:]])
+main(['train', *sys.argv[1:]])

@@ -1,12 +1,8 @@
-"""Exports networks and whole models."""
+"""Exports networks to ONNX."""
 from ..utils import versions
 
 versions.require('export')
 
-from .checkpoint import export_checkpoint  # noqa: E402
-from .differences import compare_onnx  # noqa: E402
-from .files import ExportedFile  # noqa: E402
-from .models import export_model, export_onnx  # noqa: E402
-from .network import export_network  # noqa: E402
+from .networks import export_onnx  # noqa: E402
 
-__all__ = ['ExportedFile', 'compare_onnx', 'export_checkpoint', 'export_model', 'export_network', 'export_onnx']
+__all__ = ['export_onnx']

@@ -1,4 +1,4 @@
-"""Converts modules to ONNX graphs and joins the graphs."""
+"""Converts modules to ONNX graphs."""
 import math
 import operator
 import warnings
@@ -6,15 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
-
-from .parts import Parts
-from .preprocess import as_tuple
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
@@ -22,38 +18,6 @@ MERGED_OUTPUTS = 4  # outputs per group
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
             masks=['instances', 'height', 'width'])
-
-
-class Example(NamedTuple):
-    """A module to export, with example inputs, their dynamic shapes, and the names of its inputs and outputs."""
-
-    module: nn.Module
-    inputs: tuple[Tensor, ...]
-    dynamic_shapes: tuple
-    takes: list[str]
-    gives: list[str]
-
-
-def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
-    """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name, without parts that are None."""
-    is_batch = parts.takes == 'images'
-    image_free = {axis: Dim.DYNAMIC for axis in ((0, 1, 2) if is_batch else (0, 1))}
-    batch = {0: Dim.DYNAMIC} if is_batch else {}
-    free = batch if parts.is_static else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    result, images, name = {}, image, parts.takes
-    if parts.preprocess:
-        result['preprocess'] = Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels'])
-        images, name = parts.preprocess(image), 'pixels'
-    else:
-        image_free = free
-    maps = as_tuple(parts.network(images))
-    if parts.postprocess is None:
-        return dict(network=Example(parts.network, (images, ), (free, ), [name], parts.outputs))
-    names = [f'map{index}' for index in range(len(maps))]
-    result['network'] = Example(parts.network, (images, ), (free or None, ), [name], names)
-    shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
-    result['postprocess'] = Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs)
-    return result
 
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
@@ -270,32 +234,3 @@ def translations() -> dict:
         # torch's upper bounds of sizes may exceed int64.
         operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
     }
-
-
-def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:
-    """Joins the graphs of parts into one graph, whose nodes are named ``PART/NAME``.
-
-    Each input is connected to the value of the same name: an input of the first part, or an output of an earlier part.
-    """
-    first, *others = programs.values()
-    for part, program in programs.items():
-        graph = program.model.graph
-        inner = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
-        for named in *graph.all_nodes(), *inner, *graph.initializers.values():
-            named.name = f'{part}/{named.name}'
-    whole = first.model.graph
-    known = {value.name: value for value in (*whole.inputs, *whole.outputs)}
-    for program in others:
-        graph = program.model.graph
-        for value in graph.inputs:
-            value.replace_all_uses_with(known[value.name])
-        outputs, nodes, weights = list(graph.outputs), list(graph), list(graph.initializers.values())
-        graph.outputs.clear()
-        graph.initializers.clear()
-        graph.remove(nodes)
-        whole.extend(nodes)
-        for value in weights:
-            whole.register_initializer(value)
-        whole.outputs[:] = outputs
-        known.update({value.name: value for value in outputs})
-    return first

@@ -6,7 +6,7 @@ https://mmpretrain.readthedocs.io/en/latest/user_guides/inference.html
 from mmpretrain.apis.model import ModelHub
 from modelindex.models.Model import Model
 
-from ..utils.config import config_folder
+from ..utils.installation import config_folder
 from ..zoo.variants import VARIANTS
 
 for name, variant in VARIANTS.items():

@@ -1,5 +1,6 @@
-"""Tells which OpenMMLab distributions are installed: upstream's or their forks, which install the same files."""
+"""Tells which OpenMMLab distributions are installed, and where the configs of this package are."""
 from importlib.metadata import distributions
+from pathlib import Path
 
 # Package -> distributions that provide the package, upstream's first and its maintained fork second.
 PROVIDERS = {
@@ -26,3 +27,10 @@ def find_conflicts(**where) -> list[str]:
             found.append(f'{package}: {" and ".join(installed)} overwrite each other\'s files; '
                          f'run `pip uninstall {" ".join(installed)}` and install one of them again')
     return found
+
+
+def config_folder() -> Path:
+    """Returns the folder of this package's configs, in an installation or a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'

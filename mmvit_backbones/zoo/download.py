@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import quote, urlparse
 
 import torch
-from filelock import FileLock
 from mmengine.logging import print_log
 
 from ..errors import CheckpointError, UsageError
@@ -60,6 +59,7 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Locks a file in the cache, and creates its folder; raises CheckpointError if this is impossible."""
+    from filelock import FileLock
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

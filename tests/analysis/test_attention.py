@@ -6,8 +6,8 @@ from helpers import ROOT, fresh_model, raises
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
+from mmvit.analysis import attention, draw_attention
 from mmvit_backbones import get_model
-from mmvit_backbones.analysis import attention, draw_attention
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import GlobalAttention
 

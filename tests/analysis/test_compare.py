@@ -16,15 +16,15 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import Run
 
-from mmvit import compare as arguments_of_compare
-from mmvit_backbones.analysis import compare
-from mmvit_backbones.analysis.comparison import command_of, differences, other_recipe, plot, rates_of
+from mmvit.analysis import compare
+from mmvit.analysis.comparison import command_of, differences, other_recipe, plot, rates_of
+from mmvit.cli import compare as arguments_of_compare
+from mmvit.recipes import fine_tune
+from mmvit.recipes.networks import find_network
+from mmvit.recipes.other_config import with_backbone
+from mmvit.utils.config import read_config
+from mmvit_backbones.engine.hooks.equal_heads import EqualHeadsHook
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.recipes import fine_tune
-from mmvit_backbones.recipes.networks import find_network
-from mmvit_backbones.recipes.other_config import with_backbone
-from mmvit_backbones.training.equal_heads import EqualHeadsHook
-from mmvit_backbones.utils.config import read_config
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvit_backbones.analysis.counters import Counter, SavedStorages, count
+from mmvit.analysis.counters import Counter, SavedStorages, count
 
 BYTES = 4 * 2 * 3 * 5 * 7  # of the images
 

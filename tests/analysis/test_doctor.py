@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mmvit_backbones.analysis import doctor
-from mmvit_backbones.analysis.doctor import describe_kernels, describe_package
+from mmvit.analysis import doctor
+from mmvit.analysis.doctor import describe_kernels, describe_package
 from mmvit_backbones.ops import dispatch, library, triton
 from mmvit_backbones.utils import versions
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from helpers import ROOT, raises
 
+from mmvit.analysis import evaluate_features
+from mmvit.analysis.probes import check_neighbors, linear_probe
 from mmvit_backbones import get_model
-from mmvit_backbones.analysis import evaluate_features
-from mmvit_backbones.analysis.probes import check_neighbors, linear_probe
 from mmvit_backbones.errors import UsageError
 
 pytestmark = [pytest.mark.skipif(not find_spec('sklearn'), reason='features are evaluated with scikit-learn'),

@@ -4,10 +4,10 @@ import sys
 import pytest
 from helpers import raises
 
+from mmvit.analysis import Flops, Traffic, count_flops, count_traffic
+from mmvit.analysis.counters import in_place_product
+from mmvit.analysis.flops import in_gigabytes
 from mmvit_backbones import list_models
-from mmvit_backbones.analysis import Flops, Traffic, count_flops, count_traffic
-from mmvit_backbones.analysis.counters import in_place_product
-from mmvit_backbones.analysis.flops import in_gigabytes
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 

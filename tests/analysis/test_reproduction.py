@@ -9,7 +9,7 @@ from golden import fill_state_dict
 from golden_files import NETWORKS
 from helpers import ROOT, raises
 
-from mmvit_backbones.analysis import reproduce, reproduction
+from mmvit.analysis import reproduce, reproduction
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.published import PUBLISHED
 

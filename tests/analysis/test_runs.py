@@ -6,7 +6,7 @@ import pytest
 from helpers import raises
 from PIL import Image
 
-from mmvit_backbones.analysis import draw_runs, runs
+from mmvit.analysis import draw_runs, runs
 from mmvit_backbones.errors import UsageError
 
 

@@ -10,10 +10,10 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
-from mmvit_backbones.analysis import RuntimeTable, compare_runtimes, runtimes
-from mmvit_backbones.analysis.runtimes import TimedModel, TimedNetwork, measure_subject
+from mmvit.analysis import RuntimeTable, compare_runtimes, runtimes
+from mmvit.analysis.runtimes import TimedModel, TimedNetwork, measure_subject
+from mmvit.inference.runtimes import installed_runtimes
 from mmvit_backbones.errors import MMViTError
-from mmvit_backbones.inference.runtimes import installed_runtimes
 
 INSTALLED = [name for name, options in runtimes.RUNTIMES.items()
              if options.get('runtime', 'onnxruntime') in installed_runtimes()]
@@ -66,7 +66,7 @@ def test_all_runtimes_run_a_single_image():
 @pytest.mark.slow
 def test_a_whole_model_has_its_metric(tmp_path):
     """The images of the test set are red, green or blue, as the classes of the model."""
-    cfg = Config.fromfile(ROOT / 'tests/training/tiny_classifier.py')
+    cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
     for name, color in (('a', 'red'), ('b', 'lime'), ('c', 'blue')):
         (tmp_path / 'val' / name).mkdir(parents=True)
         Image.new('RGB', (60, 80), color).save(tmp_path / f'val/{name}/1.png')

@@ -15,7 +15,7 @@ from PIL import Image
 from subcommands import call
 from tiny_exports import mean_color_file
 
-from mmvit_backbones.analysis.serving import Served, find_examples, find_spec, load_models, serve
+from mmvit.analysis.serving import Served, find_examples, find_spec, load_models, serve
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 CAMVID = ROOT / 'data/camvid_mini/images/val'

@@ -6,7 +6,7 @@ import torch
 from helpers import Clock, raises
 from torch import nn
 
-from mmvit_backbones.analysis import benchmark, count_traffic, measure_throughput, speed
+from mmvit.analysis import benchmark, count_traffic, measure_throughput, speed
 from mmvit_backbones.errors import UsageError
 
 

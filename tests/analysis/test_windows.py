@@ -5,10 +5,10 @@ import torch
 from helpers import ROOT, raises
 from PIL import Image
 
-from mmvit_backbones.analysis import draw_windows, windows
+from mmvit.analysis import draw_windows, windows
+from mmvit.utils.figures import plt
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
-from mmvit_backbones.utils.figures import plt
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ pytest.importorskip('onnx')
 
 import onnx
 
-from mmvit_backbones.export import compare_onnx, export_onnx
-from mmvit_backbones.export.differences import difference
+from mmvit.deployment import compare_onnx
+from mmvit.deployment.differences import difference
+from mmvit.deployment.quantize import to_int8
+from mmvit.inference.runtimes import installed_runtimes, open_session
+from mmvit_backbones.export import export_onnx
 from mmvit_backbones.export.graphs import save, to_onnx
-from mmvit_backbones.export.quantize import to_int8
-from mmvit_backbones.inference.runtimes import installed_runtimes, open_session
 
 # Sizes with and without padding, smaller and larger than a window, in portrait and landscape format. A small size comes
 # first, because OpenVINO may keep what it has prepared for a single token.

@@ -4,8 +4,8 @@ import pytest
 from helpers import raises
 from tiny_exports import DETAILS_OF_COLORS, write_classifier
 
+from mmvit.inference import Predictor
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import Predictor
 
 
 def test_a_broken_onnx_file_is_refused(tmp_path):

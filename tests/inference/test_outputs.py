@@ -8,10 +8,10 @@ import pytest
 from helpers import raises
 from PIL import Image
 
+from mmvit.inference import Classification, Detection, Segmentation
+from mmvit.inference.outputs import find_sources, write_predictions
+from mmvit.inference.sources import Frame
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import Classification, Detection, Segmentation
-from mmvit_backbones.inference.outputs import find_sources, write_predictions
-from mmvit_backbones.inference.sources import Frame
 
 PIXELS = np.zeros((500, 500, 3), np.uint8)
 

@@ -8,8 +8,8 @@ from helpers import raises
 from PIL import Image
 from tiny_exports import mean_color_file
 
+from mmvit.inference import Classification, Detection, Predictor, Segmentation, read_rgb
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import Classification, Detection, Predictor, Segmentation, read_rgb
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
 

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from mmvit_backbones.inference import Classification, Detection, Segmentation
-from mmvit_backbones.inference.results import Result, color_of, contour_of, place_label, result_of
+from mmvit.inference import Classification, Detection, Segmentation
+from mmvit.inference.results import Result, color_of, contour_of, place_label, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 # What color-blind people see of red, green and blue (Machado et al., 2009, severity 1).

@@ -14,9 +14,9 @@ pytest.importorskip('timm')
 
 import timm
 
+from mmvit.inference import token_labels
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.inference import token_labels
 from mmvit_backbones.zoo.build import import_mmpretrain
 
 

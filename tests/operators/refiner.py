@@ -11,7 +11,7 @@ from mmvit_backbones.backbones.refiner_vit import (
     RefinerPatchEmbed,
     SharedAttention,
 )
-from mmvit_backbones.data import PoolTokenLabels
+from mmvit_backbones.datasets import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
 from mmvit_backbones.losses import MapSimilarityLoss

@@ -11,7 +11,8 @@ from helpers import raises
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from mmvit_backbones.ops import dispatch, self_check, triton, use_kernels, varied_size_window_attention
+from mmvit.analysis import self_check
+from mmvit_backbones.ops import dispatch, triton, use_kernels, varied_size_window_attention
 from mmvit_backbones.ops.normalized_attention import normalized_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 

@@ -18,11 +18,11 @@ from varied_size_windows import (
     sampling_of,
 )
 
+from mmvit.analysis import self_check
 from mmvit_backbones.ops import (
     dispatch,
     library,
     plain_pytorch,
-    self_check,
     varied_size_window,
     varied_size_window_attention,
     varied_size_window_sample,

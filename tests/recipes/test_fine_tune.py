@@ -12,11 +12,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
+from mmvit.recipes import fine_tune, save, summary
+from mmvit.recipes.schedule import epochs_for
+from mmvit.running import check_run, training_config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.recipes import fine_tune, save, summary
-from mmvit_backbones.recipes.schedule import epochs_for
-from mmvit_backbones.training import check_run, training_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
 SCOPES = dict(class_folder='mmpretrain', coco_folder='mmdet', seg_folder='mmseg')

@@ -9,9 +9,9 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmvit_backbones import training
+from mmvit import running as training
+from mmvit.recipes import other_data, save
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.recipes import other_data, save
 
 pytestmark = pytest.mark.usefixtures('frozen')
 

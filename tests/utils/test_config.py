@@ -6,8 +6,8 @@ import pytest
 from helpers import raises
 from mmengine.config import Config
 
+from mmvit.utils import config
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils import config
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 

@@ -1,7 +1,7 @@
 """The rank of a process is known before the process group is initialized."""
 import pytest
 
-from mmvit_backbones.utils.distributed import is_first_process
+from mmvit.utils.distributed import is_first_process
 
 
 @pytest.mark.parametrize('rank, expected', [(None, True), ('0', True), ('1', False), ('10', False)])

@@ -6,8 +6,8 @@ import pytest
 from helpers import raises
 from PIL import Image, ImageOps
 
+from mmvit.utils.images import check_image, image_size, read_rgb
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.images import check_image, image_size, read_rgb
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint32).reshape(20, 30, 3).astype(np.uint8)
 

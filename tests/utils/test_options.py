@@ -3,8 +3,8 @@ import pytest
 from helpers import raises
 from mmengine.config import Config
 
+from mmvit.utils.options import check_option
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.options import check_option
 
 CONFIG = Config(dict(
     train_dataloader=dict(batch_size=4, dataset=dict(type='ImageNet')), model=dict(head=dict(num_classes=3)),

@@ -7,8 +7,8 @@ from helpers import ROOT, fresh_model, raises
 from mmengine.config import Config
 from tiny_configs import TINY_CONFIGS
 
+from mmvit.utils.config import read_config
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.config import read_config
 from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 

@@ -22,10 +22,10 @@ from golden_files import NETWORKS
 from mmengine.registry import MODELS
 from safetensors.torch import save
 
+from mmvit.inference import sources
+from mmvit.inference.sources import read_frames
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.inference import sources
-from mmvit_backbones.inference.sources import read_frames
 from mmvit_backbones.utils import download as receiving
 from mmvit_backbones.zoo import download
 from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url

@@ -11,12 +11,7 @@ from torch import nn
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo import loading
-from mmvit_backbones.zoo.loading import (
-    check_overlap,
-    load_weights,
-    read_checkpoint,
-    use_safe_loading,
-)
+from mmvit_backbones.zoo.loading import check_overlap, load_weights, read_checkpoint, use_safe_loading
 from mmvit_backbones.zoo.variants import VARIANTS
 
 

@@ -13,10 +13,10 @@ from mmengine.registry import MODELS, init_default_scope
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmvit.inference.runtimes import build_model
+from mmvit.recipes.networks import find_network
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.inference.runtimes import build_model
-from mmvit_backbones.recipes.networks import find_network
 from mmvit_backbones.zoo.download import hash_of
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.relatives import pretrained_settings, read_by_name

@@ -18,10 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from mmvit_backbones.analysis.counters import SavedStorages
-from mmvit_backbones.ops import (
-    varied_size_window_attention,
-)
+from mmvit.analysis.counters import SavedStorages
+from mmvit_backbones.ops import varied_size_window_attention
 from mmvit_backbones.ops.dispatch import why_not_backend
 from mmvit_backbones.ops.window import pad_to_multiple, shifted_window_mask, window_partition, window_reverse
 

@@ -39,7 +39,8 @@ DOCTOR = ['-m', 'mmvit', 'doctor']
 SANITIZED = ['-c', """
 import os, sys, torch
 os.environ.pop('TRITON_INTERPRET')  # which is slow
-from mmvit_backbones.ops import dispatch, self_check
+from mmvit_backbones.ops import dispatch
+from mmvit.analysis import self_check
 from mmvit_backbones import zoo  # registers all operators
 rows = self_check.measure(dispatch.OPERATORS.values(), torch.device(sys.argv[1]), ['toy'])
 print(self_check.table(rows))

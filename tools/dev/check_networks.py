@@ -29,7 +29,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import mmvit_backbones
-from mmvit_backbones.analysis.counters import SavedStorages
+from mmvit.analysis.counters import SavedStorages
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.variants import find_names

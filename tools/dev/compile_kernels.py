@@ -25,8 +25,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmvit_backbones.analysis.counters import storage_key, tensors_in
-from mmvit_backbones.ops import dispatch, self_check
+from mmvit.analysis import self_check
+from mmvit.analysis.counters import storage_key, tensors_in
+from mmvit_backbones.ops import dispatch
 from mmvit_backbones.ops import triton as kernels
 from mmvit_backbones.ops.triton.launch import warps_of
 

@@ -1,4 +1,4 @@
-"""Draws the imports between the package's components (top-level folders and modules) in docs/images/imports.svg.
+"""Draws the imports between components, the top-level folders and modules of both packages, in docs/images/imports.svg.
 
     python tools/dev/draw_imports.py
 """
@@ -9,10 +9,10 @@ from pathlib import Path
 import networkx
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / 'mmvit_backbones'
+LIBRARY, COMMAND = 'mmvit_backbones', 'mmvit'
 FIGURE = ROOT / 'docs/images/imports.svg'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
-           for path in sorted(PACKAGE.rglob('*.py'))}
+           for package in (LIBRARY, COMMAND) for path in sorted((ROOT / package).rglob('*.py'))}
 WIDTH, HEIGHT, ROW = 110, 30, 70  # of a box, and from one row of boxes to the next, in pixels
 FIGURE_WIDTH = 900
 
@@ -46,9 +46,11 @@ def figure(graph: networkx.DiGraph) -> str:
 
 
 def label(component: str) -> str:
-    if not component:
-        return '__init__.py'
-    return f'{component}/' if (PACKAGE / component).is_dir() else f'{component}.py'
+    package, _, name = component.rpartition('.')
+    if not package:
+        return f'{name}/__init__.py'
+    file = name if package == LIBRARY else f'{COMMAND}/{name}'
+    return f'{file}/' if (ROOT / package / name).is_dir() else f'{file}.py'
 
 
 def imported_components(component: str) -> set[str]:
@@ -57,7 +59,7 @@ def imported_components(component: str) -> set[str]:
 
 
 def imported(module: str) -> set[str]:
-    """Returns the modules of the package that a module imports, including imports inside functions."""
+    """Returns the modules of both packages that a module imports, including imports inside functions."""
     path, found = MODULES[module], set()
     package = module if path.name == '__init__.py' else module.rpartition('.')[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -70,8 +72,8 @@ def imported(module: str) -> set[str]:
 
 
 def component_of(module: str) -> str:
-    """Returns the top-level folder or module that contains a module, or '' for the package itself."""
-    return [*module.split('.'), ''][1]
+    """Returns the top-level folder or module that contains a module, or the package itself."""
+    return '.'.join(module.split('.')[:2])
 
 
 if __name__ == '__main__':

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.mkldnn import to_mkldnn
 
-from mmvit_backbones.analysis.counters import count_macs
-from mmvit_backbones.analysis.runtimes import TimedNetwork, measure, processor, timed_network
-from mmvit_backbones.inference.runtimes import open_session
+from mmvit.analysis.counters import count_macs
+from mmvit.analysis.runtimes import TimedNetwork, measure, processor, timed_network
+from mmvit.inference.runtimes import open_session
 from mmvit_backbones.utils.text import markdown_table
 
 SWIN = 'timm:swin_tiny_patch4_window7_224'

@@ -22,7 +22,7 @@ import openvino
 import torch
 from measure_cpu import PRODUCT, RUNTIMES, THREADS, export, fastest_product
 
-from mmvit_backbones.analysis.runtimes import measure
+from mmvit.analysis.runtimes import measure
 from mmvit_backbones.utils.text import markdown_table
 
 RUNS = 7

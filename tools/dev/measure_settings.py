@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from mmvit.analysis.runtimes import processor
 from mmvit_backbones import get_model
-from mmvit_backbones.analysis.runtimes import processor
 from mmvit_backbones.utils.text import markdown_table
 
 HUGE_PAGES = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=134217728:glibc.malloc.trim_threshold=268435456'

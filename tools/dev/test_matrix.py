@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ('tests/test_contract.py', 'tests/test_goldens.py', 'tests/test_versions.py', 'tests/training/test_step.py',
+TESTS = ('tests/test_contract.py', 'tests/test_goldens.py', 'tests/test_versions.py', 'tests/running/test_step.py',
          'tests/zoo/test_files.py', 'tests/zoo/test_layouts.py', 'tests/zoo/test_loading.py')
 # Appended to the README's config of a Mask R-CNN, for a training on a few small images.
 DATA = """

@@ -1,0 +1,79 @@
+"""Finds out which frameworks and kernels of operators work on this machine, and how fast the kernels are."""
+import platform
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.metadata import distributions
+from typing import NamedTuple
+
+import torch
+
+from mmvit_backbones.errors import first_line
+from mmvit_backbones.ops import library
+from mmvit_backbones.ops.dispatch import OPERATORS
+from mmvit_backbones.ops.triton import why_not_triton
+from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
+from mmvit_backbones.version import __version__
+
+from .self_check import advise, measure, table, wrong_kernels
+
+PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
+
+
+class Diagnosis(NamedTuple):
+    """What :func:`diagnose` found.
+
+    Args:
+        lines (list[str]): A report, whose last line is the verdict.
+        problems (list[str]): What does not work; empty if everything that is installed works.
+    """
+    lines: list[str]
+    problems: list[str]
+
+
+def diagnose() -> Diagnosis:
+    """Checks the installed OpenMMLab packages, and compares and times the kernels on the GPU, or else on the CPU."""
+    device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
+    lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels()]
+    problems, rows = [*find_conflicts(), *broken_packages()], measure(OPERATORS.values(), device)
+    if rows:
+        lines += ['', f'forward + backward pass on {device}, and deviation from float64:', '', table(rows), '',
+                  advise(rows, device)]
+        problems += [f'wrong results or gradients: {kernel}' for kernel in wrong_kernels(rows)]
+    verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
+    return Diagnosis([*lines, *problems, f'verdict: {verdict}'], problems)
+
+
+def describe_machine() -> str:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'none'
+    return f'mmvit_backbones {__version__}, torch {torch.__version__}, Python {platform.python_version()}, GPU: {gpu}'
+
+
+def describe_package(package: str) -> str:
+    """Returns a line with the version of an OpenMMLab package, or the command that installs the package."""
+    found = [entry for name in PROVIDERS[package] for entry in distributions(name=name)]
+    if not found:
+        return f'{package}: not installed; {install_command(package)}'
+    return f'{package}: {found[0].metadata["Name"]} {found[0].version}'
+
+
+def broken_packages() -> list[str]:
+    """Returns a line per installed OpenMMLab package that cannot be imported."""
+    found = []
+    for package in PACKAGES:
+        if any(any(distributions(name=name)) for name in PROVIDERS[package]):
+            try:
+                with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
+                    import_module('mmcv.ops' if package == 'mmcv' else package)
+            except Exception as error:  # a broken environment can raise any exception
+                found.append(f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md')
+    return found
+
+
+def describe_kernels() -> list[str]:
+    """Returns a line per language of the kernels: whether they are installed and can run."""
+    gpu = 'runs' if torch.cuda.is_available() else 'installed, but there is no GPU'
+    kernels = [('C++ (CPU)', 'runs', library.MISSING['cpp']), ('CUDA', gpu, library.MISSING['cuda']),
+               ('Triton', gpu, why_not_triton(torch.empty(0, device='meta')))]
+    return [f'kernels in {name}: {state if reason is None else f"missing, {reason}"}'
+            for name, state, reason in kernels]

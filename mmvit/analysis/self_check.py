@@ -1,0 +1,229 @@
+"""Compares the backends of operators on a device: agreement with the reference in float64, and time.
+
+``mmvit doctor`` runs this module. Networks never do.
+"""
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmvit_backbones.errors import first_line
+from mmvit_backbones.ops.dispatch import Kernels, Operator, use_kernels, why_not_backend
+from mmvit_backbones.ops.triton import INTERPRETED
+from mmvit_backbones.utils import versions
+from mmvit_backbones.utils.text import markdown_table
+
+# Maximum deviation from the reference in float64, relative to the largest element. A kernel may also deviate four times
+# as much as the reference in the same dtype.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+# Tokens of the first stage, for an image of 224 x 224 and of 800 x 1216. None stands for the operator's example.
+SIZES = {'toy': None, '56 x 56': (56, 56), '200 x 304': (200, 304)}
+REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
+
+
+class Figures(NamedTuple):
+    """What was measured of a backend.
+
+    Args:
+        deviation (float): From the reference in float64, relative to the largest element; NaN if it was not computed.
+        forward, backward (float): Seconds, the shortest of a few; infinite if they were not measured.
+        fault (str | None): Why the backend must not be used, or None if it works.
+    """
+    deviation: float = math.nan
+    forward: float = math.inf
+    backward: float = math.inf
+    fault: str | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether results or gradients deviate."""
+        return self.fault is not None and self.forward < math.inf
+
+
+class Row(NamedTuple):
+    """Figures of an operator by backend, beginning with the reference, in a dtype and at one of :data:`SIZES`."""
+    operator: Operator
+    dtype: torch.dtype
+    size: str
+    figures: dict[str, Figures]
+
+
+def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES,
+            clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+    """Returns a row for each operator that has a kernel for the device, dtype and size.
+
+    Triton's interpreter runs only the smallest size.
+
+    Args:
+        operators (Iterable[Operator]): Operators whose backends are compared.
+        device (torch.device): Device of the backends.
+        sizes (Iterable[str]): Some of :data:`SIZES`. Defaults to all.
+        clock (Callable): Returns the current time in seconds. Defaults to ``time.perf_counter``.
+    """
+    rows = []
+    dtypes = [dtype for dtype in TOLERANCES if device.type != 'cpu' or dtype != torch.float16]  # not on older CPUs
+    for operator in operators:
+        for size in sizes:
+            exact = None
+            for dtype in dtypes:
+                x = torch.empty(0, dtype=dtype, device=device)
+                kernels = [backend for backend in operator.functions
+                           if backend != 'reference' and why_not_backend(backend, x) is None
+                           and not (backend == 'triton' and INTERPRETED and SIZES[size])]
+                if not kernels:
+                    continue
+                exact = exact or expected_values(operator, calls_of(operator, size, device, torch.float64))
+                calls, figures = calls_of(operator, size, device, dtype), {}
+                for backend in ('reference', *kernels):
+                    limit = max(limit_of(dtype), 4 * figures['reference'].deviation if figures else math.inf)
+                    figures[backend] = figures_of(operator, backend, calls, exact, limit, device, clock)
+                rows.append(Row(operator, dtype, size, figures))
+    return rows
+
+
+def calls_of(operator: Operator, size: str, device: torch.device, dtype: torch.dtype) -> list[dict]:
+    """Returns the arguments of an operator's calls at one of :data:`SIZES`."""
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> Tensor:
+        """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
+        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
+
+    tokens = SIZES[size]
+    calls = operator.example(randn) if tokens is None else [operator.workload(randn, *tokens)]
+    for arguments in calls:
+        for x in arguments.values():
+            if torch.is_tensor(x):
+                x.requires_grad_()
+    return calls
+
+
+def limit_of(dtype: torch.dtype) -> float:
+    """Returns the deviation that is always allowed; TF32 has as many bits of precision as float16."""
+    return TOLERANCES[torch.float16 if dtype == torch.float32 and versions.allows_tf32() else dtype]
+
+
+def expected_values(operator: Operator, calls: list[dict]) -> list[Tensor | None] | Exception:
+    try:
+        return values_of(operator, 'reference', calls)
+    except Exception as error:  # e.g. a lack of memory
+        return error
+
+
+def values_of(operator: Operator, backend: str, calls: list[dict]) -> list[Tensor | None]:
+    """Returns the results of each call, followed by the gradients of their sum of squares; None if unused."""
+    values = []
+    for arguments in calls:
+        results = forward(operator, backend, arguments)
+        values += [*(x.detach() for x in results), *backward(results, arguments)]
+    return values
+
+
+def forward(operator: Operator, backend: str, arguments: dict) -> tuple[Tensor, ...]:
+    results = operator.functions[backend](**arguments)
+    return results if isinstance(results, tuple) else (results, )
+
+
+def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | None, ...]:
+    leaves = [x for x in arguments.values() if torch.is_tensor(x)]
+    return torch.autograd.grad(results, leaves, [2 * x.detach() for x in results], allow_unused=True)
+
+
+def figures_of(operator: Operator, backend: str, calls: list[dict], exact: list[Tensor | None] | Exception,
+               limit: float, device: torch.device, clock: Callable[[], float]) -> Figures:
+    try:
+        if isinstance(exact, Exception):
+            raise exact
+        deviation = deviation_of(values_of(operator, backend, calls), exact)  # also compiles the kernels
+        times = times_of(operator, backend, calls, device, clock)
+    except Exception as error:  # compilers and drivers raise many types of errors
+        return Figures(fault=f'fails: {first_line(error)}')
+    return Figures(deviation, *times, None if deviation <= limit else f'wrong, deviates by {deviation:.0e}')
+
+
+def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> float:
+    """Returns the largest deviation relative to the largest element of a tensor, or NaN if an element is NaN."""
+    found = [(a.double() - e).abs().max() / e.abs().max().clamp_min(1e-30)
+             for a, e in zip(actual, expected, strict=True) if a is not None and e is not None]
+    return torch.stack(found).max().item()  # NaN if any is NaN
+
+
+def times_of(operator: Operator, backend: str, calls: list[dict], device: torch.device,
+             clock: Callable[[], float]) -> tuple[float, float]:
+    """Returns the seconds of the calls and of their gradients, each the shortest of a few."""
+    times = []
+    while len(times) < REPEATS and sum(map(sum, times)) < LONG_SECONDS:
+        start = now(device, clock)
+        results = [forward(operator, backend, arguments) for arguments in calls]
+        middle = now(device, clock)
+        for outs, arguments in zip(results, calls):
+            backward(outs, arguments)
+        times.append((middle - start, now(device, clock) - middle))
+    forwards, backwards = zip(*times)
+    return min(forwards), min(backwards)
+
+
+def now(device: torch.device, clock: Callable[[], float]) -> float:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return clock()
+
+
+# ---- results
+
+
+def table(rows: list[Row]) -> str:
+    """Returns a Markdown table of the rows."""
+    kernels = sorted({backend for row in rows for backend in row.figures if backend != 'reference'})
+    heads = ['operator', 'dtype', 'tokens', 'reference, ms (deviation)', *(f'{backend}, ms' for backend in kernels)]
+    return markdown_table(heads, (
+        [operator.name, str(dtype)[6:], size,
+         *(describe(figures[backend]) if backend in figures else '' for backend in ('reference', *kernels))]
+        for operator, dtype, size, figures in rows))
+
+
+def describe(found: Figures) -> str:
+    """Returns a table cell: milliseconds of forward and backward pass, and the deviation or fault."""
+    times = f'{1e3 * found.forward:.3g} + {1e3 * found.backward:.3g}' if found.forward < math.inf else ''
+    return f'{times} ({found.fault or f"{found.deviation:.0e}"})'.strip()
+
+
+def wrong_kernels(rows: list[Row]) -> list[str]:
+    """Returns a description of each backend whose results or gradients deviate."""
+    found = {f'{backend} of {row.operator.name} in {str(row.dtype)[6:]}': None
+             for row in rows for backend, figures in row.figures.items() if figures.is_wrong}
+    return list(found)
+
+
+def advise(rows: list[Row], device: torch.device) -> str:
+    """Returns the line that selects the fastest kernels of a device, or that no setting is needed.
+
+    A setting is advised if it saves at least a twentieth of the time of the default, in the geometric mean of realistic
+    sizes, or if the default has a fault. A setting with a fault, or that was not measured at all sizes, never is.
+    """
+    settings = [None, 'reference', *(['triton'] if any('triton' in row.figures for row in rows) else [])]
+    times = {kernels: relative_time(rows, device, kernels) for kernels in settings}
+    best = min(settings, key=times.__getitem__)
+    if times[best] < 0.95 * times[None]:
+        return f'export MMVIT_KERNELS={best}'
+    fastest = 'the reference is faster here' if times[None] == 1 else 'the kernels used by default are faster here'
+    others = [f'{time / times[None]:.2f} times as long with {kernels}' for kernels, time in times.items()
+              if kernels is not None and time not in (times[None], math.inf)]
+    return ', '.join([f'{fastest}, leave MMVIT_KERNELS unset', *others])
+
+
+def relative_time(rows: list[Row], device: torch.device, kernels: Kernels | None) -> float:
+    """Returns the time of a setting of ``use_kernels`` relative to the reference; infinite if it must not be used."""
+    ratios = []
+    for operator, _, size, figures in rows:
+        with use_kernels(kernels):
+            backend = operator.usual(device)
+        found, reference = figures.get(backend, Figures()), figures['reference']
+        if backend != 'reference' and (found.fault is not None or found.forward == math.inf):
+            return math.inf
+        if SIZES[size] and reference.fault is None:
+            ratios.append((found.forward + found.backward) / (reference.forward + reference.backward))
+    return math.prod(ratios)**(1 / len(ratios)) if ratios else math.inf if kernels == 'triton' else 1.

@@ -1,0 +1,204 @@
+"""Shows the predictions of models on a web page, with Gradio."""
+import io
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.layers import VariedSizeWindowAttention
+from mmvit_backbones.utils.runs import find_checkpoint
+
+from ..inference import Predictor, Result, read_rgb
+from ..inference.results import SCORE_THR
+from ..inference.runtimes import EXPORTED_SUFFIX
+from ..inference.sources import find_images
+from ..utils.config import is_config
+from . import attention, windows
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
+                classification='data/flowers_mini/val')
+COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
+               detection=['class', 'score', 'x1, y1, x2, y2 in pixels'])
+WIDTHS = dict(detection=['36%', '20%', '44%'])  # boxes wrap on narrow screens, where they would be cut off
+# Gradio's buttons lie over the upper right corner of an image, where drawings have labels.
+STYLE = '.drawing .image-container { padding-top: 2.4rem; box-sizing: border-box }'
+MAX_FILE_SIZE = '20mb'
+DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
+
+
+class Served:
+    """A model with its name and, except for exported files, its backbone."""
+
+    def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
+        file = find_checkpoint(str(path))
+        self.predictor = Predictor(file, config, **options)
+        self.name = name or '/'.join(Path(file).absolute().parts[-2:])
+        self.module: Any = getattr(self.predictor.model, 'module', None)
+        self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
+
+    def draw_point(self, image: Image.Image, x: float, y: float) -> Image.Image | None:
+        """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
+
+        ``x`` and ``y`` are fractions of the width and height. Returns None if the model has no backbone of this
+        package, or is an exported file.
+        """
+        backbone, file = getattr(self.module, 'backbone', None), io.BytesIO()
+        if not isinstance(backbone, Backbone):
+            return None
+        small = image.copy()
+        small.thumbnail((DRAWING_SIZE, DRAWING_SIZE))
+        pixel = int(x * small.width), int(y * small.height)
+        device = next(backbone.parameters()).device
+        backbone.cpu()
+        if any(isinstance(module, VariedSizeWindowAttention) for module in backbone.modules()):
+            windows.draw_large(np.array(small), pixel, windows.predict_frames(backbone, np.array(small)), file)
+        else:
+            pixels = attention.resize(small, min(small.size))
+            source = self.module.data_preprocessor
+            queries = attention.place(pixel, small.size, pixels.shape[1:])
+            blocks = attention.record(backbone, ((pixels - source.mean.cpu()) / source.std.cpu())[None], queries)
+            names = list(blocks)[::-(-len(blocks) // 4)]
+            attention.draw_means(pixels, queries, {name: blocks[name] for name in names}, file)
+        backbone.to(device)
+        return Image.open(file)
+
+
+def rows_of(result: Result) -> list[list]:
+    """Returns the class, the score and, for objects, the box of each item."""
+    rows = []
+    for item in result.items():
+        rows.append([result.name(item['label']), round(float(item['score']), 3)])
+        if 'box' in item:
+            rows[-1].append(', '.join(f'{side:.0f}' for side in item['box']))
+    return rows
+
+
+def build_app(models: list[Served], examples: list[Path]) -> Any:
+    """Builds the page, a gradio.Blocks; the results of several models are side by side."""
+    import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-serve
+
+    def predict(upload: dict[str, Any] | None, threshold: float) -> list:
+        """Returns a drawing and a table for each model."""
+        if upload is None:
+            return [None, None] * len(models)
+        outputs = []
+        try:
+            image = read_rgb(upload['path'], f'image {Path(upload["path"]).name}')  # users do not know the folder
+            for model in models:
+                result, = model.predictor(image, score_thr=threshold)
+                outputs += [result.draw(), rows_of(result)]
+        except UsageError as error:
+            raise gr.Error(str(error), duration=None, print_exception=False) from error
+        return outputs
+
+    def draw_point(path: str, event: gr.SelectData) -> list:
+        image = read_rgb(path)
+        x, y = event.index[0] / image.width, event.index[1] / image.height
+        return [gr.Tabs(selected='point'), *(model.draw_point(image, x, y) for model in models)]
+
+    plain = dict(show_label=False, buttons=['download', 'fullscreen'], interactive=False, elem_classes='drawing')
+    with gr.Blocks(title='mmvit serve', analytics_enabled=False, fill_width=True) as app:
+        with gr.Row():
+            with gr.Column(min_width=300):
+                image = gr.Image(type='filepath', image_mode=None, sources=['upload', 'clipboard'], label='Image')
+                threshold = gr.Slider(0, 1, SCORE_THR, step=0.01, label='Minimum score')
+                if examples:
+                    gr.Examples([[str(path)] for path in examples], [image], label='Examples')
+            with gr.Column(scale=len(models) + 1, min_width=300), gr.Tabs() as tabs:
+                with gr.Tab('Predictions', id='predictions'), gr.Row():
+                    results = []
+                    for model in models:
+                        with gr.Column(min_width=300):
+                            gr.Markdown(f'### {model.name}')
+                            if model.deviation:
+                                gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
+                            results += [gr.Image(format='png', **plain), gr.Dataframe(
+                                headers=COLUMNS[model.predictor.task], interactive=False, wrap=True,
+                                column_widths=WIDTHS.get(model.predictor.task))]
+                with gr.Tab('Attention at a point', id='point'):
+                    gr.Markdown('Click on the image to see the varied-size windows or the attention at that point.')
+                    with gr.Row():
+                        drawings = []
+                        for model in models:
+                            with gr.Column(min_width=300):
+                                gr.Markdown(f'### {model.name}')
+                                drawings.append(gr.Image(format='png', **plain))
+        # Gradio's preprocessing would open the image and show its own message and paths if it is damaged.
+        # The models are not thread-safe: events with one concurrency_id run one after the other.
+        shown = gr.on([image.change, threshold.change], predict, [image, threshold], results, api_name='predict',
+                      preprocess=False, trigger_mode='always_last', show_progress_on=image, concurrency_limit=1,
+                      concurrency_id='models')
+        shown.failure(lambda: [None] * len(results), None, results, api_visibility='private')  # of another image
+        image.select(draw_point, [image], [tabs, *drawings], api_visibility='private',
+                     concurrency_limit=1, concurrency_id='models')
+    return app
+
+
+def find_examples(folder: str | None, task: str) -> list[Path]:
+    """Returns up to four images of a folder, by default of one in data/."""
+    path = Path(folder) if folder else ROOT / EXAMPLES.get(task, 'none')
+    images = [Path(image) for image in find_images([path])] if folder or path.is_dir() else []
+    return images[::max(1, len(images) // 4)][:4]
+
+
+def load_models(models: Sequence[str], configs: Sequence[str] = (), names: Sequence[str] = (),
+                device: str | None = None, runtime: str | None = None, precision: str | None = None) -> list[Served]:
+    """Loads the models of a page; the arguments are those of :func:`serve`."""
+    if wrong := [path for path in models if is_config(path)]:
+        raise UsageError(f'{wrong[0]} is a config: pass a checkpoint and --config {wrong[0]}')
+    for option, values in dict(config=configs, name=names).items():
+        if len(values) > len(models):
+            raise UsageError(f'--{option} must have at most {len(models)} values, one per model, got {len(values)}')
+    exported = [path for path in models if path.endswith(EXPORTED_SUFFIX)]
+    if (runtime or precision) and not exported:
+        raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(models)}')
+    options = dict(runtime=runtime, precision=precision)
+    return [Served(path, config, name, device=device, **(options if path in exported else {}))
+            for path, config, name in zip_longest(models, configs, names)]
+
+
+def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, configs: Sequence[str] = (),
+          names: Sequence[str] = (), examples: str | None = None, device: str | None = None,
+          runtime: str | None = None, precision: str | None = None, block: bool = True) -> Any:
+    """Shows the predictions of models side by side on a web page, with Gradio.
+
+    Args:
+        models (Sequence[str]): Checkpoints, work dirs of trainings, and files written by ``mmvit export``.
+        host (str): Address to listen on; ``0.0.0.0`` accepts clients from all machines, without a password. Defaults
+            to ``127.0.0.1``.
+        port (int): Port to listen on. Defaults to 7860.
+        configs (Sequence[str]): A config per checkpoint, in the order of ``models``. Defaults to (): the configs that
+            the trainings saved beside them.
+        names (Sequence[str]): A name per model. Defaults to (): work dir and file, e.g. ``cats/epoch_12.pth``.
+        examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
+        device (str | None): Defaults to None, which uses a GPU if possible.
+        runtime (str | None): Runtime of exported files; see :class:`mmvit.inference.Predictor`.
+        precision (str | None): Precision of OpenVINO.
+        block (bool): Whether to return only when the server ends. Defaults to True.
+
+    Returns:
+        gradio.Blocks: The page.
+
+    Raises:
+        UsageError: If Gradio is not installed, an argument is invalid, or the port cannot be used.
+        CheckpointError: If a checkpoint is unavailable or does not match its config.
+    """
+    if not find_spec('gradio'):
+        raise UsageError("serving needs gradio: pip install 'mmvit_backbones[serve]'")
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported
+    served = load_models(models, configs, names, device, runtime, precision)
+    app = build_app(served, find_examples(examples, served[0].predictor.task))
+    try:
+        app.launch(server_name=host, server_port=port, max_file_size=MAX_FILE_SIZE, share=False, ssr_mode=False,
+                   footer_links=['api'], css=STYLE, prevent_thread_lock=not block)
+    except OSError as error:
+        raise UsageError(f'--host {host} --port {port} cannot be used: {error}') from error
+    return app

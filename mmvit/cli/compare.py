@@ -1,0 +1,67 @@
+"""Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds.
+
+    mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER --pretrained
+    mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --pretrained --epochs 20
+    mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2 --budget 2h
+    mmvit compare reswin_tiny ablation.py --config my_upernet.py
+
+A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
+compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --config with its own data. Every run is a
+`mmvit train` in a process of its own. A second call continues a stopped comparison, or adds networks and seeds.
+
+Necks and heads start equal for all backbones, where their shapes are equal. Results, with all settings, are written to
+README.md, results.csv and plot.png in the output folder.
+"""
+import re
+import signal
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+
+from .arguments import add_folder_arguments, add_size_argument, new_parser, output_folder, positive
+
+
+def seconds(text: str) -> float:
+    """Parses a duration such as ``90s``, ``30m`` or ``2h``."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)([smh])', text)
+    if not match or not float(match[1]):
+        raise ArgumentTypeError(f'{text!r} is not a duration such as 90s, 30m or 2h')
+    return float(match[1]) * dict(s=1, m=60, h=3600)[match[2]]
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('networks', nargs='+', metavar='NETWORK',
+                        help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
+    parser.add_argument('--config', help='config whose data, neck, heads and schedule are used instead of a folder and '
+                                         'the fine-tuning recipe')
+    add_folder_arguments(parser)
+    parser.add_argument('--boxes-only', '--boxes', action='store_true', help='train detectors without masks')
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=positive, help='epochs of every run (default: as in mmvit train NETWORK)')
+    length.add_argument('--budget', type=seconds, metavar='TIME',
+                        help='time for all runs, e.g. 2h; short probes measure the time per step, and the number of '
+                             'epochs follows')
+    parser.add_argument('--seeds', type=positive, default=3, metavar='N',
+                        help='runs per network (default: %(default)s)')
+    parser.add_argument('--pretrained', action='store_true', help="start from each network's published weights")
+    parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
+    parser.add_argument('--batch-size', type=positive, help="images per step (default: the recipe's)")
+    add_size_argument(parser)
+    parser.add_argument('--layer-decay', type=float, metavar='FACTOR',
+                        help='factor of the learning rate from each of five levels, stem and four stages, to the one '
+                             'before it; 1 turns it off (default: 0.9 with --pretrained; with --config, its own)')
+    parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER',
+                        help='output folder (default: %(default)s)')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ..analysis import compare
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
+    result = compare(
+        args.networks, class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder,
+        config=args.config, val_fraction=args.val_fraction, split_seed=args.split_seed or 0, size=args.size,
+        epochs=args.epochs, budget=args.budget, batch_size=args.batch_size, seeds=args.seeds,
+        pretrained=args.pretrained, freeze=args.freeze, layer_decay=args.layer_decay, boxes_only=args.boxes_only,
+        out=args.out)
+    print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

@@ -1,0 +1,27 @@
+"""Copies a config to a new file for editing.
+
+    mmvit config copy mask_rcnn_reswin_t                       # writes all settings to ./mask_rcnn_reswin_t.py
+    mmvit config copy mask_rcnn_reswin_t pets.py --inherit     # inherits from the original config
+
+A copy contains all settings. With --inherit, the new file inherits from the original config, including its later
+changes, e.g. in a new version of this package.
+"""
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ..arguments import add_config_options, new_parser
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('config', help='config file, or the name of a config in this package')
+    parser.add_argument('out', nargs='?', type=Path, help='file to write (default: ./CONFIG.py)')
+    parser.add_argument('--inherit', action='store_true', help='write a config that inherits from the original')
+    add_config_options(parser)
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ...utils.config import copy_config
+    source, path = copy_config(args.config, args.out, args.inherit, args.cfg_options)
+    print(f'{source} -> {path}')

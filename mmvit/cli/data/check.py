@@ -1,0 +1,58 @@
+"""Finds all unusable files in a folder, or in a config's data sets, before training.
+
+    mmvit data check --coco-folder data/coco_mini
+    mmvit data check mask_rcnn_reswin_t --jobs 8
+
+All annotations are read and, if those of a data set have no errors, all its images and segmentation masks. The output
+has one line per error and per kind of warning; the exit code is 1 if there are errors.
+"""
+import sys
+from argparse import ArgumentParser, Namespace
+
+from ..arguments import add_config_options, add_folder_arguments, new_parser, whole
+
+FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
+FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes_only'), ('data_root', 'cfg_options')
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
+    parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'],
+                        help='splits to check (default: train val)')
+    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
+    add_folder_arguments(parser)
+    parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True,
+                        help='ignore masks in a COCO folder')
+    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets of the config')
+    add_config_options(parser)
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.errors import UsageError
+
+    from ...folders.full_check import config_problems, errors_and_warnings, folder_problems
+    from ...running import shorthand_options
+    from ...utils.config import read_config
+    folders = {name: folder for name in FOLDERS if (folder := getattr(args, name))}
+    if bool(folders) == bool(args.config):
+        raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
+    for name in CONFIG_OPTIONS if folders else FOLDER_OPTIONS:
+        if getattr(args, name) is not None:
+            raise UsageError(f'--{name.replace("_", "-")} is for {"a config" if folders else "a folder"}')
+    if folders:
+        if 'test' in args.splits:
+            raise UsageError('--splits of a folder must be train, val or both, got test')
+        problems = folder_problems(**folders, val_fraction=args.val_fraction, split_seed=args.split_seed or 0,
+                                   boxes_only=bool(args.boxes_only), splits=args.splits, jobs=args.jobs)
+    else:
+        cfg = read_config(args.config)
+        options = shorthand_options(cfg, data_root=args.data_root)
+        problems = config_problems(read_config(args.config, options={**options, **(args.cfg_options or {})}),
+                                   args.splits, args.jobs)
+    errors, warnings = errors_and_warnings(problems)
+    print(*(f'warning: {text}' for text in warnings), *errors,
+          '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')
+    if errors:
+        sys.exit(1)

@@ -1,0 +1,37 @@
+"""Generates token labels for the images in a folder: the classes that a classifier predicts at each position.
+
+    mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
+    mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
+    mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
+    mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
+
+IMAGES must have one folder per class. Each image CLASS/NAME.jpg is resized to a square, and its labels are written to
+OUT/CLASS/NAME.pt: a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last feature
+map, and their class indices. The classifier's head is applied to each position instead of to the pooled map. If the
+command is run again, it writes only missing or broken files.
+"""
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ..arguments import new_parser, output_folder, pixels, positive
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('images', type=Path, help='folder with one folder of images per class')
+    parser.add_argument('out', type=output_folder, help='folder for the token labels')
+    parser.add_argument('model', help='classifier: timm:NAME, mmpretrain:NAME, a network of this package, or a config')
+    parser.add_argument('--checkpoint', help='weights of the classifier (default: pretrained weights for timm and '
+                                             'mmpretrain; required for other classifiers)')
+    parser.add_argument('--size', type=pixels, default=224,
+                        help='side of the square images, in pixels (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
+    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ...inference.token_labels import write_token_labels
+    for line in write_token_labels(args.images, args.out, args.model, args.checkpoint, args.size, args.batch_size,
+                                   args.device):
+        print(line, flush=True)

@@ -1,0 +1,23 @@
+"""Reports which frameworks and operator backends work, and compares and times the kernels.
+
+    mmvit doctor
+
+Each kernel is compared with plain PyTorch in float64 and timed, on the GPU, or else on the CPU. The report names the
+setting of MMVIT_KERNELS that is fastest. The exit code is 1 if something that is installed does not work.
+"""
+import sys
+from argparse import ArgumentParser, Namespace
+
+from .arguments import new_parser
+
+
+def get_parser() -> ArgumentParser:
+    return new_parser(__doc__)
+
+
+def run(args: Namespace) -> None:
+    from ..analysis.doctor import diagnose
+    lines, problems = diagnose()
+    print('\n'.join(lines))
+    if problems:
+        sys.exit(1)

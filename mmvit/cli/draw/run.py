@@ -1,0 +1,24 @@
+"""Plots losses, learning rates and metrics of training runs.
+
+    mmvit draw run work_dirs/imagenet_reswin_t work_dirs/imagenet_rest_lite --out runs.png
+    mmvit draw run work_dirs/imagenet_vitaev2_s --published
+
+With --published, the figures in the log of the published run of the same recipe are drawn, too.
+"""
+from argparse import ArgumentParser, Namespace
+
+from ..arguments import figure_file, new_parser
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run')
+    parser.add_argument('--published', action='store_true', help="also draw the published run of a work dir's recipe")
+    parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ...analysis import draw_runs
+    different = draw_runs(args.work_dirs, args.out, published=args.published)
+    print(*different, f'{", ".join(args.work_dirs)} -> {args.out}', sep='\n')

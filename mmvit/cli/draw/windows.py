@@ -1,0 +1,31 @@
+"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
+
+    mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
+    mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
+
+A query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames are
+the windows from which the heads sample keys and values, in the last attention layer of each stage.
+"""
+from argparse import ArgumentParser, Namespace
+
+from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('image', metavar='IMAGE', help='image file')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--network', help='name of a network listed by mmvit models')
+    source.add_argument('--config', dest='network', help='config file, or the name of a config in this package')
+    parser.add_argument('--checkpoint', help='checkpoint file or URL (default: random weights)')
+    add_pretrained_argument(parser)
+    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
+                        help='pixels to draw the windows for (default: three on the diagonal)')
+    parser.add_argument('--out', type=figure_file, default='windows.png', help='figure to write (default: %(default)s)')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ...analysis import draw_windows
+    call(draw_windows, args)
+    print(f'{args.image} -> {args.out}')

@@ -1,0 +1,108 @@
+"""Exports a trained model with its preprocessing, or a network by name, to ONNX, and compares the file with PyTorch.
+
+    mmvit export RUN model.onnx                         the best checkpoint of a training, by its work dir
+    mmvit export CHECKPOINT model.onnx
+    mmvit export model.onnx --config imagenet_reswin_t --pretrained
+    mmvit export NETWORK [CHECKPOINT] [network.onnx]    a network that returns feature maps or logits
+
+The config of a checkpoint is the one that the training saved beside it, or --config. Inputs and outputs of the files:
+
+- classifier: `images` (batch, height, width, 3), RGB uint8 of any size -> `scores`
+- segmenter: `images` as for a classifier -> `segmentation`
+- detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and, if it predicts masks,
+  `masks`, in pixels of the image
+- network: `images` (batch, 3, height, width), normalized -> `map0`, `map1`, ..., or `logits`
+
+For models, the metadata of the file and FILE.json also describe inputs and outputs.
+"""
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from pathlib import Path
+
+from .arguments import add_config_options, add_pretrained_argument, new_parser, pixels, whole
+
+NETWORK_OPTIONS = 'task', 'opset', 'size'
+MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'license', 'fp16', 'int8', 'cfg_options'
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(
+        __doc__,
+        usage='mmvit export [options] RUN|CHECKPOINT FILE\n'
+              '       mmvit export [options] NETWORK [CHECKPOINT] [FILE]')
+    parser.add_argument('names', nargs='+', metavar='NETWORK, CHECKPOINT, FILE',
+                        help='name of a network listed by mmvit models; checkpoint, or the work dir of a training '
+                             '(default for a network: random weights); file to write (default for a network: '
+                             'NETWORK.onnx)')
+    add_pretrained_argument(parser)
+    network = parser.add_argument_group('networks')
+    network.add_argument('--task', choices=('classification', 'backbone'), default='backbone',
+                         help='export the classifier or only its backbone (default: %(default)s)')
+    network.add_argument('--opset', type=whole(1, 100), default=18,
+                         help='version of the ONNX operators, at least 18 (default: %(default)s)')
+    network.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
+                         help='export for images of this size in pixels only (default: for all sizes)')
+    parser.add_argument('--allow-accuracy-drop', action='store_true',
+                        help='write the file even if it differs too much from PyTorch in ONNX Runtime')
+    parser.add_argument('--accept-loss', dest='allow_accuracy_drop', action='store_true', help=SUPPRESS)  # until 0.2
+    model = parser.add_argument_group('models')
+    model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
+                                    'config that the training saved beside the checkpoint)')
+    model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
+                       help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
+                            'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
+                            'boxes and masks are in pixels of the preprocessed images')
+    model.add_argument('--images', nargs='+', default=(), metavar='IMAGE',
+                       help='image files or folders; 8 images are used to compare the file with '
+                            'PyTorch (default: the test set, if it exists; else the folder of --int8, else generated '
+                            'images)')
+    model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
+    precision = model.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', action='store_true', help='export the network in float16')
+    precision.add_argument('--int8', metavar='FOLDER',
+                           help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
+                                'test set falls by more than 1 %%')
+    add_config_options(parser)
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ..deployment import export_checkpoint, export_network
+    network, checkpoint, path = read_names(args.names)
+    if network:
+        refuse(args, MODEL_OPTIONS, f'whole models, not for the network {network}')
+        print(export_network(
+            network, path, checkpoint=checkpoint, pretrained=args.pretrained or False, task=args.task, opset=args.opset,
+            size=args.size, allow_accuracy_drop=args.allow_accuracy_drop))
+    else:
+        refuse(args, NETWORK_OPTIONS, 'networks given by name')
+        print(export_checkpoint(
+            checkpoint, path, config=args.config, pretrained=args.pretrained or False, cfg_options=args.cfg_options,
+            preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
+            license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
+
+
+def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
+    """Returns the name of the network and the checkpoint, None if they are not given, and the file to write."""
+    from mmvit_backbones.errors import UsageError
+
+    from ..utils.config import is_config
+    names = list(names)
+    path = Path(names.pop()) if names[-1].endswith('.onnx') else None
+    if names and is_config(names[0]):
+        raise UsageError(f'{names[0]} is a config: pass it as --config {names[0]}')
+    is_network = names and '://' not in names[0] and not Path(names[0]).suffix and not Path(names[0]).exists()
+    network = names.pop(0) if is_network else None
+    checkpoint = names.pop(0) if names else None
+    if names:
+        raise UsageError(f'the file to write must end with .onnx, got {names[0]}')
+    if not path and not network:
+        raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
+    return network, checkpoint, path or Path(f'{network}.onnx')
+
+
+def refuse(args: Namespace, options: tuple[str, ...], reason: str) -> None:
+    """Raises UsageError if one of the options, which are for ``reason``, was given."""
+    from mmvit_backbones.errors import UsageError
+    default_of = get_parser().get_default
+    if given := [name for name in options if getattr(args, name) != default_of(name)]:
+        raise UsageError(f'--{given[0].replace("_", "-")} is for {reason}')

@@ -1,0 +1,66 @@
+"""Evaluates the frozen features of a network with a k-NN classifier and a linear probe.
+
+    mmvit features vitaev2_small --class-folder FOLDER
+    mmvit features reswin_tiny CHECKPOINT --class-folder FOLDER --save features.npz
+    mmvit features vitaev2_small --seg-folder FOLDER --stages 1 2 3
+    mmvit features vitaev2_small --coco-folder FOLDER
+
+The features are the inputs of the network's last linear layer. Both classifiers are fitted to the training images,
+without augmentation, and evaluated on the validation images. The k-NN classifier weights each neighbor by
+exp(cosine similarity / 0.07), as in DINO (arXiv 2104.14294). The linear probe is a logistic regression on standardized
+features. Both classifiers come from scikit-learn and run on the CPU.
+
+With --seg-folder, the linear probe classifies pixels from the maps of --stages and is evaluated by mean IoU. With
+--coco-folder, both classifiers classify annotated boxes from the mean features in the box.
+"""
+from argparse import ArgumentParser, Namespace
+
+from .arguments import (
+    above_zero,
+    add_folder_arguments,
+    add_pretrained_argument,
+    add_size_argument,
+    call,
+    new_parser,
+    output_file,
+    positive,
+    whole,
+)
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('network', metavar='NETWORK',
+                        help='a name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
+    parser.add_argument('checkpoint', nargs='?',
+                        help="checkpoint file or http(s) URL, in the authors' layout or ours (default: the published "
+                             'weights)')
+    add_pretrained_argument(parser)
+    add_size_argument(parser)
+    add_folder_arguments(parser)
+    parser.add_argument('--neighbors', type=positive, nargs='+', metavar='K',
+                        help='number of neighbors; several numbers are evaluated separately (default: 20)')
+    parser.add_argument('--regularization', type=above_zero, nargs='+', metavar='C',
+                        help="scikit-learn's C of the linear probe; three-fold cross-validation on the training "
+                             'images selects the best of several values (default: 0.001 0.01 0.1 1)')
+    parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N',
+                        help='stages, from 0, whose maps are used with --seg-folder and --coco-folder (default: the '
+                             'last two)')
+    parser.add_argument('--save', type=output_file, metavar='FILE.npz',
+                        help='file for features and labels; with --seg-folder for the maps of all images, with '
+                             '--coco-folder for embeddings, labels and corners of the boxes')
+    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from mmvit_backbones.errors import UsageError
+
+    from ..analysis import evaluate_features
+    if args.checkpoint and args.pretrained:
+        raise UsageError(f'pass either CHECKPOINT or --pretrained, got {args.checkpoint} and {args.pretrained}')
+    args.pretrained = args.checkpoint or args.pretrained
+    report = call(evaluate_features, args, omit=['checkpoint', 'save'])
+    print(report)
+    if args.save:
+        report.save(args.save)

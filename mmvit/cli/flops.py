@@ -1,0 +1,53 @@
+"""Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory.
+
+    mmvit flops 'vitaev2*'
+    mmvit flops reswin_tiny --size 800 1333 --backbone --json
+    mmvit flops reswin_tiny 'rest*' --traffic
+    mmvit flops remvitv2_tiny --traffic --backbone --size 800 1344 --batch-size 2 --dtype float32 --with-cp
+
+The networks run on PyTorch's meta device, which computes nothing. The multiply-adds of convolutions and matrix
+products are counted, including attention (torch.utils.flop_counter). Papers usually report this number as FLOPs. Norms,
+activations and additions are not counted. For classifiers at the published image size, the published number is also
+printed, if there is one.
+
+--traffic counts the kernels, bytes moved and peak memory of a forward pass and of a training step. Each operator except
+views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
+gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
+pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory in use
+after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With the default options,
+the same counts of the authors' code are also printed, if known.
+"""
+import json
+from argparse import ArgumentParser, Namespace
+
+from .arguments import call, new_parser, pixels, positive
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('networks', nargs='+', help='names or shell patterns; mmvit models lists the names')
+    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
+                        help='image size in pixels (default: the published size; with --traffic, 224 224)')
+    parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',
+                        help='count only the backbone, with all its feature maps')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    traffic = parser.add_argument_group('kernels, bytes and memory')
+    traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
+    traffic.add_argument('--batch-size', type=positive, help='images per batch (default: 64)')
+    traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
+                         help='dtype of weights and activations (default: bfloat16)')
+    traffic.add_argument('--with-cp', action='store_const', const=True,
+                         help='recompute activations in the backward pass')
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ..analysis import Flops, count_flops, count_traffic
+    if args.traffic:
+        counted = call(count_traffic, args, omit=('traffic', 'json'))
+        found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}
+    else:
+        counted = call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))
+        found = [row._asdict() for row in counted]
+    header = [] if args.traffic else [Flops.HEADER]
+    print(json.dumps(found, indent=1) if args.json else '\n'.join(map(str, [*header, *counted])))

@@ -1,0 +1,69 @@
+"""Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
+
+    mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
+    mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
+    mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
+    mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
+    mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
+
+If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
+file or folder that does not exist ends the command before the first image.
+"""
+import sys
+from argparse import ArgumentParser, Namespace
+
+from .arguments import add_pretrained_argument, add_runtime_arguments, finite, new_parser, output_folder, positive
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('sources', nargs='+', metavar='SOURCE',
+                        help='images, folders (searched recursively), http(s) URLs or videos')
+    parser.add_argument('--config', help='config file or its name (default: the config that the training saved '
+                                         'beside the checkpoint)')
+    parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '
+                                             "(classifiers: also in the authors' layout); or a file written by mmvit "
+                                             'export')
+    add_pretrained_argument(parser)
+    parser.add_argument('--out-dir', type=output_folder, default='predictions',
+                        help='folder for the outputs (default: %(default)s)')
+    parser.add_argument('--json', action='store_true',
+                        help='also write results.json (detectors: COCO results), labels/ '
+                             '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
+                             'classes)')
+    parser.add_argument('--video', action='store_true',
+                        help='write one video file per video instead of one image per frame')
+    parser.add_argument('--score-thr', type=finite(0, 1), default=0.3,
+                        help='minimum score of objects (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
+    parser.add_argument('--device',
+                        help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    add_runtime_arguments(parser)
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmvit_backbones.errors import UsageError
+
+    from ..inference import Predictor
+    from ..inference.outputs import find_sources, write_predictions
+    if not args.config and not args.checkpoint:
+        raise UsageError('pass --checkpoint, or --config with --pretrained')
+    names = find_sources(args.sources)
+    source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
+    predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
+                          runtime=args.runtime, precision=args.precision)
+    written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr)
+    predicted, failed, last = 0, 0, None
+    for each in track(written, 'predicting', len(names), console=Console(stderr=True),
+                      disable=not sys.stderr.isatty()):
+        predicted, failed = predicted + (each.error is None), failed + (each.error is not None)
+        if each.error or each.file != last:  # one line per video
+            print(each, file=sys.stderr if each.error else sys.stdout)
+        last = each.file
+    print(f'{predicted} predicted, {failed} failed')
+    if failed:
+        sys.exit(1)

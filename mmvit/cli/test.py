@@ -1,0 +1,135 @@
+"""Tests a checkpoint of a classifier, detector or segmenter, or an exported file.
+
+    mmvit test work_dirs/mask_rcnn_reswin_t              # the best checkpoint of a training, with its config
+    mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --data-root data/coco
+    mmvit test imagenet_reswin_t official://reswin_tiny --processes 8
+    mmvit test work_dirs/reswin_tiny_detector --coco-folder OTHER
+"""
+import os.path as osp
+from argparse import ArgumentParser, Namespace
+
+from .arguments import (
+    add_folder_arguments,
+    add_run_arguments,
+    add_size_argument,
+    finite,
+    new_parser,
+    output_file,
+    output_folder,
+    seed,
+)
+
+
+def add_folders(parser: ArgumentParser) -> None:
+    """Adds the options for a network that was trained on a folder."""
+    group = parser.add_argument_group('a network that was trained on a folder')
+    add_folder_arguments(group, split=False)
+    add_size_argument(group)
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('config', metavar='RUN|CONFIG',
+                        help='work dir of a training, or one of its checkpoints; or a config file, or the name of a '
+                             'config in this package')
+    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
+                        help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
+                             'file written by mmvit export')
+    parser.add_argument('--out', type=output_of,
+                        help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', metavar='FOLDER', help='folder for drawings of the predictions')
+    parser.add_argument('--wait-time', type=finite(0), default=2,
+                        help='seconds per image with --show (default: %(default)s)')
+    parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
+    add_run_arguments(parser)
+    parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
+    add_folders(parser)
+    return parser
+
+
+def output_of(path: str) -> str:
+    return output_file(path) if path.endswith(('.pkl', '.pickle')) else output_folder(path)
+
+
+def run(args: Namespace) -> None:
+    from mmengine.logging import MMLogger
+
+    from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
+
+    from ..folders.checks import check_data
+    from ..inference import Predictor, evaluate, is_exported
+    from ..recipes import other_data
+    from ..running import shorthand_options, test, testing_config
+    from ..running.console import screen, show_metrics
+    from ..utils.config import read_config
+    from .processes import connected, start, without
+    with connected(args):
+        config, checkpoint = find(args)
+        base = read_config(config)
+        work_dir = args.work_dir or default_work_dir(config, base)
+        folders = dict(class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder)
+        options = shorthand_options(base, seed=args.seed, data_root=args.data_root)
+        if args.size or any(folders.values()):
+            options |= other_data(base, **folders, size=args.size, out=osp.join(work_dir, 'data'))
+        exported = is_exported(checkpoint)
+        cfg = testing_config(
+            config, checkpoint, work_dir=work_dir, out=args.out, show=args.show, show_dir=args.show_dir,
+            wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
+            launcher=args.launcher)
+        check_data(cfg, ['test'])
+        if exported:
+            check_exported(args, checkpoint)
+        else:
+            check_backbone(cfg)
+            check_checkpoint(checkpoint)
+        if args.check:
+            print('ok')
+            return
+        if args.processes:
+            start(['test', *without(args.arguments, lambda parser: parser.add_argument('--processes'))], args.processes)
+        elif exported:
+            with screen('test', args.verbose) as shown:
+                if shown is not None:
+                    shown.attach(MMLogger.get_current_instance())
+                metrics = evaluate(cfg, Predictor(checkpoint).model.run)
+            show_metrics(metrics, shown.tables if shown is not None else {})
+        else:
+            test(cfg, verbose=args.verbose)
+            if args.out:
+                print(f'predictions: {args.out}')
+
+
+def check_exported(args: Namespace, checkpoint: str) -> None:
+    """Raises an error if an exported file does not exist, or an option needs the model in PyTorch."""
+    from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+    from mmvit_backbones.utils.files import why_no_file
+    if reason := why_no_file(checkpoint):
+        raise CheckpointNotFoundError(f'{checkpoint} {reason}')
+    if given := [name for name in ('tta', 'show', 'show_dir') if getattr(args, name)]:
+        raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
+
+
+def find(args: Namespace) -> tuple[str, str]:
+    """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.runs import find_checkpoint, find_config
+
+    from ..utils.config import is_config
+    if args.checkpoint is not None:
+        return args.config, find_checkpoint(args.checkpoint)
+    if is_config(args.config) or not osp.exists(args.config):
+        raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME')
+    checkpoint = find_checkpoint(args.config)
+    config = find_config(checkpoint)
+    print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)
+    return config, checkpoint
+
+
+def default_work_dir(config: str, cfg) -> str:
+    """Returns the folder ``test`` in that of the training, whose files must not be replaced."""
+    folder = osp.dirname(config)
+    if osp.exists(osp.join(folder, 'last_checkpoint')):  # the config is of a run, which may have been moved
+        return osp.join(folder, 'test')
+    return osp.join(cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(config))[0]), 'test')

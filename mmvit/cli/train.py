@@ -1,0 +1,159 @@
+"""Trains the classifier, detector or segmenter of a config, or fine-tunes a network on a folder.
+
+    mmvit train mask_rcnn_reswin_t --data-root data/coco
+    mmvit train configs/upernet_reswin_t.py --processes 8 --amp
+    mmvit train reswin_tiny --coco-folder FOLDER --size 512 --epochs 50
+
+A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
+config, which is saved in the work dir and then runs in the same way.
+"""
+import os.path as osp
+from argparse import ArgumentParser, Namespace
+from shlex import quote
+
+from .arguments import (
+    above_zero,
+    add_folder_arguments,
+    add_run_arguments,
+    add_size_argument,
+    new_parser,
+    positive,
+    seed,
+    whole,
+)
+
+# Options of a network and a folder, and the key of a config that sets the same.
+RECIPE_OPTIONS = dict(
+    class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
+    seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset',
+    split_seed='train_dataloader.dataset',
+    boxes_only='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
+    iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
+    early_stop='custom_hooks', freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
+    no_pretrained='model.backbone.init_cfg', no_amp='optim_wrapper.type')
+
+
+def add_recipe_arguments(parser: ArgumentParser) -> None:
+    """Adds the options of a network and a folder."""
+    group = parser.add_argument_group('a network and a folder')
+    add_folder_arguments(group)
+    group.add_argument('--boxes-only', '--boxes', action='store_true', help='train a detector without masks')
+    add_size_argument(group)
+    length = group.add_mutually_exclusive_group()
+    length.add_argument('--epochs', type=positive,
+                        help='number of epochs (default: 100, less for more than 1000 images, but at least 12)')
+    length.add_argument('--iters', type=positive, help='number of steps, rounded up to whole epochs')
+    group.add_argument('--batch-size', type=positive,
+                       help='images per process and step (default: 16 for classifiers, 2 for detectors, 4 for '
+                            'segmenters)')
+    group.add_argument('--lr', type=above_zero, metavar='RATE',
+                       help='peak learning rate (default: in proportion to the images per step)')
+    group.add_argument('--early-stop', type=positive, metavar='N',
+                       help='stop after N validations without a better result')
+    group.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
+    weights = group.add_mutually_exclusive_group()
+    weights.add_argument('--pretrained', metavar='WEIGHTS',
+                         help='other weights than the published ones: a tag such as 22k, a file, a URL or a name such '
+                              'as timm://NAME')
+    weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
+    group.add_argument('--no-amp', action='store_true', help='train in float32 on a GPU, too')
+
+
+def get_parser() -> ArgumentParser:
+    parser = new_parser(__doc__)
+    parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
+                        help='config file, the name of a config in this package, or a name from mmvit models, '
+                             'resnet50 or timm:NAME, with a folder')
+    parser.add_argument('--resume', nargs='?', const='auto', default=False, metavar='CHECKPOINT',
+                        help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
+    add_run_arguments(parser)
+    parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
+    parser.add_argument('--bf16', action='store_true', help='train in mixed precision, bfloat16')
+    parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
+    parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
+    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
+                        help='ddp replicates the weights in all processes (default); fsdp shards them')
+    add_recipe_arguments(parser)
+    return parser
+
+
+def run(args: Namespace) -> None:
+    from ..running import best_of, check_run, train, training_config
+    from .processes import connected, start
+    with connected(args):
+        config = prepare(args)
+        cfg = training_config(
+            config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
+            cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
+            bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
+        check_run(cfg, takes_step=args.check, processes=args.processes or 1, checks_data=config == args.config)
+        if args.check:
+            print('ok')
+            return
+        if args.processes:
+            start(['train', *run_arguments(args, config)], args.processes)
+            return
+        runner = train(cfg, verbose=args.verbose)
+    if runner.rank == 0:
+        print(*best_of(runner), *next_commands(runner.work_dir), sep='\n')
+
+
+def next_commands(work_dir: str) -> list[str]:
+    """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
+    from mmvit_backbones.utils.files import short_path
+    folder, model = quote(short_path(work_dir)), quote(short_path(osp.join(work_dir, 'model.onnx')))
+    return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
+            f'  mmvit export {folder} {model}']
+
+
+def prepare(args: Namespace) -> str:
+    """Returns the config to run; for a network and a folder, after writing it and printing what it trains."""
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.text import near_names
+    from mmvit_backbones.zoo.variants import VARIANTS
+
+    from ..recipes import fine_tune, save, summary
+    from ..utils.config import is_config, named_configs
+    values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
+    folders = [name for name in ('class_folder', 'coco_folder', 'seg_folder') if name in given]
+    is_network = args.config in VARIANTS or args.config == 'resnet50' or args.config.startswith('timm:')
+    if not folders and is_network and not is_config(args.config):
+        raise UsageError(f'{args.config} is a network; its task follows from the data: pass --class-folder, '
+                         '--coco-folder or --seg-folder, or the name of a config'
+                         + (f', e.g. mask_rcnn_{VARIANTS[args.config].short_name}' if args.config in VARIANTS else ''))
+    if not is_network:
+        if not is_config(args.config) and not osp.isfile(args.config):
+            raise UsageError(f'{args.config} is neither a network nor a config'
+                             + near_names(args.config, VARIANTS, 'networks')
+                             + near_names(args.config, named_configs(), 'configs'))
+        if given:
+            name = next(iter(given))
+            raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a '
+                             f'config; set {RECIPE_OPTIONS[name]} with --cfg-options')
+        return args.config
+    cfg = fine_tune(
+        args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
+        freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,
+        val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
+        precision='float32' if args.no_amp else None, processes=args.processes or 1, work_dir=args.work_dir,
+        **{name: given[name] for name in folders})
+    path = save(cfg)
+    print(*summary(cfg), f'config      {path}', sep='\n', flush=True)
+    return path
+
+
+def run_arguments(args: Namespace, config: str) -> list[str]:
+    """Returns the arguments of the processes that run a config: those of the call that are not for a recipe."""
+    from .processes import without
+
+    def others(parser: ArgumentParser) -> None:
+        add_recipe_arguments(parser)
+        parser.add_argument('--processes')
+
+    rest = without(args.arguments, others)
+    rest[rest.index(args.config)] = config
+    return rest

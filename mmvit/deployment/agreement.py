@@ -1,0 +1,76 @@
+"""Decides whether a file agrees with PyTorch: it must in ONNX Runtime; what other runtimes deviate is recorded."""
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmvit_backbones.errors import UsageError, first_line
+
+from ..inference.runtimes import REFERENCE, installed_runtimes
+
+REMEDY = 'pass --allow-accuracy-drop, or allow_accuracy_drop=True in Python, to write it anyway'
+UPPER_LIMITS = 'resized', 'scores', 'difference'  # other figures have lower limits
+
+
+class Agreement(NamedTuple):
+    """The differences of a file from PyTorch in a runtime, in words.
+
+    Attributes:
+        figures (str): All figures with their limits, or why the runtime fails.
+        deviation (str): The figures beyond their limits, or why the runtime fails; empty if the file agrees.
+    """
+
+    figures: str
+    deviation: str = ''
+
+
+def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
+    """Returns the names of the results that violate their limits."""
+    return [name for name, value in figures.items()
+            if not (value <= limits[name] if name in UPPER_LIMITS else value >= limits[name])]
+
+
+def agreement_of(figures: dict[str, float], limits: dict[str, float]) -> Agreement:
+    def describe(names: Sequence[str]) -> str:
+        return ', '.join(f'{name} {figures[name]:.3g} (limit {limits[name]:g})' for name in names)
+
+    return Agreement(describe(list(figures)), describe(below_limits(figures, limits)))
+
+
+def check_reference(path: Path, agreement: Agreement, allow_accuracy_drop: bool = False) -> None:
+    """Raises UsageError if a file does not agree with PyTorch in ONNX Runtime, unless ``allow_accuracy_drop``."""
+    if agreement.deviation and not allow_accuracy_drop:
+        raise UsageError(f'{path} was not written: in {REFERENCE}, it differs from PyTorch: {agreement.deviation}; '
+                         f'{REMEDY}')
+
+
+def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]], limits: dict[str, float],
+                        allow_accuracy_drop: bool = False) -> dict[str, Agreement]:
+    """Compares a file with PyTorch in each installed runtime.
+
+    Args:
+        path (Path): The file, for messages.
+        figures_in (Callable): Takes the name of a runtime and returns the figures of the file in it.
+        limits (dict[str, float]): Limits of the figures.
+        allow_accuracy_drop (bool): Whether ONNX Runtime may exceed the limits. Defaults to False.
+
+    Returns:
+        dict[str, Agreement]: By runtime, ONNX Runtime first. Another runtime may differ from PyTorch or fail.
+
+    Raises:
+        UsageError: If the file does not agree with PyTorch in ONNX Runtime.
+    """
+    found = {REFERENCE: agreement_of(figures_in(REFERENCE), limits)}
+    check_reference(path, found[REFERENCE], allow_accuracy_drop)
+    for runtime in installed_runtimes():
+        if runtime != REFERENCE:
+            try:
+                found[runtime] = agreement_of(figures_in(runtime), limits)
+            except Exception as error:  # the runtimes' exceptions have no public base class
+                cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+                found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
+    return found
+
+
+def deviations_of(agreement: dict[str, Agreement]) -> dict[str, str]:
+    """Returns what each runtime deviates beyond the limits, without the runtimes that agree with PyTorch."""
+    return {runtime: found.deviation for runtime, found in agreement.items() if found.deviation}

@@ -1,0 +1,140 @@
+"""Exports a trained model with its preprocessing to ONNX."""
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.runs import find_checkpoint
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
+
+from ..inference.metric import metric_of
+from ..inference.predictor import config_of
+from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
+from ..inference.sources import find_images
+from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
+from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
+from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
+from .images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
+from .models import check_path, export_model, store_deviations
+from .parts import Half, Parts, check_exportable, split
+from .quantize import to_int8
+
+METRIC_DROP = 0.01  # largest drop of the metric by int8, as a share
+
+
+def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str | None = None,
+                      pretrained: bool | str = False, cfg_options: dict | None = None, preprocessing: bool = True,
+                      images: Sequence[str | Path] = (), fp16: bool = False, int8: str | Path | None = None,
+                      license: str = 'not stated', allow_accuracy_drop: bool = False) -> ExportedFile:
+    """Exports a classifier, segmenter or detector, and compares the file's predictions with PyTorch.
+
+    The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
+    its metadata; :class:`mmvit.inference.Predictor` warns if such a runtime is chosen.
+
+    Args:
+        checkpoint (str | None): The work dir of a training, for its best checkpoint; a file or a URL; or None with
+            ``config`` and ``pretrained``.
+        path (str | Path): File to write.
+        config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
+            training saved beside the checkpoint.
+        pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
+            False.
+        cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
+        preprocessing (bool): Whether the file resizes and normalizes images. Defaults to True.
+        images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
+            set, if it exists; else the folder ``int8``; else generated images.
+        fp16 (bool): Whether the network computes in float16. Defaults to False.
+        int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
+        license (str): License of the weights, for the metadata. Defaults to 'not stated'.
+        allow_accuracy_drop (bool): Whether the file is written even if it differs from PyTorch by more than the limits
+            in ONNX Runtime, or int8 reduces the metric of the test set by more than 1 %. Defaults to False.
+
+    Raises:
+        UsageError: If an argument is invalid, the model cannot be exported, the file cannot be written, or its
+            predictions differ from PyTorch in ONNX Runtime.
+        CheckpointError: If the checkpoint is unavailable or does not match the config.
+    """
+    path = Path(path)
+    check_packages()
+    check_path(path)
+    if fp16 and int8:
+        raise UsageError(f'pass either fp16 or int8, got fp16={fp16} and int8={int8}')
+    if not config and not checkpoint:
+        raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
+    checkpoint = checkpoint and find_checkpoint(checkpoint)
+    cfg = config_of(config, checkpoint, cfg_options)
+    checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
+    check_exportable(cfg)
+    check_backbone(cfg)
+    check_checkpoint(checkpoint)
+    uses_test_set = not images and has_test_set(cfg, is_needed=bool(config))
+    compared, origin = images_to_compare(cfg if uses_test_set else None, images, int8)
+    calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []
+    reference = PyTorchModel(cfg, checkpoint)
+    parts = split(reference.module, cfg, preprocessing)
+    with progress(f'predicting {len(compared)} images with PyTorch'):
+        outputs = PyTorchOutputs(reference, compared, parts.preprocess)
+    if outputs.is_empty and not allow_accuracy_drop:
+        raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
+                         'with objects of its classes')
+    precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
+    details, notes = dict(reference.details, license=license, precision=precision), []
+    with written_when_complete(path) as partial:
+        export_parts(parts, partial, details, compared[0])
+        if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
+            check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
+                            allow_accuracy_drop)
+        if fp16:
+            export_parts(parts._replace(network=Half(parts.network)), partial, details, compared[0])
+        elif int8:
+            notes = quantize(cfg if uses_test_set and preprocessing else None, parts, partial,
+                             inputs_of(reference, calibration, preprocessing), path, allow_accuracy_drop)
+        limits = LOSSY if fp16 or int8 else EXACT
+
+        def figures_in(runtime: str) -> dict[str, float]:
+            with progress(f'comparing with PyTorch in {runtime}'):
+                return outputs.compare(partial, limits, runtime)
+
+        agreement = compare_in_runtimes(path, figures_in, limits, allow_accuracy_drop)
+        store_deviations(partial, deviations_of(agreement))
+    return ExportedFile(path, size_of_file(path), origin, agreement, notes)
+
+
+def export_parts(parts: Parts, partial: Path, details: dict, example: np.ndarray) -> None:
+    with progress(f'exporting the model in {"float16" if isinstance(parts.network, Half) else "float32"}'):
+        export_model(parts, partial, details, example)
+
+
+def quantize(cfg: Config | None, parts: Parts, partial: Path, samples: list[np.ndarray], path: Path,
+             allow_accuracy_drop: bool) -> list[str]:
+    """Quantizes a file in place, and returns how many layers are in int8 and the metrics before and after.
+
+    Args:
+        cfg (Config | None): Config whose test set is used for the metric, or None for no metric.
+        parts (Parts): Parts of the model.
+        partial (Path): The file.
+        samples (list[np.ndarray]): Inputs for calibration.
+        path (Path): Where the file will be, for messages.
+        allow_accuracy_drop (bool): Whether the metric may fall by more than 1 %.
+
+    Raises:
+        UsageError: If the metric falls by more than 1 %.
+    """
+    def metric() -> dict:
+        return metric_of(cfg, Exported(partial, device='cpu').run) if cfg else {}
+
+    before = metric()
+    batched = parts.takes == 'images' and parts.preprocess
+    with progress('quantizing the model'):
+        chosen = to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes)
+    return [chosen] + ([check_metric(path, before, metric(), allow_accuracy_drop)] if cfg else [])
+
+
+def check_metric(path: Path, before: dict, after: dict, allow_accuracy_drop: bool) -> str:
+    """Returns the metrics of the test set before and after quantization; raises UsageError if they differ too much."""
+    text = f'{before["metric"]} of the test set is {before["value"]:.4g} in float32 and {after["value"]:.4g} in int8'
+    if not allow_accuracy_drop and after['value'] < (1 - METRIC_DROP) * before['value']:
+        raise UsageError(f'{path} was not written: {text}, a drop of more than {METRIC_DROP:.0%}; {REMEDY}')
+    return text

@@ -1,0 +1,89 @@
+"""Writes exported files only when they are complete, and shows the progress of the steps."""
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+
+from mmvit_backbones.errors import UsageError
+
+from .agreement import Agreement
+
+SECONDS_PER_LINE = 10  # of progress
+
+
+@dataclass
+class ExportedFile:
+    """A file that was written, and how it agrees with PyTorch.
+
+    Attributes:
+        path (Path): The file; weights of more than 1.5 GB are in ``PATH.data``.
+        size (float): MiB, with ``PATH.data``.
+        compared_on (str): What the outputs were compared on, e.g. ``'8 images'``.
+        agreement (dict[str, Agreement]): By runtime. The metadata of the file contain the deviations beyond the limits.
+        notes (list[str]): Other findings, e.g. the metric of the test set after quantization.
+    """
+
+    path: Path
+    size: float
+    compared_on: str
+    agreement: dict[str, Agreement]
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{self.path}: {self.size:.1f} MiB; compared with PyTorch on {self.compared_on}', *self.notes]
+        lines += [f'{runtime}: {found.figures}' for runtime, found in self.agreement.items()]
+        lines += [f'warning: in {runtime}, the file differs from PyTorch: {found.deviation}'
+                  for runtime, found in self.agreement.items() if found.deviation]
+        return '\n'.join(lines)
+
+
+def size_of_file(path: Path) -> float:
+    """Returns the MiB of a file and of its weights in ``PATH.data``."""
+    return sum(file.stat().st_size for file in (path, Path(f'{path}.data')) if file.exists()) / 2**20
+
+
+def check_packages() -> None:
+    """Raises UsageError if a package for exports is not installed."""
+    if missing := [name for name in ('onnx', 'onnxruntime', 'onnxscript') if find_spec(name) is None]:
+        raise UsageError(f"exports need {' and '.join(missing)}: pip install 'mmvit_backbones[export]'")
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Prints a step of the export, and every few seconds how long it has taken, to stderr."""
+    begin, ended = time.monotonic(), Event()
+
+    def report() -> None:
+        while not ended.wait(SECONDS_PER_LINE):
+            print(f'{text}: {time.monotonic() - begin:.0f} s', file=sys.stderr, flush=True)
+
+    print(f'{text} ...', file=sys.stderr, flush=True)
+    thread = Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def written_when_complete(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, and moves the files written there to ``path`` if there is no error.
+
+    The file and its companions, e.g. FILE.json, replace existing files. After an error or an interrupt, the existing
+    files are unchanged.
+    """
+    with TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
+        for suffix in ('.data', '.json'):
+            Path(f'{path}{suffix}').unlink(missing_ok=True)
+        for file in written:
+            os.replace(file, path.with_name(file.name))

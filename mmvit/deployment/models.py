@@ -1,0 +1,81 @@
+"""Exports whole models to ONNX."""
+import json
+import os
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.graphs import AXES, EXAMPLE_SIZE, save, to_onnx
+
+from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
+from .examples import examples_of, join
+from .parts import Parts
+
+
+@torch.no_grad()
+def export_model(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
+    """Exports a model to ONNX, and writes its details into the file and into ``PATH.json``.
+
+    Args:
+        parts (Parts): The model, from :func:`split`.
+        path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
+        details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
+        example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
+
+    Raises:
+        UsageError: If the file cannot be written, or its suffix is not ``.onnx``.
+    """
+    check_path(path)
+    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
+    if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
+        image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
+    text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
+    program = join({name: to_onnx(*each) for name, each in examples_of(parts, image).items()})
+    program.model.metadata_props[DETAILS] = text
+    save(program, path)
+    Path(f'{path}.json').write_text(text)
+
+
+def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
+    """Writes what each runtime deviates from PyTorch into the metadata of a file, and into ``PATH.json`` if it exists.
+
+    Does nothing if ``deviations`` is empty.
+    """
+    import onnx
+    if not deviations:
+        return
+    model = onnx.load(path, load_external_data=False)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata[DETAILS] = text = json.dumps(dict(json.loads(metadata.get(DETAILS, '{}')), deviations=deviations))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    if Path(f'{path}.json').exists():
+        Path(f'{path}.json').write_text(text)
+
+
+def check_path(path: str | PathLike) -> None:
+    """Raises UsageError if a file cannot be written, or its suffix is not ``.onnx``."""
+    if Path(path).suffix != EXPORTED_SUFFIX:
+        raise UsageError(f'the file to write must have the suffix {EXPORTED_SUFFIX}, got {path}')
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f'folder {folder} does not exist')
+    if not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise UsageError(f'{path} cannot be written: it is a folder, or {folder} is not writable')
+
+
+def describe_input(parts: Parts) -> dict:
+    batch = ['batch'] if parts.takes == 'images' else []
+    if parts.preprocess:
+        return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
+    return dict(name=parts.takes, shape=[*(batch or [1]), 3, 'height', 'width'], dtype='float32',
+                channels=parts.details['preprocessing']['channels'])
+
+
+def describe_outputs(parts: Parts) -> list[dict]:
+    dtypes = dict(labels='int64', segmentation='int64', masks='bool')
+    scores = ['batch', 'classes'] if parts.takes == 'images' else ['instances']
+    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=AXES.get(name, scores)) for name in parts.outputs]

@@ -1,0 +1,65 @@
+"""Exports a network by name to ONNX."""
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.graphs import OPSET
+from mmvit_backbones.export.networks import check_opset, export_onnx
+from mmvit_backbones.zoo.build import get_model
+
+from .agreement import compare_in_runtimes, deviations_of
+from .differences import compare_onnx
+from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
+from .models import check_path, store_deviations
+
+LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with random weights; others differ by 1e-5
+SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
+
+
+def export_network(network: str, path: str | Path, *, checkpoint: str | None = None,
+                   pretrained: bool | str = False, task: Literal['classification', 'backbone'] = 'backbone',
+                   opset: int = OPSET, size: Sequence[int] | None = None,
+                   allow_accuracy_drop: bool = False) -> ExportedFile:
+    """Builds a network, exports it with :func:`export_onnx`, and compares the file with PyTorch on random images.
+
+    Args:
+        network (str): One of :func:`list_models`.
+        path (str | Path): File to write.
+        checkpoint, pretrained: Weights, as for :func:`get_model`; by default, they are random.
+        task (str): ``'classification'`` exports the classifier, ``'backbone'`` only its backbone. Defaults to
+            ``'backbone'``.
+        opset (int): Version of the ONNX operators, at least 18. Defaults to 18.
+        size (Sequence[int] | None): Height and width of all images in pixels. Defaults to None, for images of all
+            sizes, of which three are compared.
+        allow_accuracy_drop (bool): Whether the file is written even if it differs from PyTorch in ONNX Runtime by more
+            than 1e-3, relative to the largest element of an output. Defaults to False.
+
+    Raises:
+        UsageError: If an argument is invalid, a package is missing, the file cannot be written, or it differs from
+            PyTorch in ONNX Runtime.
+        CheckpointError: If the weights are unavailable or do not match the network.
+    """
+    import onnx
+    path = Path(path)
+    check_packages()
+    check_path(path)
+    check_opset(opset)
+    try:
+        model = get_model(network, task, checkpoint, pretrained)
+    except ImportError as error:  # of mmpretrain
+        raise UsageError(str(error)) from error
+    sizes = [(size[0], size[1])] if size else SIZES
+    with written_when_complete(path) as partial:
+        with progress('exporting the network'):
+            export_onnx(model, partial, opset, sizes[0] if size else None)
+        onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
+
+        def figures_in(runtime: str) -> dict[str, float]:
+            with progress(f'comparing with PyTorch in {runtime}'):
+                return dict(difference=max(compare_onnx(model, partial, sizes, runtime).values()))
+
+        agreement = compare_in_runtimes(path, figures_in, LIMITS, allow_accuracy_drop)
+        store_deviations(partial, deviations_of(agreement))
+    images = ', '.join(f'{height} x {width}' for height, width in sizes)
+    return ExportedFile(path, size_of_file(path), f'random images of {images} pixels (height x width)', agreement)

@@ -1,0 +1,190 @@
+"""Splits a model of mmpretrain, mmdet or mmseg into modules that can be exported with dynamic image sizes."""
+import copy
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config, ConfigDict
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.version import __version__
+
+from ..utils.config import leaf_datasets
+from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
+
+MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
+              mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
+DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which torch.export does not support"
+REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
+ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
+DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
+
+
+class Parts(NamedTuple):
+    """Parts of a model; ``postprocess(images, *network(preprocess(images)))`` returns predictions.
+
+    ``images`` has the shape ``(B, H, W, 3)``, or for a detector ``(H, W, 3)``. If ``preprocess`` is None, ``images`` is
+    the input of the network, ``(B, 3, H, W)``, and boxes and masks are in pixels of this input. If ``postprocess`` is
+    None, the predictions are the network's maps or logits.
+    """
+
+    preprocess: Preprocess | None
+    network: nn.Module
+    postprocess: nn.Module | None
+    takes: str
+    outputs: list[str]
+    is_static: bool = False  # whether all images have the same size after preprocessing
+    details: dict = {}  # stored in the file, see docs/export.md
+
+
+def check_exportable(cfg: Config) -> Geometry:
+    """Returns the geometry of a config's test pipeline, after checking that its model can be exported.
+
+    Raises:
+        UsageError: If the model cannot be exported; the message contains the reason.
+    """
+    model, framework = cfg.model, cfg.default_scope
+    allowed = MODELS.get(framework, ())
+    if model.get('type') in REFUSED:
+        raise UsageError(f'model {model.type} cannot be exported: {REFUSED[model.type]}')
+    if model.get('type') not in allowed:
+        raise UsageError(f'model {model.get("type")} cannot be exported; allowed for {framework} are '
+                         f'{", ".join(allowed) or "none"}')
+    if framework == 'mmseg':
+        _check_segmenter(model)
+    elif framework == 'mmdet':
+        _check_detector(model)
+    steps = leaf_datasets(cfg.test_dataloader.dataset)[0]['pipeline']
+    preprocessor = {**(cfg.get('data_preprocessor') or {}), **(model.get('data_preprocessor') or {})}
+    if len(preprocessor.get('mean') or ()) != 3:
+        raise UsageError(f'data_preprocessor.mean must have three values, for RGB, got {preprocessor.get("mean")}')
+    if preprocessor.get('test_cfg'):
+        raise UsageError('data_preprocessor.test_cfg, which pads test images, cannot be exported')
+    divisor = preprocessor.get('pad_size_divisor', 1) if framework != 'mmseg' else 1
+    geometry = Geometry(steps, divisor)
+    if framework == 'mmdet' and geometry.crop:
+        raise UsageError('CenterCrop in the test pipeline of a detector cannot be exported; remove it')
+    return geometry
+
+
+def _check_segmenter(model: dict) -> None:
+    head = model['decode_head']
+    if head.type not in DECODE_HEADS:
+        raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
+    mode = model.get('test_cfg', {}).get('mode', 'whole')
+    if mode != 'whole':
+        raise UsageError(f'model.test_cfg.mode must be whole, got {mode}: sliding windows cannot be exported')
+    if head.get('out_channels') == 1 or head.num_classes < 2:
+        raise UsageError('a segmenter with one output channel cannot be exported')
+
+
+def _check_detector(model: ConfigDict) -> None:
+    if model.type != 'RetinaNet' and model.roi_head.type not in ROI_HEADS:
+        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed are {", ".join(ROI_HEADS)}')
+    for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
+        if part and part.get('nms', {}).get('type', 'nms') != 'nms':
+            raise UsageError(f'non-maximum suppression {part.nms.type} cannot be exported; allowed is nms')
+
+
+def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
+    """Returns the parts of a copy of a model, which must be in float32 on a CPU.
+
+    Args:
+        model (BaseModel): The model to split.
+        cfg (Config): Config of the model.
+        preprocessing (bool): Whether the parts include resizing and normalization. Defaults to True.
+
+    Raises:
+        UsageError: See :func:`check_exportable`.
+    """
+    geometry, framework = check_exportable(cfg), cfg.default_scope
+    model = copy.deepcopy(model).eval()
+    source = model.data_preprocessor
+    mean, std = source.get_buffer('mean'), source.get_buffer('std')
+    # The option for RGB input has a different name in each framework.
+    is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    details = dict(
+        preprocessing=dict(
+            geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',
+            mean=mean.flatten().tolist(), std=std.flatten().tolist()),
+        thresholds=thresholds_of(cfg),
+        version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
+    preprocess = Preprocess(geometry, mean, std, is_rgb) if preprocessing else None
+    is_static = preprocessing and geometry.is_static
+    if not preprocessing:
+        geometry = Geometry([])
+    if framework == 'mmpretrain':
+        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], is_static, details)
+    if framework == 'mmseg':
+        for name, pool in list(model.named_modules()):
+            if isinstance(pool, nn.AdaptiveAvgPool2d):
+                model.set_submodule(name, MatrixPool(pool.output_size))
+        return Parts(preprocess, Segment(model), ClassOfPixels(), 'images', ['segmentation'], is_static, details)
+    from .detection import postprocess_of
+    postprocess, outputs = postprocess_of(model, geometry)
+    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, is_static, details)
+
+
+def thresholds_of(cfg: Config) -> dict[str, float]:
+    """Returns the thresholds of a detector, which are constants in its exported file; empty for other models."""
+    if cfg.default_scope != 'mmdet':
+        return {}
+    test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
+    names = dict(score='score_thr', instances='max_per_img', mask='mask_thr_binary')
+    return {**{name: test[key] for name, key in names.items() if key in test}, 'iou': test.nms.iou_threshold}
+
+
+class Part(nn.Module):
+    """Base class of modules that call parts of a framework's model."""
+
+    model: Any  # its attributes depend on the framework
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+
+class Probabilities(nn.Module):
+    """Converts logits ``(B, classes)`` to probabilities."""
+
+    def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
+        return maps[0].softmax(1)
+
+
+class Segment(Part):
+    """Computes the decode head's logits from images ``(B, 3, H, W)``, and resizes them to ``(B, classes, H, W)``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model.decode_head(self.model.extract_feat(images))
+        return F.interpolate(logits, images.shape[2:], mode='bilinear', align_corners=self.model.align_corners)
+
+
+class ClassOfPixels(nn.Module):
+    """Resizes logits to the size of the images and returns the most likely class of each pixel."""
+
+    def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
+        return F.interpolate(maps[0], tuple(size_of(images)), mode='bilinear', align_corners=False).argmax(1)
+
+
+class Detect(Part):
+    """Computes the maps of RetinaNet's head, or the feature pyramid and the maps of the RPN."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pyramid = self.model.extract_feat(images)
+        if not hasattr(self.model, 'roi_head'):
+            scores, deltas = self.model.bbox_head(pyramid)
+            return *scores, *deltas
+        scores, deltas = self.model.rpn_head(pyramid)
+        return *pyramid, *scores, *deltas
+
+
+class Half(Part):
+    """Runs a network in float16, with inputs and outputs in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(copy.deepcopy(network).half())
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(value.float() for value in as_tuple(self.model(images.half())))

@@ -1,0 +1,185 @@
+"""What the readers of data folders share: their result, the split, and files that they write."""
+import atexit
+import os
+import os.path as osp
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from unicodedata import normalize
+
+from mmvit_backbones.errors import UsageError
+
+from ..utils.distributed import is_first_process
+from ..utils.images import quick_error
+from .problems import warn
+
+READERS = 16  # threads that read files
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """The data sets of a folder.
+
+    Args:
+        train, val (dict): Configs of the data sets without pipelines. ``train`` is empty if a folder was read with the
+            classes of a training.
+        classes (tuple[str, ...]): Names of the classes, by label.
+        num_train (int): Number of images that training uses; for detectors, of those with annotations.
+        num_val (int): Number of images for validation.
+        has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
+        val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
+    """
+
+    train: dict
+    val: dict
+    classes: tuple[str, ...]
+    num_train: int
+    num_val: int
+    has_masks: bool = False
+    val_file: str = ''
+
+
+@dataclass(frozen=True)
+class Split:
+    """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random.
+
+    Raises:
+        UsageError: If ``val_fraction`` is not between 0 and 1.
+    """
+
+    val_fraction: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.val_fraction is not None and not 0 < self.val_fraction < 1:
+            raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
+
+    def find_parts(self, folder: str, layout: str, is_test: bool = False) -> dict[str, str]:
+        """Returns the subfolders for training and validation; for a random split, both are the same.
+
+        Args:
+            folder (str): Folder with the subfolders.
+            layout (str): Expected content of the data set's folder, for the error message.
+            is_test (bool): Whether only the validation images are of use. Defaults to False.
+
+        Raises:
+            UsageError: If ``val_fraction`` is given, but there is a folder ``val/``, or the other way around.
+        """
+        validation = osp.join(folder, 'val')
+        if self.val_fraction is None:
+            if not osp.isdir(validation):
+                raise UsageError(f'there is no folder {osp.join(validation, "")}; expected {layout}')
+            return dict(val='val') if is_test else dict(train='train', val='val')
+        if osp.exists(validation):
+            raise UsageError(f'val_fraction (--val-fraction) requires images without a split, but {validation} exists')
+        whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
+        return dict(train=whole, val=whole)
+
+    def divide(self, items: list) -> tuple[list, list]:
+        """Returns the items for training and the items for validation, split at random with the seed."""
+        assert self.val_fraction is not None
+        number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
+        chosen = set(random.Random(self.seed).sample(range(len(items)), number))
+        return ([item for i, item in enumerate(items) if i not in chosen],
+                [item for i, item in enumerate(items) if i in chosen])
+
+
+def one_folder(**folders: str | os.PathLike | None) -> tuple[str, str]:
+    """Returns the name and the value of the only argument that is given.
+
+    Raises:
+        UsageError: If none or several are given.
+    """
+    given = {name: os.fspath(folder) for name, folder in folders.items() if folder}
+    if len(given) != 1:
+        raise UsageError(f'pass exactly one of {", ".join(folders)}, got {given or "none"}')
+    return next(iter(given.items()))
+
+
+def output_folder(folder: str | os.PathLike | None) -> str:
+    """Returns the folder for repaired annotation files and lists of images; for None, one that is removed at exit."""
+    if folder is None:
+        folder = tempfile.mkdtemp(prefix='mmvit_')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.fspath(folder)
+
+
+def write(folder: str, name: str, text: str) -> str:
+    """Writes a file to a folder, atomically because several processes may write it, and returns its path.
+
+    Raises:
+        UsageError: If the text has the name of a file that is not in UTF-8.
+    """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        line = text.count('\n', 0, error.start)
+        raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
+                         ) from error
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile('wb', dir=folder, delete=False) as file:
+        file.write(content)
+    path = osp.join(folder, name)
+    os.replace(file.name, path)
+    return path
+
+
+def seen_from(root: str, path: str) -> str:
+    """Returns a path such that OpenMMLab, which prepends ``root`` to relative paths, finds the file.
+
+    The path is relative if both arguments are, and if ``root/..`` is not behind a link.
+    """
+    if not osp.isabs(root) and not osp.isabs(path):
+        relative = osp.relpath(path, root)
+        if osp.realpath(osp.join(root, relative)) == osp.realpath(path):
+            return relative
+    return osp.abspath(path)
+
+
+def listed(name: str) -> str:
+    """Returns the name of a file for a list of images, whose readers strip spaces from lines.
+
+    Raises:
+        UsageError: If the name has a line break or ends with a space.
+    """
+    if '\n' in name or name != name.rstrip():
+        raise UsageError(f'the name of a file must not have line breaks, or spaces at its end, got {name!r}; rename it')
+    return osp.join('.', name) if name[:1].isspace() else name
+
+
+def composed(name: str) -> str:
+    """Returns a name in the Unicode form NFC; macOS writes accents as separate characters (NFD)."""
+    return normalize('NFC', name)
+
+
+def unreadable(paths: Iterable[str]) -> Iterator[str]:
+    """Yields an error for each file that is not an image or is cut off; see :func:`quick_error`."""
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from filter(None, pool.map(quick_error, paths))
+
+
+def check_images(paths: Iterable[str]) -> None:
+    """Raises UsageError if files are not images or are cut off; takes some 0.1 ms for each JPEG file."""
+    if errors := [*unreadable(paths)]:
+        more = f' (error 1 of {len(errors)}; list all with mmvit data check)' if len(errors) > 1 else ''
+        raise UsageError(errors[0] + more)
+
+
+def report_files(place: str, taken: int, left: Counter) -> None:
+    """Prints the number of images, as a warning if files are left out."""
+    if total := left.total():
+        reasons = ', '.join(f'{number} {reason}' for reason, number in left.most_common())
+        warn(f'{place}: {total} of {total + taken} files left out: {reasons}')
+    elif is_first_process():
+        print(f'{place}: {taken} files found, all taken')
+
+
+def refuse_others(classes: Sequence[str], of_val: set[str]) -> None:
+    """Raises UsageError if the validation data have classes that the training lacks."""
+    if others := of_val - set(classes):
+        raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
+                         f'{sorted(classes)}')

@@ -1,0 +1,150 @@
+"""Reads text files, and reads and checks lists of class names."""
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.text import read_text
+
+from .problems import warn
+
+BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
+IGNORED = 255  # mmseg's label for pixels without a class
+BREAK = r'[\s:=,;|]+'
+NAME = r'(?P<name>[^\s:=,;|].*?)'
+NUMBER = r'[\[(]?(?P<number>\d+)(?:[.)\]](?!\d)[\s:=,;|]*|\s+-\s+|(?P<break>[\s:=,;|]+))'  # "0 ", "0:", "0.", ...
+COLOR = BREAK + r'(?P<color>\d{1,3}[\s,;]+\d{1,3}[\s,;]+\d{1,3})[\s:,;]*'
+# Forms of the lines in class lists, as in CamVid, Pascal VOC and CVAT. All lines of a file have the same form.
+FORMS = [re.compile(form) for form in (NUMBER + NAME + COLOR, NAME + COLOR, NUMBER + NAME)]
+NUMBER_LAST = re.compile(NAME + BREAK + r'(?P<number>\d+)')
+COLUMN_BREAKS = ',;\t|'
+HEADINGS = {'category', 'categories', 'class', 'classes', 'classname', 'label', 'labels', 'name', 'names'}
+COLUMNS = HEADINGS | {'b', 'blue', 'color', 'colour', 'g', 'green', 'hex', 'id', 'ids', 'idx', 'index', 'no', 'number',
+                      'palette', 'pixel', 'r', 'red', 'rgb', 'value'}
+Rows = list[dict[str, str]]
+
+
+class ClassList(NamedTuple):
+    """Names of classes, and their colors (red, green, blue); ``palette`` is None for a list without colors."""
+
+    names: tuple[str, ...]
+    palette: list[list[int]] | None
+
+
+def has_mark(path: str | Path) -> bool:
+    """Returns whether a file starts with the byte order mark of UTF-8."""
+    with open(path, 'rb') as file:
+        return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
+
+
+def read_class_list(path: str | Path) -> ClassList:
+    """Reads class names from a file with one class per line.
+
+    Lines may also have the number of the class, counted from 0, and its color: ``0 sky 128 128 128``. A class with the
+    number 255 is skipped, because 255 marks ignored pixels in masks. Lines that start with ``#`` are comments. A header
+    is skipped, which is said. Names that start with a number are written in quotes.
+
+    Raises:
+        UsageError: If the file cannot be read, lines have different forms, or a number, color or name is invalid.
+    """
+    lines = [line.strip().rstrip(',;:| \t') for line in read_text(path).splitlines()]
+    lines = [re.sub(r'(["\'])(\d+)\1', r'\2', line) for line in lines if line and not line.startswith('#')]
+    rows = _rows(lines)
+    if rows is None and (rows := _rows(lines[1:])) is not None:
+        if not _is_header(lines[0], rows):
+            raise UsageError(f'{path}: {lines[0]!r} must have the same form as the next line, {lines[1]!r}')
+        warn(f'{path}: the first line is skipped, because it seems to be a header: {lines[0]!r}')
+    colored = [line for line in lines if FORMS[1].fullmatch(line)]
+    if colored and not (rows and rows[0].get('color')):
+        raise UsageError(f'{path}: {colored[0]!r} has a color, but other lines have none')
+    if rows is None:
+        _check_plain_names(path, lines)
+        rows = [dict(name=line) for line in lines]
+    if any(row.get('number') for row in rows):
+        rows = _by_number(path, rows)
+    names = tuple(_unquoted(row['name']) for row in rows)
+    if numbered := [name for name in names if re.match(r'\d+\s*[:=,;|\t]', name)]:
+        raise UsageError(f'{path}: quotes must be around the name alone, got {numbered[0]!r}')
+    check_class_names(names, str(path))
+    colors = [[int(value) for value in re.findall(r'\d+', row['color'])] for row in rows if row.get('color')]
+    if wrong := [color for color in colors if max(color) > 255]:
+        raise UsageError(f'{path}: colors must have numbers from 0 to 255, got {wrong[0]}')
+    return ClassList(names, colors or None)
+
+
+def _rows(lines: list[str]) -> Rows | None:
+    """Returns the parts of lines that all have a number or a color in the same place, or None for other lines."""
+    for form in FORMS:
+        matches = [match for line in lines if (match := form.fullmatch(line))]
+        if lines and len(matches) == len(lines):
+            return [match.groupdict() for match in matches]
+    matches = [match for line in lines if (match := NUMBER_LAST.fullmatch(line))]
+    names = {match['name'] for match in matches}
+    if lines and len(names) == len(lines) and sorted(int(match['number']) for match in matches) == [*range(len(lines))]:
+        return [match.groupdict() for match in matches]
+    return None
+
+
+def _is_header(line: str, rows: Rows) -> bool:
+    """Returns whether a line in front of ``rows`` has titles of columns, or the rows have all numbers without it."""
+    if re.match(r'[-+]?\d', line):
+        return False
+    numbers = sorted(int(row['number']) for row in rows if row.get('number') and int(row['number']) != IGNORED)
+    is_title = set(re.split(r'[\W_]+', line.lower())) <= COLUMNS
+    return is_title or bool(numbers) and not any(row.get('color') for row in rows) and numbers == [*range(len(numbers))]
+
+
+def _check_plain_names(path: str | Path, lines: list[str]) -> None:
+    """Raises UsageError if lines are not just names."""
+    numbered = [line for line in lines if FORMS[2].fullmatch(line)]
+    plain = [line for line in lines if line not in numbered]
+    if numbered:
+        raise UsageError(f'{path}: {numbered[0]!r} has a number, but {plain[0]!r} has none; number all lines from '
+                         '0, or write names that start with a number in quotes')
+    first_numbers = [int(match[1]) for line in lines if (match := re.match(r'(\d+)\D', line))]
+    if len(lines) > 1 and first_numbers == [*range(len(lines))]:
+        raise UsageError(f'{path}: numbers must be divided from names by a space, comma, tab or colon, got '
+                         f'{lines[0]!r}; write names that start with a number in quotes')
+    if wrong := [line for line in lines if not re.match(NAME, line)]:
+        raise UsageError(f'{path}: a line must start with a name or a number, got {wrong[0]!r}')
+    if lines and all(re.fullmatch(r'\d+|.*\S\s*[:=,;|\t]\s*\d+', line) for line in lines):
+        raise UsageError(f'{path}: lines must be names, or numbers from 0 and names, got {lines[0]!r}')
+    if lines and set(re.split(r'[\W_]+', lines[0].lower())) <= COLUMNS and (
+            len(re.split(r'[\W_]+', lines[0])) > 1 or lines[0].lower() in HEADINGS):
+        raise UsageError(f'{path}: {lines[0]!r} seems to be a header; delete the line, or write it in quotes if it '
+                         'names a class')
+
+
+def _unquoted(name: str) -> str:
+    is_quoted = len(name) > 1 and name[0] == name[-1] and name[0] in '"\''
+    return name[1:-1].replace('""', '"').strip() if is_quoted else name
+
+
+def _by_number(path: str | Path, rows: Rows) -> Rows:
+    """Returns the rows sorted by number, without that of ignored pixels."""
+    for row in rows:
+        column = (row.get('break') or '').strip(' ') or ' '
+        if column in COLUMN_BREAKS and column in row['name'] and not row['name'].startswith(('"', "'")):
+            raise UsageError(f'{path}: lines must have two columns, number and name, got the name {row["name"]!r}; '
+                             f'write names that have {column!r} in quotes')
+    ordered = sorted((row for row in rows if int(row['number']) != IGNORED), key=lambda row: int(row['number']))
+    numbers = [int(row['number']) for row in ordered]
+    if numbers != list(range(len(ordered))):
+        raise UsageError(f'{path}: the numbers of the classes, which are the values in masks, must be 0 to '
+                         f'{len(ordered) - 1}, each once, got {numbers}')
+    return ordered
+
+
+def check_class_names(names: Iterable, where: str) -> None:
+    """Raises UsageError if a name is blank or no string, or two names differ only by case, spaces or Unicode form."""
+    known: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {name!r}')
+        key = normalize('NFC', ''.join(name.split())).casefold()
+        if key in known:
+            raise UsageError(f'{where}: names of classes must differ by more than case or space, got {known[key]!r} '
+                             f'and {name!r}')
+        known[key] = name

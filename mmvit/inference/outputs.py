@@ -1,0 +1,157 @@
+"""Writes the predictions for images, folders, URLs and videos to files."""
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlparse
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from mmvit_backbones.errors import UsageError
+
+from ..utils.images import SUFFIXES
+from .predictor import Predictor
+from .results import SCORE_THR, Classification, Result, Segmentation
+from .sources import VIDEOS, find_images, is_url
+
+
+class Written(NamedTuple):
+    """The drawing of an image's prediction, or why there is none.
+
+    Attributes:
+        source (str): The image; ``SOURCE#FRAME`` for a frame of a video.
+        file (Path | None): The drawing; for frames, with ``video=True``, the video.
+        result (Result | None): The prediction.
+        error (str | None): Why the image could not be read or processed.
+    """
+
+    source: str
+    file: Path | None = None
+    result: Result | None = None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f'error: {self.error}'
+        best = self.result.to_dict()['items'] if isinstance(self.result, Classification) else []
+        classes = ', '.join(f'{item["category"]} {item["score"]:.1%}' for item in best)
+        return f'{self.source} -> {self.file} {classes}'.rstrip()
+
+
+def find_sources(sources: Sequence[str]) -> dict[str, str]:
+    """Returns the output name of each image and video: the path relative to the given folder, or the file name.
+
+    The suffix is removed, unless two names differ only in their suffixes.
+
+    Args:
+        sources (Sequence[str]): Images, folders, http(s) URLs and videos. Folders are searched recursively.
+
+    Raises:
+        UsageError: If a source is not a file, a valid URL, or a folder with images or videos, or if two outputs would
+            have the same name.
+    """
+    paths: dict[str, Path] = {}
+    for source in sources:
+        for found in find_images([source], SUFFIXES + VIDEOS):
+            # A URL without a path has no file name.
+            path = Path(Path(urlparse(source).path).name or 'image') if is_url(found) else Path(found)
+            base = Path(source) if not is_url(found) and Path(source).is_dir() else path.parent
+            paths[str(found)] = path.relative_to(base)
+    stems = Counter(path.with_suffix('') for path in paths.values())
+    names = {source: str(path if stems[path.with_suffix('')] > 1 else path.with_suffix(''))
+             for source, path in paths.items()}
+    (name, count), = Counter(names.values()).most_common(1)
+    if count > 1:
+        raise UsageError(f'two images have the name {name} and would be drawn to the same file; rename one of them')
+    return names
+
+
+def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,
+                      video: bool = False, batch_size: int = 1, score_thr: float = SCORE_THR) -> Iterator[Written]:
+    """Predicts images, writes their drawings, and yields each; results are complete when the iterator ends or closes.
+
+    Args:
+        predictor (Predictor): The model.
+        names (dict[str, str]): Name of the output for each image and video, from :func:`find_sources`.
+        out_dir (str | Path): Folder for the outputs.
+        save_results (bool): Whether to write ``results.json`` (detectors: COCO results), ``labels/`` (segmenters: label
+            images with a palette), or ``results.csv`` (classifiers: the five best classes). Defaults to False.
+        video (bool): Whether to write a video per video instead of an image per frame. Defaults to False.
+        batch_size (int): Maximum number of images per batch. Defaults to 1.
+        score_thr (float): Minimum score of detected objects. Defaults to 0.3.
+
+    Raises:
+        UsageError: If a folder cannot be created.
+    """
+    outputs = _Outputs(names, Path(out_dir), save_results, video)
+    try:
+        for frame, result in predictor.stream(names, batch_size, score_thr):
+            yield Written(frame.name, error=frame.error) if result is None else outputs.write(result)
+    finally:
+        outputs.close(predictor.task)
+
+
+class _Outputs:
+    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`."""
+
+    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, video: bool) -> None:
+        self.names, self.out_dir, self.save_results, self.makes_video = names, out_dir, save_results, video
+        self.film, self.video = None, cv2.VideoWriter()
+        self.entries, self.rows, self.count = [], [], 0
+        self.file('')
+
+    def write(self, result: Result) -> Written:
+        source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
+        stem = self.names[source]
+        name = f'{stem}_{int(frame):06}' if frame else stem
+        drawing = result.draw()
+        if frame and self.makes_video:
+            path, written = self.file(f'{stem}.mp4'), source
+            self.add_frame(source, path, drawing)
+        else:
+            path, written = self.file(f'{name}.png'), result.source
+            drawing.save(path)
+        if self.save_results:
+            self.add_result(result, name)
+        return Written(written, path, result)
+
+    def add_result(self, result: Result, name: str) -> None:
+        if isinstance(result, Segmentation):
+            result.label_image().save(self.file(f'labels/{name}.png'))
+        elif isinstance(result, Classification):
+            best = result.to_dict()['items']
+            self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
+        else:
+            self.count += 1
+            self.entries += [dict(entry, file_name=result.source) for entry in result.to_coco(self.count)]
+
+    def file(self, name: str) -> Path:
+        """Returns the path of an output, after creating its folder."""
+        path = self.out_dir / name
+        folder = path.parent if name else path
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f'folder {folder} cannot be created: {error}') from error
+        return path
+
+    def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
+        if self.film != path:
+            self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
+            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the previous video
+        self.video.write(np.array(drawing)[..., ::-1])
+
+    def close(self, task: str) -> None:
+        self.video.release()
+        if self.save_results and task == 'classification':
+            with open(self.file('results.csv'), 'w', newline='') as file:
+                best = range(1, Classification.count + 1)
+                csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
+                                            *self.rows])
+        elif self.save_results and task != 'segmentation':
+            with open(self.file('results.json'), 'w') as file:
+                json.dump(self.entries, file)

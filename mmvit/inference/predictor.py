@@ -1,0 +1,148 @@
+"""Runs checkpoints and exported models on images."""
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.utils.files import check_file
+from mmvit_backbones.utils.runs import find_checkpoint, find_config
+from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
+
+from ..utils.config import is_config, read_config
+from .results import SCORE_THR, Result, result_of
+from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
+from .sources import Frame, read_frames
+
+
+class Predictor:
+    """Runs a trained model on images: ``Predictor('epoch_12.pth')('image.jpg')``.
+
+    Args:
+        source (str | Path): A checkpoint, or the work dir of a training, for its best checkpoint; a config file or the
+            name of a config, together with ``checkpoint`` or ``pretrained``; or a model exported by ``mmvit export``
+            (``.onnx``).
+        config (str | None): Config for a checkpoint: a file or the name of a config. Defaults to None, which uses the
+            config that the training saved beside the checkpoint.
+        checkpoint (str | None): Checkpoint for a config: a file or a URL.
+        pretrained (bool | str): True to load the authors' weights for a config, or the tag of other published weights.
+            Defaults to False.
+        device (str | torch.device | None): Device for checkpoints and ONNX files. ONNX files run on a GPU only with
+            onnxruntime-gpu. Defaults to None, which uses a GPU if possible.
+        runtime (str | None): Runtime of an ONNX file: ``onnxruntime`` or ``openvino``. Defaults to None, which means
+            ``onnxruntime``.
+        precision (str | None): Precision in which OpenVINO computes: ``f32`` or ``bf16``. Defaults to None, which means
+            ``f32``.
+
+    Attributes:
+        task (str): ``classification``, ``detection`` or ``segmentation``.
+        classes (list[str]): Names of the classes; empty if the model has none.
+        palette (list): RGB color of each class; empty if the model has none.
+        model (PyTorchModel | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and
+            returns a dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other
+            metadata. ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
+
+    Raises:
+        CheckpointError: If a checkpoint is missing, unavailable or invalid, or does not match the model.
+        UsageError: If another file is missing or invalid, if the arguments cannot be combined, if a required package
+            is not installed, or if the device cannot be used.
+    """
+
+    def __init__(self, source: str | Path, config: str | None = None, checkpoint: str | None = None,
+                 pretrained: bool | str = False, device: str | torch.device | None = None,
+                 runtime: str | None = None, precision: str | None = None) -> None:
+        suffix = Path(source).suffix.lower()
+        if suffix == EXPORTED_SUFFIX:
+            refuse(f'{source}, which contains its config and weights',
+                   config=config, checkpoint=checkpoint, pretrained=pretrained)
+            check_file(source, 'model')
+            self.model = Exported(Path(source), runtime, device, precision)
+        else:
+            refuse(f'{source}, which is not an exported file: it runs with PyTorch; use mmvit export first',
+                   runtime=runtime, precision=precision)
+            if is_config(str(source)):
+                refuse(f'{source}, which is a config', config=config)
+                config = str(source)
+            else:
+                refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
+                checkpoint = find_checkpoint(str(source))
+            cfg = config_of(config, checkpoint)
+            check_backbone(cfg)
+            self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
+        self.task, details = self.model.task, self.model.details
+        self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
+
+    def __call__(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> list[Result]:
+        """Runs the model on images and returns all results.
+
+        Args:
+            images (object): One or more files, folders, http(s) URLs, videos, encoded images as bytes, open
+                files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
+                recursively for images, but not for videos.
+            batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
+            score_thr (float): Minimum score of detected objects. Defaults to 0.3.
+
+        Returns:
+            list[Result]: One Classification, Detection or Segmentation per image.
+
+        Raises:
+            UsageError: If ``batch_size`` is less than 1, an element of ``images`` has an unsupported type, or an image
+                cannot be read or processed.
+        """
+        results = []
+        for frame, result in self.stream(images, batch_size, score_thr):
+            if result is None:
+                raise UsageError(frame.error)
+            results.append(result)
+        return results
+
+    def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR
+               ) -> Iterator[tuple[Frame, Result | None]]:
+        """Yields each image with its result, for folders and videos of any length.
+
+        The arguments are those of :meth:`__call__`. If an image cannot be read or processed, its result is None and
+        ``frame.error`` contains the reason.
+
+        Raises:
+            UsageError: If ``batch_size`` is less than 1, or an element of ``images`` has an unsupported type.
+        """
+        if batch_size < 1:
+            raise UsageError(f'batch_size must be at least 1, got {batch_size}')
+        frames = read_frames(images)
+        while batch := list(islice(frames, batch_size)):
+            outputs = iter(self._run([frame.image for frame in batch if frame.image is not None]))
+            for frame in batch:
+                if frame.image is None:
+                    yield frame, None
+                    continue
+                output = next(outputs)
+                if isinstance(output, UsageError):
+                    yield frame._replace(error=f'image {frame.name}: {first_line(output)}'), None
+                else:
+                    yield frame, result_of(output, frame.name, frame.image, self.classes, self.palette, score_thr)
+
+    def _run(self, images: list[np.ndarray]) -> Sequence[Arrays | UsageError]:
+        """Returns the outputs or the error of each image; if a batch fails, runs its images one at a time."""
+        try:
+            return self.model.run(images) if images else []
+        except UsageError as error:
+            return [error] if len(images) == 1 else [output for image in images for output in self._run([image])]
+
+
+def refuse(source: str, **arguments: object) -> None:
+    """Raises UsageError if any of ``arguments``, which are not allowed with ``source``, is set."""
+    for name, value in arguments.items():
+        if value:
+            raise UsageError(f'{name}={value} cannot be used with {source}')
+
+
+def config_of(config: str | None, checkpoint: str | None, options: Mapping | None = None) -> Config:
+    """Loads ``config`` with options, or else the config that the training saved beside the checkpoint."""
+    if config is None:
+        if checkpoint is None:
+            raise UsageError('pass a config or a checkpoint')
+        config = find_config(checkpoint)
+    return read_config(config, ('model', 'test_dataloader'), options)

@@ -1,0 +1,316 @@
+"""Runs checkpoints with PyTorch, and exported models with ONNX Runtime or OpenVINO."""
+import json
+import logging
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate, pseudo_collate
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.structures import BaseDataElement
+
+from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint
+
+from ..utils.config import leaf_datasets
+from ..utils.frameworks import import_quietly
+from .results import Color
+
+TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
+EXPORTED_SUFFIX = '.onnx'
+DETAILS = 'mmvit_backbones'  # name of the JSON metadata in an exported file
+
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
+
+Arrays = dict[str, np.ndarray]
+
+
+class PyTorchModel:
+    """A framework's model with the weights of a checkpoint and the test pipeline of a config."""
+
+    runtime = 'eager'
+
+    def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
+        self.cfg, framework = cfg, cfg.default_scope
+        self.task = TASKS[framework]
+        import_quietly(framework)
+        init_default_scope(framework)
+        state = read_checkpoint(checkpoint)
+        self.module = build_model(cfg)
+        load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
+        self.module.to(device).eval()
+        dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
+        steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
+        self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
+        self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
+        self.meta = {**metainfo_of(dataset), **(state.get('meta', {}).get('dataset_meta') or {})}
+        self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
+                            model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
+
+    def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
+        """Returns the outputs for each image.
+
+        Raises:
+            UsageError: If the pipeline or the model fails.
+        """
+        return self.run_prepared([self.prepare(image) for image in images])
+
+    @torch.no_grad()
+    def run_prepared(self, data: Sequence[dict]) -> list[Arrays]:
+        """Returns the outputs for the results of :meth:`prepare`; raises UsageError if the model fails."""
+        groups = {}
+        for number, sample in enumerate(data):  # images of different shapes would be padded
+            groups.setdefault(tuple(sample['inputs'].shape), []).append(number)
+        found = {}
+        for numbers in groups.values():
+            samples = self._test_step([data[number] for number in numbers])
+            found.update({number: arrays_of(sample) for number, sample in zip(numbers, samples)})
+        return [found[number] for number in range(len(data))]
+
+    def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:
+        try:
+            return self.module.test_step(self.collate(data))
+        except Exception as error:  # mismatched parts of a model can raise any exception
+            raise UsageError(f'the model failed: {first_line(error)}') from error
+
+    def preprocess(self, image: np.ndarray) -> dict:
+        """Returns the network's ``inputs`` ``(1, 3, H, W)`` and ``data_samples`` for an image, in a dict.
+
+        In the data samples, the size of the inputs replaces that of the image, so predictions are in input pixels.
+        """
+        data = self.module.data_preprocessor(self.collate([self.prepare(image)]), False)
+        size = tuple(data['inputs'].shape[2:])
+        for sample in data['data_samples']:
+            sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
+                                     scale_factor=(1., 1.)))
+        return data
+
+    @torch.no_grad()
+    def run_preprocessed(self, data: dict) -> Arrays:
+        """Returns the model's outputs for data from :meth:`preprocess`."""
+        sample, = self.module(**data, mode='predict')
+        return arrays_of(sample)
+
+    def prepare(self, image: np.ndarray) -> dict:
+        """Returns the test pipeline's results for an image; raises UsageError if the pipeline fails."""
+        size = image.shape[:2]
+        data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
+        try:
+            for step in self.pipeline:
+                data = step(data)
+        except Exception as error:  # a pipeline can raise any exception
+            raise UsageError(f'the test pipeline failed: {first_line(error)}') from error
+        return data
+
+
+def arrays_of(sample: BaseDataElement) -> Arrays:
+    """Returns the predictions in a framework's data sample as arrays."""
+    if 'pred_score' in sample:
+        return dict(scores=sample.get('pred_score').cpu().numpy())
+    if 'pred_sem_seg' in sample:
+        return dict(segmentation=sample.get('pred_sem_seg').data[0].cpu().numpy())
+    found = sample.get('pred_instances')
+    names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
+    return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
+
+
+def metainfo_of(dataset: dict) -> dict:
+    """Returns the metadata of a dataset, such as its classes, without building the dataset."""
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+
+
+def palette_of(metainfo: dict) -> list[Color]:
+    """Returns the RGB colors of a dataset's classes; empty if the palette is missing, a name or of other classes.
+
+    A data set of own classes inherits the palette of its type, e.g. the 80 colors of COCO.
+    """
+    palette = metainfo.get('palette')
+    if palette is None or isinstance(palette, str) or len(palette) != len(metainfo.get('classes') or ()):
+        return []
+    return [(int(red), int(green), int(blue)) for red, green, blue in palette]
+
+
+def build_model(cfg: Config) -> BaseModel:
+    """Builds the model of a config for a single process, without SyncBN."""
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if not isinstance(model, BaseModel):
+        raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')
+    return model
+
+
+def find_device(name: str | torch.device | None) -> torch.device:
+    """Returns the named device, or the best available one for None; raises UsageError if it cannot be used."""
+    try:
+        device = torch.empty(0, device=name or get_device()).device
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'device {name} cannot be used: {first_line(error)}') from error
+    if device.type == 'meta':
+        raise UsageError('device meta cannot be used: its tensors have no data')
+    return device
+
+
+class OnnxRuntime:
+    """Runs an ONNX file with ONNX Runtime, with PyTorch's number of threads."""
+
+    package = 'onnxruntime'
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
+        import onnxruntime
+        if precision is not None:
+            raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = providers_of(device)
+        self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        name = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        if self.session.get_providers()[0] != name:  # ONNX Runtime only warns and uses the next provider
+            raise UsageError(f'ONNX Runtime cannot use {name}: CUDA or cuDNN is missing or has an unsupported version')
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, map(np.asarray, self.session.run(names, inputs))))
+
+
+class OpenVino:
+    """Runs an ONNX file with OpenVINO on the CPU, with PyTorch's number of threads."""
+
+    package = 'openvino'
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
+        import openvino
+        if device is not None and find_device(device).type != 'cpu':
+            raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
+        if precision not in (None, *PRECISIONS):
+            raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
+        if precision == 'bf16' and 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+            raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
+        self.model = openvino.compile_model(path, 'CPU', dict(
+            INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        # OpenVINO removes identities and merges the names of their inputs and outputs.
+        return {name: values for output, values in self.model(inputs).items() for name in output.names}
+
+
+RUNTIMES = dict(onnxruntime=OnnxRuntime, openvino=OpenVino)  # of exported files
+REFERENCE = 'onnxruntime'  # the default; an export is refused only for what it computes in this runtime
+PRECISIONS = 'f32', 'bf16'
+
+
+def installed_runtimes() -> list[str]:
+    return [name for name, runtime in RUNTIMES.items() if find_spec(runtime.package)]
+
+
+def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None,
+                 precision: str | None = None) -> OnnxRuntime | OpenVino:
+    """Loads an ONNX file; the result takes and returns a dict of arrays.
+
+    Args:
+        path (Path): The file.
+        runtime (str | None): One of ``RUNTIMES``. Defaults to None, which means ``onnxruntime``.
+        device (str | torch.device | None): Defaults to None, which uses a GPU if the runtime supports it.
+        precision (str | None): For OpenVINO, one of ``PRECISIONS``. Defaults to None, which means ``f32``.
+
+    Raises:
+        UsageError: If the runtime is unknown or not installed, an argument is not supported, or the file is invalid.
+    """
+    name = runtime or REFERENCE
+    if name not in RUNTIMES:
+        raise UsageError(f'runtime must be one of {", ".join(RUNTIMES)}, got {name}')
+    if name not in installed_runtimes():
+        extra = dict(onnxruntime='export').get(name, name)
+        raise UsageError(f"{name} is not installed: pip install 'mmvit_backbones[{extra}]'")
+    try:
+        return RUNTIMES[name](path, device, precision)
+    except UsageError:
+        raise
+    except Exception as error:  # the runtimes' exceptions have no public base class
+        raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
+
+
+def is_exported(path: str) -> bool:
+    """Returns whether a path has the suffix of an exported file."""
+    return path.lower().endswith(EXPORTED_SUFFIX)
+
+
+class Exported:
+    """A model exported by ``mmvit export``; the arguments are those of :func:`open_session`.
+
+    Logs a warning if the export found that the file differs from PyTorch in the runtime.
+
+    Attributes:
+        deviation (str | None): What the file deviates from PyTorch in this runtime, beyond the limits of the export.
+    """
+
+    def __init__(self, path: Path, runtime: str | None = None, device: str | torch.device | None = None,
+                 precision: str | None = None) -> None:
+        self.session = open_session(path, runtime, device, precision)
+        self.runtime, self.details = runtime or REFERENCE, details_of(path)
+        self.task, self.source = self.details['task'], self.details['input']['name']
+        self.deviation: str | None = self.details['deviations'].get(self.runtime)
+        if self.deviation:
+            print_log(f'{path} differs from PyTorch in {self.runtime}: {self.deviation}', 'current', logging.WARNING)
+
+    def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
+        """Returns the outputs of each image; raises UsageError if the model fails."""
+        if self.task == 'detection':
+            return [self._run(image) for image in images]
+        if len({image.shape for image in images}) > 1:
+            return [found for image in images for found in self.run([image])]
+        found = self._run(np.stack(images))
+        return [{name: values[number] for name, values in found.items()} for number in range(len(images))]
+
+    def _run(self, images: np.ndarray) -> Arrays:
+        try:
+            return self.session({self.source: images})
+        except Exception as error:  # the runtimes' exceptions have no public base class
+            raise UsageError(f'the model failed: {first_line(error)}') from error
+
+
+def details_of(path: Path) -> dict:
+    """Returns the metadata that ``mmvit export`` has written into a file; raises UsageError if there is none."""
+    if not find_spec('onnx'):
+        raise UsageError("onnx is not installed: pip install 'mmvit_backbones[export]'")
+    import onnx
+    try:
+        model = onnx.load(path, load_external_data=False)
+        found = {entry.key: entry.value for entry in model.metadata_props}.get(DETAILS)
+        details = dict(classes=[], palette=[], deviations={}) | json.loads(found or '{}')
+        if 'task' not in details:
+            raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
+        if not details['preprocessing']['inside']:
+            raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
+        if details['task'] not in TASKS.values():
+            raise ValueError(f'task is {details["task"]!r}')
+        details['input']['name']  # so that a wrong file is refused before any work is done
+        return details
+    except UsageError:
+        raise
+    except Exception as error:  # of protobuf, or of metadata in another format
+        raise UsageError(f'{path} is not a valid mmvit export file: {first_line(error)}') from error
+
+
+def providers_of(device: str | torch.device | None) -> list[str | tuple[str, dict]]:
+    """Returns ONNX Runtime's providers for a device; None means a GPU if PyTorch and ONNX Runtime support one.
+
+    Raises:
+        UsageError: If PyTorch or ONNX Runtime cannot use the device.
+    """
+    import onnxruntime
+    found, has_gpu = find_device(device), CUDA in onnxruntime.get_available_providers()
+    if found.type == 'cpu' or device is None and not (found.type == 'cuda' and has_gpu):
+        return [CPU]
+    if found.type != 'cuda' or not has_gpu:
+        raise UsageError(f'device {device} cannot be used: the installed ONNX Runtime supports only cpu'
+                         + (' and cuda' if has_gpu else '; install onnxruntime-gpu for cuda'))
+    number = torch.cuda.current_device() if found.index is None else found.index
+    return [(CUDA, dict(device_id=number)), CPU]

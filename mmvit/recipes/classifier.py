@@ -1,0 +1,62 @@
+"""A classifier of mmpretrain for fine-tuning: the network's published pooling and head, or average pooling."""
+from ..folders import FolderData
+from .networks import Network
+
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 5e-5, 5e-4
+SIZE = 224, 224
+LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+
+
+def frame(data: FolderData) -> dict:
+    """Returns mmpretrain's default runtime."""
+    return dict(_base_=['mmpretrain::_base_/default_runtime.py'])
+
+
+def model(network: Network, data: FolderData) -> dict:
+    """Returns the settings of the model."""
+    if network.variant:
+        published = network.variant.model_config('classification')
+        backbone = {**network.backbone, **network.variant.family.classifier}
+        neck, head = published['neck'], published['head']
+    else:
+        backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
+        head = dict(type='LinearClsHead', in_channels=network.maps[-1][0],
+                    init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
+    head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
+    return dict(
+        data_preprocessor=dict(mean=network.mean, std=network.std, to_rgb=True, num_classes=len(data.classes)),
+        model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
+
+
+def tests(data: FolderData, size: tuple[int, int]) -> dict:
+    """Returns the loader and the evaluator of the validation, and those of the test."""
+    height, width = size
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=round(max(size) * 256 / 224), edge='short', backend='pillow',
+             interpolation='bicubic'),
+        dict(type='CenterCrop', crop_size=(width, height)),
+        dict(type='PackInputs'),
+    ]
+    loader = dict(batch_size=16, dataset={**data.val, 'pipeline': pipeline})
+    accuracy = dict(type='Accuracy', topk=tuple(k for k in (1, 5) if k <= len(data.classes)))
+    return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader, test_evaluator=[
+        accuracy, dict(type='MeanCrossEntropy'),
+        dict(type='PerClassAccuracy', draw=True)])
+
+
+def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
+    """Returns the loader of the training."""
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0), backend='pillow',
+             interpolation='bicubic'),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='PackInputs'),
+    ]
+    return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
+
+
+def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
+    """Returns height and width of the crops."""
+    return height, width or height

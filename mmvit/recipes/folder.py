@@ -1,0 +1,255 @@
+"""Turns a network and a folder of data into the finished config of a fine-tuning."""
+import math
+import os
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError
+
+from ..folders import FOLDERS, FolderData
+from ..folders.folders import one_folder
+from . import classifier, detector, segmenter
+from .networks import Network, find_network
+from .schedule import Schedule, epochs_for
+from .text import Name, Section, text_of
+
+# Argument of the folder -> recipe of the task, and its name.
+TASKS: dict[str, tuple[Any, str]] = dict(
+    class_folder=(classifier, 'classifier'), coco_folder=(detector, 'detector'), seg_folder=(segmenter, 'segmenter'))
+PRECISIONS = 'float32', 'float16', 'bfloat16'
+
+
+def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
+              seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
+              iters: int | None = None, batch_size: int | None = None, lr: float | None = None,
+              freeze: int | None = None, pretrained: bool | str = True, boxes_only: bool = False,
+              val_fraction: float | None = None, split_seed: int = 0, early_stop: int | None = None,
+              seed: int | None = None, layer_decay: float | None = None,
+              decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
+              precision: str | None = None, workers: int | None = None, processes: int = 1,
+              work_dir: str | None = None, out: str | None = None, check_files: bool = True,
+              custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = ()) -> Config:
+    """Returns the config that fine-tunes a network on a folder of data, after checking both.
+
+    The config is complete: it trains here with :func:`~mmvit.running.train`, and as a file
+    (:func:`save`) with `mmvit train` or the ``tools/train.py`` of its framework. No recipe is published for
+    fine-tunings; this one is ours.
+
+    Args:
+        network (str | Mapping): A name from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, a config whose backbone
+            is meant, or the config of a backbone.
+        class_folder, coco_folder, seg_folder (str | None): The folder; exactly one. It decides the task: a classifier
+            of mmpretrain, Mask R-CNN of mmdet (Faster R-CNN for data without masks), or UperNet of mmseg.
+        size (int | Sequence[int] | None): Side of the crops in pixels, for detectors the short side of the images; or
+            height and width. Defaults to None: 224, 800 and 512 for the three tasks.
+        epochs, iters (int | None): Length of the training; ``iters`` is rounded up to whole epochs. Defaults to None:
+            100 epochs for up to 1000 images, then less, but at least 12.
+        batch_size (int | None): Images per step and process. Defaults to None: 16, 2 and 4 for the three tasks.
+        lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, in proportion to the
+            images per step; higher from random weights.
+        freeze (int | None): Freezes the stem and this number of stages. Defaults to None: nothing is frozen.
+        pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
+            for random weights. Defaults to True.
+        boxes_only (bool): Whether a detector is trained without masks. Defaults to False.
+        val_fraction (float | None): Fraction of the images for validation if the folder has no split.
+        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
+        early_stop (int | None): Number of validations without a better result after which training ends.
+        seed (int | None): Seed of the training. Defaults to None: a random one.
+        layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
+            None: 0.9, and 1 from random weights.
+        decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
+        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 with a GPU, else float32.
+        workers (int | None): Processes that read data, per training process. Defaults to None: 4 with a GPU, else 0.
+        processes (int): Number of training processes. Defaults to 1.
+        work_dir (str | None): Folder of the run. Defaults to None: ``work_dirs/NETWORK_TASK``.
+        out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
+            work dir.
+        check_files (bool): Whether to read all images and masks of the folder. Defaults to True.
+        custom_hooks, custom_imports (Sequence): Further hooks, and modules that register them.
+
+    Raises:
+        UsageError: If an argument is invalid, or the folder has unusable content.
+
+    Example:
+        >>> from mmvit.recipes import fine_tune
+        >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
+    """
+    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    (framework, read), (task, task_name) = FOLDERS[key], TASKS[key]
+    _check(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop, processes=processes, freeze=freeze,
+           layer_decay=layer_decay, lr=lr, precision=precision)
+    if boxes_only and key != 'coco_folder':
+        raise UsageError(f'boxes_only requires coco_folder, got {key}')
+    fitted = _size(task, size)
+    found = find_network(network, pretrained)
+    if freeze is not None:
+        if found.backbone['type'] == 'TimmBackbone':
+            raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
+        found = found.with_arguments(frozen_stages=freeze)
+    title = f'{found.name.replace("/", "_")}_{task_name}'
+    work_dir = work_dir or osp.join('work_dirs', title)
+    split = dict(val_fraction=val_fraction, split_seed=split_seed)
+    data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
+                **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    has_gpu = torch.cuda.is_available()
+    per_process: int = batch_size or task.BATCH_SIZE
+    images = per_process * processes
+    steps_per_epoch = math.ceil(data.num_train / images)
+    schedule = Schedule(
+        epochs=epochs or (math.ceil(iters / steps_per_epoch) if iters else epochs_for(data.num_train)),
+        steps_per_epoch=steps_per_epoch, images_per_step=images,
+        lr=lr or (task.LR if found.is_pretrained else task.LR_OF_RANDOM_WEIGHTS) * images / task.BATCH_SIZE,
+        layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
+        precision=precision or ('float16' if has_gpu else 'float32'), early_stop=early_stop)
+    loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
+                   pin_memory=has_gpu)
+    given = {'network': network, key: folder, 'size': size, **(split if val_fraction is not None else {})}
+    sections = [
+        Section('', dict(task.frame(data), custom_imports=dict(
+            imports=list(dict.fromkeys([*found.imports, *custom_imports]))))),
+        Section('What was given, so that `mmvit test` can test on another folder.',
+                dict(recipe={name: value for name, value in given.items() if value is not None})),
+        Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
+        Section('The data.', _loaders(task, data, fitted, per_process, loading)),
+        Section(f'{_count(schedule.epochs, "epoch")}: 5 % of the steps as warm-up, then cosine decay.',
+                {**schedule.loops(), **schedule.optimization(),
+                 **(dict(randomness=dict(seed=seed)) if seed is not None else {})}),
+        Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
+                'resumed run equals an uninterrupted one.', schedule.hooks(framework, tuple(custom_hooks))),
+        Section('', dict(work_dir=work_dir)),
+    ]
+    text = text_of([*_summary(found, task_name, data, schedule, fitted, folder, work_dir), *USAGE], sections)
+    cfg = Config.fromstring(text, '.py')
+    return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(work_dir, 'recipe', f'{title}.py'))
+
+
+USAGE = ['', 'Paths are relative to the folder from which the training is started:',
+         'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
+
+
+def _check(*, freeze: int | None, layer_decay: float | None, lr: float | None, precision: str | None,
+           **counts: int | None) -> None:
+    """Raises UsageError if an argument of :func:`fine_tune` is out of its range."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UsageError(f'{name} must be at least 1, got {value}')
+    if counts['epochs'] and counts['iters']:
+        raise UsageError(f'epochs and iters are mutually exclusive, got {counts["epochs"]} and {counts["iters"]}')
+    if freeze is not None and freeze < 0:
+        raise UsageError(f'freeze must be at least 0, got {freeze}')
+    if layer_decay is not None and not 0 < layer_decay <= 1:
+        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
+    if lr is not None and not lr > 0:
+        raise UsageError(f'lr must be above 0, got {lr}')
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
+
+
+def _loaders(task: Any, data: FolderData, size: tuple[int, int], batch_size: int, loading: dict) -> dict[str, Any]:
+    """Returns the loaders and the metrics of a folder; the text of the config has its classes once, as ``metainfo``."""
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
+    tested = task.tests(named, size)
+    is_same = tested['test_evaluator'] == tested['val_evaluator']
+    return dict(
+        metainfo=data.train['metainfo'],
+        train_dataloader={**task.training(named, size, batch_size), **loading, 'sampler': dict(sampler, shuffle=True)},
+        val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
+        val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
+        test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
+        **{name: value for name, value in tested.items() if name.startswith('tta_')})
+
+
+def save(cfg: Config) -> str:
+    """Writes a config of :func:`fine_tune` to the folder ``recipe`` of its work dir, and returns the file's path."""
+    path = Path(str(cfg.filename))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    part.write_text(cfg.text, encoding='utf-8')
+    part.replace(path)
+    return str(path)
+
+
+def summary(cfg: Config) -> list[str]:
+    """Returns the lines that say what a config of :func:`fine_tune` trains, which are its first comments."""
+    lines = cfg.text.splitlines()
+    return [line.removeprefix('# ') for line in lines[:lines.index('#')]]
+
+
+def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
+               seg_folder: str | None = None, size: int | Sequence[int] | None = None, out: str) -> dict[str, Any]:
+    """Returns the options that let a config of :func:`fine_tune` test on another folder, or with another image size.
+
+    Args:
+        cfg (Config): The config of the training.
+        class_folder, coco_folder, seg_folder (str | None): Folder with the validation images and annotations of the
+            same classes. Defaults to None: the folder of the training.
+        size (int | Sequence[int] | None): As in :func:`fine_tune`. Defaults to None: the training's.
+        out (str): Folder for repaired annotation files and lists of images.
+
+    Raises:
+        UsageError: If the config is not of :func:`fine_tune`, the folder is for another task or its content unusable.
+    """
+    recipe = cfg.get('recipe')
+    if not recipe:
+        raise UsageError(f'{cfg.filename} was not made from a network and a folder; set test_dataloader and '
+                         'test_evaluator with --cfg-options')
+    trained = next(key for key in TASKS if key in recipe)
+    given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    is_other = any(given.values())
+    key, folder = one_folder(**given) if is_other else (trained, recipe[trained])
+    if key != trained:
+        raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
+    (_, read), (task, _) = FOLDERS[key], TASKS[key]
+    options = dict(boxes_only=cfg.model.type != 'MaskRCNN') if key == 'coco_folder' else {}
+    if not is_other:
+        options |= {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
+    data = read(folder, out=out, classes=cfg.val_dataloader.dataset.metainfo.classes, **options)
+    tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')))
+    loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
+              'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
+    loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
+    return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
+
+
+def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
+    """Returns height and width of the images of a task, or for detectors the largest short and long side."""
+    if size is None:
+        return task.SIZE
+    sides = (size, ) if isinstance(size, int) else tuple(size)
+    if not 1 <= len(sides) <= 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UsageError(f'size must be one or two positive integers, got {size}')
+    return task.fit_size(*sides)
+
+
+def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, size: tuple[int, int], folder: str,
+             work_dir: str) -> list[str]:
+    weights = network.backbone.get('init_cfg') or {}
+    model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if task == 'detector' else dict(
+        classifier='classifier', segmenter='UperNet')[task]
+    shown = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
+    start = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    return [
+        f'network     {network.name}, {model}, starting from {start}',
+        f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
+        f'classes     {len(data.classes)}: {shown}',
+        f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
+                                                ' (height x width)'),
+        f'length      {_count(schedule.epochs, "epoch")} of {_count(schedule.steps_per_epoch, "step")}, '
+        f'{_count(schedule.images_per_step, "image")} per step; validation every '
+        + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
+        f'rate        AdamW, {schedule.lr:.3g} at its peak'
+        + (f', times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
+           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}',
+        f'work dir    {work_dir}',
+    ]
+
+
+def _count(number: int, unit: str) -> str:
+    return f'1 {unit}' if number == 1 else f'{number} {unit}s'

@@ -1,0 +1,140 @@
+"""Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from mmvit_backbones.errors import CheckpointError, UsageError, first_line
+from mmvit_backbones.ops import plain_pytorch
+from mmvit_backbones.zoo.checks import official_name
+from mmvit_backbones.zoo.relatives import pretrained_settings
+from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
+
+from ..utils.config import read_config
+from ..utils.frameworks import import_quietly
+
+RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
+                norm_cfg=dict(type='BN', requires_grad=True))
+TIMM = 'timm:'
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone for a recipe.
+
+    Args:
+        name (str): Name for files and messages.
+        backbone (dict): Config of the backbone.
+        is_pretrained (bool): Whether it starts from weights.
+        mean, std (list[float]): Statistics of its images, RGB, from 0 to 255.
+        imports (tuple[str, ...]): Modules that register the backbone.
+        variant (Variant | None): The published network. Defaults to None: of another library, or from a config.
+    """
+
+    name: str
+    backbone: dict
+    is_pretrained: bool
+    mean: list[float]
+    std: list[float]
+    imports: tuple[str, ...] = ('mmvit_backbones', )
+    variant: Variant | None = None
+
+    def with_arguments(self, **arguments) -> 'Network':
+        """Returns the network with other arguments of the backbone."""
+        return replace(self, backbone={**self.backbone, **arguments})
+
+    @property
+    def maps(self) -> list[tuple[int, int]]:
+        """Returns the channels and the stride of each map, of the backbone on the meta device or else on the CPU."""
+        without_weights = {key: value for key, value in self.backbone.items() if key not in ('init_cfg', 'pretrained')}
+        try:
+            try:
+                maps = _maps(without_weights, 'meta')
+            except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
+                maps = _maps(without_weights, 'cpu')
+        except Exception as error:  # the arguments of a backbone can be wrong in any way
+            raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
+        return [(x.shape[1], round(224 / x.shape[3])) for x in maps]
+
+
+def _maps(backbone: dict, device: str) -> tuple[Tensor, ...]:
+    with torch.device(device), torch.no_grad(), plain_pytorch():
+        network = MODELS.build(backbone)
+        network.eval()  # mmdet's backbones return nothing
+        return network(torch.zeros(1, 3, 224, 224))
+
+
+def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True) -> Network:
+    """Returns a network by its name.
+
+    Args:
+        network (str | Mapping): A name from ``list_models()``, ``'resnet50'`` for mmdet's ResNet-50, ``'timm:NAME'``,
+            a config whose ``model.backbone`` is meant, or the config of a backbone.
+        pretrained (bool | str): True for the published weights; a tag of other published weights, e.g. ``'22k'``; or a
+            file, URL or name such as ``timm://NAME``. Defaults to True.
+
+    Raises:
+        UsageError: If there is no such network, or it has no such weights.
+    """
+    if isinstance(network, Mapping):
+        return _other(str(network.get('type')), dict(network), pretrained)
+    if network in VARIANTS:
+        return _own(VARIANTS[network], pretrained)
+    if network == 'resnet50':
+        weights = 'torchvision://resnet50' if pretrained is True else pretrained
+        return _other(network, dict(RESNET50, norm_eval=bool(pretrained)), weights)
+    if network.startswith(TIMM):
+        from mmvit_backbones.integrations import timm_backbone  # noqa: F401  registers TimmBackbone
+        name = network.removeprefix(TIMM)
+        if isinstance(pretrained, str):
+            raise UsageError(f'pretrained must be True or False for {network}, got {pretrained!r}')
+        images = pretrained_settings(f'timm://{name}') if pretrained else None
+        mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
+        return Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, mean, std,
+                       ('mmvit_backbones', 'mmvit_backbones.integrations.timm_backbone'))
+    try:
+        cfg = read_config(network, ('model', ))
+    except UsageError as error:
+        raise UsageError(f'network must be a name from mmvit models, resnet50, timm:NAME, or a config with a backbone: '
+                         f'{error}') from error
+    if not cfg.model.get('backbone'):
+        raise UsageError(f'network must be a config with model.backbone, got {network}')
+    backbone = cfg.to_dict()['model']['backbone']
+    import_quietly(cfg.default_scope)
+    if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
+        backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
+    modules = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [modules] if isinstance(modules, str) else modules
+    found = _other(Path(network).stem, backbone, pretrained)
+    return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
+
+
+def _own(variant: Variant, pretrained: bool | str) -> Network:
+    family, weights = variant.family, None
+    if pretrained is True or pretrained in variant.weights:
+        try:
+            weights = official_name(variant.name, pretrained)
+        except CheckpointError as error:
+            raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
+    elif pretrained:
+        weights = pretrained
+    init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
+    backbone = {**variant.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
+    images = (pretrained_settings(weights) if weights else None) or family  # mean and std of a relative
+    return Network(variant.name, backbone, weights is not None, images.mean, images.std, variant=variant)
+
+
+def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
+    """Returns a network of another library; True keeps the weights that its config names."""
+    if isinstance(pretrained, str):
+        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
+    elif not pretrained:
+        backbone.pop('init_cfg', None)
+    init = backbone.get('init_cfg')
+    images = pretrained_settings(init.get('checkpoint') or '') if isinstance(init, Mapping) else None
+    mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
+    return Network(name, backbone, bool(init), mean, std)

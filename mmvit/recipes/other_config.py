@@ -1,0 +1,90 @@
+"""Puts another backbone into a config of the user's, for comparisons."""
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from mmvit_backbones.engine import LayerDecayConstructor
+from mmvit_backbones.errors import UsageError
+
+from .networks import Network
+
+
+def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = (),
+                  optim_wrapper: dict | None = None) -> Config:
+    """Returns a config with another backbone, and with a neck or heads for the channels of its maps.
+
+    ``optim_wrapper`` replaces the config's.
+
+    The channels are set where mmpretrain's classifiers, mmdet's detectors with a pyramid and mmseg's segmenters have
+    them: ``head.in_channels``, ``neck.in_channels``, and ``in_channels`` and ``in_index`` of the decode heads.
+
+    Raises:
+        UsageError: If the model has none of these.
+    """
+    model = cfg.model.to_dict()
+    channels, strides = [list(part) for part in zip(*network.maps)]
+    model['backbone'] = network.backbone
+    if cfg.default_scope == 'mmpretrain':
+        model['head']['in_channels'] = channels[-1]
+    else:
+        if len(set(strides)) == 1:  # a plain network
+            model['neck'] = dict(type='SimpleFeaturePyramid', in_channels=channels[-1],
+                                 num_outs=5 if cfg.default_scope == 'mmdet' else 4)
+            channels = [256] * 4
+        elif cfg.default_scope == 'mmdet':
+            _require(cfg, model, 'neck', 'in_channels')['in_channels'] = channels
+        if cfg.default_scope == 'mmseg':
+            head = _require(cfg, model, 'decode_head', 'in_channels')
+            head['in_channels'] = channels
+            if 'in_index' in head:
+                head['in_index'] = list(range(len(channels)))
+            if model.get('auxiliary_head'):
+                model['auxiliary_head'].update(in_channels=channels[2], in_index=2)
+    settings: dict[str, Any] = {**cfg.to_dict(), 'model': model}
+    if optim_wrapper is not None:
+        settings['optim_wrapper'] = optim_wrapper
+    if network.variant:
+        where = model if 'data_preprocessor' in model else settings
+        where['data_preprocessor'] = {**(where.get('data_preprocessor') or {}), 'mean': network.mean,
+                                      'std': network.std}
+    imports = (settings.get('custom_imports') or {}).get('imports') or []
+    settings['custom_imports'] = dict(imports=[*imports, *network.imports, *custom_imports])
+    settings['custom_hooks'] = [*(settings.get('custom_hooks') or []), *custom_hooks]
+    settings.pop('work_dir', None)
+    changed = Config(ConfigDict(settings), format_python_code=False)
+    return Config(settings, cfg_text=changed.pretty_text, filename=cfg.filename)
+
+
+def with_level_decay(cfg: Config, layer_decay: float | None) -> dict:
+    """Returns the ``optim_wrapper`` of a config with learning rates that decay by levels, which all networks have.
+
+    Args:
+        cfg (Config): A config with MMEngine's constructor of optimizers, or with :class:`LayerDecayConstructor`.
+        layer_decay (float | None): Factor from each level to the one before it. Defaults to None: the config's.
+
+    Raises:
+        UsageError: If ``layer_decay`` is None, and the config has another constructor, whose rates are for the layers
+            of certain networks.
+    """
+    wrapper = cfg.optim_wrapper.to_dict()
+    name = wrapper.get('constructor', DefaultOptimWrapperConstructor)
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(name) if isinstance(name, str) else name
+    if constructor is DefaultOptimWrapperConstructor and layer_decay in (None, 1):
+        return wrapper
+    if layer_decay is None and constructor is not LayerDecayConstructor:
+        raise UsageError(f'optim_wrapper.constructor {name} of {cfg.filename} may give other networks other learning '
+                         'rates; pass layer_decay=0.9 (--layer-decay 0.9) for the same decay in all networks, or 1 for '
+                         'none')
+    options = wrapper.get('paramwise_cfg') or {}
+    rate = options.get('decay_rate') if layer_decay is None else layer_decay
+    return {**wrapper, 'constructor': 'LayerDecayConstructor',
+            'paramwise_cfg': {**options, 'decay_rate': rate, 'decay_type': 'level_wise'}}
+
+
+def _require(cfg: Config, model: dict, part: str, key: str) -> dict:
+    if not isinstance(model.get(part), dict) or key not in model[part]:
+        raise UsageError(f'{cfg.filename} must have model.{part}.{key} to take another backbone')
+    return model[part]

@@ -1,0 +1,92 @@
+"""The length, learning rates and hooks of fine-tunings. No recipe is published; these settings are ours."""
+import math
+from dataclasses import dataclass
+
+MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
+WARM_UP = 0.05  # share of the training
+MOST_VALIDATIONS = 10
+# Metric that selects the best checkpoint, and the smallest change that counts as an improvement.
+MAIN_METRICS = dict(mmdet=('coco/bbox_mAP', 0.001), mmseg=('mIoU', 0.1), mmpretrain=('accuracy/top1', 0.1))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The schedule of a fine-tuning.
+
+    Args:
+        epochs (int): Number of epochs.
+        steps_per_epoch (int): Number of steps in each.
+        images_per_step (int): Number of images per step in all processes.
+        lr (float): Peak learning rate of the last layers.
+        layer_decay (float): Factor of the rate from each layer to the one before it.
+        decay_type (str): What a layer is, for :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
+        precision (str): 'float32', 'float16' or 'bfloat16'.
+        early_stop (int | None): Number of validations without improvement after which training ends.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    images_per_step: int
+    lr: float
+    layer_decay: float
+    decay_type: str
+    precision: str
+    early_stop: int | None = None
+
+    @property
+    def val_interval(self) -> int:
+        """Returns the number of epochs between validations, which also save a checkpoint."""
+        return max(1, min(10, round(self.epochs / MOST_VALIDATIONS)))
+
+    def optimization(self) -> dict:
+        """Returns the optimizer and its schedule: AdamW, 5 % of the training as warm-up, then cosine decay."""
+        steps = self.epochs * self.steps_per_epoch
+        start = round(WARM_UP * steps)
+        if start < 2:  # MMEngine's warm-up would stay at its first rate
+            start = 0
+        warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
+        wrapper = dict(type='OptimWrapper') if self.precision == 'float32' else dict(
+            type='AmpOptimWrapper', dtype=self.precision,
+            loss_scale=1. if self.precision == 'bfloat16' else 'dynamic')  # bfloat16 needs no loss scaling
+        return dict(
+            optim_wrapper=dict(
+                **wrapper, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
+                constructor='LayerDecayConstructor',
+                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type),
+                clip_grad=dict(max_norm=5.0)),
+            param_scheduler=[
+                *warm_up,
+                dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=steps)],
+            auto_scale_lr=dict(enable=False, base_batch_size=self.images_per_step))
+
+    def loops(self) -> dict:
+        """Returns the loops of training, validation and test."""
+        return dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, val_interval=self.val_interval),
+                    val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
+
+    def hooks(self, framework: str, others: tuple[dict, ...] = ()) -> dict:
+        """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
+        metric, change = MAIN_METRICS[framework]
+        early = [dict(type='EarlyStoppingHook', monitor=metric, patience=self.early_stop, min_delta=change,
+                      rule='greater')] if self.early_stop else []
+        return dict(
+            default_hooks=dict(
+                timer=dict(type='IterTimerHook'),
+                logger=dict(type='LoggerHook', interval=20),
+                param_scheduler=dict(type='ParamSchedulerHook'),
+                checkpoint=dict(type='CheckpointHook', interval=self.val_interval, max_keep_ckpts=3, save_best=metric,
+                                backend_args=dict(backend='atomic')),
+                sampler_seed=dict(type='DistSamplerSeedHook'),
+                visualization=dict(type=VISUALIZATION[framework]),
+                finite_loss=dict(type='FiniteLossHook'),
+                interrupt=dict(type='InterruptHook')),
+            custom_hooks=[dict(type='ExactResumeHook'), *early, *others])
+
+
+VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')
+
+
+def epochs_for(images: int) -> int:
+    """Returns the number of epochs of a fine-tuning: 100 for up to 1000 images, then less, but at least 12."""
+    epochs = round(MOST_EPOCHS * math.sqrt(FEW_IMAGES / max(images, FEW_IMAGES)))
+    return max(FEWEST_EPOCHS, epochs)

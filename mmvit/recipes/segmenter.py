@@ -1,0 +1,77 @@
+"""UperNet of mmseg for fine-tuning, with group norms, which work with any batch size."""
+from ..folders import FolderData
+from .networks import Network
+
+BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 5e-5, 1e-3
+SIZE = 512, 512
+NORM = dict(type='GN', num_groups=32)
+LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
+
+
+def frame(data: FolderData) -> dict:
+    """Returns mmseg's default runtime; MMEngine does not find mmseg's base files if a fork of mmseg is installed."""
+    return dict(
+        default_scope='mmseg',
+        env_cfg=dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+                     dist_cfg=dict(backend='nccl')),
+        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
+        log_processor=dict(by_epoch=True), log_level='INFO', load_from=None, resume=False)
+
+
+def model(network: Network, data: FolderData) -> dict:
+    """Returns the settings of the model."""
+    channels, strides = zip(*network.maps)
+    neck: dict = {}
+    if len(set(strides)) == 1:  # a plain network
+        neck = dict(neck=dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=4))
+        channels = (256, ) * 4
+    head = dict(dropout_ratio=0.1, num_classes=len(data.classes), norm_cfg=NORM, align_corners=False)
+    third = min(2, len(channels) - 1)
+    return dict(model=dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=True, pad_val=0,
+            seg_pad_val=255, size_divisor=1),
+        backbone=network.backbone, **neck,
+        decode_head=dict(
+            type='UPerHead', in_channels=list(channels), in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),
+            channels=256, **head, loss_decode=LOSS),
+        auxiliary_head=dict(
+            type='FCNHead', in_channels=channels[third], in_index=third, channels=128, num_convs=1, concat_input=False,
+            **head, loss_decode=dict(LOSS, loss_weight=0.4)),
+        train_cfg=dict(), test_cfg=dict(mode='whole')))
+
+
+def tests(data: FolderData, size: tuple[int, int]) -> dict:
+    """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation."""
+    height, width = size
+    load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
+    resize = dict(type='Resize', scale=(4 * width, height), keep_ratio=True)
+    annotate = dict(type='LoadAnnotations')  # after Resize, so that the masks keep their size
+    loader = dict(batch_size=1, dataset={**data.val, 'pipeline': [load, resize, annotate, pack]})
+    evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+    flips = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]  # the first has the ground truth
+    return dict(
+        val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator,
+        tta_model=dict(type='SegTTAModel'),
+        tta_pipeline=[load, dict(type='TestTimeAug', transforms=[[resize], flips, [annotate], [pack]])])
+
+
+def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
+    """Returns the loader of the training."""
+    height, width = size
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(type='RandomResize', scale=(4 * width, height), ratio_range=(0.75, 1.5), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.75),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='Pad', size=(width, height), pad_val=dict(img=0, seg=255)),
+        dict(type='PackSegInputs'),
+    ]
+    return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
+
+
+def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
+    """Returns height and width of the crops; test images have the height."""
+    return height, width or height

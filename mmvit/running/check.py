@@ -1,0 +1,160 @@
+"""Checks a config before it trains: its data, backbone and checkpoints, and a step of its model."""
+import traceback
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, check_pretrained
+
+from ..folders.checks import check_data
+from ..utils.frameworks import import_quietly
+from .classes import check_heads
+
+SIDE = 128  # pixels of the longer side of the images of a checked step
+
+
+def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_data: bool = True) -> None:
+    """Checks what a training will use: the files and annotations of its data, the backbone and the checkpoints.
+
+    Args:
+        cfg (Config): Config of the run, such as those of :func:`training_config`.
+        takes_step (bool): Whether to compute the loss of a training sample too, on the CPU, with images reduced to
+            about 128 pixels. Defaults to False.
+        processes (int): Number of processes. Defaults to 1.
+        checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
+
+    Raises:
+        UsageError: If the data, the backbone or its weights are unusable, or parts of the model do not fit.
+        CheckpointError: If ``load_from`` cannot be read.
+    """
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        raise UsageError('optim_wrapper.type is AmpOptimWrapper, mixed precision, which needs a GPU; in a copy of the '
+                         "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
+    if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
+        raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
+    for name in ('max_epochs', 'max_iters'):
+        value = (cfg.get('train_cfg') or {}).get(name, 1)
+        if not isinstance(value, int | float) or value < 1 or value % 1:
+            raise UsageError(f'train_cfg.{name} must be a positive integer, got {value!r}')
+    if checks_data:
+        check_data(cfg, ['train', 'val'])
+    if backbone := check_backbone(cfg):
+        check_pretrained(backbone)
+    if takes_step:
+        if cfg.get('load_from'):
+            check_checkpoint(cfg.load_from)  # elsewhere, training reads it before the first step
+        check_step(cfg)
+
+
+def check_step(cfg: Config) -> None:
+    """Builds the model and the training data of a config on the CPU, and computes one loss.
+
+    Raises:
+        UsageError: If the model fails; the message names the layer and, where channels do not fit, both numbers.
+    """
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    dataset: Any = DATASETS.build(cfg.train_dataloader.dataset)
+    if not len(dataset):
+        raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
+    preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
+    try:
+        model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
+    except MMViTError:
+        raise
+    except Exception as error:  # models can fail in any way
+        raise UsageError(f'the model cannot be built: {why(error)}') from error
+    check_heads(model, dataset)
+    collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
+    function: Any = FUNCTIONS.get(str(collate.pop('type'))) or pseudo_collate
+    batch = function([dataset[0], dataset[0]], **collate)
+    inputs = None
+    try:
+        data: Any = model.data_preprocessor(batch, training=True)
+        if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
+            data = reduced(data)
+        inputs = data['inputs']
+        with torch.no_grad():
+            model(**data, mode='loss')
+    except MMViTError:
+        raise
+    except Exception as error:  # models can fail in any way
+        raise UsageError(explain(cfg, model, inputs, error)) from error
+
+
+def why(error: Exception) -> str:
+    """Returns the first line of an error; without a message, the line of code that raised it."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    return first_line(error) if str(error) else f'{type(error).__name__} at {line}'
+
+
+def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
+    """Returns a line about the layer in which a model failed, with the channels that it takes and gets."""
+    names = {module: name for name, module in model.named_modules() if name}
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
+    if not inside:
+        return f'the model fails in a training step: {why(error)}'
+    layer, name = inside[-1]['self'], names[inside[-1]['self']]
+    part = name.split('.')[0]
+    setting = part_setting(cfg, part)
+    about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
+    if inputs is not None and part != 'backbone' and hasattr(model, 'backbone'):
+        with torch.no_grad():
+            maps = model.get_submodule('backbone')(inputs)
+        about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'
+    takes = getattr(layer, 'in_channels', getattr(layer, 'in_features', None))
+    first = next((x for x in inside[-1].values() if isinstance(x, Tensor)), None)
+    if first is not None and isinstance(takes, int):
+        gets = first.shape[-1] if isinstance(layer, nn.Linear) else first.shape[1]
+        if gets != takes:
+            return f'model.{name} takes {takes} channels, but gets {gets}{about}'
+    return f'model.{name} fails in a training step: {why(error)}{about}'
+
+
+def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
+    """Returns the setting of a part of a model that states its input channels."""
+    node = cfg.model.get(part)
+    node = node[0] if isinstance(node, list) and node else node
+    return next(((key, node[key]) for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims')
+                 if isinstance(node, dict) and key in node), None)
+
+
+def reduced(data: dict) -> dict:
+    """Returns a batch whose images, boxes and masks are reduced to about 128 pixels."""
+    images = data['inputs']
+    if not isinstance(images, Tensor) or images.ndim != 4 or max(images.shape[2:]) <= SIDE:
+        return data
+    height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
+    scale = width / images.shape[3], height / images.shape[2]
+    samples = data.get('data_samples') or []
+    for sample in samples:
+        sizes = dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width))
+        sample.set_metainfo(sizes)
+        for name in ('gt_instances', 'ignored_instances'):
+            found = sample.get(name)
+            if found is not None and 'bboxes' in found:
+                _rescale(found, scale, (height, width))
+        if 'gt_sem_seg' in sample:
+            labels = sample.gt_sem_seg.data
+            small = F.interpolate(labels[None].float(), size=(height, width), mode='nearest')[0].to(labels.dtype)
+            sample.gt_sem_seg = PixelData(data=small)
+    return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area'), 'data_samples': samples}
+
+
+def _rescale(instances: Any, scale: tuple[float, float], size: tuple[int, int]) -> None:
+    boxes = instances.bboxes
+    if isinstance(boxes, Tensor):
+        instances.bboxes = boxes * boxes.new_tensor([*scale, *scale])
+    else:
+        boxes.rescale_(scale)
+    if 'masks' in instances:
+        instances.masks = instances.masks.resize(size)

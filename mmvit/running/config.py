@@ -1,0 +1,249 @@
+"""Builds the configs of runs as the scripts of mmdet, mmseg and mmpretrain build them from their options."""
+import os.path as osp
+from collections.abc import Mapping
+from copy import deepcopy
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import find_latest_checkpoint
+
+from mmvit_backbones.errors import UsageError
+
+from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
+
+TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
+TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
+PICKLES = '.pkl', '.pickle'
+LOG_BACKENDS = dict(tensorboard='TensorboardVisBackend', wandb='WandbVisBackend')
+BOX_TTA = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
+
+
+def training_config(config: str, *, work_dir: str | None = None, resume: str | bool = False, amp: bool = False,
+                    auto_scale_lr: bool = False, cfg_options: Mapping[str, Any] | None = None,
+                    launcher: str = 'none', **shorthands) -> Config:
+    """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
+
+    Args:
+        config (str): Config file, or the name of a config of this package.
+        work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
+            ``work_dirs/NAME``.
+        resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
+            there is none; a path resumes from this checkpoint. Defaults to False.
+        amp (bool): Whether to train in mixed precision, float16. Defaults to False.
+        auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
+        cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
+        launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
+        **shorthands: Arguments of :func:`shorthand_options`, which add to ``cfg_options``.
+
+    Raises:
+        UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
+    """
+    cfg = read_config(config, TRAINING)
+    cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
+    is_classifier = cfg.default_scope == 'mmpretrain'
+    if not is_classifier:
+        merge_options(cfg, cfg_options)
+    _set_run(cfg, config, work_dir, launcher)
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if is_classifier:
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            cfg.optim_wrapper.loss_scale = 'dynamic'
+    if resume:
+        path = None if resume in (True, 'auto') else resume
+        if path and osp.isdir(path):
+            path = find_latest_checkpoint(path)
+            if path is None:
+                raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')
+        cfg.resume, cfg.load_from = True, path
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {config} does not set')
+        cfg.auto_scale_lr.enable = True
+    if is_classifier:
+        _set_loaders(cfg, LOADERS, persistent_workers=True)
+        merge_options(cfg, cfg_options)
+    check_keys(cfg, TRAINING)
+    return cfg
+
+
+def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
+                   show: bool = False, show_dir: str | None = None, wait_time: float = 2., tta: bool = False,
+                   cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none') -> Config:
+    """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
+
+    Args:
+        config (str): Config file, or the name of a config of this package.
+        checkpoint (str): File or URL of the weights.
+        work_dir (str | None): Folder for logs and metrics. Defaults to None: the config's, or else ``work_dirs/NAME``.
+        out (str | None): Where predictions are saved: a ``.pkl`` file, or for mmseg a folder of label images.
+        show (bool): Whether to show the predictions in a window. Defaults to False.
+        show_dir (str | None): Folder for drawings of the predictions, with the meaning of the framework's script: mmdet
+            puts a relative path into the folder of the log.
+        wait_time (float): Seconds per image with ``show``. Defaults to 2.
+        tta (bool): Whether to use test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, or flips as
+            in the framework's script. Defaults to False.
+        cfg_options, launcher: As in :func:`training_config`.
+
+    Raises:
+        UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
+    """
+    cfg = read_config(config, TESTING)
+    framework = cfg.default_scope
+    if framework != 'mmpretrain':
+        merge_options(cfg, cfg_options)
+    _set_run(cfg, config, work_dir, launcher)
+    cfg.load_from, cfg.resume = checkpoint, False
+    if tta and (show or show_dir) and framework == 'mmpretrain':
+        raise UsageError('--tta cannot be combined with --show and --show-dir: mmpretrain draws no augmented images')
+    if show or show_dir:
+        _draw(cfg, show, show_dir, wait_time)
+    if tta:
+        _use_tta(cfg)
+    if out is not None:
+        _save_predictions(cfg, out)
+    if framework == 'mmpretrain':
+        _set_loaders(cfg, ('test_dataloader', ))
+        merge_options(cfg, cfg_options)
+    check_keys(cfg, TESTING)
+    return cfg
+
+
+def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None, bf16: bool = False,
+                      tensorboard: bool = False, wandb: bool = False, strategy: str | None = None) -> dict[str, Any]:
+    """Returns the ``cfg_options`` that a few short options stand for.
+
+    Args:
+        cfg (Config): Config that the options are for.
+        seed (int | None): ``randomness.seed``.
+        data_root (str | None): ``data_root`` of all data sets, also in the paths of evaluators.
+        bf16 (bool): Mixed precision in bfloat16.
+        tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
+        strategy (str | None): ``'fsdp'`` shards weights and optimizer states across processes.
+
+    Raises:
+        UsageError: If a package is not installed, or a data set has its root at an unusual place.
+    """
+    options: dict[str, Any] = {}
+    if seed is not None:
+        options['randomness.seed'] = seed
+    if data_root is not None:
+        options |= _root_options(cfg, data_root)
+    if bf16:
+        options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16',
+                    'optim_wrapper.loss_scale': 1.}
+    backends = [name for name, wanted in dict(tensorboard=tensorboard, wandb=wandb).items() if wanted]
+    for name in backends:
+        if find_spec(name) is None:
+            raise UsageError(f'--{name} needs the package {name}: pip install {name}')
+    if backends:
+        options['visualizer.type'] = VISUALIZERS[cfg.default_scope]
+        options['visualizer.vis_backends'] = [dict(type='LocalVisBackend'),
+                                              *(dict(type=LOG_BACKENDS[name]) for name in backends)]
+    if strategy == 'fsdp':
+        options |= {'runner_type': 'FlexibleRunner', 'strategy.type': 'ShardedStrategy'}
+    return options
+
+
+def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
+    """Raises UsageError if a config lacks a key, or has settings that MMEngine or PyTorch would reject later."""
+    check_parts(cfg, needs)
+    for key in LOADERS:
+        loader = cfg.get(key) or {}
+        if loader.get('persistent_workers') and not loader.get('num_workers'):
+            raise UsageError(f'{key}.persistent_workers=True needs {key}.num_workers above 0; without workers, set '
+                             f'{key}.persistent_workers=False')
+
+
+def _set_run(cfg: Config, config: str, work_dir: str | None, launcher: str) -> None:
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(config))[0])
+
+
+def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:
+    """Sets what mmpretrain's scripts set in loaders that do not set it."""
+    for key in loaders:
+        if cfg.get(key) is not None:
+            cfg[key] = ConfigDict({'pin_memory': True, **defaults, **cfg[key]})
+
+
+def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Lets the framework's visualization hook draw all predictions."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if not hook:
+        raise UsageError(f'--show and --show-dir need default_hooks.visualization, which {cfg.filename} does not set')
+    if cfg.default_scope == 'mmpretrain':
+        hook.update(enable=True, show=show, wait_time=wait_time, out_dir=show_dir, interval=1)
+        return
+    hook.draw = True
+    if show:
+        hook.update(show=True, wait_time=wait_time)
+    if show_dir and cfg.default_scope == 'mmdet':
+        hook.test_out_dir = show_dir
+    elif show_dir:
+        cfg.visualizer.save_dir = show_dir
+
+
+def _use_tta(cfg: Config) -> None:
+    framework = cfg.default_scope
+    if framework == 'mmseg' and not (cfg.get('tta_model') and cfg.get('tta_pipeline')):
+        raise UsageError(f'--tta needs tta_model and tta_pipeline, which {cfg.filename} does not set')
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset.dataset
+    pipeline = cfg.get('tta_pipeline')
+    if framework == 'mmdet' and 'tta_model' not in cfg:
+        if any('segm' in metric.get('metric', ()) for metric in metrics_of(cfg, 'test')):
+            raise UsageError(f'--tta: mmdet merges only boxes, but {cfg.filename} tests masks; set tta_model')
+        cfg.tta_model = ConfigDict(BOX_TTA)
+    if pipeline is None:
+        pipeline = deepcopy(dataset.pipeline)
+        pack = FLIPPED_BOXES if framework == 'mmdet' else pipeline[-1]
+        pipeline[-1] = ConfigDict(type='TestTimeAug', transforms=[FLIPS, [pack]])
+    tta_model = cfg.get('tta_model') or dict(type='mmpretrain.AverageClsScoreTTA')
+    cfg.model = ConfigDict(**tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = pipeline
+
+
+def _save_predictions(cfg: Config, out: str) -> None:
+    metrics = metrics_of(cfg, 'test')
+    if cfg.default_scope == 'mmseg':
+        if len(metrics) != 1:
+            raise UsageError(f'--out needs a single test_evaluator, got {len(metrics)}')
+        metrics[0].update(output_dir=out, keep_results=True)
+        return
+    if not out.endswith(PICKLES):
+        raise UsageError(f'--out must end with .pkl or .pickle, got {out}')
+    dump = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+    cfg.test_evaluator = [*metrics, ConfigDict(type=dump, out_file_path=out)]
+
+
+def _root_options(cfg: Config, root: str) -> dict[str, Any]:
+    """Returns the options that replace the root folder of the data sets, also in the paths of evaluators."""
+    options: dict[str, Any] = {}
+    for split in SPLITS:
+        if not cfg.get(f'{split}_dataloader'):
+            continue
+        place, dataset = f'{split}_dataloader.dataset', cfg[f'{split}_dataloader'].dataset
+        while 'data_root' not in dataset and isinstance(dataset.get('dataset'), dict):
+            place, dataset = f'{place}.dataset', dataset.dataset
+        if 'data_root' not in dataset:
+            raise UsageError(f'--data-root: {place} has no data_root; set the paths of its data sets with '
+                             '--cfg-options')
+        old = osp.join(dataset.data_root or '', '')
+        options[f'{place}.data_root'] = osp.join(root, '')
+        evaluator = cfg.get(f'{split}_evaluator')
+        for number, metric in enumerate(metrics_of(cfg, split)):
+            where = f'{split}_evaluator.{number}' if isinstance(evaluator, list) else f'{split}_evaluator'
+            for key in ('ann_file', 'label_file'):
+                if old and str(metric.get(key) or '').startswith(old):
+                    options[f'{where}.{key}'] = osp.join(root, osp.relpath(metric[key], old))
+    return options

@@ -1,0 +1,75 @@
+"""Connects the processes of a run that a launcher has started."""
+import os
+import subprocess
+
+import torch
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError
+
+
+def check_number_of_processes(processes: int, num_gpus: int) -> None:
+    """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
+    if num_gpus and processes > num_gpus:
+        raise UsageError(f'{processes} processes need one GPU each, but this machine has {num_gpus}')
+
+
+def check_launcher(launcher: str) -> None:
+    """Raises UsageError if the launcher has not started this process."""
+    if 'RANK' not in os.environ:
+        programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
+        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
+
+
+def gpu_of_process(num_gpus: int) -> int:
+    """Returns the index of this process's GPU; with one visible GPU per process, as Slurm can provide, it is 0."""
+    return int(os.environ['LOCAL_RANK']) % num_gpus
+
+
+def init_processes(cfg: Config) -> None:
+    """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs.
+
+    Raises:
+        UsageError: If the launcher has not started this process.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none':
+        return
+    check_launcher(launcher)
+    if torch.cuda.is_available():
+        if launcher == 'slurm':
+            # MMEngine uses it as the index of the GPU.
+            os.environ['SLURM_LOCALID'] = str(gpu_of_process(torch.cuda.device_count()))
+        return
+    torch.distributed.init_process_group('gloo')
+    unused = cfg.get('find_unused_parameters', False)
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
+    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
+
+
+def set_ranks(launcher: str) -> None:
+    """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
+
+    MMEngine sets them only when it connects the processes.
+
+    Raises:
+        UsageError: If Open MPI has started processes on several machines, and MASTER_ADDR is not set.
+    """
+    if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
+        os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
+                          LOCAL_RANK=os.environ['SLURM_LOCALID'])
+        hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                               capture_output=True, text=True, check=True)
+        os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+        # Jobs on the same node need different ports.
+        os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
+    if launcher == 'mpi' and 'OMPI_COMM_WORLD_RANK' in os.environ:
+        for variable in ('RANK', 'LOCAL_RANK'):
+            os.environ[variable] = os.environ[f'OMPI_COMM_WORLD_{variable}']
+        os.environ.update(WORLD_SIZE=os.environ['OMPI_COMM_WORLD_SIZE'],
+                          LOCAL_WORLD_SIZE=os.environ['OMPI_COMM_WORLD_LOCAL_SIZE'])
+        if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:
+            os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+        elif 'MASTER_ADDR' not in os.environ:
+            raise UsageError('--launcher mpi on several machines needs MASTER_ADDR, the address of the first machine')
+        os.environ.setdefault('MASTER_PORT', '29500')

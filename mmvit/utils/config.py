@@ -1,0 +1,164 @@
+"""Loads and checks config files."""
+import os
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.utils.installation import config_folder
+from mmvit_backbones.utils.text import near_names
+
+from .frameworks import FRAMEWORKS
+from .options import check_option
+
+CONFIGS = '.py', '.json', '.yaml', '.yml'
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+SPLITS = ('train', 'val', 'test')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
+LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
+INHERITING = """_base_ = {base!r}
+
+# Override settings of the base config here, for example:
+# train_dataloader = dict(batch_size=4)
+# model = dict(backbone=dict(drop_path_rate=0.1))
+"""
+
+
+def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
+    """Loads a config, applies options such as ``{'a.b.c': value}``, and checks that it has the keys ``needs``.
+
+    Raises:
+        UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
+    """
+    path = find_config(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is Python code, which can raise any exception
+        raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
+    merge_options(cfg, options)
+    check_parts(cfg, needs)
+    return cfg
+
+
+def merge_options(cfg: Config, options: Mapping | None) -> None:
+    """Sets options such as ``{'a.b.c': value}`` in a config.
+
+    Raises:
+        UsageError: If the key of an option is unknown, or its value does not fit the config.
+    """
+    for key, value in (options or {}).items():
+        check_option(cfg, key, value)
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except Exception as error:  # merging can fail in many ways, e.g. at an index beyond the end of a list
+        raise UsageError(f'options {dict(options or {})} do not fit {cfg.filename}: {first_line(error)}') from error
+    hooks = cfg.get('default_hooks') or {}
+    if fixed := [name for name, hook in hooks.items() if hook is None and name not in MMENGINE_HOOKS]:
+        raise UsageError(f'default_hooks.{fixed[0]} must be a dict, got None; MMEngine omits only '
+                         f'{", ".join(MMENGINE_HOOKS)}')
+
+
+def find_config(name: str) -> str:
+    """Returns the path of a config: ``name`` itself if it is a file, or else this package's config with that name.
+
+    Raises:
+        UsageError: If there is no such config; the message contains similar names, if there are any.
+    """
+    if osp.isfile(name):
+        return name
+    known = named_configs()
+    if name in known:
+        return str(known[name])
+    raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
+
+
+def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,
+                options: dict | None = None) -> tuple[Path, Path]:
+    """Copies a config to a new file for editing, and returns the paths of both.
+
+    Args:
+        config (str): Config file, or the name of a config in this package.
+        path (str | Path | None): File to write. Defaults to None: the file name of the config in the current folder.
+        inherit (bool): Whether the new file inherits from the config instead of containing all settings. Defaults to
+            False.
+        options (dict | None): Settings that replace those of the config, e.g. ``{'model.backbone.with_cp': True}``.
+
+    Raises:
+        UsageError: If the config or an option is invalid, or the file exists or cannot be written.
+    """
+    base = Path(find_config(config)).resolve()
+    path = Path(path or f'{base.stem}.py')
+    if path.suffix != '.py':
+        raise UsageError(f'the file to write must end with .py, got {path}')
+    if os.path.lexists(path):
+        raise UsageError(f'{path} already exists; pass another file')
+    if inherit and options:
+        raise UsageError('options cannot be combined with inherit; edit the new file instead')
+    text = INHERITING.format(base=str(base)) if inherit else read_config(str(base), options=options).pretty_text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise UsageError(f'{path} cannot be written: {error.strerror}') from error
+    return base, path
+
+
+def named_configs() -> dict[str, Path]:
+    """Returns the paths of this package's configs by name."""
+    return {path.stem: path for path in sorted(config_folder().glob('*.py'))}
+
+
+def is_config(name: str) -> bool:
+    """Returns whether ``name`` has a config's suffix, or names one of this package's configs and not a file."""
+    return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
+
+
+def leaf_datasets(dataset: dict) -> list[dict]:
+    """Returns the dataset configs inside any wrappers, which all have the arguments of MMEngine's.
+
+    For what must be known before a data set can be built: whether its files exist, and, for prediction without data,
+    its test pipeline and its classes.
+    """
+    if 'datasets' in dataset:
+        return [leaf for part in dataset['datasets'] for leaf in leaf_datasets(part)]
+    if 'dataset' in dataset:
+        return leaf_datasets(dataset['dataset'])
+    return [dataset]
+
+
+def datasets_of(cfg: Config, split: str) -> list[dict]:
+    """Returns the unwrapped dataset configs of 'train', 'val' or 'test'; empty if the config lacks the split."""
+    loader = cfg.get(f'{split}_dataloader')
+    return leaf_datasets(loader['dataset']) if loader else []
+
+
+def metrics_of(cfg: Config, split: str) -> list[dict]:
+    """Returns the evaluator configs of 'train', 'val' or 'test' as a list."""
+    metrics = cfg.get(f'{split}_evaluator') or []
+    return metrics if isinstance(metrics, list) else [metrics]
+
+
+def check_parts(cfg: Config, needs: Sequence[str] = ()) -> None:
+    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework.
+
+    Sets the ``collate_fn`` that mmpretrain's scripts set.
+    """
+    path, framework = cfg.filename, cfg.get('default_scope')
+    if framework not in FRAMEWORKS:
+        raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')
+    if find_spec(framework) is None:
+        raise UsageError(f'config {path} needs {framework}, which is not installed')
+    for key in [*needs, *(key for key in LOADERS if cfg.get(key))]:
+        part = cfg.get(key)
+        if key.endswith('_evaluator') and isinstance(part, list):
+            continue
+        if not isinstance(part, dict):
+            raise UsageError(f'config {path}: {key} must be a dict, got {part!r}')
+        if key in LOADERS:
+            if not isinstance(part.get('dataset'), dict):
+                raise UsageError(f'config {path}: {key}.dataset must be a dict, got {part.get("dataset")!r}')
+            if framework == 'mmpretrain':
+                part.setdefault('collate_fn', dict(type='default_collate'))

@@ -1,0 +1,8 @@
+"""Data sets, samplers and transforms that OpenMMLab lacks; importing this package registers them."""
+from .repeated_augmentation import RepeatedAugmentationSampler
+from .resize_by_orientation import ResizeByOrientation
+from .resumable import ResumableBatchSampler, SeededDataset
+from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
+
+__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
+           'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']

@@ -1,0 +1,10 @@
+"""What configs of runs name: hooks, optimizer constructors and a file backend; importing this package registers them.
+
+``strategies`` are imported by the configs that name one.
+"""
+from . import atomic  # noqa: F401  registers the file backend
+from .hooks import EqualHeadsHook, ExactResumeHook, FiniteLossHook, FrozenBackboneHook, InterruptHook
+from .optimizers import LayerDecayConstructor, weight_decay_cfg
+
+__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+           'LayerDecayConstructor', 'weight_decay_cfg']

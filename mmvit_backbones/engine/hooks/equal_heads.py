@@ -1,0 +1,69 @@
+"""Hooks for comparisons of backbones: heads that start equal, and backbones that stay frozen."""
+from collections.abc import Sequence
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModule
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
+
+from ...zoo.build import init_weights
+from ...zoo.loading import unwrap_model
+
+
+@MODELS.register_module()
+class NoBackbone(BaseModule):
+    """Takes the place of the backbone in models whose heads serve as initial values.
+
+    Returns maps of zeros ``(B, 256, H / stride, W / stride)`` for the strides 4, 8, 16 and 32.
+    """
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        height, width = images.shape[2:]
+        return tuple(images.new_zeros(len(images), 256, -(-height // s), -(-width // s)) for s in (4, 8, 16, 32))
+
+
+@HOOKS.register_module()
+class EqualHeadsHook(Hook):
+    """Initializes neck and heads independently of the backbone, and then restarts all random number generators.
+
+    Without this hook, backbones that draw different numbers of random values would get heads, augmentations and drop
+    paths from different random numbers.
+
+    Args:
+        models (Sequence[dict]): Configs of models with other backbones. The parameters and buffers of the trained
+            model's own neck and heads, and then of these models', are copied to those of the trained model with the
+            same name and shape.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, models: Sequence[dict]) -> None:
+        self.models = models
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:  # resumed
+            return
+        own = unwrap_model(runner.model).state_dict()
+        trained = dict(runner.cfg.model, _scope_=runner.cfg.get('default_scope'))
+        for config in (trained, *self.models):
+            set_random_seed(runner.seed)
+            model = MODELS.build({**config, 'backbone': dict(type='NoBackbone')})
+            init_weights(model)
+            with torch.no_grad():
+                for name, value in model.state_dict().items():
+                    if name in own and own[name].shape == value.shape:
+                        own[name].copy_(value)
+        set_random_seed(runner.seed)
+
+
+@HOOKS.register_module()
+class FrozenBackboneHook(Hook):
+    """Keeps all weights and statistics of the backbone as they are."""
+
+    def before_train(self, runner: Runner) -> None:
+        unwrap_model(runner.model).backbone.requires_grad_(False)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        unwrap_model(runner.model).get_submodule('backbone').eval()

@@ -1,0 +1,35 @@
+"""Stops training if the loss is NaN or inf."""
+import math
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ...errors import TrainingError
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops training after several consecutive steps with a loss of NaN or inf.
+
+    A single step with such a loss does no harm in mixed precision training: the gradient scaler skips the step.
+
+    Args:
+        max_steps (int): Number of consecutive steps after which training stops. Defaults to 3.
+
+    Raises:
+        TrainingError: If the loss of ``max_steps`` consecutive steps is NaN or inf.
+    """
+
+    def __init__(self, max_steps: int = 3) -> None:
+        self.max_steps, self.steps = max_steps, 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        loss = float(torch.as_tensor((outputs or {}).get('loss', 0.)).detach())
+        self.steps = 0 if math.isfinite(loss) else self.steps + 1
+        if self.steps >= self.max_steps:
+            raise TrainingError(
+                f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. Resume from an earlier '
+                'checkpoint, with a lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 '
+                'instead of float16')

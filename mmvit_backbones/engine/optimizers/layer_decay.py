@@ -1,0 +1,182 @@
+"""Learning rates that decay from the head to the stem, for all backbones of this package in any framework.
+
+Layer-wise decay follows BEiT (Bao et al., ICLR 2022, arXiv 2106.08254). Stage-wise decay follows ConvNeXt's UperNet
+recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses.
+"""
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch import device, nn
+
+from ...backbones import Backbone
+
+DECAY_TYPES = ('layer_wise', 'stage_wise', 'level_wise')
+NUM_LEVELS = 4
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(DefaultOptimWrapperConstructor):
+    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``.
+
+    Depth is counted from the output of the backbone in blocks (``'layer_wise'``), stages (``'stage_wise'``) or four
+    levels (``'level_wise'``, which gives the stems of all networks the same rate): output norms, necks and heads have
+    depth 0, the last block, stage or level has depth 1, and the stem has the largest depth. See :func:`depths_of` for
+    the backbones of other libraries.
+    Norms, biases and other vectors have no weight decay, nor have position tables and tokens (see
+    :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the optimizer wrapper.
+        paramwise_cfg (dict): ``decay_rate`` (float, in (0, 1]), ``decay_type`` (``'layer_wise'``, the default,
+            ``'stage_wise'`` or ``'level_wise'``), and all options of MMEngine's default constructor.
+            ``norm_decay_mult``, ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
+
+    Raises:
+        ValueError: If an option is missing or invalid, or the model has no backbone that defines its layers.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     optimizer=dict(type='AdamW', lr=1.5e-4, weight_decay=0.05),
+        ...     constructor='LayerDecayConstructor',
+        ...     paramwise_cfg=dict(decay_rate=0.9, decay_type='stage_wise'))
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        options = dict(paramwise_cfg or {})
+        decay_rate = options.get('decay_rate')
+        if decay_rate is None or not 0 < decay_rate <= 1:
+            raise ValueError(f'paramwise_cfg.decay_rate must be above 0 and at most 1, got {decay_rate}')
+        self.decay_rate: float = decay_rate
+        self.decay_type = options.get('decay_type', 'layer_wise')
+        if self.decay_type not in DECAY_TYPES:
+            raise ValueError(f'paramwise_cfg.decay_type must be one of {DECAY_TYPES}, got {self.decay_type!r}')
+        if optim_wrapper_cfg['optimizer'].get('weight_decay') is not None:
+            options = {'norm_decay_mult': 0., 'bias_decay_mult': 0., 'flat_decay_mult': 0., **options}
+        super().__init__(optim_wrapper_cfg, options)
+        if self.base_lr is None:
+            raise ValueError('optimizer.lr must be set for LayerDecayConstructor')
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
+                   is_dcn_module: int | float | None = None) -> None:
+        """Adds a group per combination of learning rate and options; MMEngine calls this method for each submodule."""
+        if prefix:
+            super().add_params(params, module, prefix, is_dcn_module)
+            return
+        single, groups = [], {}
+        super().add_params(single, module, is_dcn_module=is_dcn_module)
+        scales, exempt = self.scales(module), self.exempt(module)
+        for group in single:
+            parameter, = group.pop('params')
+            if self.base_wd and id(parameter) in exempt:
+                group['weight_decay'] = 0.
+            scale = scales.get(id(parameter), 1.)
+            options = {**group, 'lr': group.get('lr', self.base_lr) * scale, 'lr_scale': scale}
+            if self.base_wd is not None:
+                options.setdefault('weight_decay', self.base_wd)
+            key = tuple(sorted((name, repr(value)) for name, value in options.items()))
+            groups.setdefault(key, dict(options, params=[]))['params'].append(parameter)
+        params += sorted(groups.values(), key=lambda group: group['lr_scale'])
+        print_log('\n  '.join([
+            f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups',
+            *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
+              f'{len(group["params"])} parameters' for group in params)]), logger='current')
+
+    def exempt(self, model: nn.Module) -> set[int]:
+        """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""
+        keys = self.paramwise_cfg.get('custom_keys', {})
+        return {id(parameter) for path, module in model.named_modules() if isinstance(module, Backbone)
+                for name, parameter in module.named_parameters()
+                if name in module.tables_tokens_and_gates() and not any(key in f'{path}.{name}' for key in keys)}
+
+    def scales(self, model: nn.Module) -> dict[int, float]:
+        """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""
+        backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+        if not backbones:
+            if not isinstance(backbone := getattr(model, 'backbone', None), nn.Module):
+                raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
+            backbones = [backbone]
+        if self.decay_rate == 1:
+            return {}
+        scales = {}
+        for backbone in backbones:
+            depths = depths_of(backbone, self.decay_type)
+            for name, parameter in backbone.named_parameters():
+                depth, num_depths = depths[name]
+                scales[id(parameter)] = self.decay_rate**(num_depths - 1 - depth)
+        return scales
+
+
+def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]]:
+    """Returns the depth of each parameter, 0 for the stem, and the number of depths, as the network defines them.
+
+    Networks define their layers by ``get_layer_depth(name)``, as mmpretrain's, and their stages by
+    ``get_stage_depth(name)``; the stages and blocks of ResNets are those of their ``res_layers``. With
+    ``'level_wise'``, all networks have a stem, four levels, and a last depth for parameters after them; a level is a
+    stage if the network has four, else a quarter of the layers.
+
+    Raises:
+        ValueError: If the network does not define its layers.
+    """
+    names = [name for name, _ in backbone.named_parameters()]
+    layers, stages = layers_of(backbone), stages_of(backbone)
+    if decay_type == 'layer_wise' and layers:
+        return {name: layers(name) for name in names}
+    if decay_type != 'layer_wise' and stages and (decay_type == 'stage_wise' or stages(names[0])[1] == NUM_LEVELS + 2):
+        return {name: stages(name) for name in names}
+    if decay_type == 'level_wise' and layers:
+        return {name: (level_of(*layers(name)), NUM_LEVELS + 2) for name in names}
+    kind = 'stages' if decay_type == 'stage_wise' else 'layers'
+    raise ValueError(f'decay_type={decay_type!r} needs the {kind} of the backbone, which {type(backbone).__name__} '
+                     'does not define (by get_layer_depth or get_stage_depth); turn layer decay off by decay_rate=1')
+
+
+def level_scales(backbone: dict, decay_rate: float) -> list[float]:
+    """Returns the factors of the learning rate of a backbone's stem, its four levels, and what follows them.
+
+    Args:
+        backbone (dict): Config of the backbone.
+        decay_rate (float): As in :class:`LayerDecayConstructor`, whose ``decay_type`` is ``'level_wise'``.
+
+    Raises:
+        ValueError: If the network does not define its layers.
+    """
+    own = {key: False if key == 'pretrained' else value for key, value in backbone.items() if key != 'init_cfg'}
+    with device('meta'):
+        depths_of(MODELS.build(own), 'level_wise')
+    return [decay_rate**(NUM_LEVELS + 1 - level) for level in range(NUM_LEVELS + 2)]
+
+
+def level_of(depth: int, num_depths: int) -> int:
+    """Returns the level of a layer: 0 for the stem, 1 to 4 for quarters of the layers, 5 after the last layer."""
+    num_layers = num_depths - 2  # between stem and head
+    if depth in (0, num_depths - 1):
+        return 0 if depth == 0 else NUM_LEVELS + 1
+    return 1 + (depth - 1) * NUM_LEVELS // num_layers
+
+
+def layers_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
+    """Returns a function from a parameter's name to its layer and the number of layers, if they are defined."""
+    if hasattr(backbone, 'res_layers'):
+        blocks = [f'{stage}.{i}.' for stage in backbone.res_layers for i in range(len(getattr(backbone, stage)))]
+        return partial(depth_in, blocks)
+    return getattr(backbone, 'get_layer_depth', None)
+
+
+def stages_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
+    """Returns a function from a parameter's name to its stage and the number of stages, if they are defined."""
+    if hasattr(backbone, 'res_layers'):
+        return partial(depth_in, [f'{stage}.' for stage in backbone.res_layers])
+    return getattr(backbone, 'get_stage_depth', None)
+
+
+def depth_in(prefixes: Sequence[str], name: str) -> tuple[int, int]:
+    """Returns the depth of a parameter of a ResNet: 0 for the stem, else 1 + the index of its part."""
+    return 1 + next((i for i, prefix in enumerate(prefixes) if name.startswith(prefix)), -1), len(prefixes) + 2
+
+
+def _weight_decay_of(group: dict) -> str:
+    return f'weight decay {group["weight_decay"]:.3g}' if 'weight_decay' in group else 'default weight decay'

@@ -1,0 +1,104 @@
+"""Arguments and config options are checked before a subcommand starts its work."""
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+from runs import TINY
+from subcommands import call, parser_of
+
+from mmvit.cli import SUBCOMMANDS
+from mmvit_backbones.errors import UsageError
+
+
+@pytest.mark.parametrize('subcommand, options, expected', [
+    ('train', ['--seed', '4294967295', '--freeze', '0', '--epochs', '999999999', '--processes', '1024'],
+     dict(seed=2**32 - 1, freeze=0, epochs=10**9 - 1, processes=1024)),
+    ('train', ['--batch-size', '1', '--lr', '1e-9', '--val-fraction', '0.1', '--iters', '1', '--early-stop', '1'],
+     dict(batch_size=1, lr=1e-9, val_fraction=.1, iters=1, early_stop=1)),
+    ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
+    ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
+    ('benchmark', ['--threads', '1024', '--runtime', 'int8'], dict(threads=1024, runtimes=['int8'])),
+    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5]))])
+def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, options, expected):
+    args = vars(parser_of(subcommand).parse_args(['x', *options]))
+    assert {name: args[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize('subcommand, option, value, allowed', [
+    ('train', '--seed', '4294967296', 'from 0 to 4294967295'), ('train', '--epochs', '1000000000', 'to 999999999'),
+    ('train', '--epochs', '1.5', "'1.5' is not an integer"), ('train', '--epochs', '9' * 20, 'to 999999999'),
+    ('train', '--lr', '0', 'above 0'), ('train', '--lr', '-1', 'above 0'), ('train', '--lr', 'x', "'x' is not"),
+    ('train', '--lr', 'inf', 'finite'), ('train', '--lr', 'nan', 'finite'), ('serve', '--port', '65536', 'to 65535'),
+    ('test', '--out', '', "'' is not a folder"), ('train', '--work-dir', f'{TINY}/work', 'is not a folder'),
+    ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
+    ('test', '--wait-time', '-0.1', 'of at least 0'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
+    ('train', '--processes', '1025', 'from 1 to 1024'), ('train', '--processes', '0', 'from 1 to 1024'),
+    ('train', '--processes', 'two', "'two' is not an integer from 1"),
+    ('data check', '--jobs', '1025', 'to 1024'),
+    ('benchmark', '--threads', '1025', 'to 1024'), ('train', '--freeze', '-1', 'from 0'),
+    ('train', '--local_rank', '-1', 'from 0'), ('flops', '--size 1', '16385', 'from 1 to 16384'),
+    ('train', '--work-dir', '', "'' is not a folder"), ('flops', '--size 1', '0', 'from 1 to 16384'),
+    ('train', '--resume --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
+    ('train', '--epochs 1 --iters', '1', 'not allowed with argument --epochs'),
+    ('train', '--class-folder a --coco-folder', 'b', 'not allowed with argument --class-folder')])
+def test_messages_state_the_allowed_values(subcommand, option, value, allowed, capsys):
+    with pytest.raises(SystemExit):
+        parser_of(subcommand).parse_args(['x', *(['y'] if subcommand != 'train' else []), *option.split(), value])
+    assert allowed in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_checking_an_output_file_does_not_create_it(tmp_path):
+    parse = parser_of('draw run').parse_args
+    old = tmp_path / 'old.png'
+    old.write_text('old')
+    assert parse(['run', '--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
+    assert parse(['run', '--out', str(old)]).out == str(old) and old.read_text() == 'old'
+    assert not list((tmp_path / 'a/b').iterdir())
+    for path in old / 'x.png', tmp_path / 'x.doc':
+        with pytest.raises(SystemExit):
+            parse(['run', '--out', str(path)])
+
+
+def test_checking_a_work_dir_does_not_create_it(tmp_path):
+    args = parser_of('train').parse_args(['x', '--work-dir', str(tmp_path / 'a/b'), '--seed', '0'])
+    assert args.work_dir == str(tmp_path / 'a/b') and not list(tmp_path.iterdir())
+
+
+NO_WORKERS = [f'{loader}_dataloader.persistent_workers=False' for loader in ('train', 'val', 'test')]
+
+
+@pytest.mark.parametrize('option, words', [
+    ('modle.head=1', ['modle', 'model']), ('train_dataloader.batch_sise=4', ['batch_sise', 'batch_size']),
+    ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone'])])
+def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UsageError) as error:
+        call('train', TINY, '--check', '--work-dir', tmp_path / 'work', '--cfg-options', option, *NO_WORKERS)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize('pairs', ['a', 'a=(1,2', 'a=[1]]', 'a=[(1,2]', 'a=1 b'])
+def test_config_options_that_cannot_be_parsed(pairs, capsys):
+    """Whatever MMEngine's parser raises is one line with the allowed form."""
+    for subcommand in 'train', 'test':
+        with pytest.raises(SystemExit) as ended:
+            parser_of(subcommand).parse_args(['x', '--cfg-options', *pairs.split()])
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert 'Traceback' not in error and '--cfg-options' in error.splitlines()[-1] and 'KEY=VALUE' in error
+
+
+def test_arguments_are_parsed_before_torch_is_imported():
+    code = """
+import importlib, sys, mmvit
+for module, _ in mmvit.cli.SUBCOMMANDS.values():
+    importlib.import_module(f'mmvit.cli.{module}').get_parser()
+assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize('subcommand', SUBCOMMANDS)
+def test_options_cannot_be_abbreviated(subcommand):
+    assert not parser_of(subcommand).allow_abbrev

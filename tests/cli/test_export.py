@@ -1,0 +1,44 @@
+"""`mmvit export` distinguishes networks, checkpoints and files, and refuses options of the other kind."""
+from pathlib import Path
+
+import pytest
+from helpers import raises
+from subcommands import call, parser_of
+
+pytest.importorskip('onnx')
+
+from mmvit.cli.export import read_names
+from mmvit_backbones.errors import UsageError
+
+
+@pytest.mark.parametrize('names, expected', [
+    (['rest_lite'], ('rest_lite', None, Path('rest_lite.onnx'))),
+    (['rest_lite', 'a.onnx'], ('rest_lite', None, Path('a.onnx'))),
+    (['rest_lite', 'a.pth', 'b.onnx'], ('rest_lite', 'a.pth', Path('b.onnx'))),
+    (['a.pth', 'b.onnx'], (None, 'a.pth', Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
+    (['https://a/b', 'b.onnx'], (None, 'https://a/b', Path('b.onnx'))),
+    (['folder', 'b.onnx'], (None, 'folder', Path('b.onnx')))])
+def test_names(names, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('folder').mkdir()  # an existing path is a checkpoint, not a network
+    assert read_names(names) == expected
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['imagenet_reswin_t', 'a.onnx'], ['imagenet_reswin_t', '--config']),
+    (['a.pth', 'b.pth', 'c.onnx'], ['.onnx', 'b.pth']), (['a.pth'], ['the file to write', 'a.pth']),
+    (['rest_lite', '--fp16'], ['--fp16', 'models']), (['rest_lite', '--int8', 'x'], ['--int8', 'models']),
+    (['a.pth', 'a.onnx', '--opset', '17'], ['--opset', 'networks']),
+    (['a.pth', 'a.onnx', '--task', 'classification'], ['--task', 'networks']),
+    (['a.onnx'], ['--config', 'checkpoint']), (['a.pth', 'a.bin'], ['.onnx', 'a.bin'])])
+def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises(UsageError, *words):
+        call('export', *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_name_of_an_option_works():
+    for option in '--allow-accuracy-drop', '--accept-loss':
+        assert parser_of('export').parse_args(['a.pth', 'a.onnx', option]).allow_accuracy_drop
+    assert '--accept-loss' not in parser_of('export').format_help()

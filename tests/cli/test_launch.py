@@ -1,0 +1,187 @@
+"""Tests subcommands and scripts: errors, outputs, several processes and Slurm."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import ROOT, raises
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from runs import end, train_together
+from subcommands import call
+
+import mmvit.cli
+from mmvit.inference.sources import find_images
+from mmvit.utils.config import read_config
+from mmvit_backbones.errors import CheckpointError, UsageError
+
+TRAINING = ROOT / 'tests/training'
+TINY = TRAINING / 'tiny_classifier.py'
+# The other process waits for SIGTERM.
+FAILS_IN_SECOND = """
+import os, signal
+if os.environ.get('RANK') == '1':
+    os._exit(3)
+elif 'RANK' in os.environ:
+    signal.pause()
+"""
+
+
+def environment(**variables):
+    path = os.pathsep.join([str(ROOT), str(TRAINING)])
+    return {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **variables}
+
+
+def run(*args, cwd=ROOT, **variables):
+    return subprocess.run(args, cwd=cwd, env=environment(**variables), capture_output=True, text=True)
+
+
+def tiny_model():
+    cfg = Config.fromfile(TINY)
+    init_default_scope('mmpretrain')
+    return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+
+
+@pytest.fixture(scope='module')
+def tiny_checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'tiny.pth'
+    torch.save(dict(state_dict=tiny_model().state_dict(), meta={}), path)
+    return path
+
+
+def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / 'tiny.py'
+    config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
+    with pytest.raises(SystemExit) as ended:
+        run('train', str(config))
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and not (tmp_path / 'work_dirs').exists()
+    for words in (str(tmp_path / 'nowhere/train'), '--class-folder data/flowers_mini'):
+        assert words in error
+
+
+def test_config_that_does_not_exist(run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run('train', 'configs/nothing.py')
+    error, = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and error.startswith('error: ') and 'configs/nothing.py does not exist' in error
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['weights', 'lst'], ["'weights lst'", 'weights list']), (['trian'], ["'trian'", 'train']),
+    ([''], ["''", '--help'])])
+def test_unknown_subcommand(arguments, words):
+    with raises(SystemExit, 'error: ', *words):
+        mmvit.cli.dispatch(arguments)
+
+
+def test_config_with_a_syntax_error(tmp_path):
+    config = tmp_path / 'bad.py'
+    config.write_text('model = dict(')
+    with raises(UsageError, 'bad.py', 'SyntaxError'):
+        read_config(str(config))
+
+
+def test_known_options():
+    cfg = read_config(str(TINY), options={'randomness.seed': 3, 'model.head.topk': (1, ), 'param_scheduler.1.T_max': 2})
+    assert (cfg.randomness.seed, cfg.model.head.topk, cfg.param_scheduler[1].T_max) == (3, (1, ), 2)
+
+
+def test_truncated_checkpoint_is_reported_before_any_work(tiny_checkpoint, tmp_path):
+    path = tmp_path / 'half.pth'
+    path.write_bytes(tiny_checkpoint.read_bytes()[:5000])
+    with raises(CheckpointError, path, 'truncated'):
+        call('test', TINY, path, '--work-dir', tmp_path / 'work')
+    assert not (tmp_path / 'work').exists()
+
+
+def test_exported_file_is_checked(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    with raises(CheckpointError, 'none.onnx', 'does not exist'):
+        call('test', TINY, 'none.onnx', '--check')
+    (tmp_path / 'model.onnx').touch()
+    for options in (['--tta'], ['--show-dir', 'drawn']):
+        with raises(UsageError, options[0], 'model.onnx'):
+            call('test', TINY, tmp_path / 'model.onnx', *options, '--check')
+
+
+def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):
+    """Checks that intact images are drawn and that each bad image is reported in one line."""
+    images = sorted((ROOT / 'data/flowers_mini/val/roses').glob('*.jpg'))[:5]
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        shutil.copy(image, tmp_path / 'images')
+    bad = [tmp_path / 'images' / image.name for image in images[:3]]
+    os.truncate(bad[0], 5000)
+    bad[1].write_bytes(b'text')
+    bad[2].write_bytes(b'')
+    with pytest.raises(SystemExit) as ended:
+        call('predict', tmp_path / 'images', '--config', TINY, '--checkpoint', tiny_checkpoint,
+                 '--out-dir', tmp_path / 'drawn', '--device', 'cpu')
+    captured = capsys.readouterr()
+    assert ended.value.code == 1
+    assert len(list((tmp_path / 'drawn').iterdir())) == captured.out.count(' -> ') == len(images) - 3
+    errors = [line for line in captured.err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 3 and all(str(path) in line for path, line in zip(bad, errors))
+
+
+def test_missing_images(tmp_path):
+    with raises(UsageError, 'nothing.jpg'):
+        find_images([tmp_path / 'nothing.jpg'])
+    with raises(UsageError, 'image'):
+        find_images([tmp_path])
+
+
+@pytest.mark.parametrize('variables, calls', [
+    ({}, ['srun', 'srun --resume auto']), (dict(SLURM_JOB_ID='7'), ['srun', 'scontrol requeue 7']),
+    (dict(SLURM_JOB_ID='7', SLURM_RESTART_COUNT='1'), ['srun --resume auto', 'scontrol requeue 7'])])
+def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
+    """Replaces Slurm's programs; the first srun exits with the code for SIGTERM, the second with 0."""
+    notes = tmp_path / 'notes'
+    for name in ('srun', 'scontrol'):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
+                                     f'[ $(grep -c . {notes}) -gt 1 ] || exit 143\n')
+        (tmp_path / name).chmod(0o755)
+    result = run(str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'job', 'config.py', 'work', '--amp',
+                 PATH=f'{tmp_path}:{os.environ["PATH"]}', **variables)
+    assert result.returncode == 0, result.stderr
+    for done, expected in zip(notes.read_text().splitlines(), calls, strict=True):
+        is_training = expected.startswith('srun')
+        assert done.startswith('srun ') and '--amp' in done if is_training else done == expected
+        assert ('--resume auto' in done) == ('--resume' in expected)
+
+
+@pytest.mark.training
+def test_two_processes_take_the_same_step(tmp_path):
+    """They have the variables of Open MPI; test_sharded.py has those of torchrun."""
+    runs = train_together(tmp_path / 'work', launcher='mpi', config=TRAINING / 'two_processes.py')
+    end(runs)
+    assert [run.text.splitlines().count(f'  mmvit test {tmp_path / "work"}') for run in runs] == [1, 0]
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+
+
+def test_processes_start_after_one_check(tmp_path):
+    """Checks that an error in the arguments is printed only once."""
+    result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, '')
+    error, = result.stderr.splitlines()
+    assert 'no_config.py does not exist' in error
+
+
+@pytest.mark.training
+def test_the_process_that_fails_is_named(tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    (tmp_path / 'fails_in_second.py').write_text(FAILS_IN_SECOND)
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{TINY}'\ncustom_imports = dict(imports=['mmvit_backbones', 'fails_in_second'])\n")
+    result = run(str(ROOT / 'tools/dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work'),
+                 PORT=str(port), PYTHONPATH=os.pathsep.join([str(tmp_path), environment()['PYTHONPATH']]))
+    assert result.returncode == 3, result.stderr
+    assert re.search(r'^error: rank 1 \(process \d+\) failed with exit code 3$', result.stderr, flags=re.MULTILINE)

@@ -1,0 +1,84 @@
+"""Processes get their ranks and numbers of threads."""
+import os
+
+import pytest
+from helpers import raises
+
+from mmvit.cli.processes import start
+from mmvit.running import processes
+from mmvit_backbones.errors import UsageError
+
+MPI = dict(OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_SIZE='4',
+           OMPI_COMM_WORLD_LOCAL_SIZE='2')
+SLURM = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='n[3-6]', SLURM_JOB_ID='123456')
+
+
+@pytest.fixture
+def environment():
+    """Returns a function that sets environment variables and removes those of launchers; the test restores all."""
+    def set_variables(variables: dict[str, str]) -> None:
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', *MPI, *SLURM,
+                     'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'NNODES', 'NODE_RANK', 'PORT'):
+            os.environ.pop(name, None)
+        os.environ.update(variables)
+
+    before = dict(os.environ)
+    yield set_variables
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_ranks_of_slurm(environment, tmp_path):
+    program = tmp_path / 'scontrol'
+    program.write_text('#!/bin/sh\necho n3\necho n4\n')
+    program.chmod(0o755)
+    environment(dict(SLURM, PATH=f'{tmp_path}:{os.environ["PATH"]}'))
+    for launcher in 'none', 'mpi', 'pytorch':
+        processes.set_ranks(launcher)
+        assert 'RANK' not in os.environ
+    processes.set_ranks('slurm')
+    expected = dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='n3', MASTER_PORT='23456')
+    assert {name: os.environ[name] for name in expected} == expected
+
+
+def test_ranks_of_mpi(environment):
+    environment(MPI)
+    processes.set_ranks('slurm')
+    assert 'RANK' not in os.environ
+    with raises(UsageError, 'mpi', 'MASTER_ADDR'):
+        processes.set_ranks('mpi')
+    environment(dict(MPI, MASTER_ADDR='n1'))
+    processes.set_ranks('mpi')
+    assert {name: os.environ[name] for name in (
+        'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')} == dict(
+            RANK='3', WORLD_SIZE='4', LOCAL_RANK='1', LOCAL_WORLD_SIZE='2', MASTER_ADDR='n1', MASTER_PORT='29500')
+    environment(dict(MPI, OMPI_COMM_WORLD_SIZE='2', MASTER_PORT='7'))
+    processes.set_ranks('mpi')
+    assert os.environ['MASTER_ADDR'] == '127.0.0.1' and os.environ['MASTER_PORT'] == '7'
+
+
+@pytest.mark.parametrize('given, cores, threads', [
+    ({}, 7, '3'), (dict(OMP_NUM_THREADS='2'), 7, '2'), ({}, 1, '1')])
+def test_processes_share_the_cores(given, cores, threads, environment, monkeypatch):
+    environment(dict(given, LOCAL_RANK='0', NNODES='2', PORT='5'))
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
+    started = []
+    monkeypatch.setattr('mmvit.cli.processes._run_torchrun', lambda arguments: started.append(arguments) or 9)
+    with pytest.raises(SystemExit) as ended:
+        start(['train', 'x', '--amp'], 2)
+    assert ended.value.code == 9 and started[0][-5:] == ['train', 'x', '--amp', '--launcher', 'pytorch']
+    assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
+    assert 'LOCAL_RANK' not in os.environ
+
+
+@pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])
+def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment):
+    environment(dict(LOCAL_RANK='3'))
+    assert processes.gpu_of_process(gpus) == index
+
+
+def test_each_process_needs_a_gpu_if_there_are_gpus():
+    for given in (8, 0), (2, 2), (1, 1):
+        processes.check_number_of_processes(*given)
+    with raises(UsageError, 3, 2):
+        processes.check_number_of_processes(3, 2)

@@ -1,0 +1,197 @@
+"""Exports choose images to compare, are refused for their own faults only, and replace only by complete files."""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, raises
+from PIL import Image
+from tiny_exports import DETAILS_OF_COLORS, write_classifier
+
+pytest.importorskip('onnx')
+
+import onnx
+
+from mmvit.deployment import export_checkpoint, export_network
+from mmvit.deployment.agreement import agreement_of, compare_in_runtimes, deviations_of
+from mmvit.deployment.checkpoint import check_metric
+from mmvit.deployment.files import progress, written_when_complete
+from mmvit.deployment.images import generated_images, has_test_set, images_to_compare, read
+from mmvit.deployment.models import store_deviations
+from mmvit.inference import Predictor
+from mmvit.inference.runtimes import Exported, installed_runtimes
+from mmvit.utils.config import read_config
+from mmvit_backbones.errors import CheckpointError, UsageError
+
+
+@pytest.mark.parametrize('package, task, words', [
+    ('onnxscript', 'backbone', ['need onnxscript', 'mmvit_backbones[export]']),
+    ('mmpretrain.models', 'classification', ['mmpretrain', 'pip install', 'backbone'])])
+def test_missing_packages_are_reported(package, task, words, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with raises(UsageError, *words):
+        export_network('rest_lite', tmp_path / 'a.onnx', task=task)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (dict(opset=17), ['opset', '18', '17']), (dict(network='rest_light'), ['rest_light']),
+    (dict(path='a.bin'), ['a.bin', '.onnx'])])
+def test_wrong_arguments_for_a_network_are_refused(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises((UsageError, CheckpointError), *words):
+        export_network(**{'network': 'rest_lite', 'path': 'a.onnx', **arguments})
+
+
+def test_a_run_without_a_checkpoint_is_reported(tmp_path):
+    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
+        export_checkpoint(tmp_path, tmp_path / 'a.onnx')
+
+
+def test_files_are_replaced_only_when_complete(tmp_path):
+    path = tmp_path / 'model.onnx'
+    for suffix in '', '.data', '.json':
+        Path(f'{path}{suffix}').write_text('old')
+    for error in UsageError, KeyboardInterrupt:
+        with pytest.raises(error), written_when_complete(path) as partial:
+            partial.write_text('new')
+            raise error('no')
+        assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
+    with written_when_complete(path) as partial:
+        partial.write_text('new')
+        Path(f'{partial}.json').write_text('new')
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
+        ['model.onnx', 'model.onnx.json'], 'new')
+
+
+def test_generated_images_look_like_photos():
+    images = generated_images()
+    assert [image.shape for image in images] == 2 * [(480, 640, 3), (640, 480, 3), (375, 500, 3), (427, 640, 3)]
+    for image in images:
+        assert image.dtype == np.uint8 and 90 < image.mean() < 166 and 50 < image.std() < 90
+        assert np.abs(np.diff(image.astype(int), axis=1)).mean() < 12  # smooth
+    assert len({image.tobytes() for image in images}) == 8
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Returns the paths of twenty images whose colors are their numbers."""
+    paths = [tmp_path / f'images/{number:02}.png' for number in range(20)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        Image.new('RGB', (2, 2), (number, 0, 0)).save(path)
+    return paths
+
+
+def test_images_are_chosen_evenly(files):
+    assert [[int(image[0, 0, 0]) for image in read(files[:number], count)] for number, count in (
+        (20, 3), (20, 1), (2, 8), (1, 8))] == [[0, 9, 19], [0], [0, 1], [0]]
+
+
+def test_images_to_compare(files):
+    """The images are the given ones, else the test set, else those of the folder for int8, else generated ones."""
+    folder = str(files[0].parent)
+    cfg = read_config(str(ROOT / 'tests/configs/imagenet_reswin_t.py'))
+    cfg.test_dataloader.dataset.update(data_root=str(ROOT / 'data/flowers_mini'), data_prefix='val', ann_file='')
+
+    def numbers(*arguments) -> list[int]:
+        return [int(image[0, 0, 0]) for image in images_to_compare(*arguments)[0]]
+
+    assert numbers(cfg, [folder]) == [0, 2, 5, 8, 10, 13, 16, 19]
+    assert numbers(None, [], folder) == [1, 3, 5, 7, 11, 13, 15, 19]  # not those for calibration
+    images, origin = images_to_compare(None)
+    assert images[0].shape == (480, 640, 3) and 'generated' in origin
+    assert has_test_set(cfg, False) and 'test set' in images_to_compare(cfg, [], folder)[1]
+    cfg.test_dataloader.dataset.data_root = folder
+    assert not has_test_set(cfg, False)
+    with raises(UsageError, '--images'):
+        has_test_set(cfg, True)
+
+
+@pytest.mark.parametrize('after, allowed', [(0.792, False), (0.7, True), (0.7, False)])
+def test_int8_may_lose_one_percent_of_the_metric(after, allowed):
+    arguments = Path('a.onnx'), dict(metric='mIoU', value=0.8), dict(metric='mIoU', value=after), allowed
+    if after < 0.79 and not allowed:
+        with raises(UsageError, 'a.onnx was not written', 'mIoU', '0.8', '0.7', '1%', '--allow-accuracy-drop'):
+            check_metric(*arguments)
+    else:
+        assert f'0.8 in float32 and {after} in int8' in check_metric(*arguments)
+
+
+# ---- a file that must agree with PyTorch in ONNX Runtime, and may differ in other runtimes
+
+
+def large_integers(folder: Path) -> Path:
+    """Writes a classifier that adds integers beyond 32 bits, which OpenVINO computes with 32 bits."""
+    types, node = onnx.TensorProto, onnx.helper.make_node
+    return write_classifier(folder, [
+        node('Cast', ['images'], ['integers'], to=types.INT64), node('Mul', ['integers', 'large'], ['products']),
+        node('ReduceSum', ['products', 'axes'], ['sums'], keepdims=0),
+        node('Cast', ['sums'], ['large_sums'], to=types.FLOAT), node('Mul', ['large_sums', 'small'], ['scores'])],
+        axes=np.array([1, 2]), large=np.array([2**28]), small=np.array([2**-28], np.float32))
+
+
+def scores_in(path: Path, runtime: str) -> dict[str, float]:
+    """Returns the difference of the scores of an image from the sums of its pixels, relative to the largest."""
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    expected = image.sum((0, 1))
+    found, = Exported(path, runtime, 'cpu').run([image])
+    return dict(scores=float(np.abs(found['scores'] - expected).max() / expected.max()))
+
+
+@pytest.mark.skipif('openvino' not in installed_runtimes(), reason='OpenVINO is not installed')
+def test_another_runtime_may_differ(tmp_path, capsys, caplog):
+    """The file is stored with what OpenVINO deviates, which is said when OpenVINO is chosen, and only then."""
+    path = large_integers(tmp_path)
+    found = compare_in_runtimes(path, lambda runtime: scores_in(path, runtime), dict(scores=1e-3))
+    assert not found['onnxruntime'].deviation and 'scores 1 (limit 0.001)' in found['openvino'].deviation
+    details = json.dumps(DETAILS_OF_COLORS)
+    Path(f'{path}.json').write_text(details)
+    store_deviations(path, deviations_of(found))
+    assert json.loads(Path(f'{path}.json').read_text())['deviations'] == {'openvino': found['openvino'].deviation}
+    for runtime in None, 'onnxruntime', 'openvino':
+        caplog.clear()
+        predictor = Predictor(path, runtime=runtime, device='cpu')
+        said = caplog.text + ''.join(capsys.readouterr())
+        assert ('scores 1 (limit 0.001)' in said) == (runtime == 'openvino') == bool(predictor.model.deviation)
+
+
+def test_another_runtime_may_fail(tmp_path):
+    def figures_in(runtime: str) -> dict[str, float]:
+        if runtime != 'onnxruntime':
+            Exported(tmp_path, runtime)  # a folder
+        return dict(scores=0.)
+
+    found = compare_in_runtimes(tmp_path, figures_in, dict(scores=1e-3))
+    assert deviations_of(found).keys() == {*installed_runtimes()} - {'onnxruntime'}
+    assert all('fails with' in text for text in deviations_of(found).values())
+    with raises(UsageError):
+        compare_in_runtimes(tmp_path, lambda runtime: Exported(tmp_path, runtime) and {}, {}, True)
+
+
+@pytest.mark.parametrize('pixels, allowed', [(0.99, False), (0.98, True), (0.98, False), (float('nan'), False)])
+def test_onnx_runtime_must_agree(pixels, allowed):
+    arguments = Path('a.onnx'), lambda runtime: dict(pixels=pixels), dict(pixels=0.99), allowed
+    if not pixels >= 0.99 and not allowed:
+        with raises(UsageError, 'a.onnx was not written', 'onnxruntime', f'pixels {pixels}', '--allow-accuracy-drop'):
+            compare_in_runtimes(*arguments)
+    else:
+        found = compare_in_runtimes(*arguments)['onnxruntime']
+        assert found.figures == f'pixels {pixels} (limit 0.99)' and bool(found.deviation) == (pixels < 0.99)
+
+
+def test_limits_have_directions():
+    limits = dict(scores=0.1, boxes=0.9)
+    assert not agreement_of(dict(scores=0.1, boxes=0.9), limits).deviation
+    assert agreement_of(dict(scores=0.2, boxes=0.8), limits).deviation == (
+        'scores 0.2 (limit 0.1), boxes 0.8 (limit 0.9)')
+
+
+def test_progress_is_printed_while_a_step_takes_long(capsys, monkeypatch):
+    monkeypatch.setattr('mmvit.deployment.files.SECONDS_PER_LINE', 0.01)
+    text = ''
+    with progress('comparing'):
+        while 'comparing: 0 s' not in text:
+            text += capsys.readouterr().err
+    assert text.startswith('comparing ...\n')

@@ -1,0 +1,385 @@
+"""Exported classifiers, segmenters and detectors return the framework's predictions."""
+import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, save_run
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from PIL import Image
+from runs import Run
+from subcommands import call
+from tiny_configs import TINY_CONFIGS
+from torch import nn
+
+pytest.importorskip('onnx')
+
+import onnx
+from onnx import TensorProto
+
+from mmvit.deployment import export_model
+from mmvit.deployment.agreement import below_limits
+from mmvit.deployment.detection import TwoStageInstances
+from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
+from mmvit.deployment.examples import examples_of
+from mmvit.deployment.parts import check_exportable, split
+from mmvit.deployment.preprocess import Geometry, Preprocess
+from mmvit.inference import Predictor
+from mmvit.inference.runtimes import DETAILS, PyTorchModel, build_model, installed_runtimes, open_session
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.graphs import ignore_deprecations
+from mmvit_backbones.ops.library import FOLDER, library_name
+
+IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
+PATHS = sorted(IMAGE_FOLDER.glob('*.jpg'))[:6]
+IMAGES = [np.array(Image.open(path).convert('RGB')) for path in PATHS]
+OPERATORS = FOLDER / library_name('cpp', torch.__version__)
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(model=dict(type='DINO')), "DINO cannot be exported: mmcv's deformable attention"),
+    (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; allowed for mmdet are RetinaNet'),
+    (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
+    (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
+    *[(dict(test_dataloader=dict(dataset=dict(pipeline=[
+        dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
+      for edge, side, message in [('long', 64, "edge='short', got 'long'"), ('short', 65, 'at most 64 .* got 65'),
+                                  ('short', 64, 'CenterCrop in the test pipeline of a detector')]],
+])
+def test_models_that_cannot_be_exported_are_refused(change, message):
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
+    cfg.merge_from_dict(change)
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg)
+
+
+@pytest.mark.parametrize('resize, options, message', [
+    (None, {}, 'without a resizing step'), (None, dict(auto_pad=True), 'without a resizing step'),
+    (dict(type='Resize', scale=(80, 64), keep_ratio=True), {}, 'after Resize with keep_ratio=True'),
+    (dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True), {}, 'ResizeByOrientation with keep_ratio=True'),
+    (dict(type='Resize', scale=(80, 55)), {}, 'at most 80 x 55 pixels .* got 56 x 56'),
+    (dict(type='ResizeByOrientation', scale=(80, 55)), {}, 'at most 55 x 55 pixels .* got 56 x 56')])
+def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
+    crop = dict(type='CenterCrop', crop_size=56, **options)
+    cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (resize, crop) if step]
+    with pytest.raises(UsageError, match=message):
+        check_exportable(cfg)
+
+
+def test_padded_crops_are_refused():
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
+    cfg.data_preprocessor.pad_size_divisor = 32
+    with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
+        check_exportable(cfg)
+
+
+@pytest.mark.parametrize('step, default', [
+    (dict(type='ResizeEdge', scale=60), dict(edge='short')),
+    (dict(type='Resize', scale=(60, 60)), dict(keep_ratio=False))])
+def test_details_include_the_defaults_of_resizing(step, default):
+    assert Geometry([step]).describe()['resize'] == dict(step, **default, backend='cv2', interpolation='bilinear')
+
+
+@pytest.mark.parametrize('resize', [
+    dict(type='mmpretrain.ResizeEdge', scale=60), dict(type='Resize', scale=(57, 80)),
+    dict(type='ResizeByOrientation', scale=(90, 60))])
+def test_resized_and_cropped_images_are_those_of_the_framework(resize):
+    """Steps may have a scope. ``auto_pad`` has no effect, because no resized image is smaller than the crop."""
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
+    init_default_scope('mmpretrain')
+    steps = [resize, dict(type='mmcv.CenterCrop', crop_size=(56, 48), auto_pad=True)]
+    cfg.test_dataloader.dataset.pipeline = [
+        dict(type='mmcv.LoadImageFromFile'), *steps, dict(type='mmpretrain.PackInputs')]
+    preprocess = split(build_model(cfg), cfg).preprocess
+    for height, width in (31, 90), (90, 31):
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        expected = Compose(steps)(dict(img=image))['img']
+        mean, std = (getattr(preprocess, name).view(3) for name in ('mean', 'std'))
+        actual = preprocess(torch.from_numpy(image)[None])[0].permute(1, 2, 0) * std + mean
+        assert np.abs(actual.round().numpy() - expected).max() <= 1
+
+
+def test_different_instances_exceed_the_limits():
+    prediction = dict(labels=np.array([0, 1]), scores=np.array([.9, .8], 'f'),
+                      boxes=np.array([[0, 0, 9, 9], [5, 5, 20, 30]], 'f'))
+    assert not below_limits(compare_outputs(prediction, prediction), EXACT)
+    for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
+                   dict(labels=prediction['labels'][::-1])):
+        assert below_limits(compare_outputs(prediction, {**prediction, **change}), EXACT)
+
+
+def test_few_instances_may_be_unmatched():
+    """Of 30 instances, one may be unmatched; ``boxes`` is the smallest IoU of the matched ones."""
+    corners = 20 * np.arange(30)[:, None]
+    expected = dict(labels=np.zeros(30, int), scores=np.full(30, 0.9, 'f'),
+                    boxes=(corners + [[0, 0, 10, 10]]).astype('f'))
+    for width in (1, 7.95, 8.5):
+        boxes = expected['boxes'].copy()
+        boxes[0, 2], boxes[1, 2] = width, 20 + 9
+        figures = compare_outputs(expected, dict(expected, boxes=boxes, scores=expected['scores'] - 0.05), LOSSY)
+        assert not below_limits(figures, LOSSY)
+        assert figures['boxes'] == pytest.approx(min(0.9, width / 10 if width > 8 else 1))
+        assert figures['matched'] == (1 if width > 8 else pytest.approx(29 / 30))
+
+
+def test_a_comparison_without_instances_fails():
+    nothing = dict(labels=np.zeros(0, int), scores=np.zeros(0, 'f'), boxes=np.zeros((0, 4), 'f'))
+    one = dict(labels=np.zeros(1, int), scores=np.ones(1, 'f'), boxes=np.array([[0, 0, 9, 9]], 'f'))
+    assert below_limits(worst([compare_outputs(nothing, nothing)] * 2), EXACT) == ['instances']
+    equal, missed = compare_outputs(nothing, nothing), compare_outputs(one, nothing)
+    assert not below_limits(worst([equal, compare_outputs(one, one)]), EXACT)
+    assert below_limits(worst([missed, *[equal] * 99]), EXACT) == ['matched']
+
+
+@pytest.mark.parametrize('scale', [(107, 80), (31, 20)], ids=['enlarged', 'shrunk'])
+def test_images_are_resized_almost_as_by_opencv(scale):
+    """OpenCV interpolates with integers, so some values differ by 1."""
+    preprocess = Preprocess(Geometry([dict(type='Resize', scale=scale)]), torch.zeros(3), torch.ones(3), is_rgb=True)
+    for image in np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8), IMAGES[0]:
+        resized = preprocess(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
+        differences = np.abs(resized - cv2.resize(image, scale))
+        assert differences.max() <= 1 and differences.mean() < 0.2
+
+
+# Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.
+ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1)
+RESWIN = dict(type='ReSwin', out_indices=(0, 1), arch=dict(ARCH, window_size=7))
+RESTV2 = dict(type='ResTv2', out_indices=(0, 1), arch=dict(ARCH, reductions=[2, 1]))
+ONE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': False}
+FREE_SIZE = {'test_dataloader.dataset.pipeline.1.keep_ratio': True}
+
+
+def classifier() -> Config:
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
+    cfg.model.backbone = dict(TINY_CONFIGS['ViTAE-plain'])
+    cfg.model.backbone.arch['depth'] = 1
+    cfg.model.head.in_channels = 32
+    return cfg
+
+
+def segmenter() -> Config:
+    cfg = Config.fromfile(ROOT / 'tests/configs/upernet_reswin_t_camvid.py')
+    cfg.model.update(backbone=RESWIN, auxiliary_head=None)
+    cfg.model.decode_head.update(in_channels=[8, 16], in_index=[0, 1], channels=8)
+    return cfg
+
+
+def detector(kind: str) -> Config:
+    """Returns the config of a detector with two pyramid levels; mask heads have group norm."""
+    cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
+    neck, strides = dict(in_channels=[8, 16], out_channels=16, num_outs=2), [4, 8]
+    if kind == 'RetinaNet':
+        cfg.model = Config.fromfile(ROOT / 'configs/_base_/models/retinanet.py').model
+        cfg.merge_from_dict(dict(model=dict(
+            neck=dict(neck, start_level=0), bbox_head=dict(
+                num_classes=4, in_channels=16, feat_channels=16, stacked_convs=1,
+                anchor_generator=dict(strides=strides)))))
+    else:
+        extractor = dict(out_channels=16, featmap_strides=strides)
+        cfg.merge_from_dict(dict(model=dict(
+            type=kind, neck=neck,
+            rpn_head=dict(in_channels=16, feat_channels=16, anchor_generator=dict(strides=strides)),
+            roi_head=dict(bbox_roi_extractor=extractor, mask_roi_extractor=extractor,
+                          bbox_head=dict(in_channels=16, fc_out_channels=32),
+                          mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1)),
+            test_cfg=dict(rpn=dict(nms_pre=50, max_per_img=20)))))
+    if kind == 'CascadeRCNN':
+        heads = [dict(cfg.model.roi_head.bbox_head, reg_class_agnostic=agnostic) for agnostic in (True, False)]
+        cfg.model.roi_head.update(type='CascadeRoIHead', num_stages=2, stage_loss_weights=[1, 0.5], bbox_head=heads)
+        cfg.model.train_cfg.rcnn = [cfg.model.train_cfg.rcnn] * 2
+    cfg.model.backbone = RESTV2
+    return cfg
+
+
+def reference_of(cfg: Config, folder: Path) -> PyTorchModel:
+    """Returns a model with random weights. A detector finds none, one and several instances in different images."""
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    path = folder / 'model.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    if cfg.default_scope == 'mmdet':
+        test = cfg.model.test_cfg.get('rcnn') or cfg.model.test_cfg
+        test.score_thr = 0.
+        test.score_thr = threshold_for_none_one_and_many([
+            found['scores'] for found in PyTorchModel(cfg, str(path)).run(IMAGES)])
+    save_run(cfg, model, path)
+    return PyTorchModel(cfg, str(path))
+
+
+def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
+    """Returns a threshold, far from all scores, at which there are images with none, one and several instances."""
+    ordered = np.sort(np.concatenate(scores))
+    for threshold in ((ordered[1:] + ordered[:-1]) / 2)[np.argsort(-np.diff(ordered))]:
+        if {0, 1} < {int((found > threshold).sum()) for found in scores}:
+            return float(threshold)
+    pytest.fail('no threshold gives images with none, one and several instances')
+
+
+def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
+    parts = split(reference.module, cfg)
+    export_model(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
+    outputs = PyTorchOutputs(reference, IMAGES, parts.preprocess)
+    for runtime in installed_runtimes():
+        figures = outputs.compare(path, EXACT, runtime)
+        assert not below_limits(figures, EXACT), str(figures)
+
+
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('make', [
+    pytest.param(classifier, id='classification, plain', marks=pytest.mark.slow),
+    pytest.param(segmenter, id='segmentation, pyramid', marks=pytest.mark.compiler),
+    pytest.param(partial(detector, 'MaskRCNN'), id='detection', marks=pytest.mark.compiler)])
+def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
+    cfg, path = make(), tmp_path / 'model.onnx'
+    if cfg.default_scope == 'mmdet':
+        cfg.merge_from_dict(FREE_SIZE)
+    reference = reference_of(cfg, tmp_path)
+    export_and_compare(cfg, reference, path)
+    predictor = Predictor(path)
+    assert predictor.classes == reference.details['classes']
+    assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
+    details = json.loads(Path(f'{path}.json').read_text())
+    assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
+    assert {'preprocessing', 'thresholds', 'version', 'license', 'input', 'outputs', 'palette'} <= details.keys()
+    printed = subprocess.run([sys.executable, ROOT / 'docs/predict_onnx.py', path, PATHS[0]], check=True,
+                             capture_output=True, text=True).stdout.splitlines()
+    result, = predictor(PATHS[0])
+    names = sorted(result.name(item['label']) for item in result.items())
+    assert all(line.startswith(name) for line, name in zip(sorted(printed), names, strict=True))
+
+
+@pytest.mark.compiler
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('kind', ['RetinaNet', 'CascadeRCNN'])
+def test_detectors_with_none_one_and_several_instances(kind, tmp_path):
+    """With random weights, RetinaNet also predicts boxes outside the image, which must be dropped."""
+    cfg, path = detector(kind), tmp_path / 'model.onnx'
+    export_and_compare(cfg, reference_of(cfg, tmp_path), path)
+
+
+class Proposals(nn.Module):
+    """The RPN's postprocessing: from its maps to boxes."""
+
+    def __init__(self, instances: TwoStageInstances) -> None:
+        super().__init__()
+        self.instances = instances
+
+    def forward(self, image: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
+        size = self.instances.geometry.resized(image)
+        return self.instances.propose(maps[:len(maps) // 2], maps[len(maps) // 2:], size)
+
+
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
+    """Many scores of a trained RPN are below 1e-7, the error of Sigmoid in ONNX Runtime."""
+    cfg, path = detector('MaskRCNN'), tmp_path / 'proposals.onnx'
+    init_default_scope('mmdet')
+    proposals = Proposals(split(build_model(cfg), cfg).postprocess).eval()
+    torch.manual_seed(0)
+    sides = 16, 8
+    scores, deltas = ([torch.randn(1, channels, side, side) for side in sides] for channels in (3, 12))
+    inputs = torch.zeros(64, 64, 3, dtype=torch.uint8), *(score - 18 for score in scores), *deltas
+    expected = proposals(*inputs).numpy()
+    with ignore_deprecations():
+        torch.onnx.export(proposals, inputs, path, dynamo=True, verbose=False)
+    for runtime in installed_runtimes():
+        session = open_session(path, runtime, 'cpu')
+        names = [entry.name for entry in onnx.load(path).graph.input]
+        actual, = session({name: value.numpy() for name, value in zip(names, inputs, strict=True)}).values()
+        np.testing.assert_allclose(actual, expected, atol=1e-3, err_msg=runtime)
+
+
+# ---- mmvit export
+
+
+@pytest.mark.compiler
+@pytest.mark.usefixtures('symbolic_shapes')
+@pytest.mark.parametrize('make, options, weights', [
+    (classifier, ['--fp16', '--preprocessing', 'outside'], TensorProto.FLOAT16),
+    # Scores of random weights are so close that int8 moves some of them over the threshold.
+    (partial(detector, 'RetinaNet'), ['--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--preprocessing', 'outside',
+                                      '--allow-accuracy-drop'], TensorProto.INT8)])
+def test_export_in_lower_precision_without_preprocessing(make, options, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reference_of(make(), tmp_path)
+    call('export', 'model.pth', 'model.onnx', *options)
+    printed = capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx', 'model.onnx.json'}
+    assert all(f'{runtime}: ' in printed for runtime in installed_runtimes())
+    model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
+    assert details['precision'] == TensorProto.DataType.Name(weights).lower() and not details['preprocessing']['inside']
+    assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details
+    assert any(tensor.data_type == weights and tensor.dims for tensor in model.graph.initializer)
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    assert axes[1].dim_value == 3 and axes[2].dim_param == 'height' and axes[3].dim_param == 'width'
+
+
+@pytest.mark.compiler
+@pytest.mark.usefixtures('symbolic_shapes')
+def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reference_of(classifier(), tmp_path)
+    state = torch.load('model.pth', weights_only=False)
+    state['state_dict']['head.fc.bias'].fill_(float('nan'))
+    torch.save(state, 'model.pth')
+    Path('model.onnx').write_text('earlier')
+    with pytest.raises(UsageError, match=r'model\.onnx .* scores .*limit'):
+        call('export', 'model.pth', 'model.onnx')
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
+    assert Path('model.onnx').read_text() == 'earlier'
+    call('export', 'model.pth', 'model.onnx', '--allow-accuracy-drop')
+    assert Path('model.onnx').stat().st_size > 1000 and Path('model.onnx.json').exists()
+
+
+@pytest.mark.slow
+def test_a_detector_that_finds_no_instance_is_not_exported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = detector('RetinaNet')
+    reference_of(cfg, tmp_path)
+    cfg.model.test_cfg.score_thr = 1.
+    cfg.dump('config.py')
+    with pytest.raises(UsageError, match=r'no instances? in the 6 images'):
+        call('export', 'model.pth', 'model.onnx', '--images', *PATHS)
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py'}
+
+
+@pytest.mark.compiler
+def test_an_interrupted_export_leaves_no_file(tmp_path):
+    reference_of(classifier(), tmp_path)
+    run = Run(tmp_path / 'log.txt', 'export', tmp_path / 'model.pth', tmp_path / 'model.onnx')
+    while not list(tmp_path.glob('.model.onnx*')):  # the temporary folder
+        assert run.process.is_alive(), run.text
+        time.sleep(0.01)
+    run.signal(signal.SIGINT)
+    assert run.wait(300) == 130, run.text
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'log.txt'}
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_boxes_without_masks_can_be_exported():
+    """Without masks, boxes are scaled to the original image before non-maximum suppression, as in mmdet."""
+    cfg = detector('FasterRCNN')
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    cfg.merge_from_dict(FREE_SIZE)
+    init_default_scope('mmdet')
+    parts = split(build_model(cfg).eval(), cfg)
+    (module, inputs, shapes, *_), (_, others, *_) = (
+        examples_of(parts, torch.from_numpy(image))['postprocess'] for image in IMAGES[:2])
+    with ignore_deprecations():
+        graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
+    for expected, actual in zip(module(*others), graph(*others), strict=True):
+        torch.testing.assert_close(actual, expected)

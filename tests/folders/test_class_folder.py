@@ -1,0 +1,116 @@
+"""Images in a folder per class become the data sets of a classifier."""
+import shutil
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from data_folders import damage
+from helpers import ROOT, raises
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from mmvit.folders import read_class_folder
+from mmvit_backbones.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+FLOWERS = ROOT / 'data/flowers_mini'
+
+
+def write(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (8, 8), 'red').save(folder / path)
+
+
+def samples(config: dict) -> list[tuple[str, int]]:
+    from mmpretrain import datasets  # noqa: F401
+    infos = DATASETS.build(dict(config, pipeline=[], _scope_='mmpretrain'))
+    infos = [infos.get_data_info(i) for i in range(len(infos))]
+    assert all(Path(info['img_path']).is_file() for info in infos)
+    return [(Path(info['img_path']).name, info['gt_label']) for info in infos]
+
+
+def test_folders_become_classes(tmp_path, monkeypatch):
+    """Paths stay relative if they were given so."""
+    monkeypatch.chdir(tmp_path)
+    Path('data').symlink_to(ROOT / 'data')
+    data = read_class_folder('data/flowers_mini', out='out')
+    assert data.classes == ('daisy', 'dandelion', 'roses', 'sunflowers', 'tulips')
+    assert (data.num_train, data.num_val) == (len(samples(data.train)), len(samples(data.val))) == (240, 60)
+    assert data.train['data_root'] == 'data/flowers_mini' and data.train['metainfo']['classes'] == data.classes
+
+
+@pytest.mark.parametrize('paths, words', [
+    ([], ['--val-fraction']), (['train/cat/a.jpg'], ['val/', '--val-fraction']), (['val/cat/a.jpg'], ['train/CLASS/']),
+    (['val/cat/a.jpg', 'train/dog/a.jpg'], ['cat', 'dog']), (['val/cat/a.jpg', 'train/a.jpg'], ['train/CLASS/'])])
+def test_other_layouts(tmp_path, paths, words):
+    write(tmp_path, *paths)
+    with raises(UsageError, *words):
+        read_class_folder(tmp_path)
+
+
+def test_every_class_needs_training_images(tmp_path):
+    write(tmp_path, 'val/cat/a.jpg', 'train/cat/a.jpg')
+    (tmp_path / 'train/dog').mkdir()
+    with raises(UsageError, 'train/dog/ has no images'):
+        read_class_folder(tmp_path)
+
+
+def test_a_classifier_needs_validation_images(tmp_path):
+    write(tmp_path, 'train/cat/a.jpg', 'train/dog/a.jpg')
+    (tmp_path / 'val/cat').mkdir(parents=True)
+    with raises(UsageError, 'no validation images'):
+        read_class_folder(tmp_path)
+    shutil.rmtree(tmp_path / 'val')
+    with raises(UsageError, 'no validation images', 'single image'):
+        read_class_folder(tmp_path, val_fraction=0.5)
+
+
+def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_path, capsys):
+    """Copies of images in hidden folders, which Jupyter creates, are also ignored."""
+    write(tmp_path, 'train/cat/a.jpg', 'train/dog/b.webp', 'train/.ipynb_checkpoints/a.jpg', 'val/.DS/a.jpg',
+          'train/dog/.ipynb_checkpoints/b-checkpoint.jpg', 'val/dog/c.jpg')
+    data = read_class_folder(tmp_path)
+    assert "no validation images of the classes ['cat']" in capsys.readouterr().err
+    assert samples(data.train) == [('a.jpg', 0), ('b.webp', 1)] and samples(data.val) == [('c.jpg', 1)]
+
+
+def test_names_with_spaces_and_accents(tmp_path):
+    """macOS writes accents as separate characters (NFD)."""
+    names = [normalize(form, 'Pfützen im März') for form in ('NFC', 'NFD')]
+    write(tmp_path, f'train/{names[0]}/ä b.jpg', 'train/ cat/a.jpg', f'val/{names[1]}/ö.jpg', 'val/cat/ a.jpg')
+    data = read_class_folder(tmp_path)
+    assert data.classes == ('cat', names[0])
+    assert samples(data.train) == [('a.jpg', 0), ('ä b.jpg', 1)] and samples(data.val) == [(' a.jpg', 0), ('ö.jpg', 1)]
+
+
+def test_other_data_are_tested_with_the_classes_of_a_training(tmp_path):
+    write(tmp_path, 'val/cat/a.jpg', 'val/cow/b.jpg')
+    data = read_class_folder(tmp_path, classes=('dog', 'cow', 'cat'))
+    assert samples(data.val) == [('b.jpg', 1), ('a.jpg', 2)] and not data.train and data.num_train == 0
+    with raises(UsageError, 'cow'):
+        read_class_folder(tmp_path, classes=('dog', 'cat'))
+    shutil.move(tmp_path / 'val', tmp_path / 'train')
+    write(tmp_path, 'train/cat/c.jpg')
+    data = read_class_folder(tmp_path, classes=('dog', 'cow', 'cat'), val_fraction=0.5)
+    assert [label for _, label in samples(data.val)] == [2]
+
+
+@pytest.mark.parametrize('kind', ['half', 'empty', 'text'])
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_images_that_cannot_be_read(kind, suffix, part, tmp_path):
+    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg', f'{part}/cat/b.{suffix}')
+    damage(tmp_path / f'{part}/cat/b.{suffix}', kind)
+    with raises(UsageError, f'{part}/cat/b.{suffix} cannot be read'):
+        read_class_folder(tmp_path)
+    assert len(samples(read_class_folder(tmp_path, check_files=False).train)) == (2 if part == 'train' else 1)
+
+
+def test_other_data_after_an_image_are_ignored(tmp_path):
+    """Phones append previews and videos to JPEG files."""
+    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg')
+    with (tmp_path / 'train/cat/a.jpg').open('ab') as file:
+        file.write(b'x' * 1000)
+    assert read_class_folder(tmp_path).num_train == 1

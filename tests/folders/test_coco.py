@@ -1,0 +1,325 @@
+"""Common problems in COCO files are errors if they affect at least half of the annotations, and warnings otherwise."""
+import json
+from unicodedata import normalize
+
+import pytest
+from helpers import raises
+from PIL import Image
+
+from mmvit.folders import coco
+from mmvit.folders.coco import coco_problems, read_coco, reorder, report_images
+from mmvit_backbones.errors import UsageError
+
+WIDTH, HEIGHT = 64, 48
+
+
+@pytest.fixture
+def content(tmp_path):
+    """Ten images with one annotation each: a box and a polygon, to the right of and below the center."""
+    Image.new('RGB', (WIDTH, HEIGHT)).save(tmp_path / '0.png')
+    for i in range(1, 10):
+        (tmp_path / f'{i}.png').symlink_to('0.png')
+    return dict(
+        images=[dict(id=i, file_name=f'{i}.png', width=WIDTH, height=HEIGHT) for i in range(10)],
+        annotations=[dict(id=i, image_id=i, category_id=1 + i % 3, bbox=[33. + i, 25, 20, 16], area=320., iscrowd=0,
+                          segmentation=[[33. + i, 25, 53 + i, 25, 53 + i, 41, 33 + i, 41]]) for i in range(10)],
+        categories=[dict(id=i, name=name) for i, name in enumerate('abc', 1)])
+
+
+def problems(content, folder, **options) -> list[tuple[bool, str]]:
+    options = dict(dict(is_evaluated=False, needs_masks=False), **options)
+    found = coco_problems('file.json', content, str(folder), **options)
+    return [(problem.is_error, problem.text) for problem in found]
+
+
+def to_corners(annotation):
+    x, y, width, height = annotation['bbox']
+    annotation['bbox'] = [x, y, x + width, y + height]
+
+
+def to_corners_without_mask(annotation):
+    to_corners(annotation)
+    annotation['segmentation'] = None
+
+
+def shrink_mask(annotation):
+    annotation['segmentation'] = [[value / 64 for value in annotation['segmentation'][0]]]
+
+
+def move_mask(annotation):
+    annotation['segmentation'] = [[value / 2 for value in annotation['segmentation'][0]]]
+
+
+@pytest.mark.parametrize('change, reason', [
+    (to_corners, 'a box is x, y, width, height, not x1, y1, x2, y2'),
+    (to_corners_without_mask, 'a box is x, y, width, height, not x1, y1, x2, y2'),
+    (shrink_mask, 'have values from 0 to 1'),
+    (move_mask, 'do not match their boxes, perhaps because they are for another image size'),
+    (lambda annotation: annotation.update(bbox=[0.1, 0.1, 0.5, 0.5]), 'coordinates from 0 to 1'),
+    (lambda annotation: annotation.update(category_id=9), 'category_id not in the list of categories')])
+def test_half_of_the_annotations_decides(change, reason, content, tmp_path):
+    assert not problems(content, tmp_path)
+    for first, number, is_error in ((0, 3, False), (3, 5, True)):
+        for annotation in content['annotations'][first:number]:
+            change(annotation)
+        found = problems(content, tmp_path)
+        assert any(is_error == error and reason in text and f'{number} of 10 annotations' in text
+                   for error, text in found), found
+
+
+def test_only_crowds_are_an_error(content, tmp_path):
+    """Many crowds may be intended."""
+    for number, is_error in ((9, False), (10, True)):
+        for annotation in content['annotations'][:number]:
+            annotation['iscrowd'] = 1
+        assert [error for error, text in problems(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
+
+
+def test_a_part_of_the_annotations_is_checked(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco, 'ANNOTATIONS_TO_CHECK', 5)
+    for annotation in content['annotations'][:6]:
+        shrink_mask(annotation)
+    (is_error, text), = problems(content, tmp_path, num_images=1)  # every second
+    assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
+
+
+@pytest.mark.parametrize('shift', [1, -1])
+def test_ids_that_are_shifted_by_one(shift, content, tmp_path):
+    for annotation in content['annotations']:
+        annotation['category_id'] += shift
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'shifted by one' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 2 + 2 * shift
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'shifted by one' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 2
+    (is_error, text), = problems(content, tmp_path)  # a part of the categories
+    assert not is_error and 'categories without annotations: a, c' in text
+    for annotation in content['annotations']:
+        annotation['category_id'] = 'dog'
+    assert not any('shifted' in text for _, text in problems(content, tmp_path))
+
+
+def test_images_with_one_file(content, tmp_path):
+    for number, is_error in (2, False), (5, False), (6, True), (10, True):
+        for image in content['images'][:number]:
+            image['file_name'] = '0.png'
+        (found, text), = problems(content, tmp_path)
+        assert found == is_error
+        assert f'{number - 1} of 10 images have the same file as another image, e.g. 0.png' in text
+
+
+@pytest.mark.parametrize('name', [None, 7, ' '])
+def test_names_of_categories_are_text(name, content, tmp_path):
+    content['categories'][0]['name'] = name
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'the name of a class must be a string' in text
+
+
+@pytest.mark.parametrize('key, field, value', [
+    ('images', 'file_name', 7), ('images', 'id', [1]), ('annotations', 'image_id', {}),
+    ('annotations', 'category_id', [1]), ('categories', 'id', None)])
+def test_types_of_entries(key, field, value, content, tmp_path):
+    content[key][1][field] = value
+    (tmp_path / 'file.json').write_text(json.dumps(content))
+    with raises(UsageError, 'file.json', f'{field} ', key, repr(value)):
+        read_coco(str(tmp_path / 'file.json'))
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / 'latin.json').write_bytes('{"é": 1}'.encode('latin-1'))
+    for name, words in ('none.json', 'No such file'), ('', 'Is a directory'), ('latin.json', 'UTF-8'):
+        with raises(UsageError, tmp_path / name, words):
+            read_coco(str(tmp_path / name))
+
+
+def test_missing_categories_are_added_in_the_order_of_the_classes(content):
+    """Existing categories keep their ids."""
+    categories = reorder(content, ('new', 'other', 'c', 'a', 'b'))['categories']
+    assert [category['name'] for category in categories] == ['new', 'other', 'c', 'a', 'b']
+    ids = [category['id'] for category in categories]
+    assert ids[2:] == [3, 1, 2] and len(set(ids)) == 5
+    with raises(UsageError, "['b']", "['a', 'c']"):
+        reorder(content, ('a', 'c'))
+
+
+def test_what_evaluation_needs(content, tmp_path):
+    """Without iscrowd, evaluation with pycocotools would fail after the first epoch. Training does not need iscrowd."""
+    del content['annotations'][3]['iscrowd']
+    first, second = problems(content, tmp_path, is_evaluated=True)
+    assert first[0] and 'iscrowd of annotations 3 must' in first[1]
+    assert second[0] and 'id of annotations 0 must' in second[1]
+    assert not problems(content, tmp_path)
+
+
+@pytest.mark.parametrize('number', [0, 'a', -1, 1.5, True, 2**60])
+def test_ids_that_pycocotools_cannot_use(number, content, tmp_path):
+    for annotation in content['annotations']:
+        annotation['id'] += 2
+    assert not problems(content, tmp_path, is_evaluated=True)
+    content['annotations'][3]['id'] = number
+    (is_error, text), = problems(content, tmp_path, is_evaluated=True)
+    assert is_error and f'id of annotations {number} must be' in text and '--coco-folder' in text
+    assert not problems(content, tmp_path)
+
+
+@pytest.mark.parametrize('mask', [[[1, 2]], [1, 2, 3, 4, 5, 6], dict(size=[HEIGHT, WIDTH], counts=[100]), 'text'])
+def test_masks_that_cannot_be_used(mask, content, tmp_path):
+    content['annotations'][3]['segmentation'] = mask
+    (is_error, text), = problems(content, tmp_path, needs_masks=True)
+    assert is_error and 'masks of annotations 3 cannot be used' in text
+
+
+def test_missing_masks(content, tmp_path):
+    """Training needs no masks of annotations that mmdet leaves out."""
+    content['annotations'][3]['segmentation'] = []
+    (is_error, text), = problems(content, tmp_path, needs_masks=True)
+    assert is_error and '1 of 10 annotations have no mask (ids 3)' in text
+    content['annotations'][3]['area'] = 0
+    assert not any(is_error for is_error, _ in problems(content, tmp_path, needs_masks=True))
+
+
+# ---- invalid entries
+
+
+@pytest.mark.parametrize('key, value', [
+    ('image_id', None), ('image_id', 99), ('category_id', None), ('bbox', None), ('bbox', [1, 2, 3]), ('bbox', 'text'),
+    ('bbox', [1, 2, 3, 'a']), ('bbox', [1, 2, 10**400, 4]), ('bbox', [1, 2, float('nan'), 4]), ('area', None),
+    ('area', 'a'), ('area', float('inf')), ('iscrowd', 2), ('iscrowd', -1), ('iscrowd', [1]), ('iscrowd', None)])
+def test_invalid_values_are_named(key, value, content, tmp_path):
+    content['annotations'][0]['iscrowd'] = 1
+    content['annotations'][3][key] = value
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and f'{key} of annotations 3 must be' in text
+    for annotation in content['annotations']:
+        annotation[key] = value
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and f'{key} of annotations 0, 1, 2 and 7 more must be' in text
+
+
+@pytest.mark.parametrize('key', ['width', 'height'])
+@pytest.mark.parametrize('value', [0, -3, None, 'a', float('inf')])
+def test_sizes_of_images_are_positive_numbers(key, value, content, tmp_path):
+    content['images'][3][key] = value
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'width and height of images 3 must be' in text
+
+
+def test_images_that_are_not_listed(content, tmp_path):
+    """The size of a mask is not compared with the size of an unknown image."""
+    content['annotations'][3].update(image_id=99, segmentation=dict(size=[HEIGHT, WIDTH], counts=[0, WIDTH * HEIGHT]))
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'image_id of annotations 3' in text
+
+
+def test_annotations_without_id(content, tmp_path):
+    content['annotations'][3]['id'] = None
+    (is_error, text), = problems(content, tmp_path)
+    assert is_error and 'all annotations must have an id' in text
+
+
+def test_order_of_the_classes(content, tmp_path):
+    """Other categories in the file are ignored."""
+    for classes in 'abc', 'ac', 'c':
+        assert not problems(content, tmp_path, classes=tuple(classes))
+    for classes in 'bac', 'acb', 'abcd', 'ca':
+        (is_error, text), = problems(content, tmp_path, classes=tuple(classes))
+        assert is_error and 'order of the classes' in text
+    content['categories'].reverse()
+    assert problems(content, tmp_path, classes='abc') and not problems(content, tmp_path, classes='cba')
+
+
+# ---- suspicious entries
+
+
+@pytest.mark.parametrize('changes, reason', [
+    (dict(bbox=[33, 25, -1, 16]), 'negative width'), (dict(bbox=[33, 25, 20, -1]), 'negative width'),
+    (dict(bbox=[33, 25, 0, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0]), 'no area'),
+    (dict(bbox=[33, 25, 0.9, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0.9]), 'no area'),
+    (dict(area=0), 'no area'), (dict(area=-1), 'no area'), (dict(bbox=[33, 25, 1, 1], area=1), None),
+    (dict(bbox=[33, 25, 0, 16], segmentation=[[33, 25, 33, 41, 33, 30]]), 'no area'),
+    (dict(bbox=[0, 0, 1.01, 1], area=1), 'coordinates from 0 to 1'), (dict(bbox=[0, 0, 1.5, 1.5], area=2), None),
+    (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),
+    (dict(bbox=[-20, 25, 20, 16]), 'box outside'), (dict(bbox=[33, -16, 20, 16]), 'box outside'),
+    (dict(bbox=[-19.5, 25, 20, 16]), None), (dict(bbox=[33, 47.5, 20, 2.5]), None),
+    (dict(segmentation=[[36, 25, 56, 41, 36, 41]]), None),
+    (dict(segmentation=[[36, 25, 46, 25, 46, 41, 36, 41]]), None),  # half of the box
+    (dict(segmentation=[[36, 25, 45, 25, 45, 41]]), 'segmentations of 1 of 10 annotations (ids 3) do not match'),
+    (dict(bbox=[33, 25, 1, 1], area=1, segmentation=[[10, 10, 11, 10, 11, 11]]), 'do not match'),
+    (dict(bbox=[50, 25, 16, 16]), None), (dict(bbox=[50, 25, 16.1, 16]), 'extend beyond'),
+    (dict(bbox=[33, 34, 20, 16.1]), 'extend beyond'), (dict(bbox=[35, 5, 35, 20]), 'extend beyond'),
+    (dict(bbox=[10, 20, 60, 20]), 'extend beyond'), (dict(bbox=[10, 5, 60, 20]), 'seem to be x1, y1, x2, y2'),
+    (dict(bbox=[10, 10, 30, 21], segmentation=[[10, 10, 30, 10, 30, 21]]), 'seem to be x1, y1, x2, y2'),
+    (dict(bbox=[33, 25, -20, 16], category_id=9), 'category_id not in'),
+    (dict(bbox=[10, 5, 60, 20], category_id=9), 'category_id not in')])
+def test_the_first_reason_counts(changes, reason, content, tmp_path):
+    """An annotation is reported once."""
+    annotation = content['annotations'][3]
+    if 'bbox' in changes:
+        annotation['segmentation'] = None
+        annotation['area'] = abs(changes['bbox'][2] * changes['bbox'][3]) or 1
+    annotation.update(changes)
+    found = problems(content, tmp_path)
+    assert len(found) == (reason is not None), found
+    for is_error, text in found:
+        assert not is_error and reason in text and '1 of 10 annotations (ids 3)' in text
+
+
+@pytest.mark.parametrize('size, is_wrong', [(1, False), (2, True)])
+def test_a_box_of_one_pixel(size, is_wrong, content, tmp_path):
+    """In an image of one pixel, the box from 0 to 1 is not relative to the size of the image."""
+    content['images'][3].update(width=size, height=size)
+    content['annotations'][3].update(bbox=[0, 0, 1, 1], area=1, segmentation=None)
+    assert bool(problems(content, tmp_path)) == is_wrong
+
+
+def test_annotations_without_mask_are_not_compared(content, tmp_path):
+    for numbers in (3, 9), range(10):
+        for number in numbers:
+            content['annotations'][number]['segmentation'] = None
+        assert not problems(content, tmp_path)
+
+
+def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
+    report_images({str(tmp_path): [dict(content, annotations=content['annotations'][:8])]})
+    assert '10 images in the annotation files, 2 without annotations' in capsys.readouterr().out
+    others = [dict(id=image['id'], file_name=f'other/{image["id"]}.png') for image in content['images']]
+    first, second = dict(content, annotations=content['annotations'][:8]), dict(content, images=others)
+    report_images({str(tmp_path): [first, second]})  # the ids of the files are independent
+    assert '20 images in the annotation files, 2 without annotations' in capsys.readouterr().out
+    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    assert '3 of 10 images are not in the annotation files and are left out, e.g. 7.png' in capsys.readouterr().err
+    for name in '.7.png', 'notes.txt':
+        (tmp_path / name).write_bytes(b'')
+    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    assert '3 of 10 images' in capsys.readouterr().err  # hidden files and files with other suffixes are not counted
+    monkeypatch.setenv('RANK', '1')  # only the first process prints
+    for images in content['images'], content['images'][:7]:
+        report_images({str(tmp_path): [dict(content, images=images)]})
+    assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('key', ['images', 'categories'])
+@pytest.mark.parametrize('number', ['a', float('inf'), 10**400])
+def test_ids_of_one_kind(key, number, content, tmp_path):
+    """NumPy sorts numbers among strings as strings, which pycocotools does not find."""
+    content['annotations'] = content['annotations'][1:2]  # of another image and category
+    content[key][0]['id'] = number
+    assert [text for is_error, text in problems(content, tmp_path) if is_error and f'ids of {key} must be' in text]
+
+
+def test_ids_of_evaluated_categories_are_integers(content, tmp_path):
+    for entries, key in ((content['categories'], 'id'), (content['annotations'], 'category_id')):
+        for entry in entries:
+            entry[key] = str(entry[key])
+    assert not problems(content, tmp_path)
+    found = problems(content, tmp_path, is_evaluated=True)
+    assert any('ids of categories must be integers' in text for _, text in found)
+
+
+def test_names_of_files_in_another_unicode_form(content, tmp_path):
+    (tmp_path / '0.png').rename(tmp_path / normalize('NFD', 'ä.png'))
+    content['images'][0]['file_name'] = normalize('NFC', 'ä.png')
+    assert [text for _, text in problems(content, tmp_path) if 'Unicode form' in text]

@@ -1,0 +1,334 @@
+"""Images and COCO files in a folder become the data sets of a detector; what mmdet cannot use is repaired in a copy."""
+import json
+import shutil
+from itertools import count
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+import pytest
+from data_folders import damage, edit
+from helpers import raises
+from mmengine.registry import DATASETS, METRICS
+from PIL import Image
+from pycocotools import mask as masks_of_pycocotools
+
+from mmvit.folders import read_coco_folder
+from mmvit.folders.checks import find_problems
+from mmvit_backbones.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+HEIGHT, WIDTH = 40, 60
+PARTS = 'train', 'val'
+POLYGON = [[2, 3, 22, 3, 22, 33, 2, 33]]
+NAN, INF = float('nan'), float('inf')
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images in each part, with two objects and a crowd each; the ids of the categories are 3 and 7."""
+    folder = tmp_path / 'fruit'
+    (folder / 'annotations').mkdir(parents=True)
+    for part in PARTS:
+        (folder / part).mkdir()
+        content = dict(images=[], annotations=[], categories=[dict(id=3, name='nut'), dict(id=7, name='date')])
+        numbers = count(1)
+        for i in range(2):
+            Image.new('RGB', (WIDTH, HEIGHT)).save(folder / part / f'{part}{i}.jpg')
+            content['images'].append(dict(id=10 + i, file_name=f'{part}{i}.jpg', width=WIDTH, height=HEIGHT))
+            for category, crowd in (7, 0), (3, 0), (3, 1):
+                content['annotations'].append(dict(
+                    id=next(numbers), image_id=10 + i, category_id=category, bbox=[2, 3, 20, 30], area=600,
+                    iscrowd=crowd, segmentation=POLYGON))
+        (folder / f'annotations/instances_{part}.json').write_text(json.dumps(content))
+    return folder
+
+
+def file_of(folder: Path, part: str) -> Path:
+    return folder / f'annotations/instances_{part}.json'
+
+
+def change(folder: Path, part: str, number: int, **values) -> None:
+    edit(file_of(folder, part), lambda content: content['annotations'][number].update(values))
+
+
+def content_of(data, part: str) -> dict:
+    config = getattr(data, part)
+    return json.loads(Path(config['data_root'], config['ann_file']).read_text())
+
+
+def ids_of(content: dict) -> list:
+    return [annotation['id'] for annotation in content['annotations']]
+
+
+def evaluate(data) -> dict:
+    """Returns the figures of detections that are equal to the objects, with mmdet's own data set and metric."""
+    import torch
+    from mmdet import datasets, evaluation  # noqa: F401
+    for part in filter(None, (data.train, data.val)):
+        assert not [problem for problem in find_problems(part, needs_masks=data.has_masks) if problem.is_error]
+        load = dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks)
+        dataset = DATASETS.build(dict(part, pipeline=[dict(type='LoadImageFromFile'), load], _scope_='mmdet'))
+        loaded = [dataset[i] for i in range(len(dataset))]
+    metric = METRICS.build(dict(type='CocoMetric', ann_file=data.val_file, _scope_='mmdet', classwise=True,
+                                metric=['bbox', 'segm'] if data.has_masks else 'bbox'))
+    metric.dataset_meta = dataset.metainfo
+    for sample in loaded:
+        chosen = ~sample['gt_ignore_flags']
+        found = dict(bboxes=sample['gt_bboxes'].tensor[chosen], labels=torch.tensor(sample['gt_bboxes_labels'][chosen]),
+                     scores=torch.ones(int(chosen.sum())))
+        if data.has_masks:
+            found['masks'] = torch.tensor(sample['gt_masks'].to_ndarray()[chosen]).bool()
+        metric.process({}, [dict(pred_instances=found, img_id=sample['img_id'], ori_shape=(HEIGHT, WIDTH))])
+    return metric.evaluate(len(dataset))
+
+
+def test_files_without_faults_stay_as_they_are(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = read_coco_folder('fruit', out='out')
+    assert data.val_file == 'fruit/annotations/instances_val.json' and not Path('out').exists()
+    assert data.train['data_root'] == 'fruit/' and data.train['ann_file'] == 'annotations/instances_train.json'
+    assert data.classes == ('nut', 'date') and data.has_masks and (data.num_train, data.num_val) == (2, 2)
+    assert evaluate(data)['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('ids', [
+    [0, 1, 2, 3, 4, 5], ['a', 'b', 'c', 'd', 'e', ''], [1, 1, 2, 2, 3, 3], [-1, .5, 1.5, True, False, None],
+    [2**53, 10**400, 2**60, NAN, INF, 4.]])
+@pytest.mark.parametrize('part', PARTS)
+def test_annotations_get_unique_positive_integers(ids, part, folder, capsys):
+    """With the id 0, an object counts as not found; text fails after the first epoch."""
+    for number, value in enumerate(ids):
+        change(folder, part, number, id=value)
+    before = file_of(folder, part).read_bytes()
+    data = read_coco_folder(folder)
+    found = ids_of(content_of(data, part))
+    assert all(type(number) is int and 0 < number <= 2**53 for number in found) and len(set(found)) == 6
+    assert [image['id'] for image in content_of(data, part)['images']] == [10, 11]
+    assert 'annotations numbered' in capsys.readouterr().err and file_of(folder, part).read_bytes() == before
+    assert evaluate(data)['coco/segm_mAP'] == 1
+
+
+def test_valid_ids_are_kept(folder):
+    for number, value in enumerate([70, 0, 70, 4, 4., 5]):
+        change(folder, 'val', number, id=value)
+    assert ids_of(content_of(read_coco_folder(folder), 'val')) == [70, 71, 72, 4, 73, 5]
+
+
+@pytest.mark.parametrize('ids', [['n', 'd'], [.5, 1.5], [3., 7.], ['3', 7]])
+def test_categories_get_integers(ids, folder):
+    for part in PARTS:
+        def number(content):
+            for category, value in zip(content['categories'], ids):
+                for annotation in content['annotations']:
+                    if annotation['category_id'] == category['id']:
+                        annotation['category_id'] = value
+                category['id'] = value
+        edit(file_of(folder, part), number)
+    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+
+
+def compressed() -> str:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
+    mask[3:33, 2:22] = 1
+    return masks_of_pycocotools.encode(mask)['counts'].decode()
+
+
+GOOD = [POLYGON, POLYGON[0], [POLYGON[0], [30, 3, 40, 3, 40, 9]], dict(size=[HEIGHT, WIDTH], counts=[83, 30, 2287]),
+        dict(size=[float(HEIGHT), WIDTH], counts=[83., 30, 0, 0, 2287])]
+BAD = [
+    None, [], {}, '', [[]], [[10, 10]], [[10, 10, 20, 20]], [[10, 10, 20, 20, 30]], [[10, 10, 20, 20, 30, 30, 40]],
+    [[NAN, 1, 2, 3, 4, 5]], [[INF, 1, 2, 3, 4, 5]], [['a'] * 6], [[None] * 6], [[1e300, 1, 2, 3, 4, 5]],
+    [[10**400, 1, 2, 3, 4, 5]], [[[1, 2], [3, 4], [5, 6]]], [[1, 2], [3, 4], [5, 6]], 7, 'text', [7], [1, 2, 3, 4],
+    [{}], True,
+    dict(size=[HEIGHT, WIDTH], counts=[100, 50]), dict(size=[HEIGHT, WIDTH], counts=[100, 50, 9000]),
+    dict(size=[HEIGHT, WIDTH], counts=[2500, -100]), dict(size=[HEIGHT, WIDTH], counts=[]),
+    dict(size=[HEIGHT, WIDTH], counts=[NAN, 2400]), dict(size=[HEIGHT, WIDTH], counts=['a']),
+    dict(size=[HEIGHT, WIDTH], counts=[2399.5, .5]), dict(size=[HEIGHT, WIDTH], counts=[10**400]),
+    dict(size=[HEIGHT, WIDTH], counts=''), dict(size=[HEIGHT, WIDTH], counts=compressed()[:-1]),
+    dict(size=[HEIGHT, WIDTH], counts=compressed() + '1'), dict(size=[HEIGHT, WIDTH], counts='ö'),
+    dict(size=[HEIGHT, WIDTH], counts='o' * 1000), dict(size=[HEIGHT, WIDTH], counts=None), dict(counts=[2400]),
+    dict(size=[HEIGHT, WIDTH]), dict(size=[WIDTH, HEIGHT], counts=[2400]), dict(size=None, counts=[2400]),
+    dict(size='40', counts=[2400]), dict(size=[NAN, 60], counts=[2400])]
+
+
+@pytest.mark.parametrize('mask', [*GOOD, dict(size=[HEIGHT, WIDTH], counts=compressed())])
+@pytest.mark.parametrize('part', PARTS)
+def test_masks_that_can_be_used(mask, part, folder):
+    change(folder, part, 1, segmentation=mask)
+    data = read_coco_folder(folder)
+    assert data.has_masks and evaluate(data)['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('mask', BAD)
+@pytest.mark.parametrize('part', PARTS)
+def test_some_objects_without_mask_are_an_error(mask, part, folder):
+    """The error names the first one and both remedies."""
+    change(folder, part, 4, segmentation=mask, id='e-5')
+    with raises(UsageError, f'1 of 4 in {file_of(folder, part)}', "annotation 'e-5'", 'add the missing', 'boxes_only',
+                '--boxes'):
+        read_coco_folder(folder)
+
+
+def test_masks_do_not_matter_for_boxes(folder):
+    for number, mask in enumerate(BAD):
+        change(folder, PARTS[number % 2], number % 6, segmentation=mask)
+        if number % 12 == 11:
+            data = read_coco_folder(folder, boxes_only=True)
+            assert not data.has_masks and evaluate(data)['coco/bbox_mAP'] == 1
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_crowds_without_mask_get_their_box(part, folder):
+    for mask in BAD:
+        change(folder, part, 2, segmentation=mask)
+        data = read_coco_folder(folder)
+        assert data.has_masks and content_of(data, part)['annotations'][2]['segmentation'] == POLYGON
+    assert evaluate(data)['coco/segm_mAP'] == 1
+    edit(file_of(folder, part), lambda content: content['annotations'][2].pop('segmentation'))
+    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_parts_of_masks_are_left_out(part, folder, capsys):
+    change(folder, part, 1, segmentation=[[1, 2], *POLYGON, [1, 2, 3, 4]])
+    change(folder, part, 3, segmentation=[*POLYGON, [5, 6]])
+    data = read_coco_folder(folder)
+    assert [a['segmentation'] for a in content_of(data, part)['annotations']] == [POLYGON] * 6
+    err = capsys.readouterr().err
+    assert f'{file_of(folder, part)}: 3 parts of masks' in err and 'annotation 2: a polygon' in err
+    assert evaluate(data)['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('mask', [None, [], [[1, 2]], dict(size=[1, 1], counts=[1])])
+def test_no_object_has_a_mask(mask, folder, capsys):
+    for part in PARTS:
+        for number in range(6):
+            change(folder, part, number, segmentation=mask)
+    data = read_coco_folder(folder)
+    assert not data.has_masks and 'boxes' in capsys.readouterr().out
+    assert evaluate(data)['coco/bbox_mAP'] == 1
+
+
+def test_masks_in_one_part_alone_are_an_error(folder):
+    edit(file_of(folder, 'val'), lambda content: [a.pop('segmentation') for a in content['annotations']])
+    with raises(UsageError, '0 of 4', '4 of 4', '--boxes'):
+        read_coco_folder(folder)
+
+
+def test_missing_fields_are_added(folder, capsys):
+    """pycocotools fails without iscrowd, and mmdet without area."""
+    for part in PARTS:
+        edit(file_of(folder, part), lambda content: [a.pop(key) for a in content['annotations']
+                                                     for key in ('id', 'area', 'iscrowd')])
+    data = read_coco_folder(folder)
+    assert 'iscrowd added to 6 annotations, area added to 6' in capsys.readouterr().err
+    content = content_of(data, 'val')
+    assert {(a['area'], a['iscrowd']) for a in content['annotations']} == {(600, 0)}
+    assert ids_of(content) == [1, 2, 3, 4, 5, 6] and evaluate(data)['coco/segm_mAP'] > 0
+
+
+@pytest.mark.parametrize('entry', [dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a']), dict(bbox=[NAN] * 4),
+                                   dict(image_id=99), dict(category_id=None), dict(image_id=None)])
+def test_invalid_annotations_are_left_to_the_checks(entry, folder):
+    change(folder, 'val', 2, **entry, segmentation=None, area=None)
+    with raises(UsageError, file_of(folder, 'val')):
+        read_coco_folder(folder)
+    assert any(problem.is_error for problem in find_problems(read_coco_folder(folder, check_files=False).val))
+
+
+@pytest.mark.parametrize('categories, used', [
+    ([dict(id=7, name='date'), dict(id=3, name='nut')], [7, 3]),  # different order
+    ([dict(id=1, name='date')], [1, 1]),  # different ids, and one class is missing
+    ([dict(id=3, name=' nut'), dict(id=7, name='date\n'), dict(id=9, name='none')], [7, 3])])
+def test_categories_are_matched_by_name(folder, categories, used):
+    def write(content):
+        content['categories'] = categories
+        for annotation in content['annotations']:
+            annotation['category_id'] = used[annotation['category_id'] == 3]
+    edit(file_of(folder, 'val'), write)
+    data = read_coco_folder(folder)
+    assert evaluate(data)['coco/segm_mAP'] == 1 and data.val['metainfo']['classes'] == ('nut', 'date')
+    assert len(set(data.val['metainfo']['palette'])) == 2  # not the first colors of COCO, which are two reds
+    names = {category['id']: category['name'].strip() for category in categories}
+    new = {category['id']: category['name'] for category in content_of(data, 'val')['categories']}
+    assert [new[a['category_id']] for a in content_of(data, 'val')['annotations']][:2] == [names[i] for i in used]
+
+
+def test_names_in_another_unicode_form(folder):
+    """macOS writes accents as separate characters (NFD), in names of files and in names of categories."""
+    composed, separate = (normalize(form, 'Nüsse') for form in ('NFC', 'NFD'))
+    edit(file_of(folder, 'val'), lambda content: content['categories'][0].update(name=separate))
+    edit(file_of(folder, 'train'), lambda content: content['categories'][0].update(name=composed))
+    (folder / 'val' / separate).mkdir()
+    (folder / 'val/val0.jpg').rename(folder / 'val' / separate / f'{separate} 0.jpg')
+    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(file_name=f'{composed}/{composed} 0.jpg'))
+    data = read_coco_folder(folder)
+    assert data.classes[0] == composed and evaluate(data)['coco/segm_mAP'] == 1
+
+
+def test_sizes_that_are_whole_floats(folder):
+    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(width=float(WIDTH), height=float(HEIGHT)))
+    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+
+
+def test_byte_order_marks(folder):
+    for part in PARTS:
+        file_of(folder, part).write_bytes(b'\xef\xbb\xbf' + file_of(folder, part).read_bytes())
+    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+    file_of(folder, 'val').write_bytes(file_of(folder, 'val').read_text(encoding='utf-8-sig').encode('utf-16'))
+    with raises(UsageError, file_of(folder, 'val'), 'UTF-8', 'UTF-16', 'position 0', 'save'):
+        read_coco_folder(folder)
+
+
+@pytest.mark.parametrize('names', [
+    ('images', 'annotations/instances.json'), ('train', 'annotations/instances_train.json')])
+def test_images_are_split(names, folder):
+    shutil.rmtree(folder / 'val')
+    with raises(UsageError, f'{folder}/val', '--val-fraction'):
+        read_coco_folder(folder)
+    (folder / 'train').rename(folder / names[0])
+    file_of(folder, 'train').rename(folder / names[1])
+    change(folder, 'train' if 'train' in names else 'val', 0)
+    (folder / names[1]).touch()
+    data = read_coco_folder(folder, val_fraction=.5)
+    assert (data.num_train, data.num_val) == (1, 1) and evaluate(data)['coco/segm_mAP'] == 1
+    found = [content_of(read_coco_folder(folder, val_fraction=.5, split_seed=seed), 'val')['images'][0]['id']
+             for seed in range(9)]
+    assert set(found) == {10, 11}
+
+
+def test_missing_files(folder):
+    file_of(folder, 'val').unlink()
+    with raises(UsageError, file_of(folder, 'val'), '--val-fraction'):
+        read_coco_folder(folder)
+    with raises(UsageError, 'instances_train.json', 'val'):
+        read_coco_folder(folder / 'train')
+
+
+def test_other_data_are_tested_with_the_classes_of_a_training(folder):
+    shutil.rmtree(folder / 'train')
+    file_of(folder, 'train').unlink()
+    data = read_coco_folder(folder, classes=('pea', 'date', 'nut'))
+    assert not data.train and data.num_val == 2
+    names = [category['name'] for category in content_of(data, 'val')['categories']]
+    assert names == ['pea', 'date', 'nut'] and evaluate(data)['coco/segm_mAP'] == 1
+    with raises(UsageError, 'nut', 'date'):
+        read_coco_folder(folder, classes=('date', 'pea'))
+
+
+@pytest.mark.parametrize('kind', ['half', 'empty', 'text'])
+@pytest.mark.parametrize('part', PARTS)
+def test_images_that_cannot_be_read(kind, part, folder):
+    damage(folder / part / f'{part}1.jpg', kind)
+    with raises(UsageError, f'{part}/{part}1.jpg cannot be read'):
+        read_coco_folder(folder)
+    assert read_coco_folder(folder, check_files=False).num_train == 2
+
+
+@pytest.mark.parametrize('text', ['[]', '{}', '[' * 100_000, '{"images": NaN}', '1' * 10_000, '{"images": {}}', ''])
+def test_hostile_files(text, folder):
+    file_of(folder, 'val').write_text(text)
+    with raises(UsageError, file_of(folder, 'val')):
+        read_coco_folder(folder)

@@ -1,0 +1,138 @@
+"""Every file of a folder is either taken once, hidden, or left out with a warning."""
+from pathlib import Path
+
+import pytest
+from helpers import raises
+
+from mmvit.folders.class_folder import class_images
+from mmvit.folders.folders import Split, listed, output_folder, seen_from
+from mmvit.folders.folders import write as write_text
+from mmvit.folders.seg_folder import seg_images
+from mmvit_backbones.errors import UsageError
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def link(place: Path, target: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def found(folder: Path) -> dict[str, list[str]]:
+    return class_images(str(folder), [''])['']
+
+
+def test_files_left_out_are_counted_by_suffix(tmp_path, capsys):
+    """Hidden files and those of operating systems are not counted."""
+    write(tmp_path, 'cat/a.jpg', 'cat/deep/b.PNG', 'cat/c.heic', 'cat/d.heic', 'dog/8.JFIF', 'dog/9', 'dog/.DS_Store',
+          'dog/Thumbs.db', 'dog/.ipynb_checkpoints/a.jpg', 'stray.jpg')
+    link(tmp_path / 'cat/e.jpg', 'missing')
+    assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.PNG'], dog=['dog/8.JFIF'])
+    error = capsys.readouterr().err
+    assert '5 of 8 files left out: 2 .heic' in error
+    assert all(text in error for text in ('1 without suffix', '1 broken links', '1 in no class folder'))
+
+
+def test_number_of_files_is_printed_if_all_are_taken(tmp_path, capsys):
+    write(tmp_path, 'cat/a.jpg', 'cat/deep/b.png')
+    assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.png'])
+    assert '2 files found, all taken' in capsys.readouterr().out
+
+
+def test_links_are_followed_once(tmp_path):
+    write(tmp_path, 'elsewhere/a.jpg', 'data/cat/b.jpg')
+    for name, target in ('more', '../../elsewhere'), ('again', '../../elsewhere'), ('loop', '..'), ('self', '.'):
+        link(tmp_path / 'data/cat' / name, target)
+    link(tmp_path / 'data/dog', '../elsewhere')
+    images = found(tmp_path / 'data')
+    assert sorted(Path(image).name for image in images['cat']) == ['a.jpg', 'b.jpg'] and images['dog'] == ['dog/a.jpg']
+
+
+@pytest.mark.parametrize('names', [['cat/a.jpg', 'Cat/b.jpg'], ['traffic light/a.jpg', 'trafficlight/b.jpg']])
+def test_names_of_classes_differ_by_more_than_case_and_spaces(names, tmp_path):
+    write(tmp_path, *names)
+    with pytest.raises(UsageError, match='differ by more than case or space'):
+        found(tmp_path)
+
+
+def test_images_of_a_segmenter(tmp_path, capsys):
+    write(tmp_path, 'images/train/b.jpg', 'images/train/deep/a.jpg', 'images/train/c.xyz', 'masks/train/b.png',
+          'masks/train/deep/a.png')
+    masks = seg_images(str(tmp_path), 'train')
+    assert masks == {name: str(tmp_path / 'masks/train' / f'{name[:-4]}.png') for name in ('b.jpg', 'deep/a.jpg')}
+    assert '1 of 3 files left out: 1 .xyz' in capsys.readouterr().err
+
+
+def test_folders_without_images_are_an_error(tmp_path):
+    for _ in range(2):
+        with pytest.raises(UsageError, match='images/train has no images'):
+            seg_images(str(tmp_path), 'train')
+        with pytest.raises(UsageError, match='there is no folder train/CLASS/'):
+            class_images(str(tmp_path), ['train'])
+        for name in 'images/train', 'train':
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+
+
+def test_images_of_a_segmenter_have_one_suffix_and_a_mask(tmp_path):
+    write(tmp_path, 'images/a.jpg', 'images/b.png', 'masks/a.png')
+    with pytest.raises(UsageError, match=r"same suffix, got \['.jpg', '.png'\]"):
+        seg_images(str(tmp_path), '')
+    (tmp_path / 'images/b.png').rename(tmp_path / 'images/b.jpg')
+    write(tmp_path, 'images/c.jpg')
+    with pytest.raises(UsageError, match=r'images/b\.jpg has no mask .*masks/b\.png'):
+        seg_images(str(tmp_path), '')
+
+
+@pytest.mark.parametrize('fraction, total, expected', [
+    (0.25, 8, 2), (0.01, 8, 1), (0.99, 8, 7), (0.5, 1, 0), (0.5, 0, 0), (0.3, 10, 3)])
+def test_number_of_validation_images(fraction, total, expected):
+    """Both parts have an image if there are two; the order is kept."""
+    items = [f'{i:02}' for i in range(total)]
+    train, val = Split(fraction).divide(items)
+    assert len(val) == expected and sorted(train + val) == items and train == sorted(train) and val == sorted(val)
+    assert (train, val) == Split(fraction, seed=0).divide(items)
+
+
+def test_folders_of_a_split(tmp_path):
+    with raises(UsageError, f'no folder {tmp_path}/val/', 'as expected'):
+        Split().find_parts(str(tmp_path), 'as expected')
+    assert Split(0.5).find_parts(str(tmp_path), '') == dict(train='', val='')
+    write(tmp_path, 'train/a.jpg')
+    assert Split(0.5).find_parts(str(tmp_path), '') == dict(train='train', val='train')
+    (tmp_path / 'val').mkdir()
+    assert Split().find_parts(str(tmp_path), '') == dict(train='train', val='val')
+    with raises(UsageError, '--val-fraction', 'val exists'):
+        Split(0.5).find_parts(str(tmp_path), '')
+    for fraction in 0., 1., -.1:
+        with raises(UsageError, 'val_fraction', fraction):
+            Split(fraction)
+
+
+def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
+    """Two dots after a link lead to the parent of its target."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, 'elsewhere/deep/a.jpg', 'data/a.jpg')
+    Path('linked').symlink_to('elsewhere/deep')
+    for root in 'data', 'linked', str(tmp_path / 'data'):
+        path = write_text('out', 'list.txt', 'text')
+        assert path == 'out/list.txt' and (Path(root) / seen_from(root, path)).read_text() == 'text'
+    assert seen_from('data', 'out/list.txt') == '../out/list.txt'
+
+
+def test_without_a_folder_nothing_is_written_next_to_the_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(output_folder(None))
+    assert folder.is_dir() and not list(tmp_path.iterdir())
+
+
+def test_names_that_a_list_cannot_hold(tmp_path):
+    assert listed(' a.jpg') == './ a.jpg' and listed('a b.jpg') == 'a b.jpg'
+    for name in 'a\n.jpg', 'a ':
+        with raises(UsageError, repr(name)):
+            listed(name)
+    with raises(UsageError, 'UTF-8', r'b\udcff.jpg'):
+        write_text(str(tmp_path), 'a.txt', 'a.jpg\nb\udcff.jpg\n')

@@ -1,0 +1,107 @@
+"""All unusable files of a folder or a config are found."""
+import shutil
+from pathlib import Path
+
+import pytest
+from data_folders import damage, edit
+from helpers import ROOT, raises, remove_masks
+from PIL import Image
+from subcommands import call
+
+from mmvit.folders.full_check import config_problems, errors_and_warnings, folder_problems
+from mmvit.utils.config import read_config
+from mmvit_backbones.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+DATA = ROOT / 'data'
+
+
+def test_all_bad_files_of_a_config_are_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(DATA / 'flowers_mini/val', tmp_path / 'val')
+    bad = sorted((tmp_path / 'val').glob('*/*.jpg'))[::20]
+    for path in bad:
+        damage(path, 'half')
+    arguments = 'data check', 'tests/configs/imagenet_reswin_t.py', '--splits', 'val', '--data-root', tmp_path
+    with pytest.raises(SystemExit) as ended:
+        call(*arguments, '--jobs', 2)
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1 and '3 errors' in printed
+    assert all(f'image {path} cannot be read' in printed for path in bad)
+    for path in bad:
+        path.unlink()
+    call(*arguments, '--jobs', 1)
+    assert '0 errors' in capsys.readouterr().out
+
+
+def test_all_bad_files_of_a_folder_are_listed(tmp_path):
+    """The first error, with which a training would end, is not repeated."""
+    for part in ('images', 'masks'):
+        shutil.copytree(DATA / f'camvid_mini/{part}/val', tmp_path / part)
+    shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
+    for path in sorted((tmp_path / 'images').iterdir())[:7]:
+        damage(path, 'half')
+    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2, jobs=1))
+    listed = [error for error in errors if 'list all' not in error]
+    assert len(listed) == 7 and all('cannot be read' in error for error in listed)
+
+
+@pytest.mark.parametrize('damaged', ['images', 'masks'])
+def test_half_a_png_is_one_error(damaged, tmp_path, capsys):
+    """Checksums and pixels are read, and find different faults in the same file; files are counted once."""
+    for part in ('images', 'masks'):
+        (tmp_path / part).mkdir()
+    for path in sorted((DATA / 'camvid_mini/masks/val').iterdir())[:4]:
+        shutil.copy(path, tmp_path / 'masks')
+        Image.open(path).convert('RGB').save(tmp_path / f'images/{path.name}')
+    shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
+    damage(min((tmp_path / damaged).iterdir()), 'half')
+    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.5, jobs=1))
+    assert capsys.readouterr().out.count('4 files') == 1
+    assert len(errors) == 1 and 'cannot be read' in errors[0]
+
+
+@pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])
+def test_good_folders_have_no_errors(name, folder):
+    assert errors_and_warnings(folder_problems(**{name: DATA / folder}, jobs=1))[0] == []
+
+
+def test_objects_may_have_only_boxes(tmp_path):
+    shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
+    remove_masks(tmp_path / 'coco')
+    assert errors_and_warnings(folder_problems(coco_folder=tmp_path / 'coco', splits=['val'], jobs=1))[0] == []
+
+
+def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
+    """With boxes alone, objects need no mask."""
+    folder = shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
+    edit(folder / 'annotations/instances_val.json', lambda content: content['annotations'][3].pop('segmentation'))
+    bad = min((folder / 'val').iterdir())
+    damage(bad, 'half')
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, jobs=1))
+    assert len(errors) == 2 and '--boxes' in errors[0] and f'{bad} cannot be read' in errors[1]
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, boxes_only=True, jobs=1))
+    assert len(errors) == 1 and f'{bad} cannot be read' in errors[0]
+
+
+def test_splits_without_data_are_an_error(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{ROOT}/configs/imagenet_reswin_t.py'\ntest_dataloader = test_evaluator = None\n"
+                      'test_cfg = None\n')
+    with raises(UsageError, 'no data set for test'):
+        config_problems(read_config(str(config)), ['test'])
+
+
+@pytest.mark.parametrize('arguments, words', [
+    ([], ['config', '--coco-folder']), (['a.py', '--coco-folder', 'a'], ['config', '--coco-folder']),
+    (['a.py', '--val-fraction', '0.1'], ['--val-fraction', 'folder']),
+    (['--seg-folder', 'a', '--data-root', 'b'], ['--data-root', 'config']),
+    (['--seg-folder', 'a', '--boxes'], ['--boxes', 'coco_folder']), (['a.py', '--boxes'], ['--boxes', 'folder']),
+    (['--seg-folder', 'a', '--splits', 'test'], ['--splits', 'test']),
+    (['--class-folder', 'nowhere'], ['nowhere', 'train'])])
+def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises(UsageError, *words):
+        call('data check', *arguments)
+    assert not list(Path().iterdir())

@@ -1,0 +1,136 @@
+"""Images and masks in a folder become the data sets of a segmenter."""
+import shutil
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+import pytest
+from data_folders import damage
+from helpers import raises
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from mmvit.folders import read_seg_folder
+from mmvit_backbones.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures('frozen')
+
+CLASSES = 'background', 'traffic light'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three training images and two validation images of 24 x 16 pixels, with masks of two labels."""
+    folder = tmp_path / 'streets'
+    for part, number in (('train', 3), ('val', 2)):
+        for kind in 'images', 'masks':
+            (folder / kind / part).mkdir(parents=True)
+        for i in range(number):
+            Image.new('RGB', (24, 16), 'red').save(folder / f'images/{part}/{part}{i}.jpg')
+            labels = np.zeros((16, 24), np.uint8)
+            labels[4:8], labels[:2] = 1, 255
+            Image.fromarray(labels).save(folder / f'masks/{part}/{part}{i}.png')
+    (folder / 'classes.txt').write_text('background\ntraffic light\n')
+    return folder
+
+
+def labels_of(config: dict) -> list[set[int]]:
+    from mmseg import datasets  # noqa: F401
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    samples = DATASETS.build(dict(config, pipeline=pipeline, _scope_='mmseg'))
+    return [set(np.unique(samples[i]['gt_seg_map']).tolist()) for i in range(len(samples))]
+
+
+def test_masks_are_read(folder, tmp_path):
+    data = read_seg_folder(folder, out=tmp_path / 'out')
+    assert data.classes == CLASSES and (data.num_train, data.num_val) == (3, 2)
+    assert labels_of(data.train) == [{0, 1, 255}] * 3 and labels_of(data.val) == [{0, 1, 255}] * 2
+    assert data.train['metainfo']['classes'] == CLASSES and data.train['data_root'] == str(folder)
+
+
+def test_colors_of_classes_are_used(folder):
+    (folder / 'classes.txt').write_text('0 background 0 0 128\n1 traffic light 1 1 128\n')
+    metainfo = read_seg_folder(folder).train['metainfo']
+    assert metainfo == dict(classes=CLASSES, palette=[[0, 0, 128], [1, 1, 128]])
+
+
+@pytest.mark.parametrize('mode', ['P', 'I;16'])
+def test_masks_with_a_palette_or_16_bits(mode, folder):
+    for path in folder.glob('masks/*/*.png'):
+        labels = np.array(Image.open(path))
+        image = Image.fromarray(labels.astype(np.uint16) if mode == 'I;16' else labels)
+        if mode == 'P':
+            image.putpalette([*range(256)] * 3)
+        image.save(path)
+    assert labels_of(read_seg_folder(folder).train) == [{0, 1, 255}] * 3
+
+
+def test_images_are_split(folder):
+    shutil.rmtree(folder / 'images/val')
+    found = [read_seg_folder(folder, val_fraction=0.3, split_seed=seed) for seed in (0, 0, 5)]
+    assert [(data.num_train, data.num_val) for data in found] == [(2, 1)] * 3
+    lists = [Path(data.val['ann_file']).read_text() for data in found]
+    assert lists[0] == lists[1] != lists[2]
+    for name in '12':
+        (folder / f'images/train/train{name}.jpg').unlink()
+    with raises(UsageError, '--val-fraction', 'two images', 'got 1'):
+        read_seg_folder(folder, val_fraction=0.5)
+
+
+def test_missing_validation_images(folder):
+    shutil.rmtree(folder / 'images/val')
+    with raises(UsageError, '--val-fraction', 'images/val'):
+        read_seg_folder(folder)
+
+
+def test_other_data_are_tested_with_the_classes_of_a_training(folder):
+    shutil.rmtree(folder / 'images/train')
+    data = read_seg_folder(folder, classes=CLASSES)
+    assert data.num_val == 2 and not data.train
+    with raises(UsageError, 'same order', 'background'):
+        read_seg_folder(folder, classes=CLASSES[::-1])
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda mask: mask.resize((9, 9), Image.Resampling.NEAREST), ['9 x 9']),
+    (lambda mask: mask.point(lambda value: 255), ['255', '3 of 3']),
+    (lambda mask: mask.point(lambda value: 255 * (value == 255)), ['labels', '[0]']),
+    (lambda mask: mask.point(lambda value: 7), ['7', '0 to 1'])])
+def test_masks_that_cannot_be_used(change, words, folder, capsys):
+    masks = sorted(folder.glob('masks/train/*'))
+    before = [Image.fromarray(np.array(Image.open(mask))) for mask in masks]
+    for mask, image in zip(masks, before):
+        change(image).save(mask)
+    with raises(UsageError, *words):
+        read_seg_folder(folder)
+    assert read_seg_folder(folder, check_files=False).num_train == 3
+    for mask, image in zip(masks[1:], before[1:]):
+        image.save(mask)
+    if words == ['9 x 9']:
+        read_seg_folder(folder)  # one wrong mask is only a warning
+        assert f'warning: mask {masks[0]} has 9 x 9 pixels' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['classes.txt', 'masks/train/train1.png'])
+def test_missing_files(name, folder):
+    (folder / name).unlink()
+    with raises(UsageError, folder / name):
+        read_seg_folder(folder)
+
+
+def test_masks_whose_names_have_another_unicode_form(folder):
+    for kind, form in ('images', 'NFC'), ('masks', 'NFD'):
+        path = next((folder / kind / 'val').glob('val0.*'))
+        path.rename(path.with_name(normalize(form, 'Müll') + path.suffix))
+    with raises(UsageError, 'Unicode form', normalize('NFD', 'Müll') + '.png'):
+        read_seg_folder(folder)
+    shutil.move(next((folder / 'masks/val').glob('M*')), folder / 'masks/val' / f'{normalize("NFC", "Müll")}.png')
+    assert labels_of(read_seg_folder(folder).val) == [{0, 1, 255}] * 2
+
+
+@pytest.mark.parametrize('kind', ['half', 'empty', 'text'])
+@pytest.mark.parametrize('name', ['images/train/train2.jpg', 'images/val/val1.jpg', 'masks/val/val0.png'])
+def test_files_that_cannot_be_read(kind, name, folder):
+    damage(folder / name, kind)
+    with raises(UsageError, f'{name} cannot be read'):
+        read_seg_folder(folder)

@@ -1,0 +1,57 @@
+"""The configs of runs, as the frameworks' scripts build them from their options."""
+import pytest
+from helpers import ROOT, raises
+from runs import TINY
+
+from mmvit import running as training
+from mmvit.running import shorthand_options, training_config
+from mmvit.utils.config import read_config
+from mmvit_backbones.errors import UsageError
+
+MASKS, STREETS = (str(ROOT / f'tests/configs/{name}.py') for name in ('mask_rcnn_reswin_t', 'upernet_reswin_t_camvid'))
+
+
+def with_short_options(config: str, **options):
+    return training_config(config, cfg_options=shorthand_options(read_config(config), **options))
+
+
+def test_short_options_stand_for_config_options():
+    cfg = with_short_options(str(TINY), seed=5, bf16=True, strategy='fsdp')
+    assert cfg.randomness.seed == 5 and cfg.runner_type == 'FlexibleRunner' and cfg.strategy.type == 'ShardedStrategy'
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
+    assert training_config(str(TINY), amp=True).optim_wrapper.type == 'AmpOptimWrapper'
+
+
+@pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])
+def test_data_root_is_replaced(name):
+    cfg = with_short_options(name, data_root='/mnt/here')
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/mnt/here/'
+    if 'ann_file' in cfg.val_evaluator:
+        assert cfg.val_evaluator.ann_file == '/mnt/here/annotations/instances_val2017.json'
+
+
+@pytest.mark.parametrize('config', [str(TINY), MASKS, STREETS])
+def test_windows_are_opened_only_on_request(config):
+    for options, shows in ((dict(show=True), True), (dict(show_dir='drawn'), False)):
+        cfg = training.testing_config(config, 'a.pth', **options)
+        assert cfg.default_hooks.visualization.get('show', False) is shows and cfg.load_from == 'a.pth'
+
+
+def test_options_that_a_config_cannot_follow():
+    with raises(UsageError, '--tta', 'masks', 'tta_model'):
+        training.testing_config(MASKS, 'a.pth', tta=True)
+    with raises(UsageError, '--out', '.pkl', 'out.json'):
+        training.testing_config(MASKS, 'a.pth', out='out.json')
+    with raises(UsageError, '--tta', '--show-dir'):
+        training.testing_config(str(TINY), 'a.pth', tta=True, show_dir='drawn')
+    with raises(UsageError, 'auto_scale_lr.base_batch_size', str(TINY)):
+        training_config(str(TINY), auto_scale_lr=True, cfg_options={'auto_scale_lr': {}})
+    with raises(UsageError, 'train_dataloader.persistent_workers', 'num_workers'):
+        training_config(str(TINY), cfg_options={'train_dataloader.persistent_workers': True})
+
+
+def test_test_time_augmentation_replaces_the_pipeline_of_the_test():
+    cfg = training.testing_config(STREETS, 'a.pth', tta=True)
+    assert cfg.model.type == 'SegTTAModel' and cfg.model.module.type == 'EncoderDecoder'
+    assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline

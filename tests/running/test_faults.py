@@ -1,0 +1,123 @@
+"""Training runs with injected faults: printed errors, remaining files and exact resuming."""
+import os
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import mmpretrain
+import pytest
+from helpers import ROOT, raises
+from runs import TINY, Run, assert_same_weights, train
+
+from mmvit.inference import Predictor
+from mmvit.running.work_dir import lock_work_dir
+from mmvit_backbones.errors import UsageError
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """Returns the work dir of an uninterrupted run."""
+    work_dir = tmp_path_factory.mktemp('whole') / 'whole'
+    run = train(work_dir)
+    assert run.wait() == 0, run.text
+    return work_dir
+
+
+def stopped_after(whole, work_dir, epochs):
+    """Returns a work dir that looks as if the machine had crashed after some epochs."""
+    work_dir.mkdir()
+    for epoch in range(1, epochs + 1):
+        shutil.copy2(whole / f'epoch_{epoch}.pth', work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / f'epoch_{epochs}.pth'))
+    return work_dir
+
+
+# ---- checkpoints
+
+
+def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 2)
+    limits = {resource.RLIMIT_FSIZE: (whole / 'epoch_1.pth').stat().st_size // 2}
+    run = train(work_dir, '--resume', limits=limits)
+    assert run.wait() == 1 and 'File too large' in run.text
+    assert not (work_dir / 'epoch_3.pth').exists()
+    assert_same_weights(whole / 'epoch_2.pth', work_dir / 'epoch_2.pth')
+
+
+def test_damaged_checkpoint_is_named(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 1)
+    os.truncate(work_dir / 'epoch_1.pth', 1000)
+    run = train(work_dir, '--resume')
+    assert run.wait() == 1 and 'epoch_1.pth' in run.error
+
+
+# ---- NaN
+
+
+def test_training_that_diverges_stops(tmp_path):
+    run = train(tmp_path / 'work', 'optim_wrapper.optimizer.lr=1e30')
+    assert run.wait() == 1 and 'for 3 steps' in run.error and 'clip_grad' in run.error
+
+
+# ---- signals
+
+
+def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
+    """The interruptions are within epochs; the interrupted runs have workers, and the uninterrupted run has none."""
+    work_dir = tmp_path / 'work'
+    for number, code, step, workers in [(signal.SIGKILL, -9, 6, 2), (signal.SIGTERM, 143, 6, 2),
+                                          (signal.SIGINT, 130, 9, 1)]:
+        run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}',
+                    'train_dataloader.persistent_workers=True')
+        run.wait_for(f'step {step}/12')
+        run.signal(number)
+        assert run.wait() == code, run.text
+        if code > 0:  # after SIGKILL, the remaining workers may print errors
+            assert 'Traceback' not in run.text and f'{number.name}: stopped after iteration' in run.text
+    run = train(work_dir, '--resume')
+    assert run.wait() == 0, run.text
+    assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')
+
+
+def test_hooks_in_a_training_by_the_frameworks_own_script(whole, tmp_path):
+    """The config saved by a run enables the hooks. MMEngine resumes from the checkpoint named in `last_checkpoint`."""
+    script = Path(mmpretrain.__path__[0], '.mim/tools/train.py')
+    if not script.exists():
+        pytest.skip('mmpretrain was installed without its scripts')
+    config = whole / TINY.name
+    options = ['--cfg-options', 'randomness.seed=7']
+    run = Run(tmp_path / 'first.txt', script, config, '--work-dir', tmp_path / 'work', *options)
+    run.wait_for('Epoch(train) [2][1/4]')
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 143, run.text
+    run = Run(tmp_path / 'second.txt', script, config, '--work-dir', tmp_path / 'work', '--resume', *options)
+    assert run.wait() == 0, run.text
+    assert_same_weights(whole / 'epoch_3.pth', tmp_path / 'work/epoch_3.pth')
+    predictor = Predictor(tmp_path / 'work/epoch_3.pth')  # needs no config
+    assert predictor.classes == sorted(predictor.classes) and len(predictor.classes) == 5
+    found, = predictor(next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')))
+    assert found.scores.shape == (5, )
+
+
+# ---- other work dirs and configs
+
+
+def test_work_dir_of_another_run(tmp_path):
+    with lock_work_dir(str(tmp_path)):
+        run = train(tmp_path)
+        assert run.wait() == 1
+        assert f'in use by process {os.getpid()} on' in run.error
+    with lock_work_dir(str(tmp_path)):
+        pass
+    with raises(UsageError, '/proc/work'):
+        lock_work_dir('/proc/work')
+
+
+def test_finished_training_is_not_changed(whole, tmp_path):
+    work_dir = stopped_after(whole, tmp_path / 'work', 3)
+    run = train(work_dir, '--resume')
+    assert run.wait() == 0, run.text
+    assert_same_weights(whole / 'epoch_3.pth', work_dir / 'epoch_3.pth')

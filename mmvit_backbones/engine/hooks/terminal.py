@@ -1,0 +1,176 @@
+"""Shows a training or a test in the terminal: a bar, a line per validation and warnings; the log file has every line."""
+import atexit
+import io
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, redirect_stdout
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+SECONDS_PER_DRAWING = 0.25
+WIDTH = 90  # of the line of a validation, in columns
+NO_OBJECTS = -1  # pycocotools' value, e.g. of data without small objects
+
+
+@HOOKS.register_module()
+class TerminalHook(Hook):
+    """Shows a bar, a line per validation, and the best checkpoint, instead of the lines of MMEngine's log.
+
+    From ``before_run`` to ``after_run``, the console shows only warnings and errors of the log, and what is printed
+    during a validation goes to the log file. In a test, the log is shown again once all images are predicted, because
+    metrics log their tables of classes. Without a terminal, e.g. in a pipe, lines take the place of the bar.
+
+    Args:
+        interval (int): Steps per line without a terminal. Defaults to 50.
+    """
+
+    priority = 'LOWEST'  # the best checkpoint of a validation is known
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self.changes: ExitStack | None = None  # what is undone at the end
+        self.bar: Progress | None = None
+        self.drawn = 0.
+        self.validation = ExitStack()
+
+    def before_run(self, runner: Runner) -> None:
+        """Begins, unless it has begun, e.g. before the data sets were built."""
+        if self.changes is not None or not is_main_process():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        self.changes = ExitStack()
+        atexit.register(self.after_run)  # after an error, MMEngine does not call after_run
+        console = Console(file=sys.stdout)
+        if console.is_terminal:
+            # Without a thread that draws, no worker process inherits a locked standard output.
+            self.bar = self.changes.enter_context(Progress(
+                TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                TextColumn('{task.fields[note]}'), console=console, transient=True, auto_refresh=False,
+                speed_estimate_period=600))
+        self.out = sys.stdout  # prints above the bar
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                self.changes.callback(handler.setLevel, handler.level)
+                self.changes.callback(handler.setStream, handler.stream)
+                handler.setLevel(max(handler.level, logging.WARNING))
+                handler.setStream(self.out)
+
+    def after_run(self, runner: Runner | None = None) -> None:
+        """Removes the bar, and shows the log in the console again."""
+        self.validation.close()
+        if self.changes is not None:
+            self.changes.close()
+        self.changes = self.bar = None
+        atexit.unregister(self.after_run)
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter:
+            self.say(f'resumed after {place_of(runner)}')
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None,
+                         outputs: dict | None = None) -> None:
+        if self.bar is None and self.every_n_train_iters(runner, self.interval):
+            parts = [f'step {runner.iter + 1}/{runner.max_iters}', *loss_of(runner), *rate_of(runner)]
+            self.say(', '.join(parts))
+        self.draw('training', runner.iter + 1, runner.max_iters, ''.join(loss_of(runner)))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        if self.changes is not None:
+            self.validation.enter_context(redirect_stdout(LogLines(runner.logger)))
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
+        self.draw('validating', batch_idx + 1, len(runner.val_dataloader))
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
+        self.validation.close()
+        self.say(', '.join([place_of(runner), *loss_of(runner), *short_metrics(metrics or {})]))
+
+    def after_train(self, runner: Runner) -> None:
+        if getattr(runner.train_loop, 'stop_training', False):
+            self.say(f'stopped early after {place_of(runner)}')
+        for line in best_of(runner):
+            self.say(line)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: object = None,
+                        outputs: object = None) -> None:
+        total = len(runner.test_dataloader)
+        self.draw('testing', batch_idx + 1, total)
+        if batch_idx + 1 == total:
+            self.after_run()
+
+    def say(self, text: str) -> None:
+        if self.changes is not None:
+            print(text, file=self.out, flush=True)
+
+    def draw(self, description: str, done: int, total: int, note: str = '') -> None:
+        """Draws the bar, a few times per second."""
+        if self.bar is None or done < total and time.monotonic() - self.drawn < SECONDS_PER_DRAWING:
+            return
+        self.drawn = time.monotonic()
+        shown = {task.description: task.id for task in self.bar.tasks}
+        if description not in shown:
+            shown[description] = self.bar.add_task(description, note='')
+        is_part = description == 'validating'
+        self.bar.update(shown[description], completed=done, total=total, note=note,
+                        visible=not is_part or done < total)
+        self.bar.refresh()
+
+
+class LogLines(io.TextIOBase):
+    """A file whose lines are logged, such as what pycocotools prints."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.logger = logger
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self.logger.info(text.rstrip())
+        return len(text)
+
+
+def place_of(runner: Runner) -> str:
+    """Returns the epoch that has ended, or the step of a training without epochs."""
+    return f'epoch {runner.epoch}' if isinstance(runner.train_loop, EpochBasedTrainLoop) else f'step {runner.iter}'
+
+
+def loss_of(runner: Runner) -> list[str]:
+    """Returns the last loss of a training with its name, if there is one."""
+    loss = runner.message_hub.log_scalars.get('train/loss')
+    return [f'loss {loss.current():.4g}'] if loss is not None else []
+
+
+def rate_of(runner: Runner) -> list[str]:
+    """Returns the learning rate and the time left of a training, with their names."""
+    rate, left = runner.message_hub.log_scalars.get('train/lr'), runner.message_hub.runtime_info.get('eta')
+    return ([f'lr {rate.current():.4g}'] if rate is not None else []) + (
+        [f'{timedelta(seconds=int(left))} left'] if left is not None else [])
+
+
+def short_metrics(metrics: Mapping[str, float]) -> list[str]:
+    """Returns as many metrics with their values as fit into a line; short names, such as mIoU, are of summaries."""
+    parts = [f'{name} {metrics[name]:.4g}' for name in sorted(metrics, key=len) if metrics[name] != NO_OBJECTS]
+    return [part for i, part in enumerate(parts) if i == 0 or len(', '.join(parts[:i + 1])) < WIDTH - 20]
+
+
+def best_of(runner: Runner) -> list[str]:
+    """Returns a line for each metric by which a training selects checkpoints: its best value and the file."""
+    info, lines = runner.message_hub.runtime_info, []
+    for hook in runner.hooks:
+        names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
+        for name in names:
+            suffix = f'_{name}' if len(names) > 1 else ''
+            if f'best_ckpt{suffix}' in info:
+                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, '
+                             f'{short_path(str(info[f"best_ckpt{suffix}"]))}')
+    return lines

@@ -1,3 +1,24 @@
 #!/usr/bin/env bash
-# Runs check_gpu.py with the interpreter in the environment variable PYTHON, or with python3 if it is not set.
-exec "${PYTHON:-python3}" "$(dirname "$(realpath "$0")")/check_gpu.py" "$@"
+# Runs `mmvit doctor` and the tests of operators and networks on a GPU, and writes a report: check_gpu.sh [FILE]
+# Requires torch, Triton, MMEngine and pytest, but not OpenMMLab. PYTHON selects the interpreter.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python3}
+report=${1:-docs/gpu_report.md}
+"$python" -c 'import torch; torch.cuda.get_device_name()' || exit
+
+run() {  # a title, and a command, whose output the report shows
+    printf '\n#### %s\n\n```\n' "$1" >> "$report"
+    "${@:2}" 2>&1 | tee -a "$report"
+    local status=${PIPESTATUS[0]}
+    printf '```\n\nExit status: %s\n' "$status" >> "$report"
+    return "$status"
+}
+
+"$python" -c 'import datetime, torch; print(f"### {torch.cuda.get_device_name()}, {datetime.date.today()}")' > "$report"
+failed=0
+run 'Build' "$python" -m mmvit_backbones.ops.build || failed=1
+run 'Kernels compared with plain PyTorch: deviation and time' "$python" -m mmvit doctor || failed=1
+MMVIT_KERNELS=triton run 'Tests' "$python" -m pytest -q -p no:cacheprovider tests/ops tests/test_goldens.py -k 'cuda or triton' \
+    || failed=1
+exit "$failed"

@@ -137,7 +137,7 @@ def device_of(runner: Runner) -> torch.device:
 
 def warn_of_other_backends(runner: Runner, before: dict[str, str]) -> None:
     """Warns of operators that ran another backend when a checkpoint was written."""
-    now = {name: OPERATORS[name].usual(device_of(runner)) for name in before if name in OPERATORS}
+    now = {name: OPERATORS[name].usual(device_of(runner)) if name in OPERATORS else 'reference' for name in before}
     changes = [f'{name} ran {before[name]} and now runs {backend}' for name, backend in now.items()
                if before[name] != backend]
     if changes:

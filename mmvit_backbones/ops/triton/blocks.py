@@ -50,13 +50,6 @@ def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
 
 
 @jit
-def head_of(x, heads, stride_b, stride_h):
-    """Returns a pointer to the program's head in a tensor of shape ``(batch, heads, ...)``."""
-    image = tl.program_id(0)
-    return x + (image // heads).to(tl.int64) * stride_b + (image % heads).to(tl.int64) * stride_h
-
-
-@jit
 def load_rows(x, row, rows, n):
     """Loads one number per row of the program's head, with zeros beyond its n rows."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import DropPath, Mlp, ModuleList, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
 from ..layers.resize import interpolate, resize_on_load
 from ..ops.sizes import is_positive, may_be_nonzero
@@ -259,7 +259,7 @@ class RegionViTStage(nn.Module):
         super().__init__()
         self.window_size = window_size
         self.projection = Projection(channels // 2) if project else nn.Identity()
-        self.blocks = ModuleList(
+        self.blocks: Any = nn.ModuleList(
             RegionViTBlock(channels, num_heads, window_size, mlp_ratio, rate, regional_attention)
             for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
@@ -386,7 +386,7 @@ class RegionViT(Backbone):
         self.min_size = 2 if arch.local_embed == '1conv' else 1  # smallest image with a local token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch.depths)
-        self.stages = ModuleList(
+        self.stages: Any = nn.ModuleList(
             RegionViTStage(self.channels[i], arch.num_heads[i], self.window_sizes[i], arch.mlp_ratio, peg,
                            drop_paths[i], project=i > 0, regional_attention=regional_attention)
             for i in range(self.num_stages))

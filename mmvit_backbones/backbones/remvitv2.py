@@ -6,6 +6,7 @@ Recognition 2024, arXiv 2402.11301), based on MViTv2 (Li et al., CVPR 2022, arXi
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,6 @@ from ..layers import (
     DropPath,
     Gate,
     Mlp,
-    ModuleList,
     drop_path_schedule,
     init_linear,
     layers_with_gate,
@@ -243,7 +243,7 @@ class ReMViTv2(Backbone):
                 attn = PooledAttention(in_channels, channels, arch.num_heads[stage], grid, query_stride, key_stride)
                 blocks.append(ReMViTv2Block(in_channels, channels, attn, arch.mlp_ratio, drop_path))
                 grid = pooled_grid(grid, query_stride)
-        self.blocks = ModuleList(blocks)
+        self.blocks: Any = nn.ModuleList(blocks)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()

@@ -5,14 +5,14 @@ ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, ModuleList, drop_path_schedule, trunc_normal_
+from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
 from ..ops.window import channels_last
 from .arch import PyramidArch, resolve_arch
@@ -179,8 +179,8 @@ class ResTBase(Backbone):
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
         self.patch_embeds = nn.ModuleList([self.stem_type(self.in_channels, self.channels[0])])
         self.patch_embeds.extend(self.downsample_type(before, after) for before, after in pairwise(self.channels))
-        self.stages = ModuleList(
-            ModuleList(self.make_block(arch, stage, drop_path) for drop_path in drop_paths)
+        self.stages: Any = nn.ModuleList(
+            nn.ModuleList(self.make_block(arch, stage, drop_path) for drop_path in drop_paths)
             for stage, drop_paths in enumerate(drop_path_schedule(drop_path_rate, arch.depths)))
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..layers import ModuleList, PatchEmbed, drop_path_schedule
+from ..layers import PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
 from .arch import PyramidArch
 from .base import Backbone
@@ -54,7 +54,7 @@ class SwinStage(nn.Module):
 
     def __init__(self, blocks: Iterable[nn.Module], downsample: nn.Module) -> None:
         super().__init__()
-        self.blocks = ModuleList(blocks)
+        self.blocks: Any = nn.ModuleList(blocks)
         self.downsample = downsample
 
 
@@ -81,7 +81,7 @@ class SwinBase(Backbone):
             blocks = [self.make_block(channels, num_heads, arch.mlp_ratio, drop_path) for drop_path in drop_paths]
             downsample = PatchMerging(channels) if stage + 1 < self.num_stages else nn.Identity()
             stages.append(SwinStage(blocks, downsample))
-        self.stages = ModuleList(stages)
+        self.stages: Any = nn.ModuleList(stages)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
         self.freeze()

@@ -10,7 +10,7 @@ from itertools import pairwise
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import GlobalAttention, ModuleList, WindowAttention, drop_path_schedule, init_linear
+from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
 from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
 from .arch import Arch, resolve_arch
 from .base import Backbone
@@ -27,7 +27,7 @@ class ViTAEv2Stage(nn.Module):
     def __init__(self, reduction: ReductionCell, cells: Iterable[NormalCell]) -> None:
         super().__init__()
         self.reduction = reduction
-        self.cells = ModuleList(cells)
+        self.cells: Any = nn.ModuleList(cells)
 
 
 def check_groups(key: str, channels: Sequence[int], groups: Sequence[int]) -> None:
@@ -106,7 +106,7 @@ class CellPyramid(Backbone):
         for stage, rates in enumerate(published_drop_paths(drop_path_rate, arch.depths)):
             reduction = self.reduction_cell(arch, stage, before[stage])
             stages.append(ViTAEv2Stage(reduction, [self.normal_cell(arch, stage, drop_rate, rate) for rate in rates]))
-        self.stages = ModuleList(stages)
+        self.stages: Any = nn.ModuleList(stages)
         self.init_layers()
         self.freeze()
 

@@ -17,7 +17,6 @@ from .block import BaseBlock, Block, Mlp, ResidualAttentionBlock, init_linear, t
 from .checkpointing import recompute
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
-from .module_list import ModuleList
 from .patch_embed import PatchEmbed, TokenEmbed
 from .position_bias import RelativePositionTable
 from .position_embedding import PositionEmbedding
@@ -26,7 +25,7 @@ from .vitae_cell import ContextPosition, ConvBranch, ConvLayer, NormalCell, Pyra
 
 __all__ = [
     'BaseBlock', 'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
-    'GlobalAttention', 'LinearAttention', 'Mlp', 'ModuleList', 'NormalCell', 'PatchEmbed',
+    'GlobalAttention', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionTable',
     'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
     'init_linear', 'layers_with_gate', 'recompute', 'reset_projections', 'trunc_normal_'

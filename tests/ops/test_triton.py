@@ -86,9 +86,9 @@ def test_agrees_on_random_shapes(dtype):
 def agrees(run, dtype):
     """Returns whether a kernel's deviations are at most its tolerance or four times the reference's rounding errors.
 
-    The tolerance alone is too strict where sums cancel, as in the gradient of alpha. Rounding errors are estimated by the reference in the kernel's dtype, and by the
-    reference in float64 with random noise on the inputs. Inputs below 1 get the noise of an input of 1, because the
-    exponential of a small logit is close to 1 and rounded accordingly.
+    The tolerance alone is too strict where sums cancel, as in the gradient of alpha. Rounding errors are estimated by
+    the reference in the kernel's dtype, and by the reference in float64 with random noise on the inputs. Inputs below 1
+    get the noise of an input of 1, because the exponential of a small logit is close to 1 and rounded accordingly.
     """
     exact, actual = run('reference', DEVICE, torch.float64), run('triton', DEVICE, dtype)
     if all((a - e).abs().max() <= self_check.TOLERANCES[dtype] * e.abs().max() for a, e in zip(actual, exact)):

@@ -3,5 +3,7 @@ from .equal_heads import EqualHeadsHook, FrozenBackboneHook
 from .exact_resume import ExactResumeHook
 from .finite import FiniteLossHook
 from .interrupt import InterruptHook
+from .terminal import TerminalHook
 
-__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook']
+__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+           'TerminalHook']

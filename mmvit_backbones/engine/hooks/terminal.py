@@ -1,4 +1,4 @@
-"""Shows a training or a test in the terminal: a bar, a line per validation and warnings; the log file has every line."""
+"""Shows a run in the terminal: a bar, a line per validation and warnings. The log file has every line."""
 import atexit
 import io
 import logging
@@ -13,6 +13,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ...utils.files import short_path
 
 if TYPE_CHECKING:
     from rich.progress import Progress

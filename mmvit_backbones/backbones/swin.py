@@ -4,6 +4,7 @@ Swin Transformer (Liu et al., ICCV 2021, arXiv 2103.14030). Subclasses define th
 """
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 

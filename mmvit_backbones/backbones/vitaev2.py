@@ -5,6 +5,7 @@ ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recog
 """
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from itertools import pairwise
 
 from mmengine.registry import MODELS

@@ -5,8 +5,8 @@ ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recog
 """
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from itertools import pairwise
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn

@@ -17,6 +17,10 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """Raised for a checkpoint that does not exist."""
 
 
+class UnreadCheckpointError(CheckpointError):
+    """Raised for a checkpoint that cannot be read, but may be valid: memory is full, for example, or a disk fails."""
+
+
 class UnknownKeyError(CheckpointError, KeyError):
     """Raised for a key of a checkpoint that no network has, or whose value is not a tensor."""
 

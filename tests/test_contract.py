@@ -1,6 +1,8 @@
 """The contract that all backbones fulfill. A new network needs only a tiny config."""
 import copy
+import io
 import math
+import pickle
 
 import pytest
 import torch
@@ -67,17 +69,17 @@ def test_every_parameter_gets_a_gradient(network):
 
 
 @each_network
-def test_activation_checkpointing_gives_the_same_gradients(network):
+def test_activation_checkpointing_gives_the_same_step(network):
+    """Gradients, random numbers and running statistics are the same, also those of synchronized batch norms."""
     x = images()
-    for drop_path_rate in (0., 0.3):
-        plain = fresh_model(network, drop_path_rate=drop_path_rate).train()
-        recomputed = fresh_model(network, drop_path_rate=drop_path_rate, with_cp=True).train()
-        torch.manual_seed(1)
-        expected = gradients(plain, x)
-        torch.manual_seed(1)
-        actual = gradients(recomputed, x)
-        for parameter, gradient in expected.items():
-            torch.testing.assert_close(actual[parameter], gradient, rtol=1e-5, atol=1e-7, msg=parameter)
+    for drop_path_rate, convert in (0., nn.Sequential), (0.3, nn.SyncBatchNorm.convert_sync_batchnorm):
+        steps = []
+        for with_cp in (False, True):
+            model = convert(fresh_model(network, drop_path_rate=drop_path_rate, with_cp=with_cp)).train()
+            torch.manual_seed(1)
+            steps.append({**gradients(model, x), **dict(model.named_buffers())})
+        for name, expected in steps[0].items():
+            torch.testing.assert_close(steps[1][name], expected, rtol=1e-5, atol=1e-7, msg=name)
 
 
 def saved_bytes(network: str, **arguments) -> int:
@@ -104,6 +106,22 @@ def test_frozen_stages(network, frozen_stages):
         assert torch.equal(model.forward_stages(x)[0], model.forward_stages(x)[0])
     if model.num_stages > frozen_stages:
         assert all(gradient is not None for gradient in gradients(model, x).values())
+
+
+@each_network
+def test_frozen_stages_of_a_truncated_network(network):
+    """What remains stays frozen, although more stages were to be frozen than remain."""
+    x = images()
+    model = fresh_model(network, drop_path_rate=0.5, frozen_stages=shared_model(network).num_stages)
+    if model.plain_blocks is None:
+        model.keep_stages(1)
+    else:
+        model.keep_blocks(1)
+    model.train()
+    model.freeze()
+    assert not any(p.requires_grad for p in model.parameters())
+    assert torch.equal(model(x)[0], model(x)[0])  # the drop paths are in evaluation mode
+    assert {model.get_stage_depth(name)[0] for name, _ in model.named_parameters()} <= {0, 1, 2}
 
 
 @each_network
@@ -158,6 +176,34 @@ def test_settings_of_wrong_types_are_named(network, wrong):
         if (key, wrong) not in [('mlp_ratio', 2.5), ('pyramid_dims', [])]:  # valid
             with raises(ValueError, 'arch', key, 'must', wrong):
                 fresh_model(network, arch={**arch, key: wrong})
+
+
+@pytest.mark.parametrize('count', [0, -1, 1.])
+@each_network
+def test_wrong_depths_are_named_unless_the_network_is_right(network, count):
+    """Cells may be missing from the stages of ViTAEv2, which still have their reduction cells."""
+    arch = TINY_CONFIGS[network]['arch']
+    key = 'depths' if 'depths' in arch else 'depth'
+    depths = [[*arch[key][:i], count, *arch[key][i + 1:]] for i in range(4)] if key == 'depths' else [count]
+    for wrong in depths:
+        if count == 0 and 'reduction_heads' in arch:
+            model = fresh_model(network, arch={**arch, key: wrong}, frozen_stages=1)
+            assert len(model(images())) == 4
+            totals = {model.get_layer_depth(name)[1] for name, _ in model.named_parameters()}
+            assert len(totals) == 1
+            continue
+        with raises(ValueError, 'arch', key, 'must', wrong if key == 'depth' else str(wrong)):
+            fresh_model(network, arch={**arch, key: wrong})
+
+
+@pytest.mark.parametrize('argument, value', [
+    ('frozen_stages', 1.), ('frozen_stages', True), ('frozen_stages', None), ('frozen_stages', 'all'),
+    ('out_indices', 0.), ('out_indices', (0., )), ('out_indices', '0'), ('in_channels', 3.), ('in_channels', None)],
+    ids=str)
+@each_network
+def test_numbers_of_wrong_types_are_named(network, argument, value):
+    with raises(ValueError, argument, value):
+        fresh_model(network, **{argument: value})
 
 
 @pytest.mark.parametrize('shape', [(2, 4, 32, 32), (3, 32, 32), (2, 3, 0, 32)], ids=str)
@@ -223,6 +269,22 @@ def test_autocast_trains(network, dtype):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.98 * losses[0]
+
+
+@each_network
+@torch.no_grad()
+def test_whole_networks_are_copied_and_pickled(network):
+    """Copies are independent, and load checkpoints by their own hooks."""
+    model, x = fresh_model(network).eval(), images(33, 50)
+    expected, file = model(x), io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)]
+    for parameter in model.parameters():
+        parameter.zero_()
+    for other in copies:
+        other.load_state_dict(copies[0].state_dict())
+        assert all(map(torch.equal, other(x), expected))
 
 
 @each_network

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -213,15 +214,13 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
             raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
     if size and len(checkpoints) == len(networks):
         raise UsageError('size requires a network; checkpoints resize images as in their test')
-    rows = []
+    found = ([name] if name in checkpoints or ':' in name else find_names([name]) for name in networks)
+    names, rows = dict.fromkeys(chain.from_iterable(found)), []
     with measuring(threads):
-        for name in networks:
-            if name in checkpoints:
-                subject = timed_model(name, config, images, batch_size, 'int8' in runtimes)
-                rows += measure_subject(subject, runtimes, repeats)
-                continue
-            for plain_name in [name] if ':' in name else find_names([name]):
-                rows += measure_subject(timed_network(plain_name, dense, size, batch_size), runtimes, repeats)
+        for name in names:
+            subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
+                       timed_network(name, dense, size, batch_size))
+            rows += measure_subject(subject, runtimes, repeats)
     versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
     return RuntimeTable(f'{processor()}, {threads} threads, {versions}; median of {repeats}', rows)
 

@@ -1,7 +1,7 @@
 """Reads the checkpoint from which a run resumes."""
 from pathlib import Path
 
-from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UsageError
+from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError
 from mmvit_backbones.zoo.loading import read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
@@ -22,7 +22,7 @@ def read_to_resume(path: str) -> dict:
     """
     try:
         checkpoint = read_checkpoint(path)
-    except CheckpointNotFoundError:
+    except (CheckpointNotFoundError, UnreadCheckpointError):  # the file is not known to be invalid
         raise
     except CheckpointError as error:
         others = [other for other in _newest_first(Path(path).parent) if other != Path(path)]

@@ -15,12 +15,13 @@ class Arch:
         ValueError: If a field has another type than annotated or is out of range, or if fields don't fit each other.
     """
     may_be_empty: ClassVar[tuple[str, ...]] = ()
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         lengths = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            check_field(field.name, value, field.type)
+            check_field(field.name, value, field.type, lowest=0 if field.name in self.may_be_zero else math.ulp(0.))
             if isinstance(value, (list, tuple)):
                 if not value and field.name not in self.may_be_empty:
                     raise ValueError(f'arch: {field.name} must not be empty, got {value}')
@@ -85,8 +86,8 @@ def resolve_arch(arch: 'str | dict | ArchT', zoo: Mapping[str, ArchT]) -> ArchT:
     return kind(**arch)
 
 
-def check_field(name: str, value: Any, kind: Any) -> None:
-    """Raises ValueError if a value has another type than ``kind`` or is not in the range of its field."""
+def check_field(name: str, value: Any, kind: Any, lowest: float) -> None:
+    """Raises ValueError if a value has another type than ``kind``, or is less than ``lowest`` or infinite."""
     is_tuple = get_origin(kind) is tuple
     entry_kind = get_args(kind)[0] if is_tuple else kind
     accepted = (int, float) if entry_kind is float else (entry_kind, )
@@ -95,6 +96,5 @@ def check_field(name: str, value: Any, kind: Any) -> None:
     if is_sequence != is_tuple or not all(type(entry) in accepted for entry in entries):
         expected = f'a list of {entry_kind.__name__}' if is_tuple else entry_kind.__name__
         raise ValueError(f'arch: {name} must be {expected}, got {value!r}')
-    lowest = 0 if name in ('depth', 'depths') else math.ulp(0.)
     if entry_kind in (int, float) and not all(lowest <= entry < math.inf for entry in entries):
         raise ValueError(f'arch: {name} must be {"at least 0" if lowest == 0 else "positive"}, got {value!r}')

@@ -2,6 +2,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -37,7 +38,10 @@ class Backbone(BaseModule):
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
             order. None returns the features of all stages.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, and ``n`` the stem and the first ``n`` stages. Plain
+            networks have a single stage (Refiner-ViT four, quarters of its blocks), whereas mmpretrain's
+            VisionTransformer counts blocks: ``frozen_stages=12`` there, which freezes all, is ``frozen_stages=1`` here.
+            To freeze some blocks of a stage, set ``lr_mult=0`` for their names in ``paramwise_cfg``.
         norm_eval (bool): Whether batch norms stay in evaluation mode during training.
         with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
         init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
@@ -63,16 +67,21 @@ class Backbone(BaseModule):
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
         self.in_channels = in_channels
-        if in_channels < 1:
-            raise ValueError(f'in_channels must be at least 1, got {in_channels}')
+        if not is_integer(in_channels) or in_channels < 1:
+            raise ValueError(f'in_channels must be an integer of at least 1, got {in_channels!r}')
         allowed = range(self.num_stages)
         indices = allowed if out_indices is None else out_indices
-        self.out_indices = (indices, ) if isinstance(indices, int) else tuple(indices)
+        self.out_indices = tuple(indices) if isinstance(indices, Sequence) else (indices, )
         ascending = [stage for stage in allowed if stage in self.out_indices]
-        if not self.out_indices or list(self.out_indices) != ascending:
-            raise ValueError(f'out_indices must be ascending stage indices from 0 to {allowed[-1]}, got {out_indices}')
-        if not -1 <= frozen_stages <= self.num_stages:
-            raise ValueError(f'frozen_stages must be from -1 to {self.num_stages}, got {frozen_stages}')
+        are_integers = all(map(is_integer, self.out_indices))
+        if not self.out_indices or not are_integers or list(self.out_indices) != ascending:
+            raise ValueError(f'out_indices must be ascending stage indices from 0 to {allowed[-1]}, got '
+                             f'{out_indices!r}')
+        if not is_integer(frozen_stages) or not -1 <= frozen_stages <= self.num_stages:
+            raise ValueError(f'frozen_stages must be an integer from -1 to {self.num_stages}, got {frozen_stages!r}; '
+                             "it counts stages, not blocks as in mmpretrain's VisionTransformer: "
+                             f'{self.num_stages} freezes all blocks; to freeze some of a stage, set lr_mult=0 for '
+                             'them in paramwise_cfg')
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -226,6 +235,7 @@ class Backbone(BaseModule):
             if stage >= number:
                 delattr(self, f'norm{stage}')
         self.num_stages = number
+        self.frozen_stages = min(self.frozen_stages, number)
         self.channels, self.strides = self.channels[:number], self.strides[:number]
         self.normed_stages = tuple(stage for stage in self.normed_stages if stage < number)
         self.out_indices = tuple(stage for stage in self.out_indices if stage < number) or (number - 1, )
@@ -319,6 +329,10 @@ class Backbone(BaseModule):
         counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
         last_layers = list(accumulate(counts, initial=0))  # index of the last layer in the stem and in each stage
         return bisect_left(last_layers, depth), self.num_stages + 2
+
+
+def is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def with_strict_pretrained(init_cfg: dict | list[dict] | None) -> list[dict]:

@@ -195,7 +195,7 @@ class RefinerViTArch(Arch):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_multiples('num_heads', [self.embed_dims], [self.num_heads])
-        if self.depth < 1 or self.depth % (2 * NUM_STAGES):
+        if self.depth % (2 * NUM_STAGES):
             raise ValueError(f'arch: depth must be a multiple of {2 * NUM_STAGES}, got {self.depth}')
 
 

@@ -435,12 +435,12 @@ class RegionViT(Backbone):
                 'any size')
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per block, at least one; the first includes projection and PEG, the last the stage norm.
+        """Returns one layer per block; the first includes projection and PEG, the last the stage norm.
 
         The norm of the last stage is an output norm, and is not included.
         """
         module = self.stages[stage]
-        layers: list[list[nn.Module]] = [[block] for block in module.blocks] or [[]]
+        layers: list[list[nn.Module]] = [[block] for block in module.blocks]
         layers[0].insert(0, module.projection)
         if module.peg is not None:
             layers[0].append(module.peg)

@@ -104,7 +104,7 @@ class SwinBase(Backbone):
         self.stages[number - 1].downsample = nn.Identity()
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
-        """Returns one layer per block, at least one; the patch merging belongs to the last layer."""
-        layers = [[block] for block in self.stages[stage].blocks] or [[]]
+        """Returns one layer per block; the patch merging belongs to the last layer."""
+        layers = [[block] for block in self.stages[stage].blocks]
         layers[-1].append(self.stages[stage].downsample)
         return layers

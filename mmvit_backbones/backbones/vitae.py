@@ -130,7 +130,8 @@ class ViTAE(Backbone):
         drop_rate (float): Dropout rate of normal cells: after attention, and inside and after the MLP.
         in_channels, out_indices, norm_eval, with_cp, init_cfg: As in :class:`Backbone`.
         frozen_stages (int): -1 freezes nothing, 0 the stem, which is the first reduction or the
-            patch embedding, and ``n`` the stem and the first ``n`` stages.
+            patch embedding, and ``n`` the stem and the first ``n`` stages. Plain networks have a single stage; see
+            :class:`Backbone` for frozen blocks.
         drop_path_rate (float): Stochastic depth rate of the last normal cell; rates rise linearly from 0 at the first
             normal cell.
 

@@ -6,7 +6,7 @@ ViTAEv2: Vision Transformer Advanced by Exploring Inductive Bias for Image Recog
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class CellArch(Arch):
         num_heads (tuple[int, ...]): Number of attention heads of the normal cells of each stage.
         reduction_heads (tuple[int, ...]): Number of attention heads of the reduction cell of each stage.
     """
+    may_be_zero: ClassVar[tuple[str, ...]] = ('depths', )  # a stage still has its reduction cell
+
     embed_dims: tuple[int, ...]
     pyramid_dims: tuple[int, ...]
     depths: tuple[int, ...]

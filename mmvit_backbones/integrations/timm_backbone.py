@@ -1,5 +1,5 @@
 """Networks of timm as backbones in mmpretrain, mmdet and mmseg, for comparisons."""
-from functools import cache
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,18 +48,25 @@ class TimmBackbone(BaseModule):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
         last = {info['reduction']: index for index, info in enumerate(self.model.feature_info)}
         self.name = name
-        self.depths = cache(self._depths)
         self.indices = [index for reduction, index in last.items() if reduction >= 4]
         self.multiple = max(last)
         self.model.prune_intermediate_layers(self.indices, prune_norm=True)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``."""
-        return self.depths(False)[param_name.removeprefix(prefix)]
+        return self._layer_depths[param_name.removeprefix(prefix)]
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return self.depths(True)[param_name.removeprefix(prefix)]
+        return self._stage_depths[param_name.removeprefix(prefix)]
+
+    @cached_property
+    def _layer_depths(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=False)
+
+    @cached_property
+    def _stage_depths(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=True)
 
     def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
         if not hasattr(self.model, 'group_matcher'):

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlparse
 import torch
 from mmengine.logging import print_log
 
-from ..errors import CheckpointError, UsageError
+from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import download
 from .files import CONVERTED
 from .weights import BY_BROWSER, Weights, host_of
@@ -197,7 +197,7 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
         title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
         name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
         problem = f'the server sent a web page instead of the file ("{name}")'
-    elif start[:2] == b'PK' and not zipfile.is_zipfile(path):
+    elif start[:2] == b'PK' and not is_archive(path):
         problem = 'the file is truncated'
     elif not start:
         problem = 'the file is empty'
@@ -206,6 +206,15 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
     else:
         return
     raise CheckpointError(f'{problem}; the file was renamed to {set_aside(path, target)}')
+
+
+def is_archive(path: Path) -> bool:
+    """Returns whether a file is a complete archive; unlike ``is_zipfile``, raises OSError if it cannot be read."""
+    try:
+        zipfile.ZipFile(path).close()
+    except zipfile.BadZipFile:
+        return False
+    return True
 
 
 def set_aside(path: Path, target: Path) -> Path:
@@ -218,9 +227,12 @@ def set_aside(path: Path, target: Path) -> Path:
 def hash_of(path: Path) -> str:
     """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with open(path, 'rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UnreadCheckpointError(f'{path} cannot be read: {error.strerror}') from error
     return digest.hexdigest()
 
 
@@ -229,10 +241,12 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
     """Records the hash of a file after the ``with`` block has read the file successfully for the first time.
 
     If the block raises CheckpointError, sets the file aside and raises a CheckpointError whose message
-    begins with ``title``.
+    begins with ``title``. A file that could not be read stays.
     """
     try:
         yield
+    except UnreadCheckpointError:
+        raise
     except CheckpointError as error:
         raise CheckpointError(f'{title}{error.args[0]}; the file was renamed to {set_aside(path, path)}') from None
     if not is_recorded(path):

@@ -1,6 +1,7 @@
 """Loads checkpoint files without executing code in them."""
 import argparse
 import codecs
+import errno
 import importlib
 import os
 import os.path as osp
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
-from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
+from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
 from ..utils import versions
 from ..utils.files import why_no_file
 
@@ -38,8 +39,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     Raises:
         UsageError: If ``map_location`` cannot be used.
         CheckpointNotFoundError: If the file does not exist.
-        CheckpointError: If the file cannot be read, is truncated or corrupt, contains types that are not allowed, or
-            does not contain a dict.
+        UnreadCheckpointError: If the file cannot be read, for example because memory is full.
+        CheckpointError: If the file is truncated or corrupt, contains types that are not allowed, or does not contain
+            a dict.
     """
     checkpoint = load_file(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
@@ -69,7 +71,7 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
     except torch.cuda.OutOfMemoryError:  # says nothing about the file
         raise
     except Exception as error:  # a damaged pickle can raise any exception
-        raise CheckpointError(f'checkpoint {path} {_describe_error(path, error)}') from error
+        raise _error_of(path, error) from error
 
 
 def _check_device(device: str | torch.device | None) -> None:
@@ -96,37 +98,80 @@ def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) 
     return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
 
 
-class WrongRecordError(Exception):
-    """Raised for a record in an archive that is not as torch.save writes it."""
+class WrongArchiveError(Exception):
+    """Raised for an archive that is not as torch.save writes it."""
 
 
 def _check_archive(path: str, with_sums: bool) -> None:
-    """Raises WrongRecordError for an archive from which PyTorch would read wrong values without an error.
+    """Raises WrongArchiveError for an archive from which PyTorch would read wrong values without an error, or nothing.
 
     PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
     """
     with zipfile.ZipFile(path) as archive:
-        if foreign := [info.filename for info in archive.infolist() if info.compress_type or info.external_attr & 0x10]:
-            raise WrongRecordError(f'{foreign[0]} is compressed or a folder, as torch.save never writes it')
+        records = archive.infolist()
+        names = {osp.basename(info.filename) for info in records}
+        if 'data.pkl' not in names:
+            raise WrongArchiveError('is an archive that was not written by torch.save')
+        if 'constants.pkl' in names:
+            raise WrongArchiveError('is a TorchScript archive, not a checkpoint')
+        if foreign := [info.filename for info in records if info.compress_type or info.external_attr & 0x10]:
+            raise WrongArchiveError(f'was not written by torch.save: {foreign[0]} is compressed or a folder')
         if with_sums and (part := archive.testzip()):
-            raise WrongRecordError(f'the checksum of {part} is wrong')
+            raise WrongArchiveError(f'is truncated or corrupt: the checksum of {part} is wrong')
 
 
-def _describe_error(path: str, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f'cannot be read: {error.strerror}'
+def _is_intact(path: str) -> bool:
+    """Returns whether a file is an archive of torch.save with correct checksums."""
+    try:
+        return zipfile.is_zipfile(path) and _check_archive(path, with_sums=True) is None
+    except Exception:  # a damaged archive can raise any exception
+        return False
+
+
+def _error_of(path: str, error: Exception) -> CheckpointError:
+    """Returns the error to raise for a file that cannot be loaded; only a damaged file is called so."""
+    start = b''
     try:
         with open(path, 'rb') as file:
             start = file.read(256)
-    except OSError as failed:  # hidden by is_zipfile
-        return f'cannot be read: {failed.strerror}'
+    except OSError as failed:  # is_zipfile hides it, and safetensors reports a missing file
+        error = failed
+    if reason := failure_of_system(error):
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read: {reason}')
     if start.lstrip().startswith(b'<'):
-        return 'is a web page, not a checkpoint: the download failed'
-    if not isinstance(error, pickle.UnpicklingError):
-        reason = f': {error}' if isinstance(error, WrongRecordError) else ''  # PyTorch's own words do not help
-        return f'is truncated or corrupt{reason}'
+        problem = 'is a web page, not a checkpoint: the download failed'
+    elif start.startswith(b'version https://git-lfs'):
+        problem = 'is a pointer of Git LFS, not a checkpoint: run `git lfs pull` in its folder'
+    elif isinstance(error, WrongArchiveError):
+        problem = str(error)
+    elif isinstance(error, pickle.UnpicklingError):
+        problem = _problem_of_pickle(path, error)
+    elif _is_intact(path):
+        reason = first_line(error)
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read by PyTorch {torch.__version__}: {reason}')
+    else:  # PyTorch's own words do not help
+        writer = 'safetensors' if path.endswith('.safetensors') else 'torch.save'
+        problem = f'is truncated or corrupt, or was not written by {writer}'
+    return CheckpointError(f'checkpoint {path} {problem}')
+
+
+def failure_of_system(error: Exception) -> str | None:
+    """Returns why the system failed, such as "Cannot allocate memory", or None if it did not fail.
+
+    PyTorch and safetensors raise errors of several classes, with the number and the words of the system in the message.
+    """
+    text = str(error)
+    if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in text:
+        return os.strerror(errno.ENOMEM)
+    numbers = {int(number) for number in re.findall(r'\b\d{1,3}\b', text)} - {errno.EINVAL}  # seeks in wrong archives
+    return next((os.strerror(number) for number in numbers if os.strerror(number) in text), None)
+
+
+def _problem_of_pickle(path: str, error: pickle.UnpicklingError) -> str:
     if refused := re.search(r'GLOBAL (\S+)', str(error)):
         return f'is refused: it contains more than weights (loading would import {refused[1]})'
+    if _is_intact(path):
+        return 'is refused: it contains more than weights'
     if versions.is_older('2.6'):
         return 'is truncated or corrupt, or has the format of PyTorch before 1.6, which needs PyTorch 2.6 or newer'
     return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False

@@ -197,8 +197,12 @@ def list_models(pattern: str = '*') -> list[str]:
 
 
 def find_names(patterns: Sequence[str]) -> list[str]:
-    """Returns the names of the variants that match names or shell patterns; raises UsageError if no variant matches."""
-    names = [name for pattern in patterns for name in list_models(pattern)]
+    """Returns the names of the variants that match names or shell patterns, each once and in the order of the patterns.
+
+    Raises:
+        UsageError: If no variant matches.
+    """
+    names = list(dict.fromkeys(name for pattern in patterns for name in list_models(pattern)))
     if not names:
         raise UsageError(f'no network matches {" or ".join(patterns)}; available networks: {", ".join(list_models())}')
     return names

@@ -24,7 +24,7 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
 @pytest.mark.parametrize('arguments, words', [
     *[(dict(out_indices=indices), ['out_indices', 'from 0 to 3', indices])
       for indices in [(), (-1, 0), (1, 0), (0, 0), (3, 4)]],
-    *[(dict(frozen_stages=stages), ['frozen_stages', 'from -1 to 4', stages]) for stages in (-2, 5)],
+    *[(dict(frozen_stages=stages), ['frozen_stages', 'from -1 to 4', stages, 'blocks']) for stages in (-2, 5, 12)],
     (dict(arch='huge'), ['arch', 'huge', 'tiny']),
     (dict(in_channels=0), ['in_channels', 'at least 1', '0']),
     (dict(arch={**ARCH, 'extra': 1}), ['arch', 'exactly', 'extra']),
@@ -34,7 +34,7 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', 'positive', '0']),
     (dict(arch={**ARCH, 'depths': 2}), ['depths', 'a list of int', '2']),
-    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'at least 0', '[1, 1, -1, 1]']),
+    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'positive', '[1, 1, -1, 1]']),
     (dict(arch={**ARCH, 'embed_dims': 16.}), ['embed_dims', 'int', '16.0']),
     (dict(arch={**ARCH, 'embed_dims': 0}), ['embed_dims', 'positive', '0']),
     (dict(arch={**ARCH, 'window_size': True}), ['window_size', 'int', 'True']),
@@ -64,8 +64,8 @@ def test_settings_are_a_name_a_dataclass_or_a_dict():
     assert resolve_arch('tiny', backbones.ReSwin.arch_zoo) is tiny
     as_lists = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(tiny).items()}
     assert resolve_arch(as_lists, backbones.ReSwin.arch_zoo) == tiny and hash(tiny)
-    smaller = replace(tiny, embed_dims=24, depths=[1, 0, 2, 1])
-    assert backbones.ReSwin(smaller).channels == (24, 48, 96, 192) and smaller.depths == (1, 0, 2, 1)
+    smaller = replace(tiny, embed_dims=24, depths=[1, 1, 2, 1])
+    assert backbones.ReSwin(smaller).channels == (24, 48, 96, 192) and smaller.depths == (1, 1, 2, 1)
     with raises(ValueError, 'num_heads', '4', '3'):
         replace(tiny, num_heads=(3, 6, 12))
 

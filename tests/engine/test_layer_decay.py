@@ -1,4 +1,6 @@
 """Layer-wise and stage-wise learning rates, built from a config."""
+import copy
+import pickle
 from functools import cache
 
 import pytest
@@ -65,6 +67,15 @@ def other_networks() -> dict[str, nn.Module]:
         networks = {name: TimmBackbone(name) for name in (
             'swin_tiny_patch4_window7_224', 'convnext_atto', 'pvt_v2_b0', 'vit_tiny_patch16_224', 'efficientnet_b0')}
         return networks | dict(resnet50=MODELS.build(dict(type='mmdet.ResNet', depth=50)))
+
+
+def test_copies_of_a_network_of_timm_have_layers_of_their_own():
+    network = other_networks()['pvt_v2_b0']
+    name = next(name for name, _ in network.named_parameters())
+    expected = network.get_layer_depth(name), network.get_stage_depth(name)
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert (copied.get_layer_depth(name), copied.get_stage_depth(name)) == expected
+        assert copied.model is not network.model
 
 
 def test_levels_give_all_networks_the_same_rates():

@@ -34,6 +34,8 @@ def test_unknown_names_are_errors():
 
 def test_names_are_found_by_patterns():
     assert find_names(['resw*', 'nothing*', 'rest_lite']) == ['reswin_tiny', 'rest_lite']
+    names = find_names(['rest_lite', 'rest*', 'rest_lite'])
+    assert names[0] == 'rest_lite' and sorted(names) == list_models('rest*')
     with raises(ValueError, 'nothing*', 'none*', 'reswin_tiny'):
         find_names(['nothing*', 'none*'])
 

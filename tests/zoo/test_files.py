@@ -2,13 +2,17 @@
 import argparse
 import errno
 import functools
+import gc
 import importlib
 import io
 import os
 import pickle
+import resource
+import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +25,9 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
-from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.download import first_reading
 from mmvit_backbones.zoo.files import load_checkpoint_file, load_file, warn_of_hole
 from mmvit_backbones.zoo.loading import read_checkpoint, use_safe_loading
 
@@ -180,6 +185,61 @@ def test_a_folder_with_converted_weights_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path.parent))
     for path in (tmp_path, f'~/{tmp_path.name}', tmp_path / 'model.safetensors'):
         assert load_checkpoint_file(path, None)['weight'].sum() == 3
+
+
+@contextmanager
+def limited(kind: int, number: int) -> Iterator[None]:
+    """Limits a resource of this process."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def unread(path: Path, reason: int, **options) -> None:
+    """Expects that reading fails for a reason of the system, and that a file in the cache stays there."""
+    with raises(UnreadCheckpointError, path, os.strerror(reason)) as error, first_reading(path):
+        load_checkpoint_file(path, **options)
+    assert 'corrupt' not in str(error.value) and path.exists() and not path.with_name(f'{path.name}.bad').exists()
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs the file system /proc')
+def test_full_memory_is_no_damage(reader, tmp_path):
+    archive, other = tmp_path / 'a.pth', tmp_path / 'a.safetensors'
+    for path in (archive, other):
+        (torch.save if path.suffix == '.pth' else save_file)({'weight': torch.zeros(2**26)}, path)
+    gc.collect()
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    with limited(resource.RLIMIT_AS, used + 2**26):
+        for path, mmap in ((archive, False), (archive, True), (other, False)):
+            unread(path, errno.ENOMEM, mmap=mmap)
+    assert load_checkpoint_file(archive, mmap=True)['weight'].numel() == 2**26
+
+
+def test_too_many_open_files_are_no_damage(reader, tmp_path):
+    torch.save({}, tmp_path / 'a.pth')
+    save_file({}, tmp_path / 'a.safetensors')
+    for path in (tmp_path / 'a.pth', tmp_path / 'a.safetensors'):
+        load_checkpoint_file(path)  # imports what it needs
+        with limited(resource.RLIMIT_NOFILE, 0):
+            unread(path, errno.EMFILE)
+        load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize('write, words', [
+    (lambda path: torch.jit.save(torch.jit.script(torch.nn.Identity()), path), 'TorchScript'),
+    (lambda path: torch.save(torch.nn.Identity(), path), 'more than weights'),
+    (lambda path: shutil.make_archive(str(path), 'zip', path.parent) and os.rename(f'{path}.zip', path),
+     'not written by torch.save'),
+    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull')])
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
+def test_other_intact_files_are_not_called_damaged(reader, write, words, tmp_path):
+    write(tmp_path / 'a.pth')
+    with raises(CheckpointError, 'a.pth', words) as error:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert 'corrupt' not in str(error.value)
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs the file system /proc')

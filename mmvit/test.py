@@ -124,20 +124,21 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
     from mmvit_backbones.utils.files import why_no_file
     if reason := why_no_file(checkpoint):
         raise CheckpointNotFoundError(f'{checkpoint} {reason}')
-    given = [name for name in ('tta', 'show', 'show_dir', 'processes') if getattr(args, name)]
-    if given := [*given, *(['launcher'] if args.launcher != 'none' else [])]:
+    wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'processes')}
+    wanted['launcher'] = args.launcher != 'none'
+    if given := [name for name, value in wanted.items() if value]:
         raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
 
 
 def find(args: Namespace) -> tuple[str, str]:
     """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.config import is_config
+    from mmvit_backbones.utils.config import is_config, path_hint
     from mmvit_backbones.utils.runs import find_checkpoint, find_config
     if args.checkpoint is not None:
         return args.config, find_checkpoint(args.checkpoint)
     if is_config(args.config) or not osp.exists(args.config):
-        raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME')
+        raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)
     config = find_config(checkpoint)
     print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)

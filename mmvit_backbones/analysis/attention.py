@@ -27,6 +27,7 @@ from ..zoo.build import get_backbone, only_warnings
 from ..zoo.checks import official_name
 from ..zoo.loading import read_state
 from ..zoo.variants import find_variant
+from .normalizing import as_network
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs
@@ -78,8 +79,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     pixels = resize(source, size)
     with only_warnings():  # a figure needs no head and no output norms
         backbone = get_backbone(network, checkpoint).eval()
-    mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
-    images = ((pixels - mean) / std)[None]
+    images = as_network(variant, checkpoint)(pixels)
     if cam is None:
         queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
     else:

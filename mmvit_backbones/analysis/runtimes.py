@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..data.checks import check_data
+from ..data.problems import warn
 from ..errors import UsageError, first_line
 from ..export.differences import LOSSY, compare_outputs, difference, worst
 from ..export.graphs import save, to_onnx
@@ -35,10 +36,11 @@ from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
+from ..utils.config import path_hint
 from ..utils.runs import find_checkpoint
 from ..utils.text import markdown_table
 from ..zoo.checks import check_backbone, check_checkpoint
-from ..zoo.variants import find_names
+from ..zoo.variants import VARIANTS, find_names
 from .speed import build_other, default_size, measuring
 
 # Name -> arguments of open_session; the first two run with PyTorch.
@@ -205,6 +207,9 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
             concern any of ``networks``. An error in a runtime is a row of the table.
     """
     checkpoints = [name for name in networks if is_checkpoint(name)]
+    for name in networks:
+        if name in VARIANTS and (hint := path_hint(name)):
+            warn(f'{name} is the network{hint}')
     if unknown := set(runtimes) - RUNTIMES.keys():
         raise UsageError(f'runtimes must be some of {", ".join(RUNTIMES)}, got {", ".join(sorted(unknown))}')
     for name, given in dict(images=images, config=config).items():
@@ -226,7 +231,8 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
 
 
 def is_checkpoint(name: str) -> bool:
-    return name.endswith('.pth') or Path(name).is_dir()
+    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
+    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
 
 
 def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..utils.config import leaf_datasets
+from ..utils.preprocessors import takes_rgb
 from ..version import __version__
 from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
 
@@ -102,8 +103,7 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
     mean, std = source.get_buffer('mean'), source.get_buffer('std')
-    # The option for RGB input has a different name in each framework.
-    is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    is_rgb = takes_rgb(source)
     details = dict(
         preprocessing=dict(
             geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',

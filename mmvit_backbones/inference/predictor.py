@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from ..errors import UsageError, first_line
-from ..utils.config import is_config, read_config
+from ..utils.config import is_config, path_hint, read_config
 from ..utils.files import check_file
 from ..utils.runs import find_checkpoint, find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
@@ -64,6 +64,8 @@ class Predictor:
                    runtime=runtime, precision=precision)
             if is_config(str(source)):
                 refuse(f'{source}, which is a config', config=config)
+                if not checkpoint and not pretrained and (hint := path_hint(str(source))):
+                    raise UsageError(f'{source} is a config, which needs checkpoint or pretrained{hint}')
                 config = str(source)
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)

@@ -25,7 +25,7 @@ def test_names(names, expected, tmp_path, monkeypatch, capsys):
     for name in 'folder', 'rest_small':
         Path(name).mkdir()  # an existing path is a checkpoint, except for the name of a network
     assert read_names(names) == expected
-    assert ('./rest_small' in capsys.readouterr().out) == (names == ['rest_small'])  # says how to write the folder
+    assert ('./rest_small' in capsys.readouterr().err) == (names == ['rest_small'])  # says how to write the folder
 
 
 @pytest.mark.parametrize('arguments, words', [

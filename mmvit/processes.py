@@ -176,7 +176,8 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
 
 def _started() -> Processes:
     """Returns the processes that a launcher has started, with the store by which PyTorch will connect them."""
-    from torch.distributed import PrefixStore, rendezvous
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]  # documented there
+    from torch.distributed.rendezvous import rendezvous
 
     from mmvit_backbones.errors import UsageError, first_line
     try:

@@ -28,6 +28,7 @@ from mmvit_backbones.zoo.variants import find_variant
 from ..folders.problems import warn
 from ..utils.figures import plt, save_figure
 from ..utils.images import read_rgb
+from .normalizing import as_network
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs
@@ -79,8 +80,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     pixels = resize(source, size)
     with only_warnings():  # a figure needs no head and no output norms
         backbone = get_backbone(network, checkpoint).eval()
-    mean, std = (torch.tensor(values)[:, None, None] for values in (variant.family.mean, variant.family.std))
-    images = ((pixels - mean) / std)[None]
+    images = as_network(variant, checkpoint)(pixels)
     if cam is None:
         queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
     else:

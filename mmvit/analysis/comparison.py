@@ -311,22 +311,29 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
     image = next(iter(validation_images(next(iter(recipes.values())))))
     for network, predictor in predictors.items():
         module = predictor.model.module
-        weights = sum(weight.numel() * weight.element_size() for weight in module.parameters())
-        with Counter() as counter:
-            predictor(image)
-        memory = weights + counter.peak
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-            predictor(image)
-            memory = torch.cuda.max_memory_allocated()
         figures[network] = dict(parameters=sum(weight.numel() for weight in module.parameters()),
-                                gmacs=count_macs(partial(predictor, image)), memory=memory, times=[])
+                                gmacs=count_macs(partial(predictor, image)), memory=memory_of(predictor, image),
+                                times=[])
     for path in itertools.islice(validation_images(next(iter(recipes.values()))), TIMED_IMAGES):
         for network, predictor in predictors.items():
             begin = time.perf_counter()
             predictor(path)
             figures[network]['times'].append(time.perf_counter() - begin)
     return figures
+
+
+def memory_of(predictor: Predictor, image: str) -> int:
+    """Returns the bytes of a model's weights and of what a prediction adds at its peak, whatever else is loaded."""
+    module = predictor.model.module
+    weights = sum(x.numel() * x.element_size() for x in itertools.chain(module.parameters(), module.buffers()))
+    with Counter() as counter:
+        predictor(image)
+    if not torch.cuda.is_available():
+        return weights + counter.peak
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()  # with the weights of the other networks
+    predictor(image)
+    return weights + torch.cuda.max_memory_allocated() - before
 
 
 def validation_images(cfg: Config) -> Iterator[str]:
@@ -412,8 +419,8 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
         f'- {rates}',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
-        '- memory on a GPU: peak of its allocator; on a CPU, training: resident memory of the process, inference: '
-        'weights and counted activations',
+        '- memory, training: peak of the allocator on a GPU, resident memory of the process on a CPU; inference: '
+        'weights and activations, by the allocator on a GPU, counted on a CPU',
         '- on a CPU, the same command in another folder gives the same metrics; times and resident memory vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
     title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'

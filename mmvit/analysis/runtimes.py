@@ -28,7 +28,7 @@ from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.utils.runs import find_checkpoint
 from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
-from mmvit_backbones.zoo.variants import find_names
+from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.images import CALIBRATION_IMAGES, images_of, read
@@ -37,10 +37,12 @@ from ..deployment.parts import check_exportable, split
 from ..deployment.preprocess import as_tuple
 from ..deployment.quantize import to_int8
 from ..folders.checks import check_data
+from ..folders.problems import warn
 from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
+from ..utils.config import path_hint
 from .speed import build_other, default_size, measuring
 
 # Name -> arguments of open_session; the first two run with PyTorch.
@@ -207,6 +209,9 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
             concern any of ``networks``. An error in a runtime is a row of the table.
     """
     checkpoints = [name for name in networks if is_checkpoint(name)]
+    for name in networks:
+        if name in VARIANTS and (hint := path_hint(name)):
+            warn(f'{name} is the network{hint}')
     if unknown := set(runtimes) - RUNTIMES.keys():
         raise UsageError(f'runtimes must be some of {", ".join(RUNTIMES)}, got {", ".join(sorted(unknown))}')
     for name, given in dict(images=images, config=config).items():
@@ -226,7 +231,8 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
 
 
 def is_checkpoint(name: str) -> bool:
-    return name.endswith('.pth') or Path(name).is_dir()
+    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
+    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
 
 
 def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:

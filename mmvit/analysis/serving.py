@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mmvit_backbones.backbones import Backbone
@@ -19,8 +20,9 @@ from ..inference import Predictor, Result, read_rgb
 from ..inference.results import SCORE_THR
 from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
-from ..utils.config import is_config
+from ..utils.config import is_config, path_hint
 from . import attention, windows
+from .normalizing import as_preprocessor
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
@@ -58,13 +60,14 @@ class Served:
         pixel = int(x * small.width), int(y * small.height)
         device = next(backbone.parameters()).device
         backbone.cpu()
+        normalize = as_preprocessor(self.module.data_preprocessor)
         if any(isinstance(module, VariedSizeWindowAttention) for module in backbone.modules()):
-            windows.draw_large(np.array(small), pixel, windows.predict_frames(backbone, np.array(small)), file)
+            pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)
+            windows.draw_large(np.array(small), pixel, windows.predict_frames(backbone, normalize(pixels)), file)
         else:
             pixels = attention.resize(small, min(small.size))
-            source = self.module.data_preprocessor
             queries = attention.place(pixel, small.size, pixels.shape[1:])
-            blocks = attention.record(backbone, ((pixels - source.mean.cpu()) / source.std.cpu())[None], queries)
+            blocks = attention.record(backbone, normalize(pixels), queries)
             names = list(blocks)[::-(-len(blocks) // 4)]
             attention.draw_means(pixels, queries, {name: blocks[name] for name in names}, file)
         backbone.to(device)
@@ -153,7 +156,8 @@ def load_models(models: Sequence[str], configs: Sequence[str] = (), names: Seque
                 device: str | None = None, runtime: str | None = None, precision: str | None = None) -> list[Served]:
     """Loads the models of a page; the arguments are those of :func:`serve`."""
     if wrong := [path for path in models if is_config(path)]:
-        raise UsageError(f'{wrong[0]} is a config: pass a checkpoint and --config {wrong[0]}')
+        raise UsageError(f'{wrong[0]} is a config: pass a checkpoint and --config {wrong[0]}'
+                         + path_hint(wrong[0]))
     for option, values in dict(config=configs, name=names).items():
         if len(values) > len(models):
             raise UsageError(f'--{option} must have at most {len(models)} values, one per model, got {len(values)}')

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
@@ -18,12 +17,13 @@ from mmvit_backbones.utils.files import check_file
 from mmvit_backbones.zoo.build import get_backbone, only_warnings
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
-from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, find_variant
+from mmvit_backbones.zoo.variants import find_variant
 
 from ..folders.problems import warn
 from ..utils.config import is_config, read_config
 from ..utils.figures import plt, save_figure
 from ..utils.images import read_rgb
+from .normalizing import Normalize, as_network, as_preprocessor, model_of
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
@@ -58,31 +58,34 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
             raise UsageError(f'queries must be inside the image of {width} x {height} pixels (width x height), got '
                              f'{x},{y}')
     with only_warnings():
-        backbone = build_backbone(network, checkpoint, pretrained).eval()
-    frames = predict_frames(backbone, pixels)
+        backbone, normalize = build_backbone(network, checkpoint, pretrained)
+    frames = predict_frames(backbone.eval(), normalize(torch.from_numpy(pixels).permute(2, 0, 1)))
     weights = checkpoint or ('published weights' if pretrained else 'random weights')
     if weights == 'random weights':
         warn(f'{network} has random weights; set pretrained or checkpoint')
     draw(pixels, queries, frames, f'{network}, {weights}', out)
 
 
-def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str) -> Backbone:
+def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str) -> tuple[Backbone, Normalize]:
+    """Returns the backbone of a network or a config, and the function that normalizes its images."""
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     torch.manual_seed(0)
     if not is_config(network):
-        return get_backbone(find_variant(network).name, checkpoint, pretrained)
+        variant = find_variant(network)
+        return get_backbone(variant.name, checkpoint, pretrained), as_network(variant, checkpoint)
     cfg = read_config(network)
     check_backbone(cfg)
-    backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+    model = model_of(cfg)
+    backbone = model.backbone
     if checkpoint or pretrained:
         load_backbone(backbone, choose_checkpoint(cfg, checkpoint, pretrained))
-    return backbone
+    return backbone, as_preprocessor(model.data_preprocessor)
 
 
 @torch.no_grad()
-def predict_frames(backbone: Backbone, image: np.ndarray) -> list[Frames]:
-    """Returns the windows of the last attention layer of each stage, in pixels of the image."""
+def predict_frames(backbone: Backbone, images: Tensor) -> list[Frames]:
+    """Returns the windows of the last attention layer of each stage, in pixels of a normalized image (1, 3, H, W)."""
     layers = [last_attention(backbone.stage_modules(stage)) for stage in range(backbone.num_stages)]
     predictions: dict[nn.Module, tuple[Tensor, Tensor, tuple[int, int]]] = {}
 
@@ -90,8 +93,7 @@ def predict_frames(backbone: Backbone, image: np.ndarray) -> list[Frames]:
         predictions[layer] = layer.predict_windows(*inputs)
 
     hooks = [layer.register_forward_pre_hook(predict) for layer in layers]
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    backbone.forward_stages((torch.from_numpy(image).permute(2, 0, 1)[None] - mean) / std)
+    backbone.forward_stages(images)
     for hook in hooks:
         hook.remove()
     return [to_pixels(*predictions[layer], layer.window_size, stride)

@@ -70,6 +70,9 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         if type(error).__name__ != 'UsageError':  # of a wrong environment variable
             raise
         sys.exit(f'error: {error}')
+    if getattr(args, 'launcher', 'none') == 'none':  # the variables are of another program
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+            os.environ.pop(name, None)
     try:
         module.run(args)
     except errors.MMViTError as error:

@@ -84,14 +84,18 @@ def run(args: Namespace) -> None:
 def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
     """Returns the name of the network and the checkpoint, None if they are not given, and the file to write."""
     from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.zoo.variants import VARIANTS
 
-    from ..utils.config import is_config
+    from ..folders.problems import warn
+    from ..utils.config import is_config, path_hint
     names = list(names)
     path = Path(names.pop()) if names[-1].endswith('.onnx') else None
     if names and is_config(names[0]):
-        raise UsageError(f'{names[0]} is a config: pass it as --config {names[0]}')
-    is_network = names and '://' not in names[0] and not Path(names[0]).suffix and not Path(names[0]).exists()
-    network = names.pop(0) if is_network else None
+        raise UsageError(f'{names[0]} is a config: pass it as --config {names[0]}{path_hint(names[0])}')
+    is_path = names and ('://' in names[0] or Path(names[0]).suffix or Path(names[0]).exists())
+    network = names.pop(0) if names and (names[0] in VARIANTS or not is_path) else None
+    if network and (hint := path_hint(network)):
+        warn(f'{network} is the network{hint}')
     checkpoint = names.pop(0) if names else None
     if names:
         raise UsageError(f'the file to write must end with .onnx, got {names[0]}')

@@ -7,6 +7,7 @@
 """
 import os.path as osp
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from .arguments import (
     add_folder_arguments,
@@ -18,6 +19,9 @@ from .arguments import (
     output_folder,
     seed,
 )
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def add_folders(parser: ArgumentParser) -> None:
@@ -64,8 +68,10 @@ def run(args: Namespace) -> None:
     from ..running import shorthand_options, test, testing_config
     from ..running.console import screen, show_metrics
     from ..utils.config import read_config
-    from .processes import connected, start, without
-    with connected(args):
+    from .processes import connected, number_of_nodes, start
+
+    def prepare() -> tuple[str, str, str, dict]:
+        """Returns the config, the checkpoint, the work dir and the options of other data."""
         config, checkpoint = find(args)
         base = read_config(config)
         work_dir = args.work_dir or default_work_dir(config, base)
@@ -73,23 +79,34 @@ def run(args: Namespace) -> None:
         options = shorthand_options(base, seed=args.seed, data_root=args.data_root)
         if args.size or any(folders.values()):
             options |= other_data(base, **folders, size=args.size, out=osp.join(work_dir, 'data'))
-        exported = is_exported(checkpoint)
+        return config, checkpoint, work_dir, options
+
+    def checked() -> 'Config':
         cfg = testing_config(
             config, checkpoint, work_dir=work_dir, out=args.out, show=args.show, show_dir=args.show_dir,
             wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
             launcher=args.launcher)
         check_data(cfg, ['test'])
-        if exported:
+        if is_exported(checkpoint):
             check_exported(args, checkpoint)
         else:
             check_backbone(cfg)
             check_checkpoint(checkpoint)
+        return cfg
+
+    if args.processes and number_of_nodes() > 1:
+        start(['test', *args.arguments], args.processes)
+        return
+    with connected(args) as processes:
+        config, checkpoint, work_dir, options = processes.of_first(prepare)
+        cfg = processes.all_succeed(checked)
         if args.check:
-            print('ok')
+            if processes.rank == 0:
+                print('ok')
             return
         if args.processes:
-            start(['test', *without(args.arguments, lambda parser: parser.add_argument('--processes'))], args.processes)
-        elif exported:
+            start(['test', *args.arguments], args.processes)
+        elif is_exported(checkpoint):
             with screen('test', args.verbose) as shown:
                 if shown is not None:
                     shown.attach(MMLogger.get_current_instance())
@@ -97,7 +114,7 @@ def run(args: Namespace) -> None:
             show_metrics(metrics, shown.tables if shown is not None else {})
         else:
             test(cfg, verbose=args.verbose)
-            if args.out:
+            if args.out and processes.rank == 0:
                 print(f'predictions: {args.out}')
 
 
@@ -107,7 +124,9 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
     from mmvit_backbones.utils.files import why_no_file
     if reason := why_no_file(checkpoint):
         raise CheckpointNotFoundError(f'{checkpoint} {reason}')
-    if given := [name for name in ('tta', 'show', 'show_dir') if getattr(args, name)]:
+    wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'processes')}
+    wanted['launcher'] = args.launcher != 'none'
+    if given := [name for name, value in wanted.items() if value]:
         raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
 
 
@@ -116,11 +135,11 @@ def find(args: Namespace) -> tuple[str, str]:
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.runs import find_checkpoint, find_config
 
-    from ..utils.config import is_config
+    from ..utils.config import is_config, path_hint
     if args.checkpoint is not None:
         return args.config, find_checkpoint(args.checkpoint)
     if is_config(args.config) or not osp.exists(args.config):
-        raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME')
+        raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)
     config = find_config(checkpoint)
     print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)

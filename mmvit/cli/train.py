@@ -7,9 +7,13 @@
 A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
 config, which is saved in the work dir and then runs in the same way.
 """
+import os
 import os.path as osp
+import socket
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from .arguments import (
     above_zero,
@@ -22,6 +26,10 @@ from .arguments import (
     whole,
 )
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+PRECISIONS = dict(amp='float16', bf16='bfloat16', no_amp='float32')  # option -> precision of a recipe
 # Options of a network and a folder, and the key of a config that sets the same.
 RECIPE_OPTIONS = dict(
     class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
@@ -56,7 +64,6 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
                          help='other weights than the published ones: a tag such as 22k, a file, a URL or a name such '
                               'as timm://NAME')
     weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
-    group.add_argument('--no-amp', action='store_true', help='train in float32 on a GPU, too')
 
 
 def get_parser() -> ArgumentParser:
@@ -66,12 +73,15 @@ def get_parser() -> ArgumentParser:
                              'resnet50 or timm:NAME, with a folder')
     parser.add_argument('--resume', nargs='?', const='auto', default=False, metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
+    precision.add_argument('--bf16', action='store_true', help='train in mixed precision, bfloat16')
+    precision.add_argument('--no-amp', action='store_true',
+                           help='for a network and a folder: train in float32 on a GPU, too (default: float16)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
     parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
-    parser.add_argument('--bf16', action='store_true', help='train in mixed precision, bfloat16')
     parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
     parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
@@ -81,17 +91,17 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..running import best_of, check_run, train, training_config
-    from .processes import connected, start
-    with connected(args):
-        config = prepare(args)
-        cfg = training_config(
-            config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
-            cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
-            bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
-        check_run(cfg, takes_step=args.check, processes=args.processes or 1, checks_data=config == args.config)
+    from ..running import best_of, train
+    from .processes import connected, number_of_nodes, start
+    if args.processes and number_of_nodes() > 1:  # only the processes of all machines can agree on a recipe
+        start(['train', *args.arguments], args.processes)
+        return
+    with connected(args) as processes:
+        config, recipe = processes.of_first(lambda: prepare(args, processes.number))
+        cfg = processes.all_succeed(lambda: checked(args, config, recipe, processes.number))
         if args.check:
-            print('ok')
+            if processes.rank == 0:
+                print('ok')
             return
         if args.processes:
             start(['train', *run_arguments(args, config)], args.processes)
@@ -99,6 +109,33 @@ def run(args: Namespace) -> None:
         runner = train(cfg, verbose=args.verbose)
     if runner.rank == 0:
         print(*best_of(runner), *next_commands(runner.work_dir), sep='\n')
+
+
+def checked(args: Namespace, config: str, recipe: str | None, processes: int) -> 'Config':
+    """Returns the finished config of a run after checking what this process will use.
+
+    Args:
+        args (Namespace): The options.
+        config (str): The config.
+        recipe (str | None): Its text, if the first process has written it.
+        processes (int): Number of processes.
+    """
+    from mmvit_backbones.errors import UsageError
+
+    from ..running import check_run, training_config
+    from ..running.work_dir import lock_work_dir
+    from ..utils.distributed import is_first_process
+    if recipe is not None and not (osp.isfile(config) and Path(config).read_text(encoding='utf-8') == recipe):
+        raise UsageError(f'the work dir must be shared by all machines, but {config}, which the first process has '
+                         f'written, is not on {socket.gethostname()} in {os.getcwd()}; set another --work-dir')
+    cfg = training_config(
+        config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
+        cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
+        bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
+    check_run(cfg, takes_step=args.check and is_first_process(), processes=processes, checks_data=recipe is None)
+    if not args.check and is_first_process():
+        lock_work_dir(cfg.work_dir).close()  # while the other processes can still be told that another run has it
+    return cfg
 
 
 def next_commands(work_dir: str) -> list[str]:
@@ -109,8 +146,15 @@ def next_commands(work_dir: str) -> list[str]:
             f'  mmvit export {folder} {model}']
 
 
-def prepare(args: Namespace) -> str:
-    """Returns the config to run; for a network and a folder, after writing it and printing what it trains."""
+def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
+    """Returns the config to run; for a network and a folder its text, too, after writing and printing what it trains.
+
+    Args:
+        args (Namespace): The options.
+        processes (int): Number of processes, of all machines, for which the recipe is made.
+    """
+    import torch
+
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.text import near_names
     from mmvit_backbones.zoo.variants import VARIANTS
@@ -134,16 +178,19 @@ def prepare(args: Namespace) -> str:
             name = next(iter(given))
             raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a '
                              f'config; set {RECIPE_OPTIONS[name]} with --cfg-options')
-        return args.config
+        return args.config, None
+    precision = next((name for option, name in PRECISIONS.items() if getattr(args, option)), None)
+    if precision in ('float16', 'bfloat16') and not torch.cuda.is_available():
+        raise UsageError(f'--{"amp" if args.amp else "bf16"}, mixed precision, needs a GPU')
     cfg = fine_tune(
         args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
         freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,
         val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
-        precision='float32' if args.no_amp else None, processes=args.processes or 1, work_dir=args.work_dir,
+        seed=args.seed, precision=precision, processes=processes, work_dir=args.work_dir,
         **{name: given[name] for name in folders})
     path = save(cfg)
     print(*summary(cfg), f'config      {path}', sep='\n', flush=True)
-    return path
+    return path, cfg.text
 
 
 def run_arguments(args: Namespace, config: str) -> list[str]:
@@ -152,7 +199,7 @@ def run_arguments(args: Namespace, config: str) -> list[str]:
 
     def others(parser: ArgumentParser) -> None:
         add_recipe_arguments(parser)
-        parser.add_argument('--processes')
+        parser.add_argument('--no-amp', action='store_true')
 
     rest = without(args.arguments, others)
     rest[rest.index(args.config)] = config

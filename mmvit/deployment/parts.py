@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.preprocessors import takes_rgb
 from mmvit_backbones.version import __version__
 
 from ..utils.config import leaf_datasets
@@ -103,8 +104,7 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
     mean, std = source.get_buffer('mean'), source.get_buffer('std')
-    # The option for RGB input has a different name in each framework.
-    is_rgb = any(getattr(source, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    is_rgb = takes_rgb(source)
     details = dict(
         preprocessing=dict(
             geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',

@@ -12,7 +12,7 @@ from mmvit_backbones.utils.files import check_file
 from mmvit_backbones.utils.runs import find_checkpoint, find_config
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 
-from ..utils.config import is_config, read_config
+from ..utils.config import is_config, path_hint, read_config
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames
@@ -65,6 +65,8 @@ class Predictor:
                    runtime=runtime, precision=precision)
             if is_config(str(source)):
                 refuse(f'{source}, which is a config', config=config)
+                if not checkpoint and not pretrained and (hint := path_hint(str(source))):
+                    raise UsageError(f'{source} is a config, which needs checkpoint or pretrained{hint}')
                 config = str(source)
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)

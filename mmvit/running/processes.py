@@ -15,10 +15,11 @@ def check_number_of_processes(processes: int, num_gpus: int) -> None:
 
 
 def check_launcher(launcher: str) -> None:
-    """Raises UsageError if the launcher has not started this process."""
-    if 'RANK' not in os.environ:
-        programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
-        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}')
+    """Raises UsageError if the launcher has not started this process, which has its rank in environment variables."""
+    programs = dict(slurm='srun', mpi="Open MPI's mpirun", pytorch='torchrun; use --processes N to start them')
+    if missing := [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if not os.environ.get(name)]:
+        raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}; the '
+                         f'environment variable {missing[0]} is not set')
 
 
 def gpu_of_process(num_gpus: int) -> int:

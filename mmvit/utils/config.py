@@ -62,16 +62,16 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
 
 
 def find_config(name: str) -> str:
-    """Returns the path of a config: ``name`` itself if it is a file, or else this package's config with that name.
+    """Returns the path of a config: this package's config with that name, or else ``name`` itself if it is a file.
 
     Raises:
         UsageError: If there is no such config; the message contains similar names, if there are any.
     """
-    if osp.isfile(name):
-        return name
     known = named_configs()
     if name in known:
         return str(known[name])
+    if osp.isfile(name):
+        return name
     raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
 
 
@@ -112,8 +112,17 @@ def named_configs() -> dict[str, Path]:
 
 
 def is_config(name: str) -> bool:
-    """Returns whether ``name`` has a config's suffix, or names one of this package's configs and not a file."""
-    return name.lower().endswith(CONFIGS) or name in named_configs() and not osp.isfile(name)
+    """Returns whether ``name`` has a config's suffix, or names one of this package's configs.
+
+    A name of a network or a config means that, even where a file or a folder has the same name (:func:`path_hint`).
+    """
+    return name.lower().endswith(CONFIGS) or name in named_configs()
+
+
+def path_hint(name: str) -> str:
+    """Returns how to write the file or folder that has the name of a network or a config; empty if there is none."""
+    kind = 'folder' if osp.isdir(name) else 'file'
+    return f'; the {kind} of that name is {osp.join(".", name)}' if osp.exists(name) else ''
 
 
 def leaf_datasets(dataset: dict) -> list[dict]:

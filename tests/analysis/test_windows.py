@@ -1,14 +1,20 @@
 """The windows that the operator samples are drawn."""
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 
 from mmvit.analysis import draw_windows, windows
+from mmvit.analysis.normalizing import as_network, as_preprocessor
 from mmvit.utils.figures import plt
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
+from mmvit_backbones.zoo.variants import find_variant
 
 
 @pytest.fixture
@@ -48,6 +54,34 @@ def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
         draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
 
 
+@pytest.mark.parametrize('preprocessor, is_rgb', [
+    (dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True), True),
+    (dict(type='mmpretrain.ClsDataPreprocessor'), False),
+    (dict(type='mmdet.DetDataPreprocessor', bgr_to_rgb=True), True),
+    (dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True), True)])
+@pytest.mark.parametrize('statistics', [dict(mean=[10., 20., 30.], std=[2., 3., 4.]), {}])
+def test_images_are_normalized_as_by_the_model(preprocessor, is_rgb, statistics):
+    import_module(f'{preprocessor["type"].split(".")[0]}.models')
+    model = MODELS.build({**preprocessor, **statistics})
+    pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    expected = model(dict(inputs=[pixels.flip(0)], data_samples=None), False)['inputs']  # pipelines have BGR
+    torch.testing.assert_close(as_preprocessor(model)(pixels), torch.as_tensor(expected[0])[None].float())
+
+
+def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
+    """Weights by name have the statistics of their library, a run those of its config."""
+    variant, pixels = find_variant('swin_vsa_tiny'), torch.full((3, 1, 1), 255.)
+    published, timm = (as_network(variant, name)(pixels) for name in (None, 'timm://vit_small_patch16_224'))
+    torch.testing.assert_close(timm, torch.ones(1, 3, 1, 1))
+    assert not torch.equal(published, timm)
+    cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
+    cfg.data_preprocessor.update(mean=[255.] * 3)
+    cfg.dump(tmp_path / 'config.py')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'a.pth'))
+    (tmp_path / 'a.pth').touch()
+    assert not as_network(variant, str(tmp_path / 'a.pth'))(pixels).any()
+
+
 @pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
                                            ((57, 27), (26, -4))])
 def test_the_default_window_contains_the_query(query, corner):
@@ -85,7 +119,7 @@ def test_stages_have_panels(monkeypatch):
 
 def test_the_default_queries_are_on_the_diagonal(image, monkeypatch):
     drawn = []
-    monkeypatch.setattr(windows, 'build_backbone', lambda *arguments: torch.nn.Identity())
+    monkeypatch.setattr(windows, 'build_backbone', lambda *arguments: (torch.nn.Identity(), torch.clone))
     monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
     monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
     draw_windows(str(image), 'x', 'a.png')

@@ -17,11 +17,15 @@ from mmvit_backbones.errors import UsageError
     (['rest_lite', 'a.pth', 'b.onnx'], ('rest_lite', 'a.pth', Path('b.onnx'))),
     (['a.pth', 'b.onnx'], (None, 'a.pth', Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
     (['https://a/b', 'b.onnx'], (None, 'https://a/b', Path('b.onnx'))),
-    (['folder', 'b.onnx'], (None, 'folder', Path('b.onnx')))])
-def test_names(names, expected, tmp_path, monkeypatch):
+    (['folder', 'b.onnx'], (None, 'folder', Path('b.onnx'))),
+    (['rest_small'], ('rest_small', None, Path('rest_small.onnx'))),
+    (['./rest_small', 'b.onnx'], (None, './rest_small', Path('b.onnx')))])
+def test_names(names, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path('folder').mkdir()  # an existing path is a checkpoint, not a network
+    for name in 'folder', 'rest_small':
+        Path(name).mkdir()  # an existing path is a checkpoint, except for the name of a network
     assert read_names(names) == expected
+    assert ('./rest_small' in capsys.readouterr().err) == (names == ['rest_small'])  # says how to write the folder
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -1,26 +1,30 @@
 """Tests subcommands and scripts: errors, outputs, several processes and Slurm."""
+import math
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from runs import end, train_together
+from runs import Run, be_one_of, end, train_together
 from subcommands import call
 
 import mmvit.cli
 from mmvit.inference.sources import find_images
+from mmvit.recipes import fine_tune
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 TRAINING = ROOT / 'tests/training'
 TINY = TRAINING / 'tiny_classifier.py'
+FLOWERS = str(ROOT / 'data/flowers_mini')
 # The other process waits for SIGTERM.
 FAILS_IN_SECOND = """
 import os, signal
@@ -165,6 +169,57 @@ def test_two_processes_take_the_same_step(tmp_path):
     assert (tmp_path / 'work/epoch_1.pth').exists()
 
 
+def started_together(tmp_path, launcher, data, *options, shares=True):
+    """Starts `mmvit train` of a network on a folder in two processes, which end before the first step."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    runs = []
+    for rank in range(2):
+        folder = tmp_path if shares else tmp_path / str(rank)
+        folder.mkdir(exist_ok=True)
+        runs.append(Run(tmp_path / f'{rank}.txt', 'train', 'rest_lite', '--class-folder', data, '--no-pretrained',
+                        '--launcher', launcher, '--work-dir', 'run', *options,
+                        before=partial(be_one_of, rank, 2, port, launcher, folder)))
+    return runs
+
+
+@pytest.mark.parametrize('launcher', ['pytorch', 'mpi'])
+def test_the_recipe_is_for_all_processes(launcher, tmp_path):
+    """The first process writes it, and speaks for all; 2 x 20 images per step make half as many steps of the epoch."""
+    runs = started_together(tmp_path, launcher, FLOWERS, '--check', '--batch-size', '5', '--epochs', '3')
+    end(runs)
+    recipe, = (Config.fromfile(path) for path in (tmp_path / 'run/recipe').glob('*.py'))
+    alone = fine_tune('rest_lite', class_folder=FLOWERS, pretrained=False, batch_size=5, epochs=3, check_files=False,
+                      out=str(tmp_path / 'alone'))
+    assert recipe.param_scheduler[-1].end == math.ceil(alone.param_scheduler[-1].end / 2)
+    assert recipe.optim_wrapper.optimizer.lr == 2 * alone.optim_wrapper.optimizer.lr
+    assert recipe.auto_scale_lr.base_batch_size == 10
+    assert [run.text.splitlines().count('ok') for run in runs] == [1, 0] and 'network' not in runs[1].text
+
+
+def test_an_error_of_the_first_process_ends_all(tmp_path):
+    runs = started_together(tmp_path, 'mpi', 'nowhere')
+    end(runs, 1)
+    assert 'train/CLASS/' in runs[0].error and 'error' not in runs[1].text
+
+
+def test_an_error_of_another_process_ends_all(tmp_path):
+    """Both processes have a folder of their own, as on machines without a shared file system."""
+    runs = started_together(tmp_path, 'pytorch', FLOWERS, shares=False)
+    end(runs, 1)
+    assert all(word in runs[1].error for word in ('work dir', 'run/recipe', 'shared', '--work-dir'))
+    assert 'error' not in runs[0].text
+
+
+def test_variables_of_another_launcher_are_ignored(tmp_path):
+    """A job of several processes may start `mmvit` without --launcher."""
+    result = run(sys.executable, '-m', 'mmvit', 'train', 'rest_lite', '--class-folder', 'nowhere', cwd=tmp_path,
+                 RANK='3', LOCAL_RANK='3', WORLD_SIZE='8')
+    error, = result.stderr.splitlines()
+    assert result.returncode == 1 and 'nowhere' in error
+
+
 def test_processes_start_after_one_check(tmp_path):
     """Checks that an error in the arguments is printed only once."""
     result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)
@@ -175,13 +230,10 @@ def test_processes_start_after_one_check(tmp_path):
 
 @pytest.mark.training
 def test_the_process_that_fails_is_named(tmp_path):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     (tmp_path / 'fails_in_second.py').write_text(FAILS_IN_SECOND)
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{TINY}'\ncustom_imports = dict(imports=['mmvit_backbones', 'fails_in_second'])\n")
     result = run(str(ROOT / 'tools/dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work'),
-                 PORT=str(port), PYTHONPATH=os.pathsep.join([str(tmp_path), environment()['PYTHONPATH']]))
+                 PYTHONPATH=os.pathsep.join([str(tmp_path), environment()['PYTHONPATH']]))
     assert result.returncode == 3, result.stderr
     assert re.search(r'^error: rank 1 \(process \d+\) failed with exit code 3$', result.stderr, flags=re.MULTILINE)

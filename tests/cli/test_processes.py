@@ -1,5 +1,7 @@
 """Processes get their ranks and numbers of threads."""
+import contextlib
 import os
+import socket
 
 import pytest
 from helpers import raises
@@ -69,6 +71,40 @@ def test_processes_share_the_cores(given, cores, threads, environment, monkeypat
     assert ended.value.code == 9 and started[0][-5:] == ['train', 'x', '--amp', '--launcher', 'pytorch']
     assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == threads
     assert 'LOCAL_RANK' not in os.environ
+
+
+@pytest.mark.parametrize('nodes', ['1', '2'])
+def test_a_port_in_use_is_named(nodes, environment):
+    with socket.socket() as other:
+        other.bind(('', 0))
+        other.listen()
+        port = other.getsockname()[1]
+        environment(dict(NNODES=nodes, PORT=str(port)))
+        with raises(UsageError, port, 'PORT'):
+            start(['models'], 1)
+
+
+def test_one_machine_needs_no_port(environment, tmp_path):
+    """The port that torchrun takes by default may be in use."""
+    environment({})
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # in use by another program
+            other.bind(('', 29500))
+            other.listen()
+        start(['train', '--processes', '2', '--help'], 1)
+
+
+@pytest.mark.parametrize('name, value', [('NNODES', 'two'), ('NODE_RANK', '1'), ('PORT', '70000')])
+def test_variables_of_several_machines_are_checked(name, value, environment):
+    environment(dict(PORT='29500') | {name: value})
+    with raises(UsageError, name, value):
+        start(['models'], 1)
+
+
+def test_a_launcher_must_have_started_the_process(environment):
+    environment(dict(RANK='0', WORLD_SIZE='2', MASTER_ADDR='n1'))
+    with raises(UsageError, '--launcher pytorch', 'MASTER_PORT'):
+        processes.check_launcher('pytorch')
 
 
 @pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])

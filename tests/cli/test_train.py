@@ -2,6 +2,7 @@
 import pytest
 import torch
 from helpers import ROOT, raises
+from mmengine.config import Config
 from runs import TINY
 from subcommands import call
 
@@ -70,5 +71,16 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
 @pytest.mark.parametrize('option', ['--amp', '--bf16'])
 def test_mixed_precision_needs_a_gpu(option, tmp_path):
+    with raises(UsageError, option, 'GPU'):
+        call('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', option, '--work-dir', tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
     with raises(UsageError, 'optim_wrapper', 'GPU'):
         call('train', TINY, option, '--check', '--work-dir', tmp_path / 'run')
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='mixed precision needs a GPU')
+@pytest.mark.parametrize('option, dtype', [('--amp', 'float16'), ('--bf16', 'bfloat16'), ('--no-amp', None)])
+def test_the_saved_recipe_has_the_precision(option, dtype, tmp_path):
+    call('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', option, '--check', '--work-dir', tmp_path)
+    recipe, = tmp_path.glob('recipe/*.py')
+    assert Config.fromfile(recipe).optim_wrapper.get('dtype') == dtype

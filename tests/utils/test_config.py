@@ -20,7 +20,7 @@ def test_only_hooks_of_mmengine_can_be_none():
         config.merge_options(cfg, {'default_hooks.visualization': None})
 
 
-def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
+def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
     assert config.find_config(CLASSIFIER).endswith(f'configs/{CLASSIFIER}.py')
     with raises(UsageError, 'imagenet_reswin_x', CLASSIFIER):
         config.find_config('imagenet_reswin_x')
@@ -28,7 +28,8 @@ def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
     assert config.is_config(CLASSIFIER) and config.is_config('NET.PY') and config.is_config('net.yml')
     assert not config.is_config('epoch_1.pth')
     (tmp_path / CLASSIFIER).write_bytes(b'weights')
-    assert config.find_config(CLASSIFIER) == CLASSIFIER and not config.is_config(CLASSIFIER)
+    assert config.find_config(CLASSIFIER).endswith('.py') and config.is_config(CLASSIFIER)
+    assert not config.is_config(f'./{CLASSIFIER}') and f'./{CLASSIFIER}' in config.path_hint(CLASSIFIER)
 
 
 @pytest.mark.parametrize('change, needs, words', [

@@ -146,7 +146,7 @@ def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
     if dim == x.ndim - 1:
         return x @ weights.T
     rows = x.flatten(dim + 1).flatten(0, dim - 1)  # (all axes before, old_length, all axes after)
-    return torch.bmm(weights.expand(len(rows), -1, -1), rows).view(*x.shape[:dim], length, *x.shape[dim + 1:])
+    return torch.bmm(weights.expand(rows.shape[0], -1, -1), rows).view(*x.shape[:dim], length, *x.shape[dim + 1:])
 
 
 class ReMViTv2Block(nn.Module):
@@ -173,7 +173,7 @@ class ReMViTv2Block(nn.Module):
         if self.proj is not None:
             x = self.proj(y)  # from the normalized input, as in the authors' code
         if self.query_stride > 1:
-            # The padding never changes a maximum; it makes the pooled size simpler for compilers (ops/sizes.py).
+            # The padding never changes a maximum; without it, torch adds a guard on whether the size is even.
             x = pad_to_multiple(x, 2, value=-torch.inf)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = self.drop_path(x, attn)

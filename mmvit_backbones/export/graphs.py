@@ -169,14 +169,7 @@ def ignore_deprecations() -> Iterator[None]:
 
 
 def translations() -> dict:
-    """Returns ONNX translations of operations.
-
-    torch's exporter rounds ``//`` toward zero, and does not support the minimum and maximum of sizes. Its GELU,
-    LayerNorm and Einsum are slower than these: ONNX Runtime fuses GELU only in this form, and is slow for Einsum;
-    OpenVINO transposes channels-last maps around a LayerNorm with four dimensions. OpenVINO 2026.4 fuses attention
-    with four dimensions, and its results are wrong after an image with a single key. It does not fuse five dimensions,
-    which take the same time.
-    """
+    """Returns ONNX translations of operations that are faster than torch's, or mend a fault of a runtime."""
     import onnxscript
     op = getattr(onnxscript, f'opset{OPSET}')
 
@@ -224,13 +217,13 @@ def translations() -> dict:
         return op.Transpose(product, perm=[order.index(other) for other in range(last + 1)])
 
     return {
+        # OpenVINO 2026.4 fuses attention with four dimensions, and its results are wrong after an image with a single
+        # key. It does not fuse five dimensions, which take the same time.
         torch.ops.aten.scaled_dot_product_attention.default: attention,
-        torch.ops.aten.einsum.default: einsum,
-        torch.ops.aten.gelu.default: gelu,
+        torch.ops.aten.einsum.default: einsum,  # ONNX Runtime is slow for Einsum
+        torch.ops.aten.gelu.default: gelu,  # ONNX Runtime fuses GELU only in this form
+        # OpenVINO transposes channels-last maps around a LayerNorm with four dimensions.
         torch.ops.aten.layer_norm.default: layer_norm,
-        operator.floordiv: lambda a, b: op.Div(op.Sub(a, op.Mod(a, b)), b),
-        torch.sym_min: lambda a, b: op.Min(a, b),
-        torch.sym_max: lambda a, b: op.Max(a, b),
         # torch's upper bounds of sizes may exceed int64.
         operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),
     }

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
-from ..ops.sizes import at_least, count_windows
+from ..ops.sizes import at_least_one, to_multiple
 from ..ops.varied_size_window import varied_size_window_attention
 from ..ops.window import pad
 from .position_bias import RelativePositionTable
@@ -104,7 +104,7 @@ class VariedSizeWindowAttention(nn.Module):
             each ``(B, heads, 2, nh, nw)`` with x before y, and the padding (top, left) before the map.
         """
         height, width = x.shape[1:3]
-        padded_height, padded_width = (count_windows(n, self.window_size) * self.window_size for n in (height, width))
+        padded_height, padded_width = (to_multiple(n, self.window_size) for n in (height, width))
         pad_rows, pad_columns = padded_height - height, padded_width - width
         top, left = (pad_rows // 2, pad_columns // 2) if self.window_padding == 'center' else (0, 0)
         if not self.varied_windows:
@@ -122,7 +122,7 @@ class VariedSizeWindowAttention(nn.Module):
         if self.offset_divisor == 'padded':
             num_x, num_y = (n // self.window_size for n in (padded_width, padded_height))
         else:
-            num_x, num_y = (at_least(n // self.window_size, 1) for n in (width, height))
+            num_x, num_y = (at_least_one(n // self.window_size) for n in (width, height))
         if self.offset_divisor == 'other_axis':
             num_x, num_y = num_y, num_x
         offset_x = offset[:, :, 0] * ((padded_width - 1) / 2 / num_x)

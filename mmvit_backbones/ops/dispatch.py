@@ -95,7 +95,7 @@ class Operator(Generic[Result]):
 
     This depends only on the device, dtype and shapes of the arguments, on these requests and on what is compiled, so
     that all processes of a training run the same kernels. Meta tensors are treated like tensors on a GPU.
-    ``torch.export`` skips ``triton``, and exports to ONNX contain only the reference.
+    Programs of ``torch.export`` and ONNX files contain only the reference.
 
     Args:
         name (str): Name of the operator in messages.
@@ -145,12 +145,12 @@ class Operator(Generic[Result]):
 
     def order(self, device: str) -> list[Backend]:
         """Returns the kernels that may run on a type of device, in order of preference."""
-        if requested == 'reference' or torch.onnx.is_in_onnx_export():
+        if requested == 'reference' or is_exporting():  # runtimes lack our operators
             return []
         backends: list[Backend] = ['cpp'] if device == 'cpu' else ['cuda']
         if device != 'cpu' and torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
             backends = []
-        if requested == 'triton' and not is_exporting():  # exported programs can't contain Triton kernels
+        if requested == 'triton':
             backends = ['triton', *backends]
         return [backend for backend in backends if backend in self.functions]
 

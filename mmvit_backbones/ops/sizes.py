@@ -5,8 +5,6 @@ the graph. An image that violates the guard causes a recompilation or an error. 
 ``max``, slices or nested divisions, torch often can't prove that two of them are equal. Networks therefore round and
 limit sizes with these functions.
 """
-import torch
-
 from ..utils import versions
 
 
@@ -16,36 +14,24 @@ def may_be_nonzero(*numbers: int) -> bool:
 
 
 def is_positive(size: int) -> int:
-    """Returns 1 for a positive size and 0 for a size of 0, without adding a guard."""
-    if isinstance(size, torch.SymInt):
-        return torch.sym_min(size, 1)  # pyright: ignore[reportReturnType] - the minimum of integers is an integer
-    return min(size, 1)
+    """Returns 1 for a positive size and 0 for a size of 0, without a comparison, which would add a guard."""
+    return 1 - 1 // (size + 1)
 
 
-def at_least(size: int, limit: int) -> int:
-    """Returns the larger of ``size`` and ``limit``."""
-    if isinstance(size, torch.SymInt):
-        return torch.sym_max(size, limit)  # pyright: ignore[reportReturnType] - the maximum of integers is an integer
-    return max(size, limit)
+def at_least_one(size: int) -> int:
+    """Returns 1 for a size of 0, and other sizes unchanged."""
+    return size + 1 - is_positive(size)
 
 
 def ceil_div(length: int, divisor: int) -> int:
-    """Returns ``length / divisor`` rounded up.
+    """Returns ``length / divisor`` rounded up; the length is at least 1.
 
-    If each of n stages halves a length, torch simplifies this expression to one division, ``-(-length // 2 ** n)``.
+    Convolutions compute their sizes in the same way, so that torch can prove them equal. If each of n stages halves a
+    length, torch simplifies this expression to one division, ``(length - 1) // 2 ** n + 1``.
     """
-    return -(-length // divisor)
+    return (length - 1) // divisor + 1
 
 
 def to_multiple(length: int, multiple: int) -> int:
     """Returns ``length`` rounded up to a multiple of ``multiple``."""
     return ceil_div(length, multiple) * multiple
-
-
-def count_windows(length: int, window_size: int) -> int:
-    """Returns the number of windows that cover a length.
-
-    The result is the same as that of :func:`ceil_div`. Negative numbers are avoided, because torch wrongly simplifies
-    their quotients if these are divided by ``window_size`` again.
-    """
-    return (length + window_size - 1) // window_size

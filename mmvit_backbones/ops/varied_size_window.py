@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import Backend, Operator
+from .dispatch import Backend, Operator, is_exporting
 from .precision import at_least_float32
 from .triton import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse
@@ -202,10 +202,11 @@ def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
 def needs_gathers(features: Tensor) -> bool:
     """Returns whether :func:`gather_tokens` samples a map instead of ``F.grid_sample``.
 
-    On GPUs, the gradients of ``F.grid_sample`` are sums in any order. In ONNX files, OpenVINO and ONNX Runtime are
-    faster without ``GridSample``, and TensorRT computes it wrongly in opset 20 (docs/export.md).
+    On GPUs, the gradients of ``F.grid_sample`` are sums in any order. In ONNX files, which are made from
+    exported programs, OpenVINO and ONNX Runtime are faster without ``GridSample``, and TensorRT computes it wrongly in
+    opset 20 (docs/export.md).
     """
-    return torch.onnx.is_in_onnx_export() or not features.is_cpu and torch.are_deterministic_algorithms_enabled()
+    return is_exporting() or not features.is_cpu and torch.are_deterministic_algorithms_enabled()
 
 
 def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int

@@ -41,8 +41,8 @@ tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(
 
 
 def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing; always False before PyTorch 2.7, which added this check."""
-    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+    """Returns whether ``torch.export`` is tracing; before PyTorch 2.7, which added this check, only for ONNX files."""
+    return getattr(torch.compiler, 'is_exporting', torch.onnx.is_in_onnx_export)()
 
 
 def allows_tf32() -> bool:

@@ -93,7 +93,8 @@ def run(args: Namespace) -> None:
             with screen('test', args.verbose) as shown:
                 if shown is not None:
                     shown.attach(MMLogger.get_current_instance())
-                metrics = evaluate(cfg, Predictor(checkpoint).model.run)
+                model = Predictor(checkpoint)
+                metrics = evaluate(cfg, model.model.run, model.classes, checkpoint)
             show_metrics(metrics, shown.tables if shown is not None else {})
         else:
             test(cfg, verbose=args.verbose)
@@ -115,7 +116,8 @@ def find(args: Namespace) -> tuple[str, str]:
     """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.config import is_config
-    from mmvit_backbones.utils.runs import find_checkpoint, find_config
+    from mmvit_backbones.utils.runs import find_config
+    from mmvit_backbones.zoo.runs import find_checkpoint
     if args.checkpoint is not None:
         return args.config, find_checkpoint(args.checkpoint)
     if is_config(args.config) or not osp.exists(args.config):

@@ -27,7 +27,9 @@ from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..training.layer_decay import level_scales
 from ..utils.config import read_config
+from ..utils.files import replaced_when_complete
 from ..utils.frameworks import import_quietly
+from ..utils.runs import last_of
 from ..utils.text import markdown_table
 from .counters import Counter, count_macs
 
@@ -209,9 +211,8 @@ def write_recipes(recipes: Mapping[str, Config], out: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Writes a file that is either complete or does not exist, even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text)
-    part.replace(path)
+    with replaced_when_complete(path) as part:
+        part.write_text(text)
 
 
 # ---- runs
@@ -305,7 +306,7 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
     predictors, figures = {}, {}
     for network in recipes:
         folder = folder_of(out, network)
-        checkpoint = (folder / 'seed0/last_checkpoint').read_text().strip()
+        checkpoint = last_of(folder / 'seed0/last_checkpoint')
         predictors[network] = Predictor(checkpoint, str(folder / 'recipe.py'))
     image = next(iter(validation_images(next(iter(recipes.values())))))
     for network, predictor in predictors.items():

@@ -35,9 +35,9 @@ from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
-from ..utils.runs import find_checkpoint
 from ..utils.text import markdown_table
 from ..zoo.checks import check_backbone, check_checkpoint
+from ..zoo.runs import find_checkpoint
 from ..zoo.variants import find_names
 from .speed import build_other, default_size, measuring
 

@@ -18,7 +18,7 @@ from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config
-from ..utils.runs import find_checkpoint
+from ..zoo.runs import find_checkpoint
 from . import attention, windows
 
 ROOT = Path(__file__).resolve().parents[2]

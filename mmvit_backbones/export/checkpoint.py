@@ -10,8 +10,8 @@ from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
-from ..utils.runs import find_checkpoint
 from ..zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
+from ..zoo.runs import find_checkpoint
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete

@@ -10,8 +10,9 @@ from mmengine.config import Config
 from ..errors import UsageError, first_line
 from ..utils.config import is_config, read_config
 from ..utils.files import check_file
-from ..utils.runs import find_checkpoint, find_config
+from ..utils.runs import find_config
 from ..zoo.checks import check_backbone, choose_checkpoint
+from ..zoo.runs import find_checkpoint
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames

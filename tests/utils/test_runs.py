@@ -4,7 +4,8 @@ import os
 from helpers import raises
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.utils.runs import find_checkpoint, find_config
+from mmvit_backbones.utils.runs import find_config
+from mmvit_backbones.zoo.runs import find_checkpoint
 
 
 def make(folder, *names: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             runner.register_hook(OwnFilesHook())
         check_batches(runner)
         check_start(runner, cfg)
+        warn_of_others(runner, cfg)
         with named_images(runner, 'train', 'val'):
             runner.train()
     return runner
@@ -196,6 +198,15 @@ def check_start(runner: AnyRunner, cfg: Config) -> None:
         weights = read_state(path)['state_dict']
         check_overlap(model_of(runner), weights, path)  # as MMEngine will load them
         check_finite(weights, path)
+
+
+def warn_of_others(runner: AnyRunner, cfg: Config) -> None:
+    """Warns of checkpoints of another training in the work dir of a new one."""
+    others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
+    if others and not cfg.get('resume'):
+        runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
+                              'those of the same names will be replaced. To go on with that training, use --resume; to '
+                              'keep it, another --work-dir')
 
 
 def check_batches(runner: AnyRunner) -> None:

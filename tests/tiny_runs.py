@@ -1,7 +1,9 @@
 """Tiny training runs with MMEngine's runner, in the test's own process."""
+import signal
 from itertools import count
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
@@ -38,6 +40,18 @@ class Line(BaseModel):
     def forward(self, x, mode='loss'):
         y = self.linear(torch.stack(list(x)))
         return dict(loss=(y - torch.rand(1)).square().mean()) if mode == 'loss' else [BaseDataElement()]
+
+
+class Sender(Hook):
+    """Sends a signal to this process before a training step."""
+
+    def __init__(self, number: int, step: int) -> None:
+        self.number, self.step = number, step
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.step:
+            assert signal.getsignal(self.number) not in (signal.SIG_DFL, signal.default_int_handler)
+            signal.raise_signal(self.number)
 
 
 def loader_of(batch_size: int = 2, sampler: str = 'DefaultSampler', num_workers: int = 0, **dataset) -> dict:

@@ -22,6 +22,8 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.utils.runs import last_of
 from mmvit_backbones.utils.text import markdown_table
 
 from ..inference import Predictor
@@ -210,9 +212,8 @@ def write_recipes(recipes: Mapping[str, Config], out: Path) -> None:
 def write(path: Path, text: str) -> None:
     """Writes a file that is either complete or does not exist, even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text)
-    part.replace(path)
+    with replaced_when_complete(path) as part:
+        part.write_text(text)
 
 
 # ---- runs
@@ -306,7 +307,7 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
     predictors, figures = {}, {}
     for network in recipes:
         folder = folder_of(out, network)
-        checkpoint = (folder / 'seed0/last_checkpoint').read_text().strip()
+        checkpoint = last_of(folder / 'seed0/last_checkpoint')
         predictors[network] = Predictor(checkpoint, str(folder / 'recipe.py'))
     image = next(iter(validation_images(next(iter(recipes.values())))))
     for network, predictor in predictors.items():

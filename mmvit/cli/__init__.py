@@ -5,6 +5,7 @@ module of a subcommand has `get_parser()`, and `run(args)`, which imports the fu
 keyword arguments and prints its result.
 """
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -82,6 +83,11 @@ def execute(subcommand: str, arguments: list[str]) -> None:
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and is_of_rank else ''
             print(f'error: {rank}{error}', file=sys.stderr, flush=True)
         sys.exit(1)
+    except OSError as error:
+        from mmvit_backbones.utils.files import FULL
+        if error.errno not in FULL:
+            raise
+        sys.exit(f'error: {error.filename or "a file"} cannot be written: {error.strerror}')
 
 
 def usage(subcommands: dict[str, str]) -> str:
@@ -101,6 +107,7 @@ def unknown_subcommand(name: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `mmvit` as a console script, with ``arguments``, by default ``sys.argv[1:]``."""
+    logging.raiseExceptions = False  # a log on a full disk is incomplete; what else is written there ends with one line
     if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')

@@ -110,7 +110,8 @@ def run(args: Namespace) -> None:
             with screen('test', args.verbose) as shown:
                 if shown is not None:
                     shown.attach(MMLogger.get_current_instance())
-                metrics = evaluate(cfg, Predictor(checkpoint).model.run)
+                model = Predictor(checkpoint)
+                metrics = evaluate(cfg, model.model.run, model.classes, checkpoint)
             show_metrics(metrics, shown.tables if shown is not None else {})
         else:
             test(cfg, verbose=args.verbose)
@@ -133,7 +134,8 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
 def find(args: Namespace) -> tuple[str, str]:
     """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.runs import find_checkpoint, find_config
+    from mmvit_backbones.utils.runs import find_config
+    from mmvit_backbones.zoo.runs import find_checkpoint
 
     from ..utils.config import is_config, path_hint
     if args.checkpoint is not None:

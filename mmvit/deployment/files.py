@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import full_disk_named
 
 from .agreement import Agreement
 
@@ -80,7 +81,7 @@ def written_when_complete(path: Path) -> Iterator[Path]:
     The file and its companions, e.g. FILE.json, replace existing files. After an error or an interrupt, the existing
     files are unchanged.
     """
-    with TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with full_disk_named(path), TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
         yield Path(folder, path.name)
         written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
         for suffix in ('.data', '.json'):

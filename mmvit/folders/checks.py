@@ -24,6 +24,7 @@ from .text import has_mark
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 LISTS = '.txt', '.csv', '.tsv'
+FOLDER_OPTIONS = 'class_folder', 'coco_folder', 'seg_folder'
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
                 mmseg='--seg-folder data/camvid_mini')
 
@@ -190,6 +191,10 @@ def _is_there(path: str) -> bool:
 
 
 def _message(cfg: Config, split: str, missing: str) -> str:
+    found = f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable'
+    if option := next((key for key in FOLDER_OPTIONS if key in (cfg.get('recipe') or {})), None):
+        option = f'--{option.replace("_", "-")} FOLDER'
+        return f'{found}; ' + (f'test on the folder of the data with {option}' if split == 'test' else
+                               f'train with mmvit train {cfg.recipe.get("network")} {option}, with --resume to go on')
     example = f', or train a network with {EXAMPLES[cfg.default_scope]} of a checkout' if split != 'test' else ''
-    return (f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable; set '
-            f'its place with --data-root{example}')
+    return f'{found}; set its place with --data-root{example}'

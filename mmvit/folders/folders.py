@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import replaced_when_complete
 
 from ..utils.distributed import is_first_process
 from ..utils.images import quick_error
@@ -112,7 +113,7 @@ def write(folder: str, name: str, text: str) -> str:
     """Writes a file to a folder, atomically because several processes may write it, and returns its path.
 
     Raises:
-        UsageError: If the text has the name of a file that is not in UTF-8.
+        UsageError: If the text has the name of a file that is not in UTF-8, or the disk is full.
     """
     try:
         content = text.encode()
@@ -121,10 +122,9 @@ def write(folder: str, name: str, text: str) -> str:
         raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
                          ) from error
     os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile('wb', dir=folder, delete=False) as file:
-        file.write(content)
     path = osp.join(folder, name)
-    os.replace(file.name, path)
+    with replaced_when_complete(path) as part:
+        part.write_bytes(content)
     return path
 
 

@@ -12,6 +12,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from mmvit_backbones.utils.classes import check_labels, classes_of
+
 from ..utils.frameworks import import_quietly, quiet
 from .runtimes import Arrays
 
@@ -19,7 +21,7 @@ MAIN_METRICS = 'bbox_mAP', 'mIoU', 'top1'  # endings of the metrics' names
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
 
 
-def evaluate(cfg: Config, run: Model) -> dict[str, float]:
+def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str = 'the model') -> dict[str, float]:
     """Returns the metrics of a model on the test set of a config.
 
     The model gets each image file as a whole; the annotations come from the test pipeline.
@@ -27,10 +29,17 @@ def evaluate(cfg: Config, run: Model) -> dict[str, float]:
     Args:
         cfg (Config): Config with a ``test_dataloader`` and a ``test_evaluator``.
         run (Callable): Takes a list of RGB images and returns the outputs of each, as ``Predictor.model.run``.
+        classes (Sequence[str]): The model's classes, by label. Defaults to (), for unknown ones.
+        source (str): Name of the model for the message. Defaults to ``'the model'``.
+
+    Raises:
+        UsageError: If a label means one class in the model and another in the test set.
     """
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     loader: Any = Runner.build_dataloader({**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False})
+    check_labels(classes, classes_of(loader.dataset.metainfo), source, 'the test data', 'test on data with the same '
+                 'classes in the same order')
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = loader.dataset.metainfo
     for batch in loader:

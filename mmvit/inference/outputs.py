@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import full_disk_named, replaced_when_complete
 
 from ..utils.images import SUFFIXES
 from .predictor import Predictor
@@ -85,7 +86,7 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
     Raises:
-        UsageError: If a folder cannot be created.
+        UsageError: If a folder cannot be created, or a file not be written, e.g. on a full disk.
     """
     outputs = _Outputs(names, Path(out_dir), save_results, video)
     try:
@@ -114,14 +115,17 @@ class _Outputs:
             self.add_frame(source, path, drawing)
         else:
             path, written = self.file(f'{name}.png'), result.source
-            drawing.save(path)
+            with full_disk_named(path):
+                drawing.save(path)
         if self.save_results:
             self.add_result(result, name)
         return Written(written, path, result)
 
     def add_result(self, result: Result, name: str) -> None:
         if isinstance(result, Segmentation):
-            result.label_image().save(self.file(f'labels/{name}.png'))
+            path = self.file(f'labels/{name}.png')
+            with full_disk_named(path):
+                result.label_image().save(path)
         elif isinstance(result, Classification):
             best = result.to_dict()['items']
             self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
@@ -148,10 +152,10 @@ class _Outputs:
     def close(self, task: str) -> None:
         self.video.release()
         if self.save_results and task == 'classification':
-            with open(self.file('results.csv'), 'w', newline='') as file:
+            with replaced_when_complete(self.file('results.csv')) as part, open(part, 'w', newline='') as file:
                 best = range(1, Classification.count + 1)
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *self.rows])
         elif self.save_results and task != 'segmentation':
-            with open(self.file('results.json'), 'w') as file:
+            with replaced_when_complete(self.file('results.json')) as part, open(part, 'w') as file:
                 json.dump(self.entries, file)

@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.files import check_file
-from mmvit_backbones.utils.runs import find_checkpoint, find_config
+from mmvit_backbones.utils.runs import find_config
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
+from mmvit_backbones.zoo.runs import find_checkpoint
 
 from ..utils.config import is_config, path_hint, read_config
 from .results import SCORE_THR, Result, result_of

@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint
 
 from ..utils.config import leaf_datasets
@@ -49,7 +50,10 @@ class PyTorchModel:
         steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
         self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
-        self.meta = {**metainfo_of(dataset), **(state.get('meta', {}).get('dataset_meta') or {})}
+        trained = state.get('meta', {}).get('dataset_meta') or {}
+        check_labels(classes_of(trained), classes_of(dataset.get('metainfo')), f'checkpoint {checkpoint}',
+                     f'the test data of {cfg.filename}', 'pass the config of its training')
+        self.meta = {**metainfo_of(dataset), **trained}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
 

@@ -1,6 +1,6 @@
 """Generates token labels for the images in a folder: the classes that a classifier predicts at each position."""
+import io
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.build import get_model, import_mmpretrain
 from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
@@ -107,9 +108,10 @@ def strongest(scores: Tensor) -> Iterator[Tensor]:
 
 def save(labels: Tensor, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f'.{os.getpid()}.part')
-    torch.save(labels.clone(), unfinished)  # a view would save the storage of the whole batch
-    unfinished.replace(file)
+    content = io.BytesIO()
+    torch.save(labels.clone(), content)  # a view would save the storage of the whole batch
+    with replaced_when_complete(file) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def build(name: str, checkpoint: str | None, device: torch.device) -> Annotate:

@@ -1,6 +1,5 @@
 """Turns a network and a folder of data into the finished config of a fine-tuning."""
 import math
-import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import replaced_when_complete
 
 from ..folders import FOLDERS, FolderData
 from ..folders.folders import one_folder
@@ -170,9 +170,8 @@ def save(cfg: Config) -> str:
     """Writes a config of :func:`fine_tune` to the folder ``recipe`` of its work dir, and returns the file's path."""
     path = Path(str(cfg.filename))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(cfg.text, encoding='utf-8')
-    part.replace(path)
+    with replaced_when_complete(path) as part:
+        part.write_text(cfg.text, encoding='utf-8')
     return str(path)
 
 

@@ -67,8 +67,8 @@ class Schedule:
     def hooks(self, framework: str, others: tuple[dict, ...] = ()) -> dict:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
         metric, change = MAIN_METRICS[framework]
-        early = [dict(type='EarlyStoppingHook', monitor=metric, patience=self.early_stop, min_delta=change,
-                      rule='greater')] if self.early_stop else []
+        early = [dict(type='ResumableEarlyStoppingHook', monitor=metric, patience=self.early_stop,
+                      min_delta=change, rule='greater')] if self.early_stop else []
         return dict(
             default_hooks=dict(
                 timer=dict(type='IterTimerHook'),
@@ -80,7 +80,7 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), *early, *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *early, *others])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

@@ -3,8 +3,8 @@ from typing import Any
 
 from torch import nn
 
-from mmvit_backbones.engine.hooks.exact_resume import classes_of
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.classes import check_labels, classes_of, shown
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:
@@ -14,13 +14,12 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
         count = getattr(module, 'num_classes', None)
         if name and isinstance(count, int) and 1 < count < len(names):
             raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
-                             f'{", ".join(names[:5])}{", …" if len(names) > 5 else ""}')
+                             f'{shown(names)}')
 
 
 def check_tested(dataset: Any, checkpoint: dict, source: str) -> None:
-    """Raises UsageError if test data and checkpoint have the same classes in different orders."""
-    trained = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
-    tested = classes_of(getattr(dataset, 'metainfo', None))
-    if tested != trained and set(tested) == set(trained):
-        raise UsageError(f'checkpoint {source} was trained with the classes {trained}, but the test data have '
-                         f'{tested}; use the same order')
+    """Raises UsageError if a label means one class in the checkpoint and another in the test data."""
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+    check_labels(classes_of(meta), classes_of(getattr(dataset, 'metainfo', None)), f'checkpoint {source}',
+                 'the test data', 'test on data with the same classes in the same order, or set their names in '
+                 'test_dataloader.dataset.metainfo.classes')

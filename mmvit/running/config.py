@@ -3,12 +3,13 @@ import os.path as osp
 from collections.abc import Mapping
 from copy import deepcopy
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import find_latest_checkpoint
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.runs import LAST, last_of
 
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
 
@@ -57,9 +58,9 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     if resume:
         path = None if resume in (True, 'auto') else resume
         if path and osp.isdir(path):
-            path = find_latest_checkpoint(path)
-            if path is None:
-                raise UsageError(f'nothing to resume: work dir {resume} has no last_checkpoint')
+            if not osp.isfile(osp.join(path, LAST)):
+                raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
+            path = last_of(Path(path, LAST))
         cfg.resume, cfg.load_from = True, path
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):

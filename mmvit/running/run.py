@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +19,12 @@ from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import short_path
+from mmvit_backbones.engine import OwnFilesHook
+from mmvit_backbones.errors import TrainingError, UsageError
+from mmvit_backbones.utils.files import full_disk_named, short_path
 from mmvit_backbones.zoo.checks import is_readable
 from mmvit_backbones.zoo.loading import (
+    check_finite,
     check_overlap,
     find_weights,
     load_weights,
@@ -36,7 +39,7 @@ from ..utils.frameworks import import_quietly, quiet
 from .classes import check_tested
 from .console import Screen, screen, show_metrics
 from .processes import init_processes
-from .resume import read_to_resume
+from .resume import point_to_own, read_to_resume
 from .unreadable import named_images
 from .work_dir import lock_file, lock_work_dir
 
@@ -58,17 +61,23 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     Raises:
         UsageError: If the work dir is in use, or the data are too few for a batch.
         CheckpointError: If ``load_from`` cannot be read, or is for another network.
-        TrainingError: If training cannot go on.
+        TrainingError: If training cannot go on, e.g. on a full disk.
 
     Example:
         >>> from mmvit.running import train, training_config
         >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
     """
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
-    with lock, screen('train', verbose) as shown:
+    full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
+    with full_disk, lock, screen('train', verbose) as shown:
+        if is_first_process():
+            point_to_own(cfg.work_dir)
         runner = build_runner(cfg, shown)
+        if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
+            runner.register_hook(OwnFilesHook())
         check_batches(runner)
         check_start(runner, cfg)
+        warn_of_others(runner, cfg)
         with named_images(runner, 'train', 'val'):
             runner.train()
     return runner
@@ -87,7 +96,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
-    with screen('test', verbose) as shown:
+    with full_disk_named(f'work dir {cfg.work_dir}'), screen('test', verbose) as shown:
         runner = build_runner(cfg, shown)
         if is_readable(cfg.load_from):
             checkpoint = read_checkpoint(cfg.load_from, mmap=True)
@@ -109,7 +118,7 @@ def best_of(runner: AnyRunner) -> list[str]:
         names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
         for name in names:
             suffix = f'_{name}' if len(names) > 1 else ''
-            if f'best_ckpt{suffix}' in info:
+            if osp.isfile(str(info.get(f'best_ckpt{suffix}'))):
                 lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, '
                              f'{short_path(str(info[f"best_ckpt{suffix}"]))}')
     return lines
@@ -184,9 +193,21 @@ def check_start(runner: AnyRunner, cfg: Config) -> None:
     if not path or not is_readable(path):
         return
     if cfg.get('resume'):
-        load_weights(model_of(runner), read_to_resume(path)['state_dict'], path, strict=True)
+        folder = None if cfg.get('load_from') else cfg.work_dir
+        load_weights(model_of(runner), read_to_resume(path, folder)['state_dict'], path, strict=True)
     else:
-        check_overlap(model_of(runner), read_state(path)['state_dict'], path)  # as MMEngine will load them
+        weights = read_state(path)['state_dict']
+        check_overlap(model_of(runner), weights, path)  # as MMEngine will load them
+        check_finite(weights, path)
+
+
+def warn_of_others(runner: AnyRunner, cfg: Config) -> None:
+    """Warns of checkpoints of another training in the work dir of a new one."""
+    others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
+    if others and not cfg.get('resume'):
+        runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
+                              'those of the same names will be replaced. To go on with that training, use --resume; to '
+                              'keep it, another --work-dir')
 
 
 def check_batches(runner: AnyRunner) -> None:

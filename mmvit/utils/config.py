@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.text import near_names
 
@@ -17,6 +18,7 @@ from .options import check_option
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
+RECIPE = 'recipe'  # folder in the work dir of a fine-tuning
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 INHERITING = """_base_ = {base!r}
@@ -38,9 +40,26 @@ def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = 
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
+    _use_own_lists(cfg, path)
     merge_options(cfg, options)
     check_parts(cfg, needs)
     return cfg
+
+
+def _use_own_lists(cfg: Config, path: str) -> None:
+    """Lets the config of a fine-tuning read the lists and annotations in its work dir, which may have been moved.
+
+    The run has written them to the folder ``recipe`` in its work dir.
+    """
+    folder = osp.dirname(osp.abspath(path))
+    lists = folder if osp.basename(folder) == RECIPE else osp.join(folder, RECIPE)
+    if not cfg.get('recipe'):
+        return
+    for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
+        place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
+        own = osp.join(lists, name)
+        if osp.basename(place) == RECIPE and osp.realpath(place) != osp.realpath(lists) and osp.isfile(own):
+            part['ann_file'] = own
 
 
 def merge_options(cfg: Config, options: Mapping | None) -> None:
@@ -100,7 +119,8 @@ def copy_config(config: str, path: str | Path | None = None, inherit: bool = Fal
     text = INHERITING.format(base=str(base)) if inherit else read_config(str(base), options=options).pretty_text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding='utf-8')
+        with replaced_when_complete(path) as part:
+            part.write_text(text, encoding='utf-8')
     except OSError as error:
         raise UsageError(f'{path} cannot be written: {error.strerror}') from error
     return base, path

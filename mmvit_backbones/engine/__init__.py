@@ -3,8 +3,17 @@
 ``strategies`` are imported by the configs that name one.
 """
 from . import atomic  # noqa: F401  registers the file backend
-from .hooks import EqualHeadsHook, ExactResumeHook, FiniteLossHook, FrozenBackboneHook, InterruptHook, TerminalHook
+from .hooks import (
+    EqualHeadsHook,
+    ExactResumeHook,
+    FiniteLossHook,
+    FrozenBackboneHook,
+    InterruptHook,
+    OwnFilesHook,
+    ResumableEarlyStoppingHook,
+    TerminalHook,
+)
 from .optimizers import LayerDecayConstructor, weight_decay_cfg
 
 __all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
-           'LayerDecayConstructor', 'TerminalHook', 'weight_decay_cfg']
+           'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook', 'weight_decay_cfg']

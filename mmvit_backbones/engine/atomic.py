@@ -4,14 +4,24 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ..errors import TrainingError
+
 
 class AtomicBackend(LocalBackend):
-    """MMEngine's backend for local files, which writes a temporary file and then renames it."""
+    """MMEngine's backend for local files, which writes a temporary file and then renames it.
+
+    Raises:
+        TrainingError: If it cannot be written, e.g. on a full disk; the temporary file is removed.
+    """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         temporary = f'{filepath}.tmp'
-        super().put(obj, temporary)  # pyright: ignore[reportArgumentType]  # MMEngine's annotation lacks memoryview
-        os.replace(temporary, filepath)
+        try:
+            super().put(obj, temporary)  # pyright: ignore[reportArgumentType]  # MMEngine's annotation lacks memoryview
+            os.replace(temporary, filepath)
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)  # it would keep a full disk full
+            raise TrainingError(f'checkpoint {filepath} cannot be written: {error.strerror}') from error
 
 
 register_backend('atomic', AtomicBackend)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.export import Dim
 
 from ..errors import UsageError
+from ..utils.finite import not_finite
 from .graphs import EXAMPLE_SIZE, OPSET, save, to_onnx
 
 
@@ -29,7 +30,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
             Defaults to None, which allows all sizes.
 
     Raises:
-        UsageError: If the opset or the size is not supported, or the model is not in float32 on a CPU.
+        UsageError: If the opset or the size is not supported, the model is not in float32 on a CPU, or its weights have
+            NaN or inf.
         ImportError: If onnx or onnxscript is not installed.
         OSError: If the file cannot be written.
     """
@@ -37,6 +39,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise UsageError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
+    if found := not_finite(model.state_dict()):
+        raise UsageError(f'model cannot be exported: {found}')
     model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)
     images = torch.rand(2, channels, *(size or EXAMPLE_SIZE))

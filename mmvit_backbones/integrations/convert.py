@@ -1,4 +1,5 @@
 """Converts the authors' weights to a folder for a hub or a mirror, or to a file for OpenMMLab's configs."""
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
+from ..utils.files import replaced_when_complete
 from ..zoo.build import has_img_size
 from ..zoo.converters.layout import convert
 from ..zoo.download import CONVERTED, write_hash
@@ -102,11 +104,14 @@ def read_source(source: str, network: str | None = None, tag: str | None = None)
 def write_file(weights: dict[str, Tensor], task: str, path: Path) -> str:
     if task == 'backbone':
         weights = strip_prefix(weights, 'backbone.')
+    content = io.BytesIO()
     if path.suffix == '.safetensors':
-        from safetensors.torch import save_file
-        save_file({key: value.contiguous() for key, value in weights.items()}, path)
+        from safetensors.torch import save
+        content.write(save({key: value.contiguous() for key, value in weights.items()}))
     else:
-        torch.save(dict(state_dict=weights, meta={}), path)
+        torch.save(dict(state_dict=weights, meta={}), content)
+    with replaced_when_complete(path) as part:
+        part.write_bytes(content.getbuffer())
     return f'{path}: {len(weights)} tensors, {sum(weight.numel() for weight in weights.values()):,} elements'
 
 

@@ -1,8 +1,14 @@
-"""Checks the paths of input files, and shortens paths that are shown."""
+"""Checks the paths of input files, writes files as a whole, and shortens paths that are shown."""
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-from ..errors import UsageError
+from ..errors import MMViTError, UsageError
+
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 
 
 def check_file(path: str | Path, what: str = 'file') -> None:
@@ -18,6 +24,34 @@ def why_no_file(path: str | Path) -> str | None:
     if os.path.isdir(path):
         return 'is a folder, not a file'
     return 'is a pipe or a device, not a file' if os.path.exists(path) else 'does not exist'
+
+
+@contextmanager
+def full_disk_named(what: str | Path, kind: type[MMViTError] = UsageError) -> Iterator[None]:
+    """Replaces the exception of a full disk, or of a limit to the size of files, by one line that names ``what``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise kind(f'{what} cannot be written: {error.strerror}') from error
+
+
+@contextmanager
+def replaced_when_complete(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside a file, and replaces the file if there is no error; else, the file is unchanged.
+
+    Raises:
+        UsageError: If the disk is full; the temporary file is removed.
+    """
+    path = Path(path)
+    part = path.with_name(f'{path.name}.{uuid4().hex}.part')  # processes on several machines may write it
+    try:
+        with full_disk_named(path):
+            yield part
+            os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def short_path(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Finds the checkpoint and the config of a training in its work dir."""
+"""Finds the last checkpoint and the config of a training in its work dir."""
 from pathlib import Path
 
 from ..errors import CheckpointNotFoundError, UsageError
@@ -7,32 +7,16 @@ from .files import why_no_file
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
 
 
-def find_checkpoint(path: str) -> str:
-    """Returns the checkpoint of a work dir: the newest ``best_*.pth``, or else the one named in ``last_checkpoint``.
-
-    The file ``last_checkpoint`` itself also stands for the checkpoint that it names. Other files, and URLs, are
-    returned as they are.
+def last_of(file: Path) -> str:
+    """Returns the checkpoint that a file ``last_checkpoint`` names; in its own folder, if the work dir was moved.
 
     Raises:
-        CheckpointNotFoundError: If a work dir has no checkpoint, or ``last_checkpoint`` names a missing file.
+        CheckpointNotFoundError: If there is no such file.
     """
-    folder = Path(path)
-    if folder.name == LAST and folder.is_file():
-        return _last_of(folder)
-    if not folder.is_dir() or (folder / 'model.safetensors').exists():  # a folder of converted weights
-        return path
-    if best := sorted(folder.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns):
-        return str(best[-1])
-    if (folder / LAST).is_file():
-        return _last_of(folder / LAST)
-    raise CheckpointNotFoundError(f'{path} has neither best_*.pth nor {LAST}, so it is not the work dir of a training '
-                                  'that saved a checkpoint')
-
-
-def _last_of(file: Path) -> str:
-    named = Path(file.read_text().strip())
-    places = named, file.parent / named.name  # the second if the work dir was moved
-    found = next((place for place in places if place.is_file()), None)
+    named = Path(file.read_text(encoding='utf-8').strip())
+    parts = named.relative_to(named.anchor).parts
+    inside = [file.parent.joinpath(*parts[start:]) for start in range(len(parts))]
+    found = next((place for place in (*inside, named) if place.is_file()), None)
     if found is None:
         raise CheckpointNotFoundError(f'{file} names {named}, which does not exist')
     return str(found)

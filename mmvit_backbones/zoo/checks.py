@@ -9,8 +9,8 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from ..utils.runs import find_checkpoint
 from .loading import OFFICIAL, load_backbone, read_checkpoint
+from .runs import find_checkpoint
 from .variants import VARIANTS, find_variant
 
 

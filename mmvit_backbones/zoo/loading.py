@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UnknownKeyError
-from ..utils.runs import find_checkpoint
+from ..utils.finite import not_finite
 from ..utils.text import near_names
 from .adapt import adapt
 from .converters.layout import Layout, convert
@@ -19,6 +19,7 @@ from .converters.relative import Relative, convert_relative
 from .download import fetch, fetch_url, first_reading
 from .files import load_checkpoint_file
 from .relatives import TIMM, TORCHVISION, read_by_name, relatives_of, start_rest
+from .runs import find_checkpoint
 from .unwrap import Score, count_prefixes, find_prefix, strip_prefix, unwrap
 from .variants import VARIANTS, Variant, find_variant
 
@@ -334,11 +335,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
     A few unknown keys, such as the mask token of a pretraining, are named in the log and left out.
 
     Raises:
-        CheckpointError: If weights are missing, are not tensors or have the wrong shape, or if too many keys are
-            unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
+        CheckpointError: If weights are missing, are not tensors, not finite or of the wrong shape, or if too many keys
+            are unknown to the model: more than ``MAX_UNEXPECTED_KEYS``, or any with ``strict``.
     """
     model = unwrap_model(model)
     check_tensors(model, weights, source)
+    check_finite({name: weights[name] for name in model.state_dict().keys() & weights.keys()}, source)
     try:
         keys = model.load_state_dict(weights, strict=False)
     except ValueError as error:  # a table of positions cannot be resized
@@ -360,6 +362,12 @@ def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
     for name, own in model.state_dict().items():  # which also has the extra state of modules
         if isinstance(own, Tensor) and name in weights and not isinstance(weights[name], Tensor):
             raise CheckpointError(f'checkpoint {source}: {name} must be a tensor, got a {type(weights[name]).__name__}')
+
+
+def check_finite(weights: Mapping, source: str) -> None:
+    """Raises CheckpointError if a tensor of the checkpoint ``source`` has NaN or inf, as after a loss that was NaN."""
+    if found := not_finite(weights):
+        raise CheckpointError(f'checkpoint {source} cannot be used: {found}, as after a training that diverged')
 
 
 def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

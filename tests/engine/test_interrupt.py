@@ -7,27 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DATASETS
 from runs import assert_same_weights
-from tiny_runs import Samples, loader_of, log_of, runner_of
+from tiny_runs import Samples, Sender, loader_of, log_of, runner_of
 
 from mmvit_backbones.engine import InterruptHook
 
 pytestmark = pytest.mark.usefixtures('own_signals')
-
-
-class Sender(Hook):
-    """Sends a signal to this process before a training step."""
-
-    def __init__(self, number: int, step: int) -> None:
-        self.number, self.step = number, step
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if runner.iter == self.step:
-            assert signal.getsignal(self.number) not in (signal.SIG_DFL, signal.default_int_handler)
-            signal.raise_signal(self.number)
 
 
 def interrupted(work_dir, number, step, **changes) -> None:

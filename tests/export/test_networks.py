@@ -16,6 +16,7 @@ from mmvit.deployment import compare_onnx
 from mmvit.deployment.differences import difference
 from mmvit.deployment.quantize import to_int8
 from mmvit.inference.runtimes import installed_runtimes, open_session
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export import export_onnx
 from mmvit_backbones.export.graphs import save, to_onnx
 
@@ -268,3 +269,12 @@ def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, mess
         run('export', *arguments)
     error, = capsys.readouterr().err.splitlines()
     assert message in error and not list(tmp_path.iterdir())
+
+
+def test_a_network_with_nan_in_its_weights_is_not_exported(tmp_path):
+    model = fresh_model('ViTAE-plain')
+    name, weight = list(model.named_parameters())[-1]
+    weight.data.flatten()[0] = torch.nan
+    with raises(UsageError, name, 'NaN'):
+        export_onnx(model, tmp_path / 'network.onnx')
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 """`fine_tune` returns a finished config for any network and folder, which trains in its framework."""
+import json
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +13,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
+from mmvit.folders.checks import check_data
 from mmvit.recipes import fine_tune, save, summary
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
+from mmvit.utils.config import datasets_of, metrics_of, read_config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -111,7 +114,7 @@ def test_a_given_rate_is_used_as_it_is(tmp_path):
 
 def test_early_stop_waits_for_the_metric_of_the_task(tmp_path):
     cfg = recipe(tmp_path, 'seg_folder', early_stop=3)
-    hook, = (hook for hook in cfg.custom_hooks if hook.type == 'EarlyStoppingHook')
+    hook, = (hook for hook in cfg.custom_hooks if hook.type == 'ResumableEarlyStoppingHook')
     assert (hook.monitor, hook.patience) == ('mIoU', 3) and cfg.default_hooks.checkpoint.save_best == 'mIoU'
 
 
@@ -270,3 +273,30 @@ def test_wrong_arguments_are_refused(options, words, tmp_path):
         fine_tune(**{'network': 'rest_lite', 'pretrained': False, 'work_dir': str(tmp_path), 'check_files': False,
                      **options})
     assert not list(tmp_path.glob('recipe/*.py'))
+
+
+@TASKS
+def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
+    """Also if another run is in its old place; the paths may be relative to the folder of the training."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FOLDERS[task], 'data')
+    if task == 'coco_folder':  # a repaired copy of the annotations
+        path = Path('data/annotations/instances_val.json')
+        content = json.loads(path.read_text())
+        content['categories'].reverse()
+        path.write_text(json.dumps(content))
+    cfg = recipe(tmp_path, task, work_dir='run', **{task: 'data'})
+    saved = save(cfg)
+    Path(saved).parent.parent.joinpath('config.py').write_text(cfg.text)
+    shutil.copytree('run', 'moved')
+    for config in 'moved/config.py', saved.replace('run', 'moved', 1):
+        found = read_config(config)
+        lists = [part for part in (*datasets_of(found, 'test'), *metrics_of(found, 'test')) if 'ann_file' in part]
+        assert lists
+        for part in lists:
+            place = Path(part.get('data_root') or '', part['ann_file']).resolve()
+            assert place.is_file() and place.parent == (tmp_path / 'moved/recipe').resolve()
+    assert read_config('run/config.py').test_dataloader.dataset == cfg.test_dataloader.dataset
+    shutil.rmtree('data')
+    with raises(UsageError, str(tmp_path / 'data'), 'test_dataloader', f'--{task.replace("_", "-")}'):
+        check_data(found, ['test'])

@@ -14,7 +14,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.recipes import fine_tune, save
 from mmvit.running import training_config
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 pytestmark = pytest.mark.training
 
@@ -163,4 +163,7 @@ def test_work_dirs_to_resume(tmp_path):
     with raises(UsageError, 'nothing to resume', tmp_path):
         training_config(str(TINY), resume=str(tmp_path))
     (tmp_path / 'last_checkpoint').write_text('run/epoch_1.pth')
-    assert training_config(str(TINY), resume=str(tmp_path)).load_from == 'run/epoch_1.pth'
+    with raises(CheckpointError, tmp_path / 'last_checkpoint', 'run/epoch_1.pth'):
+        training_config(str(TINY), resume=str(tmp_path))
+    (tmp_path / 'epoch_1.pth').touch()  # the work dir was moved
+    assert training_config(str(TINY), resume=str(tmp_path)).load_from == str(tmp_path / 'epoch_1.pth')

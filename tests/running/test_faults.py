@@ -42,9 +42,18 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     work_dir = stopped_after(whole, tmp_path / 'work', 2)
     limits = {resource.RLIMIT_FSIZE: (whole / 'epoch_1.pth').stat().st_size // 2}
     run = train(work_dir, '--resume', limits=limits)
-    assert run.wait() == 1 and 'File too large' in run.text
-    assert not (work_dir / 'epoch_3.pth').exists()
+    assert run.wait() == 1
+    assert f'checkpoint {work_dir / "epoch_3.pth"} cannot be written: File too large' in run.error
+    assert not list(work_dir.glob('epoch_3*'))
     assert_same_weights(whole / 'epoch_2.pth', work_dir / 'epoch_2.pth')
+
+
+def test_predictions_on_a_full_disk_end_with_one_line(whole, tmp_path):
+    image, out = next((ROOT / 'data/flowers_mini/val').rglob('*.jpg')), tmp_path / 'out'
+    run = Run(tmp_path / 'log.txt', 'predict', image, '--checkpoint', whole, '--out-dir', out,
+              limits={resource.RLIMIT_FSIZE: 9999})
+    assert run.wait() == 1 and f'{out / image.stem}.png cannot be written: File too large' in run.error
+    assert not list(out.iterdir())
 
 
 def test_damaged_checkpoint_is_named(whole, tmp_path):

@@ -1,10 +1,11 @@
 """Only regular files are opened; for all other paths, the error contains the reason."""
 import os
+from pathlib import Path
 
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_file
+from mmvit_backbones.utils.files import check_file, replaced_when_complete
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):
@@ -15,3 +16,14 @@ def test_paths_that_are_not_files_are_refused(tmp_path):
                          ('pipe', 'is a pipe')]:
         with raises(UsageError, 'model', tmp_path / path, reason):
             check_file(tmp_path / path, 'model')
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    path = tmp_path / 'results.json'
+    for text in 'first', 'second':
+        with replaced_when_complete(path) as part:
+            part.write_text(text)
+    with raises(UsageError, path, 'cannot be written', 'No space left on device'), replaced_when_complete(path) as part:
+        part.write_text('half')
+        Path('/dev/full').write_text('rest')
+    assert [file.read_text() for file in tmp_path.iterdir()] == ['second']

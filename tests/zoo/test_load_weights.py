@@ -45,6 +45,19 @@ def test_checkpoint_of_another_network():
     assert '\n' not in str(caught.value)
 
 
+def test_weights_that_are_not_finite_are_refused():
+    model = fresh_model('ViTAE')
+    model.register_buffer('mask', torch.tensor([0., -torch.inf]))
+    weights = model.state_dict()
+    name = list(weights)[3]
+    load_weights(model, {**weights, 'unused': torch.tensor(torch.nan)}, 'own.pth')
+    for value in torch.nan, torch.inf:
+        spoiled = weights[name].clone()
+        spoiled.flatten()[-1] = value
+        with raises(CheckpointError, 'own.pth', name, 'NaN' if value != value else 'inf'):
+            load_weights(model, {**weights, name: spoiled}, 'own.pth')
+
+
 def test_a_few_unknown_keys_are_ignored_unless_strict(logged):
     """Checkpoints of detectors may have buffers of an older version of the framework."""
     model = fresh_model('ViTAE')

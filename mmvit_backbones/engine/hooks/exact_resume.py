@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ...datasets.resumable import SeededDataset, seed_all
 from ...errors import TrainingError
 from ...ops.dispatch import OPERATORS, backends_in_use
+from ...utils.classes import classes_of
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -189,11 +190,6 @@ def _advance(schedules: list, meta: dict, epoch_length: int | None) -> None:
             for schedule in sorted(schedules, key=lambda schedule: schedule.by_epoch):
                 if ends_epoch or not schedule.by_epoch:
                     schedule.step()
-
-
-def classes_of(metainfo: Any) -> tuple[str, ...]:
-    """Returns the names of the classes in the metadata of a data set, which may be None."""
-    return tuple(map(str, (metainfo or {}).get('classes') or ()))
 
 
 def check_resumed(dataset: Any, meta: dict) -> None:

@@ -1,4 +1,4 @@
-"""Stops training if the loss is NaN or inf."""
+"""Stops training if the loss or the weights are NaN or inf."""
 import math
 
 import torch
@@ -7,20 +7,27 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...errors import TrainingError
+from ...utils.finite import not_finite
+
+REMEDY = ('Resume from an earlier checkpoint, if there is one, with a lower learning rate, a longer warm-up, '
+          'optim_wrapper.clip_grad, or bfloat16 instead of float16')
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops training after several consecutive steps with a loss of NaN or inf.
+    """Stops training after several consecutive steps with a loss of NaN or inf, and saves no weights of NaN or inf.
 
-    A single step with such a loss does no harm in mixed precision training: the gradient scaler skips the step.
+    A single step with such a loss does no harm in mixed precision training: the gradient scaler skips the step. Weights
+    of NaN never recover; a checkpoint that has some, also in averaged weights or the optimizer's state, is not written.
 
     Args:
         max_steps (int): Number of consecutive steps after which training stops. Defaults to 3.
 
     Raises:
-        TrainingError: If the loss of ``max_steps`` consecutive steps is NaN or inf.
+        TrainingError: If the loss of ``max_steps`` consecutive steps is NaN or inf, or a checkpoint has such values.
     """
+
+    priority = 'LOW'  # after hooks that add averaged weights to a checkpoint, before the one that saves it
 
     def __init__(self, max_steps: int = 3) -> None:
         self.max_steps, self.steps = max_steps, 0
@@ -29,7 +36,13 @@ class FiniteLossHook(Hook):
         loss = float(torch.as_tensor((outputs or {}).get('loss', 0.)).detach())
         self.steps = 0 if math.isfinite(loss) else self.steps + 1
         if self.steps >= self.max_steps:
-            raise TrainingError(
-                f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. Resume from an earlier '
-                'checkpoint, with a lower learning rate, a longer warm-up, optim_wrapper.clip_grad, or bfloat16 '
-                'instead of float16')
+            raise TrainingError(f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. {REMEDY}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if found := not_finite(state_of(checkpoint)):
+            raise TrainingError(f'iteration {checkpoint["meta"]["iter"]}: {found}; no checkpoint is saved. {REMEDY}')
+
+
+def state_of(checkpoint: dict) -> dict:
+    """Returns the weights of a checkpoint of MMEngine, their averages and the state of the optimizer."""
+    return {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer') if key in checkpoint}

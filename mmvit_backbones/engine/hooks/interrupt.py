@@ -12,6 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ...utils.runs import LAST
+
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
@@ -57,7 +59,7 @@ class InterruptHook(Hook):
         runner.save_checkpoint(runner.work_dir, self.filename, meta=dict(epoch=runner.epoch, iter=runner.iter + 1),
                                by_epoch=False, backend_args=dict(backend='atomic'))
         if is_main_process():
-            path.with_name('last_checkpoint').write_text(str(path))  # MMEngine reads this file to resume
+            path.with_name(LAST).write_text(str(path), encoding='utf-8')  # MMEngine reads this file to resume
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {runner.iter + 1}; '
                               f'resume from {path}')
         barrier()  # the launcher kills all processes when one process exits

@@ -2,6 +2,7 @@
 import atexit
 import io
 import logging
+import os.path as osp
 import sys
 import time
 from collections.abc import Mapping
@@ -172,7 +173,7 @@ def best_of(runner: Runner) -> list[str]:
         names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
         for name in names:
             suffix = f'_{name}' if len(names) > 1 else ''
-            if f'best_ckpt{suffix}' in info:
+            if osp.isfile(str(info.get(f'best_ckpt{suffix}'))):
                 lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, '
                              f'{short_path(str(info[f"best_ckpt{suffix}"]))}')
     return lines

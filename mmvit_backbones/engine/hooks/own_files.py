@@ -1,0 +1,55 @@
+"""Keeps a resumed run to the files of its work dir."""
+import os.path as osp
+
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ...errors import CheckpointError
+from ...zoo.loading import read_checkpoint
+from ...zoo.runs import are_of_one_run, recorded_best
+
+
+@HOOKS.register_module()
+class OwnFilesHook(Hook):
+    """Lets a resumed run replace the best checkpoint in its own work dir, wherever the run was before.
+
+    A checkpoint records the path of the best one so far. MMEngine's ``CheckpointHook`` deletes that file when there is
+    a better one, even if the work dir has been copied since, or the checkpoint is of another folder. This hook replaces
+    the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen anew.
+    :func:`~mmvit.running.train` adds this hook to all runs.
+
+    Example:
+        >>> custom_hooks = [dict(type='OwnFilesHook')]
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            return
+        folder = checkpoint_folder(runner)
+        for key, path in recorded_best(checkpoint).items():
+            info = checkpoint['message_hub']['runtime_info']
+            own = osp.join(folder, osp.basename(path))
+            if osp.isfile(own) and _is_of_run(own, checkpoint):
+                info[key] = own
+                continue
+            del info[key]
+            score = info.pop(key.replace('best_ckpt', 'best_score'), None)
+            runner.logger.warning(f'the best checkpoint so far, {path} with the score {score}, is not in {folder}; the '
+                                  'best one is chosen anew')
+
+
+def checkpoint_folder(runner: Runner) -> str:
+    """Returns the folder to which MMEngine's ``CheckpointHook`` writes."""
+    out_dir = next((hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    work_dir = str(runner.work_dir)
+    return work_dir if out_dir in (None, work_dir) else osp.join(out_dir, osp.basename(work_dir.rstrip(osp.sep)))
+
+
+def _is_of_run(path: str, checkpoint: dict) -> bool:
+    try:
+        return are_of_one_run(read_checkpoint(path, mmap=True), checkpoint)
+    except CheckpointError:
+        return False

@@ -25,9 +25,9 @@ class Backbone(BaseModule):
 
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
     network has output norms, then :meth:`init_layers` and :meth:`freeze`. The network defines ``arch_zoo``, ``stem``,
-    :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch, ``init_layers``.
-    In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these arguments below,
-    which ``help`` shows instead.
+    ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch,
+    ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these
+    arguments below, which ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -54,6 +54,7 @@ class Backbone(BaseModule):
 
     arch_zoo: dict[str, Any] = {}  # settings by name
     stem: tuple[str, ...] = ('patch_embed', )  # names of the modules before the first stage
+    image_convs: tuple[str, ...] = ('patch_embed.proj', )  # names of the convolutions that read the images
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
     no_decay: tuple[str, ...] = ()  # parts of names without weight decay: tables, tokens, gates
@@ -111,6 +112,10 @@ class Backbone(BaseModule):
     def init_layers(self) -> None:
         """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
 
+    def stage_output(self, stage: int) -> nn.Module:
+        """Returns the module that returns the map ``(B, H, W, C)`` of a stage, alone or first in a tuple."""
+        return self.modules_until(stage)[-1]
+
     @property
     def output_strides(self) -> tuple[int, ...]:
         """Stride of each stage's features, in pixels."""
@@ -157,10 +162,19 @@ class Backbone(BaseModule):
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
             raise UsageError('torch.jit.trace and torch.onnx.export(dynamo=False) are not supported; use torch.export '
                              'or torch.onnx.export(dynamo=True), and to count operations `mmvit flops`')
-        if images.ndim != 4 or images.shape[1] != self.in_channels:
-            raise ValueError(f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}')
+        expected = f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}'
+        if images.ndim != 4:
+            raise ValueError(expected)
+        if images.shape[1] != self.in_channels and (convs := self.convs_for_other_channels(images.shape[1])):
+            raise ValueError(f'{expected}; to read {images.shape[1]} channels, pass in_channels (in timm in_chans), or '
+                             f'replace {", ".join(convs)}')
         if min(images.shape[2:]) < (side := self.min_size):
             raise ValueError(f'images must be at least {side} x {side} pixels, got {tuple(images.shape)}')
+
+    def convs_for_other_channels(self, channels: int) -> list[str]:
+        """Returns the names of ``image_convs`` that don't read ``channels``; users may have replaced convolutions."""
+        return [name for name in self.image_convs
+                if getattr(self.get_submodule(name), 'in_channels', channels) != channels]
 
     def reset_weights(self) -> None:
         """Initializes all weights and running statistics as in the constructor, for example after ``to_empty``.
@@ -279,6 +293,10 @@ class Backbone(BaseModule):
     def stage_modules(self, stage: int) -> list[nn.Module]:
         """Returns the modules of one stage, without its output norm."""
         return [module for layer in self.stage_layers(stage) for module in layer]
+
+    def modules_until(self, stage: int) -> list[nn.Module]:
+        """Returns the modules of the stem and of the stages up to one, in order, without output norms."""
+        return self.stem_modules() + [module for i in range(stage + 1) for module in self.stage_modules(i)]
 
     def frozen_modules(self) -> list[nn.Module]:
         modules = self.stem_modules() if self.frozen_stages >= 0 else []

@@ -242,6 +242,7 @@ class RefinerViT(Backbone):
         'large': RefinerViTArch(embed_dims=512, depth=32, num_heads=16, mlp_ratio=3),
     }
     stem = ('embed', )
+    image_convs = ('embed.patches.conv1', )
 
     def __init__(self, arch: str | RefinerViTArch | dict = 'small', *,
                  out_type: Literal['featmap', 'tokens'] = 'featmap', mix_tokens: bool = False, img_size: int = 224,

@@ -383,6 +383,8 @@ class RegionViT(Backbone):
                 f'window_size must be a positive integer or {self.num_stages} positive integers, got {window_size}')
 
         self.local_embed = EMBEDDINGS[arch.local_embed](self.in_channels, self.channels[0])
+        first_conv = 'local_embed.conv' if arch.local_embed == '1conv' else 'local_embed.conv1'
+        self.image_convs = first_conv, 'region_embed.conv'
         self.min_size = 2 if arch.local_embed == '1conv' else 1  # smallest image with a local token
         self.region_embed = RegionEmbed(self.in_channels, self.channels[0], PATCH_SIZE * self.window_sizes[0])
         drop_paths = drop_path_schedule(drop_path_rate, arch.depths)
@@ -447,6 +449,9 @@ class RegionViT(Backbone):
         if stage < self.num_stages - 1:
             layers[-1].append(self.output_norm(stage))
         return layers
+
+    def stage_output(self, stage: int) -> nn.Module:
+        return self.stages[stage]  # its blocks return windows
 
     def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
         """Makes checkpoints without PEG or stage norms, such as those of classifiers, loadable."""

@@ -263,5 +263,8 @@ class ReMViTv2(Backbone):
             if number in self.stage_ends:
                 yield x, self.output_norm(self.stage_ends.index(number) - 1)(x)
 
+    def stage_output(self, stage: int) -> nn.Module:
+        return self.blocks[self.stage_ends[stage + 1] - 1]
+
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         return layers_with_gate(self.blocks, self.gate)[self.stage_ends[stage]:self.stage_ends[stage + 1]]

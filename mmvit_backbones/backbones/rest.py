@@ -167,6 +167,7 @@ class ResTBase(Backbone):
     """
     arch_zoo: dict[str, ResTArch] = {}
     stem = ('patch_embeds.0', )
+    image_convs = ('patch_embeds.0.conv1', )
     stem_type: type[nn.Module]
     downsample_type: type[nn.Module]
     norm_eps: float

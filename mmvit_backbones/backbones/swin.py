@@ -103,6 +103,9 @@ class SwinBase(Backbone):
         super().keep_stages(number)
         self.stages[number - 1].downsample = nn.Identity()
 
+    def stage_output(self, stage: int) -> nn.Module:
+        return self.modules_until(stage)[-2]  # the last is the patch merging after the stage
+
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block; the patch merging belongs to the last layer."""
         layers = [[block] for block in self.stages[stage].blocks]

@@ -20,6 +20,7 @@ from ..layers.vitae_cell import (
     NormalCell,
     PyramidReduction,
     ReductionCell,
+    first_convs,
 )
 from ..ops.window import pad_to_multiple
 from .arch import Arch, resolve_arch
@@ -178,6 +179,7 @@ class ViTAE(Backbone):
             for stage, width in enumerate(widths):
                 self.reductions.append(reduction_cell(stage, before[stage], channels[stage], width))
             self.stem = ('reductions.0', )
+            self.image_convs = first_convs('reductions.0')
         drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)
         self.init_layers()

@@ -12,7 +12,15 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import GlobalAttention, WindowAttention, drop_path_schedule, init_linear
-from ..layers.vitae_cell import PYRAMIDS, ConvBranch, ConvLayer, NormalCell, PyramidReduction, ReductionCell
+from ..layers.vitae_cell import (
+    PYRAMIDS,
+    ConvBranch,
+    ConvLayer,
+    NormalCell,
+    PyramidReduction,
+    ReductionCell,
+    first_convs,
+)
 from .arch import Arch, resolve_arch
 from .base import Backbone
 
@@ -97,6 +105,7 @@ class CellPyramid(Backbone):
     ``common`` are the common arguments of :class:`Backbone`.
     """
     stem = ('stages.0.reduction', )
+    image_convs = first_convs('stages.0.reduction')
     position_type = nn.Identity  # position encoding before the attention's LayerNorm
 
     def __init__(self, arch: CellArch, window_size: int, drop_rate: float, drop_path_rate: float, **common) -> None:

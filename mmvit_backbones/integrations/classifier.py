@@ -3,35 +3,74 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..necks import LayerNormPooling
 from ..zoo.build import has_img_size, init_weights
 from ..zoo.variants import Variant
 
 
-class ClassifierHead(nn.Module):
-    """Computes logits from pooled features ``(B, C)`` or from the class token in tokens ``(B, 1 + N, C)``.
+class Pooling(nn.Module):
+    """Pools a map ``(B, C, h, w)``, or tokens ``(B, 1 + N, C)`` with a class token, to ``(B, C)``.
 
-    With ``dense``, half of the maximum of the patch tokens' logits is added.
+    ``pool_type`` is ``'avg'`` for the mean over the map or the patch tokens, ``'token'`` for the class token, or ``''``
+    for none, as in timm.
     """
 
-    def __init__(self, channels: int, num_classes: int, drop_rate: float, has_tokens: bool, dense: bool) -> None:
+    def __init__(self, pool_type: str) -> None:
         super().__init__()
-        self.channels = channels
-        self.has_tokens = has_tokens
+        self.pool_type = pool_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool_type == 'token':
+            return x[:, 0]
+        if self.pool_type == 'avg':
+            return x.mean((2, 3)) if x.ndim == 4 else x[:, 1:].mean(1)
+        return x
+
+    def extra_repr(self) -> str:
+        return repr(self.pool_type)
+
+
+class ClassifierHead(nn.Module):
+    """Computes logits from the last map ``(B, C, h, w)`` or from tokens ``(B, 1 + N, C)``.
+
+    Its modules can be replaced, as those of timm's ``ClassifierHead``. With ``dense``, half of the maximum of the patch
+    tokens' logits, by ``aux_fc``, is added. With ``has_norm``, a norm of the model follows the pooling.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, drop_rate: float, pool_type: str, dense: bool,
+                 has_norm: bool) -> None:
+        super().__init__()
+        self.in_features = in_features
         self.dense = dense
+        self.has_norm = has_norm
+        self.global_pool = Pooling(pool_type)
         self.drop = nn.Dropout(drop_rate)
         self.reset(num_classes)
 
-    def reset(self, num_classes: int) -> None:
-        self.fc = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
-        self.aux_fc = nn.Linear(self.channels, num_classes) if self.dense and num_classes else None
+    def reset(self, num_classes: int, pool_type: str | None = None) -> None:
+        """Replaces the last layer, or removes it if ``num_classes`` is 0; and the pooling, unless None."""
+        if pool_type is not None:
+            self.global_pool = Pooling(pool_type)
+        self.fc = nn.Linear(self.in_features, num_classes) if num_classes else nn.Identity()
+        self.aux_fc = nn.Linear(self.in_features, num_classes) if self.dense and num_classes else None
 
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(x)
-        pooled = x[:, 0] if self.has_tokens else x
+    def forward(self, x: Tensor, pre_logits: bool = False, norm: nn.Module | None = None) -> Tensor:
+        pooled = self.global_pool(x)
+        if self.has_norm and pooled.ndim == 2:  # a norm of vectors; without pooling, there is none
+            if norm is None:
+                raise ValueError('the head of this network needs a norm of the model: call model.forward_head(x)')
+            pooled = norm(pooled)
+        pooled = self.drop(pooled)
         if pre_logits:
             return pooled
         logits = self.fc(pooled)
-        return logits if self.aux_fc is None else logits + 0.5 * self.aux_fc(x[:, 1:]).amax(1)
+        if self.aux_fc is None or isinstance(self.aux_fc, nn.Identity):
+            return logits
+        others = self.aux_fc(self.drop(x[:, 1:])).amax(1)
+        if logits.shape != others.shape:
+            raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
+                               f'{logits.shape[-1]} and {others.shape[-1]}; replace both')
+        return logits + 0.5 * others
 
 
 class Classifier(nn.Module):
@@ -52,10 +91,21 @@ class Classifier(nn.Module):
         init_weights(self.backbone)
         channels = self.backbone.channels[-1]
         self.has_tokens = config.get('out_type') == 'tokens'
+        self.global_pool = 'token' if self.has_tokens else 'avg'
         neck = variant.neck_config(channels) or {}
-        self.neck = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
-        dense = self.has_tokens and variant.head.get('dense', True)
-        self.head = ClassifierHead(channels, num_classes, drop_rate, self.has_tokens, dense)
+        self.neck: LayerNormPooling | None = MODELS.build(neck) if neck.get('type') == 'LayerNormPooling' else None
+        self.dense = self.has_tokens and variant.head.get('dense', True)
+        self.drop_rate = drop_rate
+        self.head = self.make_head(num_classes)
+
+    def make_head(self, num_classes: int) -> ClassifierHead:
+        return ClassifierHead(self.backbone.channels[-1], num_classes, self.drop_rate, self.global_pool, self.dense,
+                              has_norm=self.norm_of_vectors is not None)
+
+    @property
+    def norm_of_vectors(self) -> nn.LayerNorm | None:
+        """The norm after the pooling, if the network has one."""
+        return self.neck.norm if self.neck is not None and self.neck.order == 'pool_first' else None
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Returns the last map ``(B, C, h, w)`` of images ``(B, in_channels, H, W)``, or tokens ``(B, 1 + N, C)``."""
@@ -67,13 +117,28 @@ class Classifier(nn.Module):
         return self.read_last(features), pre_norm
 
     def read_last(self, features: tuple) -> Tensor:
-        return features[-1].tokens if self.has_tokens else features[-1]
+        """Returns the last map, after the norm that the classifier has for maps, or the tokens."""
+        if self.has_tokens:
+            return features[-1].tokens
+        if self.neck is not None and self.neck.order == 'norm_first':
+            return self.neck.norm(features[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return features[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits ``(B, num_classes)`` for the last map or tokens; with ``pre_logits``, features ``(B, C)``."""
-        if not self.has_tokens:
-            x = self.neck((x, ))[0] if self.neck else x.mean((2, 3))
-        return self.head(x, pre_logits)
+        """Returns logits ``(B, num_classes)`` for the last map or tokens; with ``pre_logits``, features ``(B, C)``.
+
+        A head of one's own gets the features, or with ``global_pool=''``, or if it has a module ``global_pool``, the
+        map or tokens.
+        """
+        norm = self.norm_of_vectors
+        if isinstance(self.head, ClassifierHead):
+            return self.head(x, pre_logits, norm)
+        if hasattr(self.head, 'global_pool') and not pre_logits:
+            return self.head(x)
+        if self.global_pool:
+            x = Pooling(self.global_pool)(x)
+            x = x if norm is None else norm(x)
+        return x if pre_logits else self.head(x)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))

@@ -65,6 +65,8 @@ else:
 class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
     """Config of a backbone or a classifier.
 
+    ``hidden_sizes`` are the channels of all stages, and ``hidden_size`` those of the last.
+
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices`` and ``init_cfg``.
             ``drop_path_rate`` is 0 unless given. Defaults to None: the backbone of ``network``, or ReSwin-T without it.
@@ -73,6 +75,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         out_indices (list[int] | None): Indices of these stages. Defaults to None: the stages of ``out_features``, or
             the last stage.
         network (str | None): One of :func:`mmvit_backbones.list_models`; required for classifiers.
+        num_channels (int | None): Channels of the images. Defaults to None: ``in_channels`` of ``backbone``, or 3.
         image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the ``img_size`` of
             ``backbone`` or ``network``.
 
@@ -84,12 +87,16 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
 
     def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
                  out_indices: list[int] | None = None, network: str | None = None, image_size: int | None = None,
-                 **kwargs) -> None:
+                 num_channels: int | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.network = network
         self.image_size = image_size or (backbone or {}).get('img_size') or find_variant(
             network or 'reswin_tiny').img_size
         self.backbone = dict(drop_path_rate=0.) | (backbone or find_variant(network or 'reswin_tiny').backbone)
+        in_channels = self.backbone.pop('in_channels', None)  # from_pretrained may set num_channels, its only place
+        if None not in (in_channels, num_channels) and in_channels != num_channels:
+            raise ValueError(f'num_channels must be in_channels of backbone, got {num_channels} and {in_channels}')
+        self.num_channels = num_channels or in_channels or 3
         networks = [name for name in backbones.__all__ if name != 'Backbone']
         if self.backbone.get('type') not in networks:
             raise ValueError(f'backbone must have a type that is one of {", ".join(networks)}, got '
@@ -100,9 +107,11 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
                                  'config, and load weights by from_pretrained')
         try:
             with torch.device('meta'):
-                built = cast(backbones.Backbone, MODELS.build(self.backbone))
+                built = cast(backbones.Backbone, MODELS.build(self.backbone_config))
         except Exception as error:  # invalid arguments can raise any exception
             raise ValueError(f'backbone cannot be built: {first_line(error)}') from error
+        self.hidden_sizes = list(built.channels)
+        self.hidden_size = built.channels[-1]
         self.stage_names = [f'stage{i}' for i in range(built.num_stages)]
         count = len(self.stage_names)
         if any(not -count <= index < count for index in out_indices or ()):
@@ -114,6 +123,11 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             raise ValueError(f'out_features must be a subset of {self.stage_names} and agree with out_indices, got '
                              f'{out_features} and {out_indices}')
         self._out_indices = [self.stage_names.index(name) for name in self._out_features]
+
+    @property
+    def backbone_config(self) -> dict:
+        """Type and all arguments of the backbone, without ``out_indices``."""
+        return {**self.backbone, 'in_channels': self.num_channels}
 
 
 def mark_initialized(x: Any, is_initialized: bool = True) -> None:
@@ -203,7 +217,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     def build(self) -> backbones.Backbone:
         indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
-        backbone = MODELS.build({**self.config.backbone, 'out_indices': indices})
+        backbone = MODELS.build({**self.config.backbone_config, 'out_indices': indices})
         init_weights(backbone)
         return backbone
 
@@ -238,7 +252,7 @@ class MMViTModel(MMViTPreTrainedModel):
 
     def build(self) -> Classifier:
         num_classes = self.config.num_labels if self.has_head else 0
-        arguments = {key: value for key, value in self.config.backbone.items() if key != 'type'}
+        arguments = {key: value for key, value in self.config.backbone_config.items() if key != 'type'}
         return Classifier(find_variant(self.config.network), num_classes, **arguments)
 
     def features(self, pixel_values: Tensor, output_hidden_states: bool | None) -> tuple[Tensor, tuple | None]:

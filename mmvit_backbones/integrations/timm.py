@@ -7,18 +7,27 @@ https://huggingface.co/docs/timm
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from timm.models import FeatureInfo, PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
+from timm.models import (
+    FeatureInfo,
+    PretrainedCfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..layers.mix_tokens import TokenFeatures
+from ..errors import CheckpointError
 from ..zoo.build import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
-from .classifier import Classifier
+from .classifier import Classifier, ClassifierHead
+
+SAVED_WEIGHTS = 'model.safetensors', 'pytorch_model.bin'  # as timm names them
 
 
 class TimmFeatures(nn.Module):
@@ -79,22 +88,23 @@ def infos_of(backbone: Backbone, strides: Sequence[int], prefix: str) -> list[di
     if backbone.plain_blocks is not None:
         return [dict(num_chs=backbone.channels[0], reduction=strides[0], module=names[block], index=i)
                 for i, (block, *_) in enumerate(backbone.stage_layers(0))]
-    modules, infos = backbone.stem_modules(), []
-    for i, stride in enumerate(strides):
-        modules += [module for module in backbone.stage_modules(i) if module in names]
-        infos.append(dict(num_chs=backbone.channels[i], reduction=stride, module=names[modules[-1]], index=i))
-    return infos
+    return [dict(num_chs=backbone.channels[i], reduction=stride, module=names[backbone.stage_output(i)], index=i)
+            for i, stride in enumerate(strides)]
 
 
 def iter_levels(backbone: Backbone, images: Tensor) -> Iterator[tuple[Tensor, Any]]:
-    """Yields the map of each level before and after its output norm, ``(B, H, W, C)``; only the last block has one."""
+    """Yields the map of each level before its output norm, ``(B, H, W, C)``, and what the backbone would return."""
     backbone.check_images(images)
     if backbone.plain_blocks is None:
         yield from backbone.iter_stages(images)
         return
-    norm = backbone.output_norm(0)
     for x in backbone.iter_blocks(images):
-        yield x, norm(x)
+        yield x, level_norm(backbone, 0)(x)
+
+
+def level_norm(backbone: Backbone, level: int) -> nn.Module:
+    """Returns the output norm of a level; all blocks of a plain network share one."""
+    return backbone.output_norm(level if backbone.plain_blocks is None else 0)
 
 
 def keep_levels(backbone: Backbone, number: int) -> None:
@@ -127,11 +137,6 @@ def take_indices(num_levels: int, indices: int | Sequence[int] | None, name: str
     return sorted(set(taken))
 
 
-def as_map(out: Tensor | TokenFeatures) -> Tensor:
-    """Returns the map ``(B, H, W, C)`` of what :meth:`Backbone.iter_stages` yields after the output norm."""
-    return out if isinstance(out, Tensor) else out.tokens[:, 1:].unflatten(1, out.grid)
-
-
 def check_size(images: Tensor, size: tuple[int, int] | None) -> None:
     if size is not None and tuple(images.shape[2:]) != size:
         raise ValueError(f'images must be {size[0]} x {size[1]} pixels (height x width) with strict_img_size=True, got '
@@ -154,22 +159,18 @@ class TimmClassifier(Classifier):
         self.in_chans = in_chans
         self.image_size = image_size
         self.feature_info = infos_of(self.backbone, self.backbone.strides, 'backbone.')  # of forward_intermediates
-        self.num_features = self.head_hidden_size = self.head.channels
-        self.reset_classifier(num_classes)
+        self.num_features = self.head_hidden_size = self.head.in_features
+        self.num_classes = num_classes
         cfg = pretrained_cfg or asdict(default_cfgs[f'mmvit_{variant.name}'].default)
         stride = self.backbone.output_strides[-1]
         self.pretrained_cfg = self.default_cfg = cfg | dict(
             architecture=f'mmvit_{variant.name}', num_classes=num_classes,
             pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),
-            first_conv=next(f'backbone.{name}' for name, module in self.backbone.named_modules()
-                            if isinstance(module, nn.Conv2d) and module.in_channels == in_chans))
+            first_conv=f'backbone.{self.backbone.image_convs[0]}')
 
     def forward_features(self, images: Tensor) -> Tensor:
         check_size(images, self.image_size)
         return super().forward_features(images)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        return x if self.global_pool == '' else super().forward_head(x, pre_logits)
 
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
@@ -180,7 +181,7 @@ class TimmClassifier(Classifier):
             images (Tensor): ``(B, in_chans, H, W)``.
             indices (int | Sequence[int] | None): Maps to return: the last ones, or indices, which may be negative.
                 Defaults to None: all.
-            norm (bool): Whether to apply the output norms that the network has. The norm of a plain network is applied
+            norm (bool): Whether to apply the output norms that the backbone has. The norm of a plain network is applied
                 to the maps of all its blocks. Defaults to False.
             stop_early (bool): Whether to end after the last of ``indices``. The first result is its map, then.
             output_fmt (str): ``'NCHW'``, ``'NHWC'`` or, for plain networks, ``'NLC'``.
@@ -197,12 +198,12 @@ class TimmClassifier(Classifier):
         ends = taken[-1] + 1 if stop_early or intermediates_only else len(self.feature_info)
         maps: list[Tensor] = []
         out: Any = None
-        for i, (x, out) in zip(range(ends), iter_levels(self.backbone, images)):
+        for i, (x, out) in zip(range(ends), iter_levels(self.backbone, images)):  # noqa: B007  out is used below
             if i in taken:
-                maps.append(to_format(as_map(out) if norm else x, output_fmt))
+                maps.append(to_format(level_norm(self.backbone, i)(x) if norm else x, output_fmt))
         if intermediates_only:
             return maps
-        return self.read_last((out if self.has_tokens else to_format(as_map(out), 'NCHW'), )), maps
+        return self.read_last((out if self.has_tokens else to_format(out, 'NCHW'), )), maps
 
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
@@ -223,25 +224,43 @@ class TimmClassifier(Classifier):
             self.backbone.remove_last_norm()
         if prune_head:
             self.neck = None
+            self.dense = False
+            self.head = self.make_head(0)
+            self.num_features = self.head_hidden_size = self.head.in_features
             self.reset_classifier(0, '')
         return taken
 
     def get_classifier(self) -> nn.Module:
-        return self.head.fc
+        """Returns the last layer; or a list of both, where ``default_cfg['classifier']`` names two."""
+        if not isinstance(self.head, ClassifierHead):
+            return self.head
+        return self.head.fc if self.head.aux_fc is None else nn.ModuleList([self.head.fc, self.head.aux_fc])
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the last layer; ``num_classes=0`` removes it, and with ``global_pool=''`` also the pooling.
+        """Replaces the last layer; ``num_classes=0`` removes it.
+
+        Args:
+            num_classes (int): Number of classes.
+            global_pool (str | None): ``'avg'`` for the mean of the map or the patch tokens; ``'token'`` for the class
+                token, if there is one; with ``num_classes=0``, ``''`` for the map or tokens themselves. Defaults to
+                None: unchanged.
 
         Raises:
             ValueError: If ``global_pool`` is another pooling, or ``''`` with ``num_classes`` other than 0.
         """
-        pool = 'token' if self.has_tokens else 'avg'
-        if global_pool not in (None, '', pool) or (global_pool == '' and num_classes):
-            raise ValueError(f"global_pool must be None, {pool!r}, or '' with num_classes=0, got {global_pool!r} and "
+        pools = ('token', 'avg') if self.has_tokens else ('avg', )
+        if global_pool is None and num_classes and not self.global_pool:
+            global_pool = pools[0]
+        if global_pool not in (None, '', *pools) or (global_pool == '' and num_classes):
+            allowed = ', '.join(map(repr, pools))
+            raise ValueError(f"global_pool must be None, {allowed}, or '' with num_classes=0, got {global_pool!r} and "
                              f'num_classes={num_classes}')
         self.num_classes = num_classes
-        self.global_pool = pool if global_pool is None else global_pool
-        self.head.reset(num_classes)
+        self.global_pool = self.global_pool if global_pool is None else global_pool
+        if isinstance(self.head, ClassifierHead):
+            self.head.reset(num_classes, global_pool)
+        else:
+            self.head = self.make_head(num_classes)
         weight = next(self.backbone.parameters())
         self.head.to(weight.device, weight.dtype).train(self.training)
 
@@ -269,20 +288,27 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                in_chans: int = 3, num_classes: int = 1000, out_indices: int | Sequence[int] | None = None,
                checkpoint: str | None = None, global_pool: str | None = None,
                img_size: int | Sequence[int] | None = None, strict_img_size: bool = False,
-               dynamic_img_size: bool | None = None, **arguments) -> nn.Module:
+               dynamic_img_size: bool | None = None, pretrained_model_args: dict | None = None,
+               **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = size_of(img_size)
+        if size:
+            cfg['input_size'] = (3, *size)
         is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
-        image_size = (size or cfg['input_size'][1:]) if is_strict else None
+        image_size = tuple(cfg['input_size'][1:]) if is_strict else None
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
-        tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
-        checkpoint = checkpoint or (file if pretrained else None)
-        weights = tag if pretrained and checkpoint is None else False
+        if checkpoint is not None and checkpoint == (pretrained_model_args or {}).get('checkpoint'):
+            checkpoint = None  # of the model that was saved with these arguments
+        weights: str | bool = False
+        if pretrained and checkpoint is None:
+            tag, checkpoint = find_weights(pretrained_cfg, pretrained_cfg_overlay)
+            weights = tag if checkpoint is None else False
         if features_only:
-            for argument in ('drop_rate', 'feature_cls'):  # arguments of classifiers
-                arguments.pop(argument, None)
+            arguments.pop('drop_rate', None)  # of classifiers
+            if (kind := arguments.pop('feature_cls', 'getter')) not in ('getter', 'list', 'hook'):
+                raise ValueError(f"feature_cls must be 'getter', 'list' or 'hook', which are equal, got {kind!r}")
             indices = None
             if out_indices is not None:
                 with torch.device('meta'):
@@ -295,11 +321,15 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                                                  **arguments), indices, image_size)
             features.pretrained_cfg = features.default_cfg = cfg
             return features
-        # If num_classes is not 1000, a checkpoint with another number of classes is loaded without its head.
-        model = TimmClassifier(variant, num_classes or 1000, in_chans, pretrained_cfg=cfg, image_size=image_size,
-                               img_size=side, **arguments)
-        load_variant(model, variant, 'classification', checkpoint, weights, new_head=num_classes != 1000)
-        if not num_classes or global_pool is not None:
+        # If the checkpoint has another number of classes, it is loaded without its head.
+        has_head = cfg['num_classes'] > 0  # False for a saved network without classifier
+        model = TimmClassifier(variant, (num_classes or 1000) if has_head else 0, in_chans, pretrained_cfg=cfg,
+                               image_size=image_size, img_size=side, **arguments)
+        if global_pool:
+            model.reset_classifier(model.num_classes, global_pool)
+        load_variant(model, variant, 'classification', checkpoint, weights,
+                     new_head=num_classes != cfg['num_classes'])
+        if num_classes != model.num_classes or global_pool == '':
             model.reset_classifier(num_classes, global_pool)
         return model
 
@@ -339,14 +369,40 @@ def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
         return pretrained_cfg, (overlay or {}).get('file')
     config = asdict(pretrained_cfg) if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
     config = {**(config or {}), **(overlay or {})}
-    return config.get('tag') or True, config.get('file')
+    if config.get('source') == 'hf-hub':
+        return True, find_in_hub(config['hf_hub_id'])
+    file = config.get('file')
+    return config.get('tag') or True, find_in_folder(Path(file)) if config.get('source') == 'local-dir' else file
+
+
+def find_in_folder(folder: Path) -> str:
+    """Returns the weights that timm's ``save_for_hf`` wrote to a folder."""
+    file = next((folder / name for name in SAVED_WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise CheckpointError(f'{folder} must contain {" or ".join(SAVED_WEIGHTS)}')
+    return str(file)
+
+
+def find_in_hub(model_id: str) -> str:
+    """Downloads the weights that timm's ``push_to_hf_hub`` saved as ``NAME[@REVISION]``, and returns the file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+    repository, _, revision = model_id.partition('@')
+    for name in SAVED_WEIGHTS:
+        try:
+            return hf_hub_download(repository, name, revision=revision or None)
+        except EntryNotFoundError:
+            continue
+    raise CheckpointError(f'{model_id} must contain {" or ".join(SAVED_WEIGHTS)}')
 
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
     """Returns timm's configs of a network by ``NAME.TAG``; the config for the paper's image size is ``NAME``."""
     family = variant.family
+    has_two = family.classifier.get('out_type') == 'tokens' and variant.head.get('dense', True)
+    classifier = ('head.fc', 'head.aux_fc') if has_two else 'head.fc'
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
-                  classifier='head.fc', license=family.license, origin_url=family.code, paper_name=family.title,
+                  classifier=classifier, license=family.license, origin_url=family.code, paper_name=family.title,
                   paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
     cfgs = {f'mmvit_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
     for tag, weights in variant.weights.items():

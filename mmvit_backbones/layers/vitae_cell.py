@@ -58,6 +58,12 @@ class PyramidReduction(nn.Module):
         return versions.gelu(torch.cat([conv(x) for conv in self.convs], dim=1)).permute(0, 2, 3, 1)
 
 
+def first_convs(cell: str) -> tuple[str, ...]:
+    """Returns the names of the convolutions that read the images in the first reduction cell, whose name is given."""
+    dilated = (f'{cell}.pyramid.convs.{i}' for i in range(len(PYRAMIDS[0]['dilations'])))
+    return *dilated, f'{cell}.conv_branch.convs.0'
+
+
 @dataclass(frozen=True)
 class ConvLayer:
     """Settings of one convolution of a :class:`ConvBranch`."""

@@ -66,7 +66,7 @@ def test_saved_classifiers_can_be_loaded(network, tmp_path):
     assert_close(loaded(x).logits, model(x).logits)
     features = AutoModel.from_pretrained(str(tmp_path)).eval()(x)
     assert_close(features.last_hidden_state, model.model.forward_features(x))
-    assert features.pooler_output.shape == (2, model.model.head.channels)
+    assert features.pooler_output.shape == (2, model.model.head.in_features)
 
 
 @each_network
@@ -86,7 +86,7 @@ def test_a_new_head_is_initialized(network, tmp_path):
             assert x.std().item() == pytest.approx((3 * x.shape[1])**-0.5, rel=0.2)
             assert abs(x.mean().item()) < 0.1 * x.std().item()
         else:
-            assert x.shape == (40, ) and x.abs().max() <= loaded.model.head.channels**-0.5
+            assert x.shape == (40, ) and x.abs().max() <= loaded.model.head.in_features**-0.5
 
 
 def test_a_new_stem_and_its_norms_are_initialized(tmp_path):

@@ -61,7 +61,7 @@ def test_classifier_can_be_reset(network):
     model = create(network).eval()
     x = images()
     features = model.forward_features(x)
-    assert model.get_classifier().out_features == model.num_classes == 7
+    assert {parameter.shape[0] for parameter in model.get_classifier().parameters()} == {model.num_classes} == {7}
     model.reset_classifier(3)
     assert model(x).shape == (2, 3)
     model.reset_classifier(0)
@@ -78,7 +78,9 @@ def test_default_cfg_names_existing_layers(network):
     model = shared(network)
     cfg, state_dict = model.default_cfg, model.state_dict()
     assert cfg is model.pretrained_cfg and cfg['num_classes'] == 7
-    assert f'{cfg["classifier"]}.weight' in state_dict and f'{cfg["first_conv"]}.weight' in state_dict
+    classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
+    assert {f'{name}.weight' for name in (*classifiers, cfg['first_conv'])} <= state_dict.keys()
+    assert len(classifiers) == sum(name.startswith('head.') and name.endswith('.weight') for name in state_dict)
     assert timm.data.resolve_data_config({}, model=model)['mean'] == cfg['mean']
     if cfg['pool_size']:  # None for tokens, as in timm's vision transformers
         assert model.forward_features(torch.zeros(1, *cfg['input_size'])).shape[2:] == cfg['pool_size']
@@ -142,10 +144,74 @@ def test_intermediates_are_as_timms(kind, options):
     assert answers[0] == answers[1]
 
 
-def test_modules_of_maps_exist():
-    for network in NAMES:
-        model = create(network)
-        assert {info['module'] for info in model.feature_info} <= dict(model.named_modules()).keys()
+@each
+@torch.no_grad()
+def test_modules_of_maps_return_them(network):
+    model, outputs = create(network).eval(), {}
+    for info in model.feature_info:
+        model.get_submodule(info['module']).register_forward_hook(
+            lambda module, inputs, out, index=info['index']: outputs.update({index: out}))
+    maps = model.forward_intermediates(images(), output_fmt='NHWC', intermediates_only=True)
+    for i, x in enumerate(maps):
+        out = outputs[i][0] if isinstance(outputs[i], tuple) else outputs[i]
+        out = out if out.ndim == 4 else out[:, -x[0, :, :, 0].numel():].unflatten(1, x.shape[1:3])  # tokens
+        assert torch.equal(out, x)
+
+
+@each
+@torch.no_grad()
+def test_a_head_of_ones_own_gets_the_pooled_features(network):
+    model, x = create(network).eval(), images()
+    features = model.forward_head(model.forward_features(x), pre_logits=True)
+    model.head = torch.nn.Linear(model.head.in_features, 5)
+    assert torch.equal(model(x), model.head(features)) and model.get_classifier() is model.head
+    model.head = torch.nn.Identity()
+    assert torch.equal(model(x), features)
+    model.reset_classifier(4)
+    assert model(x).shape == (2, 4)
+
+
+@each
+@torch.no_grad()
+def test_the_pooling_of_the_head_can_be_replaced(network):
+    model, x = create(network, num_classes=0).eval(), images()
+    model.head.global_pool = torch.nn.Identity()
+    assert torch.equal(model(x), model.forward_features(x))
+
+
+@each
+@torch.no_grad()
+def test_replaced_convolutions_read_other_images(network):
+    model, x = create(network).eval(), torch.randn(1, 5, 64, 64)
+    *others, last = model.backbone.image_convs
+    for name in (*others, last):
+        if name == last and others:
+            with raises(ValueError, 'in_chans', last):
+                model(x)
+        old = model.backbone.get_submodule(name)
+        parent, _, own = name.rpartition('.')
+        setattr(model.backbone.get_submodule(parent), own, torch.nn.Conv2d(
+            5, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, bias=old.bias is not None))
+    assert model(x).shape == (1, 7)
+
+
+@each
+@pytest.mark.parametrize('num_classes', [7, 0])
+@torch.no_grad()
+def test_folders_of_timm_can_be_loaded(network, num_classes, tmp_path):
+    model, x = create(network, num_classes=num_classes).eval(), images()
+    timm.models.save_for_hf(model, tmp_path)
+    loaded = timm.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    assert torch.equal(loaded(x), model(x))
+    assert timm.create_model(f'local-dir:{tmp_path}', pretrained=True, num_classes=3)(x).shape == (2, 3)
+
+
+def test_heads_of_different_numbers_of_classes_are_refused():
+    model = create('RefinerViT').eval()
+    model.head.fc = torch.nn.Linear(model.head.in_features, 1)
+    with raises(RuntimeError, 'head.fc', 'head.aux_fc', 1, 7):
+        model(images())
+    assert create('RefinerViT', global_pool='avg').eval()(images()).shape == (2, 7)
 
 
 @each

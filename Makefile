@@ -60,6 +60,7 @@ pins:  ## update the pinned versions in requirements/
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
 	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt
+	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/phones.in -o requirements/phones.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 --extra onedl requirements/middle.in -o requirements/middle.txt

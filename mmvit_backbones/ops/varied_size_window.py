@@ -16,7 +16,7 @@ from torch import Tensor
 from .dispatch import Backend, Operator, is_exporting
 from .precision import at_least_float32
 from .triton import MAX_WINDOW_SIZE, why_not_channels
-from .window import crop, position_bias, relative_position_index, window_reverse
+from .window import crop, position_bias, relative_position_index, window_reverse, windows_by_head
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # As in csrc/operators.h and triton/__init__.py. Attention in C++ stores the logits of a window.
@@ -277,8 +277,7 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: 
     key, value = sample_windows(k, v, scale, offset, ws, top, left)
     # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
     query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
-    query = query.unflatten(3, (heads, d)).unflatten(2, (nw, ws)).unflatten(1, (nh, ws)).permute(0, 1, 3, 5, 2, 4, 6)
-    query = query.reshape(b * nh * nw, heads, ws * ws, d)
+    query = windows_by_head(query, heads, ws).flatten(0, 1)
     bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)

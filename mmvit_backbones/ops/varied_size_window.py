@@ -167,6 +167,8 @@ def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_siz
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
     if needs_gathers(features):
         tokens = gather_tokens(features, corners(features, scale, offset, window_size, top, left))
+        (b, heads), (nh, nw) = features.shape[:2], scale.shape[3:]
+        tokens = tokens.view(b, nh, nw, heads, window_size, window_size, features.shape[2])
         return tokens.permute(0, 3, 6, 1, 4, 2, 5).flatten(5, 6).flatten(3, 4)
     grid = sampling_grid(features, scale, offset, window_size, top, left)
     return sample_grid(features, grid.transpose(3, 4).flatten(4, 5).flatten(2, 3))
@@ -177,8 +179,8 @@ def sample_windows_reference(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor
     """Returns the keys and values of :func:`sample_reference` as windows ``(B * nh * nw, heads, ws * ws, d)``."""
     if needs_gathers(k):
         pixels = corners(k, scale, offset, window_size, top, left)
-        key, value = gather_tokens(k, pixels), gather_tokens(v, pixels)
-        return key.flatten(4, 5).flatten(0, 2), value.flatten(4, 5).flatten(0, 2)
+        windows = -1, k.shape[1], window_size**2, k.shape[2]
+        return gather_tokens(k, pixels).view(windows), gather_tokens(v, pixels).view(windows)
     grid = sampling_grid(k, scale, offset, window_size, top, left)
     sampled = sample_grid(torch.cat([k, v], 2), grid.flatten(4, 5).flatten(2, 3))
     key, value = sampled.permute(0, 3, 1, 4, 2).flatten(0, 1).chunk(2, dim=3)
@@ -213,7 +215,7 @@ def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, t
             ) -> list[tuple[Tensor, Tensor]]:
     """Returns the four pixels around each token: rows of :func:`gather_tokens`, and weights in the interpolation.
 
-    Each is ``(B, nh, nw, heads, ws, ws)``.
+    Each is ``(B, nh, nw, heads, ws, ws)``, flattened to ``(N, )`` and ``(N, 1)``.
     """
     b, heads, _, height, width = features.shape
     x, y = (position.permute(0, 2, 3, 1, 4) for position in window_positions(scale, offset, window_size, top, left))
@@ -222,19 +224,20 @@ def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, t
     columns = [(column * heads + head[:, None], weight) for column, weight in neighbors(x, width)]
     for row, weight_y in neighbors(y, height):
         row = (first_row + row) * (width * heads)
-        found += [(row[..., :, None] + column[..., None, :], weight_y[..., :, None] * weight_x[..., None, :])
+        found += [((row[..., :, None] + column[..., None, :]).flatten(),
+                   (weight_y[..., :, None] * weight_x[..., None, :]).flatten()[:, None])
                   for column, weight_x in columns]
     return found
 
 
 def gather_tokens(features: Tensor, pixels: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Interpolates tokens from their :func:`corners`, which gives ``(B, nh, nw, heads, ws, ws, C)``.
+    """Interpolates tokens from their :func:`corners`, which gives ``(N, C)``.
 
     Pixels are rows of C values, so that the output of a projection, ``(B, H, W, heads, C)``, is not transposed.
     """
     rows = features.permute(0, 3, 4, 1, 2).flatten(0, 3).to(pixels[0][1].dtype)
-    weighted = [weight.flatten()[:, None] * rows.index_select(0, index.flatten()) for index, weight in pixels]
-    return reduce(operator.add, weighted).to(features.dtype).view(*pixels[0][0].shape, features.shape[2])
+    weighted = [weight * rows.index_select(0, index) for index, weight in pixels]
+    return reduce(operator.add, weighted).to(features.dtype)
 
 
 def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:

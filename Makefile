@@ -60,6 +60,7 @@ pins:  ## update the pinned versions in requirements/
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
 	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt
+	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/phones.in -o requirements/phones.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 --extra onedl requirements/middle.in -o requirements/middle.txt
@@ -93,8 +94,9 @@ test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## insta
 test-oldest: .venv-oldest/stamp  ## install and test with Python 3.10, PyTorch 2.1 and mmdet 3.3
 	.venv-oldest/bin/python tools/dev/test_matrix.py .venv-oldest
 
-test-exports: setup  ## export all tiny networks to ONNX, by mmvit and by torch, and compare outputs for many image sizes; test-compilers exports only three
+test-exports: setup .venv-phones/stamp  ## export all tiny networks to ONNX, by mmvit and by torch, and to ExecuTorch, and compare outputs for many image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) -m compiler tests/export/test_networks.py tests/export/test_own_models.py -k 'one_file or own_models'
+	PATH=$(CURDIR)/.venv-phones/bin:$$PATH $(call PYTEST_IN,.venv-phones) tests/export/test_phones.py
 
 docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh

@@ -16,7 +16,7 @@ from torch import Tensor
 from .dispatch import Backend, Operator, is_exporting
 from .precision import at_least_float32
 from .triton import MAX_WINDOW_SIZE, why_not_channels
-from .window import crop, position_bias, relative_position_index, window_reverse
+from .window import crop, position_bias, relative_position_index, window_reverse, windows_by_head
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # As in csrc/operators.h and triton/__init__.py. Attention in C++ stores the logits of a window.
@@ -167,6 +167,8 @@ def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_siz
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
     if needs_gathers(features):
         tokens = gather_tokens(features, corners(features, scale, offset, window_size, top, left))
+        (b, heads), (nh, nw) = features.shape[:2], scale.shape[3:]
+        tokens = tokens.view(b, nh, nw, heads, window_size, window_size, features.shape[2])
         return tokens.permute(0, 3, 6, 1, 4, 2, 5).flatten(5, 6).flatten(3, 4)
     grid = sampling_grid(features, scale, offset, window_size, top, left)
     return sample_grid(features, grid.transpose(3, 4).flatten(4, 5).flatten(2, 3))
@@ -177,8 +179,8 @@ def sample_windows_reference(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor
     """Returns the keys and values of :func:`sample_reference` as windows ``(B * nh * nw, heads, ws * ws, d)``."""
     if needs_gathers(k):
         pixels = corners(k, scale, offset, window_size, top, left)
-        key, value = gather_tokens(k, pixels), gather_tokens(v, pixels)
-        return key.flatten(4, 5).flatten(0, 2), value.flatten(4, 5).flatten(0, 2)
+        windows = -1, k.shape[1], window_size**2, k.shape[2]
+        return gather_tokens(k, pixels).view(windows), gather_tokens(v, pixels).view(windows)
     grid = sampling_grid(k, scale, offset, window_size, top, left)
     sampled = sample_grid(torch.cat([k, v], 2), grid.flatten(4, 5).flatten(2, 3))
     key, value = sampled.permute(0, 3, 1, 4, 2).flatten(0, 1).chunk(2, dim=3)
@@ -213,7 +215,7 @@ def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, t
             ) -> list[tuple[Tensor, Tensor]]:
     """Returns the four pixels around each token: rows of :func:`gather_tokens`, and weights in the interpolation.
 
-    Each is ``(B, nh, nw, heads, ws, ws)``.
+    Each is ``(B, nh, nw, heads, ws, ws)``, flattened to ``(N, )`` and ``(N, 1)``.
     """
     b, heads, _, height, width = features.shape
     x, y = (position.permute(0, 2, 3, 1, 4) for position in window_positions(scale, offset, window_size, top, left))
@@ -222,19 +224,20 @@ def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, t
     columns = [(column * heads + head[:, None], weight) for column, weight in neighbors(x, width)]
     for row, weight_y in neighbors(y, height):
         row = (first_row + row) * (width * heads)
-        found += [(row[..., :, None] + column[..., None, :], weight_y[..., :, None] * weight_x[..., None, :])
+        found += [((row[..., :, None] + column[..., None, :]).flatten(),
+                   (weight_y[..., :, None] * weight_x[..., None, :]).flatten()[:, None])
                   for column, weight_x in columns]
     return found
 
 
 def gather_tokens(features: Tensor, pixels: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Interpolates tokens from their :func:`corners`, which gives ``(B, nh, nw, heads, ws, ws, C)``.
+    """Interpolates tokens from their :func:`corners`, which gives ``(N, C)``.
 
     Pixels are rows of C values, so that the output of a projection, ``(B, H, W, heads, C)``, is not transposed.
     """
     rows = features.permute(0, 3, 4, 1, 2).flatten(0, 3).to(pixels[0][1].dtype)
-    weighted = [weight.flatten()[:, None] * rows.index_select(0, index.flatten()) for index, weight in pixels]
-    return reduce(operator.add, weighted).to(features.dtype).view(*pixels[0][0].shape, features.shape[2])
+    weighted = [weight * rows.index_select(0, index) for index, weight in pixels]
+    return reduce(operator.add, weighted).to(features.dtype)
 
 
 def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
@@ -277,8 +280,7 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: 
     key, value = sample_windows(k, v, scale, offset, ws, top, left)
     # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
     query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
-    query = query.unflatten(3, (heads, d)).unflatten(2, (nw, ws)).unflatten(1, (nh, ws)).permute(0, 1, 3, 5, 2, 4, 6)
-    query = query.reshape(b * nh * nw, heads, ws * ws, d)
+    query = windows_by_head(query, heads, ws).flatten(0, 1)
     bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
     out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .sizes import may_be_nonzero, to_multiple
+from .dispatch import is_exporting
+from .sizes import are_fixed, may_be_nonzero, to_multiple
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
@@ -27,9 +28,11 @@ def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int =
 def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Tensor:
     """Crops a channels-last map ``(B, H, W, C)`` to ``height`` rows and ``width`` columns, which reverses :func:`pad`.
 
-    This function does not use slices, because torch can't simplify their sizes in graphs (see :mod:`.sizes`).
+    This function uses no slices for symbolic sizes, because torch can't simplify them (see :mod:`.sizes`).
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
+    if are_fixed(top, left, bottom, right):  # ExecuTorch can't pad by negative numbers
+        return x[:, top:top + height, left:left + width]
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
 
 
@@ -51,6 +54,9 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
         tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
             ``N = window_size ** 2`` and the windows in row-major order.
     """
+    if is_exporting():  # more copies, of at most six dimensions, which is the limit of ExecuTorch's XNNPACK backend
+        q, k, v = (windows_by_head(part, num_heads, window_size) for part in qkv.chunk(3, dim=-1))
+        return q, k, v
     b, h, w, c = qkv.shape
     s, d = window_size, c // (3 * num_heads)
     qkv = qkv.view(b, h // s, s, w // s, s, 3, num_heads, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
@@ -58,11 +64,19 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
     return q, k, v
 
 
+def windows_by_head(x: Tensor, num_heads: int, window_size: int) -> Tensor:
+    """Partitions a map ``(B, H, W, num_heads * d)`` into windows and heads ``(B, windows, num_heads, N, d)``."""
+    b, h, w, c = x.shape
+    s = window_size
+    x = x.reshape(b * (h // s), s, w // s, s, num_heads, c // num_heads).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(b, (h // s) * (w // s), num_heads, s * s, c // num_heads)
+
+
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
     """Merges windows ``(B, windows, num_heads, N, d)`` into a map ``(B, height, width, num_heads * d)`` in one copy."""
     b, _, num_heads, _, d = x.shape
     s = window_size
-    x = x.view(b, height // s, width // s, num_heads, s, s, d).permute(0, 1, 4, 2, 5, 3, 6)
+    x = x.view(b * (height // s), width // s, num_heads, s, s, d).permute(0, 3, 1, 4, 2, 5)
     return x.contiguous().view(b, height, width, num_heads * d)
 
 

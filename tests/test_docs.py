@@ -25,7 +25,8 @@ from subcommands import parser_of
 
 import mmvit
 import mmvit_backbones
-from mmvit_backbones.data.coco import coco_problems
+from mmvit_backbones.data.coco import Coco
+from mmvit_backbones.data.coco_rules import coco_problems
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(mmvit_backbones.__path__, 'mmvit_backbones.')]
@@ -113,7 +114,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
             folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')
-            assert not coco_problems(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
+            assert not coco_problems(Coco(file, content, str(folder))) and content['categories'][0]['name'] == 'cat'
             assert [round(side) for side in content['annotations'][0]['bbox']] == [10, 10, 20, 20]
 
 

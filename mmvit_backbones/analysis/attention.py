@@ -16,10 +16,10 @@ from ..backbones import Backbone
 from ..backbones.refiner_vit import RefinerAttention, RefinerViT, SharedAttention
 from ..backbones.regionvit import RegionViT, RegionViTStage, region_partition, region_reverse
 from ..backbones.reswin import Windows
-from ..data.problems import warn
 from ..errors import UsageError
 from ..layers.attention import WindowAttention
 from ..ops.window import window_reverse
+from ..utils.distributed import warn
 from ..utils.figures import plt, save_figure
 from ..utils.files import check_file
 from ..utils.images import read_rgb

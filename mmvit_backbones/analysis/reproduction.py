@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from ..data.checks import check_data
-from ..data.problems import warn
 from ..errors import CheckpointError, UsageError
 from ..training import shorthand_options, test, testing_config
 from ..utils.config import find_config, metrics_of, read_config
+from ..utils.distributed import warn
 from ..zoo.checks import check_backbone, check_checkpoint, official_name
 from ..zoo.published import PUBLISHED
 from ..zoo.variants import VARIANTS, parse_config_name

@@ -12,10 +12,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..data.problems import warn
 from ..errors import UsageError
 from ..layers import VariedSizeWindowAttention
 from ..utils.config import is_config, read_config
+from ..utils.distributed import warn
 from ..utils.figures import plt, save_figure
 from ..utils.files import check_file
 from ..utils.images import read_rgb

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from ..errors import UsageError
-from .problems import warn
+from ..utils.distributed import warn
 
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
 UTF_16 = b'\xff\xfe', b'\xfe\xff'  # its byte order marks
@@ -38,10 +38,19 @@ def read_text(path: str | Path) -> str:
     Raises:
         UsageError: If the file cannot be read or has another encoding.
     """
+    return decode_text(read_bytes(path), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Returns the content of a file; raises UsageError if it cannot be read."""
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def decode_text(content: bytes, path: str | Path) -> str:
+    """Returns the text of a file in UTF-8, without byte order mark; raises UsageError for other encodings."""
     text, wrong = '', content.find(0)  # UTF-16 without a mark has zeros
     try:
         text = content.decode('utf-8-sig')
@@ -52,12 +61,6 @@ def read_text(path: str | Path) -> str:
         raise UsageError(f'{path} must be in UTF-8, got the byte 0x{content[wrong]:02x}{kind} at position {wrong} in '
                          f'line {content.count(10, 0, wrong) + 1}; save the file as UTF-8')
     return text
-
-
-def has_mark(path: str | Path) -> bool:
-    """Returns whether a file starts with the byte order mark of UTF-8."""
-    with open(path, 'rb') as file:
-        return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
 
 
 def read_class_list(path: str | Path) -> ClassList:
@@ -160,12 +163,27 @@ def _by_number(path: str | Path, rows: Rows) -> Rows:
 
 def check_class_names(names: Iterable, where: str) -> None:
     """Raises UsageError if a name is blank or no string, or two names differ only by case, spaces or Unicode form."""
-    known: dict[str, str] = {}
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {name!r}')
-        key = normalize('NFC', ''.join(name.split())).casefold()
-        if key in known:
-            raise UsageError(f'{where}: names of classes must differ by more than case or space, got {known[key]!r} '
-                             f'and {name!r}')
-        known[key] = name
+    names = list(names)
+    if wrong := [name for name in names if not is_name(name)]:
+        raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {wrong[0]!r}')
+    if alike := alike_names(names):
+        raise UsageError(f'{where}: names of classes must differ by more than case or space, got {names[alike[0]]!r} '
+                         f'and {names[alike[1]]!r}')
+
+
+def cleaned(name: str) -> str:
+    """Returns the name of a class without spaces around it, with spaces for tabs and line breaks, in Unicode NFC."""
+    return normalize('NFC', re.sub(r'[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]', ' ', name.strip()))
+
+
+def is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def alike_names(names: Iterable) -> list[int]:
+    """Returns the positions of names that differ from another one only by case, spaces or Unicode form."""
+    groups: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        if is_name(name):
+            groups.setdefault(normalize('NFC', ''.join(name.split())).casefold(), []).append(position)
+    return [position for group in groups.values() if len(group) > 1 for position in group]

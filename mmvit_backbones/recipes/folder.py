@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from ..data import FOLDERS, FolderData
 from ..data.folders import one_folder
+from ..data.rules import report
 from ..errors import UsageError
 from . import classifier, detector, segmenter
 from .networks import Network, find_network
@@ -96,6 +97,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     split = dict(val_fraction=val_fraction, split_seed=split_seed)
     data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
                 **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    report(data.problems if not check_files else ())
     has_gpu = torch.cuda.is_available()
     per_process: int = batch_size or task.BATCH_SIZE
     images = per_process * processes

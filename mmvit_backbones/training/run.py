@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from matplotlib import rc_context
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook
@@ -21,6 +22,7 @@ from torch import nn
 from ..errors import UsageError
 from ..utils.distributed import is_first_process
 from ..utils.files import short_path
+from ..utils.fonts import families_for
 from ..utils.frameworks import import_quietly, quiet
 from ..zoo.checks import is_readable
 from ..zoo.loading import (
@@ -32,7 +34,7 @@ from ..zoo.loading import (
     unwrap_model,
     use_safe_loading,
 )
-from .classes import check_tested
+from .classes import check_tested, classes_of
 from .console import Screen, screen, show_metrics
 from .processes import init_processes
 from .resume import read_to_resume
@@ -93,7 +95,9 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
             check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
             weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
             load_weights(model_of(runner), weights, cfg.load_from)
-        with named_images(runner, 'test'):
+        names = classes_of(runner.test_dataloader.dataset.metainfo) if drawings_of(cfg, runner) else ()
+        fonts = families_for(names)  # of mmdet's and mmpretrain's drawings
+        with named_images(runner, 'test'), rc_context({'font.sans-serif': fonts, 'font.monospace': fonts}):
             metrics = runner.test()
     if shown is not None and runner.rank == 0:
         show_metrics(metrics, shown.tables)

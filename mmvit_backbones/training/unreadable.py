@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..data.folders import unreadable
 from ..errors import TrainingError
 from ..utils.images import quick_error
 
@@ -35,7 +34,7 @@ def named_images(runner: Any, *splits: str) -> Iterator[None]:
         if named:
             found = quick_error(named[1]) or f'image {named[1]} cannot be read'
         else:  # OpenCV and Pillow do not name the file
-            found = next(unreadable(_files(runner, splits)), '')
+            found = next(filter(None, map(quick_error, _files(runner, splits))), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

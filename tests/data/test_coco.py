@@ -6,8 +6,8 @@ import pytest
 from helpers import raises
 from PIL import Image
 
-from mmvit_backbones.data import coco
-from mmvit_backbones.data.coco import coco_problems, read_coco, reorder, report_images
+from mmvit_backbones.data.coco import Coco, report_images
+from mmvit_backbones.data.coco_rules import coco_problems
 from mmvit_backbones.errors import UsageError
 
 WIDTH, HEIGHT = 64, 48
@@ -27,9 +27,12 @@ def content(tmp_path):
 
 
 def problems(content, folder, **options) -> list[tuple[bool, str]]:
-    options = dict(dict(is_evaluated=False, needs_masks=False), **options)
-    found = coco_problems('file.json', content, str(folder), **options)
-    return [(problem.is_error, problem.text) for problem in found]
+    coco = Coco('file.json', content, str(folder), **dict(dict(is_evaluated=False), **options))
+    return [(problem.is_error, problem.text) for problem in coco_problems(coco)]
+
+
+def report(folder, *contents: dict) -> None:
+    report_images([Coco('file.json', content, str(folder)) for content in contents])
 
 
 def to_corners(annotation):
@@ -75,14 +78,6 @@ def test_only_crowds_are_an_error(content, tmp_path):
         assert [error for error, text in problems(content, tmp_path) if 'iscrowd=1' in text] == [is_error]
 
 
-def test_a_part_of_the_annotations_is_checked(content, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco, 'ANNOTATIONS_TO_CHECK', 5)
-    for annotation in content['annotations'][:6]:
-        shrink_mask(annotation)
-    (is_error, text), = problems(content, tmp_path, num_images=1)  # every second
-    assert is_error and 'segmentations of 3 of 5 annotations (ids 0, 2, 4)' in text
-
-
 @pytest.mark.parametrize('shift', [1, -1])
 def test_ids_that_are_shifted_by_one(shift, content, tmp_path):
     for annotation in content['annotations']:
@@ -125,24 +120,23 @@ def test_types_of_entries(key, field, value, content, tmp_path):
     content[key][1][field] = value
     (tmp_path / 'file.json').write_text(json.dumps(content))
     with raises(UsageError, 'file.json', f'{field} ', key, repr(value)):
-        read_coco(str(tmp_path / 'file.json'))
+        Coco.read(str(tmp_path / 'file.json'), str(tmp_path))
 
 
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / 'latin.json').write_bytes('{"é": 1}'.encode('latin-1'))
     for name, words in ('none.json', 'No such file'), ('', 'Is a directory'), ('latin.json', 'UTF-8'):
         with raises(UsageError, tmp_path / name, words):
-            read_coco(str(tmp_path / name))
+            Coco.read(str(tmp_path / name), str(tmp_path))
 
 
-def test_missing_categories_are_added_in_the_order_of_the_classes(content):
+def test_missing_categories_are_added_in_the_order_of_the_classes(content, tmp_path):
     """Existing categories keep their ids."""
-    categories = reorder(content, ('new', 'other', 'c', 'a', 'b'))['categories']
-    assert [category['name'] for category in categories] == ['new', 'other', 'c', 'a', 'b']
-    ids = [category['id'] for category in categories]
+    coco, repairs = Coco('file.json', content, str(tmp_path), ('new', 'other', 'c', 'a', 'b')), []
+    coco_problems(coco, repairs)
+    assert coco.names == ('new', 'other', 'c', 'a', 'b') and repairs
+    ids = [category['id'] for category in coco.categories]
     assert ids[2:] == [3, 1, 2] and len(set(ids)) == 5
-    with raises(UsageError, "['b']", "['a', 'c']"):
-        reorder(content, ('a', 'c'))
 
 
 def test_what_evaluation_needs(content, tmp_path):
@@ -283,21 +277,21 @@ def test_annotations_without_mask_are_not_compared(content, tmp_path):
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):
-    report_images({str(tmp_path): [dict(content, annotations=content['annotations'][:8])]})
+    report(tmp_path, dict(content, annotations=content['annotations'][:8]))
     assert '10 images in the annotation files, 2 without annotations' in capsys.readouterr().out
     others = [dict(id=image['id'], file_name=f'other/{image["id"]}.png') for image in content['images']]
     first, second = dict(content, annotations=content['annotations'][:8]), dict(content, images=others)
-    report_images({str(tmp_path): [first, second]})  # the ids of the files are independent
+    report(tmp_path, first, second)  # the ids of the files are independent
     assert '20 images in the annotation files, 2 without annotations' in capsys.readouterr().out
-    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    report(tmp_path, dict(content, images=content['images'][:7]))
     assert '3 of 10 images are not in the annotation files and are left out, e.g. 7.png' in capsys.readouterr().err
     for name in '.7.png', 'notes.txt':
         (tmp_path / name).write_bytes(b'')
-    report_images({str(tmp_path): [dict(content, images=content['images'][:7])]})
+    report(tmp_path, dict(content, images=content['images'][:7]))
     assert '3 of 10 images' in capsys.readouterr().err  # hidden files and files with other suffixes are not counted
     monkeypatch.setenv('RANK', '1')  # only the first process prints
     for images in content['images'], content['images'][:7]:
-        report_images({str(tmp_path): [dict(content, images=images)]})
+        report(tmp_path, dict(content, images=images))
     assert capsys.readouterr() == ('', '')
 
 

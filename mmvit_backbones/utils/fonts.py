@@ -1,0 +1,68 @@
+"""Finds fonts of the system for names of classes, such as Chinese ones, which matplotlib's own font lacks."""
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+from PIL import ImageFont
+
+from .distributed import warn
+
+DEFAULT = 'DejaVu Sans'  # comes with matplotlib
+
+
+class Font(NamedTuple):
+    """A font: its file, and the name by which matplotlib finds it."""
+
+    path: str
+    family: str
+
+
+@cache
+def font_for(text: str) -> Font | None:
+    """Returns a font that has all characters of a text; if the system has none, says so and returns None."""
+    needed = {ord(character) for character in text if not character.isspace()}
+    for font in _fonts():
+        if needed <= _characters(font.path) and _is_scalable(font.path):
+            return font
+    lacking = ''.join(character for character in text if ord(character) not in _characters(default_font().path))
+    warn(f'no font of this system has the characters {lacking!r} of the class {text!r}, which is drawn as its number; '
+         'install a font that has them, e.g. the package fonts-noto-cjk for Chinese, Japanese and Korean')
+    return None
+
+
+def default_font() -> Font:
+    from matplotlib.font_manager import findfont
+    return Font(findfont(DEFAULT), DEFAULT)
+
+
+def families_for(texts: Iterable[str]) -> list[str]:
+    """Returns the names of the fonts that texts need, for matplotlib's setting ``font.family``."""
+    found = (font_for(text) for text in texts)
+    return list(dict.fromkeys([DEFAULT, *(font.family for font in found if font)]))
+
+
+def _fonts() -> Iterator[Font]:
+    """Yields the default font, then those of the system, upright and of normal weight first."""
+    from matplotlib.font_manager import fontManager
+    yield default_font()
+    for entry in sorted(fontManager.ttflist, key=lambda font: (
+            font.style != 'normal', font.weight not in (400, 'normal', 'regular'), font.name, font.fname)):
+        yield Font(entry.fname, entry.name)
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+    try:
+        return frozenset(FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):  # a damaged font, or one of bitmaps
+        return frozenset()
+
+
+@cache
+def _is_scalable(path: str) -> bool:
+    try:
+        ImageFont.truetype(path, 17)
+    except OSError:  # fonts of colored emoji have one size
+        return False
+    return True

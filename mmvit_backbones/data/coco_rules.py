@@ -138,12 +138,14 @@ def _classes(coco: Coco, _: int) -> str:
 
 
 def _order_categories(coco: Coco, found: list[int]) -> None:
-    """Puts the categories in the order of the classes, adds missing ones, and leaves out those without annotations."""
+    """Puts the categories in the order of the classes, adds missing ones, and leaves out others without annotations."""
     ids = {category['name']: category['id'] for category in coco.categories}
     used = {annotation.get('category_id') for annotation in coco.annotations}
     free = max((number for number in (*ids.values(), *used) if isinstance(number, int)), default=0) + 1
+    classes = list(coco.classes or ())
+    others = [category for category in coco.categories if category['id'] in used and category['name'] not in classes]
     coco.content = dict(coco.content, categories=[
-        dict(id=ids.get(name, free + i), name=name) for i, name in enumerate(coco.classes or ())])
+        *(dict(id=ids.get(name, free + i), name=name) for i, name in enumerate(classes)), *others])
 
 
 # ---- annotations
@@ -202,7 +204,7 @@ def _objects_without_mask(coco: Coco) -> list[int]:
         return []
     is_left_out = coco.is_left_out & (not coco.is_evaluated)
     return [position for position, i in enumerate(coco.objects)
-            if coco.has_size[i] and coco.masks[i].usable is None and not is_left_out[i]]
+            if coco.has_size[i] and not coco.annotations[i].get('segmentation') and not is_left_out[i]]
 
 
 def _crowds_without_mask(coco: Coco) -> list[int]:
@@ -259,6 +261,10 @@ COCO_RULES = [
          repair=lambda coco, found: setattr(coco, 'has_mark', False), repaired='byte order mark removed'),
     Rule('an empty list of images, annotations or categories', 'lists',
          lambda coco: [i for i, key in enumerate(coco.lists) if not coco.content[key]], '{ids} is empty', each=True),
+    Rule('ids of categories that are no integers, which pycocotools needs', 'categories',
+         each('categories', lambda entry: type(entry['id']) is not int or abs(entry['id']) > MAX_ID),
+         'ids of categories must be integers, by which pycocotools finds their names, got {ids}; --coco-folder numbers '
+         'them', training='', repair=_number_categories, repaired='categories numbered, because ids must be integers'),
     *(Rule(f'ids of {key} that are not finite, or too large', key,
            each(key, lambda entry: not isinstance(entry['id'], str) and not abs(entry['id']) <= MAX_ID),
            f'ids of {key} must be finite, and at most {MAX_ID}, got {{ids}}') for key in ('images', 'categories')),
@@ -286,10 +292,6 @@ COCO_RULES = [
          each('categories', lambda entry: is_name(entry['name']) and entry['name'] != cleaned(entry['name'])),
          '', '', '', repair=_clean_names,
          repaired='spaces stripped from the names of {count} categories, or accents composed'),
-    Rule('categories in another order than the classes of the training', 'categories', _disordered,
-         'the categories must be in the order of the classes in the config, {detail}, got {ids}; use --coco-folder to '
-         'match them by name', shown='name', detail=_classes,
-         repair=_order_categories, repaired='categories put in the order of the classes'),
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, annotation in enumerate(coco.annotations)
                        if annotation.get('image_id') not in coco.image_of],
@@ -330,18 +332,17 @@ COCO_RULES = [
          each('annotations', lambda entry: entry.get('id') is not None and not is_id(entry['id'])),
          f'id of annotations {{ids}} must be integers from 1 to {MAX_ID}; --coco-folder numbers them', training='',
          repair=_number_annotations, repaired='{count} annotations numbered, because ids must be positive integers'),
-    Rule('ids of categories that are no integers, which pycocotools needs', 'categories',
-         each('categories', lambda entry: type(entry['id']) is not int),
-         'ids of categories must be integers, by which pycocotools finds their names, got {ids}; --coco-folder numbers '
-         'them', training='', repair=_number_categories, repaired='categories numbered, because ids must be integers'),
     Rule('category_id shifted by one', 'annotations', _shifted_ids,
          'the ids of the categories are shifted by one: {detail} in the list of categories', detail=_ids_of_categories),
+    Rule('categories in another order than the classes of the training', 'categories', _disordered,
+         'the categories must be in the order of the classes in the config, {detail}, got {ids}; use --coco-folder to '
+         'match them by name', shown='name', detail=_classes,
+         repair=_order_categories, repaired='categories put in the order of the classes'),
     Rule('images with the same file', 'images', _repeated_files,
          '{count} of {total} images have the same file as another image, e.g. {detail}', 'warning', 'warning', HALF,
          detail=_most_repeated_file),
     Rule('categories without annotations', 'categories',
-         lambda coco: [] if _shifted_ids(coco) else [
-             i for i, name in enumerate(coco.names) if name not in coco.used_names],
+         lambda coco: [i for i, name in enumerate(coco.names) if name not in coco.used_names],
          'categories without annotations: {ids}', 'warning', 'warning', shown='name'),
     _suspicion('category_id of no category', LEFT_OUT + 'category_id not in the list of categories',
                lambda coco: ~coco.has_known_category),

@@ -22,8 +22,8 @@ watched: list[str] = []
 
 
 def _watch(event: str, arguments: tuple) -> None:
-    if event == 'open' and watched and isinstance(arguments[0], str) and arguments[0].startswith(watched[0]):
-        opened.append(arguments[0])
+    if event == 'open' and watched and isinstance(arguments[0], (str, os.PathLike)):
+        opened.append(os.fspath(arguments[0]))
 
 
 sys.addaudithook(_watch)
@@ -39,7 +39,7 @@ def counted(folder) -> Iterator[Counter]:
         yield counts
     finally:
         watched.clear()
-        counts.update(os.path.normpath(path) for path in opened)
+        counts.update(os.path.normpath(path) for path in opened if path.startswith(str(folder)))
 
 
 @pytest.mark.parametrize('task, name', TASKS.items())

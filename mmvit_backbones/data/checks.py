@@ -19,7 +19,7 @@ from .coco_rules import coco_problems
 from .pictures import PICTURE_RULES, Picture, Pictures, Seen, look_at_all
 from .rules import Problem, apply, report
 from .seg_folder import MANY_CLASSES, SegFolder
-from .text import BYTE_ORDER_MARK, decode_text, read_bytes
+from .text import BYTE_ORDER_MARK, IGNORED, decode_text, read_bytes
 
 IMAGES_TO_CHECK = 100  # keeps the start of a training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
@@ -94,7 +94,7 @@ def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = 
     """
     once = once or Once()
     problems = annotation_problems(dataset, is_evaluated, needs_masks, once) if is_first_process() else []
-    has_pictures = is_first_process() and (is_coco(dataset) or framework == 'mmseg')
+    has_pictures = is_first_process() and (is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset))
     if has_pictures and not any(problem.is_error for problem in problems):
         pictures = pictures_of(dataset, framework, needs_masks, once)
         step = -(-len(pictures) // IMAGES_TO_CHECK) or 1
@@ -111,37 +111,49 @@ def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, on
         check_list(dataset)
     except UsageError as error:
         return [Problem(str(error), True)]
-    names = (dataset.get('metainfo') or {}).get('classes') or ()
-    if any(step.get('type') in ('LoadAnnotations', 'mmseg.LoadAnnotations') for step in dataset.get('pipeline') or ()):
-        return apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated)
     if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
         folder = osp.expanduser(_paths(dataset)[0])
-        names = names or sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = (dataset.get('metainfo') or {}).get('classes') or sorted(
+            entry.name for entry in os.scandir(folder) if entry.is_dir())
         return [Problem(f'{folder}: {text}', is_error) for text, is_error in apply(
             CLASS_RULES[:1], ClassFolder(names, {}, {}), is_evaluated)]
     return []
 
 
 def pictures_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> list[Picture]:
-    """Returns the images of a data set with what it says of them; builds data sets that are not in COCO format."""
+    """Returns the images of a data set with what it says of them; builds data sets that are not in COCO format.
+
+    Raises:
+        UsageError: If masks cannot hold the classes.
+    """
     if is_coco(dataset):
         coco = _coco(dataset, once, needs_masks)
         return coco.pictures(coco.images)
     import_quietly(framework)
     init_default_scope(framework)
     built = DATASETS.build(dict(dataset, pipeline=[]))
-    last = len(built.metainfo.get('classes') or ()) - 1
+    names = built.metainfo.get('classes') or ()
+    if framework == 'mmseg' and _loads_masks(dataset):
+        report(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
+    ignored = getattr(built, 'ignore_index', IGNORED)
+    last = max(len(names) - 1, ignored if ignored != IGNORED else 0) if names else np.inf
     infos = (built.get_data_info(index) for index in range(len(built)))
     return [_picture(info, last) for info in infos if 'img_path' in info]  # CIFAR does not store images as files
 
 
-def _picture(info: dict, last: int) -> Picture:
+def _picture(info: dict, last: float) -> Picture:
     """Returns the picture of an entry of a data set, whose masks have labels up to ``last``."""
     size = (info['width'], info['height']) if None not in (info.get('height'), info.get('width')) else None
     # the masks of mmdet's data sets have other classes than the objects
     is_any = 'instances' in info or info.get('label_map')
     return Picture(info['img_path'], size, info.get('seg_map_path') or '',
                    np.inf if is_any else last + bool(info.get('reduce_zero_label')))
+
+
+def _loads_masks(dataset: dict) -> bool:
+    """Returns whether a data set reads images and masks with the loaders of mmseg rather than with others."""
+    steps = {_kind(step) for step in dataset.get('pipeline') or ()}
+    return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
 
 
 def _coco(dataset: dict, once: Once, needs_masks: bool = False, is_evaluated: bool = True) -> Coco:
@@ -193,7 +205,7 @@ def is_coco(dataset: dict) -> bool:
 
 
 def _kind(dataset: dict) -> str:
-    """Returns the type of a data set without its scope, such as ``mmdet.``."""
+    """Returns the type of a data set or a transform without its scope, such as ``mmdet.``."""
     return str(dataset.get('type')).rpartition('.')[2]
 
 

@@ -47,7 +47,8 @@ def _fonts() -> Iterator[Font]:
     yield default_font()
     for entry in sorted(fontManager.ttflist, key=lambda font: (
             font.style != 'normal', font.weight not in (400, 'normal', 'regular'), font.name, font.fname)):
-        yield Font(entry.fname, entry.name)
+        if not entry.name.startswith('Last Resort'):  # of matplotlib, has the same box for all characters of a script
+            yield Font(entry.fname, entry.name)
 
 
 @cache

@@ -18,6 +18,7 @@ from mmvit_backbones.errors import UsageError
 pytestmark = pytest.mark.usefixtures('frozen')
 
 CLASSES = 'background', 'traffic light'
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 
 
 @pytest.fixture
@@ -38,8 +39,7 @@ def folder(tmp_path):
 
 def labels_of(config: dict) -> list[set[int]]:
     from mmseg import datasets  # noqa: F401
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-    samples = DATASETS.build(dict(config, pipeline=pipeline, _scope_='mmseg'))
+    samples = DATASETS.build(dict(config, pipeline=LOAD, _scope_='mmseg'))
     return [set(np.unique(samples[i]['gt_seg_map']).tolist()) for i in range(len(samples))]
 
 
@@ -134,8 +134,7 @@ def test_number_of_classes(number, is_right, folder):
     for mask in folder.glob('masks/*/*.png'):
         Image.fromarray((np.arange(384).reshape(16, 24) % 2).astype(np.uint8)).save(mask)
     dataset = dict(type='BaseSegDataset', data_root=str(folder), metainfo=dict(classes=names),
-                   data_prefix=dict(img_path='images/val', seg_map_path='masks/val'), pipeline=[
-                       dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')])
+                   data_prefix=dict(img_path='images/val', seg_map_path='masks/val'), pipeline=LOAD)
     cfg = Config(dict(default_scope='mmseg', val_dataloader=dict(dataset=dataset)))
     if is_right:
         assert len(read_seg_folder(folder).classes) == number
@@ -154,7 +153,7 @@ def test_masks_of_another_size_end_an_evaluation(folder, capsys):
         before = Image.open(mask)
         before.resize((9, 9), Image.Resampling.NEAREST).save(mask)
         dataset = dict(type='BaseSegDataset', data_root=str(folder), metainfo=dict(classes=CLASSES),
-                       data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'))
+                       data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), pipeline=LOAD)
         cfg = Config({'default_scope': 'mmseg', f'{part}_dataloader': dict(dataset=dataset)})
         if part == 'train':
             read_seg_folder(folder)

@@ -106,8 +106,8 @@ def test_values_that_training_cannot_read_are_refused(dtype, word, tmp_path):
     with raises(UsageError, path, word):
         read_rgb(path)
     if dtype is np.float32:
-        with raises(UsageError, word):
-            read_rgb(Image.open(path))
+        with Image.open(path) as image, raises(UsageError, word):
+            read_rgb(image)
 
 
 def black_png(side: int) -> bytes:

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from matplotlib import rc_context
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook
@@ -88,6 +87,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
+    from matplotlib import rc_context
     with screen('test', verbose) as shown:
         runner = build_runner(cfg, shown)
         if is_readable(cfg.load_from):

@@ -8,6 +8,7 @@ from PIL import ImageFont
 from .distributed import warn
 
 DEFAULT = 'DejaVu Sans'  # comes with matplotlib
+_without_font: list[str] = []  # texts; the first is said
 
 
 class Font(NamedTuple):
@@ -19,14 +20,15 @@ class Font(NamedTuple):
 
 @cache
 def font_for(text: str) -> Font | None:
-    """Returns a font that has all characters of a text; if the system has none, says so and returns None."""
+    """Returns a font that has all characters of a text; if the system has none, says so once and returns None."""
     needed = {ord(character) for character in text if not character.isspace()}
     for font in _fonts():
         if needed <= _characters(font.path) and _is_scalable(font.path):
             return font
-    lacking = ''.join(character for character in text if ord(character) not in _characters(default_font().path))
-    warn(f'no font of this system has the characters {lacking!r} of the class {text!r}, which is drawn as its number; '
-         'install a font that has them, e.g. the package fonts-noto-cjk for Chinese, Japanese and Korean')
+    _without_font.append(text)
+    if len(_without_font) == 1:
+        warn(f'no font of this system has the characters of the class {text!r}; such classes are drawn as numbers; '
+             'install a font that has them, e.g. the package fonts-noto-cjk for Chinese, Japanese and Korean')
     return None
 
 

@@ -25,7 +25,8 @@ from subcommands import parser_of
 
 import mmvit.cli
 import mmvit_backbones
-from mmvit.folders.coco import coco_problems
+from mmvit.folders.coco import Coco
+from mmvit.folders.coco_rules import coco_problems
 from mmvit_backbones.zoo.files import load_checkpoint_file
 
 MODULES = [name for package in (mmvit_backbones, mmvit)
@@ -114,7 +115,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
             folder = tmp_path / file.split('/')[0] / ('train' if 'train' in file else 'images')
-            assert not coco_problems(file, content, str(folder)) and content['categories'][0]['name'] == 'cat'
+            assert not coco_problems(Coco(file, content, str(folder))) and content['categories'][0]['name'] == 'cat'
             assert [round(side) for side in content['annotations'][0]['bbox']] == [10, 10, 20, 20]
 
 

@@ -25,7 +25,7 @@ from mmvit_backbones.zoo.checks import official_name
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.variants import find_variant
 
-from ..folders.problems import warn
+from ..utils.distributed import warn
 from ..utils.figures import plt, save_figure
 from ..utils.images import read_rgb
 from .normalizing import as_network

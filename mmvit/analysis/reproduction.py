@@ -12,9 +12,9 @@ from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 from ..folders.checks import check_data
-from ..folders.problems import warn
 from ..running import shorthand_options, test, testing_config
 from ..utils.config import find_config, metrics_of, read_config
+from ..utils.distributed import warn
 
 # Key of a published result -> metric, factor from the metric's unit to the published unit, and tolerated difference.
 MEASURED = {

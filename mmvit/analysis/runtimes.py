@@ -37,12 +37,12 @@ from ..deployment.parts import check_exportable, split
 from ..deployment.preprocess import as_tuple
 from ..deployment.quantize import to_int8
 from ..folders.checks import check_data
-from ..folders.problems import warn
 from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
 from ..utils.config import path_hint
+from ..utils.distributed import warn
 from .speed import build_other, default_size, measuring
 
 # Name -> arguments of open_session; the first two run with PyTorch.

@@ -21,6 +21,7 @@ from ..inference.results import SCORE_THR
 from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..utils.config import is_config, path_hint
+from ..utils.images import PILLOW_PIXELS
 from . import attention, windows
 from .normalizing import as_preprocessor
 
@@ -94,7 +95,8 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
             return [None, None] * len(models)
         outputs = []
         try:
-            image = read_rgb(upload['path'], f'image {Path(upload["path"]).name}')  # users do not know the folder
+            name = f'image {Path(upload["path"]).name}'  # users do not know the folder
+            image = read_rgb(upload['path'], name, max_pixels=PILLOW_PIXELS)  # a small file may unpack to gigabytes
             for model in models:
                 result, = model.predictor(image, score_thr=threshold)
                 outputs += [result.draw(), rows_of(result)]

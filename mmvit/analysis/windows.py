@@ -19,8 +19,8 @@ from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.variants import find_variant
 
-from ..folders.problems import warn
 from ..utils.config import is_config, read_config
+from ..utils.distributed import warn
 from ..utils.figures import plt, save_figure
 from ..utils.images import read_rgb
 from .normalizing import Normalize, as_network, as_preprocessor, model_of

@@ -86,8 +86,8 @@ def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.zoo.variants import VARIANTS
 
-    from ..folders.problems import warn
     from ..utils.config import is_config, path_hint
+    from ..utils.distributed import warn
     names = list(names)
     path = Path(names.pop()) if names[-1].endswith('.onnx') else None
     if names and is_config(names[0]):

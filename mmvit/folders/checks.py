@@ -2,25 +2,28 @@
 import os
 import os.path as osp
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.text import read_text
+from mmvit_backbones.utils.text import decode_text, read_bytes
 
 from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
-from ..utils.images import check_image
-from .coco import IMAGES_TO_CHECK, coco_problems, read_coco
-from .masks import check_labels
-from .problems import Problem, report
-from .text import has_mark
+from .class_folder import CLASS_RULES, ClassFolder
+from .coco import Coco
+from .coco_rules import coco_problems
+from .pictures import PICTURE_RULES, Picture, Pictures, Seen, look_at_all
+from .rules import Problem, apply, report
+from .seg_folder import MANY_CLASSES, SegFolder
+from .text import BYTE_ORDER_MARK, IGNORED
 
+IMAGES_TO_CHECK = 100  # keeps the start of a training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
 FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 LISTS = '.txt', '.csv', '.tsv'
@@ -29,19 +32,39 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
                 mmseg='--seg-folder data/camvid_mini')
 
 
-def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
-    """Checks that the files of the given splits exist and that COCO annotations are valid.
+@dataclass
+class Once:
+    """What was read before, so that each file is read once: COCO files by their paths, and pictures."""
 
-    Prints minor problems in the annotations as warnings.
+    files: dict[str, Coco] = field(default_factory=dict)
+    seen: dict[Picture, Seen] = field(default_factory=dict)
+
+    def coco(self, file: str, folder: str, **use) -> Coco:
+        """Returns a COCO file for another use."""
+        if file not in self.files:
+            self.files[file] = Coco.read(file, folder)
+        return Coco(file, self.files[file].content, folder, has_mark=self.files[file].has_mark, **use)
+
+    def look_at(self, pictures: Sequence[Picture]) -> Pictures:
+        new = [picture for picture in pictures if picture not in self.seen]
+        self.seen.update(zip(new, look_at_all(new)))
+        return Pictures([self.seen[picture] for picture in pictures])
+
+
+def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
+    """Checks that the files of the given splits exist, and applies the rules to annotations and a part of the images.
+
+    Prints minor problems as warnings.
 
     Args:
         cfg (Config): Config of the run.
         splits (Sequence[str]): Any of 'train', 'val' and 'test'.
-        content (bool): Whether to check the content of COCO annotations. Defaults to True.
+        content (bool): Whether to apply the rules. Defaults to True.
 
     Raises:
-        UsageError: If a file is missing, a folder is missing, empty or not readable, or the annotations have errors.
+        UsageError: If a file is missing, a folder is missing, empty or not readable, or the data have errors.
     """
+    once = Once()
     for split in splits:
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args') or _kind(dataset).startswith('CIFAR'):
@@ -49,40 +72,97 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
             if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, split, missing))
             if content:
-                report(find_problems(dataset, IMAGES_TO_CHECK, split != 'train', uses_masks(cfg, split)))
+                report(find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once))
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
         for dataset in evaluated_files(cfg, split) if content else ():
-            report(find_problems(dataset, IMAGES_TO_CHECK, True, uses_masks(cfg, split)))
+            report(find_problems(dataset, True, uses_masks(cfg, split), cfg.default_scope, once))
 
 
-def find_problems(dataset: dict, num_images: int = 0, is_evaluated: bool = True, needs_masks: bool = False
-                  ) -> list[Problem]:
-    """Returns the problems in the annotations of a COCO data set, or in the encoding of a list of images.
+def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = False, framework: str = '',
+                  once: Once | None = None) -> list[Problem]:
+    """Returns the problems in the annotations of a data set, and in a part of its images and masks.
 
-    Returns an empty list for other data sets, and in all processes except the first.
+    Images and masks are those of data sets in COCO format and of mmseg. Returns an empty list in all processes except
+    the first.
 
     Args:
         dataset (dict): Config of the data set.
-        num_images, is_evaluated, needs_masks: As in :func:`coco_problems`.
+        is_evaluated (bool): Whether it is used for evaluation. Defaults to True.
+        needs_masks (bool): Whether masks of objects are used. Defaults to False.
+        framework (str): Framework of the data set.
+        once (Once | None): What was read before. Defaults to None: nothing.
     """
-    if not is_first_process():
-        return []
+    once = once or Once()
+    problems = annotation_problems(dataset, is_evaluated, needs_masks, once) if is_first_process() else []
+    has_pictures = is_first_process() and (is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset))
+    if has_pictures and not any(problem.is_error for problem in problems):
+        pictures = pictures_of(dataset, framework, needs_masks, once)
+        step = -(-len(pictures) // IMAGES_TO_CHECK) or 1
+        chosen = [picture for i, picture in enumerate(pictures) if i % step == 0 or picture.has_run_lengths]
+        problems += apply(PICTURE_RULES, once.look_at(chosen), is_evaluated)
+    return problems
+
+
+def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, once: Once) -> list[Problem]:
+    """Returns the problems in the annotations of a COCO data set, in a list of images, or in the classes."""
     try:
-        if not is_coco(dataset):
-            check_list(dataset)
-            return []
-        file, folder, *_ = map(osp.expanduser, _paths(dataset))
-        content = read_coco(file)
-        if has_mark(file):
-            raise UsageError(f'{file} starts with a byte order mark, which mmdet does not read; save the file as UTF-8 '
-                             'without one, or use --coco-folder')
+        if is_coco(dataset):
+            return coco_problems(_coco(dataset, once, needs_masks, is_evaluated))
+        check_list(dataset)
     except UsageError as error:
         return [Problem(str(error), True)]
-    return coco_problems(file, content, folder, (dataset.get('metainfo') or {}).get('classes'), is_evaluated,
-                         num_images, needs_masks)
+    if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
+        folder = osp.expanduser(_paths(dataset)[0])
+        names = (dataset.get('metainfo') or {}).get('classes') or sorted(
+            entry.name for entry in os.scandir(folder) if entry.is_dir())
+        return [Problem(f'{folder}: {text}', is_error) for text, is_error in apply(
+            CLASS_RULES[:1], ClassFolder(names, {}, {}), is_evaluated)]
+    return []
+
+
+def pictures_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> list[Picture]:
+    """Returns the images of a data set with what it says of them; builds data sets that are not in COCO format.
+
+    Raises:
+        UsageError: If masks cannot hold the classes.
+    """
+    if is_coco(dataset):
+        coco = _coco(dataset, once, needs_masks)
+        return coco.pictures(coco.images)
+    import_quietly(framework)
+    init_default_scope(framework)
+    built = DATASETS.build(dict(dataset, pipeline=[]))
+    names = built.metainfo.get('classes') or ()
+    if framework == 'mmseg' and _loads_masks(dataset):
+        report(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
+    ignored = getattr(built, 'ignore_index', IGNORED)
+    last = max(len(names) - 1, ignored if ignored != IGNORED else 0) if names else np.inf
+    infos = (built.get_data_info(index) for index in range(len(built)))
+    return [_picture(info, last) for info in infos if 'img_path' in info]  # CIFAR does not store images as files
+
+
+def _picture(info: dict, last: float) -> Picture:
+    """Returns the picture of an entry of a data set, whose masks have labels up to ``last``."""
+    size = (info['width'], info['height']) if None not in (info.get('height'), info.get('width')) else None
+    # the masks of mmdet's data sets have other classes than the objects
+    is_any = 'instances' in info or info.get('label_map')
+    return Picture(info['img_path'], size, info.get('seg_map_path') or '',
+                   np.inf if is_any else last + bool(info.get('reduce_zero_label')))
+
+
+def _loads_masks(dataset: dict) -> bool:
+    """Returns whether a data set reads images and masks with the loaders of mmseg rather than with others."""
+    steps = {_kind(step) for step in dataset.get('pipeline') or ()}
+    return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
+
+
+def _coco(dataset: dict, once: Once, needs_masks: bool = False, is_evaluated: bool = True) -> Coco:
+    file, folder, *_ = map(osp.expanduser, _paths(dataset))
+    return once.coco(file, folder, classes=(dataset.get('metainfo') or {}).get('classes'), needs_masks=needs_masks,
+                     is_evaluated=is_evaluated)
 
 
 def check_list(dataset: dict) -> None:
@@ -91,8 +171,9 @@ def check_list(dataset: dict) -> None:
         file = osp.expanduser(_paths(dataset)[0])
         if not osp.isfile(file):
             return  # another error
-        read_text(file)
-        if has_mark(file):
+        content = read_bytes(file)
+        decode_text(content, file)
+        if content.startswith(BYTE_ORDER_MARK):
             raise UsageError(f'{file} starts with a byte order mark, which becomes a part of the first name; save the '
                              'file as UTF-8 without one')
 
@@ -127,46 +208,8 @@ def is_coco(dataset: dict) -> bool:
 
 
 def _kind(dataset: dict) -> str:
-    """Returns the type of a data set without its scope, such as ``mmdet.``."""
+    """Returns the type of a data set or a transform without its scope, such as ``mmdet.``."""
     return str(dataset.get('type')).rpartition('.')[2]
-
-
-def sample_error(sample: tuple[dict, int]) -> str:
-    """Returns an error message if the image or the mask of a sample is invalid, or an empty string otherwise.
-
-    Args:
-        sample (tuple[dict, int]): Entry of the data set, as returned by ``get_data_info``, and the number of classes.
-    """
-    info, num_classes = sample
-    if 'img_path' not in info:
-        return ''  # not stored as an image file, as in CIFAR
-    try:
-        image = _read(info['img_path'], flag='color', backend=None)
-        size, stated = image.shape[:2], (info.get('height'), info.get('width'))
-        if None not in stated and size != stated:
-            raise UsageError(f'image {info["img_path"]} has {size[1]} x {size[0]} pixels, but the annotations say '
-                             f'{stated[1]} x {stated[0]} (width x height)')
-        if mask := info.get('seg_map_path'):
-            labels = _read(mask, flag='unchanged', backend='pillow')
-            if labels.shape[:2] != size:
-                raise UsageError(f'mask {mask} has {labels.shape[1]} x {labels.shape[0]} pixels, but its image has '
-                                 f'{size[1]} x {size[0]} (width x height)')
-            if 'instances' not in info:  # the masks of mmdet's data sets have other classes than the objects
-                last = np.inf if info.get('label_map') else num_classes - 1 + bool(info.get('reduce_zero_label'))
-                check_labels(mask, labels, last)
-    except UsageError as error:
-        return str(error).split('\n')[0]
-    return ''
-
-
-def _read(path: str, flag: Literal['color', 'unchanged'], backend: str | None) -> np.ndarray:
-    """Reads an image like OpenMMLab, but raises UsageError for a damaged file instead of filling in missing pixels."""
-    import mmcv
-    check_image(path)
-    image = mmcv.imread(path, flag=flag, backend=backend)
-    if image is None:
-        raise UsageError(f'image {path} cannot be read by OpenCV, which OpenMMLab uses')
-    return image
 
 
 def _paths(dataset: dict) -> list[str]:

@@ -2,27 +2,52 @@
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
-from .folders import (
-    FolderData,
-    Split,
-    check_images,
-    composed,
-    listed,
-    output_folder,
-    refuse_others,
-    report_files,
-    seen_from,
-    write,
-)
-from .problems import warn
-from .text import check_class_names
+from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
+from .pictures import Picture
+from .rules import Problem, Rule, apply
+from .text import check_class_names, cleaned
 
 LAYOUT = 'train/CLASS/ and val/CLASS/; or, with --val-fraction 0.1, train/CLASS/ or CLASS/ alone'
+
+
+@dataclass
+class ClassFolder:
+    """The classes of a training, and the images of the folders' classes; ``remark`` ends an error."""
+
+    classes: Sequence[str]
+    train: dict[str, list[str]]
+    val: dict[str, list[str]]
+    remark: str = ''
+
+    @property
+    def of_val(self) -> list[str]:
+        """Classes that have validation images."""
+        return [name for name, files in self.val.items() if files]
+
+
+def _without(part: str) -> Callable[[ClassFolder], list[int]]:
+    return lambda data: [i for i, name in enumerate(data.classes) if not getattr(data, part).get(name)]
+
+
+CLASS_RULES = [
+    Rule('a single class', 'classes', lambda data: [0] if len(data.classes) == 1 else [],
+         'a classifier needs at least two classes, got {ids} alone{data.remark}', evaluation=''),
+    Rule('classes without training images', 'classes', _without('train'),
+         'the classes {ids} have no training images; every class must have some', evaluation=''),
+    Rule('no validation images', 'classes', lambda data: range(0 if data.of_val else len(data.classes)),
+         'there are no validation images; with --val-fraction, a class needs at least two images'),
+    Rule('validation images of classes that the training lacks', 'of_val',
+         lambda data: [i for i, name in enumerate(data.of_val) if name not in data.classes],
+         'the validation data have the classes {ids}, which the training lacks; it has {data.classes}'),
+    Rule('classes without validation images', 'classes', lambda data: _without('val')(data) if data.of_val else [],
+         'there are no validation images of the classes {ids}', 'warning', 'warning'),
+]
 
 
 def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
@@ -39,39 +64,40 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
         folder, split_seed, out, check_files: As in :func:`read_coco_folder`.
 
     Raises:
-        UsageError: If the folder has another layout, a class without training images, no validation images or other
-            classes in ``val/``, or an image cannot be read.
+        UsageError: If the folder has another layout, a single class, a class without training images, no validation
+            images or other classes in ``val/``, or an image cannot be read.
     """
-    folder, split = os.fspath(folder), Split(val_fraction, split_seed)
-    prefixes = split.find_parts(folder, LAYOUT, is_test=classes is not None)
+    folder, split, is_test = os.fspath(folder), Split(val_fraction, split_seed), classes is not None
+    prefixes = split.find_parts(folder, LAYOUT, is_test)
     found = class_images(folder, prefixes.values())
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
-    if classes is None:
-        classes = tuple(images['train'])
-        if empty := [name for name in classes if not images['train'][name]]:
-            raise UsageError(f'{osp.join(prefixes["train"], empty[0], "")} has no images; every class must have some')
+    classes = tuple(images['train'] if classes is None else classes)
     if val_fraction is not None:
         for name in images['train']:
             images['train'][name], images['val'][name] = split.divide(images['train'][name])
-    of_val = {name for name, files in images['val'].items() if files}
-    if not of_val:
-        reason = '' if val_fraction is None else ': every class has a single image, which cannot be split'
-        raise UsageError(f'there are no validation images{reason}')
-    refuse_others(classes, of_val)
-    if missing := sorted(set(classes) - of_val):
-        warn(f'{folder}: there are no validation images of the classes {missing}')
-    if check_files:
-        check_images(osp.join(folder, prefix, file) for prefix, of_class in found.items()
-                     for files in of_class.values() for file in files)
-    out, datasets, numbers = output_folder(out), {}, {}
+    remark = '' if is_test else _folders_below([osp.join(folder, prefixes['train'], name) for name in classes])
+    problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val'], remark), is_test)
+    out, datasets, pictures = output_folder(out), {}, {}
     for part, of_class in images.items():
-        lines = [f'{listed(file)} {label}\n' for label, name in enumerate(classes) for file in of_class.get(name, ())]
-        numbers[part] = len(lines)
+        named = [(file, label) for label, name in enumerate(classes) for file in of_class.get(name, ())]
+        lines = [f'{listed(file)} {label}\n' for file, label in named]
+        pictures[part] = [Picture(osp.join(folder, prefixes[part], file)) for file, _ in named]
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
                               ann_file=seen_from(folder, write(out, f'{part}.txt', ''.join(lines))),
-                              metainfo=dict(classes=tuple(classes)))
-    return FolderData(datasets.get('train', {}), datasets['val'], tuple(classes), numbers.get('train', 0),
-                      numbers['val'])
+                              metainfo=dict(classes=classes))
+    data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(pictures.get('train', ())),
+                      len(pictures['val']), pictures=pictures, problems=tuple(Problem(f'{folder}: {text}', is_error)
+                                                        for text, is_error in problems))
+    if check_files:
+        data.check()
+    return data
+
+
+def _folders_below(paths: list[str]) -> str:
+    """Returns the end of an error about a single class, whose folder may have the folders of the classes."""
+    is_single = len(paths) == 1 and osp.isdir(paths[0])
+    below = sorted(entry.name for entry in os.scandir(paths[0]) if entry.is_dir()) if is_single else []
+    return f'; its folder has the folders {", ".join(below[:3])}, which may be the classes' if below else ''
 
 
 def find_classes(folder: str, part: str) -> list[str]:
@@ -103,7 +129,7 @@ def class_images(folder: str, parts: Iterable[str]) -> dict[str, dict[str, list[
     found = {}
     for part in dict.fromkeys(parts):
         root, left = osp.join(folder, part), Counter()
-        found[part] = {composed(name.strip()): [osp.join(name, image) for image in
+        found[part] = {cleaned(name): [osp.join(name, image) for image in
                                                 images_in(osp.join(root, name), left)]
                        for name in find_classes(folder, part)}
         left['in no class folder'] = sum(entry.name.lower().endswith(SUFFIXES) and not is_hidden(entry.name)

@@ -2,21 +2,19 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from functools import partial
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
 from mmengine.utils import track_parallel_progress
 
 from mmvit_backbones.errors import UsageError
 
 from ..utils.config import datasets_of
-from ..utils.frameworks import import_quietly
 from . import FOLDERS
-from .checks import check_data, evaluated_files, find_problems, sample_error, uses_masks
+from .checks import Once, annotation_problems, check_data, evaluated_files, pictures_of, uses_masks
 from .folders import one_folder
-from .problems import Problem
+from .pictures import PICTURE_RULES, Picture, Pictures, look
+from .rules import Problem, apply
 
 
 def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,
@@ -39,21 +37,11 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     if boxes_only and key != 'coco_folder':
         raise UsageError(f'boxes_only (--boxes-only) requires coco_folder, got {key}')
-    framework, read = FOLDERS[key]
-    options, problems = dict(val_fraction=val_fraction, split_seed=split_seed), []
-    of_boxes = dict(boxes_only=True) if key == 'coco_folder' else {}
-    printed, warned = StringIO(), StringIO()
-    try:
-        with redirect_stdout(printed), redirect_stderr(warned):
-            data = read(folder, **options, **(of_boxes if boxes_only else {}), check_files=key == 'seg_folder')
-        sys.stdout.write(printed.getvalue())
-        sys.stderr.write(warned.getvalue())
-    except UsageError as error:
-        problems.append(Problem(str(error), True))
-        data = read(folder, **options, **of_boxes, check_files=False)  # raises the error again if no file can be read
-    parts = [(dataset, split == 'val', data.has_masks) for split, dataset in (('train', data.train), ('val', data.val))
-             if split in splits]
-    return problems + _problems_of(framework, parts, jobs)
+    _, read = FOLDERS[key]
+    data = read(folder, val_fraction=val_fraction, split_seed=split_seed, check_files=False,
+                **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    return [*data.problems, *_problems_of([(pictures, part == 'val') for part, pictures in data.pictures.items()
+                                           if part in splits], jobs, needs_labels=key == 'seg_folder')]
 
 
 def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs: int = 4) -> list[Problem]:
@@ -68,15 +56,20 @@ def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs:
         UsageError: If a file or folder of a data set is missing, or there is no data set.
     """
     check_data(cfg, splits, content=False)
-    parts = [(dataset, split != 'train', uses_masks(cfg, split)) for split in splits
-             for dataset in datasets_of(cfg, split)]
-    if not parts:
+    once, problems, parts = Once(), [], []
+    datasets = [(dataset, split != 'train', uses_masks(cfg, split)) for split in splits
+                for dataset in datasets_of(cfg, split)]
+    if not datasets:
         raise UsageError(f'config {cfg.filename} has no data set for {" or ".join(splits)}')
-    problems = _problems_of(cfg.default_scope, parts, jobs)
+    for dataset, is_evaluated, needs_masks in datasets:
+        found = annotation_problems(dataset, is_evaluated, needs_masks, once)
+        problems += found
+        if not any(problem.is_error for problem in found):
+            parts.append((pictures_of(dataset, cfg.default_scope, needs_masks, once), is_evaluated))
     for split in splits:
         for dataset in evaluated_files(cfg, split):
-            problems += find_problems(dataset, needs_masks=uses_masks(cfg, split))
-    return problems
+            problems += annotation_problems(dataset, True, uses_masks(cfg, split), once)
+    return [*problems, *_problems_of(parts, jobs)]
 
 
 def errors_and_warnings(problems: Iterable[Problem]) -> tuple[list[str], list[str]]:
@@ -87,23 +80,19 @@ def errors_and_warnings(problems: Iterable[Problem]) -> tuple[list[str], list[st
     return errors, list(dict.fromkeys(warnings))
 
 
-def _problems_of(framework: str, parts: Iterable[tuple[dict, bool, bool]], jobs: int) -> list[Problem]:
-    """Returns the problems in annotations, and in the images and masks of data sets whose annotations have no errors.
+def _problems_of(parts: Iterable[tuple[list[Picture], bool]], jobs: int, needs_labels: bool = False) -> list[Problem]:
+    """Returns the problems in images and masks, each of which is read once.
 
     Args:
-        framework (str): Framework of the data sets.
-        parts (Iterable): Data set; whether it is evaluated; whether masks of objects are used.
+        parts (Iterable): Pictures, and whether they are evaluated.
         jobs (int): Number of processes.
+        needs_labels (bool): Whether the masks of a training must have different labels. Defaults to False.
     """
-    import_quietly(framework)
-    init_default_scope(framework)
-    problems, samples = [], []
-    for config, is_evaluated, needs_masks in parts:
-        found = find_problems(config, is_evaluated=is_evaluated, needs_masks=needs_masks)
-        problems += found
-        if not any(problem.is_error for problem in found):
-            dataset = DATASETS.build(dict(config, pipeline=[]))
-            num_classes = len(dataset.metainfo.get('classes') or ())
-            samples += [(dataset.get_data_info(index), num_classes) for index in range(len(dataset))]
-    errors = track_parallel_progress(sample_error, samples, jobs, chunksize=8, file=sys.stderr) if samples else []
-    return [*problems, *(Problem(error, True) for error in dict.fromkeys(errors) if error)]
+    parts = list(parts)
+    pictures = list(dict.fromkeys(picture for part, _ in parts for picture in part))
+    found = track_parallel_progress(partial(look, decodes=True), pictures, jobs, chunksize=8, file=sys.stderr
+                                    ) if pictures else []
+    seen = dict(zip(pictures, found))
+    return [problem for part, is_evaluated in parts for problem in apply(
+        PICTURE_RULES, Pictures([seen[picture] for picture in part], needs_labels and not is_evaluated), is_evaluated,
+        lists_errors=True)]

@@ -3,17 +3,64 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
 from ..utils.images import images_in
-from .folders import FolderData, Split, check_images, composed, listed, output_folder, report_files, seen_from, write
-from .masks import check_masks
+from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
+from .pictures import MAX_CLASSES, Picture
+from .rules import Problem, Rule, apply
 from .text import read_class_list
 
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')
+
+
+@dataclass
+class SegFolder:
+    """The names of the classes, and the images of a part, whose masks are in the folder ``place``."""
+
+    names: Sequence[str]
+    images: list[str]
+    place: str
+
+    def mask(self, image: str) -> str | None:
+        """Returns the name of an image's mask, perhaps in another Unicode form, or None if there is none."""
+        name = mask_of(image)
+        return name if osp.isfile(osp.join(self.place, name)) else self.others.get(composed(name))
+
+    @cached_property
+    def others(self) -> dict[str, str]:
+        names = images_in(self.place, suffixes=('.png', )) if osp.isdir(self.place) else []
+        return {composed(name): name for name in names}
+
+    @property
+    def suffixes(self) -> list[str]:
+        return sorted({osp.splitext(image)[1] for image in self.images})
+
+
+MANY_CLASSES = Rule(
+    f'more than {MAX_CLASSES} classes', 'names', lambda data: range(MAX_CLASSES, len(data.names)),
+    f'a segmenter can have at most {MAX_CLASSES} classes, got {{total}}; mmseg reads masks as 8-bit integers, of which '
+    f'it ignores {MAX_CLASSES}')
+SEG_RULES = [
+    Rule('a single class', 'names', lambda data: [0] if len(data.names) == 1 else [],
+         'a segmenter needs at least two classes, got {ids} alone'),
+    MANY_CLASSES,
+    Rule('images with different suffixes', 'suffixes', lambda data: range(1, len(data.suffixes)),
+         'all images in images/ must have the same suffix, got {data.suffixes}'),
+    Rule('images whose mask has a name in another Unicode form (NFC, NFD)', 'images',
+         lambda data: [i for i, image in enumerate(data.images) if data.mask(image) not in (None, mask_of(image))],
+         'the mask of the image {ids} is named {detail}, which differs in its Unicode form (NFC or NFD); give both '
+         'files the same name', detail=lambda data, i: data.mask(data.images[i]) or ''),
+    Rule('images without mask', 'images',
+         lambda data: [i for i, image in enumerate(data.images) if data.mask(image) is None],
+         '{count} of {total} images have no mask: {ids}; the first must have {detail}',
+         detail=lambda data, i: mask_of(data.images[i])),
+]
 
 
 def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
@@ -27,64 +74,59 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     Args:
         classes (Sequence[str] | None): Classes of a training; ``classes.txt`` must have the same names in the same
             order. Defaults to None: the names in ``classes.txt``.
-        check_files (bool): Whether to check images and the content of masks. Defaults to True.
-        folder, val_fraction, split_seed, out: As in :func:`read_coco_folder`.
+        folder, val_fraction, split_seed, out, check_files: As in :func:`read_coco_folder`.
 
     Raises:
         UsageError: If the folder has another layout, ``classes.txt`` is invalid, or images or masks cannot be used.
     """
     folder, split = os.fspath(folder), Split(val_fraction, split_seed)
     names, palette = read_class_list(osp.join(folder, 'classes.txt'))
-    if len(names) < 2:
-        raise UsageError(f'classes.txt must have at least two classes, one per line, got {names}')
+    if not names:
+        raise UsageError('classes.txt must have at least two classes, one per line, got none')
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}')
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
-    masks = {prefix: seg_images(folder, prefix) for prefix in dict.fromkeys(prefixes.values())}
-    if check_files:
-        for prefix, of_image in masks.items():
-            pairs = {osp.join(folder, 'images', prefix, image): mask for image, mask in of_image.items()}
-            check_images(pairs)
-            check_masks(pairs, len(names) - 1, needs_labels=prefix != 'val')
-    images = {part: list(masks[prefix]) for part, prefix in prefixes.items()}
-    if val_fraction is not None:
-        images = dict(zip(images, split.divide(images['train'])))
-        if not images['val']:
-            raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
-    out, datasets = output_folder(out), {}
+    images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()} if val_fraction is None else dict(
+        zip(prefixes, split.divide(seg_images(folder, prefixes['val']))))
+    if not images['val']:
+        raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
+    out, datasets, pictures, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
-        stems, suffixes = zip(*map(osp.splitext, images[part]))
+        place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
+        data = SegFolder(names, images[part], masks)
+        problems += [Problem(f'{place}: {text}', is_error)
+                     for text, is_error in apply(SEG_RULES, data, part == 'val')]
+        pictures[part] = [Picture(osp.join(place, image), mask=osp.join(masks, mask_of(image)), last=len(names) - 1)
+                          for image in images[part] if data.mask(image) == mask_of(image)]
+        stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
             ann_file=seen_from(folder, write(out, f'{part}.txt', '\n'.join(map(listed, stems)))),
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
-            img_suffix=suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
+            img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=palette or class_palette(len(names))))
-    return FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
-                      len(images['val']))
+    result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
+                        len(images['val']), pictures=pictures, problems=tuple(dict.fromkeys(problems)))
+    if check_files:
+        result.check()
+    return result
 
 
-def seg_images(folder: str, part: str) -> dict[str, str]:
-    """Returns the images in ``images/<part>`` of a data set's folder, with the paths of their masks.
+def mask_of(image: str) -> str:
+    """Returns the name of an image's mask."""
+    return f'{osp.splitext(image)[0]}.png'
+
+
+def seg_images(folder: str, part: str) -> list[str]:
+    """Returns the images in ``images/<part>`` of a data set's folder, relative to it.
 
     Raises:
-        UsageError: If there are no images, a mask is missing, suffixes of images differ, or a folder cannot be read.
+        UsageError: If there are no images, or a folder cannot be read.
     """
     root, left = osp.join(folder, 'images', part), Counter()
     images = images_in(root, left) if osp.isdir(root) else []
     if not images:
         raise UsageError(f'{root} has no images; expected {LAYOUT}')
     report_files(osp.join(root, ''), len(images), left)
-    suffixes = {osp.splitext(image)[1] for image in images}
-    if len(suffixes) > 1:
-        raise UsageError(f'all images in {root} must have the same suffix, got {sorted(suffixes)}')
-    masks = {image: osp.join(folder, 'masks', part, f'{osp.splitext(image)[0]}.png') for image in images}
-    if missing := [image for image, mask in masks.items() if not osp.isfile(mask)]:
-        image, mask = missing[0], masks[missing[0]]
-        others = {composed(name): name for name in images_in(osp.join(folder, 'masks', part))}
-        if other := others.get(composed(osp.splitext(image)[0]) + '.png'):
-            raise UsageError(f'{osp.join(root, image)} has no mask {mask}: the name of {other} differs in its Unicode '
-                             'form (NFC or NFD); give both files the same name')
-        raise UsageError(f'{osp.join(root, image)} has no mask {mask}')
-    return masks
+    return images

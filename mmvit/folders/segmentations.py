@@ -14,8 +14,13 @@ MAX_DIGITS = 7  # of a run length with 5 bits each
 class Usable(NamedTuple):
     """The parts of a mask that can be used, or None, and a reason for each part that cannot."""
 
-    segmentation: list | dict | None
+    usable: list | dict | None
     reasons: list[str]
+
+
+def is_given(segmentation: Any) -> bool:
+    """Returns whether a value of ``segmentation`` has anything in it; some tools write ``[[]]`` for boxes."""
+    return any(segmentation) if isinstance(segmentation, list) else bool(segmentation)
 
 
 def usable_segmentation(segmentation: Any, height: int, width: int) -> Usable:
@@ -45,6 +50,9 @@ def polygon_error(polygon: Any) -> str:
     """Returns why a polygon ``[x1, y1, x2, y2, ...]`` cannot be used, or an empty string if it can."""
     if not isinstance(polygon, list):
         return f'a polygon must be a list of numbers, got a {type(polygon).__name__}'
+    if any(isinstance(value, (list, dict, str)) for value in polygon[:1]) or len(polygon) == 2:
+        return ('a polygon must be one list of numbers x1, y1, x2, y2, ... with at least three points, got '
+                f'{polygon!r:.40}')
     if len(polygon) < 6:
         return f'a polygon must have at least three points, got {len(polygon)} numbers'
     if len(polygon) % 2:

@@ -8,7 +8,7 @@ from unicodedata import normalize
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.text import read_text
 
-from .problems import warn
+from ..utils.distributed import warn
 
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
 IGNORED = 255  # mmseg's label for pixels without a class
@@ -31,12 +31,6 @@ class ClassList(NamedTuple):
 
     names: tuple[str, ...]
     palette: list[list[int]] | None
-
-
-def has_mark(path: str | Path) -> bool:
-    """Returns whether a file starts with the byte order mark of UTF-8."""
-    with open(path, 'rb') as file:
-        return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
 
 
 def read_class_list(path: str | Path) -> ClassList:
@@ -139,12 +133,27 @@ def _by_number(path: str | Path, rows: Rows) -> Rows:
 
 def check_class_names(names: Iterable, where: str) -> None:
     """Raises UsageError if a name is blank or no string, or two names differ only by case, spaces or Unicode form."""
-    known: dict[str, str] = {}
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {name!r}')
-        key = normalize('NFC', ''.join(name.split())).casefold()
-        if key in known:
-            raise UsageError(f'{where}: names of classes must differ by more than case or space, got {known[key]!r} '
-                             f'and {name!r}')
-        known[key] = name
+    names = list(names)
+    if wrong := [name for name in names if not is_name(name)]:
+        raise UsageError(f'{where}: the name of a class must be a string that is not empty, got {wrong[0]!r}')
+    if alike := alike_names(names):
+        raise UsageError(f'{where}: names of classes must differ by more than case or space, got {names[alike[0]]!r} '
+                         f'and {names[alike[1]]!r}')
+
+
+def cleaned(name: str) -> str:
+    """Returns the name of a class without spaces around it, with spaces for tabs and line breaks, in Unicode NFC."""
+    return normalize('NFC', re.sub(r'[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]', ' ', name.strip()))
+
+
+def is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def alike_names(names: Iterable) -> list[int]:
+    """Returns the positions of names that differ from another one only by case, spaces or Unicode form."""
+    groups: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        if is_name(name):
+            groups.setdefault(normalize('NFC', ''.join(name.split())).casefold(), []).append(position)
+    return [position for group in groups.values() if len(group) > 1 for position in group]

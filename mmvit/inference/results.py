@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmvit_backbones.utils.fonts import Font, default_font, font_for
+
 from ..utils.colors import Color, class_color
 
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -113,8 +115,9 @@ class Result:
                 pen.box(item['box'], self.color(item['label']))
         for number, item in enumerate(items):
             score = '<1%' if item['score'] < 0.005 else f'{item["score"]:.0%}'
-            text = f' {self.name(item["label"])} {score} '
-            pen.label(text, self.color(item['label']), item.get('box'), number)
+            name, font = self.name(item['label']), font_for(self.name(item['label']))
+            pen.label(f' {name if font else item["label"]} {score} ', font or default_font(),
+                      self.color(item['label']), item.get('box'), number)
         return pen.drawing
 
 
@@ -177,7 +180,9 @@ class Segmentation(Result):
                      mask=self.segmentation == labels[i]) for i in np.argsort(-counts, kind='stable')]
 
     def label_image(self) -> Image.Image:
-        """Returns the class indices as an 8-bit image with a palette."""
+        """Returns the class indices as an 8-bit image with a palette, for more than 256 classes as one of 16 bits."""
+        if max(len(self.classes) - 1, self.segmentation.max(initial=0)) > 255:
+            return Image.fromarray(self.segmentation.astype(np.uint16))
         image = Image.fromarray(self.segmentation.astype(np.uint8))
         image.putpalette(np.array([self.color(label) for label in range(256)], np.uint8).tobytes())
         return image
@@ -206,7 +211,6 @@ class _Pen:
     """Draws boxes and labels inside an image, and enlarges small images to keep the labels readable."""
 
     def __init__(self, image: np.ndarray) -> None:
-        from matplotlib.font_manager import findfont
         height, width = image.shape[:2]
         length = math.sqrt(height * width)
         self.scale = math.ceil(MIN_DRAWING / length)
@@ -214,16 +218,16 @@ class _Pen:
         self.height = round(1.3 * self.size)
         self.drawing = Image.fromarray(image).resize((self.scale * width, self.scale * height))
         self.draw = ImageDraw.Draw(self.drawing)
-        self.font = ImageFont.truetype(findfont('DejaVu Sans'), self.size)
         self.labels: list[Area] = []
 
     def box(self, sides: np.ndarray, color: Color) -> None:
         x1, y1, x2, y2 = self.scale * sides
         self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
 
-    def label(self, text: str, color: Color, sides: np.ndarray | None, row: int) -> None:
+    def label(self, text: str, font: Font, color: Color, sides: np.ndarray | None, row: int) -> None:
         """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner."""
-        length = math.ceil(self.font.getlength(text))
+        letters = ImageFont.truetype(font.path, self.size)
+        length = math.ceil(letters.getlength(text))
         corners = [(0, row * self.height)]
         if sides is not None:
             x1, y1, x2, y2 = self.scale * sides
@@ -233,7 +237,7 @@ class _Pen:
         red, green, blue = color
         is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
         self.draw.rectangle([x, y, x + length - 1, y + self.height - 1], fill=color)
-        self.draw.text((x, y), text, 'white' if is_dark else 'black', self.font)
+        self.draw.text((x, y), text, 'white' if is_dark else 'black', letters)
 
 
 def place_label(corners: Sequence[tuple[float, float]], size: tuple[int, int], others: Sequence[Area],

@@ -14,6 +14,7 @@ from mmvit_backbones.utils.files import replaced_when_complete
 
 from ..folders import FOLDERS, FolderData
 from ..folders.folders import one_folder
+from ..folders.rules import report
 from . import classifier, detector, segmenter
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
@@ -97,6 +98,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     split = dict(val_fraction=val_fraction, split_seed=split_seed)
     data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
                 **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    report(data.problems if not check_files else ())
     has_gpu = torch.cuda.is_available()
     per_process: int = batch_size or task.BATCH_SIZE
     images = per_process * processes

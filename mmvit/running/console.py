@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.file_proxy import FileProxy
 from rich.markup import escape
@@ -100,12 +101,25 @@ class Report(logging.Handler):
         if text.startswith('Evaluating '):
             self.title = text.removeprefix('Evaluating ').rstrip('.')
         elif text.lstrip().startswith('+-'):
-            self.tables[self.title] = [[cell.strip() for cell in line.strip('|').split('|')]
-                                       for line in text.splitlines() if line.startswith('|')]
+            border = text.split(maxsplit=1)[0]
+            self.tables[self.title] = [cells(line, border) for line in text.splitlines() if line.startswith('|')]
         elif text.startswith('accuracy by class:'):  # of PerClassAccuracy
             self.tables['accuracy'] = [['class', '%', 'correct']] + [
                 [name, value, f'{hits} of {count}'] for value, _, hits, _, count, name in (
                     line.split(maxsplit=5) for line in text.splitlines()[1:])]
+
+
+def cells(row: str, border: str) -> list[str]:
+    """Returns the cells of a row; they end where the border ``+---+---+`` has a plus, because names may have bars."""
+    ends = {place for place, character in enumerate(border) if character == '+'}
+    found, place = [], 0
+    for character in row:
+        if character == '|' and place in ends:
+            found.append('')
+        else:
+            found[-1] += character
+        place += cell_len(character)  # Chinese characters have a width of two
+    return [cell.strip() for cell in found[:-1]]
 
 
 def metrics_of(runner: Any) -> dict[str, Any]:

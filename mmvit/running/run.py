@@ -22,6 +22,7 @@ from torch import nn
 from mmvit_backbones.engine import OwnFilesHook
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.files import full_disk_named, short_path
+from mmvit_backbones.utils.fonts import families_for
 from mmvit_backbones.zoo.checks import is_readable
 from mmvit_backbones.zoo.loading import (
     check_finite,
@@ -36,7 +37,7 @@ from mmvit_backbones.zoo.loading import (
 
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
-from .classes import check_tested
+from .classes import check_tested, classes_of
 from .console import Screen, screen, show_metrics
 from .processes import init_processes
 from .resume import point_to_own, read_to_resume
@@ -96,6 +97,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
+    from matplotlib import rc_context
     with full_disk_named(f'work dir {cfg.work_dir}'), screen('test', verbose) as shown:
         runner = build_runner(cfg, shown)
         if is_readable(cfg.load_from):
@@ -103,7 +105,9 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
             check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
             weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
             load_weights(model_of(runner), weights, cfg.load_from)
-        with named_images(runner, 'test'):
+        names = classes_of(runner.test_dataloader.dataset.metainfo) if drawings_of(cfg, runner) else ()
+        fonts = families_for(names)  # of mmdet's and mmpretrain's drawings
+        with named_images(runner, 'test'), rc_context({'font.sans-serif': fonts, 'font.monospace': fonts}):
             metrics = runner.test()
     if shown is not None and runner.rank == 0:
         show_metrics(metrics, shown.tables)

@@ -7,7 +7,6 @@ from typing import Any
 
 from mmvit_backbones.errors import TrainingError
 
-from ..folders.folders import unreadable
 from ..utils.images import quick_error
 
 LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
@@ -36,7 +35,7 @@ def named_images(runner: Any, *splits: str) -> Iterator[None]:
         if named:
             found = quick_error(named[1]) or f'image {named[1]} cannot be read'
         else:  # OpenCV and Pillow do not name the file
-            found = next(unreadable(_files(runner, splits)), '')
+            found = next(filter(None, map(quick_error, _files(runner, splits))), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

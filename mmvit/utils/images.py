@@ -2,9 +2,12 @@
 import io
 import os
 import os.path as osp
+import struct
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +19,11 @@ SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
 END_OF_JPEG = b'\xff\xd9'  # perhaps followed by other data
 TAIL = 64  # bytes
+JPEG = 'JPEG', 'MPO'
+QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
+MAX_PIXELS = 2**30  # of OpenCV
+PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
+DEEP = {'F': 'floating-point', 'I': '32-bit'}
 ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -66,67 +74,181 @@ def _refuse(error: OSError) -> None:
     raise UsageError(f'{error.filename} cannot be read: {error.strerror}') from error
 
 
-def check_image(path: str | Path) -> Image.Image:
-    """Reads an image file; raises UsageError if it is damaged or exceeds Pillow's limit for decompression bombs."""
-    if error := quick_error(path):  # first, so that a fault has the same words in all checks
-        raise UsageError(error)
-    return decoded(path)
+class Look(NamedTuple):
+    """What is known of an image file: why it cannot be used, or '', and its width and height as OpenCV rotates it."""
+
+    fault: str
+    size: tuple[int, int] | None
 
 
-def decoded(path: str | Path) -> Image.Image:
-    """Decodes an image file; raises UsageError if that fails."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except Exception as error:
-        raise unreadable(f'image {path}', error) from error
+def look_at(path: str | Path, decodes: bool = False) -> Look:
+    """Opens an image file once, and returns its size and whether OpenCV, with which OpenMMLab reads it, can use it.
 
+    Of a JPEG file, reads the header and the end; compares checksums in a PNG file; decodes other files.
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height of an image after EXIF rotation, as in OpenCV.
-
-    Does not decode the image, except in PNG files, whose EXIF data may follow the pixels.
+    Args:
+        path (str | Path): The file.
+        decodes (bool): Whether to decode all files. Defaults to False.
     """
+    name = f'image {path}'
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if orientation_of(image) >= 5 else (width, height)
+        with open(path, 'rb') as file:
+            image = open_image(file)
+            if image.format == 'PNG':  # EXIF data may follow the pixels, which Pillow would decode to find them
+                size = rotated_size(image) if b'eXIf' in whole(file) else image.size
+            else:
+                size = rotated_size(image)
+            if fault := fault_of(image, file):
+                return Look(f'{name} {fault}', size)
+            if (decodes or image.format not in QUICK) and decode(whole(file)) is None:
+                return Look(f'{name} cannot be read by OpenCV, which OpenMMLab uses', size)
+            return Look('', size)
     except Exception as error:
-        raise unreadable(f'image {path}', error) from error
+        return Look(str(unreadable(name, error)).split('\n')[0], None)
 
 
-def read_rgb(source: Content, name: str | None = None) -> Image.Image:
-    """Decodes an image as RGB in the same way as the training pipelines.
+def quick_error(path: str | Path) -> str:
+    """Returns why an image file cannot be used, or an empty string; see :func:`look_at`."""
+    return look_at(path).fault
 
-    Applies the EXIF orientation, drops the alpha channel, keeps the upper 8 of 16 bits, and converts palette, gray and
-    CMYK images to RGB. Reads only the first frame.
+
+def open_image(file: BinaryIO, formats: Iterable[str] = ()) -> Image.Image:
+    """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
+
+    Args:
+        file (BinaryIO): The file.
+        formats (Iterable[str]): Allowed formats. Defaults to all.
+
+    Raises:
+        UnidentifiedImageError: If the file is in none of these formats.
+    """
+    Image.init()
+    file.seek(0)
+    start = file.read(16)
+    for name in formats or Image.ID:
+        reader, accepts = Image.OPEN[name]
+        accepted = accepts is None or accepts(start)
+        if accepted and not isinstance(accepted, str):  # a string says why the format is not supported
+            file.seek(0)
+            try:
+                return reader(file, '')
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                pass  # in another format
+    raise UnidentifiedImageError
+
+
+def whole(file: BinaryIO) -> bytes:
+    """Returns the content of a file from its start."""
+    file.seek(0)
+    return file.read()
+
+
+def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -> str:
+    """Returns why OpenCV cannot use an open image, or an empty string; does not decode JPEG and PNG files.
+
+    Raises:
+        Exception: Any, if the file is damaged.
+    """
+    width, height = image.size
+    if not width * height:
+        return 'has no pixels'
+    if width * height > max_pixels:
+        return f'has {width} x {height} pixels; at most {max_pixels} can be read'
+    if image.mode in DEEP and image.format != 'PNG':  # of which older versions of Pillow read 16 bits as 32
+        return (f'has {DEEP[image.mode]} pixels, which OpenMMLab does not read; scale the values to 0 to 255 and save '
+                'them with 8 bits')
+    if image.format == 'PNG':
+        file.seek(0)
+        open_image(file, ['PNG']).verify()
+    elif image.format in JPEG:
+        file.seek(max(0, file.seek(0, 2) - TAIL))
+        if END_OF_JPEG not in file.read():
+            image.load()  # OpenCV fills missing pixels with gray
+    return ''
+
+
+def decode(content: bytes) -> np.ndarray | None:
+    """Decodes an image as the training pipelines do: 8-bit BGR, rotated as its EXIF data say; None if that fails."""
+    import cv2
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes an image as RGB in the same way as the training pipelines, with OpenCV.
+
+    Applies the EXIF orientation, keeps the upper 8 of 16 bits, and converts palette, gray and CMYK images to RGB. Drops
+    the alpha channel, or in TIFF files multiplies the colors by it. Reads only the first frame.
 
     Args:
         source (Content): Path, encoded image or open file in one of ``FORMATS``, or a Pillow image.
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
+        max_pixels (int): Maximum number of pixels of a file. Defaults to OpenCV's limit.
 
     Raises:
-        UsageError: If the image cannot be read, has no pixels, or is not in one of ``FORMATS``.
+        UsageError: If the image cannot be read, has no or too many pixels or floating-point pixels, or is not in one of
+            ``FORMATS``.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
-        return decode(source, name)
-    file = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
+        return convert(source, name)
     try:
-        opened = Image.open(file, formats=FORMATS)
+        if isinstance(source, (str, Path)):
+            content = Path(source).read_bytes()
+        else:
+            content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _content(source)
+        file = io.BytesIO(content)
+        fault = fault_of(open_image(file, FORMATS), file, max_pixels)
     except Exception as error:
         raise unreadable(name, error) from error
-    with opened:
-        return decode(opened, name)
+    pixels = None if fault else decode(content)
+    if pixels is None:
+        raise UsageError(f'{name} {fault or "cannot be read by OpenCV, which OpenMMLab uses"}')
+    return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 
-def decode(image: Image.Image, name: str) -> Image.Image:
-    """Converts a Pillow image to RGB and applies its EXIF orientation; see :func:`read_rgb`."""
-    if not min(image.size):
-        raise UsageError(f'{name} has no pixels')
+def _content(file: BinaryIO) -> bytes:
+    with suppress(OSError, AttributeError):  # a stream
+        file.seek(0)
+    return file.read()
+
+
+def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, int] | None, np.ndarray | None]:
+    """Opens a mask once, which mmseg reads with Pillow.
+
+    Args:
+        path (str | Path): The file.
+        decodes (bool): Whether to return its values. Defaults to True; otherwise compares the checksums of a PNG file.
+
+    Returns:
+        tuple: Why it cannot be used, or ''; width and height; its values ``(height, width[, channels])``.
+    """
+    name = f'mask {path}'
     try:
+        content = Path(path).read_bytes()
+        image = open_image(io.BytesIO(content))
+        if image.width * image.height > PILLOW_PIXELS:
+            return (f'{name} has {image.width} x {image.height} pixels; Pillow, with which mmseg reads masks, allows '
+                    f'at most {PILLOW_PIXELS}; cut image and mask into parts', image.size, None)
+        if image.format == 'PNG':
+            open_image(io.BytesIO(content), ['PNG']).verify()
+        return '', image.size, np.array(image) if decodes else None
+    except Exception as error:
+        return str(unreadable(name, error)).split('\n')[0], None, None
+
+
+def convert(image: Image.Image, name: str) -> Image.Image:
+    """Converts a Pillow image to RGB and applies its EXIF orientation; drops the alpha channel."""
+    try:
+        if not min(image.size):
+            raise UsageError(f'{name} has no pixels')
+        if image.mode == 'F':
+            raise UsageError(f'{name} has {DEEP["F"]} pixels; scale the values to 0 to 255 and pass them with 8 bits')
         image.load()
+    except UsageError:
+        raise
     except Exception as error:
         raise unreadable(name, error) from error
     orientation = orientation_of(image)
@@ -135,6 +257,12 @@ def decode(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     return image.convert('RGB')
+
+
+def rotated_size(image: Image.Image) -> tuple[int, int]:
+    """Returns width and height of an image after EXIF rotation, as in OpenCV."""
+    width, height = image.size
+    return (height, width) if orientation_of(image) >= 5 else (width, height)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -151,24 +279,3 @@ def unreadable(name: str, error: Exception) -> UsageError:
     if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
         return UsageError(f'{name} cannot be read: it is not an image; allowed formats: {", ".join(FORMATS)}')
     return UsageError(f'{name} cannot be read: {first_line(error)}')
-
-
-def quick_error(path: str | Path) -> str:
-    """Returns why an image file cannot be read, or an empty string.
-
-    Of a JPEG file, reads the header and the end; compares checksums in a PNG file; decodes other files, and JPEG files
-    without the usual end.
-    """
-    try:
-        with open(path, 'rb') as file, Image.open(file) as image:
-            is_png, is_whole = image.format == 'PNG', False
-            if is_png:
-                image.verify()
-            elif image.format == 'JPEG':
-                file.seek(max(0, file.seek(0, 2) - TAIL))
-                is_whole = END_OF_JPEG in file.read()
-        if not is_png and not is_whole:
-            decoded(path)
-    except Exception as error:
-        return str(error if isinstance(error, UsageError) else unreadable(f'image {path}', error)).split('\n')[0]
-    return ''

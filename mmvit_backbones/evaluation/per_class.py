@@ -7,6 +7,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.visualization import Visualizer
 
+from ..utils.fonts import families_for, font_for
+
 SHOWN = 50  # maximum number of classes in the log, or named in the confusion matrix
 
 
@@ -46,9 +48,11 @@ class PerClassAccuracy(BaseMetric):
             f'{accuracy[i]:6.1f} %  {hits[i]} of {counts[i]}  {names[i]}' for i in listed), 'current')
         if self.draw and (visualizer := current_visualizer()):
             import matplotlib.pyplot as plt
-            figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
-                                          classes=[str(name) for name in names] if num_classes <= SHOWN else None)
-            figure.canvas.draw()
+            drawn = [name if font_for(name := str(each)) else str(i) for i, each in enumerate(names)]
+            with plt.rc_context({'font.family': families_for(drawn)}):
+                figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
+                                              classes=drawn if num_classes <= SHOWN else None)
+                figure.canvas.draw()
             visualizer.add_image(
                 'confusion_matrix', np.asarray(figure.canvas.buffer_rgba())[..., :3])  # pyright: ignore
             plt.close(figure)

@@ -26,10 +26,19 @@ def read_text(path: str | Path) -> str:
     Raises:
         UsageError: If the file cannot be read or has another encoding.
     """
+    return decode_text(read_bytes(path), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Returns the content of a file; raises UsageError if it cannot be read."""
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def decode_text(content: bytes, path: str | Path) -> str:
+    """Returns the text of a file in UTF-8, without byte order mark; raises UsageError for other encodings."""
     text, wrong = '', content.find(0)  # UTF-16 without a mark has zeros
     try:
         text = content.decode('utf-8-sig')

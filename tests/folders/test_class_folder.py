@@ -6,10 +6,12 @@ from unicodedata import normalize
 import pytest
 from data_folders import damage
 from helpers import ROOT, raises
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmvit.folders import read_class_folder
+from mmvit.folders.checks import check_data
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frozen')
@@ -43,7 +45,8 @@ def test_folders_become_classes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('paths, words', [
     ([], ['--val-fraction']), (['train/cat/a.jpg'], ['val/', '--val-fraction']), (['val/cat/a.jpg'], ['train/CLASS/']),
-    (['val/cat/a.jpg', 'train/dog/a.jpg'], ['cat', 'dog']), (['val/cat/a.jpg', 'train/a.jpg'], ['train/CLASS/'])])
+    (['val/cat/a.jpg', 'train/dog/a.jpg', 'train/cow/a.jpg'], ['cat', 'dog']),
+    (['val/cat/a.jpg', 'train/a.jpg'], ['train/CLASS/'])])
 def test_other_layouts(tmp_path, paths, words):
     write(tmp_path, *paths)
     with raises(UsageError, *words):
@@ -53,8 +56,20 @@ def test_other_layouts(tmp_path, paths, words):
 def test_every_class_needs_training_images(tmp_path):
     write(tmp_path, 'val/cat/a.jpg', 'train/cat/a.jpg')
     (tmp_path / 'train/dog').mkdir()
-    with raises(UsageError, 'train/dog/ has no images'):
+    with raises(UsageError, 'classes dog have no training images'):
         read_class_folder(tmp_path)
+
+
+def test_a_classifier_needs_two_classes(tmp_path):
+    """A folder one level too deep is the usual cause; the accuracy would be 100 %."""
+    write(tmp_path, 'train/animals/cat/a.jpg', 'train/animals/dog/a.jpg', 'val/animals/cat/b.jpg')
+    with raises(UsageError, 'two classes', 'animals alone', 'cat, dog'):
+        read_class_folder(tmp_path)
+    for kind in 'ImageNet', 'CustomDataset':
+        dataset = dict(type=kind, data_root=str(tmp_path), data_prefix='train')
+        with raises(UsageError, 'two classes', 'animals alone'):
+            check_data(Config(dict(default_scope='mmpretrain', train_dataloader=dict(dataset=dataset))), ['train'])
+    assert read_class_folder(tmp_path, classes=('animals', )).num_val == 1  # of a training that was allowed
 
 
 def test_a_classifier_needs_validation_images(tmp_path):
@@ -63,7 +78,7 @@ def test_a_classifier_needs_validation_images(tmp_path):
     with raises(UsageError, 'no validation images'):
         read_class_folder(tmp_path)
     shutil.rmtree(tmp_path / 'val')
-    with raises(UsageError, 'no validation images', 'single image'):
+    with raises(UsageError, 'no validation images', 'two images'):
         read_class_folder(tmp_path, val_fraction=0.5)
 
 
@@ -72,7 +87,7 @@ def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_pat
     write(tmp_path, 'train/cat/a.jpg', 'train/dog/b.webp', 'train/.ipynb_checkpoints/a.jpg', 'val/.DS/a.jpg',
           'train/dog/.ipynb_checkpoints/b-checkpoint.jpg', 'val/dog/c.jpg')
     data = read_class_folder(tmp_path)
-    assert "no validation images of the classes ['cat']" in capsys.readouterr().err
+    assert 'no validation images of the classes cat' in capsys.readouterr().err
     assert samples(data.train) == [('a.jpg', 0), ('b.webp', 1)] and samples(data.val) == [('c.jpg', 1)]
 
 
@@ -101,16 +116,16 @@ def test_other_data_are_tested_with_the_classes_of_a_training(tmp_path):
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('part', ['train', 'val'])
 def test_images_that_cannot_be_read(kind, suffix, part, tmp_path):
-    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg', f'{part}/cat/b.{suffix}')
+    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg', f'{part}/cat/b.{suffix}', 'train/dog/a.jpg')
     damage(tmp_path / f'{part}/cat/b.{suffix}', kind)
     with raises(UsageError, f'{part}/cat/b.{suffix} cannot be read'):
         read_class_folder(tmp_path)
-    assert len(samples(read_class_folder(tmp_path, check_files=False).train)) == (2 if part == 'train' else 1)
+    assert len(samples(read_class_folder(tmp_path, check_files=False).train)) == (3 if part == 'train' else 2)
 
 
 def test_other_data_after_an_image_are_ignored(tmp_path):
     """Phones append previews and videos to JPEG files."""
-    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg')
+    write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg', 'train/dog/a.jpg')
     with (tmp_path / 'train/cat/a.jpg').open('ab') as file:
         file.write(b'x' * 1000)
-    assert read_class_folder(tmp_path).num_train == 1
+    assert read_class_folder(tmp_path).num_train == 2

@@ -166,8 +166,8 @@ def test_masks_that_can_be_used(mask, part, folder):
 def test_some_objects_without_mask_are_an_error(mask, part, folder):
     """The error names the first one and both remedies."""
     change(folder, part, 4, segmentation=mask, id='e-5')
-    with raises(UsageError, f'1 of 4 in {file_of(folder, part)}', "annotation 'e-5'", 'add the missing', 'boxes_only',
-                '--boxes'):
+    with raises(UsageError, f'{file_of(folder, part)}: 1 of 4 objects', "annotation 'e-5'", 'add the missing',
+                'boxes_only', '--boxes'):
         read_coco_folder(folder)
 
 
@@ -197,11 +197,24 @@ def test_parts_of_masks_are_left_out(part, folder, capsys):
     data = read_coco_folder(folder)
     assert [a['segmentation'] for a in content_of(data, part)['annotations']] == [POLYGON] * 6
     err = capsys.readouterr().err
-    assert f'{file_of(folder, part)}: 3 parts of masks' in err and 'annotation 2: a polygon' in err
+    assert f'{file_of(folder, part)}: unusable parts of the masks of 2' in err and 'annotation 2 (a polygon' in err
     assert evaluate(data)['coco/segm_mAP'] == 1
 
 
-@pytest.mark.parametrize('mask', [None, [], [[1, 2]], dict(size=[1, 1], counts=[1])])
+@pytest.mark.parametrize('mask, reason', [
+    ([[[2, 3], [22, 3], [22, 33]]], 'one list of numbers'), ([['2', '3', '22', '3', '2', '3']], 'one list of numbers'),
+    ([[1, 2]], 'three points'), (dict(size=[1, 1], counts=[1]), 'for the size of the image')])
+def test_masks_that_are_given_and_unusable_are_an_error(mask, reason, folder):
+    """Boxes alone would be another task."""
+    for part in PARTS:
+        for number in range(6):
+            change(folder, part, number, segmentation=mask)
+    with raises(UsageError, '4 of 4 objects', reason, '--boxes-only'):
+        read_coco_folder(folder)
+    assert not read_coco_folder(folder, boxes_only=True).has_masks
+
+
+@pytest.mark.parametrize('mask', [None, [], {}, [[]]])
 def test_no_object_has_a_mask(mask, folder, capsys):
     for part in PARTS:
         for number in range(6):
@@ -213,7 +226,7 @@ def test_no_object_has_a_mask(mask, folder, capsys):
 
 def test_masks_in_one_part_alone_are_an_error(folder):
     edit(file_of(folder, 'val'), lambda content: [a.pop('segmentation') for a in content['annotations']])
-    with raises(UsageError, '0 of 4', '4 of 4', '--boxes'):
+    with raises(UsageError, file_of(folder, 'val'), '4 of 4', '--boxes'):
         read_coco_folder(folder)
 
 
@@ -223,7 +236,8 @@ def test_missing_fields_are_added(folder, capsys):
         edit(file_of(folder, part), lambda content: [a.pop(key) for a in content['annotations']
                                                      for key in ('id', 'area', 'iscrowd')])
     data = read_coco_folder(folder)
-    assert 'iscrowd added to 6 annotations, area added to 6' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert 'iscrowd added to 6 annotations' in err and 'area added to 6' in err
     content = content_of(data, 'val')
     assert {(a['area'], a['iscrowd']) for a in content['annotations']} == {(600, 0)}
     assert ids_of(content) == [1, 2, 3, 4, 5, 6] and evaluate(data)['coco/segm_mAP'] > 0
@@ -332,3 +346,23 @@ def test_hostile_files(text, folder):
     file_of(folder, 'val').write_text(text)
     with raises(UsageError, file_of(folder, 'val')):
         read_coco_folder(folder)
+
+
+def test_names_of_files_may_be_absolute(folder, tmp_path, capsys):
+    """Also through a link to the folder."""
+    (tmp_path / 'link').symlink_to(folder)
+    for part, root in ('train', folder), ('val', tmp_path / 'link'):
+        edit(file_of(folder, part), lambda content: [
+            image.update(file_name=str(root / part / image['file_name'])) for image in content['images']])
+    data = read_coco_folder(folder)
+    assert 'left out' not in capsys.readouterr().err and evaluate(data)['coco/segm_mAP'] == 1
+    Image.new('RGB', (9, 9)).save(folder / 'val/more.jpg')
+    read_coco_folder(folder)
+    assert '1 of 3 images are not in the annotation files and are left out, e.g. more.jpg' in capsys.readouterr().err
+
+
+def test_line_breaks_in_names_become_spaces(folder):
+    """Tables of classes have a line for each."""
+    for part in PARTS:
+        edit(file_of(folder, part), lambda content: content['categories'][0].update(name='a\nwal\tnut|x`'))
+    assert read_coco_folder(folder).classes[0] == 'a wal nut|x`'

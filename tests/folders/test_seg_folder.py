@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from data_folders import damage
 from helpers import raises
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmvit.folders import read_seg_folder
+from mmvit.folders.checks import check_data
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frozen')
 
 CLASSES = 'background', 'traffic light'
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 
 
 @pytest.fixture
@@ -36,8 +39,7 @@ def folder(tmp_path):
 
 def labels_of(config: dict) -> list[set[int]]:
     from mmseg import datasets  # noqa: F401
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-    samples = DATASETS.build(dict(config, pipeline=pipeline, _scope_='mmseg'))
+    samples = DATASETS.build(dict(config, pipeline=LOAD, _scope_='mmseg'))
     return [set(np.unique(samples[i]['gt_seg_map']).tolist()) for i in range(len(samples))]
 
 
@@ -111,11 +113,56 @@ def test_masks_that_cannot_be_used(change, words, folder, capsys):
         assert f'warning: mask {masks[0]} has 9 x 9 pixels' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('name', ['classes.txt', 'masks/train/train1.png'])
-def test_missing_files(name, folder):
+@pytest.mark.parametrize('name, word', [('classes.txt', 'classes.txt'), ('masks/train/train1.png', 'train1.png')])
+def test_missing_files(name, word, folder):
     (folder / name).unlink()
-    with raises(UsageError, folder / name):
+    with raises(UsageError, word):
         read_seg_folder(folder)
+
+
+def test_images_have_one_suffix(folder):
+    (folder / 'images/train/train1.jpg').rename(folder / 'images/train/train1.jpeg')
+    with raises(UsageError, 'images/train', "['.jpeg', '.jpg']"):
+        read_seg_folder(folder)
+
+
+@pytest.mark.parametrize('number, is_right', [(1, False), (2, True), (255, True), (256, False), (300, False)])
+def test_number_of_classes(number, is_right, folder):
+    """mmseg reads masks as 8-bit integers, and ignores 255; two configs differ in nothing but their classes."""
+    names = [f'class {i}x' for i in range(number)]
+    (folder / 'classes.txt').write_text('\n'.join(names))
+    for mask in folder.glob('masks/*/*.png'):
+        Image.fromarray((np.arange(384).reshape(16, 24) % 2).astype(np.uint8)).save(mask)
+    dataset = dict(type='BaseSegDataset', data_root=str(folder), metainfo=dict(classes=names),
+                   data_prefix=dict(img_path='images/val', seg_map_path='masks/val'), pipeline=LOAD)
+    cfg = Config(dict(default_scope='mmseg', val_dataloader=dict(dataset=dataset)))
+    if is_right:
+        assert len(read_seg_folder(folder).classes) == number
+        check_data(cfg, ['val'])
+    else:
+        with raises(UsageError, *(['at least two'] if number == 1 else ['at most 255 classes', number])):
+            read_seg_folder(folder)
+        with raises(UsageError, *(['labels [1]'] if number == 1 else ['at most 255 classes', number])):
+            check_data(cfg, ['val'])
+
+
+def test_masks_of_another_size_end_an_evaluation(folder, capsys):
+    """Training resizes and crops them; a config is checked like a folder."""
+    for part in 'train', 'val':
+        mask = folder / f'masks/{part}/{part}0.png'
+        before = Image.open(mask)
+        before.resize((9, 9), Image.Resampling.NEAREST).save(mask)
+        dataset = dict(type='BaseSegDataset', data_root=str(folder), metainfo=dict(classes=CLASSES),
+                       data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'masks/{part}'), pipeline=LOAD)
+        cfg = Config({'default_scope': 'mmseg', f'{part}_dataloader': dict(dataset=dataset)})
+        if part == 'train':
+            read_seg_folder(folder)
+            check_data(cfg, [part])
+            assert capsys.readouterr().err.count(f'warning: mask {mask} has 9 x 9 pixels') == 2
+        else:
+            for check in (lambda: read_seg_folder(folder), lambda: check_data(cfg, [part])):
+                with raises(UsageError, mask, '9 x 9 pixels', '24 x 16'):
+                    check()
 
 
 def test_masks_whose_names_have_another_unicode_form(folder):

@@ -67,6 +67,9 @@ def test_outputs_become_results():
     assert repr(found) == "Segmentation('a', 3 x 2: 1 50.0%, 0 16.7%)"
     palette = np.array(found.label_image().getpalette()).reshape(-1, 3)
     assert [tuple(color) for color in palette.tolist()] == [RED, *(color_of(label, []) for label in range(1, 256))]
+    for labels, names in ([[1, 299]], []), ([[1, 2]], ['a'] * 257):  # 8 bits would wrap
+        found = result_of(dict(segmentation=np.array(labels)), 'a', image[:1, :2], names, [])
+        assert found.label_image().mode == 'I;16' and np.array(found.label_image()).tolist() == labels
 
 
 def test_colors():

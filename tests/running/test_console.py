@@ -8,7 +8,7 @@ import pytest
 from runs import TINY, Run, train
 from terminals import shown_in_a_terminal
 
-from mmvit.running.console import Report, short_metrics, show_metrics
+from mmvit.running.console import Report, cells, short_metrics, show_metrics
 
 pytestmark = pytest.mark.training
 
@@ -112,3 +112,16 @@ def test_a_fault_of_what_is_shown_does_not_end_a_run(capsys):
     logger.addHandler(Report(None, file, has_bar=True))
     logger.warning('the disk is nearly full')
     assert 'the disk is nearly full' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['cat|dog', '|', 'a || b|', 'plain', '汽车|飞机', 'ä`*[x]'])
+def test_names_of_classes_may_have_bars(name):
+    """Tables of mmdet are made by terminaltables, those of mmseg by prettytable."""
+    from prettytable import PrettyTable
+    from terminaltables import AsciiTable
+    head, rows = ['Class', 'IoU', 'Acc'], [['ground', '97.5', '99.1'], [name, '1.0', '2.0']]
+    pretty = PrettyTable(head)
+    pretty.add_rows(rows)
+    for text in pretty.get_string(), AsciiTable([head, *rows]).table:
+        lines = text.splitlines()
+        assert [cells(line, lines[0]) for line in lines if line.startswith('|')] == [head, *rows]

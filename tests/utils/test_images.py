@@ -1,12 +1,14 @@
 """Images are decoded like images for training; damaged and too large images are errors."""
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from helpers import raises
 from PIL import Image, ImageOps
 
-from mmvit.utils.images import check_image, image_size, read_rgb
+from mmvit.utils.images import look_at, read_mask, read_rgb
 from mmvit_backbones.errors import UsageError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint32).reshape(20, 30, 3).astype(np.uint8)
@@ -27,7 +29,7 @@ def test_orientation_is_applied(orientation, tmp_path):
     with Image.open(tmp_path / 'a.png') as image:
         expected = ImageOps.exif_transpose(image)
     assert (np.array(read_rgb(tmp_path / 'a.png')) == np.array(expected)).all()
-    assert image_size(tmp_path / 'a.png') == expected.size
+    assert look_at(tmp_path / 'a.png') == ('', expected.size)
 
 
 def test_damaged_orientation_is_ignored():
@@ -60,13 +62,69 @@ def test_files_that_are_not_images_are_named(tmp_path):
     (tmp_path / 'text.jpg').write_text('text')
     (tmp_path / 'a.gif').write_bytes(encode(Image.fromarray(PIXELS), 'GIF'))
     for name, read, words in [
-            ('half.jpg', check_image, ['truncated']), ('text.jpg', check_image, ['not an image', 'PNG']),
-            ('text.jpg', image_size, ['not an image', 'PNG']), ('none.jpg', image_size, ['No such file']),
-            ('half.jpg', read_rgb, ['truncated']), ('a.gif', read_rgb, ['not an image', 'PNG'])]:
+            ('half.jpg', read_rgb, ['truncated']), ('a.gif', read_rgb, ['not an image', 'PNG']),
+            ('none.jpg', read_rgb, ['No such file']), ('text.jpg', read_rgb, ['not an image', 'PNG'])]:
         with raises(UsageError, f'image {tmp_path / name} cannot be read', *words):
             read(tmp_path / name)
     with raises(UsageError, 'the image cannot be read'):
         read_rgb(b'text')
-    assert image_size(tmp_path / 'half.jpg') == (270, 180)
+    for name, words in ('half.jpg', 'truncated'), ('text.jpg', 'not an image'), ('none.jpg', 'No such file'):
+        assert look_at(tmp_path / name).fault.startswith(f'image {tmp_path / name} cannot be read: ')
+        assert words in look_at(tmp_path / name).fault
     (tmp_path / 'whole.jpg').write_bytes(whole)
-    assert np.array(check_image(tmp_path / 'whole.jpg')).shape == (180, 270, 3)
+    assert look_at(tmp_path / 'whole.jpg', decodes=True) == ('', (270, 180))
+
+
+def variants() -> dict[str, Image.Image]:
+    rgb = Image.fromarray(PIXELS)
+    gray, alpha = rgb.convert('L'), np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)
+    deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    return dict(rgb=rgb, gray=gray, alpha=Image.fromarray(alpha), gray_alpha=gray.convert('LA'), bits=rgb.convert('1'),
+                palette=rgb.convert('P'), deep=Image.fromarray(deep), cmyk=rgb.convert('CMYK'))
+
+
+@pytest.mark.parametrize('name, suffix', [
+    *((name, suffix) for name in variants() for suffix in ('.png', '.tif') if (name, suffix) != ('cmyk', '.png')),
+    ('rgb', '.jpg'), ('cmyk', '.jpg'), ('gray', '.bmp'), ('alpha', '.webp')])
+def test_predictions_see_the_pixels_of_the_training(name, suffix, tmp_path):
+    """OpenCV multiplies colors by alpha in TIFF files, and Pillow converts CMYK differently."""
+    mmcv = pytest.importorskip('mmcv')
+    path = tmp_path / f'a{suffix}'
+    variants()[name].save(path)
+    expected = mmcv.imread(str(path), channel_order='rgb')
+    for source in path, path.read_bytes(), io.BytesIO(path.read_bytes()):
+        np.testing.assert_array_equal(np.array(read_rgb(source)), expected)
+    assert look_at(path) == look_at(path, decodes=True) == ('', (30, 20))
+
+
+@pytest.mark.parametrize('dtype, word', [(np.float32, 'floating-point'), (np.int32, '32-bit')])
+def test_values_that_training_cannot_read_are_refused(dtype, word, tmp_path):
+    """Pillow clips them, so that values from 0 to 1 become black."""
+    path = tmp_path / 'a.tif'
+    Image.fromarray(np.linspace(0, 1, 600).reshape(20, 30).astype(dtype)).save(path)
+    assert word in look_at(path).fault and str(path) in look_at(path).fault
+    with raises(UsageError, path, word):
+        read_rgb(path)
+    if dtype is np.float32:
+        with Image.open(path) as image, raises(UsageError, word):
+            read_rgb(image)
+
+
+def black_png(side: int) -> bytes:
+    """Returns a black square as PNG with one bit per pixel, without the memory of its pixels."""
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack('>I', len(content)) + name + content + struct.pack('>I', zlib.crc32(name + content))
+    rows = zlib.compress(bytes((side // 8 + 1) * min(side, 14000)))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 1, 0, 0, 0, 0)) + chunk(
+        b'IDAT', rows) + chunk(b'IEND', b'')
+
+
+def test_large_images_are_read_as_by_opencv(tmp_path):
+    """Pillow, with which mmseg reads masks, refuses more than 179 million pixels."""
+    (tmp_path / 'a.png').write_bytes(black_png(14000))
+    assert look_at(tmp_path / 'a.png') == ('', (14000, 14000))
+    fault, size, _ = read_mask(tmp_path / 'a.png')
+    assert 'Pillow' in fault and size == (14000, 14000)
+    (tmp_path / 'a.png').write_bytes(black_png(40000))
+    with raises(UsageError, tmp_path / 'a.png', '40000 x 40000', 2**30):
+        read_rgb(tmp_path / 'a.png')

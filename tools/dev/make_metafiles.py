@@ -1,6 +1,7 @@
 """Writes what follows from the tables in mmvit_backbones/zoo/ and from docstrings.
 
-These are the imports of the networks, metafiles, NOTICE, the documentation's tables and list of pages, docs/papers.md,
+These are the imports of the networks, metafiles, NOTICE, the documentation's tables, those of the rules for data
+included, and list of pages, docs/papers.md,
 and a first page for a new family, to be completed by hand.
 
     python tools/dev/make_metafiles.py
@@ -25,6 +26,10 @@ from pathlib import Path
 import torch
 import yaml
 
+from mmvit.folders.class_folder import CLASS_RULES
+from mmvit.folders.coco_rules import COCO_RULES
+from mmvit.folders.pictures import PICTURE_RULES
+from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
@@ -47,6 +52,9 @@ the network and of the authors' code in float64, relative to their standard devi
 measured by `pytest tests/test_goldens.py --write-goldens`. Deviations below 1e-10 are stated as 1e-10, because the
 recorded outputs have ten digits.
 """
+RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
+RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
+               'images and masks': PICTURE_RULES}
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
@@ -141,7 +149,8 @@ def make_files() -> dict[Path, str]:
     new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
-                             ('mkdocs.yml', PAGES, pages()), ('NOTICE', NOTICE, sources())):
+                             ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
+                             ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
     return files
 
@@ -240,6 +249,19 @@ def networks() -> str:
     rows = [[f'[{name}]({family.docs})', *sizes_and_top1(variants)]
             for name, family, variants in members()]
     return table(['family', 'million parameters', 'top-1, %'], rows)
+
+
+def rules() -> str:
+    """Returns the table of the rules for data."""
+    return table(['data', 'what is found', 'training', 'evaluation', 'in a folder'], [
+        [data, rule.name, *(severity(level, rule.error_from) for level in (rule.training, rule.evaluation)),
+         'repaired' if rule.repair else '–'] for data, group in RULE_TABLES.items() for rule in group])
+
+
+def severity(level: str, error_from: float | None) -> str:
+    if level != 'warning':
+        return level or '–'
+    return level + {None: '', 0.5: ', error from half', 1.0: ', error if all'}[error_from]
 
 
 def members() -> list[tuple[str, Family, list[Variant]]]:

@@ -1,0 +1,366 @@
+"""Rules for COCO files: what mmdet and pycocotools cannot use, or leave out, and what is probably a mistake."""
+import os.path as osp
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .coco import MAX_ID, Coco, are_numbers, is_box, is_id, is_size
+from .folders import composed
+from .rules import HALF, Problem, Rule, apply
+from .text import alike_names, cleaned, is_name
+
+BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
+SCALE = 'multiply x by the width of the image and y by its height'
+THEM = '{count} of {total} annotations (ids {ids})'
+LEFT_OUT = f'mmdet leaves out {THEM}: '
+MIN_IOU = 0.5  # of a box and the bounding box of its polygons
+
+
+def coco_problems(coco: Coco, repairs: list[str] | None = None) -> list[Problem]:
+    """Returns the problems of a COCO file; with ``repairs``, after repairing what can be repaired, which is added."""
+    return [Problem(f'{coco.file}: {text}', is_error)
+            for text, is_error in apply(COCO_RULES, coco, coco.is_evaluated, repairs)]
+
+
+def each(of: str, is_wrong: Callable[[dict], Any]) -> Callable[[Coco], list[int]]:
+    """Returns a function that finds the entries of a list for which ``is_wrong`` holds."""
+    return lambda coco: [i for i, entry in enumerate(getattr(coco, of)) if is_wrong(entry)]
+
+
+def column(is_wrong: Callable[[Coco], Any]) -> Callable[[Coco], list[int]]:
+    """Returns a function that finds the annotations for which a column is true."""
+    return lambda coco: np.flatnonzero(is_wrong(coco)).tolist() if coco.annotations else []
+
+
+def repeated(of: str) -> Callable[[Coco], list[int]]:
+    """Returns a function that finds the entries of a list that have the id of an earlier one."""
+    def find(coco: Coco) -> list[int]:
+        known: set = set()
+        return [i for i, entry in enumerate(getattr(coco, of))
+                if entry.get('id') is not None and (entry['id'] in known or known.add(entry['id']))]
+    return find
+
+
+# ---- lists
+
+
+def _mixed_ids(of: str) -> Callable[[Coco], list[int]]:
+    def find(coco: Coco) -> list[int]:
+        texts = [isinstance(entry['id'], str) for entry in getattr(coco, of)]
+        return [i for i, is_text in enumerate(texts) if is_text != texts[0]]
+    return find
+
+
+def _no_files(coco: Coco) -> list[int]:
+    return [i for i, image in enumerate(coco.images) if coco.place(image['file_name']) not in coco.files]
+
+
+def _files_of_another_form(coco: Coco) -> list[int]:
+    missing = [i for i in _no_files(coco) if not coco.images[i]['file_name'].isascii()]
+    return [i for i in missing if composed(osp.normpath(coco.images[i]['file_name'])) in coco.composed_files]
+
+
+def _missing_files(coco: Coco) -> list[int]:
+    others = set(_files_of_another_form(coco))
+    return [i for i in _no_files(coco) if i not in others]
+
+
+def _repeated_files(coco: Coco) -> list[int]:
+    places, known = [coco.place(image['file_name']) for image in coco.images], set()
+    return [i for i, place in enumerate(places) if place in known or known.add(place)]
+
+
+def _most_repeated_file(coco: Coco, _: int) -> str:
+    return Counter(image['file_name'] for image in coco.images).most_common(1)[0][0]
+
+
+def _use_found_files(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        image = coco.images[i]
+        image['file_name'] = coco.composed_files[composed(osp.normpath(image['file_name']))]
+    coco.__dict__.pop('_folders', None)
+    coco.__dict__.pop('files', None)
+
+
+def _make_sizes_whole(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        for key in 'width', 'height':
+            coco.images[i][key] = int(coco.images[i][key])
+
+
+def _has_float_size(image: dict) -> bool:
+    size: Any = [image.get('width'), image.get('height')]
+    return is_size(size) and float in map(type, size) and all(side % 1 == 0 for side in size)
+
+
+# ---- categories
+
+
+def _clean_names(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        coco.categories[i]['name'] = cleaned(coco.categories[i]['name'])
+
+
+def _number_categories(coco: Coco, found: list[int]) -> None:
+    """Gives all categories integers as ids, unless ids are repeated."""
+    new: dict[Any, int] = {category['id']: i for i, category in enumerate(coco.categories, 1)}
+    if len(new) == len(coco.categories):
+        for category in coco.categories:
+            category['id'] = new[category['id']]
+        for annotation in coco.annotations:
+            annotation['category_id'] = new.get(annotation.get('category_id'), annotation.get('category_id'))
+
+
+def _shifted_ids(coco: Coco) -> list[int]:
+    known = {category['id'] for category in coco.categories}
+    used = [annotation.get('category_id') for annotation in coco.annotations]
+    numbers = {number for number in used if isinstance(number, int)}
+    is_shifted = not numbers <= known and any(
+        {number + shift for number in numbers} <= known for shift in (1, -1))
+    return list(range(len(used))) if is_shifted and numbers.issuperset(used) else []
+
+
+def _ids_of_categories(coco: Coco, _: int) -> str:
+    used = sorted({annotation['category_id'] for annotation in coco.annotations})
+    return f'{str(used)[1:60]} in the annotations, {str([category["id"] for category in coco.categories])[1:60]}'
+
+
+def _disordered(coco: Coco) -> list[int]:
+    wanted = tuple(coco.classes or ())
+    named = tuple(name for name in coco.names if name in wanted)
+    return list(range(len(coco.categories))) if named != wanted else []
+
+
+def _classes(coco: Coco, _: int) -> str:
+    return f'{", ".join((coco.classes or ())[:3])}, ...'
+
+
+def _order_categories(coco: Coco, found: list[int]) -> None:
+    """Puts the categories in the order of the classes, adds missing ones, and leaves out others without annotations."""
+    ids = {category['name']: category['id'] for category in coco.categories}
+    used = {annotation.get('category_id') for annotation in coco.annotations}
+    free = max((number for number in (*ids.values(), *used) if isinstance(number, int)), default=0) + 1
+    classes = list(coco.classes or ())
+    others = [category for category in coco.categories if category['id'] in used and category['name'] not in classes]
+    coco.content = dict(coco.content, categories=[
+        *(dict(id=ids.get(name, free + i), name=name) for i, name in enumerate(classes)), *others])
+
+
+# ---- annotations
+
+
+def _area_of_box(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        annotation = coco.annotations[i]
+        box: Any = annotation.get('bbox')
+        if annotation.get('area') is None and is_box(box):
+            annotation['area'] = box[2] * box[3]
+
+
+def _no_crowds(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        coco.annotations[i]['iscrowd'] = 0
+
+
+def _number_annotations(coco: Coco, found: list[int]) -> None:
+    """Gives annotations unique positive integers as ids; the first one with a valid id keeps it."""
+    known, wrong = set(), []
+    for annotation in coco.annotations:
+        number = annotation.get('id')
+        if is_id(number) and number not in known:
+            known.add(number)
+        else:
+            wrong.append(annotation)
+    free = max(known, default=0)
+    if free + len(wrong) > MAX_ID:
+        wrong, free = coco.annotations, 0
+    for number, annotation in enumerate(wrong, free + 1):
+        annotation['id'] = number
+
+
+# ---- masks of objects
+
+
+def _unusable_masks(coco: Coco) -> list[int]:
+    return [i for i, annotation in enumerate(coco.annotations) if coco.has_size[i] and annotation.get('segmentation')
+            and annotation['segmentation'] is not coco.masks[i].usable] if coco.needs_masks else []
+
+
+def _reason(coco: Coco, i: int) -> str:
+    number = coco.annotations[i].get('id')
+    name = f'annotation {number!r:.40}' if number is not None else f'the annotation at position {i + 1}, without id'
+    return f'{name} ({coco.masks[i].reasons[0]})' if coco.masks[i].reasons else name
+
+
+def _leave_out_parts(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        coco.annotations[i]['segmentation'] = coco.masks[i].usable or []
+
+
+def _objects_without_mask(coco: Coco) -> list[int]:
+    if not coco.needs_masks or not coco.annotations:
+        return []
+    is_left_out = coco.is_left_out & (not coco.is_evaluated)
+    return [position for position, i in enumerate(coco.objects)
+            if coco.has_size[i] and not coco.annotations[i].get('segmentation') and not is_left_out[i]]
+
+
+def _crowds_without_mask(coco: Coco) -> list[int]:
+    return [i for i, annotation in enumerate(coco.annotations) if coco.has_size[i] and annotation.get('iscrowd')
+            and not annotation.get('segmentation') and is_box(annotation.get('bbox'))] if coco.needs_masks else []
+
+
+def _boxes_as_masks(coco: Coco, found: list[int]) -> None:
+    for i in found:
+        x, y, width, height = coco.annotations[i]['bbox']
+        coco.annotations[i]['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+# ---- suspicious annotations
+
+
+def _is_relative(coco: Coco) -> Any:
+    return (coco.corners[:, 2:].max(1) <= 1.01) & (coco.sizes.min(1) > 1.01)
+
+
+def _is_outside(coco: Coco) -> Any:
+    return (np.minimum(coco.corners[:, 2:], coco.sizes) <= np.maximum(coco.corners[:, :2], 0)).any(1)
+
+
+def _is_beyond(coco: Coco) -> Any:
+    return (coco.corners[:, 2:] > coco.sizes + 2).any(1)
+
+
+def _is_apart(coco: Coco) -> Any:
+    return _iou(coco.corners, coco.extents) < MIN_IOU
+
+
+def _is_corners(coco: Coco) -> Any:
+    fits = _iou(coco.boxes, coco.extents) >= MIN_IOU
+    return (coco.boxes[:, 2:] > coco.boxes[:, :2]).all(1) & (
+        _is_beyond(coco) & np.isnan(coco.extents[:, 0]) | _is_apart(coco) & fits)
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns the IoU of corresponding boxes x1, y1, x2, y2 in two arrays (N, 4); NaN if a box has NaN."""
+    inter = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])).clip(0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
+    return inter / np.where(union > 0, union, 1)
+
+
+def _suspicion(name: str, sentence: str, is_wrong: Callable[[Coco], Any], error_from: float | None = HALF) -> Rule:
+    return Rule(name, 'annotations', column(is_wrong), sentence, 'warning', 'warning', error_from)
+
+
+COCO_RULES = [
+    Rule('a byte order mark', 'lists', lambda coco: [0] if coco.has_mark else [],
+         'the file starts with a byte order mark, which mmdet does not read; save it as UTF-8 without one, or use '
+         '--coco-folder',
+         repair=lambda coco, found: setattr(coco, 'has_mark', False), repaired='byte order mark removed'),
+    Rule('an empty list of images, annotations or categories', 'lists',
+         lambda coco: [i for i, key in enumerate(coco.lists) if not coco.content[key]], '{ids} is empty', each=True),
+    Rule('ids of categories that are no integers, which pycocotools needs', 'categories',
+         each('categories', lambda entry: type(entry['id']) is not int or abs(entry['id']) > MAX_ID),
+         'ids of categories must be integers, by which pycocotools finds their names, got {ids}; --coco-folder numbers '
+         'them', training='', repair=_number_categories, repaired='categories numbered, because ids must be integers'),
+    *(Rule(f'ids of {key} that are not finite, or too large', key,
+           each(key, lambda entry: not isinstance(entry['id'], str) and not abs(entry['id']) <= MAX_ID),
+           f'ids of {key} must be finite, and at most {MAX_ID}, got {{ids}}') for key in ('images', 'categories')),
+    *(Rule(f'ids of {key} that are partly text', key, _mixed_ids(key),
+           f'ids of {key} must be all numbers or all strings, got both') for key in ('images', 'categories')),
+    *(Rule(f'repeated ids of {key}', key, repeated(key), f'ids of {key} must be unique, got duplicates of {{ids}}')
+      for key in ('images', 'categories')),
+    Rule('images without file, as the file name has another Unicode form (NFC, NFD)', 'images', _files_of_another_form,
+         'images {ids} are not in {data.folder}, where the names have another Unicode form (NFC or NFD); rename the '
+         'files, or use --coco-folder', shown='file_name', repair=_use_found_files,
+         repaired='{count} file names written as in {data.folder} (Unicode forms NFC and NFD)'),
+    Rule('images without file', 'images', _missing_files, 'images {ids} are not in {data.folder}', shown='file_name'),
+    Rule('sizes of images that are no positive numbers', 'images',
+         each('images', lambda image: not is_size([image.get('width'), image.get('height')])),
+         'width and height of images {ids} must be positive numbers of pixels'),
+    Rule('sizes of images such as 640.0', 'images', each('images', _has_float_size), '', '', '',
+         repair=_make_sizes_whole, repaired='sizes of images made integers'),
+    Rule('names of categories that are empty or no text', 'categories',
+         each('categories', lambda category: not is_name(category['name'])),
+         'the name of a class must be a string that is not empty, got {ids}', shown='name'),
+    Rule('names of categories that differ by case, space or Unicode form alone', 'categories',
+         lambda coco: alike_names(coco.names), 'names of classes must differ by more than case or space, got {ids}',
+         shown='name'),
+    Rule('names of categories with spaces around them, tabs, line breaks, or composed accents', 'categories',
+         each('categories', lambda entry: is_name(entry['name']) and entry['name'] != cleaned(entry['name'])),
+         '', '', '', repair=_clean_names,
+         repaired='spaces stripped from the names of {count} categories, or accents composed'),
+    Rule('image_id of no image', 'annotations',
+         lambda coco: [i for i, annotation in enumerate(coco.annotations)
+                       if annotation.get('image_id') not in coco.image_of],
+         'image_id of annotations {ids} must be the id of a listed image'),
+    Rule('no category_id', 'annotations', each('annotations', lambda entry: entry.get('category_id') is None),
+         'category_id of annotations {ids} must be given'),
+    Rule('boxes that are not four finite numbers', 'annotations',
+         each('annotations', lambda entry: not is_box(entry.get('bbox'))),
+         'bbox of annotations {ids} must be four finite numbers'),
+    Rule('areas that are missing or not finite', 'annotations',
+         each('annotations', lambda entry: not are_numbers([entry.get('area')])),
+         'area of annotations {ids} must be a finite number, such as width * height',
+         repair=_area_of_box, repaired='area added to {count} annotations'),
+    Rule('iscrowd is missing, which pycocotools needs', 'annotations',
+         each('annotations', lambda entry: entry.get('iscrowd') is None), 'iscrowd of annotations {ids} must be given',
+         training='', repair=_no_crowds, repaired='iscrowd added to {count} annotations'),
+    Rule('iscrowd is neither 0 nor 1', 'annotations',
+         each('annotations', lambda entry: entry.get('iscrowd', 0) not in (0, 1)),
+         'iscrowd of annotations {ids} must be 0 or 1'),
+    Rule('masks with unusable parts: fewer than three points, no finite numbers, run lengths that do not add up to the '
+         'image', 'annotations', _unusable_masks, 'masks of annotations {ids} cannot be used, the first is '
+         'that of {detail}', detail=_reason, repair=_leave_out_parts,
+         repaired='unusable parts of the masks of {count} annotations left out, the first in {detail}'),
+    Rule('objects without usable mask, if others have one', 'objects', _objects_without_mask,
+         '{count} of {total} objects have no mask that can be used, the first is {detail}; add the missing masks, or '
+         'train boxes alone: a folder with boxes_only=True (--boxes-only), a config with a detector without masks, '
+         'e.g. configs/retinanet_*.py', detail=lambda coco, position: _reason(coco, coco.objects[position])),
+    Rule('crowds without mask, if objects have one', 'annotations', _crowds_without_mask,
+         'crowds {ids} have no mask; use --coco-folder, which takes their box', repair=_boxes_as_masks,
+         repaired='{count} crowds without mask get their box as mask'),
+    Rule('annotations without id', 'annotations', each('annotations', lambda entry: entry.get('id') is None),
+         'all annotations must have an id, {count} of {total} have none; --coco-folder numbers them',
+         repair=_number_annotations, repaired='{count} annotations numbered, because they have no id'),
+    Rule('repeated ids of annotations', 'annotations', repeated('annotations'),
+         'ids of annotations must be unique, got duplicates of {ids}; --coco-folder numbers them',
+         repair=_number_annotations, repaired='{count} annotations numbered, because ids must be unique'),
+    Rule('ids of annotations that are no positive integers, which pycocotools needs', 'annotations',
+         each('annotations', lambda entry: entry.get('id') is not None and not is_id(entry['id'])),
+         f'id of annotations {{ids}} must be integers from 1 to {MAX_ID}; --coco-folder numbers them', training='',
+         repair=_number_annotations, repaired='{count} annotations numbered, because ids must be positive integers'),
+    Rule('category_id shifted by one', 'annotations', _shifted_ids,
+         'the ids of the categories are shifted by one: {detail} in the list of categories', detail=_ids_of_categories),
+    Rule('categories in another order than the classes of the training', 'categories', _disordered,
+         'the categories must be in the order of the classes in the config, {detail}, got {ids}; use --coco-folder to '
+         'match them by name', shown='name', detail=_classes,
+         repair=_order_categories, repaired='categories put in the order of the classes'),
+    Rule('images with the same file', 'images', _repeated_files,
+         '{count} of {total} images have the same file as another image, e.g. {detail}', 'warning', 'warning', HALF,
+         detail=_most_repeated_file),
+    Rule('categories without annotations', 'categories',
+         lambda coco: [i for i, name in enumerate(coco.names) if name not in coco.used_names],
+         'categories without annotations: {ids}', 'warning', 'warning', shown='name'),
+    _suspicion('category_id of no category', LEFT_OUT + 'category_id not in the list of categories',
+               lambda coco: ~coco.has_known_category),
+    _suspicion('boxes with negative width or height', LEFT_OUT + 'negative width or height; a box is x, y of the upper '
+               'left corner, width, height', lambda coco: (coco.boxes[:, 2:] < 0).any(1)),
+    _suspicion('boxes from 0 to 1', LEFT_OUT + f'coordinates from 0 to 1; {SCALE}', _is_relative),
+    _suspicion('boxes without area, or with a side below one pixel', LEFT_OUT + 'no area, or a side shorter than one '
+               'pixel', lambda coco: (coco.areas <= 0) | (coco.boxes[:, 2:] < 1).any(1)),
+    _suspicion('boxes outside their images', LEFT_OUT + 'box outside its image; check the width and height of the '
+               'image', _is_outside),
+    _suspicion('crowds; only crowds are an error', LEFT_OUT + 'iscrowd=1, which marks groups of objects that training '
+               'ignores', lambda coco: np.array([bool(entry.get('iscrowd')) for entry in coco.annotations]), 1.0),
+    _suspicion('boxes that seem to be x1, y1, x2, y2', f'boxes of {THEM} seem to be x1, y1, x2, y2; {BOX}',
+               _is_corners),
+    _suspicion('polygons from 0 to 1', f'segmentations of {THEM} have values from 0 to 1; {SCALE}',
+               lambda coco: _is_apart(coco) & (coco.extents.max(1) <= 1.01)),
+    _suspicion('polygons that do not match their boxes', f'segmentations of {THEM} do not match their boxes, perhaps '
+               'because they are for another image size', _is_apart),
+    _suspicion('boxes that extend beyond their images', f'boxes of {THEM} extend beyond their images; {BOX}',
+               _is_beyond, error_from=None),
+]

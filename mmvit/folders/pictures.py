@@ -1,0 +1,167 @@
+"""Looks once at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from ..utils.images import look_at, read_mask
+from .rules import HALF, Rule
+from .text import IGNORED
+
+READERS = 16  # threads that read files
+MASKS_TO_DECODE = 100  # keeps the start of training fast
+MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
+
+
+class Picture(NamedTuple):
+    """What data say of an image.
+
+    Args:
+        image (str): Path of the image.
+        size (tuple | None): Width and height in the annotations. Defaults to None: not stated.
+        mask (str): Path of its mask. Defaults to none.
+        last (float): Highest label in the mask. Defaults to any.
+        has_run_lengths (bool): Whether masks of its objects are run lengths, which need the exact size.
+    """
+
+    image: str
+    size: tuple[float, float] | None = None
+    mask: str = ''
+    last: float = inf
+    has_run_lengths: bool = False
+
+
+class Seen(NamedTuple):
+    """What was seen in the files of a picture; ``labels`` is None for a mask that was not decoded."""
+
+    picture: Picture
+    fault: str
+    size: tuple[int, int] | None
+    mask_fault: str = ''
+    mask_size: tuple[int, int] | None = None
+    channels: int = 1
+    labels: tuple[int, ...] | None = None
+
+    @property
+    def has_other_size(self) -> bool:
+        return None not in (self.size, self.picture.size) and self.size != self.picture.size
+
+    @property
+    def has_mask_of_other_size(self) -> bool:
+        return None not in (self.size, self.mask_size) and self.size != self.mask_size
+
+    @property
+    def wrong_labels(self) -> list[int]:
+        return [label for label in self.labels or ()
+                if label != IGNORED and not (0 <= label <= self.picture.last and label % 1 == 0)]
+
+
+@dataclass
+class Pictures:
+    """What was seen in the files of a part of the data; ``needs_labels``: masks must have different labels."""
+
+    seen: list[Seen]
+    needs_labels: bool = False
+
+    @cached_property
+    def decoded(self) -> list[Seen]:
+        """Pictures with a mask whose labels are known."""
+        return [seen for seen in self.seen if seen.labels is not None]
+
+
+def look(picture: Picture, decodes: bool = False, decodes_mask: bool = True) -> Seen:
+    """Opens the image and the mask of a picture, each once."""
+    fault, size = look_at(picture.image, decodes)
+    if not picture.mask:
+        return Seen(picture, fault, size)
+    mask_fault, mask_size, values = read_mask(picture.mask, decodes_mask)
+    if values is None:
+        return Seen(picture, fault, size, mask_fault, mask_size)
+    channels = values.shape[2] if values.ndim > 2 else 1
+    labels = tuple(np.unique(values).tolist()) if channels == 1 else None
+    return Seen(picture, fault, size, mask_fault, mask_size, channels, labels)
+
+
+def look_at_all(pictures: Sequence[Picture]) -> list[Seen]:
+    """Looks at all pictures; decodes at least 100 masks, evenly spread, and more until there are two labels."""
+    step = -(-len(pictures) // MASKS_TO_DECODE) or 1
+    order = [*range(0, len(pictures), step), *(i for i in range(len(pictures)) if i % step)]
+    seen: dict[int, Seen] = {}
+    if any(picture.mask for picture in pictures):
+        labels: set[int] = set()
+        for i in order:
+            if len(seen) >= MASKS_TO_DECODE and len(labels) > 1:
+                break
+            seen[i] = look(pictures[i])
+            labels |= set(seen[i].labels or ()) - {IGNORED}
+    rest = [i for i in order if i not in seen]
+    with ThreadPoolExecutor(READERS) as pool:
+        seen.update(zip(rest, pool.map(partial(look, decodes_mask=False), [pictures[i] for i in rest])))
+    return [seen[i] for i in range(len(pictures))]
+
+
+def _where(is_wrong: Callable[[Seen], object], of: str = 'seen') -> Callable[[Pictures], list[int]]:
+    return lambda data: [i for i, seen in enumerate(getattr(data, of)) if is_wrong(seen)]
+
+
+def _sizes(data: Pictures, i: int) -> str:
+    seen = data.seen[i]
+    assert seen.size and seen.picture.size
+    return (f'{seen.picture.image} has {seen.size[0]} x {seen.size[1]} pixels, but the annotations say '
+            f'{seen.picture.size[0]} x {seen.picture.size[1]} (width x height)')
+
+
+def _mask_sizes(data: Pictures, i: int) -> str:
+    seen = data.seen[i]
+    assert seen.size and seen.mask_size
+    return (f'mask {seen.picture.mask} has {seen.mask_size[0]} x {seen.mask_size[1]} pixels, but its image has '
+            f'{seen.size[0]} x {seen.size[1]} (width x height)')
+
+
+def _labels(data: Pictures, i: int) -> str:
+    seen = data.decoded[i]
+    return f'mask {seen.picture.mask} has labels {seen.wrong_labels[:5]}; allowed are 0 to {seen.picture.last}'
+
+
+def _single_label(data: Pictures) -> list[int]:
+    labels = {label for seen in data.decoded for label in seen.labels or ()} - {IGNORED}
+    return list(range(len(data.decoded))) if data.needs_labels and len(labels) < 2 else []
+
+
+def _only_label(data: Pictures, i: int) -> str:
+    return f'{sorted({*(data.decoded[i].labels or ())} - {IGNORED})}, e.g. {data.decoded[i].picture.mask}'
+
+
+SIZES = 'correct the sizes in the annotations, and the boxes if they were drawn for those sizes'
+PICTURE_RULES = [
+    Rule('images that are cut off, no images, or have floating-point or 32-bit pixels', 'seen',
+         _where(lambda seen: seen.fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].fault),
+    Rule('sizes that differ from the image, if it has run lengths', 'seen',
+         _where(lambda seen: seen.has_other_size and seen.picture.has_run_lengths),
+         '{detail}; its run lengths are of no use then', each=True, detail=_sizes),
+    Rule('sizes that differ from the image', 'seen',
+         _where(lambda seen: seen.has_other_size and not seen.picture.has_run_lengths),
+         f'{{detail}}; {{count}} of {{total}} images have another size: {SIZES}', 'warning', 'warning', HALF,
+         detail=_sizes),
+    Rule('masks that are cut off, no images, or have more than 179 million pixels', 'seen',
+         _where(lambda seen: seen.mask_fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].mask_fault),
+    Rule('masks with several channels', 'seen', _where(lambda seen: seen.channels > 1), '{detail}', each=True,
+         detail=lambda data, i: f'mask {data.seen[i].picture.mask} must have one channel with the class index of each '
+                                f'pixel, got {data.seen[i].channels}'),
+    Rule('labels above the last class, or no whole numbers', 'decoded',
+         _where(lambda seen: seen.wrong_labels, 'decoded'), f'{{detail}} and {IGNORED}', each=True, detail=_labels),
+    Rule('masks of another size than their image', 'seen', _where(lambda seen: seen.has_mask_of_other_size),
+         '{detail}; {count} of {total} masks have another size than their image, which evaluation does not allow',
+         'warning', 'error', HALF, detail=_mask_sizes),
+    Rule(f'masks with only the ignored label {IGNORED}', 'decoded',
+         _where(lambda seen: set(seen.labels or ()) == {IGNORED}, 'decoded'),
+         f'mask {{detail}} has only the ignored label {IGNORED}; {{count}} of {{total}} masks have no other',
+         'warning', 'warning', HALF, detail=lambda data, i: data.decoded[i].picture.mask),
+    Rule('the same label in all masks', 'decoded', _single_label,
+         'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
+         'different classes', evaluation='', detail=_only_label),
+]

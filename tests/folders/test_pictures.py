@@ -1,0 +1,94 @@
+"""Images and masks are opened once each, and what is seen in them is checked."""
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvit.folders import pictures
+from mmvit.folders.pictures import PICTURE_RULES, Picture, Pictures, look, look_at_all
+from mmvit.folders.rules import apply
+
+
+def problems(given, is_evaluated=False, needs_labels=False) -> list[tuple[bool, str]]:
+    found = apply(PICTURE_RULES, Pictures(look_at_all(given), needs_labels), is_evaluated)
+    return [(problem.is_error, problem.text) for problem in found]
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Returns a function that writes a mask with the labels 0 and ``label``, and returns it with an image."""
+    Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
+
+    def write(label: float = 1, size: tuple = (30, 20), last: float = 2, stated=None, mask='mask.png', mode=None):
+        labels = np.zeros(size[::-1], np.uint8 if label < 256 else np.uint16)
+        labels[3:] = label
+        image = Image.fromarray(labels)
+        (image.convert(mode) if mode else image).save(tmp_path / mask)
+        return Picture(str(tmp_path / 'a.png'), stated, str(tmp_path / mask), last)
+
+    return write
+
+
+@pytest.mark.parametrize('options, error', [
+    (dict(label=2), ''), (dict(label=3), '0 to 2 and 255'), (dict(label=255), ''), (dict(label=300), '[300]'),
+    (dict(label=9, last=np.inf), ''), (dict(label=1, mode='1', last=255), ''), (dict(label=1, mode='LA'), 'channel'),
+    (dict(label=1, mode='F', mask='a.tif', last=.5), 'labels [1'), (dict(label=1, mode='RGB'), 'channel'),
+    (dict(size=(30, 21)), 'but its image has 30 x 20'), (dict(size=(31, 20)), 'mask.png has 31 x 20'),
+    (dict(stated=(30, 20)), ''), (dict(stated=(30, 21)), '30 x 20 pixels, but the annotations say 30 x 21')])
+def test_faults_of_a_picture(options, error, picture):
+    found = problems([picture(**options)])
+    assert bool(found) == bool(error) and all(is_error and error in text for is_error, text in found), found
+
+
+def test_masks_of_another_size_end_an_evaluation(tmp_path, picture):
+    """Training resizes and crops them."""
+    good, bad = picture(), picture(size=(9, 9), mask='bad.png')
+    (is_error, text), = problems([good, good, bad])
+    assert not is_error and 'bad.png has 9 x 9 pixels' in text
+    (is_error, text), = problems([good, good, bad], is_evaluated=True)
+    assert is_error and 'bad.png has 9 x 9 pixels' in text
+
+
+def of_labels(folder, labels) -> list[Picture]:
+    Image.new('RGB', (30, 20)).save(folder / 'a.png')
+    for number, label in enumerate(labels):
+        Image.new('L', (30, 20), label).save(folder / f'{number}.png')
+    return [Picture(str(folder / 'a.png'), mask=str(folder / f'{number}.png'), last=1) for number in range(len(labels))]
+
+
+@pytest.mark.parametrize('labels, decoded', [
+    ([1, 1, 9], 2), ([0, 9, 1, 9], 2), ([255, 0, 0, 255, 0, 1], 6), ([0, 0, 1, 1, 1, 1], 2)])
+def test_masks_are_decoded_until_there_are_two_labels(labels, decoded, tmp_path, monkeypatch):
+    """Masks from the whole data set come first; sizes are known of all."""
+    monkeypatch.setattr(pictures, 'MASKS_TO_DECODE', 2)
+    seen = look_at_all(of_labels(tmp_path, labels))
+    assert sum(each.labels is not None for each in seen) == decoded and all(each.mask_size == (30, 20) for each in seen)
+
+
+def test_masks_of_ignored_pixels(tmp_path):
+    (is_error, text), = problems(of_labels(tmp_path, [0, 255]))
+    assert is_error and 'only the ignored label 255' in text and '1 of 2' in text
+    (is_error, text), = problems(of_labels(tmp_path, [0, 0, 255]))
+    assert not is_error
+    assert any(is_error and 'only the labels [0]' in text
+               for is_error, text in problems(of_labels(tmp_path, [0, 0, 0]), needs_labels=True))
+
+
+def test_masks_have_the_size_of_the_rotated_image(picture):
+    """The frameworks apply the EXIF orientation to images, but never to masks."""
+    given = picture()
+    assert not problems([given])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (30, 20)).save(given.image, exif=exif)
+    assert '30 x 20 pixels, but its image has 20 x 30' in problems([given])[0][1]
+
+
+@pytest.mark.parametrize('name', ['a.png', 'mask.png'])
+def test_damaged_files(name, tmp_path, picture):
+    given = picture()
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:len(content) // 2])
+    for decodes in True, False:
+        seen = look(given, decodes, decodes)
+        assert 'cannot be read' in seen.fault + seen.mask_fault
+    assert [is_error for is_error, _ in problems([given])] == [True]

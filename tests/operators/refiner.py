@@ -85,7 +85,7 @@ def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     table = make_input(case['shape'], case['seed'], dtype)
     if case['call'] == 'load':
-        return {'out': resize_positions(table, *case['grid'], num_extra=1)}
+        return {'out': resize_positions(table, *case['grid'], num_prefix_tokens=1)}
     grid_size = round((table.shape[1] - 1)**0.5)
     module = PositionEmbedding(table.shape[2], 1, grid_size, interpolation='bilinear').to(dtype)
     module.pos_embed.copy_(table)

@@ -16,7 +16,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..utils.config import leaf_datasets
 from ..utils.frameworks import import_quietly

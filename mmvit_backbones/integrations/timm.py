@@ -277,7 +277,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
         image_size = (size or cfg['input_size'][1:]) if is_strict else None
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
-        tag, file = find_weights(pretrained_cfg, pretrained_cfg_overlay)
+        tag, file = tag_and_file(pretrained_cfg, pretrained_cfg_overlay)
         checkpoint = checkpoint or (file if pretrained else None)
         weights = tag if pretrained and checkpoint is None else False
         if features_only:
@@ -332,7 +332,7 @@ def config_of(name: str, pretrained_cfg: str | dict | PretrainedCfg | None, over
     return own | (overlay or {})
 
 
-def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
+def tag_and_file(pretrained_cfg: str | dict | PretrainedCfg | None,
                  overlay: dict | None) -> tuple[str | Literal[True], str | None]:
     """Returns tag and file of the weights, from timm's ``pretrained_cfg`` (a tag or a config) and its overlay."""
     if isinstance(pretrained_cfg, str):

@@ -7,7 +7,7 @@ from helpers import raises
 from mmengine.config import Config
 
 from mmvit.utils import config
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
@@ -29,6 +29,22 @@ def test_a_name_is_a_file_or_one_of_the_packages_configs(tmp_path, monkeypatch):
     assert not config.is_config('epoch_1.pth')
     (tmp_path / CLASSIFIER).write_bytes(b'weights')
     assert config.find_config(CLASSIFIER) == CLASSIFIER and not config.is_config(CLASSIFIER)
+
+
+def test_the_config_beside_a_checkpoint_is_found(tmp_path):
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    with raises(CheckpointError, checkpoint, 'does not exist'):
+        config.config_beside(checkpoint)
+    for name in 'epoch_1.pth', 'last_checkpoint':
+        (tmp_path / name).touch()
+    for path in checkpoint, 'https://example.org/a.pth':
+        with raises(UsageError, path, 'no config', '--config'):
+            config.config_beside(path)
+    (tmp_path / 'reswin.py').touch()
+    assert config.config_beside(checkpoint) == str(tmp_path / 'reswin.py')
+    (tmp_path / 'rest.py').touch()
+    with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
+        config.config_beside(checkpoint)
 
 
 @pytest.mark.parametrize('change, needs, words', [

@@ -8,8 +8,8 @@ from helpers import each_network, fresh_model, raises, trained_model
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.adapt import adapt, adapt_channels
-from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_backbone
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:

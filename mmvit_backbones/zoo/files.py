@@ -357,7 +357,7 @@ def warn_of_hole() -> None:
 
 # ---- state dict
 
-# Keys under which training programs save state dicts, if no names of weights are known.
+# Keys under which training programs save state dicts.
 USUAL_KEYS = {
     'state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'params', 'weights', 'checkpoint', 'state',
     'state_dict_ema', 'ema_state_dict', 'model_ema', 'ema_model', 'model_ema_state_dict', 'ema_model_state_dict', 'ema',
@@ -372,8 +372,8 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
                     prefix: str = '') -> dict[str, Tensor]:
     """Returns the state dict in a checkpoint, without the prefixes that wrappers of a model add to its names.
 
-    Of several state dicts, those with suitable names are taken, or else those under ``USUAL_KEYS``; then averaged
-    weights come before the others.
+    Of several state dicts, those with suitable names are taken, or else those under ``USUAL_KEYS``, or else those with
+    names of modules; then averaged weights come before the others.
 
     Args:
         checkpoint (Mapping): A state dict, or a dict that contains state dicts on any of ``MAX_DEPTH`` levels.
@@ -391,10 +391,12 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
         del found['ema_state_dict']  # MMEngine saves the averaged weights as state_dict, and the others here
     if prefix:
         found = {path: chosen for path, weights in found.items() if (chosen := _select(weights, path, prefix))}
-    paths = ([path for path, weights in found.items() if suits is not None and suits(weights)]
-             or [path for path in found if USUAL_KEYS.issuperset(path.split('.'))] or list(found))
-    if not paths:
+    if not found:
         return {} if prefix else _with_names(checkpoint, source)
+    suitable = [path for path, weights in found.items() if suits is not None and suits(weights)]
+    usual = [path for path in found if USUAL_KEYS.issuperset(path.split('.'))]
+    of_modules = [path for path, weights in found.items() if any('.' in str(name) for name in weights)]
+    paths = suitable or usual or of_modules or list(found)
     is_one = all(_are_equal(found[paths[0]], found[path]) for path in paths[1:])
     return _with_names(found[paths[0] if is_one else choose(paths, source)], source)
 

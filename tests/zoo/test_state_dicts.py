@@ -116,8 +116,11 @@ def test_mmengine_gets_the_weights_of_own_loops(tmp_path):
     torch.save(dict(model=negative(own), model_ema=named('module.', own), optimizer=OPTIMIZER), tmp_path / 'a.pth')
     state = read_state(str(tmp_path / 'a.pth'))
     assert state.keys() == {'state_dict'} and state['state_dict'].keys() == own.keys()
-    torch.save(dict(net=own, criterion=dict(weight=torch.ones(3)), best_net=dict(epoch=3)), tmp_path / 'a.pth')
-    assert read_state(str(tmp_path / 'a.pth'))['state_dict'].keys() == own.keys()  # by a list, without a model's names
+    inside = named('backbone.', own)
+    for content, names in ((dict(net=own, criterion=dict(weight=torch.ones(3))), own), (named('module.', own), own),
+                         (dict(state_dict=named('model.', inside)), inside), (dict(trained=inside, loss=torch.tensor(1.)), inside)):
+        torch.save(content, tmp_path / 'a.pth')
+        assert read_state(str(tmp_path / 'a.pth'))['state_dict'].keys() == names.keys()
     torch.save(dict(state_dict=own, best_state_dict=negative(own)), tmp_path / 'a.pth')
     with raises(CheckpointError, 'a.pth', 'state_dict, best_state_dict', 'prefix='):
         read_state(str(tmp_path / 'a.pth'))

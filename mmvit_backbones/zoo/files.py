@@ -357,12 +357,10 @@ def warn_of_hole() -> None:
 
 # ---- state dict
 
-# Keys under which training programs save state dicts.
+# Keys under which training programs save state dicts, besides those of averaged weights.
 USUAL_KEYS = {
     'state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'params', 'weights', 'checkpoint', 'state',
-    'state_dict_ema', 'ema_state_dict', 'model_ema', 'ema_model', 'model_ema_state_dict', 'ema_model_state_dict', 'ema',
-    'net_ema', 'ema_net', 'params_ema', 'shadow', 'swa_model', 'swa_state_dict', 'averaged_model',
-    'best_state_dict', 'best_model_state_dict', 'best_model', 'student', 'teacher',
+    'best_state_dict', 'best_model_state_dict', 'best_model', 'student', 'teacher', 'generator',
 }
 AVERAGED = re.compile(r'(?:^|[._])(?:ema|swa|avg|averaged?|shadow)(?:[._\d]|$)', re.IGNORECASE)
 MAX_DEPTH = 4  # limits the search, because a dict may contain itself
@@ -372,7 +370,7 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
                     prefix: str = '') -> dict[str, Tensor]:
     """Returns the state dict in a checkpoint, without the prefixes that wrappers of a model add to its names.
 
-    Of several state dicts, those with suitable names are taken, or else those under ``USUAL_KEYS``, or else those with
+    Of several state dicts, those with suitable names are taken, or else those under usual keys, or else those with
     names of modules; then averaged weights come before the others.
 
     Args:
@@ -394,9 +392,9 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
     if not found:
         return {} if prefix else _with_names(checkpoint, source)
     suitable = [path for path, weights in found.items() if suits is not None and suits(weights)]
-    usual = [path for path in found if USUAL_KEYS.issuperset(path.split('.'))]
-    of_modules = [path for path, weights in found.items() if any('.' in str(name) for name in weights)]
-    paths = suitable or usual or of_modules or list(found)
+    of_modules = [path for path, weights in found.items() if any('.' in str(name) for name in weights)] or list(found)
+    usual = [path for path in of_modules if USUAL_KEYS.issuperset(path.split('.')) or AVERAGED.search(path)]
+    paths = suitable or usual or of_modules
     is_one = all(_are_equal(found[paths[0]], found[path]) for path in paths[1:])
     return _with_names(found[paths[0] if is_one else choose(paths, source)], source)
 
@@ -486,7 +484,7 @@ def find_prefixes(names: Iterable[str], own: Collection[str], share: float = 0.5
     return [prefix for prefix, count in counts.items() if count >= share * len(own)]
 
 
-def find_prefix(names: Collection[str], own: Collection[str], source: str) -> str | None:
+def choose_prefix(names: Collection[str], own: Collection[str], source: str) -> str | None:
     """Returns the prefix of a model's own names among ``names``, or None for another network.
 
     ``'backbone.'`` and no prefix come first, then averaged weights.

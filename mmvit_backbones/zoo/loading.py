@@ -20,7 +20,7 @@ from .converters.library import LibraryLayout, shortened
 from .files import (
     OFFICIAL,
     WEB,
-    find_prefix,
+    choose_prefix,
     find_prefixes,
     find_state_dict,
     read_checkpoint,
@@ -131,7 +131,7 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
         weights = strip_prefix(layout.convert(state_dict, source), prefix) if layout else {}
         if not weights:
             raise _no_match(model, state_dict, source, prefix)
-    found = find_prefix(weights, own, source)
+    found = choose_prefix(weights, own, source)
     if found is None:
         raise _no_match(model, weights, source)
     head = weights.get('head.fc.weight')

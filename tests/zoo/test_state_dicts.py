@@ -87,8 +87,9 @@ def test_averaged_weights_of_mmengine_are_found_under_a_prefix():
     own, model = trained_model('ReSwin').state_dict(), fresh_model('ReSwin')
     training = dict(state_dict=named('backbone.', own), meta={}, ema_state_dict=dict(
         named('module.backbone.', negative(own)), steps=torch.tensor(1)))
-    load_checkpoint(model, training, 'a.pth', prefix='backbone.')
-    assert torch.equal(model.state_dict()['norm3.weight'], own['norm3.weight'])
+    for prefix, sign in (('backbone.', 1), ('ema_state_dict.backbone.', -1)):
+        load_checkpoint(model, training, 'a.pth', prefix=prefix)
+        assert torch.equal(model.state_dict()['norm3.weight'], sign * own['norm3.weight'])
 
 
 @pytest.mark.parametrize('number', [1, 50])
@@ -116,9 +117,10 @@ def test_mmengine_gets_the_weights_of_own_loops(tmp_path):
     torch.save(dict(model=negative(own), model_ema=named('module.', own), optimizer=OPTIMIZER), tmp_path / 'a.pth')
     state = read_state(str(tmp_path / 'a.pth'))
     assert state.keys() == {'state_dict'} and state['state_dict'].keys() == own.keys()
-    inside = named('backbone.', own)
-    for content, names in ((dict(net=own, criterion=dict(weight=torch.ones(3))), own), (named('module.', own), own),
-                         (dict(state_dict=named('model.', inside)), inside), (dict(trained=inside, loss=torch.tensor(1.)), inside)):
+    inside, one = named('backbone.', own), torch.tensor(1.)
+    for content, names in ((dict(net=own, ema=dict(module=own, updates=one)), own), (named('module.', own), own),
+                           (dict(model=own, opt={f'{i}.step': one for i in range(1000)}), own),
+                           (dict(state_dict=named('model.', inside)), inside), (dict(mine=inside, loss=one), inside)):
         torch.save(content, tmp_path / 'a.pth')
         assert read_state(str(tmp_path / 'a.pth'))['state_dict'].keys() == names.keys()
     torch.save(dict(state_dict=own, best_state_dict=negative(own)), tmp_path / 'a.pth')

@@ -384,11 +384,12 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
         CheckpointError: If several state dicts are equally suitable, such as those of a teacher and a student.
         UnknownKeyError: If a key is not a string.
     """
-    found = {path: without_wrappers(weights) for path, weights in _state_dicts(checkpoint)}
+    found = {path: clean_names(weights) for path, weights in _state_dicts(checkpoint)}
     if 'steps' in found.get('ema_state_dict', ()) and not prefix.startswith('ema_state_dict'):
         del found['ema_state_dict']  # MMEngine saves the averaged weights as state_dict, and the others here
     if prefix:
         found = {path: chosen for path, weights in found.items() if (chosen := _select(weights, path, prefix))}
+    found = {path: strip_outer(weights) for path, weights in found.items()}
     if not found:
         return {} if prefix else _with_names(checkpoint, source)
     suitable = [path for path, weights in found.items() if suits is not None and suits(weights)]
@@ -411,10 +412,11 @@ def _state_dicts(checkpoint: Mapping, path: str = '', depth: int = 0) -> Iterato
 
 def _select(weights: Mapping, path: str, prefix: str) -> Mapping:
     """Returns the weights whose names start with a prefix, which may begin with the keys of the surrounding dicts."""
-    prefix = _without_wrappers(prefix)
-    words, around = prefix.split('.'), path.split('.')
+    words, around = clean_name(prefix).split('.'), path.split('.')
     same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(words, around))))
-    return strip_prefix(weights, prefix) or strip_prefix(weights, _without_wrappers('.'.join(words[same:])))
+    prefixes = '.'.join(words), clean_name('.'.join(words[same:]))
+    selected = (strip_prefix(named, each) for named in (weights, strip_outer(weights)) for each in prefixes)
+    return next(filter(None, selected), {})
 
 
 def _are_equal(weights: Mapping, others: Mapping) -> bool:
@@ -455,14 +457,19 @@ OUTER = re.compile(r'(?:(?:model|net|network)\.)+(?=backbone\.)')
 OUR_PREFIXES = 'backbone.', ''
 
 
-def without_wrappers(weights: Mapping) -> dict:
-    """Returns weights with the names that they have without wrappers of the model."""
-    own = {_without_wrappers(key) if isinstance(key, str) else key: x for key, x in weights.items()}
-    outer = next((match[0] for key in own if (match := OUTER.match(str(key)))), '')
-    return {key.removeprefix(outer) if isinstance(key, str) else key: x for key, x in own.items()}
+def clean_names(weights: Mapping) -> dict:
+    """Returns weights with the names that they have without PyTorch's wrappers; other keys are kept."""
+    return {clean_name(key) if isinstance(key, str) else key: x for key, x in weights.items()}
 
 
-def _without_wrappers(name: str) -> str:
+def strip_outer(weights: Mapping) -> dict:
+    """Returns weights without the prefix of a wrapper around a model with a ``backbone``."""
+    outer = next((match[0] for key in weights if (match := OUTER.match(str(key)))), '')
+    return {key.removeprefix(outer) if isinstance(key, str) else key: x for key, x in weights.items()}
+
+
+def clean_name(name: str) -> str:
+    """Returns the name of a weight without the prefixes that PyTorch's wrappers add."""
     return PARALLEL.sub('', WRAPPERS.sub('', name))
 
 

@@ -393,11 +393,12 @@ def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: 
     if not found:
         return {} if prefix else _with_names(checkpoint, source)
     suitable = [path for path, weights in found.items() if suits is not None and suits(weights)]
+    # Loose tensors, such as a loss, are no state dict.
     of_modules = [path for path, weights in found.items() if any('.' in str(name) for name in weights)] or list(found)
     usual = [path for path in of_modules if USUAL_KEYS.issuperset(path.split('.')) or AVERAGED.search(path)]
     paths = suitable or usual or of_modules
-    is_one = all(_are_equal(found[paths[0]], found[path]) for path in paths[1:])
-    return _with_names(found[paths[0] if is_one else choose(paths, source)], source)
+    are_equal = all(_are_equal(found[paths[0]], found[path]) for path in paths[1:])
+    return _with_names(found[paths[0] if are_equal else choose(paths, source)], source)
 
 
 def _state_dicts(checkpoint: Mapping, path: str = '', depth: int = 0) -> Iterator[tuple[str, Mapping]]:

@@ -23,8 +23,8 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.files import replaced_when_complete
-from mmvit_backbones.utils.runs import last_of
 from mmvit_backbones.utils.text import markdown_table
+from mmvit_backbones.zoo.files import last_of
 
 from ..inference import Predictor
 from ..recipes import fine_tune, summary

@@ -99,12 +99,12 @@ def count(model: nn.Module, images: Tensor) -> dict[str, dict[str, int]]:
     """
     with torch.no_grad(), Counter() as forward, FusedAttention():
         model.eval()(images)
-    # PyTorch disables function modes in the backward pass, so attention recomputed there would not be fused. To be
+    # PyTorch disables function modes in the backward pass, so attention computed again there would not be fused. To be
     # consistent, attention in the forward pass of the step is then not fused either.
-    recomputes = any(getattr(module, 'with_cp', False) for module in model.modules())
-    if recomputes:
+    is_checkpointed = any(getattr(module, 'with_cp', False) for module in model.modules())
+    if is_checkpointed:
         versions.require('counting kernels and memory with activation checkpointing')
-    with Counter() as step, nullcontext() if recomputes else FusedAttention():
+    with Counter() as step, nullcontext() if is_checkpointed else FusedAttention():
         results = tensors_in(model.train()(images))
         saved = step.live
         loss = sum(x.float().square().mean() for x in results if x.requires_grad)

@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.adapt import adapt
 from mmvit_backbones.zoo.build import init_weights
-from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, use_safe_loading
 
 from ..inference.runtimes import build_model, find_device
 from ..recipes import fine_tune

@@ -115,7 +115,7 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
         dtype (str): Of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
             ``'bfloat16'``.
         task (str): As in :func:`count_flops`. Defaults to ``'classification'``.
-        with_cp (bool): Whether to recompute activations in the backward pass. Defaults to False.
+        with_cp (bool): Whether to use activation checkpointing. Defaults to False.
 
     Raises:
         UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.

@@ -9,12 +9,12 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmvit_backbones.utils.preprocessors import takes_rgb
-from mmvit_backbones.utils.runs import LAST, find_config
-from mmvit_backbones.zoo.relatives import pretrained_settings
+from mmvit_backbones.zoo.files import LAST
+from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import Variant
 
 from ..inference.runtimes import build_model
-from ..utils.config import read_config
+from ..utils.config import config_beside, read_config
 from ..utils.frameworks import import_quietly
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
@@ -36,7 +36,7 @@ def as_network(variant: Variant, checkpoint: str | None) -> Normalize:
     by name, or else those of the published weights.
     """
     if checkpoint and (Path(checkpoint).parent / LAST).is_file():
-        return as_preprocessor(model_of(read_config(find_config(checkpoint), ('model', ))).data_preprocessor)
+        return as_preprocessor(model_of(read_config(config_beside(checkpoint), ('model', ))).data_preprocessor)
     images = (pretrained_settings(checkpoint) if checkpoint else None) or variant.family
     return as_statistics(torch.tensor(images.mean), torch.tensor(images.std))
 

@@ -163,7 +163,7 @@ def published_checkpoint(config: str) -> str:
     if tag is None:
         task = '' if task == 'imagenet' else task
         wanted = '_'.join(filter(None, [task, *differences])) or str(variant.img_size)
-        tag = variant.find_weights(wanted).tag  # raises CheckpointError for an unknown tag
+        tag = variant.published_weights(wanted).tag  # raises CheckpointError for an unknown tag
     return official_name(variant.name, tag)
 
 

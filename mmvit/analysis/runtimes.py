@@ -27,7 +27,7 @@ from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
-from mmvit_backbones.zoo.runs import find_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst

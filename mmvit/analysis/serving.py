@@ -14,7 +14,7 @@ from PIL import Image
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.zoo.runs import find_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 
 from ..inference import Predictor, Result, read_rgb
 from ..inference.results import SCORE_THR

@@ -12,7 +12,7 @@ States of weights:
   cached, never loaded  the file is in the cache, but its contents have not been checked
   download              `mmvit weights download` or the first use downloads the file
   browser               only a person with a browser can download the file
-  relative              weights of a related network, for `mmvit train NETWORK --pretrained RELATIVE`
+  related               weights of a related network, for `mmvit train NETWORK --pretrained NAME`
   -                     no weights are published
 """
 import json
@@ -22,7 +22,7 @@ from .arguments import new_parser
 
 NEXT = ('next, with a NETWORK of the table:',
         '  mmvit train NETWORK --coco-folder FOLDER  # or --class-folder, --seg-folder',
-        '  mmvit weights list NETWORK                # what is published, and its relatives')
+        '  mmvit weights list NETWORK                # what is published, or related weights')
 
 
 def get_parser() -> ArgumentParser:

@@ -134,16 +134,15 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
 def find(args: Namespace) -> tuple[str, str]:
     """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.runs import find_config
-    from mmvit_backbones.zoo.runs import find_checkpoint
+    from mmvit_backbones.zoo.files import find_checkpoint
 
-    from ..utils.config import is_config, path_hint
+    from ..utils.config import config_beside, is_config, path_hint
     if args.checkpoint is not None:
         return args.config, find_checkpoint(args.checkpoint)
     if is_config(args.config) or not osp.exists(args.config):
         raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)
-    config = find_config(checkpoint)
+    config = config_beside(checkpoint)
     print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)
     return config, checkpoint
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
-from mmvit_backbones.zoo.runs import find_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 
 from ..inference.metric import metric_of
 from ..inference.predictor import config_of

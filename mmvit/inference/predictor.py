@@ -9,11 +9,10 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.files import check_file
-from mmvit_backbones.utils.runs import find_config
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
-from mmvit_backbones.zoo.runs import find_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 
-from ..utils.config import is_config, path_hint, read_config
+from ..utils.config import config_beside, is_config, path_hint, read_config
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames
@@ -147,5 +146,5 @@ def config_of(config: str | None, checkpoint: str | None, options: Mapping | Non
     if config is None:
         if checkpoint is None:
             raise UsageError('pass a config or a checkpoint')
-        config = find_config(checkpoint)
+        config = config_beside(checkpoint)
     return read_config(config, ('model', 'test_dataloader'), options)

@@ -18,7 +18,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.build import get_model, import_mmpretrain
-from mmvit_backbones.zoo.loading import find_weights, load_weights, read_checkpoint, use_safe_loading
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loading
 from mmvit_backbones.zoo.variants import list_models
 
 from ..utils.config import is_config, read_config

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.checks import official_name
-from mmvit_backbones.zoo.relatives import pretrained_settings
+from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
 from ..utils.config import read_config
@@ -124,7 +124,7 @@ def _own(variant: Variant, pretrained: bool | str) -> Network:
         weights = pretrained
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**variant.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
-    images = (pretrained_settings(weights) if weights else None) or family  # mean and std of a relative
+    images = (pretrained_settings(weights) if weights else None) or family  # mean and std belong to the weights
     return Network(variant.name, backbone, weights is not None, images.mean, images.std, variant=variant)
 
 

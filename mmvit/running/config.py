@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.runs import LAST, last_of
+from mmvit_backbones.zoo.files import LAST, last_of
 
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmvit_backbones.engine.hooks.finite import state_of
 from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError
-from mmvit_backbones.utils.runs import LAST, last_of
+from mmvit_backbones.zoo.files import LAST, last_of
 from mmvit_backbones.zoo.loading import check_finite, read_checkpoint
 
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
+from mmvit_backbones.utils.files import replaced_when_complete, why_no_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.text import near_names
 
@@ -92,6 +92,23 @@ def find_config(name: str) -> str:
     if osp.isfile(name):
         return name
     raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
+
+
+def config_beside(checkpoint: str) -> str:
+    """Returns the config that the training saved beside its checkpoint.
+
+    Raises:
+        UsageError: If there is none, or more than one.
+        CheckpointNotFoundError: If the checkpoint does not exist.
+    """
+    if '://' not in checkpoint and (reason := why_no_file(checkpoint)):
+        raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
+    found = [] if '://' in checkpoint else sorted(Path(checkpoint).parent.glob('*.py'))
+    if len(found) != 1:
+        reason = f'are several configs, {", ".join(file.name for file in found)},' if found else 'is no config'
+        raise UsageError(f'there {reason} beside checkpoint {checkpoint}; pass its config with --config FILE, or '
+                         'config=FILE in Python')
+    return str(found[0])
 
 
 def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..errors import UsageError
-from ..layers import recompute
+from ..layers import checkpointed
 from ..utils import versions
 from ..utils.docstrings import with_arguments_of
 
@@ -43,7 +43,7 @@ class Backbone(BaseModule):
             VisionTransformer counts blocks: ``frozen_stages=12`` there, which freezes all, is ``frozen_stages=1`` here.
             To freeze some blocks of a stage, set ``lr_mult=0`` for their names in ``paramwise_cfg``.
         norm_eval (bool): Whether batch norms stay in evaluation mode during training.
-        with_cp (bool): Whether to recompute blocks in the backward pass, which saves memory. Gradients stay the same.
+        with_cp (bool): Whether to use activation checkpointing of blocks, which saves memory. Gradients stay the same.
         init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
             checkpoint=FILE)`` loads a file of the authors or of your own training, and ``'official://NAME'`` the
             published weights ``NAME``. Weights that don't match the network raise an error.
@@ -198,8 +198,8 @@ class Backbone(BaseModule):
 
     def run_block(self, block: nn.Module, *args) -> Any:
         """Calls a block, with activation checkpointing if ``with_cp`` is set."""
-        recomputes = self.with_cp and self.training and torch.is_grad_enabled()
-        return recompute(block, *args) if recomputes else block(*args)
+        is_checkpointed = self.with_cp and self.training and torch.is_grad_enabled()
+        return checkpointed(block, *args) if is_checkpointed else block(*args)
 
     # ---- output norms
 

@@ -10,20 +10,10 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError
 from ..utils.files import replaced_when_complete
 from ..zoo.build import has_img_size
-from ..zoo.converters.layout import convert
 from ..zoo.download import CONVERTED, write_hash
-from ..zoo.loading import (
-    IMAGENET_CLASSES,
-    LAYOUTS,
-    TASKS,
-    find_networks,
-    load_weights,
-    read_checkpoint,
-    read_published,
-    recognize,
-)
-from ..zoo.unwrap import strip_prefix
-from ..zoo.variants import VARIANTS, Variant, find_variant
+from ..zoo.files import read_checkpoint, read_published, strip_prefix
+from ..zoo.loading import IMAGENET_CLASSES, LAYOUTS, TASKS, load_weights, recognize
+from ..zoo.variants import VARIANTS, Variant, find_networks, find_variant
 
 FILES = '.pth', '.safetensors'
 
@@ -84,7 +74,7 @@ def read_source(source: str, network: str | None = None, tag: str | None = None)
     if name in VARIANTS and not Path(source).exists():
         if network or tag:
             raise UsageError('--network and --tag require a file; use NAME/TAG to select published weights')
-        published = VARIANTS[name].find_weights(published_tag or True)
+        published = VARIANTS[name].published_weights(published_tag or True)
         return Converted(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
                          published.urls[0])
     layouts = [find_variant(network).family.layout] if network else LAYOUTS
@@ -93,7 +83,7 @@ def read_source(source: str, network: str | None = None, tag: str | None = None)
         expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
         raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '
                          f'got {", ".join(list(weights)[:2])}, ...')
-    weights = convert(weights, layout, source)
+    weights = layout.convert(weights, source)
     networks = [network] if network else find_networks(weights, layout)
     variant = find_variant(networks[0]) if len(networks) == 1 else None
     if variant and tag and not tag.isdigit() and tag not in variant.weights:

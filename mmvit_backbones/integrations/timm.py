@@ -303,7 +303,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
             checkpoint = None  # of the model that was saved with these arguments
         weights: str | bool = False
         if pretrained and checkpoint is None:
-            tag, checkpoint = find_weights(pretrained_cfg, pretrained_cfg_overlay)
+            tag, checkpoint = tag_and_file(pretrained_cfg, pretrained_cfg_overlay)
             weights = tag if checkpoint is None else False
         if features_only:
             arguments.pop('drop_rate', None)  # of classifiers
@@ -362,7 +362,7 @@ def config_of(name: str, pretrained_cfg: str | dict | PretrainedCfg | None, over
     return own | (overlay or {})
 
 
-def find_weights(pretrained_cfg: str | dict | PretrainedCfg | None,
+def tag_and_file(pretrained_cfg: str | dict | PretrainedCfg | None,
                  overlay: dict | None) -> tuple[str | Literal[True], str | None]:
     """Returns tag and file of the weights, from timm's ``pretrained_cfg`` (a tag or a config) and its overlay."""
     if isinstance(pretrained_cfg, str):

@@ -14,7 +14,7 @@ layers:
 """
 from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import BaseBlock, Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
-from .checkpointing import recompute
+from .checkpointing import checkpointed
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .patch_embed import PatchEmbed, TokenEmbed
@@ -27,6 +27,6 @@ __all__ = [
     'BaseBlock', 'Block', 'ContextPosition', 'ConvBranch', 'ConvLayer', 'DecomposedPosition', 'DropPath', 'Gate',
     'GlobalAttention', 'LinearAttention', 'Mlp', 'NormalCell', 'PatchEmbed',
     'PositionEmbedding', 'PyramidReduction', 'ReductionCell', 'RelativePositionTable',
-    'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'drop_path_schedule',
-    'init_linear', 'layers_with_gate', 'recompute', 'reset_projections', 'trunc_normal_'
+    'ResidualAttentionBlock', 'TokenEmbed', 'VariedSizeWindowAttention', 'WindowAttention', 'checkpointed',
+    'drop_path_schedule', 'init_linear', 'layers_with_gate', 'reset_projections', 'trunc_normal_'
 ]

@@ -9,10 +9,10 @@ from torch.utils.checkpoint import checkpoint
 from ..utils import versions
 
 
-def recompute(block: nn.Module, *args) -> Any:
-    """Calls a block whose activations are computed again in the backward pass instead of being saved.
+def checkpointed(block: nn.Module, *args) -> Any:
+    """Calls a block with activation checkpointing: its activations are not saved, but computed again when needed.
 
-    The recomputation uses the same random numbers as the forward pass, and doesn't update buffers, such as the running
+    The second computation uses the same random numbers as the first, and doesn't update buffers, such as the running
     statistics of batch norms, a second time.
     """
     if versions.is_compiling():  # torch.compile supports context_fn for selective checkpointing only

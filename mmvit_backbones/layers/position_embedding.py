@@ -33,9 +33,9 @@ class PositionEmbedding(nn.Module):
         if img_size < patch_size:
             raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
         self.grid_size = img_size // patch_size
-        self.num_extra = int(class_token)
+        self.num_prefix_tokens = int(class_token)
         self.interpolation: Interpolation = interpolation
-        self.pos_embed = nn.Parameter(torch.empty(1, self.num_extra + self.grid_size**2, channels))
+        self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + self.grid_size**2, channels))
         self.reset_parameters()
         resize_on_load(self, 'pos_embed', self.resize_table, dims=[1])
 
@@ -46,21 +46,21 @@ class PositionEmbedding(nn.Module):
         """Returns the positions ``(1, [1 +] height * width, channels)``, the class token first if there is one."""
         if not may_be_nonzero(height - self.grid_size, width - self.grid_size):
             return self.pos_embed
-        return resize_positions(self.pos_embed, height, width, self.num_extra, self.interpolation)
+        return resize_positions(self.pos_embed, height, width, self.num_prefix_tokens, self.interpolation)
 
     def resize_table(self, table: Tensor, shape: torch.Size) -> Tensor:
-        num_patches = table.shape[1] - self.num_extra
+        num_patches = table.shape[1] - self.num_prefix_tokens
         if round(num_patches**0.5)**2 != num_patches:
-            raise ValueError(f'pos_embed must have {self.num_extra} + n * n positions, got {table.shape[1]}')
-        return resize_positions(table, self.grid_size, self.grid_size, self.num_extra)
+            raise ValueError(f'pos_embed must have {self.num_prefix_tokens} + n * n positions, got {table.shape[1]}')
+        return resize_positions(table, self.grid_size, self.grid_size, self.num_prefix_tokens)
 
 
-def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
+def resize_positions(table: Tensor, height: int, width: int, num_prefix_tokens: int,
                      mode: Interpolation = 'bicubic') -> Tensor:
-    """Resizes the square grid that follows the first ``num_extra`` vectors; bilinear interpolation aligns corners."""
-    token, grid = table[:, :num_extra], table[:, num_extra:]
+    """Resizes the square grid of positions after those of the prefix tokens; bilinear interpolation aligns corners."""
+    prefix, grid = table[:, :num_prefix_tokens], table[:, num_prefix_tokens:]
     side = math.isqrt(int(grid.shape[1]))
     # ExecuTorch misreads the result, without an error, if the channels are last in memory.
     grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
     grid = interpolate(grid, (height, width), mode, align_corners=mode == 'bilinear')
-    return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)

@@ -68,7 +68,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
     if pretrained:
-        variant.find_weights(pretrained)  # fails before the model is built
+        variant.published_weights(pretrained)  # fails before the model is built
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))

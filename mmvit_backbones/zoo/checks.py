@@ -9,8 +9,8 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from .loading import OFFICIAL, load_backbone, read_checkpoint
-from .runs import find_checkpoint
+from .files import OFFICIAL, find_checkpoint, read_checkpoint
+from .loading import load_backbone
 from .variants import VARIANTS, find_variant
 
 
@@ -40,7 +40,7 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
 
 def official_name(network: str, tag: str | Literal[True]) -> str:
     """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
-    find_variant(network).find_weights(tag)
+    find_variant(network).published_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 

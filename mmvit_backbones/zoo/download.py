@@ -20,9 +20,9 @@ from mmengine.logging import print_log
 
 from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import download
-from .files import CONVERTED
 from .weights import BY_BROWSER, Weights, host_of
 
+CONVERTED = 'model.safetensors'  # name of the weights in folders written by `mmvit weights convert`
 HASH = '.sha256'  # suffix of files that store a hash
 
 

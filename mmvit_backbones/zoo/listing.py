@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import CheckpointError, UsageError
 from .download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
-from .loading import read_published
+from .files import read_published
 from .published import RESULTS
 from .variants import VARIANTS, Variant, list_models
 from .weights import OTHER_FILES, Weights
@@ -62,7 +62,8 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
     """Returns the name, parameters, GMACs, image size, top-1 accuracy and weights of the networks that match a pattern.
 
     ``gmacs`` are counted at ``image_size`` in pixels; ``top1`` is the published accuracy on ImageNet-1k in %, or None;
-    ``weights`` has the state of the weights by tag, and ``relative`` the weights of a related network, or ''.
+    ``weights`` has the state of the weights by tag, and ``related_weights`` the name of pretrained weights of a related
+    network, or ''.
 
     Args:
         pattern (str): Shell pattern. Defaults to all networks.
@@ -79,7 +80,8 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
     return [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
-        relative=variant.relative) for variant in sorted(map(VARIANTS.__getitem__, names), key=keys[sort])]
+        related_weights=variant.related_weights)
+        for variant in sorted(map(VARIANTS.__getitem__, names), key=keys[sort])]
 
 
 def network_table(networks: Sequence[dict]) -> str:
@@ -89,13 +91,13 @@ def network_table(networks: Sequence[dict]) -> str:
         states = dict.fromkeys(row['weights'].values())
         parts = [f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
                  for state in states]
-        weights = '; '.join(parts + ['relative'] * bool(row['relative'])) or '-'
+        weights = '; '.join(parts + ['related'] * bool(row['related_weights'])) or '-'
         start = (f'{row["name"]:<24}{row["parameters"] / 1e6:>10.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
                  f'{row["top1"] or "-":>10}  ')
         lines += wrap(weights, 100, initial_indent=start, subsequent_indent=' ' * len(start), break_on_hyphens=False)
-    relatives = [f'  {row["name"]:<22}{row["relative"]}' for row in networks if row['relative']]
-    if relatives:
-        lines += ['', 'weights of relatives, for --pretrained:', *relatives]
+    related = [f'  {row["name"]:<22}{row["related_weights"]}' for row in networks if row['related_weights']]
+    if related:
+        lines += ['', 'weights of related networks, for --pretrained:', *related]
     return '\n'.join(lines)
 
 
@@ -111,7 +113,7 @@ def _row_of(entry: Entry) -> tuple[str, ...]:
     variant, tag, weights = entry
     name, code = (variant.name, variant.family.code) if variant else ('-', '')
     if weights is None:
-        return name, '-', 'unpublished', variant.relative if variant and variant.relative else code, '', ''
+        return name, '-', 'unpublished', variant and variant.related_weights or code, '', ''
     figures = ', '.join(f'{key} {value}' for key, value in published_figures(variant, tag).items())
     state = state_of(weights)
     code = f' (code {weights.access_code})' if weights.access_code else ''

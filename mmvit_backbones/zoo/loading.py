@@ -1,230 +1,48 @@
-"""Loads checkpoints of the authors, of this package and of the frameworks into models."""
+"""Loads checkpoints of the authors, of this package and of the frameworks into models.
+
+``files.py`` reads a checkpoint and finds the state dict in it; here follow layout, conversion, sizes and loading.
+"""
 import os
+import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
-from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, CheckpointNotFoundError, UnknownKeyError
+from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import not_finite
-from ..utils.text import near_names
-from .adapt import adapt
-from .converters.layout import Layout, convert
-from .converters.relative import Relative, convert_relative
-from .download import fetch, fetch_url, first_reading
-from .files import load_checkpoint_file
-from .relatives import TIMM, TORCHVISION, read_by_name, relatives_of, start_rest
-from .runs import find_checkpoint
-from .unwrap import Score, count_prefixes, find_prefix, strip_prefix, unwrap
+from .converters import mvit, swin, vit
+from .converters.layout import Layout
+from .converters.library import LibraryLayout, shortened
+from .files import (
+    OFFICIAL,
+    WEB,
+    choose_prefix,
+    find_prefixes,
+    find_state_dict,
+    read_checkpoint,
+    read_published,
+    strip_prefix,
+)
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
-OFFICIAL = 'official://'
-WEB = 'http://', 'https://'
 IMAGENET_CLASSES = 1000
-LAYOUTS = tuple(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()))
+RGB = 3
 MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is for another network
+# A checkpoint may have the keys of several layouts, and then has the one with the most keys.
+LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()),
+                       key=lambda layout: -len(layout.keys)))
+LIBRARY_LAYOUTS = [layout for module in (swin, vit, mvit) for layout in vars(module).values()
+                   if isinstance(layout, LibraryLayout)]
+# Weights that related networks lack: the gate of attention residuals, and what Swin-VSA adds to Swin.
+ADDED = re.compile(r'(?:backbone\.)?(?:gate|.*\.position\.conv|.*\.attn\.predictor)\.(?:weight|bias)')
 
-# ---- reading
-
-
-def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
-    """Reads a checkpoint without executing code in it.
-
-    Args:
-        filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
-            ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME`` or
-            ``torchvision://NAME``, downloaded by these libraries; or a name with another scheme, which is read by
-            MMEngine's loader for the scheme.
-        map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
-        mmap (bool): See :func:`load_checkpoint_file`.
-
-    Raises:
-        UsageError: If ``map_location`` cannot be used.
-        CheckpointError: If the checkpoint cannot be found, downloaded or read, or contains types that are not allowed.
-    """
-    if filename.startswith(OFFICIAL):
-        return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
-    if filename.startswith(WEB):
-        path = fetch_url(filename)
-        with first_reading(path):
-            return load_checkpoint_file(path, map_location, mmap)
-    if filename.startswith((TIMM, TORCHVISION)):
-        return dict(state_dict=read_by_name(filename))
-    if '://' in filename:
-        try:
-            return CheckpointLoader.load_checkpoint(filename, map_location)
-        except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
-            raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
-    return load_checkpoint_file(find_checkpoint(filename), map_location, mmap)
-
-
-def _read_official(name: str) -> dict[str, Tensor]:
-    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
-    network, _, tag = name.partition('/')
-    if network not in VARIANTS:
-        hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
-        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to '
-                                      'load a file')
-    return read_published(VARIANTS[network], tag or True)
-
-
-def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:
-    """Returns the converted published weights of a variant, and downloads them if they are not cached.
-
-    Raises:
-        CheckpointError: If the weights are unavailable, corrupt or belong to another network; an invalid file is set
-            aside.
-    """
-    try:
-        path = fetch(variant.find_weights(tag))
-    except CheckpointError as error:
-        if not variant.relative or variant.relative in str(error):
-            raise
-        raise CheckpointError(f'{error}{variant.hint_of_relative}') from error
-    with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
-        layout = variant.family.layout
-        weights, found = recognize(load_checkpoint_file(path), [layout], variant.name)
-        weights = weights if found is None else convert(weights, layout, variant.name)
-        if not any(key.startswith('backbone.') for key in weights):
-            raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')
-        if difference := _different_shape(variant, weights):
-            raise CheckpointError(difference)
-    return weights
-
-
-def find_networks(weights: Mapping[str, Tensor], layout: Layout | None = None) -> list[str]:
-    """Returns the names of the networks whose linear layers have the same shapes as in the converted weights.
-
-    Args:
-        weights (Mapping[str, Tensor]): Converted weights.
-        layout (Layout | None): The layout from which they were converted. Defaults to None: any layout, which takes
-            longer.
-    """
-    return [name for name, variant in VARIANTS.items()
-            if layout in (None, variant.family.layout) and not _different_shape(variant, weights)]
-
-
-def _different_shape(variant: Variant, weights: Mapping[str, Tensor]) -> str | None:
-    """Returns a linear layer whose shape shows that weights belong to another variant, or None."""
-    with torch.device('meta'):
-        own = _linear_shapes(MODELS.build(variant.backbone).state_dict())
-    found = _linear_shapes(strip_prefix(weights, 'backbone.'))
-    for key in (*own, *found):
-        if key not in found:
-            return f'{key} with the shape {own[key]} is missing'
-        if found[key] != own.get(key):
-            return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
-    return None
-
-
-def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
-
-
-def read_state(filename: str, map_location: str | None = None) -> dict:
-    """Reads a checkpoint for any model: its weights, converted from the authors' layout, under ``'state_dict'``.
-
-    The state of a training with MMEngine is kept. The layout that other networks share is converted only by
-    :func:`find_weights`, which knows the model.
-    """
-    checkpoint = read_checkpoint(filename, map_location)
-    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], filename)
-    if layout is not None:
-        return dict(state_dict=convert(weights, layout, filename))
-    training = checkpoint if 'state_dict' in checkpoint and 'meta' in checkpoint else {}
-    return {**training, 'state_dict': weights}
-
-
-CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
-
-
-def use_safe_loading() -> None:
-    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them."""
-    CheckpointLoader.register_scheme(WEB, read_state, force=True)
-    CheckpointLoader.register_scheme('', _read_file, force=True)
-
-
-def _read_file(filename: str, map_location: str | None = None) -> dict:
-    if '://' in filename:
-        raise FileNotFoundError(f'there is no loader for {filename}')
-    return read_state(filename, map_location)
-
-
-# ---- layouts
-
-
-def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
-              score: Score | None = None, prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
-    """Returns the state dict in a checkpoint, and which of the authors' layouts it has; None for this package's.
-
-    If it has the keys of several layouts, the authors' layout with the most keys is returned. See :func:`unwrap` for
-    the other arguments and for errors.
-    """
-    weights = unwrap(checkpoint, source, score, prefix)
-    return weights, find_layout(weights, layouts)
-
-
-def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
-    found = [layout for layout in layouts if layout.find_prefix(weights) is not None]
-    return max(found, key=lambda layout: (not isinstance(layout, Relative), len(layout.keys)), default=None)
-
-
-def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:
-    """Returns the layouts that a model may load: those of the authors among ``layouts``, then those of relatives."""
-    backbone = type(getattr(model, 'backbone', model)).__name__
-    authors = [layout for layout in layouts if not layout.is_shared or layout.network == backbone]
-    return [*authors, *relatives_of(backbone)]
-
-
-def to_own_keys(weights: Mapping[str, Tensor], layout: Layout | None, source: str) -> dict[str, Tensor]:
-    """Returns weights with this package's keys."""
-    if isinstance(layout, Relative):
-        return convert_relative(weights, layout, source)
-    return convert(weights, layout, source) if layout else dict(weights)
-
-
-def convert_state_dict(name: str | None, state_dict: Mapping,
-                       task: Literal['classification', 'backbone'] = 'classification') -> dict[str, Tensor]:
-    """Converts weights from the authors' layout to this package's.
-
-    Args:
-        name (str | None): One of :func:`list_models`; None recognizes the layout by its keys.
-        state_dict (Mapping): The authors' state dict, or a training checkpoint that contains it.
-        task (str): ``'classification'``, or ``'backbone'`` to return only the weights of the backbone. Defaults to
-            ``'classification'``.
-
-    Returns:
-        dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
-
-    Raises:
-        ValueError: If ``name`` or ``task`` is unknown, or there are several sets of weights.
-        KeyError: If there are no weights, a key is unknown, or a value is not a tensor.
-    """
-    check_task(task)
-    layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
-    weights, found = recognize(state_dict, layouts)
-    layout = found if name is None else layouts[0]
-    if not any(isinstance(x, Tensor) for x in weights.values()):
-        raise UnknownKeyError('the checkpoint contains no weights')
-    if layout is None:
-        keys = ', '.join(list(weights)[:2])
-        raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
-    weights = convert(weights, layout)
-    return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
-
-
-def check_task(task: str) -> None:
-    if task not in TASKS:
-        raise ValueError(f'task must be one of {TASKS}, got {task!r}')
-
-
-# ---- loading
+# ---- checkpoint to model
 
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | os.PathLike | None,
@@ -237,7 +55,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         CheckpointError: If the weights are unavailable, or do not match the model.
     """
     if pretrained:
-        source, weights = variant.find_weights(pretrained).name, read_published(variant, pretrained)
+        source, weights = variant.published_weights(pretrained).name, read_published(variant, pretrained)
         if task == 'classification' and not any(key.startswith('head.') for key in weights):
             raise CheckpointError(f"pretrained={pretrained!r} ({source}) has no classifier; use task='backbone'")
     elif checkpoint is not None:
@@ -288,8 +106,8 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
     weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
     check_tensors(model, weights, source)
     weights = adapt(weights, model, source, new_head)
-    if isinstance(layout, Relative):
-        load_weights(model, start_rest(model, weights, layout, source, new_head), source)
+    if isinstance(layout, LibraryLayout):
+        load_weights(model, complete(weights, model, layout, source, new_head), source)
     else:
         load_weights(model, weights, source, strict=layout is not None)
 
@@ -307,26 +125,159 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     """
     model = unwrap_model(model)
     own, layouts = list(model.state_dict()), layouts_for(model, layouts)
-
-    def score(weights: Mapping) -> int:
-        recognized = find_layout(weights, layouts) is not None
-        return len(weights) if recognized else max(count_prefixes(own, weights).values(), default=0)
-
-    weights, layout = recognize(checkpoint, layouts, source, score, prefix)
+    state_dict, layout = recognize(checkpoint, layouts, source, own, prefix)
+    weights = layout.convert(state_dict, source) if layout else state_dict
     if prefix and not weights:  # the prefix may be one of this package's names in a file of the authors
-        whole, layout = recognize(checkpoint, layouts, source, score)
-        weights = strip_prefix(to_own_keys(whole, layout, source), prefix) if layout else {}
+        state_dict, layout = recognize(checkpoint, layouts, source, own)
+        weights = strip_prefix(layout.convert(state_dict, source), prefix) if layout else {}
         if not weights:
-            raise _no_match(model, whole, source, prefix)
-    else:
-        weights = to_own_keys(weights, layout, source)
-    found = find_prefix(own, weights, source)
+            raise _no_match(model, state_dict, source, prefix)
+    found = choose_prefix(weights, own, source)
     if found is None:
         raise _no_match(model, weights, source)
     head = weights.get('head.fc.weight')
     if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
     return strip_prefix(weights, found), layout
+
+
+# ---- layout
+
+
+def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
+              own: Collection[str] = (), prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
+    """Returns the state dict in a checkpoint, and which of the layouts it has; None for this package's.
+
+    ``own`` are the names of the model's weights, if they are known. See :func:`find_state_dict` for the other arguments
+    and for errors.
+    """
+    def suits(weights: Mapping) -> bool:
+        return find_layout(weights, layouts) is not None or bool(own and find_prefixes(weights, own))
+
+    state_dict = find_state_dict(checkpoint, source, suits, prefix)
+    return state_dict, find_layout(state_dict, layouts)
+
+
+def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
+    return next((layout for layout in layouts if layout.matches(weights)), None)
+
+
+def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:
+    """Returns the layouts that a model may load: those of the authors among ``layouts``, then those of libraries."""
+    backbone = type(getattr(model, 'backbone', model)).__name__
+    return [*(layout for layout in layouts if not layout.is_shared or layout.network == backbone),
+            *(layout for layout in LIBRARY_LAYOUTS if backbone in layout.backbones)]
+
+
+# ---- conversion
+
+
+def convert_state_dict(name: str | None, state_dict: Mapping,
+                       task: Literal['classification', 'backbone'] = 'classification') -> dict[str, Tensor]:
+    """Converts weights from the authors' layout to this package's.
+
+    Args:
+        name (str | None): One of :func:`list_models`; None recognizes the layout by its keys.
+        state_dict (Mapping): The authors' state dict, or a training checkpoint that contains it.
+        task (str): ``'classification'``, or ``'backbone'`` to return only the weights of the backbone. Defaults to
+            ``'classification'``.
+
+    Returns:
+        dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
+
+    Raises:
+        ValueError: If ``name`` or ``task`` is unknown, or there are several sets of weights.
+        KeyError: If there are no weights, a key is unknown, or a value is not a tensor.
+    """
+    check_task(task)
+    layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
+    weights, found = recognize(state_dict, layouts)
+    layout = found if name is None else layouts[0]
+    if not any(isinstance(x, Tensor) for x in weights.values()):
+        raise UnknownKeyError('the checkpoint contains no weights')
+    if layout is None:
+        keys = ', '.join(list(weights)[:2])
+        raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
+    weights = layout.convert(weights)
+    return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
+
+
+def check_task(task: str) -> None:
+    if task not in TASKS:
+        raise ValueError(f'task must be one of {TASKS}, got {task!r}')
+
+
+# ---- sizes
+
+
+def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool) -> dict[str, Tensor]:
+    """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
+
+    If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's. A head
+    that differs otherwise, as in another network, is not adapted.
+
+    Raises:
+        CheckpointError: If the number of classes differs and ``new_head`` is False.
+    """
+    own = model.state_dict()
+    stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
+    adapted = dict(weights) | {name: adapt_channels(weights[name], own[name].shape[1]) for name in stem}
+    if stem:
+        print_log(f'{source}: converted {", ".join(stem)} from {RGB} to {own[stem[0]].shape[1]} input channels',
+                  logger='current')
+    head = {name: weight for name, weight in own.items() if name.startswith('head.')}
+    others = [name for name, weight in head.items() if name in weights and weights[name].shape != weight.shape]
+    if any(not weights[name].shape or weights[name].shape[1:] != head[name].shape[1:] for name in others):
+        return adapted
+    if others and not new_head:
+        name = others[0]
+        theirs, ours = len(weights[name]), len(head[name])
+        raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
+                              f'num_classes={ours}) to replace its head with an untrained head')
+    if others:
+        print_log(f'{source}: the head has a different number of classes and was replaced with an untrained head',
+                  logger='current')
+        adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head
+    return adapted
+
+
+def is_stem(weight: Tensor, own: Tensor) -> bool:
+    """Returns whether ``weight`` is of a convolution for RGB images, and ``own`` is for other images."""
+    return weight.ndim == own.ndim == 4 and weight.shape[1] == RGB != own.shape[1]
+
+
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
+    """Converts ``(O, 3, h, w)`` to ``(O, channels, h, w)``: sums the channels, or repeats and rescales them."""
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    repeated = weight.repeat(1, -(-channels // RGB), 1, 1)[:, :channels]
+    return repeated * (RGB / channels)
+
+
+# ---- loading
+
+
+def complete(weights: Mapping[str, Tensor], model: nn.Module, layout: LibraryLayout, source: str, new_head: bool
+             ) -> dict[str, Tensor]:
+    """Returns weights of a related network with the model's own values for what the network lacks, which are logged.
+
+    With ``new_head``, the model also keeps its own head if the weights have none.
+
+    Raises:
+        CheckpointError: If only the model's head is missing in the weights, and ``new_head`` is False.
+    """
+    own = model.state_dict()
+    has_head = any(key.startswith('head.') for key in weights)
+    rest = {key: x for key, x in own.items() if key not in weights and (
+        ADDED.fullmatch(key) or new_head and not has_head and key.startswith('head.'))}
+    missing = own.keys() - weights.keys() - rest.keys()
+    if missing and all(key.startswith('head.') for key in missing):
+        raise CheckpointError(f"{source} has no classifier for this network; use get_model(..., task='backbone'), or "
+                              'num_classes=NUMBER for an untrained classifier')
+    if rest:
+        print_log(f"{source}: {layout.network} lacks {len(rest)} weights, which start as in the authors' code: "
+                  f'{shortened(list(rest))}', logger='current')
+    return {**weights, **rest}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, strict: bool = False) -> None:
@@ -390,8 +341,8 @@ def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
 
 def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str, prefix: str = '') -> CheckpointError:
     own = list(model.state_dict())
-    best = count_prefixes(own, weights).most_common(1)
-    hint = f' (prefix {best[0][0]!r}?)' if best and best[0][0] else ''
+    other_prefix = next(iter(find_prefixes(weights, own)), '')
+    hint = f' (prefix {other_prefix!r}?)' if other_prefix else ''
     expected = next((prefix + name for name in own if prefix + name not in weights), prefix + own[0])
     other = next((name for name in weights if name.removeprefix(prefix) not in own), next(iter(weights), None))
     got = f'got {other!r}' if weights else 'but the checkpoint has no weights'
@@ -408,3 +359,35 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.get_submodule('module')
     return model
+
+
+# ---- for MMEngine
+
+
+def read_state(filename: str, map_location: str | None = None) -> dict:
+    """Reads a checkpoint for any model: its weights, converted from the authors' layout, under ``'state_dict'``.
+
+    The state of a training with MMEngine is kept. The layout that other networks share is converted only by
+    :func:`find_weights`, which knows the model.
+    """
+    checkpoint = read_checkpoint(filename, map_location)
+    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], filename)
+    if layout is not None:
+        return dict(state_dict=layout.convert(weights, filename))
+    training = checkpoint if 'state_dict' in checkpoint and 'meta' in checkpoint else {}
+    return {**training, 'state_dict': weights}
+
+
+CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
+
+
+def use_safe_loading() -> None:
+    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them."""
+    CheckpointLoader.register_scheme(WEB, read_state, force=True)
+    CheckpointLoader.register_scheme('', _read_file, force=True)
+
+
+def _read_file(filename: str, map_location: str | None = None) -> dict:
+    if '://' in filename:
+        raise FileNotFoundError(f'there is no loader for {filename}')
+    return read_state(filename, map_location)

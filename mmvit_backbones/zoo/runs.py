@@ -1,47 +1,10 @@
-"""Finds the checkpoint that a work dir stands for, among those of its last training."""
-import logging
-import os.path as osp
-from pathlib import Path
-
+"""Compares the trainings that checkpoints are of."""
 import numpy as np
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import HistoryBuffer
 
-from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.classes import classes_of
-from ..utils.runs import LAST, last_of
-from .files import load_checkpoint_file
 
 MAX_HISTORY = 10**6  # of MMEngine, which then forgets the first losses
-
-
-def find_checkpoint(path: str) -> str:
-    """Returns the checkpoint of a work dir: the best one of its last training, or else that of ``last_checkpoint``.
-
-    The best one is the newest ``best_*.pth`` beside the last one or in the work dir. One of another training
-    (:func:`are_of_one_run`) is not taken, with a warning. The file ``last_checkpoint`` itself also stands for the
-    checkpoint that it names. Other files, and URLs, are returned as they are.
-
-    Raises:
-        CheckpointNotFoundError: If a work dir has no checkpoint, or ``last_checkpoint`` names a missing file.
-    """
-    folder = Path(path)
-    if folder.name == LAST and folder.is_file():
-        return last_of(folder)
-    if not folder.is_dir() or (folder / 'model.safetensors').exists():  # a folder of converted weights
-        return path
-    try:
-        last, missing = last_of(folder / LAST) if (folder / LAST).is_file() else None, None
-    except CheckpointNotFoundError as error:
-        last, missing = None, error
-    folders = {folder, Path(last).parent} if last else {folder}
-    best = sorted((file for place in folders for file in place.glob('best_*.pth')), reverse=True,
-                  key=lambda file: file.stat().st_mtime_ns)
-    if best and last:
-        best = _best_of_run(best, last)
-    if not best and not last:
-        raise missing or CheckpointNotFoundError(f'{path} has neither best_*.pth nor {LAST}, so it is not the work dir '
-                                                 'of a training that saved a checkpoint')
-    return str(best[0]) if best else str(last)
 
 
 def are_of_one_run(checkpoint: dict, other: dict) -> bool:
@@ -64,26 +27,6 @@ def recorded_best(checkpoint: dict) -> dict[str, str]:
     info = (checkpoint.get('message_hub') or {}).get('runtime_info')
     return {key: str(value) for key, value in info.items() if str(key).startswith('best_ckpt') and value
             } if isinstance(info, dict) else {}
-
-
-def _best_of_run(best: list[Path], last: str) -> list[Path]:
-    """Returns those of the best checkpoints that are of the run of the last one; first those that it records."""
-    try:
-        newest = load_checkpoint_file(last, mmap=True)
-    except CheckpointError:
-        return best
-    own = [file for file in best if _is_of_run(file, newest)]
-    if not own:
-        print_log(f'{best[0]} is of another training than {last}, and is not used', 'current', logging.WARNING)
-    names = {osp.basename(path) for path in recorded_best(newest).values()}
-    return sorted(own, key=lambda file: file.name not in names)
-
-
-def _is_of_run(file: Path, checkpoint: dict) -> bool:
-    try:
-        return are_of_one_run(load_checkpoint_file(file, mmap=True), checkpoint)
-    except CheckpointError:  # reported when it is loaded
-        return True
 
 
 def _losses(checkpoint: dict) -> np.ndarray:

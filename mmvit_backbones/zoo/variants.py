@@ -4,7 +4,7 @@ Each entry of the file is a :class:`Family` with one row per :class:`Variant`. A
 its backbone, configs and golden files. ``published.csv`` has the published results, and ``weights.csv`` has the URLs of
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,7 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+import torch
 import yaml
+from mmengine.registry import MODELS
+from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
 from .converters.layout import Layout
@@ -58,7 +61,7 @@ class Variant:
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
-    relative: str = ''  # weights of a related network, from which a training can start; see zoo/relatives.py
+    related_weights: str = ''  # pretrained weights of a related network, from which a training can start; see hubs.py
 
     @property
     def backbone(self) -> dict:
@@ -87,10 +90,10 @@ class Variant:
         return '_'.join(filter(None, [task, self.short_name, difference]))
 
     def has_weights(self, tag: str | Literal[True]) -> bool:
-        """Returns whether :meth:`find_weights` finds a checkpoint for a tag."""
+        """Returns whether the authors published a checkpoint with a tag."""
         return (len(self.weights) == 1 or str(self.img_size) in self.weights) if tag is True else tag in self.weights
 
-    def find_weights(self, tag: str | Literal[True] = True) -> Weights:
+    def published_weights(self, tag: str | Literal[True] = True) -> Weights:
         """Returns the authors' checkpoint with a tag; True selects the paper's image size, or the only checkpoint.
 
         Raises:
@@ -100,13 +103,27 @@ class Variant:
         if not self.has_weights(tag):
             known = f' with the tag {wanted!r} (known tags: {", ".join(map(repr, weights))})' if weights else ''
             raise CheckpointError(f'no download URL is known for weights of {self.name}{known}; '
-                                  f'see {self.family.code}{self.hint_of_relative}')
+                                  f'see {self.family.code}{self.related_hint}')
         return weights.get(wanted) or next(iter(weights.values()))
 
     @property
-    def hint_of_relative(self) -> str:
+    def related_hint(self) -> str:
         """Returns the end of an error message for weights that cannot be had."""
-        return f'; start from a relative: --pretrained {self.relative}' if self.relative else ''
+        related = self.related_weights
+        return f'; start from pretrained weights of a related network: --pretrained {related}' if related else ''
+
+    def different_shape(self, weights: Mapping[str, Tensor]) -> str | None:
+        """Returns a linear layer whose shape shows that converted weights belong to another variant, or None."""
+        with torch.device('meta'):
+            own = _linear_shapes(MODELS.build(self.backbone).state_dict())
+        found = _linear_shapes({key.removeprefix('backbone.'): x for key, x in weights.items()
+                                if key.startswith('backbone.')})
+        for key in (*own, *found):
+            if key not in found:
+                return f'{key} with the shape {own[key]} is missing'
+            if found[key] != own.get(key):
+                return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
+        return None
 
     def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
         """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task."""
@@ -130,6 +147,10 @@ class Variant:
         if neck.get('type') == 'LayerNormPooling':
             neck['in_channels'] = channels
         return neck or None
+
+
+def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
 
 
 CONFIG_TASKS = (
@@ -163,6 +184,18 @@ def find_variant(name: str) -> Variant:
         hint = f'; did you mean {near[0]!r}?' if near else ''
         raise UsageError(f'name must be one of {list_models()}, got {name!r}{hint}')
     return VARIANTS[name]
+
+
+def find_networks(weights: Mapping[str, Tensor], layout: Layout | None = None) -> list[str]:
+    """Returns the names of the variants whose linear layers have the same shapes as in the converted weights.
+
+    Args:
+        weights (Mapping[str, Tensor]): Converted weights.
+        layout (Layout | None): The layout from which they were converted. Defaults to None: any layout, which takes
+            longer.
+    """
+    return [name for name, variant in VARIANTS.items()
+            if layout in (None, variant.family.layout) and not variant.different_shape(weights)]
 
 
 def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:

@@ -16,7 +16,7 @@ from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
 from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.zoo.converters import refiner
-from mmvit_backbones.zoo.converters.layout import convert, rename
+from mmvit_backbones.zoo.converters.layout import rename
 
 
 def converted(golden: dict, prefix: str, ours: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def blocks(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tens
 def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     table = make_input(case['shape'], case['seed'], dtype)
     if case['call'] == 'load':
-        return {'out': resize_positions(table, *case['grid'], num_extra=1)}
+        return {'out': resize_positions(table, *case['grid'], num_prefix_tokens=1)}
     grid_size = round((table.shape[1] - 1)**0.5)
     module = PositionEmbedding(table.shape[2], 1, grid_size, interpolation='bilinear').to(dtype)
     module.pos_embed.copy_(table)
@@ -101,7 +101,7 @@ def train(model: torch.nn.Module, case: dict, images: torch.Tensor) -> dict[str,
     features, = model.backbone(images)
     class_logits, patch_logits = model.head.logits((features, ))
     state = model.state_dict()
-    ours = {key: next(iter(convert({key: torch.empty(0)}, refiner.REFINER_VIT))) for key in case['buffers_after']}
+    ours = {key: next(iter(refiner.REFINER_VIT.convert({key: torch.empty(0)}))) for key in case['buffers_after']}
     buffers = {key: state[name] for key, name in ours.items()}
     return {'cls_logits': class_logits, 'aux_logits': patch_logits, **buffers}
 

@@ -5,8 +5,7 @@ from golden import fill_state_dict, make_input
 from mmvit_backbones.backbones import RegionViT
 from mmvit_backbones.backbones.regionvit import RegionViTStage, window_mask
 from mmvit_backbones.ops.window import relative_position_index
-from mmvit_backbones.zoo.converters import regionvit
-from mmvit_backbones.zoo.converters.layout import convert
+from mmvit_backbones.zoo.converters.regionvit import REGIONVIT
 
 
 @torch.no_grad()
@@ -14,8 +13,8 @@ def run_stage(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
     kwargs = golden['variant_kwargs']
     stage = RegionViTStage(kwargs['channels'], kwargs['num_heads'], kwargs['window'], kwargs['mlp_ratio'],
                            kwargs['peg'], drop_paths=[0.] * kwargs['depth'], project=kwargs['downsample']).to(dtype)
-    weights = convert({f'layers.0.{k}': v for k, v in fill_state_dict(golden['state_dict'], dtype).items()},
-                      regionvit.REGIONVIT)
+    filled = fill_state_dict(golden['state_dict'], dtype)
+    weights = REGIONVIT.convert({f'layers.0.{key}': x for key, x in filled.items()})
     stage.load_state_dict({key.removeprefix('backbone.stages.0.'): value for key, value in weights.items()})
     local, regional = (make_input(case[kind]['shape'], case[kind]['seed'], dtype).permute(0, 2, 3, 1)
                        for kind in ('local', 'regional'))
@@ -42,11 +41,11 @@ def check_masks(case: dict, window: int) -> None:
 def convert_window(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Loads weights into a network with another window size; returns the converted weights by the authors' names."""
     network = RegionViT('tiny', window_size=case['new_window']).to(dtype)
-    weights = convert(fill_state_dict(golden['state_dict'], dtype), regionvit.REGIONVIT)
+    weights = REGIONVIT.convert(fill_state_dict(golden['state_dict'], dtype))
     loaded = network.load_state_dict({k.removeprefix('backbone.'): v for k, v in weights.items()}, strict=False)
     assert not loaded.unexpected_keys and len(weights) == case['num_changed']
     resized = network.state_dict()
-    names = {name: next(iter(convert({name: torch.empty(0)}, regionvit.REGIONVIT))) for name in case['outputs']}
+    names = {name: next(iter(REGIONVIT.convert({name: torch.empty(0)}))) for name in case['outputs']}
     return {name: resized[ours.removeprefix('backbone.')] for name, ours in names.items()}
 
 

@@ -4,7 +4,6 @@ from golden import fill_state_dict, make_input
 
 from mmvit_backbones.backbones import ReMViTv2, ReSwin, ReViT
 from mmvit_backbones.zoo.converters import revit
-from mmvit_backbones.zoo.converters.layout import convert
 
 
 def load(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
@@ -36,7 +35,7 @@ def trace_reswin(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torc
     """Returns the class logits and stages of a small ReSwin, and the tokens and attention logits of its blocks."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depths', 'num_heads', 'window_size', 'mlp_ratio')}
-    weights = convert(fill_state_dict(golden['state_dict'], dtype), revit.RESWIN)
+    weights = revit.RESWIN.convert(fill_state_dict(golden['state_dict'], dtype))
     network = load(ReSwin(arch, out_indices=len(arch['depths']) - 1).to(dtype), weights)
 
     images = make_input(case['shape'], case['seed'], dtype)
@@ -54,7 +53,7 @@ def trace_revit(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch
     """Returns the class logits and map of a small ReViT, and the tokens and attention logits of its blocks."""
     kwargs = golden['variant_kwargs']
     arch = {key: kwargs[key] for key in ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')}
-    weights = convert(fill_state_dict(golden['state_dict'], dtype), revit.REVIT)
+    weights = revit.REVIT.convert(fill_state_dict(golden['state_dict'], dtype))
     network = load(ReViT(arch, img_size=kwargs['img_size']).to(dtype), weights)
 
     images = make_input(case['shape'], case['seed'], dtype)
@@ -71,7 +70,7 @@ def trace_remvitv2(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, to
     kwargs = golden['variant_kwargs']
     arch = dict(embed_dims=kwargs['embed_dims'], depths=kwargs['depths'], num_heads=kwargs['stage_heads'],
                 mlp_ratio=kwargs['mlp_ratio'])
-    weights = convert(fill_state_dict(golden['state_dict'], dtype), revit.REMVITV2)
+    weights = revit.REMVITV2.convert(fill_state_dict(golden['state_dict'], dtype))
     network = load(ReMViTv2(arch, img_size=kwargs['img_size'], out_indices=len(arch['depths']) - 1).to(dtype), weights)
 
     images = make_input(case['shape'], case['seed'], dtype)

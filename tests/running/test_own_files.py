@@ -10,7 +10,7 @@ from tiny_runs import Sender, loader_of, log_of, runner_of
 
 from mmvit.running.resume import point_to_own
 from mmvit.running.run import best_of
-from mmvit_backbones.zoo.runs import find_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 
 pytestmark = pytest.mark.usefixtures('own_signals')
 

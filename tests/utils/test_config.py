@@ -7,7 +7,7 @@ from helpers import raises
 from mmengine.config import Config
 
 from mmvit.utils import config
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 
 CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
 
@@ -30,6 +30,22 @@ def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
     (tmp_path / CLASSIFIER).write_bytes(b'weights')
     assert config.find_config(CLASSIFIER).endswith('.py') and config.is_config(CLASSIFIER)
     assert not config.is_config(f'./{CLASSIFIER}') and f'./{CLASSIFIER}' in config.path_hint(CLASSIFIER)
+
+
+def test_the_config_beside_a_checkpoint_is_found(tmp_path):
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    with raises(CheckpointError, checkpoint, 'does not exist'):
+        config.config_beside(checkpoint)
+    for name in 'epoch_1.pth', 'last_checkpoint':
+        (tmp_path / name).touch()
+    for path in checkpoint, 'https://example.org/a.pth':
+        with raises(UsageError, path, 'no config', '--config'):
+            config.config_beside(path)
+    (tmp_path / 'reswin.py').touch()
+    assert config.config_beside(checkpoint) == str(tmp_path / 'reswin.py')
+    (tmp_path / 'rest.py').touch()
+    with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
+        config.config_beside(checkpoint)
 
 
 @pytest.mark.parametrize('change, needs, words', [

@@ -29,7 +29,7 @@ from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.utils import download as receiving
 from mmvit_backbones.zoo import download
 from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url
-from mmvit_backbones.zoo.loading import read_checkpoint
+from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
 

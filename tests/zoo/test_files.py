@@ -1,4 +1,4 @@
-"""Damaged checkpoint files are reported, and code in checkpoint files is not executed."""
+"""Checkpoints are found; damaged files are reported, and code in files is not executed."""
 import argparse
 import errno
 import functools
@@ -28,8 +28,8 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.download import first_reading
-from mmvit_backbones.zoo.files import load_checkpoint_file, load_file, warn_of_hole
-from mmvit_backbones.zoo.loading import read_checkpoint, use_safe_loading
+from mmvit_backbones.zoo.files import find_checkpoint, load_checkpoint_file, load_file, read_checkpoint, warn_of_hole
+from mmvit_backbones.zoo.loading import use_safe_loading
 
 
 def load_for_mmengine(path: str) -> dict:
@@ -334,3 +334,32 @@ def test_old_versions_of_torch_are_named_once(logged, monkeypatch, tmp_path):
     for _ in range(2):
         load_checkpoint_file(tmp_path / 'a.pth')
     assert logged.text.count('CVE-2025-32434') == 1 and '2.6' in logged.text and 'safetensors' in logged.text
+
+
+# ---- work dirs
+
+
+def make(folder, *names: str) -> None:
+    for age, name in enumerate(reversed(names)):
+        (folder / name).write_text(name)
+        os.utime(folder / name, (10**9 - age, 10**9 - age))
+
+
+def test_best_or_else_last_checkpoint_is_found(tmp_path):
+    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
+        find_checkpoint(str(tmp_path))
+    make(tmp_path, 'epoch_1.pth', 'epoch_2.pth')
+    last = tmp_path / 'last_checkpoint'
+    for named in tmp_path / 'epoch_1.pth', '/where/the/run/was/epoch_1.pth':  # the folder may have been moved
+        last.write_text(f'{named}\n')
+        for path in tmp_path, last:
+            assert find_checkpoint(str(path)) == str(tmp_path / 'epoch_1.pth')
+    make(tmp_path, 'best_acc_epoch_1.pth', 'best_acc_epoch_10.pth')
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'best_acc_epoch_10.pth')
+    last.write_text('epoch_7.pth')
+    with raises(CheckpointError, last, 'epoch_7.pth', 'does not exist'):
+        find_checkpoint(str(last))
+    for other in str(tmp_path / 'epoch_1.pth'), 'nothing.pth', 'https://example.org/a.pth', 'official://reswin_tiny':
+        assert find_checkpoint(other) == other
+    make(tmp_path, 'model.safetensors')  # a folder of converted weights
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path)

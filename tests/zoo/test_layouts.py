@@ -10,7 +10,6 @@ from mmengine.registry import MODELS
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.zoo.build import import_mmpretrain
 from mmvit_backbones.zoo.converters import vitae
-from mmvit_backbones.zoo.converters.layout import convert
 from mmvit_backbones.zoo.loading import LAYOUTS, recognize
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -190,7 +189,7 @@ def test_layouts_are_recognized_by_their_keys(golden, name, tmp_path):
             checkpoint = {wrapper: {prefix + key: value for key, value in weights.items()}}
             found, recognized = recognize(checkpoint)
             assert recognized is layout
-            assert convert(found, layout).keys() == convert_state_dict(name, weights).keys()
+            assert layout.convert(found).keys() == convert_state_dict(name, weights).keys()
     assert recognize(weights)[1] is layout
     assert recognize(dict(state_dict=convert_state_dict(name, weights)))[1] is None
     for key in layout.keys:

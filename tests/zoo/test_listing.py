@@ -36,7 +36,8 @@ def test_networks_have_figures_and_weights(home):
     assert large['weights'] == {'224': 'browser', '384': 'browser'} and large['top1'] > 80
     assert 'browser: 224, 384' in network_table([large])
     small, = describe_networks('swin_vsa_small')
-    assert small['relative'].startswith('timm://swin_small') and small['relative'] in network_table([small])
+    assert small['related_weights'].startswith('timm://swin_small')
+    assert small['related_weights'] in network_table([small])
     with raises(UsageError, 'rest_huge', 'rest_lite'):
         describe_networks('rest_huge')
 

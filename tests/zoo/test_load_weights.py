@@ -10,9 +10,10 @@ from torch import nn
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo import loading
-from mmvit_backbones.zoo.loading import check_overlap, load_weights, read_checkpoint, use_safe_loading
-from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.zoo import variants
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import check_overlap, load_weights, use_safe_loading
+from mmvit_backbones.zoo.variants import VARIANTS, find_networks
 
 
 class Averages(BaseTTAModel):
@@ -131,12 +132,12 @@ def test_loaders_of_the_user_are_called(own_loaders):
 
 def test_networks_are_found_by_their_weights(monkeypatch):
     names = ('vitae_tiny', 'vitae_6m', 'vitae_13m', 'vitae_small', 'reswin_tiny')
-    monkeypatch.setattr(loading, 'VARIANTS', {name: VARIANTS[name] for name in names})
+    monkeypatch.setattr(variants, 'VARIANTS', {name: VARIANTS[name] for name in names})
     with torch.device('meta'):
         weights = {f'backbone.{key}': x for key, x in get_model('vitae_6m', 'backbone').state_dict().items()}
-    assert loading.find_networks(weights) == ['vitae_6m']
-    assert loading.find_networks({key: x for key, x in weights.items() if x.ndim == 2}) == ['vitae_6m']  # linear layers
-    assert loading.find_networks({}) == []
+    assert find_networks(weights) == ['vitae_6m']
+    assert find_networks({key: x for key, x in weights.items() if x.ndim == 2}) == ['vitae_6m']  # linear layers
+    assert find_networks({}) == []
 
 
 def test_a_checkpoint_without_weights_is_not_converted():

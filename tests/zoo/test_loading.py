@@ -8,8 +8,8 @@ from helpers import each_network, fresh_model, raises, trained_model
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.adapt import adapt, adapt_channels
-from mmvit_backbones.zoo.loading import load_backbone, read_checkpoint
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_backbone
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
@@ -48,7 +48,9 @@ def test_official_names_are_those_of_the_table(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize('wrap, arguments', [
     (lambda key: key, {}), (lambda key: f'backbone.{key}', {}),
     (lambda key: f'backbone.{key}', dict(prefix='backbone')),
-    (lambda key: f'model.student.{key}', dict(prefix='model.student.'))])
+    (lambda key: f'model.student.{key}', dict(prefix='model.student.')),
+    *((lambda key: f'model.backbone.{key}', dict(prefix=prefix))
+      for prefix in ('model.backbone.', 'model.', 'backbone.'))])
 def test_pretrained_takes_our_layouts(tmp_path, wrap, arguments):
     weights = trained_model('ReSwin').state_dict()
     torch.save(dict(state_dict={wrap(key): x for key, x in weights.items()}, meta={}), tmp_path / 'own.pth')

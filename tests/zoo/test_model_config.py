@@ -33,14 +33,14 @@ def test_input_channels_are_the_stems():
 def test_weights_are_found_by_tag():
     """Without a tag, the weights are for the paper's image size, or the variant's only weights."""
     base = VARIANTS['vitae_base']
-    assert base.find_weights() is base.find_weights(True) is base.find_weights('224') is base.weights['224']
-    assert base.find_weights('22k') is base.weights['22k']
+    assert base.published_weights() is base.published_weights('224') is base.weights['224']
+    assert base.published_weights('22k') is base.weights['22k']
     with raises(CheckpointError, 'vitae_base', "'384'", "'224'", "'22k'"):
-        base.find_weights('384')
+        base.published_weights('384')
     with raises(CheckpointError, 'regionvit_small_plus', "'224'", "'mask_rcnn_3x'", "'retinanet'"):
-        VARIANTS['regionvit_small_plus'].find_weights()
+        VARIANTS['regionvit_small_plus'].published_weights()
     only = [variant for variant in VARIANTS.values() if len(variant.weights) == 1]
-    assert all(variant.find_weights() in variant.weights.values() for variant in only)
+    assert all(variant.published_weights() in variant.weights.values() for variant in only)
     none = next(variant for variant in VARIANTS.values() if not variant.weights)
     with raises(CheckpointError, none.name, none.family.code):
-        none.find_weights()
+        none.published_weights()

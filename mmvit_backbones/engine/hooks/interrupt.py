@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ...utils.runs import LAST
+from ...zoo.files import LAST
 
 
 @HOOKS.register_module()

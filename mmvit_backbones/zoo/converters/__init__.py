@@ -1,1 +1,1 @@
-"""Converters of the authors' checkpoints to this package's layout, by family."""
+"""Layouts of the authors' checkpoints, by family, and of pretrained weights of related networks, by library."""

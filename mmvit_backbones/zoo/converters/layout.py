@@ -43,25 +43,27 @@ class Layout:
         return next((prefix for prefix in (*self.prefixes, '') if all(prefix + key in weights for key in self.keys)),
                     None)
 
+    def matches(self, weights: Mapping) -> bool:
+        """Returns whether weights have this layout."""
+        return self.find_prefix(weights) is not None
 
-def convert(weights: Mapping[str, Tensor], layout: Layout, source: str = 'the checkpoint') -> dict[str, Tensor]:
-    """Returns the weights with this package's keys, ``backbone.*``, ``neck.*`` and ``head.*``.
+    def convert(self, weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
+        """Returns weights of this layout with this package's keys, ``backbone.*``, ``neck.*`` and ``head.*``.
 
-    Args:
-        weights (Mapping): The authors' state dict.
-        layout (Layout): Its layout.
-        source (str): Its name, for messages.
+        ``source`` is the name of the checkpoint for messages.
 
-    Raises:
-        UnknownKeyError: If a key is unknown, or a value is not a tensor.
-    """
-    prefix = layout.find_prefix(weights) or ''
-    others = {key: x for key, x in weights.items() if key.startswith(OTHER_PARTS)} if prefix else {}
-    own = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
-    converted = rename(own, layout.names, layout.network, source)
-    if layout.reshape is not None:
-        converted = {key: layout.reshape(key, x) for key, x in converted.items()}
-    return converted | convert_parts(others)
+        Raises:
+            UnknownKeyError: If a key is unknown, or a value is not a tensor.
+        """
+        prefix = self.find_prefix(weights) or ''
+        others = {key: x for key, x in weights.items() if key.startswith(OTHER_PARTS)} if prefix else {}
+        own = {key.removeprefix(prefix): x for key, x in weights.items() if key not in others}
+        return self.rename(own, source) | convert_parts(others)
+
+    def rename(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        """Returns weights without a prefix under our names, and with our shapes."""
+        renamed = rename(weights, self.names, self.network, source)
+        return {key: self.reshape(key, x) for key, x in renamed.items()} if self.reshape else renamed
 
 
 def convert_parts(others: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from torch import Tensor
 
-from .relative import Relative
+from .library import LibraryLayout
 from .revit import REMVITV2_NAMES
 
 SLOWFAST_NAMES = {pattern: name for pattern, name in REMVITV2_NAMES.items() if pattern != 'alpha'} | {
@@ -28,7 +28,9 @@ def number_blocks(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {STAGE_BLOCK.sub(numbered, key).replace('.shortcut_proj_attn.', '.proj.'): x for key, x in weights.items()}
 
 
-TIMM = Relative('MViTv2 of timm', ('patch_embed.proj.weight', 'stages.0.blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
-                backbones=('ReMViTv2', ), prepare=number_blocks)
-SLOWFAST = Relative('MViTv2 of SlowFast', ('patch_embed.proj.weight', 'blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
-                    backbones=('ReMViTv2', ))
+TIMM = LibraryLayout(
+    'MViTv2 of timm', ('patch_embed.proj.weight', 'stages.0.blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
+    backbones=('ReMViTv2', ), prepare=number_blocks)
+SLOWFAST = LibraryLayout(
+    'MViTv2 of SlowFast', ('patch_embed.proj.weight', 'blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
+    backbones=('ReMViTv2', ))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from .layout import from_zero
-from .relative import Relative
+from .library import LibraryLayout
 from .revit import RESWIN, RESWIN_NAMES
 
 BACKBONES = ('ReSwin', 'SwinVSA')
@@ -87,14 +87,15 @@ def reorder_merging(key: str, x: Tensor) -> Tensor:
     return x.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]].transpose(-1, -2).flatten(-2)
 
 
-MICROSOFT = Relative('Swin of Microsoft', RESWIN.keys, MICROSOFT_NAMES, backbones=BACKBONES)
-TIMM = Relative('Swin of timm', (*RESWIN.keys[:2], 'layers.3.downsample.norm.weight'), TIMM_NAMES,
-                backbones=BACKBONES)
-TORCHVISION = Relative('Swin of torchvision', ('features.0.2.weight', f'features.1.0.attn.{TABLE}'), TORCHVISION_NAMES,
-                       backbones=BACKBONES)
-OPENMMLAB = Relative(
+MICROSOFT = LibraryLayout('Swin of Microsoft', RESWIN.keys, MICROSOFT_NAMES, backbones=BACKBONES)
+TIMM = LibraryLayout(
+    'Swin of timm', (*RESWIN.keys[:2], 'layers.3.downsample.norm.weight'), TIMM_NAMES, backbones=BACKBONES)
+TORCHVISION = LibraryLayout(
+    'Swin of torchvision', ('features.0.2.weight', f'features.1.0.attn.{TABLE}'), TORCHVISION_NAMES,
+    backbones=BACKBONES)
+OPENMMLAB = LibraryLayout(
     'Swin of OpenMMLab', ('patch_embed.projection.weight', f'stages.0.blocks.0.attn.w_msa.{TABLE}'), OPENMMLAB_NAMES,
     reshape=reorder_merging, backbones=BACKBONES, classifier='head.fc')
-TRANSFORMERS = Relative(
+TRANSFORMERS = LibraryLayout(
     'Swin of Transformers', ('embeddings.norm.weight', f'encoder.layers.0.blocks.0.attention.self.{TABLE}'),
     TRANSFORMERS_NAMES, backbones=BACKBONES, classifier='classifier')

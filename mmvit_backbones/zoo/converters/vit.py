@@ -7,9 +7,9 @@ from math import isqrt
 from torch import Tensor
 
 from .layout import Names
-from .relative import Relative
+from .library import LibraryLayout
 
-MAX_TOKENS = 5  # for classes and distillation, or for classes and four registers
+MAX_PREFIX_TOKENS = 5  # for classes and distillation, or for classes and four registers
 BLOCK = r'backbone.blocks.\1.'
 TIMM_NAMES = {
     r'patch_embed\.proj': 'backbone.patch_embed.proj',
@@ -54,16 +54,16 @@ TRANSFORMERS_NAMES = {
 }
 
 
-def drop_token_positions(key: str, x: Tensor) -> Tensor:
-    """Drops the positions of tokens for classes and distillation, which come before the square grid of patches."""
+def drop_prefix_positions(key: str, x: Tensor) -> Tensor:
+    """Drops the positions of the prefix tokens, which come before the square grid of patches."""
     if not key.endswith('pos_embed') or x.ndim != 3:
         return x
     tokens = x.shape[1] - isqrt(x.shape[1])**2
-    return x[:, tokens:] if tokens <= MAX_TOKENS else x  # the model refuses a grid that is no square
+    return x[:, tokens:] if tokens <= MAX_PREFIX_TOKENS else x  # the model refuses a grid that is no square
 
 
-def vit_of(library: str, keys: tuple[str, ...], names: Names) -> Relative:
-    return Relative(f'ViT of {library}', keys, names, reshape=drop_token_positions, backbones=('ReViT', ))
+def vit_of(library: str, keys: tuple[str, ...], names: Names) -> LibraryLayout:
+    return LibraryLayout(f'ViT of {library}', keys, names, reshape=drop_prefix_positions, backbones=('ReViT', ))
 
 
 TIMM = vit_of('timm', ('patch_embed.proj.weight', 'pos_embed', 'blocks.0.attn.qkv.weight'), TIMM_NAMES)

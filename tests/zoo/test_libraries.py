@@ -1,4 +1,4 @@
-"""Weights of related networks load as other libraries save them, and give the outputs of these libraries.
+"""Pretrained weights of related networks load as other libraries save them, and give the outputs of these libraries.
 
 The networks of timm, torchvision and Transformers were written neither by the authors nor by this package.
 """
@@ -18,8 +18,9 @@ from mmvit.recipes.networks import find_network
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.zoo.download import hash_of
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import load_checkpoint
-from mmvit_backbones.zoo.relatives import pretrained_settings, read_by_name
 from mmvit_backbones.zoo.variants import VARIANTS
 
 timm = pytest.importorskip('timm')
@@ -142,7 +143,7 @@ def ours(backbone: str, arch: dict, size: int, weights: dict, **options) -> nn.M
     (swin_of_mmdet, 'ReSwin', SWIN), (vit_of_timm, 'ReViT', VIT), (vit_of_torchvision, 'ReViT', VIT),
     (vit_of_transformers, 'ReViT', VIT), (vit_of_mmpretrain, 'ReViT', VIT), (mvit_of_timm, 'ReMViTv2', MVIT)])
 @torch.no_grad()
-def test_without_residuals_networks_equal_their_relatives(build, backbone, arch, size):
+def test_without_residuals_networks_equal_those_of_libraries(build, backbone, arch, size):
     theirs = perturbed(build(size))
     model = ours(backbone, arch, size, theirs.state_dict(), residual_logits=False)
     images = torch.randn(2, 3, size, size, dtype=torch.float64)
@@ -178,7 +179,7 @@ def wrapped(form: str, weights: dict) -> dict:
 @pytest.mark.parametrize('form', ['bare', 'loop', 'parallel', 'detector', 'few'])
 @pytest.mark.parametrize('build, backbone, arch', [
     (swin_of_timm, 'SwinVSA', SWIN), (vit_of_timm, 'ReViT', VIT), (mvit_of_timm, 'ReMViTv2', MVIT)])
-def test_weights_of_relatives_load_from_any_file(build, backbone, arch, form, tmp_path, logged):
+def test_weights_of_related_networks_load_from_any_file(build, backbone, arch, form, tmp_path, logged):
     theirs = build(64).state_dict()
     torch.save(wrapped(form, theirs), tmp_path / 'theirs.pth')
     options = {} if backbone == 'SwinVSA' else dict(img_size=64)
@@ -209,7 +210,7 @@ def slowfasts(weights: dict) -> dict:
 @pytest.mark.parametrize('build, backbone, arch, rename', [
     (swin_of_timm, 'ReSwin', SWIN, microsofts), (swin_of_timm, 'SwinVSA', SWIN, microsofts),
     (mvit_of_timm, 'ReMViTv2', MVIT, slowfasts)])
-def test_original_layouts_of_relatives_equal_those_of_timm(build, backbone, arch, rename):
+def test_original_layouts_equal_those_of_timm(build, backbone, arch, rename):
     theirs = build(64).state_dict()
     expected = ours(backbone, arch, 64, theirs).state_dict()
     for weights in (rename(theirs), {f'backbone.{key}': x for key, x in rename(theirs).items()}):
@@ -220,7 +221,7 @@ def test_original_layouts_of_relatives_equal_those_of_timm(build, backbone, arch
 @pytest.mark.parametrize('build, backbone, arch', [
     (swin_of_timm, 'SwinVSA', {**SWIN, 'window_size': 7}), (vit_of_timm, 'ReViT', VIT),
     (mvit_of_timm, 'ReMViTv2', MVIT)])
-def test_weights_of_relatives_are_interpolated(build, backbone, arch, logged):
+def test_weights_of_related_networks_are_interpolated(build, backbone, arch, logged):
     """Window and image sizes may differ from those of the file."""
     model = ours(backbone, arch, 160, build(64).state_dict())
     assert 'resized' in logged.text or 'interpolat' in logged.text
@@ -236,14 +237,14 @@ def test_other_networks_refuse_a_swin(backbone, arch):
 @pytest.mark.parametrize('options, words', [
     (dict(init_values=1e-5), ['ViT of timm', 'blocks.*.ls1.gamma']), (dict(pre_norm=True), ['ViT of timm', 'norm_pre']),
     (dict(img_size=(64, 128)), ['pos_embed', '33'])], ids=['layer scale', 'norm before the blocks', 'no square'])
-def test_other_kinds_of_a_relative_are_refused(options, words):
+def test_other_kinds_of_a_related_network_are_refused(options, words):
     """What changes the network's function, or has no place in it, is not left out."""
     other = timm.models.VisionTransformer(**{**dict(img_size=64, embed_dim=32, depth=2, num_heads=2), **options})
     with raises(CheckpointError, 'theirs.pth', *words):
         ours('ReViT', VIT, 64, other.state_dict())
 
 
-def test_a_classifier_of_a_relative_that_is_missing_can_be_new():
+def test_a_missing_classifier_can_be_new():
     """ReViT has no use for a classifier of the class token."""
     model, weights = get_model('revit_base', arch=VIT, num_classes=3), vit_of_timm(224).state_dict()
     with raises(CheckpointError, 'theirs.pth has no classifier', "task='backbone'", 'num_classes'):
@@ -313,12 +314,12 @@ def test_weights_by_name_of_torchvision_are_downloaded_and_checked(is_intact, hu
 
     monkeypatch.setitem(models._api.BUILTIN_MODELS, 'small', small)
     if is_intact:
-        assert torch.equal(read_by_name('torchvision://small')['weight'], torch.ones(3))
+        assert torch.equal(read_checkpoint('torchvision://small')['state_dict']['weight'], torch.ones(3))
         source.unlink()
-        assert torch.equal(read_by_name('torchvision://small')['weight'], torch.ones(3))
+        assert torch.equal(read_checkpoint('torchvision://small')['state_dict']['weight'], torch.ones(3))
     else:
         with raises(CheckpointError, 'torchvision://small cannot be downloaded', 'hash'):
-            read_by_name('torchvision://small')
+            read_checkpoint('torchvision://small')
         assert not list(hub.iterdir())
 
 
@@ -360,16 +361,16 @@ def test_unknown_names_are_refused(name, words):
         pretrained_settings(name)
 
 
-def test_relatives_of_networks_are_known_to_timm():
-    relatives = {name: variant.relative for name, variant in VARIANTS.items() if variant.relative}
-    assert relatives.keys() == {'reswin_tiny', 'swin_vsa_tiny', 'swin_vsa_small', 'revit_base', 'remvitv2_tiny'}
+def test_weights_of_related_networks_are_known_to_timm():
+    names = {name: variant.related_weights for name, variant in VARIANTS.items() if variant.related_weights}
+    assert names.keys() == {'reswin_tiny', 'swin_vsa_tiny', 'swin_vsa_small', 'revit_base', 'remvitv2_tiny'}
     page = (ROOT / 'docs/zoo.md').read_text()
-    for relative in relatives.values():
-        settings = pretrained_settings(relative)
-        assert settings is not None and f'`{relative}` | {settings.license} |' in page
+    for name in names.values():
+        settings = pretrained_settings(name)
+        assert settings is not None and f'`{name}` | {settings.license} |' in page
 
 
-def test_weights_that_cannot_be_had_name_the_relative(tmp_path, monkeypatch):
+def test_weights_that_cannot_be_had_name_those_of_a_related_network(tmp_path, monkeypatch):
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path))
     for name in ('swin_vsa_tiny', 'reswin_tiny'):  # unpublished, and on a host that tests cannot reach
         with raises(CheckpointError, '--pretrained timm://swin_tiny_patch4_window7_224.ms_in22k_ft_in1k'):
@@ -379,7 +380,7 @@ def test_weights_that_cannot_be_had_name_the_relative(tmp_path, monkeypatch):
         get_model('restv2_tiny', 'backbone', pretrained=True)
 
 
-def test_recipes_use_the_statistics_of_a_relative():
+def test_recipes_use_the_statistics_of_pretrained_weights():
     network = find_network('revit_base', 'timm://vit_base_patch16_224.augreg2_in21k_ft_in1k')
     assert network.mean == network.std == [127.5] * 3
     assert find_network('revit_base', False).mean != [127.5] * 3

@@ -1,4 +1,4 @@
-"""Weights are found in checkpoints of any training loop by their tensors."""
+"""State dicts are found in checkpoints of any training loop."""
 import pytest
 import torch
 from helpers import fresh_model, raises, trained_model
@@ -72,6 +72,26 @@ def test_unrelated_weights_are_chosen_by_prefix(wrap, prefix, keys):
     assert torch.equal(model.state_dict()['patch_embed.proj.weight'], own['patch_embed.proj.weight'])
 
 
+def test_a_part_with_some_of_the_names_is_no_rival():
+    """Neither a list of prefixes nor the names alone decide: both parts have names of the network, and neither all."""
+    own, model = trained_model('ReSwin').state_dict(), fresh_model('ReSwin')
+    encoder = {key: x for key, x in own.items() if not key.startswith('norm0.')}  # a classifier has only the last norm
+    decoder = {key: -x for key, x in own.items() if key.startswith(('stages.3.', 'norm3.'))}
+    load_checkpoint(model, named('encoder.', encoder) | named('decoder.', decoder), 'a.pth')
+    found = model.state_dict()
+    assert all(torch.equal(found[key], x) for key, x in encoder.items())
+
+
+def test_averaged_weights_of_mmengine_are_found_under_a_prefix():
+    """MMEngine saves them as ``state_dict``, and the others as ``ema_state_dict``."""
+    own, model = trained_model('ReSwin').state_dict(), fresh_model('ReSwin')
+    training = dict(state_dict=named('backbone.', own), meta={}, ema_state_dict=dict(
+        named('module.backbone.', negative(own)), steps=torch.tensor(1)))
+    for prefix, sign in (('backbone.', 1), ('ema_state_dict.backbone.', -1)):
+        load_checkpoint(model, training, 'a.pth', prefix=prefix)
+        assert torch.equal(model.state_dict()['norm3.weight'], sign * own['norm3.weight'])
+
+
 @pytest.mark.parametrize('number', [1, 50])
 def test_unknown_keys_are_named_if_they_are_few(number, logged, tmp_path):
     """The rule holds for a backbone, a whole model, and the weights with which MMEngine starts a training."""
@@ -97,6 +117,15 @@ def test_mmengine_gets_the_weights_of_own_loops(tmp_path):
     torch.save(dict(model=negative(own), model_ema=named('module.', own), optimizer=OPTIMIZER), tmp_path / 'a.pth')
     state = read_state(str(tmp_path / 'a.pth'))
     assert state.keys() == {'state_dict'} and state['state_dict'].keys() == own.keys()
+    inside, one = named('backbone.', own), torch.tensor(1.)
+    for content, names in ((dict(net=own, ema=dict(module=own, updates=one)), own), (named('module.', own), own),
+                           (dict(model=own, opt={f'{i}.step': one for i in range(1000)}), own),
+                           (dict(state_dict=named('model.', inside)), inside), (dict(mine=inside, loss=one), inside)):
+        torch.save(content, tmp_path / 'a.pth')
+        assert read_state(str(tmp_path / 'a.pth'))['state_dict'].keys() == names.keys()
+    torch.save(dict(state_dict=own, best_state_dict=negative(own)), tmp_path / 'a.pth')
+    with raises(CheckpointError, 'a.pth', 'state_dict, best_state_dict', 'prefix='):
+        read_state(str(tmp_path / 'a.pth'))
     training = dict(state_dict=own, meta=dict(epoch=1), optimizer=OPTIMIZER, message_hub={}, ema_state_dict=dict(
         named('module.', negative(own)), steps=torch.tensor(1)))
     torch.save(training, tmp_path / 'b.pth')

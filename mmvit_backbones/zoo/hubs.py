@@ -1,29 +1,22 @@
-"""Related networks of other libraries, whose weights can start this package's networks.
+"""Pretrained weights that timm and torchvision publish under a name, and download.
 
-ReSwin and Swin-VSA have the tensors of Swin Transformer, ReViT those of ViT, and ReMViTv2 those of MViTv2. What a
-relative lacks starts as in the authors' code.
+``timm://NAME`` and ``torchvision://NAME`` can start a network with the same tensors; see ``converters/library.py``.
 """
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError, UsageError, first_line
 from ..utils.installation import install_command
-from .converters import mvit, swin, vit
-from .converters.relative import Relative, shortened
-from .files import load_checkpoint_file
 
 TIMM, TORCHVISION = 'timm://', 'torchvision://'
-RELATIVES = tuple(layout for module in (swin, vit, mvit) for layout in vars(module).values()
-                  if isinstance(layout, Relative))
-# Weights that a relative lacks: the gate of attention residuals, and what Swin-VSA adds to Swin.
-ADDED = re.compile(r'(?:backbone\.)?(?:gate|.*\.position\.conv|.*\.attn\.predictor)\.(?:weight|bias)')
 
 
 @dataclass(frozen=True)
@@ -32,11 +25,6 @@ class PretrainedSettings:
     mean: list[float]
     std: list[float]
     license: str
-
-
-def relatives_of(backbone: str) -> list[Relative]:
-    """Returns the layouts of other libraries that a class of backbones takes."""
-    return [relative for relative in RELATIVES if backbone in relative.backbones]
 
 
 def pretrained_settings(checkpoint: str) -> PretrainedSettings | None:
@@ -57,22 +45,41 @@ def pretrained_settings(checkpoint: str) -> PretrainedSettings | None:
     return PretrainedSettings(mean, std, terms or 'unknown')
 
 
-def read_by_name(name: str) -> dict[str, Tensor]:
-    """Returns the state dict of ``timm://NAME`` or ``torchvision://NAME``, downloaded and cached by the library.
+def read_timm(name: str) -> dict[str, Tensor]:
+    """Returns the state dict of ``timm://NAME``, which timm downloads and caches.
 
     Raises:
-        UsageError: If the name is unknown, or the library is not installed.
+        UsageError: If the name is unknown, or timm is not installed.
         CheckpointError: If the weights cannot be downloaded.
     """
+    with _downloading(name):
+        import timm
+        return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+
+
+def fetch_torchvision(name: str) -> Path:
+    """Returns the file of ``torchvision://NAME`` in torch hub's cache, where torchvision keeps it; downloads it once.
+
+    Raises:
+        UsageError: If the name is unknown, or torchvision is not installed.
+        CheckpointError: If the weights cannot be downloaded.
+    """
+    with _downloading(name):
+        url = _torchvision_weights(name).url
+        path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
+    return path
+
+
+@contextmanager
+def _downloading(name: str) -> Iterator[None]:
     if settings := pretrained_settings(name):
         print_log(f'{name}: mean {settings.mean}, std {settings.std}, license {settings.license}', logger='current')
     try:
-        if name.startswith(TIMM):
-            import timm
-            return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
-        return load_checkpoint_file(_fetch_torchvision(_torchvision_weights(name).url))
-    except CheckpointError:
-        raise
+        yield
     except Exception as error:  # the libraries' downloaders raise errors of several packages
         raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
                               'file instead of the name') from error
@@ -111,36 +118,3 @@ def _torchvision_weights(name: str) -> Any:
     if tag not in found:
         raise UsageError(f'{name}: weights must be one of {", ".join(each.name for each in weights)}, got {tag}')
     return found[tag]
-
-
-def _fetch_torchvision(url: str) -> Path:
-    """Returns the file in torch hub's cache, where torchvision keeps its weights; downloads a missing file."""
-    path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
-    return path
-
-
-def start_rest(model: nn.Module, weights: Mapping[str, Tensor], relative: Relative, source: str, new_head: bool
-               ) -> dict[str, Tensor]:
-    """Returns the weights of a relative with the model's own values for what the relative lacks, which are logged.
-
-    With ``new_head``, the model also keeps its own head if the weights have none.
-
-    Raises:
-        CheckpointError: If only the model's head is missing in the weights, and ``new_head`` is False.
-    """
-    own = model.state_dict()
-    has_head = any(key.startswith('head.') for key in weights)
-    rest = {key: x for key, x in own.items() if key not in weights and (
-        ADDED.fullmatch(key) or new_head and not has_head and key.startswith('head.'))}
-    missing = own.keys() - weights.keys() - rest.keys()
-    if missing and all(key.startswith('head.') for key in missing):
-        raise CheckpointError(f"{source} has no classifier for this network; use get_model(..., task='backbone'), or "
-                              'num_classes=NUMBER for an untrained classifier')
-    if rest:
-        print_log(f"{source}: {relative.network} lacks {len(rest)} weights, which start as in the authors' code: "
-                  f'{shortened(list(rest))}', logger='current')
-    return {**weights, **rest}

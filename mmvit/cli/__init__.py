@@ -5,6 +5,7 @@ module of a subcommand has `get_parser()`, and `run(args)`, which imports the fu
 keyword arguments and prints its result.
 """
 import importlib
+import io
 import logging
 import os
 import sys
@@ -111,6 +112,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, io.TextIOWrapper):  # a console without UTF-8 shows ? for what it lacks
+            stream.reconfigure(errors='replace')
     try:
         dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

@@ -21,8 +21,9 @@ def start(arguments: Sequence[str], processes: int) -> None:
         SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
     from mmvit_backbones.errors import UsageError, first_line
+    from mmvit_backbones.ops.build import number_of_cores
     os.environ.pop('LOCAL_RANK', None)
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)  # the processes share the cores
+    threads = max(1, number_of_cores() // processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning

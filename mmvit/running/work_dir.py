@@ -1,31 +1,37 @@
 """Locks the work dir of a run."""
-import fcntl
 import os
 import os.path as osp
 import socket
 import stat
-from typing import IO
+from contextlib import ExitStack
 
 from mmvit_backbones.errors import UsageError
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None
 
-def lock_work_dir(work_dir: str) -> IO:
-    """Creates the work dir, and locks it until this process ends or the returned file is closed.
+# Links are not followed, pipes are not waited for, and processes that are started do not get the file; Windows has no
+# such flags.
+FLAGS = sum(getattr(os, name, 0) for name in ('O_NOFOLLOW', 'O_NONBLOCK', 'O_CLOEXEC'))
+
+
+def lock_work_dir(work_dir: str) -> ExitStack:
+    """Creates the work dir, and locks it until this process ends or what is returned is closed.
 
     Raises:
         UsageError: If the work dir cannot be written or is in use, or its ``.lock`` is not a file of its own.
     """
-    file = lock_file(osp.join(work_dir, '.lock'))
-    file.truncate(0)
-    print(f'process {os.getpid()} on {socket.gethostname()}', file=file, flush=True)
-    return file
+    return lock_file(osp.join(work_dir, '.lock'), f'process {os.getpid()} on {socket.gethostname()}\n')
 
 
-def lock_file(path: str, wait: bool = False) -> IO:
-    """Opens and locks a file, and creates it and its folder if necessary.
+def lock_file(path: str, owner: str = '', wait: bool = False) -> ExitStack:
+    """Opens and locks a file, and creates it and its folder if necessary; closing what is returned ends the lock.
 
     Args:
         path (str): Path of the file. Links are refused, because what they point to would be written.
+        owner (str): What the file says while it is locked. Defaults to nothing.
         wait (bool): Whether to wait for another process that holds the lock. Defaults to False.
 
     Raises:
@@ -34,23 +40,31 @@ def lock_file(path: str, wait: bool = False) -> IO:
     folder = osp.dirname(path)
     try:
         os.makedirs(folder, exist_ok=True)
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    except OSError as error:
         if osp.islink(path):
-            raise UsageError(f'{path} must be a file, got a link to {os.readlink(path)}; remove it') from error
+            raise UsageError(f'{path} must be a file, got a link to {os.readlink(path)}; remove it')
+        number = os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
+    except OSError as error:
         raise UsageError(f'work dir {folder} cannot be written: {error.strerror}') from error
     status = os.fstat(number)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(number)
         raise UsageError(f'{path} must be a file with a single name, got another kind of file or a hard link; remove '
                          'it')
-    file = os.fdopen(number, 'r+')
+    held = ExitStack()
+    file = held.enter_context(os.fdopen(number, 'r+', encoding='utf-8'))
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # workers do not inherit the lock
-    except (BlockingIOError, PermissionError) as error:
-        with file:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # workers do not inherit the lock
+        else:
+            from filelock import FileLock  # comes with PyTorch; locks a file of its own, which others cannot read
+            held.enter_context(FileLock(f'{path}ed', timeout=-1 if wait else 0))
+    except (BlockingIOError, PermissionError, TimeoutError) as error:
+        with held:
             raise UsageError(f'work dir {folder} is in use by {file.read().strip() or "another run"}; use another work '
                              'dir for this run') from error
     except OSError:
         pass  # a file system without locks
-    return file
+    file.truncate(0)
+    file.write(owner)
+    file.flush()
+    return held

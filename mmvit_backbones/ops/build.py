@@ -120,8 +120,15 @@ def run(command: list) -> str:
     return done.stderr
 
 
+def number_of_cores() -> int:
+    """Returns the number of CPU cores that this process may use."""
+    if hasattr(os, 'process_cpu_count'):  # since Python 3.13
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def run_all(commands: list[list]) -> str:
-    jobs = os.environ.get('MAX_JOBS') or str(len(os.sched_getaffinity(0)))
+    jobs = os.environ.get('MAX_JOBS') or str(number_of_cores())
     if not (jobs.isdecimal() and int(jobs) > 0):
         raise BuildError(f'MAX_JOBS must be a positive integer, got {jobs!r}')
     with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:

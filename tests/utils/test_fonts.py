@@ -44,5 +44,5 @@ def test_without_a_font_the_number_is_drawn(capsys, monkeypatch):
     monkeypatch.setattr(fonts, '_without_font', [])
     np.testing.assert_array_equal(drawn(LACKING, label=1), drawn('1', label=1))
     assert (drawn(LACKING, label=0) != drawn(LACKING + '2', label=1)).any()
-    assert capsys.readouterr().err.count('no font of this system') == 1
+    assert capsys.readouterr().out.count('no font of this system') == 1
     assert families_for(['cat', LACKING]) == [DEFAULT]

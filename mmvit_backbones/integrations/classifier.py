@@ -29,12 +29,14 @@ class Pooling(nn.Module):
         return repr(self.pool_type)
 
 
-@torch.fx.wrap  # a node of its own in graphs, because it reads shapes
 def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
     if logits.shape != dense.shape:
         raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
                            f'{logits.shape[-1]} and {dense.shape[-1]}; replace both')
     return logits + 0.5 * dense
+
+
+torch.fx.wrap('add_dense_logits')  # a node of its own in graphs, because it reads shapes
 
 
 class ClassifierHead(nn.Module):

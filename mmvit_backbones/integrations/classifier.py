@@ -1,4 +1,5 @@
 """A classifier for libraries other than mmpretrain, with mmpretrain's names of weights."""
+import torch.fx
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -11,52 +12,61 @@ from ..zoo.variants import Variant
 class Pooling(nn.Module):
     """Pools a map ``(B, C, h, w)``, or tokens ``(B, 1 + N, C)`` with a class token, to ``(B, C)``.
 
-    ``pool_type`` is ``'avg'`` for the mean over the map or the patch tokens, ``'token'`` for the class token, or ``''``
-    for none, as in timm.
+    ``pool_type`` is ``'avg'`` for the mean over the map or the patch tokens, or ``'token'`` for the class token.
     """
 
-    def __init__(self, pool_type: str) -> None:
+    def __init__(self, pool_type: str, has_tokens: bool) -> None:
         super().__init__()
         self.pool_type = pool_type
+        self.has_tokens = has_tokens
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pool_type == 'token':
             return x[:, 0]
-        if self.pool_type == 'avg':
-            return x.mean((2, 3)) if x.ndim == 4 else x[:, 1:].mean(1)
-        return x
+        return x[:, 1:].mean(1) if self.has_tokens else x.mean((2, 3))
 
     def extra_repr(self) -> str:
         return repr(self.pool_type)
+
+
+def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
+    if logits.shape != dense.shape:
+        raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
+                           f'{logits.shape[-1]} and {dense.shape[-1]}; replace both')
+    return logits + 0.5 * dense
+
+
+torch.fx.wrap('add_dense_logits')  # a node of its own in graphs, because it reads shapes
 
 
 class ClassifierHead(nn.Module):
     """Computes logits from the last map ``(B, C, h, w)`` or from tokens ``(B, 1 + N, C)``.
 
     Its modules can be replaced, as those of timm's ``ClassifierHead``. With ``dense``, half of the maximum of the patch
-    tokens' logits, by ``aux_fc``, is added. With ``has_norm``, a norm of the model follows the pooling.
+    tokens' logits, by ``aux_fc``, is added. With ``has_norm``, a norm of the model follows the pooling, unless it is an
+    ``nn.Identity``.
     """
 
-    def __init__(self, in_features: int, num_classes: int, drop_rate: float, pool_type: str, dense: bool,
-                 has_norm: bool) -> None:
+    def __init__(self, in_features: int, num_classes: int, drop_rate: float, pool_type: str, has_tokens: bool,
+                 dense: bool, has_norm: bool) -> None:
         super().__init__()
         self.in_features = in_features
+        self.has_tokens = has_tokens
         self.dense = dense
         self.has_norm = has_norm
-        self.global_pool = Pooling(pool_type)
         self.drop = nn.Dropout(drop_rate)
-        self.reset(num_classes)
+        self.reset(num_classes, pool_type)
 
     def reset(self, num_classes: int, pool_type: str | None = None) -> None:
-        """Replaces the last layer, or removes it if ``num_classes`` is 0; and the pooling, unless None."""
+        """Replaces the last layer, which 0 removes, and the pooling, which ``''`` removes and None keeps."""
         if pool_type is not None:
-            self.global_pool = Pooling(pool_type)
+            self.global_pool = Pooling(pool_type, self.has_tokens) if pool_type else nn.Identity()
         self.fc = nn.Linear(self.in_features, num_classes) if num_classes else nn.Identity()
         self.aux_fc = nn.Linear(self.in_features, num_classes) if self.dense and num_classes else None
 
     def forward(self, x: Tensor, pre_logits: bool = False, norm: nn.Module | None = None) -> Tensor:
         pooled = self.global_pool(x)
-        if self.has_norm and pooled.ndim == 2:  # a norm of vectors; without pooling, there is none
+        if self.has_norm and not isinstance(self.global_pool, nn.Identity):
             if norm is None:
                 raise ValueError('the head of this network needs a norm of the model: call model.forward_head(x)')
             pooled = norm(pooled)
@@ -66,11 +76,7 @@ class ClassifierHead(nn.Module):
         logits = self.fc(pooled)
         if self.aux_fc is None or isinstance(self.aux_fc, nn.Identity):
             return logits
-        others = self.aux_fc(self.drop(x[:, 1:])).amax(1)
-        if logits.shape != others.shape:
-            raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
-                               f'{logits.shape[-1]} and {others.shape[-1]}; replace both')
-        return logits + 0.5 * others
+        return add_dense_logits(logits, self.aux_fc(self.drop(x[:, 1:])).amax(1))
 
 
 class Classifier(nn.Module):
@@ -99,8 +105,8 @@ class Classifier(nn.Module):
         self.head = self.make_head(num_classes)
 
     def make_head(self, num_classes: int) -> ClassifierHead:
-        return ClassifierHead(self.backbone.channels[-1], num_classes, self.drop_rate, self.global_pool, self.dense,
-                              has_norm=self.norm_of_vectors is not None)
+        return ClassifierHead(self.backbone.channels[-1], num_classes, self.drop_rate, self.global_pool,
+                              self.has_tokens, self.dense, has_norm=self.norm_of_vectors is not None)
 
     @property
     def norm_of_vectors(self) -> nn.LayerNorm | None:
@@ -136,7 +142,7 @@ class Classifier(nn.Module):
         if hasattr(self.head, 'global_pool') and not pre_logits:
             return self.head(x)
         if self.global_pool:
-            x = Pooling(self.global_pool)(x)
+            x = Pooling(self.global_pool, self.has_tokens)(x)
             x = x if norm is None else norm(x)
         return x if pre_logits else self.head(x)
 

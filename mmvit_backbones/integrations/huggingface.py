@@ -96,7 +96,8 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         in_channels = self.backbone.pop('in_channels', None)  # from_pretrained may set num_channels, its only place
         if None not in (in_channels, num_channels) and in_channels != num_channels:
             raise ValueError(f'num_channels must be in_channels of backbone, got {num_channels} and {in_channels}')
-        self.num_channels = num_channels or in_channels or 3
+        channels = in_channels if num_channels is None else num_channels
+        self.num_channels = 3 if channels is None else channels
         networks = [name for name in backbones.__all__ if name != 'Backbone']
         if self.backbone.get('type') not in networks:
             raise ValueError(f'backbone must have a type that is one of {", ".join(networks)}, got '

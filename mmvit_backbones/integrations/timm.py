@@ -297,7 +297,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         if size:
             cfg['input_size'] = (3, *size)
         is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
-        image_size = tuple(cfg['input_size'][1:]) if is_strict else None
+        _, height, width = cfg['input_size']
+        image_size = (height, width) if is_strict else None
         side = max(size) if size else None  # positions are stored for squares, and interpolated for other images
         if checkpoint is not None and checkpoint == (pretrained_model_args or {}).get('checkpoint'):
             checkpoint = None  # of the model that was saved with these arguments
@@ -371,8 +372,8 @@ def tag_and_file(pretrained_cfg: str | dict | PretrainedCfg | None,
     config = {**(config or {}), **(overlay or {})}
     if config.get('source') == 'hf-hub':
         return True, find_in_hub(config['hf_hub_id'])
-    file = config.get('file')
-    return config.get('tag') or True, find_in_folder(Path(file)) if config.get('source') == 'local-dir' else file
+    tag = config.get('tag') or True
+    return tag, find_in_folder(Path(config['file'])) if config.get('source') == 'local-dir' else config.get('file')
 
 
 def find_in_folder(folder: Path) -> str:

@@ -3,7 +3,8 @@ import pytest
 import torch
 from helpers import fresh_model, raises
 from mmengine.registry import MODELS
-from tiny_configs import TINY_CONFIGS
+from tiny_configs import NAMES, TINY_CONFIGS
+from torch.testing import assert_close
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.layers.drop_path import DropPath
@@ -58,17 +59,19 @@ def test_drop_path_is_off_by_default(timm):
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
 
 
+@pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT', 'RegionViT', 'ViTAE-plain'])  # each kind of head
 @torch.no_grad()
-def test_an_fx_graph_returns_the_maps(timm):
+def test_an_fx_graph_returns_the_maps(timm, network):
     """The backbone is a single node of the graph."""
     from torchvision.models.feature_extraction import create_feature_extractor
-    model = timm.create_model('mmvit_reswin_tiny', arch=ARCH).eval()
+    arguments = {key: value for key, value in TINY_CONFIGS[network].items() if key != 'stage_norm'}
+    model = timm.create_model(f'mmvit_{NAMES[network]}', **arguments).eval()
     graph = create_feature_extractor(model, ['backbone', 'head'], tracer_kwargs=dict(leaf_modules=[Backbone]))
     for size in ((64, 96), (70, 49)):
         x = torch.randn(1, 3, *size)
         outputs = graph(x)
         assert torch.equal(outputs['head'], model(x))
-        assert all(map(torch.equal, outputs['backbone'], model.backbone(x)))
+        assert_close(outputs['backbone'], model.backbone(x), rtol=0, atol=0)
 
 
 def test_timm_reports_the_strides_of_regional_maps(timm):

@@ -102,6 +102,28 @@ def test_a_new_stem_and_its_norms_are_initialized(tmp_path):
     assert all(x.isfinite().all() and x.abs().max() < 10 for x in loaded.parameters())
 
 
+@torch.no_grad()
+def test_num_channels_are_those_of_the_images(tmp_path):
+    backbone = {'type': 'ReSwin', **TINY_CONFIGS['ReSwin']}
+    assert MMViTConfig(backbone=backbone).num_channels == 3
+    assert MMViTConfig(backbone={**backbone, 'in_channels': 4}).num_channels == 4
+    with raises(ValueError, 'num_channels', 4, 'in_channels', 5):
+        MMViTConfig(backbone={**backbone, 'in_channels': 5}, num_channels=4)
+    with raises(ValueError, 'channels', 0):
+        MMViTConfig(backbone=backbone, num_channels=0)
+    model, x = classifier('ReSwin', num_channels=4).eval(), torch.randn(1, 4, 64, 64)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForImageClassification.from_pretrained(str(tmp_path)).eval()
+    assert loaded.config.num_channels == 4
+    assert_close(loaded(x).logits, model(x).logits)
+    other = AutoModelForImageClassification.from_pretrained(
+        str(tmp_path), num_channels=1, ignore_mismatched_sizes=True).eval()
+    assert other(x[:, :1]).logits.shape == (1, 3)
+    weights, stem = model.state_dict(), 'model.backbone.patch_embed.proj.weight'
+    assert {name for name, value in other.state_dict().items() if not torch.equal(value, weights[name])} <= {
+        stem, stem.replace('weight', 'bias')}
+
+
 @each_network
 @torch.no_grad()
 def test_hidden_states_are_the_maps_of_all_stages(network):

@@ -175,8 +175,11 @@ def test_a_head_of_ones_own_gets_the_pooled_features(network):
 @torch.no_grad()
 def test_the_pooling_of_the_head_can_be_replaced(network):
     model, x = create(network, num_classes=0).eval(), images()
+    pool, pooled = model.head.global_pool, model(x)
     model.head.global_pool = torch.nn.Identity()
     assert torch.equal(model(x), model.forward_features(x))
+    model.head.global_pool = torch.nn.Sequential(pool, torch.nn.Threshold(torch.inf, 0.))
+    assert not model(x).any() and pooled.any()
 
 
 @each

@@ -226,8 +226,8 @@ class RegionViTBlock(nn.Module):
         if self.norm0 is not None:
             regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
         x = torch.cat([regional[:, :, None], local], dim=2)
-        x = self.drop_path(x, self.attn(self.norm1(x), index=index, mask=mask), sample_dims=2)
-        x = self.drop_path(x, self.mlp(self.norm2(x)), sample_dims=2)
+        x = self.drop_path(x.flatten(0, 1), self.attn(self.norm1(x), index=index, mask=mask).flatten(0, 1)).view_as(x)
+        x = self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
         regional, local = x.split([1, local.shape[2]], dim=2)
         return local, regional[:, :, 0]
 

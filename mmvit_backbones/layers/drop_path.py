@@ -16,17 +16,12 @@ class DropPath(nn.Module):
         super().__init__()
         self.drop_prob = drop_prob
 
-    def forward(self, x: Tensor, branch: Tensor, weight: float = 1., sample_dims: int = 1) -> Tensor:
-        """Returns ``x + weight * branch``, with the branches of some samples dropped.
-
-        The first ``sample_dims`` dimensions tell the samples apart: by default images of ``(B, ...)``, with 2 windows
-        of ``(B, windows, ...)``.
-        """
+    def forward(self, x: Tensor, branch: Tensor, weight: float = 1.) -> Tensor:
+        """Returns ``x + weight * branch`` for tensors ``(B, ...)``, with the branches of some samples dropped."""
         if not self.training or self.drop_prob == 0:
             return torch.add(x, branch, alpha=weight)
         keep_prob = 1 - self.drop_prob
-        ones = [1] * (branch.ndim - sample_dims)
-        keep = branch.new_empty((*branch.shape[:sample_dims], *ones)).bernoulli_(keep_prob)
+        keep = branch.new_empty((len(branch), *[1] * (branch.ndim - 1))).bernoulli_(keep_prob)
         return torch.addcmul(x, branch, keep, value=weight / keep_prob)
 
     def extra_repr(self) -> str:

@@ -58,9 +58,11 @@ class PositionEmbedding(nn.Module):
 def resize_positions(table: Tensor, height: int, width: int, num_prefix_tokens: int,
                      mode: Interpolation = 'bicubic') -> Tensor:
     """Resizes the square grid of positions after those of the prefix tokens; bilinear interpolation aligns corners."""
-    prefix, grid = table[:, :num_prefix_tokens], table[:, num_prefix_tokens:]
-    side = math.isqrt(int(grid.shape[1]))
+    if num_prefix_tokens:
+        grid = resize_positions(table[:, num_prefix_tokens:], height, width, 0, mode)
+        return torch.cat([table[:, :num_prefix_tokens], grid], dim=1)
+    side = math.isqrt(int(table.shape[1]))
     # ExecuTorch misreads the result, without an error, if the channels are last in memory.
-    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
+    grid = table.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
     grid = interpolate(grid, (height, width), mode, align_corners=mode == 'bilinear')
-    return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
+    return grid.flatten(2).transpose(1, 2)

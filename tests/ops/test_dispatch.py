@@ -205,18 +205,12 @@ def test_heads_that_triton_cannot_process(q, v, words):
     q, v = torch.empty(q, device='meta'), torch.empty(v, device='meta')
     reason = dispatch.OPERATORS['residual attention'].reason('triton', dict(q=q, v=v))
     assert all(word in reason for word in words)
-    if '129' in words:
-        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=q, value=v, eps=1e-5))
-        assert all(word in reason for word in words)
 
 
 @needs_triton
 def test_dtypes_that_triton_cannot_process():
-    x = torch.empty(1, 1, 2, 16, device='meta')
-    for logits, value, words in [(x, x.half(), ['float32', 'float16']), (x.half(), x, ['float32', 'float16']),
-                                 (x.double(), x.double(), ['float64'])]:
-        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=logits, value=value, eps=1e-5))
-        assert all(word in reason for word in words)
+    x = torch.empty(1, 1, 2, 16, device='meta', dtype=torch.float64)
+    assert 'float64' in dispatch.OPERATORS['residual attention'].reason('triton', dict(q=x, v=x))
 
 
 # ---- graphs

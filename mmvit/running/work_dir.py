@@ -1,12 +1,14 @@
-"""Locks the work dir of a run."""
+"""The work dir of a run: its lock, and the checkpoint from which MMEngine resumes."""
 import fcntl
 import os
 import os.path as osp
 import socket
 import stat
+from pathlib import Path
 from typing import IO
 
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+from mmvit_backbones.utils.runs import LAST, last_of
 
 
 def lock_work_dir(work_dir: str) -> IO:
@@ -54,3 +56,18 @@ def lock_file(path: str, wait: bool = False) -> IO:
     except OSError:
         pass  # a file system without locks
     return file
+
+
+def point_to_own(work_dir: str) -> None:
+    """Lets ``last_checkpoint``, from which MMEngine resumes, name the file in this work dir, if the dir was moved."""
+    file = Path(work_dir, LAST)
+    if not file.is_file():
+        return
+    try:
+        found = last_of(file)
+    except CheckpointNotFoundError:  # reported when it is read
+        return
+    if file.is_symlink() or found != file.read_text(encoding='utf-8').strip():
+        part = file.with_name(f'{LAST}.part')
+        part.write_text(found, encoding='utf-8')
+        os.replace(part, file)

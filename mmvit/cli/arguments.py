@@ -42,7 +42,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
                         help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
     add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
-    parser.add_argument('--verbose', action='store_true', help='show every line of the log file')
+    parser.add_argument('--verbose', action='store_true', help='show the log of a fine-tuning, too')
 
 
 def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:

@@ -58,15 +58,13 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from mmengine.logging import MMLogger
-
     from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 
     from ..folders.checks import check_data
     from ..inference import Predictor, evaluate, is_exported
     from ..recipes import other_data
     from ..running import shorthand_options, test, testing_config
-    from ..running.console import screen, show_metrics
+    from ..running.run import show_metrics
     from ..utils.config import read_config
     from .processes import connected, number_of_nodes, start
 
@@ -107,12 +105,8 @@ def run(args: Namespace) -> None:
         if args.processes:
             start(['test', *args.arguments], args.processes)
         elif is_exported(checkpoint):
-            with screen('test', args.verbose) as shown:
-                if shown is not None:
-                    shown.attach(MMLogger.get_current_instance())
-                model = Predictor(checkpoint)
-                metrics = evaluate(cfg, model.model.run, model.classes, checkpoint)
-            show_metrics(metrics, shown.tables if shown is not None else {})
+            model = Predictor(checkpoint)
+            show_metrics(evaluate(cfg, model.model.run, model.classes, checkpoint))
         else:
             test(cfg, verbose=args.verbose)
             if args.out and processes.rank == 0:

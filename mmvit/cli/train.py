@@ -91,7 +91,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..running import best_of, train
+    from ..running import train
     from .processes import connected, number_of_nodes, start
     if args.processes and number_of_nodes() > 1:  # only the processes of all machines can agree on a recipe
         start(['train', *args.arguments], args.processes)
@@ -108,7 +108,7 @@ def run(args: Namespace) -> None:
             return
         runner = train(cfg, verbose=args.verbose)
     if runner.rank == 0:
-        print(*best_of(runner), *next_commands(runner.work_dir), sep='\n')
+        print(*next_commands(runner.work_dir), sep='\n')
 
 
 def checked(args: Namespace, config: str, recipe: str | None, processes: int) -> 'Config':

@@ -80,7 +80,8 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *early, *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='TerminalHook'), *early,
+                          *others])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

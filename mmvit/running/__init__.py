@@ -1,6 +1,6 @@
 """Trains and tests finished configs with MMEngine's runner."""
-from .check import check_run
+from .checks import check_run
 from .config import shorthand_options, testing_config, training_config
-from .run import best_of, test, train
+from .run import test, train
 
-__all__ = ['best_of', 'check_run', 'shorthand_options', 'test', 'testing_config', 'train', 'training_config']
+__all__ = ['check_run', 'shorthand_options', 'test', 'testing_config', 'train', 'training_config']

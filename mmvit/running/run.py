@@ -1,63 +1,57 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
+import re
+import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
-from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, RUNNERS
-from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmvit_backbones.engine import OwnFilesHook
-from mmvit_backbones.errors import TrainingError, UsageError
+from mmvit_backbones.engine import OwnFilesHook, TerminalHook
+from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
+from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.files import full_disk_named, short_path
 from mmvit_backbones.utils.fonts import families_for
 from mmvit_backbones.zoo.checks import is_readable
-from mmvit_backbones.zoo.loading import (
-    check_finite,
-    check_overlap,
-    find_weights,
-    load_weights,
-    read_checkpoint,
-    read_state,
-    unwrap_model,
-    use_safe_loading,
-)
+from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loading
 
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
-from .classes import check_tested, classes_of
-from .console import Screen, screen, show_metrics
+from ..utils.images import quick_error
+from .checks import AnyRunner, check_batches, check_start, check_tested, model_of, warn_of_others
 from .processes import init_processes
-from .resume import point_to_own, read_to_resume
-from .unreadable import named_images
-from .work_dir import lock_file, lock_work_dir
+from .work_dir import lock_file, lock_work_dir, point_to_own
 
-AnyRunner = Runner | FlexibleRunner
+LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
+PIPED = 200  # columns of a table that is not printed to a terminal
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     """Trains the model of a config as MMEngine's runner does, and returns the runner.
 
     The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
-    checkpoint of another network are refused. Checkpoints are read without running code in them. The terminal shows a
-    bar, validations and warnings; the log file has every line.
+    checkpoint of another network are refused. Checkpoints are read without running code in them. If the config names
+    :class:`~mmvit_backbones.engine.TerminalHook`, as those of ``recipes.fine_tune`` do, the terminal shows a bar,
+    validations and warnings; else OpenMMLab's log.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
             ``work_dir``.
-        verbose (bool): Whether the console shows every line of the log file. Defaults to False.
+        verbose (bool): Whether to show the log in any case. Defaults to False.
 
     Raises:
         UsageError: If the work dir is in use, or the data are too few for a batch.
@@ -70,16 +64,16 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     """
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
     full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
-    with full_disk, lock, screen('train', verbose) as shown:
+    with full_disk, lock:
         if is_first_process():
             point_to_own(cfg.work_dir)
-        runner = build_runner(cfg, shown)
+        runner = build_runner(cfg, verbose)
         if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
             runner.register_hook(OwnFilesHook())
-        check_batches(runner)
-        check_start(runner, cfg)
-        warn_of_others(runner, cfg)
-        with named_images(runner, 'train', 'val'):
+        with terminal(runner), named_images(runner, 'train', 'val'):
+            check_batches(runner)
+            check_start(runner, cfg)
+            warn_of_others(runner, cfg)
             runner.train()
     return runner
 
@@ -87,45 +81,63 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
 def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     """Tests the checkpoint ``load_from`` of a config as MMEngine's runner does, and returns the metrics.
 
-    The terminal shows a bar, warnings and a table of the metrics; the log file has every line.
+    Prints the metrics and where the log is. The terminal shows the images as in :func:`train`.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`testing_config`, with a ``work_dir``.
-        verbose (bool): Whether the console shows every line of the log file. Defaults to False.
+        verbose (bool): Whether to show the log in any case. Defaults to False.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
     from matplotlib import rc_context
-    with full_disk_named(f'work dir {cfg.work_dir}'), screen('test', verbose) as shown:
-        runner = build_runner(cfg, shown)
-        if is_readable(cfg.load_from):
-            checkpoint = read_checkpoint(cfg.load_from, mmap=True)
-            check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
-            weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
-            load_weights(model_of(runner), weights, cfg.load_from)
-        names = classes_of(runner.test_dataloader.dataset.metainfo) if drawings_of(cfg, runner) else ()
-        fonts = families_for(names)  # of mmdet's and mmpretrain's drawings
-        with named_images(runner, 'test'), rc_context({'font.sans-serif': fonts, 'font.monospace': fonts}):
-            metrics = runner.test()
-    if shown is not None and runner.rank == 0:
-        show_metrics(metrics, shown.tables)
+    with full_disk_named(f'work dir {cfg.work_dir}'):
+        runner = build_runner(cfg, verbose)
+        with terminal(runner), named_images(runner, 'test'):
+            if is_readable(cfg.load_from):
+                checkpoint = read_checkpoint(cfg.load_from, mmap=True)
+                check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
+                weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
+                load_weights(model_of(runner), weights, cfg.load_from)
+            names = classes_of(runner.test_dataloader.dataset.metainfo) if drawings_of(cfg, runner) else ()
+            fonts = families_for(names)  # of mmdet's and mmpretrain's drawings
+            with rc_context({'font.sans-serif': fonts, 'font.monospace': fonts}):
+                metrics = runner.test()
+    if runner.rank == 0:
+        show_metrics(metrics)
         print(*drawings_of(cfg, runner), f'log and metrics: {short_path(runner.log_dir)}', sep='\n')
     return metrics
 
 
-def best_of(runner: AnyRunner) -> list[str]:
-    """Returns a line for each metric by which a training selects checkpoints: its best value and the file."""
-    info, lines = runner.message_hub.runtime_info, []
-    for hook in runner.hooks:
-        names = getattr(hook, 'key_indicators', None) or () if isinstance(hook, CheckpointHook) else ()
-        for name in names:
-            suffix = f'_{name}' if len(names) > 1 else ''
-            if osp.isfile(str(info.get(f'best_ckpt{suffix}'))):
-                lines.append(f'best: {name} {info[f"best_score{suffix}"]:.4g}, '
-                             f'{short_path(str(info[f"best_ckpt{suffix}"]))}')
-    return lines
+test.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@contextmanager
+def terminal(runner: Any) -> Iterator[None]:
+    """Lets the :class:`TerminalHook` of a runner, if there is one, show all that follows; restores the terminal."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, TerminalHook)]
+    try:
+        for hook in hooks:
+            hook.before_run(runner)
+        yield
+    finally:
+        for hook in hooks:
+            hook.after_run(runner)
+
+
+def show_metrics(metrics: Mapping[str, float]) -> None:
+    """Prints a table of metrics, without those of sizes of objects that the data lack."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+    table = Table('metric', box=None, header_style='bold')
+    table.add_column('value', justify='right')
+    for name, value in metrics.items():
+        if value != NO_OBJECTS:
+            table.add_row(escape(name), f'{value:.4g}')
+    console = Console()
+    console.print(table, width=console.width if console.is_terminal else PIPED)
 
 
 def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
@@ -142,12 +154,12 @@ def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
     return [f'drawings: {short_path(folder)}']
 
 
-def build_runner(cfg: Config, shown: Screen | None = None) -> AnyRunner:
+def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    ``shown`` is the terminal, or None to show every line of the log. MMEngine names the folder after the second in
-    which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
-    the same.
+    ``verbose`` leaves out the :class:`TerminalHook` that the config may name. MMEngine names the folder after the
+    second in which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its
+    name is the same.
     """
     init_processes(cfg)
     use_safe_loading()
@@ -159,10 +171,15 @@ def build_runner(cfg: Config, shown: Screen | None = None) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    with nullcontext() if shown is None else quiet(), unused_second(cfg):
+    is_quiet = not verbose and any(isinstance(hook, dict) and hook.get('type') == 'TerminalHook'
+                                   for hook in cfg.get('custom_hooks') or [])
+    with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = build(cfg)
-    if shown is not None:
-        shown.attach(runner.logger, runner)
+    if is_quiet:
+        for handler in console_handlers(runner.logger):
+            handler.setStream(sys.stdout)
+    if verbose:
+        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
     if isinstance(runner.model, nn.Module) and runner.distributed and not torch.cuda.is_available():
         revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner
@@ -185,42 +202,40 @@ def unused_second(cfg: Config) -> Iterator[None]:
         yield
 
 
-def model_of(runner: AnyRunner) -> nn.Module:
-    """Returns the model of a runner without wrappers; ``FlexibleRunner`` builds its own later, so this is another."""
-    model: Any = runner.model
-    return unwrap_model(model) if isinstance(model, nn.Module) else MODELS.build(model)
+@contextmanager
+def named_images(runner: Any, *splits: str) -> Iterator[None]:
+    """Replaces an exception of the transforms that load images by one line with the file.
+
+    Searches the data sets of the runner only after such an exception, so that a run without a fault is as it was.
+
+    Args:
+        runner (Any): Runner of MMEngine.
+        splits (str): Splits that the run uses, of 'train', 'val' and 'test'.
+
+    Raises:
+        TrainingError: If a transform failed because an image or a mask cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = ''.join(traceback.format_exception(error))  # of a worker process, the message has its traceback
+        if LOADING not in text:
+            raise
+        named = re.search(r'AssertionError: failed to load image: (.+)', text)
+        if named:
+            found = quick_error(named[1]) or f'image {named[1]} cannot be read'
+        else:  # OpenCV and Pillow do not name the file
+            found = next(filter(None, map(quick_error, _files(runner, splits))), '')
+        if not found:
+            raise
+        raise TrainingError(f'{found}; mmvit data check finds all such files') from error
 
 
-def check_start(runner: AnyRunner, cfg: Config) -> None:
-    """Raises CheckpointError if a run cannot resume, or start from ``load_from``, because of the checkpoint."""
-    path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
-    if not path or not is_readable(path):
-        return
-    if cfg.get('resume'):
-        folder = None if cfg.get('load_from') else cfg.work_dir
-        load_weights(model_of(runner), read_to_resume(path, folder)['state_dict'], path, strict=True)
-    else:
-        weights = read_state(path)['state_dict']
-        check_overlap(model_of(runner), weights, path)  # as MMEngine will load them
-        check_finite(weights, path)
-
-
-def warn_of_others(runner: AnyRunner, cfg: Config) -> None:
-    """Warns of checkpoints of another training in the work dir of a new one."""
-    others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
-    if others and not cfg.get('resume'):
-        runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
-                              'those of the same names will be replaced. To go on with that training, use --resume; to '
-                              'keep it, another --work-dir')
-
-
-def check_batches(runner: AnyRunner) -> None:
-    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
-    loader: Any = runner.train_dataloader
-    if not len(loader.dataset):
-        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
-                         'all images')
-    if not len(loader):
-        images, batch_size = len(loader.dataset) // get_world_size(), loader.batch_sampler.batch_size
-        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
-                         f'process, because this config drops incomplete batches; got {batch_size}')
+def _files(runner: Any, splits: Iterable[str]) -> Iterator[str]:
+    """Yields the images and masks of a runner's data sets."""
+    for split in splits:
+        dataset: Any = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
+        if hasattr(dataset, 'get_data_info'):
+            for index in range(len(dataset)):
+                info = dataset.get_data_info(index)
+                yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))

@@ -1,11 +1,13 @@
-"""Locks the work dir of a run."""
+"""The work dir of a run: its lock, and the checkpoint from which MMEngine resumes."""
 import os
 import os.path as osp
 import socket
 import stat
 from contextlib import ExitStack
+from pathlib import Path
 
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+from mmvit_backbones.zoo.files import LAST, last_of
 
 try:
     import fcntl
@@ -68,3 +70,18 @@ def lock_file(path: str, owner: str = '', wait: bool = False) -> ExitStack:
     file.write(owner)
     file.flush()
     return held
+
+
+def point_to_own(work_dir: str) -> None:
+    """Lets ``last_checkpoint``, from which MMEngine resumes, name the file in this work dir, if the dir was moved."""
+    file = Path(work_dir, LAST)
+    if not file.is_file():
+        return
+    try:
+        found = last_of(file)
+    except CheckpointNotFoundError:  # reported when it is read
+        return
+    if file.is_symlink() or found != file.read_text(encoding='utf-8').strip():
+        part = file.with_name(f'{LAST}.part')
+        part.write_text(found, encoding='utf-8')
+        os.replace(part, file)

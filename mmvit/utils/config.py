@@ -43,6 +43,9 @@ def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = 
     _use_own_lists(cfg, path)
     merge_options(cfg, options)
     check_parts(cfg, needs)
+    if cfg.default_scope == 'mmpretrain':
+        for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
+            loader.setdefault('collate_fn', dict(type='default_collate'))  # as its scripts do
     return cfg
 
 
@@ -188,10 +191,7 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
 
 
 def check_parts(cfg: Config, needs: Sequence[str] = ()) -> None:
-    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework.
-
-    Sets the ``collate_fn`` that mmpretrain's scripts set.
-    """
+    """Raises UsageError if a config lacks a required key, or its ``default_scope`` is not an installed framework."""
     path, framework = cfg.filename, cfg.get('default_scope')
     if framework not in FRAMEWORKS:
         raise UsageError(f'config {path}: default_scope must be one of {", ".join(FRAMEWORKS)}, got {framework!r}')
@@ -203,8 +203,5 @@ def check_parts(cfg: Config, needs: Sequence[str] = ()) -> None:
             continue
         if not isinstance(part, dict):
             raise UsageError(f'config {path}: {key} must be a dict, got {part!r}')
-        if key in LOADERS:
-            if not isinstance(part.get('dataset'), dict):
-                raise UsageError(f'config {path}: {key}.dataset must be a dict, got {part.get("dataset")!r}')
-            if framework == 'mmpretrain':
-                part.setdefault('collate_fn', dict(type='default_collate'))
+        if key in LOADERS and not isinstance(part.get('dataset'), dict):
+            raise UsageError(f'config {path}: {key}.dataset must be a dict, got {part.get("dataset")!r}')

@@ -33,7 +33,6 @@ NARROW = dict(
 # Detectors find boxes of any score, and mmseg draws every image instead of each 50th.
 TESTED = dict(mmpretrain=[], mmdet=['model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=5'],
               mmseg=['default_hooks.visualization.interval=1'])
-EXACT = "custom_hooks = [dict(type='ExactResumeHook')]\n"
 
 
 def script(framework: str, name: str) -> Path:
@@ -103,9 +102,9 @@ def test_a_file_without_our_hooks_trains_as_by_the_frameworks_script(recipe, tmp
     """Two workers read the data of mmpretrain, none those of the others."""
     framework, config = recipe
     text = config.read_text()
-    assert EXACT in text
+    assert 'ExactResumeHook' in text
     plain, workers = tmp_path / 'plain.py', 2 if framework == 'mmpretrain' else 0
-    plain.write_text(text.replace(EXACT, ''))
+    plain.write_text(f'{text}\ncustom_hooks = []\n')
     run_both('train', framework, plain, tmp_path, f'train_dataloader.num_workers={workers}',
              f'train_dataloader.persistent_workers={workers > 0}')
     assert_same_losses(tmp_path)

@@ -81,7 +81,7 @@ def test_interrupted_training_is_resumed_exactly(whole, tmp_path):
                                           (signal.SIGINT, 130, 9, 1)]:
         run = train(work_dir, '--resume', f'train_dataloader.num_workers={workers}',
                     'train_dataloader.persistent_workers=True')
-        run.wait_for(f'step {step}/12')
+        run.wait_for(f'Epoch(train) [{(step - 1) // 4 + 1}][{(step - 1) % 4 + 1}/4]')
         run.signal(number)
         assert run.wait() == code, run.text
         if code > 0:  # after SIGKILL, the remaining workers may print errors

@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import raises
 
-from mmvit.running.resume import read_to_resume
+from mmvit.running.checks import read_to_resume
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 

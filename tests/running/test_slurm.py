@@ -54,7 +54,7 @@ def test_preempted_training_is_resumed_exactly(slurm, tmp_path):
     """A job that is preempted saves a checkpoint, is requeued, and gives the weights of an uninterrupted run."""
     log, urgent = tmp_path / 'job.txt', tmp_path / 'urgent.txt'
     submit(slurm, 'low', log, training(tmp_path / 'work'))
-    wait_for(log, 'step 7/')
+    wait_for(log, 'Epoch(train) [2][1/6]')
     # Training would finish before Slurm reacts, so it is paused here. Slurm sends SIGCONT before SIGTERM.
     subprocess.run(['pkill', '-STOP', '-f', f'^[^ ]*python[^ ]* -u .* {tmp_path / "work"} '], check=True)
     submit(slurm, 'high', urgent, ['echo', 'done'])

@@ -5,7 +5,7 @@ import logging
 import os.path as osp
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, redirect_stdout
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -30,56 +30,60 @@ class TerminalHook(Hook):
     """Shows a bar, a line per validation, and the best checkpoint, instead of the lines of MMEngine's log.
 
     From ``before_run`` to ``after_run``, the console shows only warnings and errors of the log, and what is printed
-    during a validation goes to the log file. In a test, the log is shown again once all images are predicted, because
-    metrics log their tables of classes. Without a terminal, e.g. in a pipe, lines take the place of the bar.
+    while data sets are read or the model is evaluated goes to the log file. In a test, the log is shown again once all
+    images are predicted, because metrics log their tables of classes. Without a terminal, e.g. in a pipe, lines take
+    the place of the bar.
 
     Args:
         interval (int): Steps per line without a terminal. Defaults to 50.
+
+    Example:
+        >>> custom_hooks = [dict(type='TerminalHook')]
     """
 
-    priority = 'LOWEST'  # the best checkpoint of a validation is known
+    priority = 'LOWEST'  # after the hooks that keep the loss and the best checkpoint
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
         self.changes: ExitStack | None = None  # what is undone at the end
         self.bar: Progress | None = None
         self.drawn = 0.
-        self.validation = ExitStack()
+        self.prints = ExitStack()  # lets what is printed go to the log
 
     def before_run(self, runner: Runner) -> None:
-        """Begins, unless it has begun, e.g. before the data sets were built."""
+        """Begins, unless a program has called this method before MMEngine does, which first reads the data sets."""
         if self.changes is not None or not is_main_process():
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         self.changes = ExitStack()
         atexit.register(self.after_run)  # after an error, MMEngine does not call after_run
-        console = Console(file=sys.stdout)
-        if console.is_terminal:
+        self.console = Console(file=sys.stdout)
+        if self.console.is_interactive:
             # Without a thread that draws, no worker process inherits a locked standard output.
             self.bar = self.changes.enter_context(Progress(
                 TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                TextColumn('{task.fields[note]}'), console=console, transient=True, auto_refresh=False,
+                TextColumn('{task.fields[note]}'), console=self.console, transient=True, auto_refresh=False,
                 speed_estimate_period=600))
-        self.out = sys.stdout  # prints above the bar
-        for handler in runner.logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                self.changes.callback(handler.setLevel, handler.level)
-                self.changes.callback(handler.setStream, handler.stream)
-                handler.setLevel(max(handler.level, logging.WARNING))
-                handler.setStream(self.out)
+        for handler in console_handlers(runner.logger):
+            self.changes.callback(handler.setLevel, handler.level)
+            self.changes.callback(handler.setStream, handler.stream)
+            handler.setLevel(max(handler.level, logging.WARNING))
+            handler.setStream(sys.stdout)  # of the bar, above which it writes
+        self.log_prints(runner)
 
     def after_run(self, runner: Runner | None = None) -> None:
         """Removes the bar, and shows the log in the console again."""
-        self.validation.close()
+        self.prints.close()
         if self.changes is not None:
             self.changes.close()
         self.changes = self.bar = None
         atexit.unregister(self.after_run)
 
     def before_train(self, runner: Runner) -> None:
+        self.prints.close()
         if runner.iter:
-            self.say(f'resumed after {place_of(runner)}')
+            self.say(f'resumed after step {runner.iter}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None,
                          outputs: dict | None = None) -> None:
@@ -90,13 +94,13 @@ class TerminalHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         if self.changes is not None:
-            self.validation.enter_context(redirect_stdout(LogLines(runner.logger)))
+            self.log_prints(runner)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
         self.draw('validating', batch_idx + 1, len(runner.val_dataloader))
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
-        self.validation.close()
+        self.prints.close()
         self.say(', '.join([place_of(runner), *loss_of(runner), *short_metrics(metrics or {})]))
 
     def after_train(self, runner: Runner) -> None:
@@ -112,9 +116,12 @@ class TerminalHook(Hook):
         if batch_idx + 1 == total:
             self.after_run()
 
+    def log_prints(self, runner: Runner) -> None:
+        self.prints.enter_context(redirect_stdout(LogLines(runner.logger)))
+
     def say(self, text: str) -> None:
         if self.changes is not None:
-            print(text, file=self.out, flush=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def draw(self, description: str, done: int, total: int, note: str = '') -> None:
         """Draws the bar, a few times per second."""
@@ -140,6 +147,13 @@ class LogLines(io.TextIOBase):
         if text.strip():
             self.logger.info(text.rstrip())
         return len(text)
+
+
+def console_handlers(logger: logging.Logger) -> Iterator[logging.StreamHandler]:
+    """Yields the handlers of a logger that write to the console."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            yield handler
 
 
 def place_of(runner: Runner) -> str:

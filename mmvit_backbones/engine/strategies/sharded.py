@@ -20,6 +20,7 @@ from ...utils import versions
 
 versions.require('sharded training (FSDP2)')
 
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict  # noqa: E402
 from torch.distributed.fsdp import fully_shard  # noqa: E402
 from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: E402
 
@@ -49,7 +50,7 @@ class ShardedStrategy(DDPStrategy):
         return model
 
     def model_state_dict(self) -> dict:
-        return full_state(self.model.state_dict())
+        return get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
     def optim_state_dict(self) -> dict:
         return full_state(self.optim_wrapper.state_dict())

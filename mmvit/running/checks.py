@@ -1,24 +1,45 @@
-"""Checks a config before it trains: its data, backbone and checkpoints, and a step of its model."""
+"""Checks what a run uses before its first step: settings, data, backbone, checkpoints, classes and a step."""
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from mmvit_backbones.errors import MMViTError, UsageError, first_line
-from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, check_pretrained
+from mmvit_backbones.engine.hooks.finite import state_of
+from mmvit_backbones.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    MMViTError,
+    UnreadCheckpointError,
+    UsageError,
+    first_line,
+)
+from mmvit_backbones.utils.classes import check_labels, classes_of, shown
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, check_pretrained, is_readable
+from mmvit_backbones.zoo.loading import (
+    check_finite,
+    check_overlap,
+    load_weights,
+    read_checkpoint,
+    read_state,
+    unwrap_model,
+)
 
 from ..folders.checks import check_data
 from ..utils.frameworks import import_quietly
-from .classes import check_heads
 
+AnyRunner = Runner | FlexibleRunner
 SIDE = 128  # pixels of the longer side of the images of a checked step
+TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
 
 def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_data: bool = True) -> None:
@@ -52,6 +73,9 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
         if cfg.get('load_from'):
             check_checkpoint(cfg.load_from)  # elsewhere, training reads it before the first step
         check_step(cfg)
+
+
+# ---- a step of the model, on the CPU
 
 
 def check_step(cfg: Config) -> None:
@@ -88,6 +112,16 @@ def check_step(cfg: Config) -> None:
         raise
     except Exception as error:  # models can fail in any way
         raise UsageError(explain(cfg, model, inputs, error)) from error
+
+
+def check_heads(model: nn.Module, dataset: Any) -> None:
+    """Raises UsageError if a head has fewer classes than the data, but more than one, such as objectness."""
+    names = classes_of(getattr(dataset, 'metainfo', None))
+    for name, module in model.named_modules():
+        count = getattr(module, 'num_classes', None)
+        if name and isinstance(count, int) and 1 < count < len(names):
+            raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
+                             f'{shown(names)}')
 
 
 def why(error: Exception) -> str:
@@ -158,3 +192,98 @@ def _rescale(instances: Any, scale: tuple[float, float], size: tuple[int, int]) 
         boxes.rescale_(scale)
     if 'masks' in instances:
         instances.masks = instances.masks.resize(size)
+
+
+# ---- a runner, before it starts
+
+
+def check_batches(runner: AnyRunner) -> None:
+    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
+    loader: Any = runner.train_dataloader
+    if not len(loader.dataset):
+        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
+                         'all images')
+    if not len(loader):
+        images, batch_size = len(loader.dataset) // get_world_size(), loader.batch_sampler.batch_size
+        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
+                         f'process, because this config drops incomplete batches; got {batch_size}')
+
+
+def check_start(runner: AnyRunner, cfg: Config) -> None:
+    """Raises CheckpointError if a run cannot resume, or start from ``load_from``, because of the checkpoint."""
+    path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if cfg.get('resume') else None)
+    if not path or not is_readable(path):
+        return
+    if cfg.get('resume'):
+        folder = None if cfg.get('load_from') else cfg.work_dir
+        load_weights(model_of(runner), read_to_resume(path, folder)['state_dict'], path, strict=True)
+    else:
+        weights = read_state(path)['state_dict']
+        check_overlap(model_of(runner), weights, path)  # as MMEngine will load them
+        check_finite(weights, path)
+
+
+def read_to_resume(path: str, folder: str | None = None) -> dict:
+    """Reads a checkpoint, whose tensors are read and checked too.
+
+    Args:
+        path (str): The checkpoint.
+        folder (str | None): Where others are looked for. Defaults to None: its folder.
+
+    Raises:
+        UsageError: If it has no training state.
+        CheckpointError: If it cannot be read, or has NaN or inf; the message names the newest one that can be resumed.
+    """
+    try:
+        checkpoint = read_checkpoint(path)
+        check_finite(state_of(checkpoint), path)
+    except (CheckpointNotFoundError, UnreadCheckpointError):  # the file is not known to be invalid
+        raise
+    except CheckpointError as error:
+        others = [other for other in _newest_first(folder or Path(path).parent) if other != Path(path)]
+        good = next((other for other in others if _can_be_resumed(other)), None)
+        remedy = (f'the newest one that can be resumed: --resume {good}' if good else
+                  'no other checkpoint in its folder can be resumed; start a new run without --resume')
+        raise type(error)(f'{error}; {remedy}') from error
+    if not TRAINING_STATE <= checkpoint.keys():
+        raise UsageError(f'checkpoint {path} has no training state to resume; use load_from={path} to start from its '
+                         'weights')
+    return checkpoint
+
+
+def _newest_first(folder: str | Path) -> list[Path]:
+    """Returns the checkpoints of a folder, except copies of the best one."""
+    paths = [path for path in Path(folder).glob('*.pth') if not path.name.startswith('best_')]
+    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _can_be_resumed(path: Path) -> bool:
+    try:
+        checkpoint = read_checkpoint(str(path))
+        check_finite(state_of(checkpoint), str(path))
+    except CheckpointError:
+        return False
+    return TRAINING_STATE <= checkpoint.keys()
+
+
+def warn_of_others(runner: AnyRunner, cfg: Config) -> None:
+    """Warns of checkpoints of another training in the work dir of a new one."""
+    others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
+    if others and not cfg.get('resume'):
+        runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
+                              'those of the same names will be replaced. To go on with that training, use --resume; to '
+                              'keep it, another --work-dir')
+
+
+def check_tested(dataset: Any, checkpoint: dict, source: str) -> None:
+    """Raises UsageError if a label means one class in the checkpoint and another in the test data."""
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+    check_labels(classes_of(meta), classes_of(getattr(dataset, 'metainfo', None)), f'checkpoint {source}',
+                 'the test data', 'test on data with the same classes in the same order, or set their names in '
+                 'test_dataloader.dataset.metainfo.classes')
+
+
+def model_of(runner: AnyRunner) -> nn.Module:
+    """Returns the model of a runner without wrappers; ``FlexibleRunner`` builds its own later, so this is another."""
+    model: Any = runner.model
+    return unwrap_model(model) if isinstance(model, nn.Module) else MODELS.build(model)

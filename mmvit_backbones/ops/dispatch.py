@@ -177,7 +177,7 @@ def backends_in_use(device: torch.device) -> dict[str, str]:
     return {name: OPERATORS[name].usual(device) for name in names if name in OPERATORS}
 
 
-@torch.compiler.assume_constant_result
+@versions.constant_in_graphs
 def is_exporting() -> bool:
     """Returns whether ``torch.export`` is tracing.
 
@@ -199,7 +199,7 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
 logged: set[tuple] = set()  # (operator, device, backend, whether a kernel was missing)
 
 
-@torch.compiler.assume_constant_result  # logs while a graph is traced, without becoming part of it
+@versions.constant_in_graphs  # logs while a graph is traced, without becoming part of it
 def log_choice(name: str, device: str, backend: str, missed: str) -> None:
     """Logs a choice the first time that it is made, as a warning if a requested or usual kernel is missing."""
     key = name, device, backend, bool(missed)

@@ -147,7 +147,7 @@ def test_triton_is_advised_only_if_it_is_right_and_faster(monkeypatch, triton, a
     """On a GPU without compiled operators; the fault, if any, is that of one of two dtypes."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': 'not built'})
-    monkeypatch.setattr('mmvit_backbones.ops.triton.triton', torch)
+    monkeypatch.setattr('mmvit_backbones.ops.triton.IS_INSTALLED', True)
     operator = dispatch.Operator('operator', None, None, None, like='x', triton=None)
     reference = Figures(0, 0.5, 0.5)
     rows = [Row(operator, torch.float32, '56 x 56', dict(reference=reference, triton=Figures(0, 0.2, 0.2))),

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import dispatch, library, plain_pytorch, triton, use_kernels
 
-needs_triton = pytest.mark.skipif(triton.triton is None, reason='Triton is not installed')
+needs_triton = pytest.mark.skipif(not triton.IS_INSTALLED, reason='Triton is not installed')
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +157,7 @@ def test_choices_are_logged_once_and_missing_kernels_are_warnings(monkeypatch, c
 
 
 def test_a_request_that_cannot_be_met_is_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr(triton, 'triton', None)
+    monkeypatch.setattr(triton, 'IS_INSTALLED', False)
     with use_kernels('triton'):
         assert chosen(operator_of())[1] == 'cuda'
     assert 'triton backend cannot run: Triton is not installed' in caplog.messages[-1]
@@ -205,18 +205,6 @@ def test_heads_that_triton_cannot_process(q, v, words):
     q, v = torch.empty(q, device='meta'), torch.empty(v, device='meta')
     reason = dispatch.OPERATORS['residual attention'].reason('triton', dict(q=q, v=v))
     assert all(word in reason for word in words)
-    if '129' in words:
-        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=q, value=v, eps=1e-5))
-        assert all(word in reason for word in words)
-
-
-@needs_triton
-def test_dtypes_that_triton_cannot_process():
-    x = torch.empty(1, 1, 2, 16, device='meta')
-    for logits, value, words in [(x, x.half(), ['float32', 'float16']), (x.half(), x, ['float32', 'float16']),
-                                 (x.double(), x.double(), ['float64'])]:
-        reason = dispatch.OPERATORS['normalized attention'].reason('triton', dict(logits=logits, value=value, eps=1e-5))
-        assert all(word in reason for word in words)
 
 
 # ---- graphs

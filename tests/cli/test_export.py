@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from helpers import raises
-from subcommands import call, parser_of
+from subcommands import call
 
 pytest.importorskip('onnx')
 
@@ -40,9 +40,3 @@ def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
     with raises(UsageError, *words):
         call('export', *arguments)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_old_name_of_an_option_works():
-    for option in '--allow-accuracy-drop', '--accept-loss':
-        assert parser_of('export').parse_args(['a.pth', 'a.onnx', option]).allow_accuracy_drop
-    assert '--accept-loss' not in parser_of('export').format_help()

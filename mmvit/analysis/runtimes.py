@@ -32,7 +32,7 @@ from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.images import CALIBRATION_IMAGES, images_of, read
-from ..deployment.models import export_model
+from ..deployment.models import write_parts
 from ..deployment.parts import check_exportable, split
 from ..deployment.preprocess import as_tuple
 from ..deployment.quantize import to_int8
@@ -121,7 +121,7 @@ class TimedModel:
     def export(self, path: Path) -> None:
         check_exportable(self.cfg)
         model = PyTorchModel(self.cfg, self.checkpoint)
-        export_model(split(model.module, self.cfg), path, model.details, self.images[0])
+        write_parts(split(model.module, self.cfg), path, model.details, self.images[0])
 
     def quantize(self, path: Path) -> None:
         source = Exported(path).source

@@ -3,12 +3,12 @@
 ``mmvit doctor`` runs this module. Networks never do.
 """
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import timer
 
 from mmvit_backbones.errors import first_line
 from mmvit_backbones.ops.dispatch import Kernels, Operator, use_kernels, why_not_backend
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES,
-            clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+            clock: Callable[[], float] = timer) -> list[Row]:
     """Returns a row for each operator that has a kernel for the device, dtype and size.
 
     Triton's interpreter runs only the smallest size.
@@ -65,7 +65,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
         operators (Iterable[Operator]): Operators whose backends are compared.
         device (torch.device): Device of the backends.
         sizes (Iterable[str]): Some of :data:`SIZES`. Defaults to all.
-        clock (Callable): Returns the current time in seconds. Defaults to ``time.perf_counter``.
+        clock (Callable): Returns the current time in seconds. Defaults to torch's timer, which waits for the GPU.
     """
     rows = []
     dtypes = [dtype for dtype in TOLERANCES if device.type != 'cpu' or dtype != torch.float16]  # not on older CPUs
@@ -83,7 +83,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
                 calls, figures = calls_of(operator, size, device, dtype), {}
                 for backend in ('reference', *kernels):
                     limit = max(limit_of(dtype), 4 * figures['reference'].deviation if figures else math.inf)
-                    figures[backend] = figures_of(operator, backend, calls, exact, limit, device, clock)
+                    figures[backend] = figures_of(operator, backend, calls, exact, limit, clock)
                 rows.append(Row(operator, dtype, size, figures))
     return rows
 
@@ -138,12 +138,12 @@ def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | Non
 
 
 def figures_of(operator: Operator, backend: str, calls: list[dict], exact: list[Tensor | None] | Exception,
-               limit: float, device: torch.device, clock: Callable[[], float]) -> Figures:
+               limit: float, clock: Callable[[], float]) -> Figures:
     try:
         if isinstance(exact, Exception):
             raise exact
         deviation = deviation_of(values_of(operator, backend, calls), exact)  # also compiles the kernels
-        times = times_of(operator, backend, calls, device, clock)
+        times = times_of(operator, backend, calls, clock)
     except Exception as error:  # compilers and drivers raise many types of errors
         return Figures(fault=f'fails: {first_line(error)}')
     return Figures(deviation, *times, None if deviation <= limit else f'wrong, deviates by {deviation:.0e}')
@@ -156,25 +156,18 @@ def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> 
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def times_of(operator: Operator, backend: str, calls: list[dict], device: torch.device,
-             clock: Callable[[], float]) -> tuple[float, float]:
+def times_of(operator: Operator, backend: str, calls: list[dict], clock: Callable[[], float]) -> tuple[float, float]:
     """Returns the seconds of the calls and of their gradients, each the shortest of a few."""
     times = []
     while len(times) < REPEATS and sum(map(sum, times)) < LONG_SECONDS:
-        start = now(device, clock)
+        start = clock()
         results = [forward(operator, backend, arguments) for arguments in calls]
-        middle = now(device, clock)
+        middle = clock()
         for outs, arguments in zip(results, calls):
             backward(outs, arguments)
-        times.append((middle - start, now(device, clock) - middle))
+        times.append((middle - start, clock() - middle))
     forwards, backwards = zip(*times)
     return min(forwards), min(backwards)
-
-
-def now(device: torch.device, clock: Callable[[], float]) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return clock()
 
 
 # ---- calls of the operators

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analysis.comparison import compare
     from .analysis.speed import benchmark
-    from .deployment.models import export_model
+    from .deployment.exporting import export_model
     from .inference.predictor import Predictor
     from .recipes.folder import fine_tune
     from .running.run import test, train
@@ -20,7 +20,7 @@ __all__ = ['Predictor', 'benchmark', 'compare', 'export_model', 'fine_tune', 'te
 # Importing torch and the frameworks takes seconds, which `mmvit --help` should not.
 _MODULES = dict(
     Predictor='inference.predictor', benchmark='analysis.speed', compare='analysis.comparison',
-    export_model='deployment.models', fine_tune='recipes.folder', test='running.run', train='running.run')
+    export_model='deployment.exporting', fine_tune='recipes.folder', test='running.run', train='running.run')
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Draws the attention maps of all blocks of a network in one figure."""
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -357,27 +357,6 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
     save_figure(figure, path, dpi=100)
 
 
-def draw_means(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], file: BinaryIO) -> None:
-    """Draws a row per block with large panels: the means over the heads, with the query position."""
-    kinds = kinds_of(blocks)
-    widths = [1, SCALE / 2] * len(kinds)
-    height = 4 * pixels.shape[1] / pixels.shape[2] + 0.4
-    figure, grid = plt.subplots(len(blocks), len(widths), figsize=(4.5 * len(kinds), height * len(blocks)),
-                                squeeze=False, width_ratios=widths)
-    for row, (name, maps_by_kind) in zip(grid, blocks.items()):
-        for axes, scale, kind in zip(row[::2], row[1::2], kinds):
-            if kind in maps_by_kind:
-                heat = maps_by_kind[kind].mean(0)
-                label(axes, f'{kind}, {name}', fontsize=16)
-                add_scale(scale, show(axes, pixels, heat, float(heat.abs().max()), kind))
-                mark(axes, queries)
-            else:
-                axes.axis('off')
-                scale.axis('off')
-    figure.tight_layout(pad=0.3)
-    save_figure(figure, file, dpi=150)
-
-
 def kinds_of(blocks: dict[str, Maps]) -> list[str]:
     return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
 
@@ -388,9 +367,9 @@ def mark(axes: Axes, queries: Tensor) -> None:
     axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
 
 
-def label(axes: Axes, title: str, fontsize: int = 9) -> None:
+def label(axes: Axes, title: str) -> None:
     axes.axis('off')
-    axes.set_title(title, fontsize=fontsize, pad=3)
+    axes.set_title(title, fontsize=9, pad=3)
 
 
 def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '') -> AxesImage:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,7 @@ METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mA
 MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
 HOOKS = 'mmvit_backbones.engine.hooks.equal_heads'
-FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
-RECIPE = 'val_fraction', 'split_seed', 'size', 'batch_size', 'boxes_only', 'layer_decay'  # arguments of fine_tune
+SETTINGS = 'settings.json'
 WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
 
 
@@ -65,12 +64,65 @@ class Comparison:
         return f'{table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
 
 
-def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
-            seg_folder: str | None = None, config: str | None = None, val_fraction: float | None = None,
-            split_seed: int = 0, size: Sequence[int] | None = None, epochs: int | None = None,
-            budget: float | None = None, batch_size: int | None = None, seeds: int = 3, pretrained: bool = False,
-            freeze: bool = False, layer_decay: float | None = None, boxes_only: bool = False,
-            out: str = 'compare') -> Comparison:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all runs of a comparison have in common.
+
+    Args:
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
+            :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
+        config (str | None): Config whose data, neck, heads and schedule are used instead.
+        epochs (int | None): Epochs of every run. Defaults to None: as in ``fine_tune``.
+        budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
+        pretrained (bool): Whether to start from each network's published weights. Defaults to False.
+        freeze (bool): Whether to train only neck and heads. Defaults to False.
+        layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
+            a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
+            Defaults to None: 0.9, and 1 from random weights; with ``config``, the config's, if it has
+            :class:`~mmvit_backbones.engine.LayerDecayConstructor` or no decay by layers.
+
+    Raises:
+        UsageError: If settings are out of range or exclude each other.
+    """
+
+    class_folder: str | None = None
+    coco_folder: str | None = None
+    seg_folder: str | None = None
+    val_fraction: float | None = None
+    split_seed: int = 0
+    size: Sequence[int] | None = None
+    batch_size: int | None = None
+    boxes_only: bool = False
+    layer_decay: float | None = None
+    config: str | None = None
+    epochs: int | None = None
+    budget: float | None = None
+    pretrained: bool = False
+    freeze: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs and self.budget:
+            raise UsageError(f'epochs and budget are mutually exclusive, got {self.epochs} and {self.budget}')
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise UsageError(f'layer_decay must be above 0 and at most 1, got {self.layer_decay}')
+        given = [name for name, value in asdict(self).items() if value and name not in WITH_CONFIG]
+        if self.config and given:
+            raise UsageError(f'config {self.config} has its own data and schedule; got {", ".join(given)}, too')
+        if not self.data:
+            raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
+
+    @property
+    def data(self) -> str | None:
+        """The config or folder with the data."""
+        return self.config or self.class_folder or self.coco_folder or self.seg_folder
+
+    def of_recipe(self) -> dict[str, Any]:
+        """Returns the arguments of ``fine_tune`` that are the same in all runs, apart from the epochs."""
+        others = 'config', 'epochs', 'budget', 'pretrained', 'freeze'
+        return {name: value for name, value in asdict(self).items() if value is not None and name not in others}
+
+
+def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **settings: Any) -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
     Each run is an ordinary training in a process of its own, whose config and log are in ``out``. Necks and heads start
@@ -80,84 +132,56 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
-        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
-            :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
-        config (str | None): Config whose data, neck, heads and schedule are used instead.
-        epochs (int | None): Epochs of every run. Defaults to None: as in ``fine_tune``.
-        budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
         seeds (int): Runs per network. Defaults to 3.
-        pretrained (bool): Whether to start from each network's published weights. Defaults to False.
-        freeze (bool): Whether to train only neck and heads. Defaults to False.
-        layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
-            a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
-            Defaults to None: 0.9, and 1 from random weights; with ``config``, the config's, if it has
-            :class:`~mmvit_backbones.engine.LayerDecayConstructor` or no decay by layers.
         out (str): Output folder. Defaults to 'compare'.
+        settings: Arguments of :class:`Settings`, such as ``coco_folder``, ``epochs`` or ``pretrained``.
 
     Raises:
         UsageError: If an argument is invalid, ``out`` holds a comparison with other settings, or a training fails.
     """
-    settings = dict(
-        class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, val_fraction=val_fraction,
-        split_seed=split_seed, size=size, batch_size=batch_size, boxes_only=boxes_only, layer_decay=layer_decay,
-        config=config, epochs=epochs, budget=budget, pretrained=pretrained, freeze=freeze)
     folder, names = Path(out), list(dict.fromkeys(networks))
-    check_arguments(names, seeds, settings)
-    settings = settings_of(folder, settings)
-    recipes = recipes_of(names, settings, epochs, folder)
-    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
-    if budget:
-        if 'epochs_of_budget' not in settings:
-            write_recipes(recipes, folder)
-            settings['epochs_of_budget'] = epochs_within(recipes, budget, seeds, folder)
-        recipes = recipes_of(names, settings, settings['epochs_of_budget'], folder)
-    write_recipes(recipes, folder)
-    write(folder / 'settings.json', json.dumps(settings, indent=1))
-    results = train_all(recipes, seeds, folder)
-    rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
-    return report(folder, rows, recipes, settings, next(iter(rates.values())))
-
-
-def check_arguments(names: Sequence[str], seeds: int, settings: Mapping[str, Any]) -> None:
-    """Raises UsageError if arguments of :func:`compare` are out of range or exclude each other."""
-    epochs, budget, config, layer_decay = (settings[name] for name in ('epochs', 'budget', 'config', 'layer_decay'))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    if epochs and budget:
-        raise UsageError(f'epochs and budget are mutually exclusive, got {epochs} and {budget}')
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
-    given = [name for name, value in settings.items() if value and name not in WITH_CONFIG]
-    if config and given:
-        raise UsageError(f'config {config} has its own data and schedule; got {", ".join(given)}, too')
-    if not config and not any(settings[name] for name in FOLDERS):
-        raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
+    shared = Settings(**settings)
+    before = read_settings(folder, shared)
+    recipes = recipes_of(names, shared, shared.epochs, folder)
+    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
+    epochs = before.get('epochs_of_budget')
+    if shared.budget:
+        if epochs is None:
+            write_recipes(recipes, folder)
+            epochs = epochs_within(recipes, shared.budget, seeds, folder)
+        recipes = recipes_of(names, shared, epochs, folder)
+    write_recipes(recipes, folder)
+    write(folder / SETTINGS, json.dumps({**asdict(shared), 'epochs_of_budget': epochs}, indent=1))
+    results = train_all(recipes, seeds, folder)
+    rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
+    return report(folder, rows, recipes, shared, next(iter(rates.values())))
 
 
-def settings_of(out: Path, now: Mapping[str, Any]) -> dict:
-    """Returns the settings of the comparison in ``out``; raises UsageError if they differ from those of this call."""
-    file, now = out / 'settings.json', json.loads(json.dumps(now))
+def read_settings(out: Path, now: Settings) -> dict:
+    """Returns the settings of the comparison in ``out``, if any; raises UsageError if they differ from those of now."""
+    file = out / SETTINGS
     if not file.exists():
-        return dict(now)
-    settings = json.loads(file.read_text())
-    for name, value in now.items():
-        if settings.get(name) != value:
-            raise UsageError(f'{out} holds a comparison with {name}={settings.get(name)}, but now {name}={value}; pass '
+        return {}
+    before = json.loads(file.read_text())
+    for name, value in json.loads(json.dumps(asdict(now))).items():
+        if before.get(name) != value:
+            raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now {name}={value}; pass '
                              'the same options, or another --out')
-    return settings
+    return before
 
 
 # ---- recipes
 
 
-def recipes_of(names: Sequence[str], settings: Mapping[str, Any], epochs: int | None, out: Path) -> dict[str, Config]:
+def recipes_of(names: Sequence[str], settings: Settings, epochs: int | None, out: Path) -> dict[str, Config]:
     """Returns the config of each network, which differ in the backbone and the channels of its maps."""
     from mmvit_backbones.engine.hooks import equal_heads  # noqa: F401  registers NoBackbone
-    config, pretrained, freeze = (settings[name] for name in ('config', 'pretrained', 'freeze'))
-    if config:
-        return {name: other_recipe(config, name, pretrained, freeze, settings['layer_decay']) for name in names}
-    arguments: dict[str, Any] = {name: settings[name] for name in (*RECIPE, *FOLDERS) if settings[name] is not None}
-    arguments |= dict(epochs=epochs, out=str(out / 'data'))
+    pretrained, freeze = settings.pretrained, settings.freeze
+    if settings.config:
+        return {name: other_recipe(settings.config, name, pretrained, freeze, settings.layer_decay) for name in names}
+    arguments = dict(settings.of_recipe(), epochs=epochs, out=str(out / 'data'))
     common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
     return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
                             custom_imports=[HOOKS], check_files=False, **arguments) for name in names}
@@ -325,7 +349,8 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
 
 def memory_of(predictor: Predictor, image: str) -> int:
     """Returns the bytes of a model's weights and of what a prediction adds at its peak, whatever else is loaded."""
-    module = predictor.model.module
+    model: Any = predictor.model
+    module = model.module
     weights = sum(x.numel() * x.element_size() for x in itertools.chain(module.parameters(), module.buffers()))
     with Counter() as counter:
         predictor(image)
@@ -401,7 +426,7 @@ def differences(rows: list[dict], images: int) -> list[str]:
     return sentences
 
 
-def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Mapping[str, Any],
+def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Settings,
            rates: str) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
@@ -409,13 +434,12 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Ma
     result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
-    data = next(settings[name] for name in ('config', *FOLDERS) if settings[name])
     conditions = [
-        f'- data: {data}, {images} validation images'
+        f'- data: {settings.data}, {images} validation images'
         + (f', {" ".join(size.split())}' if size else ''),
         f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
-        f'{"published" if settings["pretrained"] else "random"} weights'
-        f'{", frozen backbone" if settings["freeze"] else ""}, the metric of the last evaluation; brackets: lowest and '
+        f'{"published" if settings.pretrained else "random"} weights'
+        f'{", frozen backbone" if settings.freeze else ""}, the metric of the last evaluation; brackets: lowest and '
         'highest seed',
         f'- {rates}',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
@@ -439,12 +463,12 @@ def length_of(cfg: Config) -> str:
     return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
 
 
-def command_of(networks: Sequence[str], seeds: int, settings: Mapping[str, Any]) -> str:
+def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:
     """Returns the command of the comparison, without --out."""
     words = ['mmvit', 'compare', *networks]
-    for name, value in {**settings, 'seeds': seeds}.items():
+    for name, value in dict(asdict(settings), seeds=seeds).items():
         flag = f'--{name.replace("_", "-")}'
-        if name == 'epochs_of_budget' or not value:
+        if not value:
             continue
         if value is True:
             words.append(flag)

@@ -3,16 +3,17 @@
 ``mmvit doctor`` runs this module. Networks never do.
 """
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.benchmark import timer
 
 from mmvit_backbones.errors import first_line
 from mmvit_backbones.ops.dispatch import Kernels, Operator, use_kernels, why_not_backend
 from mmvit_backbones.ops.triton import INTERPRETED
+from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.text import markdown_table
 
@@ -22,6 +23,9 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 # Tokens of the first stage, for an image of 224 x 224 and of 800 x 1216. None stands for the operator's example.
 SIZES = {'toy': None, '56 x 56': (56, 56), '200 x 304': (200, 304)}
 REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
+
+
+Randn = Callable[..., Tensor]  # randn(*shape) returns a tensor on the device and in the dtype of the check
 
 
 class Figures(NamedTuple):
@@ -52,7 +56,7 @@ class Row(NamedTuple):
 
 
 def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES,
-            clock: Callable[[], float] = time.perf_counter) -> list[Row]:
+            clock: Callable[[], float] = timer) -> list[Row]:
     """Returns a row for each operator that has a kernel for the device, dtype and size.
 
     Triton's interpreter runs only the smallest size.
@@ -61,7 +65,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
         operators (Iterable[Operator]): Operators whose backends are compared.
         device (torch.device): Device of the backends.
         sizes (Iterable[str]): Some of :data:`SIZES`. Defaults to all.
-        clock (Callable): Returns the current time in seconds. Defaults to ``time.perf_counter``.
+        clock (Callable): Returns the current time in seconds. Defaults to torch's timer, which waits for the GPU.
     """
     rows = []
     dtypes = [dtype for dtype in TOLERANCES if device.type != 'cpu' or dtype != torch.float16]  # not on older CPUs
@@ -70,7 +74,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
             exact = None
             for dtype in dtypes:
                 x = torch.empty(0, dtype=dtype, device=device)
-                kernels = [backend for backend in operator.functions
+                kernels = [backend for backend in operator.kernels
                            if backend != 'reference' and why_not_backend(backend, x) is None
                            and not (backend == 'triton' and INTERPRETED and SIZES[size])]
                 if not kernels:
@@ -79,7 +83,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
                 calls, figures = calls_of(operator, size, device, dtype), {}
                 for backend in ('reference', *kernels):
                     limit = max(limit_of(dtype), 4 * figures['reference'].deviation if figures else math.inf)
-                    figures[backend] = figures_of(operator, backend, calls, exact, limit, device, clock)
+                    figures[backend] = figures_of(operator, backend, calls, exact, limit, clock)
                 rows.append(Row(operator, dtype, size, figures))
     return rows
 
@@ -93,7 +97,8 @@ def calls_of(operator: Operator, size: str, device: torch.device, dtype: torch.d
         return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
 
     tokens = SIZES[size]
-    calls = operator.example(randn) if tokens is None else [operator.workload(randn, *tokens)]
+    example, workload = CALLS[operator.name]
+    calls = example(randn) if tokens is None else [workload(randn, *tokens)]
     for arguments in calls:
         for x in arguments.values():
             if torch.is_tensor(x):
@@ -123,7 +128,7 @@ def values_of(operator: Operator, backend: str, calls: list[dict]) -> list[Tenso
 
 
 def forward(operator: Operator, backend: str, arguments: dict) -> tuple[Tensor, ...]:
-    results = operator.functions[backend](**arguments)
+    results = operator.kernels[backend].run(**arguments)
     return results if isinstance(results, tuple) else (results, )
 
 
@@ -133,12 +138,12 @@ def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | Non
 
 
 def figures_of(operator: Operator, backend: str, calls: list[dict], exact: list[Tensor | None] | Exception,
-               limit: float, device: torch.device, clock: Callable[[], float]) -> Figures:
+               limit: float, clock: Callable[[], float]) -> Figures:
     try:
         if isinstance(exact, Exception):
             raise exact
         deviation = deviation_of(values_of(operator, backend, calls), exact)  # also compiles the kernels
-        times = times_of(operator, backend, calls, device, clock)
+        times = times_of(operator, backend, calls, clock)
     except Exception as error:  # compilers and drivers raise many types of errors
         return Figures(fault=f'fails: {first_line(error)}')
     return Figures(deviation, *times, None if deviation <= limit else f'wrong, deviates by {deviation:.0e}')
@@ -151,25 +156,95 @@ def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> 
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def times_of(operator: Operator, backend: str, calls: list[dict], device: torch.device,
-             clock: Callable[[], float]) -> tuple[float, float]:
+def times_of(operator: Operator, backend: str, calls: list[dict], clock: Callable[[], float]) -> tuple[float, float]:
     """Returns the seconds of the calls and of their gradients, each the shortest of a few."""
     times = []
     while len(times) < REPEATS and sum(map(sum, times)) < LONG_SECONDS:
-        start = now(device, clock)
+        start = clock()
         results = [forward(operator, backend, arguments) for arguments in calls]
-        middle = now(device, clock)
+        middle = clock()
         for outs, arguments in zip(results, calls):
             backward(outs, arguments)
-        times.append((middle - start, now(device, clock) - middle))
+        times.append((middle - start, clock() - middle))
     forwards, backwards = zip(*times)
     return min(forwards), min(backwards)
 
 
-def now(device: torch.device, clock: Callable[[], float]) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return clock()
+# ---- calls of the operators
+
+
+def residual_example(randn: Randn) -> list[dict]:
+    """Returns three calls: with windows and a mask, with ``alpha`` as a tensor, and without ``prev_logits``."""
+    return [
+        dict(q=randn(2, 3, 2, 70, 48), k=randn(2, 3, 2, 35, 48), v=randn(2, 3, 2, 35, 48),
+             prev_logits=randn(2, 3, 2, 70, 35), alpha=0.3, bias=randn(2, 70, 35), mask=randn(3, 1, 70, 35)),
+        dict(q=randn(2, 3, 10, 20), k=randn(2, 3, 70, 20), v=randn(2, 3, 70, 20),
+             prev_logits=randn(2, 1, 10, 70), alpha=randn(), bias=randn(2, 3, 10, 70), mask=None),
+        dict(q=randn(2, 3, 17, 16), k=randn(2, 3, 17, 16), v=randn(2, 3, 17, 16),
+             prev_logits=None, alpha=0.3, bias=None, mask=None),
+    ]
+
+
+def residual_workload(randn: Randn, height: int, width: int) -> dict:
+    """Returns a call with the windows of ReSwin-T's first stage."""
+    windows = -(-height // 7) * -(-width // 7)
+    q, k, v = randn(3, 1, windows, 3, 49, 32).unbind(0)
+    return dict(q=q, k=k, v=v, prev_logits=randn(1, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
+
+
+def sample_example(randn: Randn) -> list[dict]:
+    """Returns a call with windows that are partly outside the map."""
+    return [dict(features=randn(2, 2, 32, 9, 12), **random_windows(randn, 2, 2, 2, 2))]
+
+
+def sample_workload(randn: Randn, height: int, width: int) -> dict:
+    """Returns a call with the sizes of ViTAEv2-VSA-S's first stage."""
+    features = randn(1, height, width, 2, 32).permute(0, 3, 4, 1, 2)
+    return dict(features=features, **random_windows(randn, 1, 2, -(-height // 7), -(-width // 7)))
+
+
+def random_windows(randn: Randn, batch: int, heads: int, rows: int, columns: int) -> dict:
+    """Returns scales and offsets of windows of 7 x 7 tokens, with positions that float32 represents exactly.
+
+    No position is a whole pixel, where derivatives would depend on the rounding.
+    """
+    scale, offset = randn(2, batch, heads, 2, rows, columns).unbind(0)
+    scale, offset = to_position_dtype(offset, scale, offset)
+    return dict(scale=(2 * scale).round() / 8, offset=(16 * offset).round() / 8 + 1 / 16, window_size=7, top=0, left=0)
+
+
+def attention_example(randn: Randn) -> list[dict]:
+    """Returns a call with the windows of :func:`sample_example`."""
+    return [attention_arguments(randn, *sample_example(randn))]
+
+
+def attention_workload(randn: Randn, height: int, width: int) -> dict:
+    """Returns a call with the windows of :func:`sample_workload`."""
+    return attention_arguments(randn, sample_workload(randn, height, width))
+
+
+def attention_arguments(randn: Randn, sampling: dict) -> dict:
+    k = sampling.pop('features')
+    bias_table, = to_position_dtype(k, randn(13**2, 2))
+    return dict(q=torch.empty_like(k).copy_(randn(*k.shape)), k=k, v=torch.empty_like(k).copy_(randn(*k.shape)),
+                bias_table=bias_table, softmax_scale=0.2, **sampling)
+
+
+class Calls(NamedTuple):
+    """The calls by which an operator is checked.
+
+    Args:
+        example (Callable): ``example(randn)`` returns the arguments of small calls, as a list of dicts.
+        workload (Callable): ``workload(randn, height, width)`` returns the arguments of a call of realistic size, for a
+            map of this many tokens.
+    """
+    example: Callable[[Randn], list[dict]]
+    workload: Callable[[Randn, int, int], dict]
+
+
+CALLS = {'residual attention': Calls(residual_example, residual_workload),
+         'varied-size window sampling': Calls(sample_example, sample_workload),
+         'varied-size window attention': Calls(attention_example, attention_workload)}  # by operator
 
 
 # ---- results

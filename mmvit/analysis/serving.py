@@ -1,5 +1,4 @@
 """Shows the predictions of models on a web page, with Gradio."""
-import io
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -7,13 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
-from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.zoo.files import find_checkpoint
 
 from ..inference import Predictor, Result, read_rgb
@@ -22,8 +15,6 @@ from ..inference.runtimes import EXPORTED_SUFFIX
 from ..inference.sources import find_images
 from ..utils.config import is_config, path_hint
 from ..utils.images import PILLOW_PIXELS
-from . import attention, windows
-from .normalizing import as_preprocessor
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
@@ -34,45 +25,16 @@ WIDTHS = dict(detection=['36%', '20%', '44%'])  # boxes wrap on narrow screens, 
 # Gradio's buttons lie over the upper right corner of an image, where drawings have labels.
 STYLE = '.drawing .image-container { padding-top: 2.4rem; box-sizing: border-box }'
 MAX_FILE_SIZE = '20mb'
-DRAWING_SIZE = 384  # maximum long side in pixels of the image in drawings of attention and windows
 
 
 class Served:
-    """A model with its name and, except for exported files, its backbone."""
+    """A model with its name and what its runtime deviates from PyTorch."""
 
     def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
         file = find_checkpoint(str(path))
         self.predictor = Predictor(file, config, **options)
         self.name = name or '/'.join(Path(file).absolute().parts[-2:])
-        self.module: Any = getattr(self.predictor.model, 'module', None)
         self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
-
-    def draw_point(self, image: Image.Image, x: float, y: float) -> Image.Image | None:
-        """Draws the windows of every stage, or the attention of up to four blocks, at a point of an image.
-
-        ``x`` and ``y`` are fractions of the width and height. Returns None if the model has no backbone of this
-        package, or is an exported file.
-        """
-        backbone, file = getattr(self.module, 'backbone', None), io.BytesIO()
-        if not isinstance(backbone, Backbone):
-            return None
-        small = image.copy()
-        small.thumbnail((DRAWING_SIZE, DRAWING_SIZE))
-        pixel = int(x * small.width), int(y * small.height)
-        device = next(backbone.parameters()).device
-        backbone.cpu()
-        normalize = as_preprocessor(self.module.data_preprocessor)
-        if any(isinstance(module, VariedSizeWindowAttention) for module in backbone.modules()):
-            pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-            windows.draw_large(np.array(small), pixel, windows.predict_frames(backbone, normalize(pixels)), file)
-        else:
-            pixels = attention.resize(small, min(small.size))
-            queries = attention.place(pixel, small.size, pixels.shape[1:])
-            blocks = attention.record(backbone, normalize(pixels), queries)
-            names = list(blocks)[::-(-len(blocks) // 4)]
-            attention.draw_means(pixels, queries, {name: blocks[name] for name in names}, file)
-        backbone.to(device)
-        return Image.open(file)
 
 
 def rows_of(result: Result) -> list[list]:
@@ -104,12 +66,6 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
         return outputs
 
-    def draw_point(path: str, event: gr.SelectData) -> list:
-        image = read_rgb(path)
-        x, y = event.index[0] / image.width, event.index[1] / image.height
-        return [gr.Tabs(selected='point'), *(model.draw_point(image, x, y) for model in models)]
-
-    plain = dict(show_label=False, buttons=['download', 'fullscreen'], interactive=False, elem_classes='drawing')
     with gr.Blocks(title='mmvit serve', analytics_enabled=False, fill_width=True) as app:
         with gr.Row():
             with gr.Column(min_width=300):
@@ -117,33 +73,23 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
                 threshold = gr.Slider(0, 1, SCORE_THR, step=0.01, label='Minimum score')
                 if examples:
                     gr.Examples([[str(path)] for path in examples], [image], label='Examples')
-            with gr.Column(scale=len(models) + 1, min_width=300), gr.Tabs() as tabs:
-                with gr.Tab('Predictions', id='predictions'), gr.Row():
-                    results = []
-                    for model in models:
-                        with gr.Column(min_width=300):
-                            gr.Markdown(f'### {model.name}')
-                            if model.deviation:
-                                gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
-                            results += [gr.Image(format='png', **plain), gr.Dataframe(
-                                headers=COLUMNS[model.predictor.task], interactive=False, wrap=True,
-                                column_widths=WIDTHS.get(model.predictor.task))]
-                with gr.Tab('Attention at a point', id='point'):
-                    gr.Markdown('Click on the image to see the varied-size windows or the attention at that point.')
-                    with gr.Row():
-                        drawings = []
-                        for model in models:
-                            with gr.Column(min_width=300):
-                                gr.Markdown(f'### {model.name}')
-                                drawings.append(gr.Image(format='png', **plain))
+            with gr.Column(scale=len(models) + 1, min_width=300), gr.Row():
+                results = []
+                for model in models:
+                    with gr.Column(min_width=300):
+                        gr.Markdown(f'### {model.name}')
+                        if model.deviation:
+                            gr.Markdown(f'Differs from PyTorch in this runtime: {model.deviation}')
+                        drawing = gr.Image(format='png', show_label=False, buttons=['download', 'fullscreen'],
+                                           interactive=False, elem_classes='drawing')
+                        results += [drawing, gr.Dataframe(
+                            headers=COLUMNS[model.predictor.task], interactive=False, wrap=True,
+                            column_widths=WIDTHS.get(model.predictor.task))]
         # Gradio's preprocessing would open the image and show its own message and paths if it is damaged.
-        # The models are not thread-safe: events with one concurrency_id run one after the other.
         shown = gr.on([image.change, threshold.change], predict, [image, threshold], results, api_name='predict',
-                      preprocess=False, trigger_mode='always_last', show_progress_on=image, concurrency_limit=1,
-                      concurrency_id='models')
+                      preprocess=False, trigger_mode='always_last', show_progress_on=image,
+                      concurrency_limit=1)  # the models are not thread-safe
         shown.failure(lambda: [None] * len(results), None, results, api_visibility='private')  # of another image
-        image.select(draw_point, [image], [tabs, *drawings], api_visibility='private',
-                     concurrency_limit=1, concurrency_id='models')
     return app
 
 

@@ -1,7 +1,5 @@
 """Draws varied-size windows: a row per query, a column per stage, a colored frame per head."""
-import math
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -127,27 +125,14 @@ def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Fra
     save_figure(figure, path, dpi=80)
 
 
-def draw_large(image: np.ndarray, query: tuple[int, int], stages: list[Frames], file: BinaryIO) -> None:
-    """Draws the windows of one query in large panels, two per row."""
-    height, width = image.shape[:2]
-    rows = math.ceil(len(stages) / 2)
-    figure, grid = plt.subplots(rows, 2, squeeze=False, layout='constrained',
-                                figsize=(8, (4 * height / width + 0.4) * rows))
-    draw_stages(grid.flat, image, query, stages, fontsize=16)
-    for axes in grid.flat[len(stages):]:
-        axes.axis('off')
-    save_figure(figure, file, dpi=150)
-
-
-def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames],
-                fontsize: int = 18) -> None:
+def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames]) -> None:
     """Draws the windows of a query, one panel per stage."""
     height, width = image.shape[:2]
     for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
         axes.imshow(image)
         axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
                  facecolor='0.3', xticks=[], yticks=[])
-        axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=fontsize)
+        axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
         draw_frames(axes, query, side, pad, frames)
 
 

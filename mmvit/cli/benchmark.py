@@ -24,7 +24,7 @@ largest deviation of the outputs from eager PyTorch, ms for one image, images pe
 fast one image is as in the first runtime, and by how much the process grew. For a checkpoint, these are figures of the
 whole model, from images to results, with the main metric of the config's test set.
 """
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 
 from .arguments import ConfigOptions, call, new_parser, output_file, pixels, positive, whole
 
@@ -36,7 +36,6 @@ def get_parser() -> ArgumentParser:
                                                     'dirs of trainings')
     parser.add_argument('--baseline', help='NAME, timm:NAME or mmpretrain:NAME (default: '
                                            'timm:swin_tiny_patch4_window7_224)')
-    parser.add_argument('--against', dest='baseline', help=SUPPRESS)  # until 0.2
     parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
                         help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_const', const=True,

@@ -56,12 +56,10 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..analysis import compare
+    from dataclasses import fields
+
+    from ..analysis.comparison import Settings, compare
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
-    result = compare(
-        args.networks, class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder,
-        config=args.config, val_fraction=args.val_fraction, split_seed=args.split_seed or 0, size=args.size,
-        epochs=args.epochs, budget=args.budget, batch_size=args.batch_size, seeds=args.seeds,
-        pretrained=args.pretrained, freeze=args.freeze, layer_decay=args.layer_decay, boxes_only=args.boxes_only,
-        out=args.out)
+    given = {field.name: value for field in fields(Settings) if (value := getattr(args, field.name)) is not None}
+    result = compare(args.networks, seeds=args.seeds, out=args.out, **given)
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

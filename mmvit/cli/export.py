@@ -15,13 +15,10 @@ The config of a checkpoint is the one that the training saved beside it, or --co
 
 For models, the metadata of the file and FILE.json also describe inputs and outputs.
 """
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .arguments import add_config_options, add_pretrained_argument, new_parser, pixels, whole
-
-NETWORK_OPTIONS = 'task', 'opset', 'size'
-MODEL_OPTIONS = 'config', 'preprocessing', 'images', 'license', 'fp16', 'int8', 'cfg_options'
 
 
 def get_parser() -> ArgumentParser:
@@ -43,7 +40,6 @@ def get_parser() -> ArgumentParser:
                          help='export for images of this size in pixels only (default: for all sizes)')
     parser.add_argument('--allow-accuracy-drop', action='store_true',
                         help='write the file even if it differs too much from PyTorch in ONNX Runtime')
-    parser.add_argument('--accept-loss', dest='allow_accuracy_drop', action='store_true', help=SUPPRESS)  # until 0.2
     model = parser.add_argument_group('models')
     model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
                                     'config that the training saved beside the checkpoint)')
@@ -66,47 +62,30 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..deployment import export_checkpoint, export_network
-    network, checkpoint, path = read_names(args.names)
-    if network:
-        refuse(args, MODEL_OPTIONS, f'whole models, not for the network {network}')
-        print(export_network(
-            network, path, checkpoint=checkpoint, pretrained=args.pretrained or False, task=args.task, opset=args.opset,
-            size=args.size, allow_accuracy_drop=args.allow_accuracy_drop))
-    else:
-        refuse(args, NETWORK_OPTIONS, 'networks given by name')
-        print(export_checkpoint(
-            checkpoint, path, config=args.config, pretrained=args.pretrained or False, cfg_options=args.cfg_options,
-            preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
-            license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
+    from ..deployment import export_model
+    model, checkpoint, path = read_names(args.names)
+    print(export_model(
+        model, path, checkpoint=checkpoint, pretrained=args.pretrained or False, task=args.task, opset=args.opset,
+        size=args.size, config=args.config, cfg_options=args.cfg_options,
+        preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
+        license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
 
 
 def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
-    """Returns the name of the network and the checkpoint, None if they are not given, and the file to write."""
+    """Returns the network or trained model, the weights of the network, None if not given, and the file to write."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.zoo.variants import VARIANTS
 
+    from ..deployment.exporting import is_network
     from ..utils.config import is_config, path_hint
-    from ..utils.distributed import warn
     names = list(names)
     path = Path(names.pop()) if names[-1].endswith('.onnx') else None
     if names and is_config(names[0]):
         raise UsageError(f'{names[0]} is a config: pass it as --config {names[0]}{path_hint(names[0])}')
-    is_path = names and ('://' in names[0] or Path(names[0]).suffix or Path(names[0]).exists())
-    network = names.pop(0) if names and (names[0] in VARIANTS or not is_path) else None
-    if network and (hint := path_hint(network)):
-        warn(f'{network} is the network{hint}')
-    checkpoint = names.pop(0) if names else None
+    model = names.pop(0) if names else None
+    network = model if model and is_network(model) else None
+    checkpoint = names.pop(0) if network and names else None
     if names:
         raise UsageError(f'the file to write must end with .onnx, got {names[0]}')
     if not path and not network:
-        raise UsageError(f'pass the file to write, e.g. mmvit export {checkpoint} model.onnx')
-    return network, checkpoint, path or Path(f'{network}.onnx')
-
-
-def refuse(args: Namespace, options: tuple[str, ...], reason: str) -> None:
-    """Raises UsageError if one of the options, which are for ``reason``, was given."""
-    from mmvit_backbones.errors import UsageError
-    default_of = get_parser().get_default
-    if given := [name for name in options if getattr(args, name) != default_of(name)]:
-        raise UsageError(f'--{given[0].replace("_", "-")} is for {reason}')
+        raise UsageError(f'pass the file to write, e.g. mmvit export {model} model.onnx')
+    return model, checkpoint, path or Path(f'{network}.onnx')

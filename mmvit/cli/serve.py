@@ -4,8 +4,7 @@
     mmvit serve model.onnx
     mmvit serve FIRST SECOND --name Large Small    # side by side
 
-A click on the image draws the varied-size windows or the attention of a checkpoint's backbone at that point. Only this
-machine can open the page, unless --host is given.
+Only this machine can open the page, unless --host is given.
 """
 from argparse import ArgumentParser, Namespace
 

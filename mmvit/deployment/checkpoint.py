@@ -1,4 +1,4 @@
-"""Exports a trained model with its preprocessing to ONNX."""
+"""Writes a trained model with its preprocessing as ONNX."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,46 +17,17 @@ from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtime
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
 from .images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
-from .models import check_path, export_model, store_deviations
+from .models import check_path, store_deviations, write_parts
 from .parts import Half, Parts, check_exportable, split
 from .quantize import to_int8
 
 METRIC_DROP = 0.01  # largest drop of the metric by int8, as a share
 
 
-def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str | None = None,
-                      pretrained: bool | str = False, cfg_options: dict | None = None, preprocessing: bool = True,
-                      images: Sequence[str | Path] = (), fp16: bool = False, int8: str | Path | None = None,
-                      license: str = 'not stated', allow_accuracy_drop: bool = False) -> ExportedFile:
-    """Exports a classifier, segmenter or detector, and compares the file's predictions with PyTorch.
-
-    The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
-    its metadata; :class:`mmvit.inference.Predictor` warns if such a runtime is chosen.
-
-    Args:
-        checkpoint (str | None): The work dir of a training, for its best checkpoint; a file or a URL; or None with
-            ``config`` and ``pretrained``.
-        path (str | Path): File to write.
-        config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
-            training saved beside the checkpoint.
-        pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
-            False.
-        cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
-        preprocessing (bool): Whether the file resizes and normalizes images. Defaults to True.
-        images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
-            set, if it exists; else the folder ``int8``; else generated images.
-        fp16 (bool): Whether the network computes in float16. Defaults to False.
-        int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
-        license (str): License of the weights, for the metadata. Defaults to 'not stated'.
-        allow_accuracy_drop (bool): Whether the file is written even if it differs from PyTorch by more than the limits
-            in ONNX Runtime, or int8 reduces the metric of the test set by more than 1 %. Defaults to False.
-
-    Raises:
-        UsageError: If an argument is invalid, the model cannot be exported, the file cannot be written, or its
-            predictions differ from PyTorch in ONNX Runtime.
-        CheckpointError: If the checkpoint is unavailable or does not match the config.
-    """
-    path = Path(path)
+def write_trained_model(checkpoint: str | None, path: Path, *, config: str | None, pretrained: bool | str,
+                        cfg_options: dict | None, preprocessing: bool, images: Sequence[str | Path], fp16: bool,
+                        int8: str | Path | None, license: str, allow_accuracy_drop: bool) -> ExportedFile:
+    """Writes a classifier, segmenter or detector, as :func:`export_model`, and compares the file's predictions."""
     check_packages()
     check_path(path)
     if fp16 and int8:
@@ -82,12 +53,12 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str |
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
     details, notes = dict(reference.details, license=license, precision=precision), []
     with written_when_complete(path) as partial:
-        export_parts(parts, partial, details, compared[0])
+        write_with_progress(parts, partial, details, compared[0])
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
             check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
                             allow_accuracy_drop)
         if fp16:
-            export_parts(parts._replace(network=Half(parts.network)), partial, details, compared[0])
+            write_with_progress(parts._replace(network=Half(parts.network)), partial, details, compared[0])
         elif int8:
             notes = quantize(cfg if uses_test_set and preprocessing else None, parts, partial,
                              inputs_of(reference, calibration, preprocessing), path, allow_accuracy_drop)
@@ -102,9 +73,9 @@ def export_checkpoint(checkpoint: str | None, path: str | Path, *, config: str |
     return ExportedFile(path, size_of_file(path), origin, agreement, notes)
 
 
-def export_parts(parts: Parts, partial: Path, details: dict, example: np.ndarray) -> None:
+def write_with_progress(parts: Parts, partial: Path, details: dict, example: np.ndarray) -> None:
     with progress(f'exporting the model in {"float16" if isinstance(parts.network, Half) else "float32"}'):
-        export_model(parts, partial, details, example)
+        write_parts(parts, partial, details, example)
 
 
 def quantize(cfg: Config | None, parts: Parts, partial: Path, samples: list[np.ndarray], path: Path,

@@ -20,7 +20,7 @@ LOSSY = dict(resized=2, scores=0.1, pixels=0.98, instances=1, matched=0.95, boxe
 
 
 class PyTorchOutputs:
-    """The outputs of the framework's model for some images, with which files of :func:`export_model` are compared.
+    """The outputs of the framework's model for some images, with which files of :func:`.write_parts` are compared.
 
     Files get the same resized images: a rounding error of one pixel changes more in the predictions than a runtime
     does.

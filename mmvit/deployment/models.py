@@ -1,4 +1,4 @@
-"""Exports whole models to ONNX."""
+"""Writes whole models, and what is known of them, as ONNX."""
 import json
 import os
 from os import PathLike
@@ -16,8 +16,8 @@ from .parts import Parts
 
 
 @torch.no_grad()
-def export_model(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
-    """Exports a model to ONNX, and writes its details into the file and into ``PATH.json``.
+def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
+    """Writes a model as ONNX, and its details into the file and into ``PATH.json``.
 
     Args:
         parts (Parts): The model, from :func:`split`.

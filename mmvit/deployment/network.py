@@ -1,10 +1,9 @@
-"""Exports a network by name to ONNX."""
+"""Writes a network by name as ONNX."""
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import OPSET
 from mmvit_backbones.export.networks import check_opset, export_onnx
 from mmvit_backbones.zoo.build import get_model
 
@@ -17,31 +16,11 @@ LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with r
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
 
 
-def export_network(network: str, path: str | Path, *, checkpoint: str | None = None,
-                   pretrained: bool | str = False, task: Literal['classification', 'backbone'] = 'backbone',
-                   opset: int = OPSET, size: Sequence[int] | None = None,
-                   allow_accuracy_drop: bool = False) -> ExportedFile:
-    """Builds a network, exports it with :func:`export_onnx`, and compares the file with PyTorch on random images.
-
-    Args:
-        network (str): One of :func:`list_models`.
-        path (str | Path): File to write.
-        checkpoint, pretrained: Weights, as for :func:`get_model`; by default, they are random.
-        task (str): ``'classification'`` exports the classifier, ``'backbone'`` only its backbone. Defaults to
-            ``'backbone'``.
-        opset (int): Version of the ONNX operators, at least 18. Defaults to 18.
-        size (Sequence[int] | None): Height and width of all images in pixels. Defaults to None, for images of all
-            sizes, of which three are compared.
-        allow_accuracy_drop (bool): Whether the file is written even if it differs from PyTorch in ONNX Runtime by more
-            than 1e-3, relative to the largest element of an output. Defaults to False.
-
-    Raises:
-        UsageError: If an argument is invalid, a package is missing, the file cannot be written, or it differs from
-            PyTorch in ONNX Runtime.
-        CheckpointError: If the weights are unavailable or do not match the network.
-    """
+def write_network(network: str, path: Path, checkpoint: str | None, pretrained: bool | str,
+                  task: Literal['classification', 'backbone'], opset: int, size: Sequence[int] | None,
+                  allow_accuracy_drop: bool) -> ExportedFile:
+    """Writes a network by name, as :func:`export_model`, and compares the file with PyTorch on random images."""
     import onnx
-    path = Path(path)
     check_packages()
     check_path(path)
     check_opset(opset)

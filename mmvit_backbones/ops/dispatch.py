@@ -3,7 +3,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, Literal, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -83,6 +83,18 @@ def plain_pytorch() -> Iterator[None]:
 # ---- operators
 
 
+class Kernel(NamedTuple):
+    """A function with an operator's arguments and results.
+
+    Args:
+        run (Callable): The function; it takes the arguments by keyword.
+        why_not (Callable): ``why_not(**arguments)`` returns the reason why it can't take these arguments, or None if it
+            can. What all kernels of a backend have in common is in :func:`why_not_backend`.
+    """
+    run: Callable[..., Any]
+    why_not: Callable[..., str | None] = lambda **arguments: None
+
+
 class Operator(Generic[Result]):
     """A function of tensors and numbers that runs a kernel where possible, and its reference otherwise.
 
@@ -100,72 +112,56 @@ class Operator(Generic[Result]):
     Args:
         name (str): Name of the operator in messages.
         reference (Callable): The operator in plain PyTorch, which is the backend ``'reference'``.
-        example (Callable): ``example(randn)`` returns the arguments of small calls for :mod:`.self_check`, as a list of
-            dicts. ``randn(*shape)`` returns a random tensor on the device and in the dtype of the check.
-        workload (Callable): ``workload(randn, height, width)`` returns the arguments of a call of realistic size, for a
-            map of this many tokens.
         like (str): Name of the tensor argument whose device and dtype determine which backends can run.
-        why_not (Callable | None): ``why_not(backend, **arguments)`` returns an operator-specific reason why a kernel
-            can't run, or None if it can. Defaults to None, which means that there are no such reasons.
-        kernels (Callable): Functions by backend, with the arguments and results of the reference.
+        kernels (Kernel): Kernels by backend.
     """
 
-    def __init__(self, name: str, reference: Callable[..., Result], example: Callable[..., list[dict]],
-                 workload: Callable[..., dict], *, like: str,
-                 why_not: Callable[..., str | None] | None = None, **kernels: Callable[..., Result]) -> None:
+    def __init__(self, name: str, reference: Callable[..., Result], *, like: str, **kernels: Kernel) -> None:
         self.name = name
-        self.example = example
-        self.workload = workload
         self.like = like
-        self.why_not = why_not
-        self.functions: dict[str, Callable[..., Result]] = {'reference': reference, **kernels}
+        self.kernels = {'reference': Kernel(reference), **kernels}
         OPERATORS[name] = self
 
     def __call__(self, backend: Backend | None = None, **arguments) -> Result:
         if backend is None:
             backend = self.choose(arguments)
-        elif backend not in self.functions:
-            raise ValueError(f'backend must be one of {tuple(self.functions)} or None, got {backend!r}')
-        elif backend != 'reference' and (found := self.reason(backend, arguments)) is not None:
-            raise ValueError(f'backend {backend!r} cannot run: {found}')
-        return self.functions[backend](**arguments)
+        elif backend not in self.kernels:
+            raise ValueError(f'backend must be one of {tuple(self.kernels)} or None, got {backend!r}')
+        elif reason := self.why_not(backend, arguments):
+            raise ValueError(f'backend {backend!r} cannot run: {reason}')
+        return self.kernels[backend].run(**arguments)
+
+    def why_not(self, backend: Backend, arguments: dict) -> str | None:
+        """Returns the reason why a backend can't run with these arguments, or None if it can."""
+        return why_not_backend(backend, arguments[self.like]) or self.kernels[backend].why_not(**arguments)
 
     def choose(self, arguments: dict) -> Backend:
         """Returns the first backend that can run, and logs it."""
         device, missed = arguments[self.like].device.type, ''
         for backend in self.order(device):
-            reason = self.reason(backend, arguments)
+            reason = self.why_not(backend, arguments)
             if reason is None:
                 log_choice(self.name, device, backend, missed)
                 return backend
             if backend == requested or backend == 'cpp' and library.MISSING['cpp'] is not None:
                 missed += f'; its {backend} backend cannot run: {reason}'
-        log_choice(self.name, device, 'reference', missed)
-        return 'reference'
+        raise AssertionError('the reference always runs')
 
     def order(self, device: str) -> list[Backend]:
-        """Returns the kernels that may run on a type of device, in order of preference."""
+        """Returns the backends that may run on a type of device, in order of preference."""
+        order: list[Backend] = ['triton'] if requested == 'triton' else []
+        if device == 'cpu':
+            order.append('cpp')
+        elif not torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
+            order.append('cuda')
         if requested == 'reference' or is_exporting():  # runtimes lack our operators
-            return []
-        backends: list[Backend] = ['cpp'] if device == 'cpu' else ['cuda']
-        if device != 'cpu' and torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
-            backends = []
-        if requested == 'triton':
-            backends = ['triton', *backends]
-        return [backend for backend in backends if backend in self.functions]
+            order = []
+        return [*(backend for backend in order if backend in self.kernels), 'reference']
 
     def usual(self, device: torch.device) -> Backend:
         """Returns the backend for tensors in float32 on a device, if their shapes suit every kernel."""
         x = torch.empty(0, device=device)
-        for backend in self.order(device.type):
-            if why_not_backend(backend, x) is None:
-                return backend
-        return 'reference'
-
-    def reason(self, backend: Backend, arguments: dict) -> str | None:
-        """Returns the reason why a backend can't run with these arguments, or None if it can."""
-        found = why_not_backend(backend, arguments[self.like])
-        return self.why_not(backend, **arguments) if found is None and self.why_not is not None else found
+        return next(backend for backend in self.order(device.type) if why_not_backend(backend, x) is None)
 
 
 OPERATORS: dict[str, Operator] = {}  # by name
@@ -177,7 +173,7 @@ def backends_in_use(device: torch.device) -> dict[str, str]:
     return {name: OPERATORS[name].usual(device) for name in names if name in OPERATORS}
 
 
-@torch.compiler.assume_constant_result
+@versions.constant_in_graphs
 def is_exporting() -> bool:
     """Returns whether ``torch.export`` is tracing.
 
@@ -188,6 +184,8 @@ def is_exporting() -> bool:
 
 def why_not_backend(backend: str, x: Tensor) -> str | None:
     """Returns the reason why a backend can't run on the tensor, or None if it can."""
+    if backend == 'reference':
+        return None
     if backend == 'triton':
         return why_not_triton(x)
     if library.MISSING[backend] is not None:
@@ -199,7 +197,7 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
 logged: set[tuple] = set()  # (operator, device, backend, whether a kernel was missing)
 
 
-@torch.compiler.assume_constant_result  # logs while a graph is traced, without becoming part of it
+@versions.constant_in_graphs  # logs while a graph is traced, without becoming part of it
 def log_choice(name: str, device: str, backend: str, missed: str) -> None:
     """Logs a choice the first time that it is made, as a warning if a requested or usual kernel is missing."""
     key = name, device, backend, bool(missed)

@@ -3,12 +3,10 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301).
 """
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from .dispatch import Backend, Operator
+from .dispatch import Backend, Kernel, Operator
 from .triton import why_not_channels
 
 
@@ -69,7 +67,7 @@ def launch_triton(**arguments) -> tuple[Tensor, Tensor]:
     return kernels.run(**arguments)
 
 
-def why_not(backend: Backend, q: Tensor, v: Tensor, **others) -> str | None:
+def why_not_triton(q: Tensor, v: Tensor, **others) -> str | None:
     if q.ndim not in (4, 5):
         return f'q must have 4 or 5 dimensions, got {q.ndim}'
     if v.shape[-1] != q.shape[-1]:
@@ -77,24 +75,5 @@ def why_not(backend: Backend, q: Tensor, v: Tensor, **others) -> str | None:
     return why_not_channels(q.shape[-1])
 
 
-def example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Returns three calls: with windows and a mask, with ``alpha`` as a tensor, and without ``prev_logits``."""
-    return [
-        dict(q=randn(2, 3, 2, 70, 48), k=randn(2, 3, 2, 35, 48), v=randn(2, 3, 2, 35, 48),
-             prev_logits=randn(2, 3, 2, 70, 35), alpha=0.3, bias=randn(2, 70, 35), mask=randn(3, 1, 70, 35)),
-        dict(q=randn(2, 3, 10, 20), k=randn(2, 3, 70, 20), v=randn(2, 3, 70, 20),
-             prev_logits=randn(2, 1, 10, 70), alpha=randn(), bias=randn(2, 3, 10, 70), mask=None),
-        dict(q=randn(2, 3, 17, 16), k=randn(2, 3, 17, 16), v=randn(2, 3, 17, 16),
-             prev_logits=None, alpha=0.3, bias=None, mask=None),
-    ]
-
-
-def workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
-    """Returns a call with the windows of ReSwin-T's first stage."""
-    windows = -(-height // 7) * -(-width // 7)
-    q, k, v = randn(3, 1, windows, 3, 49, 32).unbind(0)
-    return dict(q=q, k=k, v=v, prev_logits=randn(1, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
-
-
-OPERATOR = Operator('residual attention', residual_attention_reference, example, workload, like='q',
-                    why_not=why_not, triton=launch_triton)
+OPERATOR = Operator('residual attention', residual_attention_reference, like='q',
+                    triton=Kernel(launch_triton, why_not_triton))

@@ -13,15 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import Backend, Operator, is_exporting
+from .dispatch import Backend, Kernel, Operator, is_exporting
 from .precision import at_least_float32
 from .triton import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse, windows_by_head
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# As in csrc/operators.h and triton/__init__.py. Attention in C++ stores the logits of a window.
-MAX_SAMPLED_WINDOWS = dict(cpp=256, cuda=256, triton=MAX_WINDOW_SIZE)
-MAX_ATTENDED_WINDOWS = dict(cpp=32, cuda=256, triton=MAX_WINDOW_SIZE)
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
@@ -326,61 +323,24 @@ def launch_attention(**arguments) -> Tensor:
     return varied_size_window.run(**arguments)
 
 
-def why_not_sample(backend: Backend, features: Tensor, window_size: int, **others) -> str | None:
-    return why_not_windows(backend, window_size, MAX_SAMPLED_WINDOWS, features)
+def fits(largest: int, like: str, why_not_heads: Callable[[int], str | None] = lambda channels: None) -> Callable:
+    """Returns the predicate of a kernel for windows of at most ``largest`` tokens along each side.
 
-
-def why_not_attention(backend: Backend, q: Tensor, window_size: int, **others) -> str | None:
-    return why_not_windows(backend, window_size, MAX_ATTENDED_WINDOWS, q)
-
-
-def why_not_windows(backend: Backend, window_size: int, limits: dict[str, int], features: Tensor) -> str | None:
-    """Returns the reason why a backend's kernels can't process windows of this size, or None if they can."""
-    if window_size > limits[backend]:
-        return f'window_size must be at most {limits[backend]}, got {window_size}'
-    return why_not_channels(features.shape[2]) if backend == 'triton' else None
-
-
-def sample_example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Returns a call with windows that are partly outside the map."""
-    return [dict(features=randn(2, 2, 32, 9, 12), **random_windows(randn, 2, 2, 2, 2))]
-
-
-def sample_workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
-    """Returns a call with the sizes of ViTAEv2-VSA-S's first stage."""
-    features = randn(1, height, width, 2, 32).permute(0, 3, 4, 1, 2)
-    return dict(features=features, **random_windows(randn, 1, 2, -(-height // 7), -(-width // 7)))
-
-
-def random_windows(randn: Callable[..., Tensor], batch: int, heads: int, rows: int, columns: int) -> dict:
-    """Returns scales and offsets of windows of 7 x 7 tokens, with positions that float32 represents exactly.
-
-    No position is a whole pixel, where derivatives would depend on the rounding.
+    ``like`` is the argument whose third dimension are the channels of a head.
     """
-    scale, offset = randn(2, batch, heads, 2, rows, columns).unbind(0)
-    scale, offset = to_position_dtype(offset, scale, offset)
-    return dict(scale=(2 * scale).round() / 8, offset=(16 * offset).round() / 8 + 1 / 16, window_size=7, top=0, left=0)
+    def why_not(window_size: int, **arguments) -> str | None:
+        if window_size > largest:
+            return f'window_size must be at most {largest}, got {window_size}'
+        return why_not_heads(arguments[like].shape[2])
+    return why_not
 
 
-def attention_example(randn: Callable[..., Tensor]) -> list[dict]:
-    """Returns a call with the windows of :func:`sample_example`."""
-    return [attention_arguments(randn, *sample_example(randn))]
-
-
-def attention_workload(randn: Callable[..., Tensor], height: int, width: int) -> dict:
-    """Returns a call with the windows of :func:`sample_workload`."""
-    return attention_arguments(randn, sample_workload(randn, height, width))
-
-
-def attention_arguments(randn: Callable[..., Tensor], sampling: dict) -> dict:
-    k = sampling.pop('features')
-    bias_table, = to_position_dtype(k, randn(13**2, 2))
-    return dict(q=torch.empty_like(k).copy_(randn(*k.shape)), k=k, v=torch.empty_like(k).copy_(randn(*k.shape)),
-                bias_table=bias_table, softmax_scale=0.2, **sampling)
-
-
-SAMPLING = Operator('varied-size window sampling', sample_reference, sample_example, sample_workload, like='features',
-                    why_not=why_not_sample, cpp=compiled_sample, cuda=compiled_sample, triton=launch_sample)
-ATTENTION = Operator('varied-size window attention', attention_reference, attention_example, attention_workload,
-                     like='q', why_not=why_not_attention, cpp=compiled_attention, cuda=attention_with_sampling_in_cuda,
-                     triton=launch_attention)
+# The largest windows are those of csrc/operators.h and triton/__init__.py. Attention in C++ stores a window's logits.
+SAMPLING = Operator(
+    'varied-size window sampling', sample_reference, like='features',
+    cpp=Kernel(compiled_sample, fits(256, 'features')), cuda=Kernel(compiled_sample, fits(256, 'features')),
+    triton=Kernel(launch_sample, fits(MAX_WINDOW_SIZE, 'features', why_not_channels)))
+ATTENTION = Operator(
+    'varied-size window attention', attention_reference, like='q',
+    cpp=Kernel(compiled_attention, fits(32, 'q')), cuda=Kernel(attention_with_sampling_in_cuda, fits(256, 'q')),
+    triton=Kernel(launch_attention, fits(MAX_WINDOW_SIZE, 'q', why_not_channels)))

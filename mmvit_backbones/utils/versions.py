@@ -1,4 +1,7 @@
 """Handles the differences between PyTorch versions from 2.1 on."""
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, _utils
@@ -33,6 +36,18 @@ def require(feature: str) -> None:
     """Raises UsageError if the installed PyTorch is too old for a feature of :data:`NEEDS`."""
     if reason := why_not(feature):
         raise UsageError(reason)
+
+
+Function = TypeVar('Function', bound=Callable)
+
+
+def constant_in_graphs(function: Function) -> Function:
+    """Marks a function that torch.compile calls while it traces, and whose result it takes as constant.
+
+    The same as ``torch.compiler.assume_constant_result``, which imports torch's compiler, and with it Triton and SymPy.
+    """
+    vars(function)['_dynamo_marked_constant'] = True
+    return function
 
 
 # Assigned instead of wrapped, because torch.compile recognizes only the original function.

@@ -148,7 +148,3 @@ def test_panels(tmp_path, monkeypatch):
     assert panels[0].images[0].get_array().shape == (64, 128, 3) and panels[0].axison is False
     attention.draw(pixels, queries + .5, dict(a=dict(attention=maps)), [], 'out.png', '')
     assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # activation is shown as a map
-    attention.draw_means(pixels, queries, dict(b=blocks['1: b'], c=dict(residual=maps)), None)
-    panels = shown[2].axes[::2]  # the others are their scales
-    assert [panel.get_title() for panel in panels if panel.images] == ['attention, b', 'residual, b', 'residual, c']
-    assert [len(panel.lines) for panel in panels if panel.images] == [1, 1, 1]

@@ -17,7 +17,7 @@ from PIL import Image
 from runs import Run
 
 from mmvit.analysis import compare
-from mmvit.analysis.comparison import command_of, differences, other_recipe, plot, rates_of
+from mmvit.analysis.comparison import Settings, command_of, differences, other_recipe, plot, rates_of
 from mmvit.cli import compare as arguments_of_compare
 from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
@@ -176,8 +176,7 @@ def test_the_command_of_a_comparison_is_stated(tmp_path):
     options = ['rest_lite', 'timm:resnet18', '--class-folder', 'a b', '--budget', '2m', '--seeds', '2', '--freeze',
                '--size', '96', '128']
     args = arguments(tmp_path, *options)
-    settings = dict(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size,
-                    pretrained=False, epochs=None)
+    settings = Settings(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size)
     words = shlex.split(command_of(args.networks, args.seeds, settings))
     again = arguments_of_compare.get_parser().parse_args(words[2:])
     assert vars(again) == {**vars(args), 'out': 'compare'}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import ROOT
 
-from mmvit.analysis import doctor
+from mmvit.analysis import doctor, self_check
 from mmvit.analysis.doctor import describe_kernels, describe_package
 from mmvit_backbones.ops import dispatch, library, triton
 from mmvit_backbones.utils import versions
@@ -48,11 +48,11 @@ def test_a_missing_package_is_named_like_the_installed_mmengine(engine, command,
 
 
 @pytest.mark.parametrize('where, name, value, reason', [
-    (triton, 'triton', None, 'not installed'),
+    (triton, 'IS_INSTALLED', False, 'not installed'),
     (versions, 'NEEDS', {**versions.NEEDS, 'the Triton backend': '99.1'}, 'needs PyTorch 99.1'),
 ])
 def test_unusable_triton_is_reported_with_the_reason(where, name, value, reason, monkeypatch):
-    monkeypatch.setattr(triton, 'triton', torch)
+    monkeypatch.setattr(triton, 'IS_INSTALLED', True)
     monkeypatch.setitem(versions.NEEDS, 'the Triton backend', '2.1')
     assert any(line.startswith('kernels in Triton: ') and 'missing' not in line for line in describe_kernels())
     monkeypatch.setattr(where, name, value)
@@ -72,8 +72,9 @@ def test_verdict_on_kernels(kernel, problem, advice, monkeypatch):
     monkeypatch.setattr(doctor, 'find_conflicts', list)
     monkeypatch.setitem(library.MISSING, 'cpp', None)
     doctor.OPERATORS['operator'] = dispatch.Operator(
-        'operator', lambda x: 1 * x, lambda randn: [dict(x=randn(3))],
-        lambda randn, height, width: dict(x=randn(height)), like='x', cpp=kernel)
+        'operator', lambda x: 1 * x, like='x', cpp=dispatch.Kernel(kernel))
+    monkeypatch.setitem(self_check.CALLS, 'operator', self_check.Calls(
+        lambda randn: [dict(x=randn(3))], lambda randn, height, width: dict(x=randn(height))))
     lines, problems = doctor.diagnose()
     assert any(advice in line for line in lines) and any('| operator | float32 | 56 x 56 | ' in line for line in lines)
     assert (problem in problems) if problem else not problems

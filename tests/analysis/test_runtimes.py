@@ -10,12 +10,13 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
-from mmvit.analysis import RuntimeTable, compare_runtimes, runtimes
-from mmvit.analysis.runtimes import TimedModel, TimedNetwork, measure_subject
+from mmvit.analysis import RuntimeTable, compare_runtimes
+from mmvit.analysis.speed import measure_subject, time_functions
+from mmvit.analysis.subjects import RUNTIMES, TimedModel, TimedNetwork, timed_network
 from mmvit.inference.runtimes import installed_runtimes
 from mmvit_backbones.errors import MMViTError
 
-INSTALLED = [name for name, options in runtimes.RUNTIMES.items()
+INSTALLED = [name for name, options in RUNTIMES.items()
              if options.get('runtime', 'onnxruntime') in installed_runtimes()]
 
 
@@ -60,7 +61,7 @@ def test_all_runtimes_run_a_single_image():
             continue
         assert 'error' not in row, row
         assert row['deviation'] < (0.1 if row['runtime'] in ('int8', 'openvino-bf16') else 1e-5), row
-        assert ('file_mib' in row and row['file_mib'] is not None) == bool(runtimes.RUNTIMES[row['runtime']])
+        assert ('file_mib' in row and row['file_mib'] is not None) == bool(RUNTIMES[row['runtime']])
 
 
 @pytest.mark.slow
@@ -89,7 +90,7 @@ def test_a_whole_model_has_its_metric(tmp_path):
 
 
 def test_a_dense_network_has_all_its_maps():
-    network = runtimes.timed_network('rest_lite', True, None, 2)
+    network = timed_network('rest_lite', True, None, 2)
     assert network.images.shape == (2, 3, 448, 672) and len(network.names) == 4
 
 
@@ -115,7 +116,7 @@ def test_latency_and_throughput(monkeypatch):
         return run
 
     slow, fast = function('slow', 9, .1, .2, .6), function('fast', 9, .05, .05, .1)
-    found = runtimes.measure(dict(slow=slow, fast=fast), torch.zeros(4, 3, 2, 2), 3)
+    found = time_functions(dict(slow=slow, fast=fast), torch.zeros(4, 3, 2, 2), 3)
     assert calls == dict(slow=[1, 4] * 4, fast=[1, 4] * 4)
     assert found == dict(slow=pytest.approx(dict(ms=200., images_per_second=5., speedup=1.)),
                          fast=pytest.approx(dict(ms=50., images_per_second=20., speedup=4.)))

@@ -17,8 +17,9 @@ def register(monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
 
     def register(kernel, reference=lambda x: 1 * x, example=lambda randn: [dict(x=randn(3))]):
-        return dispatch.Operator('operator', reference, example, lambda randn, height, width: dict(x=randn(height)),
-                                 like='x', cpp=kernel)
+        monkeypatch.setitem(self_check.CALLS, 'operator', self_check.Calls(
+            example, lambda randn, height, width: dict(x=randn(height))))
+        return dispatch.Operator('operator', reference, like='x', cpp=dispatch.Kernel(kernel))
 
     return register
 
@@ -147,8 +148,8 @@ def test_triton_is_advised_only_if_it_is_right_and_faster(monkeypatch, triton, a
     """On a GPU without compiled operators; the fault, if any, is that of one of two dtypes."""
     monkeypatch.setattr(dispatch, 'OPERATORS', {})
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': 'not built'})
-    monkeypatch.setattr('mmvit_backbones.ops.triton.triton', torch)
-    operator = dispatch.Operator('operator', None, None, None, like='x', triton=None)
+    monkeypatch.setattr('mmvit_backbones.ops.triton.IS_INSTALLED', True)
+    operator = dispatch.Operator('operator', None, like='x', triton=dispatch.Kernel(None))
     reference = Figures(0, 0.5, 0.5)
     rows = [Row(operator, torch.float32, '56 x 56', dict(reference=reference, triton=Figures(0, 0.2, 0.2))),
             Row(operator, torch.bfloat16, '56 x 56', dict(reference=reference, triton=triton))]
@@ -196,7 +197,7 @@ def test_examples_and_workloads_can_run(name):
     results = [x for x in self_check.values_of(operator, 'reference', calls) if x is not None]
     assert results and all(x.isfinite().all() and x.any() for x in results)
     for arguments in [*calls, *self_check.calls_of(operator, '56 x 56', CPU, torch.float32)]:
-        assert operator.why_not('triton', **arguments) is None
+        assert operator.kernels['triton'].why_not(**arguments) is None
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from helpers import raises
-from subcommands import call, parser_of
+from subcommands import call
 
 pytest.importorskip('onnx')
 
@@ -15,17 +15,26 @@ from mmvit_backbones.errors import UsageError
     (['rest_lite'], ('rest_lite', None, Path('rest_lite.onnx'))),
     (['rest_lite', 'a.onnx'], ('rest_lite', None, Path('a.onnx'))),
     (['rest_lite', 'a.pth', 'b.onnx'], ('rest_lite', 'a.pth', Path('b.onnx'))),
-    (['a.pth', 'b.onnx'], (None, 'a.pth', Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
-    (['https://a/b', 'b.onnx'], (None, 'https://a/b', Path('b.onnx'))),
-    (['folder', 'b.onnx'], (None, 'folder', Path('b.onnx'))),
+    (['a.pth', 'b.onnx'], ('a.pth', None, Path('b.onnx'))), (['b.onnx'], (None, None, Path('b.onnx'))),
+    (['https://a/b', 'b.onnx'], ('https://a/b', None, Path('b.onnx'))),
+    (['folder', 'b.onnx'], ('folder', None, Path('b.onnx'))),
     (['rest_small'], ('rest_small', None, Path('rest_small.onnx'))),
-    (['./rest_small', 'b.onnx'], (None, './rest_small', Path('b.onnx')))])
-def test_names(names, expected, tmp_path, monkeypatch, capsys):
+    (['./rest_small', 'b.onnx'], ('./rest_small', None, Path('b.onnx')))])
+def test_names(names, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in 'folder', 'rest_small':
         Path(name).mkdir()  # an existing path is a checkpoint, except for the name of a network
     assert read_names(names) == expected
-    assert ('./rest_small' in capsys.readouterr().err) == (names == ['rest_small'])  # says how to write the folder
+
+
+def test_a_network_with_the_name_of_a_folder_says_how_to_write_the_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in (None, Path('rest_small')):
+        if folder:
+            folder.mkdir()
+        with raises(UsageError, '--fp16'):
+            call('export', 'rest_small', '--fp16')
+        assert ('./rest_small' in capsys.readouterr().err) == bool(folder)
 
 
 @pytest.mark.parametrize('arguments, words', [
@@ -40,9 +49,3 @@ def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
     with raises(UsageError, *words):
         call('export', *arguments)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_old_name_of_an_option_works():
-    for option in '--allow-accuracy-drop', '--accept-loss':
-        assert parser_of('export').parse_args(['a.pth', 'a.onnx', option]).allow_accuracy_drop
-    assert '--accept-loss' not in parser_of('export').format_help()

@@ -13,7 +13,7 @@ pytest.importorskip('onnx')
 
 import onnx
 
-from mmvit.deployment import export_checkpoint, export_network
+from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes, deviations_of
 from mmvit.deployment.checkpoint import check_metric
 from mmvit.deployment.files import progress, written_when_complete
@@ -31,22 +31,25 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 def test_missing_packages_are_reported(package, task, words, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with raises(UsageError, *words):
-        export_network('rest_lite', tmp_path / 'a.onnx', task=task)
+        export_model('rest_lite', tmp_path / 'a.onnx', task=task)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(opset=17), ['opset', '18', '17']), (dict(network='rest_light'), ['rest_light']),
-    (dict(path='a.bin'), ['a.bin', '.onnx'])])
-def test_wrong_arguments_for_a_network_are_refused(arguments, words, tmp_path, monkeypatch):
+    (dict(opset=17), ['opset', '18', '17']), (dict(model='rest_light'), ['rest_light']),
+    (dict(path='a.bin'), ['a.bin', '.onnx']),
+    (dict(fp16=True), ['fp16', 'rest_lite']), (dict(images=['a.jpg']), ['images', 'rest_lite']),
+    (dict(model='a.pth', opset=18, size=(64, 64)), ['size', 'networks']),
+    (dict(model='a.pth', checkpoint='b.pth'), ['checkpoint', 'networks'])])
+def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with raises((UsageError, CheckpointError), *words):
-        export_network(**{'network': 'rest_lite', 'path': 'a.onnx', **arguments})
+        export_model(**{'model': 'rest_lite', 'path': 'a.onnx', **arguments})
 
 
 def test_a_run_without_a_checkpoint_is_reported(tmp_path):
     with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
-        export_checkpoint(tmp_path, tmp_path / 'a.onnx')
+        export_model(tmp_path, tmp_path / 'a.onnx')
 
 
 def test_files_are_replaced_only_when_complete(tmp_path):

@@ -26,11 +26,11 @@ pytest.importorskip('onnx')
 import onnx
 from onnx import TensorProto
 
-from mmvit.deployment import export_model
 from mmvit.deployment.agreement import below_limits
 from mmvit.deployment.detection import TwoStageInstances
 from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
 from mmvit.deployment.examples import examples_of
+from mmvit.deployment.models import write_parts
 from mmvit.deployment.parts import check_exportable, split
 from mmvit.deployment.preprocess import Geometry, Preprocess
 from mmvit.inference import Predictor
@@ -230,7 +230,7 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 
 def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
     parts = split(reference.module, cfg)
-    export_model(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
+    write_parts(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
     outputs = PyTorchOutputs(reference, IMAGES, parts.preprocess)
     for runtime in installed_runtimes():
         figures = outputs.compare(path, EXACT, runtime)

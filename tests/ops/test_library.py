@@ -59,3 +59,13 @@ def test_nvcc_missing_in_cuda_home(tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_HOME', str(tmp_path))
     with raises(build.BuildError, 'nvcc', f'CUDA_HOME={tmp_path}'):
         build.find_nvcc()
+
+
+@pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
+def test_no_installation_fails_because_of_the_operators(tmp_path, monkeypatch):
+    """Even where the system does not tell how many cores a process may use, as on macOS, or torch is broken."""
+    monkeypatch.delattr(build.os, 'sched_getaffinity', raising=False)
+    monkeypatch.setenv('CXX', 'false')
+    assert build.build_one('cpp', tmp_path).startswith('not built: false failed')
+    monkeypatch.setattr(torch, 'compiled_with_cxx11_abi', None)
+    assert build.build_one('cpp', tmp_path).startswith('not built: ')

@@ -12,7 +12,7 @@ The maps show the attention of one pixel, by default the center of the image; `-
 the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). The maps of a block have one color
 scale, which is beside them; gray means a weight of 0. In residuals and refined maps, red is positive and blue negative.
 """
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 
 from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel, pixels, whole
 
@@ -29,7 +29,6 @@ def get_parser() -> ArgumentParser:
     position.add_argument('--cam', type=whole(-1), metavar='CLASS',
                           help='draw the attention of all positions that support the class with this index, or with '
                                '-1 the predicted class')
-    position.add_argument('--evidence', dest='cam', type=whole(-1), help=SUPPRESS)  # until 0.2
     parser.add_argument('--size', type=pixels,
                         help='shorter side of the input of the network, in pixels (default: 224); both sides are '
                              'rounded to multiples of 32')

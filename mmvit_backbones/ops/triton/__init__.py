@@ -3,17 +3,14 @@
 Other modules import the kernels only at launch, because Triton may be missing.
 """
 import os
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from ...utils import versions
 
-try:
-    import triton
-except ImportError:
-    triton = None
-
+IS_INSTALLED = find_spec('triton') is not None
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'  # kernels run on the CPU, in Triton's interpreter
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MAX_HEAD_CHANNELS = 128  # blocks with all channels of a head must fit in registers
@@ -22,7 +19,7 @@ MAX_WINDOW_SIZE = 8  # the logits of a window must fit in registers
 
 def why_not_triton(x: Tensor) -> str | None:
     """Returns the reason why Triton can't run on the tensor, or None if it can."""
-    if triton is None:
+    if not IS_INSTALLED:
         return 'Triton is not installed'
     if reason := versions.why_not('the Triton backend'):
         return reason

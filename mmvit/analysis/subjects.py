@@ -1,0 +1,238 @@
+"""What is measured: networks of this and other libraries, and whole models, which run in several runtimes."""
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.export import Dim
+
+from mmvit_backbones import get_model
+from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.export.graphs import save, to_onnx
+from mmvit_backbones.utils.installation import install_command
+from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.variants import VARIANTS
+
+from ..deployment.differences import LOSSY, compare_outputs, difference, worst
+from ..deployment.images import CALIBRATION_IMAGES, images_of, read
+from ..deployment.models import write_parts
+from ..deployment.parts import check_exportable, split
+from ..deployment.preprocess import as_tuple
+from ..deployment.quantize import to_int8
+from ..folders.checks import check_data
+from ..inference.metric import metric_of
+from ..inference.predictor import config_of
+from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
+from ..inference.sources import find_images
+
+NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'
+# Name -> arguments of open_session; the first two run with PyTorch.
+RUNTIMES: dict[str, dict[str, str]] = {
+    'eager': {}, 'compile': {}, 'onnxruntime': dict(runtime='onnxruntime'), 'openvino': dict(runtime='openvino'),
+    'openvino-bf16': dict(runtime='openvino', precision='bf16'), 'int8': dict(runtime='onnxruntime')}
+
+
+
+# ---- networks
+
+
+def default_size(dense: bool) -> tuple[int, int]:
+    return (448, 672) if dense else (224, 224)
+
+
+def build(name: str, dense: bool, override: dict | None) -> torch.nn.Module:
+    try:
+        return get_model(name, 'backbone' if dense else 'classification', **(override or {}))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'override: {first_line(error)}') from error
+    except ImportError:
+        raise UsageError(f'the classifier {name} {NEEDS_MMPRETRAIN}; or measure it as dense') from None
+
+
+def build_other(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    """Builds a network of this package, or for ``LIBRARY:NAME`` of another library; errors start with ``argument``."""
+    library, _, plain_name = name.rpartition(':')
+    if library not in LIBRARIES:
+        raise UsageError(f'{argument} must be NAME, timm:NAME or mmpretrain:NAME, got {name}')
+    try:
+        return LIBRARIES[library](plain_name, dense, size)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = error if isinstance(error, UsageError) else first_line(error)
+        raise UsageError(f'{argument} {name}: {reason}') from error
+    except ImportError:
+        if library == 'timm':
+            raise UsageError(f'{argument} {name} needs timm: pip install timm, or use a network listed by mmvit '
+                             'models') from None
+        raise UsageError(f'{argument} {name} {NEEDS_MMPRETRAIN}') from None
+
+
+def build_own(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    return get_model(name, 'backbone' if dense else 'classification')
+
+
+def build_timm(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    import timm
+    from timm.models import get_pretrained_cfg
+    options: dict = dict(features_only=True) if dense else {}
+    if (settings := get_pretrained_cfg(name)) and settings.fixed_input_size:
+        options['img_size'] = size
+    return timm.create_model(name, pretrained=False, **options)
+
+
+def build_mmpretrain(name: str, dense: bool, size: tuple[int, int]) -> torch.nn.Module:
+    if dense:
+        raise UsageError('networks of mmpretrain have no form for dense prediction')
+    import_mmpretrain()
+    from mmpretrain import get_model
+    model = get_model(name, pretrained=False)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f'model must be a torch.nn.Module, got a {type(model).__name__}')
+    return model
+
+
+LIBRARIES: dict[str, Callable[..., torch.nn.Module]] = {
+    '': build_own, 'timm': build_timm, 'mmpretrain': build_mmpretrain}
+
+
+# ---- networks and models in several runtimes
+
+
+class TimedNetwork:
+    """A network that is timed on random images.
+
+    Args:
+        name (str): Name for the table.
+        model (nn.Module): Network on the CPU in evaluation mode, which is not changed.
+        images (Tensor): ``(B, 3, H, W)``.
+    """
+
+    def __init__(self, name: str, model: nn.Module, images: Tensor) -> None:
+        self.name, self.model, self.images = name, model, images
+        self.names = [f'output{number}' for number in range(len(self.outputs(model, images[:1])))]
+
+    @staticmethod
+    @torch.inference_mode()
+    def outputs(model: Callable, images: Tensor) -> tuple[Tensor, ...]:
+        return as_tuple(model(images))
+
+    def export(self, path: Path) -> None:
+        shapes = (None if len(self.images) == 1 else {0: Dim.DYNAMIC}, )  # a fixed shape is faster in OpenVINO
+        with torch.no_grad():
+            save(to_onnx(self.model, (self.images, ), shapes, ['images'], self.names), path)
+
+    def quantize(self, path: Path) -> None:
+        to_int8(path, [image[None].numpy() for image in self.images], 'images')
+
+    def load(self, runtime: str, path: Path) -> Callable[[Any], Sequence]:
+        """Returns a function from images to outputs."""
+        if runtime in ('eager', 'compile'):
+            model = copy.deepcopy(self.model)
+            model = torch.compile(model) if runtime == 'compile' else model
+            return lambda images: self.outputs(model, images)
+        session = open_session(path, device='cpu', **RUNTIMES[runtime])
+
+        def run(images: Tensor) -> list[Tensor]:
+            found = session(dict(images=images.numpy()))
+            return [torch.from_numpy(found[name]) for name in self.names]
+        return run
+
+    def deviation(self, outputs: Sequence, expected: Sequence) -> float:
+        """Returns the largest difference of an output, relative to its largest element."""
+        return max(difference(*pair) for pair in zip(outputs, expected, strict=True))
+
+    def metric(self, function: Callable) -> dict[str, float]:
+        return {}
+
+
+class TimedModel:
+    """A checkpoint with its config, timed from images to results.
+
+    Args:
+        name (str): Name for the table.
+        cfg (Config): Config of the checkpoint.
+        checkpoint (str): The checkpoint.
+        images (Sequence[np.ndarray]): RGB images ``(height, width, 3)``, uint8.
+        calibration (Sequence[np.ndarray]): Other images, to quantize the model.
+        has_metric (bool): Whether to compute the metric of the config's test set.
+    """
+
+    def __init__(self, name: str, cfg: Config, checkpoint: str, images: Sequence[np.ndarray],
+                 calibration: Sequence[np.ndarray], has_metric: bool) -> None:
+        self.name, self.cfg, self.checkpoint, self.images = name, cfg, checkpoint, images
+        self.calibration, self.has_metric = calibration, has_metric
+
+    def export(self, path: Path) -> None:
+        check_exportable(self.cfg)
+        model = PyTorchModel(self.cfg, self.checkpoint)
+        write_parts(split(model.module, self.cfg), path, model.details, self.images[0])
+
+    def quantize(self, path: Path) -> None:
+        source = Exported(path).source
+        to_int8(path, [image if source == 'image' else image[None] for image in self.calibration], source)
+
+    def load(self, runtime: str, path: Path) -> Callable[[Any], Sequence[Arrays]]:
+        """Returns a function from images to results; ``compile`` compiles only the backbone."""
+        if runtime not in ('eager', 'compile'):
+            run = Exported(path, device='cpu', **RUNTIMES[runtime]).run
+        else:
+            model = PyTorchModel(self.cfg, self.checkpoint)
+            if runtime == 'compile':
+                model.module.get_submodule('backbone').compile()
+            run = model.run
+        return lambda images: [found for image in images for found in run([image])]
+
+    def deviation(self, outputs: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
+        """Returns the largest difference of scores, or of a share of equal pixels or an IoU from 1."""
+        figures = worst([compare_outputs(*pair, LOSSY) for pair in zip(expected, outputs, strict=True)])
+        figures.pop('instances', None)
+        return max((value if name == 'scores' else 1 - value for name, value in figures.items()), default=0.)
+
+    def metric(self, function: Callable) -> dict[str, float]:
+        return metric_of(self.cfg, function) if self.has_metric else {}
+
+
+def is_checkpoint(name: str) -> bool:
+    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
+    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
+
+
+def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:
+    size = size or default_size(dense)
+    model = build_other(name, 'network', dense, size).eval().requires_grad_(False)
+    return TimedNetwork(name, model, torch.rand(batch_size, 3, *size))
+
+
+def timed_model(name: str, config: str | None, images: Sequence[str | Path], count: int, is_quantized: bool
+                ) -> TimedModel:
+    """Checks a checkpoint, and reads the images to time it on: ``images``, or the first of the config's test set."""
+    checkpoint = find_checkpoint(name)
+    cfg: Config = config_of(config, checkpoint)
+    check_backbone(cfg)
+    check_checkpoint(checkpoint)
+    if images:
+        files = find_images(images)
+        return TimedModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)
+    check_data(cfg, ['train', 'test'] if is_quantized else ['test'], content=False)
+    calibration = read(images_of(cfg, 'train'), CALIBRATION_IMAGES) if is_quantized else []
+    return TimedModel(name, cfg, checkpoint, read(images_of(cfg, 'test'), count), calibration, True)
+
+
+def provide_file(subject: TimedNetwork | TimedModel, runtime: str, folder: Path) -> Path:
+    """Returns the file for a runtime, which is exported once; for PyTorch, the folder."""
+    if not RUNTIMES[runtime]:
+        return folder
+    path = folder / 'float.onnx'
+    if not path.exists():
+        subject.export(path)
+    if runtime != 'int8':
+        return path
+    quantized = Path(shutil.copy(path, folder / 'int8.onnx'))
+    subject.quantize(quantized)
+    return quantized

@@ -85,7 +85,7 @@ import runpy, sys
 import pytest
 sys.argv = ['make_metafiles.py']
 runpy.run_path('tools/dev/make_metafiles.py', run_name='__main__')
-modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'training/test_layer_decay',
+modules = ['test_contract', 'test_contract_modules', 'test_goldens', 'engine/test_layer_decay',
            'integrations/test_timm']
 chosen = 'PatchMixer or patch_mixer or left_out'
 code = pytest.main(['-q', '-p', 'no:cacheprovider', *(f'tests/{name}.py' for name in modules), '-k', chosen,

@@ -93,7 +93,7 @@ def test_config_options_that_cannot_be_parsed(pairs, capsys):
 
 def test_arguments_are_parsed_before_torch_is_imported():
     code = """
-import importlib, sys, mmvit
+import importlib, sys, mmvit.cli
 for module, _ in mmvit.cli.SUBCOMMANDS.values():
     importlib.import_module(f'mmvit.cli.{module}').get_parser()
 assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()

@@ -12,6 +12,6 @@ def damage(path: Path, kind: str) -> None:
 
 def edit(file: Path, change: Callable[[dict], object]) -> None:
     """Changes the content of a JSON file."""
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding='utf-8'))
     change(content)
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content), encoding='utf-8')

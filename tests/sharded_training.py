@@ -71,6 +71,6 @@ def run(folder: str, rank: int) -> None:
     gathered = [None] * RANKS
     dist.all_gather_object(gathered, results)
     if rank == 0:
-        with open(f'{folder}/results.json', 'w') as file:
+        with open(f'{folder}/results.json', 'w', encoding='utf-8') as file:
             json.dump({network: [of_rank[network] for of_rank in gathered] for network in TINY_CONFIGS}, file)
     dist.destroy_process_group()

@@ -243,7 +243,7 @@ def test_outputs_of_notebook_are_current(notebook):
 
 
 def anchors(page: Path) -> set[str]:
-    return {slugify(heading, '-') for heading in re.findall(r'^#+ (.+)', page.read_text(), flags=re.MULTILINE)}
+    return {slugify(heading, '-') for heading in re.findall(r'^#+ (.+)', page.read_text(encoding='utf-8'), flags=re.MULTILINE)}
 
 
 @pytest.mark.parametrize('page', [README, ROOT / 'CONTRIBUTING.md', ROOT / 'data/README.md', *DOCS],

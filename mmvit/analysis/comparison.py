@@ -282,7 +282,7 @@ def run(arguments: Sequence[str], log: Path) -> int:
     Raises:
         UsageError: If the subcommand fails; the message has its last line.
     """
-    with log.open('a') as file:
+    with log.open('a', encoding='utf-8') as file:
         process = subprocess.Popen([sys.executable, '-m', 'mmvit', *arguments], stdout=file, stderr=file)
         try:
             _, status, usage = os.wait4(process.pid, 0)  # Popen.wait() does not return the memory
@@ -292,7 +292,7 @@ def run(arguments: Sequence[str], log: Path) -> int:
             process.wait()
             raise
     if status:
-        last = (log.read_text().splitlines() or ['no output'])[-1]
+        last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
     return usage.ru_maxrss * 1024
 

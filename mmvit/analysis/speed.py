@@ -254,7 +254,7 @@ class RuntimeTable(NamedTuple):
 
     def save(self, path: str | Path) -> None:
         """Writes the rows to a CSV file."""
-        with open(path, 'w', newline='') as file:
+        with open(path, 'w', encoding='utf-8', newline='') as file:
             writer = csv.DictWriter(file, [*COLUMNS, 'error'])
             writer.writeheader()
             writer.writerows(self.rows)
@@ -345,11 +345,11 @@ def resident() -> int:
     with suppress(OSError, AttributeError):  # only glibc has this function
         ctypes.CDLL(None).malloc_trim(0)
     status = Path('/proc/self/statm')
-    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
+    return int(status.read_text(encoding='utf-8').split()[1]) * resource.getpagesize() if status.exists() else 0
 
 
 def processor() -> str:
     """Returns the name of the CPU."""
     info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding='utf-8').splitlines() if info.exists() else []
     return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor())

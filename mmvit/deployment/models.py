@@ -36,7 +36,7 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.n
     program = join({name: to_onnx(*each) for name, each in examples_of(parts, image).items()})
     program.model.metadata_props[DETAILS] = text
     save(program, path)
-    Path(f'{path}.json').write_text(text)
+    Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
 def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
     if Path(f'{path}.json').exists():
-        Path(f'{path}.json').write_text(text)
+        Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
 def check_path(path: str | PathLike) -> None:

@@ -55,7 +55,7 @@ def test_a_run_without_a_checkpoint_is_reported(tmp_path):
 def test_files_are_replaced_only_when_complete(tmp_path):
     path = tmp_path / 'model.onnx'
     for suffix in '', '.data', '.json':
-        Path(f'{path}{suffix}').write_text('old')
+        Path(f'{path}{suffix}').write_text('old', encoding='utf-8')
     for error in UsageError, KeyboardInterrupt:
         with pytest.raises(error), written_when_complete(path) as partial:
             partial.write_text('new')
@@ -63,7 +63,7 @@ def test_files_are_replaced_only_when_complete(tmp_path):
         assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
     with written_when_complete(path) as partial:
         partial.write_text('new')
-        Path(f'{partial}.json').write_text('new')
+        Path(f'{partial}.json').write_text('new', encoding='utf-8')
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
         ['model.onnx', 'model.onnx.json'], 'new')
 
@@ -150,9 +150,9 @@ def test_another_runtime_may_differ(tmp_path, capsys, caplog):
     found = compare_in_runtimes(path, lambda runtime: scores_in(path, runtime), dict(scores=1e-3))
     assert not found['onnxruntime'].deviation and 'scores 1 (limit 0.001)' in found['openvino'].deviation
     details = json.dumps(DETAILS_OF_COLORS)
-    Path(f'{path}.json').write_text(details)
+    Path(f'{path}.json').write_text(details, encoding='utf-8')
     store_deviations(path, deviations_of(found))
-    assert json.loads(Path(f'{path}.json').read_text())['deviations'] == {'openvino': found['openvino'].deviation}
+    assert json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))['deviations'] == {'openvino': found['openvino'].deviation}
     for runtime in None, 'onnxruntime', 'openvino':
         caplog.clear()
         predictor = Predictor(path, runtime=runtime, device='cpu')

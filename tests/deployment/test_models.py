@@ -251,7 +251,7 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     predictor = Predictor(path)
     assert predictor.classes == reference.details['classes']
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
-    details = json.loads(Path(f'{path}.json').read_text())
+    details = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
     assert {'preprocessing', 'thresholds', 'version', 'license', 'input', 'outputs', 'palette'} <= details.keys()
     printed = subprocess.run([sys.executable, ROOT / 'docs/predict_onnx.py', path, PATHS[0]], check=True,
@@ -319,7 +319,7 @@ def test_export_in_lower_precision_without_preprocessing(make, options, weights,
     printed = capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx', 'model.onnx.json'}
     assert all(f'{runtime}: ' in printed for runtime in installed_runtimes())
-    model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text())
+    model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text(encoding='utf-8'))
     assert details['precision'] == TensorProto.DataType.Name(weights).lower() and not details['preprocessing']['inside']
     assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details
     assert any(tensor.data_type == weights and tensor.dims for tensor in model.graph.initializer)
@@ -335,11 +335,11 @@ def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
     state = torch.load('model.pth', weights_only=False)
     state['state_dict']['head.fc.bias'].fill_(float('nan'))
     torch.save(state, 'model.pth')
-    Path('model.onnx').write_text('earlier')
+    Path('model.onnx').write_text('earlier', encoding='utf-8')
     with pytest.raises(UsageError, match=r'model\.onnx .* scores .*limit'):
         call('export', 'model.pth', 'model.onnx')
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
-    assert Path('model.onnx').read_text() == 'earlier'
+    assert Path('model.onnx').read_text(encoding='utf-8') == 'earlier'
     call('export', 'model.pth', 'model.onnx', '--allow-accuracy-drop')
     assert Path('model.onnx').stat().st_size > 1000 and Path('model.onnx.json').exists()
 

@@ -55,7 +55,7 @@ def change(folder: Path, part: str, number: int, **values) -> None:
 
 def content_of(data, part: str) -> dict:
     config = getattr(data, part)
-    return json.loads(Path(config['data_root'], config['ann_file']).read_text())
+    return json.loads(Path(config['data_root'], config['ann_file']).read_text(encoding='utf-8'))
 
 
 def ids_of(content: dict) -> list:

@@ -23,7 +23,7 @@ def instances(split):
 
 
 def attribution(folder):
-    with open(folder / 'attribution.csv', newline='') as file:
+    with open(folder / 'attribution.csv', encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
 
 

@@ -71,7 +71,7 @@ def test_images_are_split(folder):
     shutil.rmtree(folder / 'images/val')
     found = [read_seg_folder(folder, val_fraction=0.3, split_seed=seed) for seed in (0, 0, 5)]
     assert [(data.num_train, data.num_val) for data in found] == [(2, 1)] * 3
-    lists = [Path(data.val['ann_file']).read_text() for data in found]
+    lists = [Path(data.val['ann_file']).read_text(encoding='utf-8') for data in found]
     assert lists[0] == lists[1] != lists[2]
     for name in '12':
         (folder / f'images/train/train{name}.jpg').unlink()

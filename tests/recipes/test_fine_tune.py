@@ -244,7 +244,7 @@ def test_the_file_is_the_config(task, tmp_path, monkeypatch):
     read = Config.fromfile(path)
     assert read.to_dict() == cfg.to_dict()
     assert read.train_dataloader.dataset.data_root.startswith('data/') and read.randomness.seed == 3
-    text = Path(path).read_text()
+    text = Path(path).read_text(encoding='utf-8')
     assert all(f'# {line}' in text for line in summary(cfg))
 
 
@@ -282,9 +282,9 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
     shutil.copytree(FOLDERS[task], 'data')
     if task == 'coco_folder':  # a repaired copy of the annotations
         path = Path('data/annotations/instances_val.json')
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding='utf-8'))
         content['categories'].reverse()
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding='utf-8')
     cfg = recipe(tmp_path, task, work_dir='run', **{task: 'data'})
     saved = save(cfg)
     Path(saved).parent.parent.joinpath('config.py').write_text(cfg.text)

@@ -25,5 +25,5 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
             part.write_text(text)
     with raises(UsageError, path, 'cannot be written', 'No space left on device'), replaced_when_complete(path) as part:
         part.write_text('half')
-        Path('/dev/full').write_text('rest')
+        Path('/dev/full').write_text('rest', encoding='utf-8')
     assert [file.read_text() for file in tmp_path.iterdir()] == ['second']

@@ -211,7 +211,7 @@ def test_full_memory_is_no_damage(reader, tmp_path):
     for path in (archive, other):
         (torch.save if path.suffix == '.pth' else save_file)({'weight': torch.zeros(2**26)}, path)
     gc.collect()
-    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    used = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[0]) * resource.getpagesize()
     with limited(resource.RLIMIT_AS, used + 2**26):
         for path, mmap in ((archive, False), (archive, True), (other, False)):
             unread(path, errno.ENOMEM, mmap=mmap)

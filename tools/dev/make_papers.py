@@ -39,7 +39,7 @@ def citations() -> list[Citation]:
 
 
 def citations_in(path: Path) -> Iterator[Citation]:
-    for name, node in definitions(ast.parse(path.read_text())):
+    for name, node in definitions(ast.parse(path.read_text(encoding='utf-8'))):
         for paper, place in CITED.findall(ast.get_docstring(node) or ''):
             yield Citation(paper, place, name, path.relative_to(PACKAGE).as_posix())
 

@@ -65,7 +65,7 @@ def train_detector(python: Path, script: Path) -> None:
     config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", readme, re.DOTALL | re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'mask_rcnn.py')
-        file.write_text(config[0] + DATA)
+        file.write_text(config[0] + DATA, encoding='utf-8')
         run(python, script, file, '--work-dir', folder, '--cfg-options', *OPTIONS)
 
 

@@ -86,7 +86,7 @@ def make_certificate(path: Path) -> None:
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
                     '-days', '2', '-subj', '/CN=drives', '-addext', f'subjectAltName={names}', '-keyout', path,
                     '-out', f'{path}.crt'], check=True, capture_output=True)
-    path.write_text(path.read_text(encoding='utf-8') + Path(f'{path}.crt').read_text(encoding='utf-8'), encoding='utf-8')
+    path.write_bytes(path.read_bytes() + Path(f'{path}.crt').read_bytes())
 
 
 # ---- responses

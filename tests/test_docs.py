@@ -243,7 +243,8 @@ def test_outputs_of_notebook_are_current(notebook):
 
 
 def anchors(page: Path) -> set[str]:
-    return {slugify(heading, '-') for heading in re.findall(r'^#+ (.+)', page.read_text(encoding='utf-8'), flags=re.MULTILINE)}
+    text = page.read_text(encoding='utf-8')
+    return {slugify(heading, '-') for heading in re.findall(r'^#+ (.+)', text, flags=re.MULTILINE)}
 
 
 @pytest.mark.parametrize('page', [README, ROOT / 'CONTRIBUTING.md', ROOT / 'data/README.md', *DOCS],

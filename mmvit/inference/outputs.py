@@ -152,7 +152,8 @@ class _Outputs:
     def close(self, task: str) -> None:
         self.video.release()
         if self.save_results and task == 'classification':
-            with replaced_when_complete(self.file('results.csv')) as part, open(part, 'w', encoding='utf-8', newline='') as file:
+            with (replaced_when_complete(self.file('results.csv')) as part,
+                  open(part, 'w', encoding='utf-8', newline='') as file):
                 best = range(1, Classification.count + 1)
                 csv.writer(file).writerows([['file', *(f'{kind}{i}' for i in best for kind in ('class', 'score'))],
                                             *self.rows])

@@ -152,7 +152,8 @@ def test_another_runtime_may_differ(tmp_path, capsys, caplog):
     details = json.dumps(DETAILS_OF_COLORS)
     Path(f'{path}.json').write_text(details, encoding='utf-8')
     store_deviations(path, deviations_of(found))
-    assert json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))['deviations'] == {'openvino': found['openvino'].deviation}
+    stored = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
+    assert stored['deviations'] == {'openvino': found['openvino'].deviation}
     for runtime in None, 'onnxruntime', 'openvino':
         caplog.clear()
         predictor = Predictor(path, runtime=runtime, device='cpu')

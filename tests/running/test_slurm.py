@@ -46,7 +46,8 @@ def submit(slurm, partition, log: Path, command):
 def wait_for(log: Path, text: str) -> None:
     end = time.monotonic() + 400
     while not log.exists() or text not in log.read_text(encoding='utf-8'):
-        assert time.monotonic() < end, log.read_text(encoding='utf-8')[-3000:] if log.exists() else 'the job did not start'
+        text = log.read_text(encoding='utf-8')[-3000:] if log.exists() else 'the job did not start'
+        assert time.monotonic() < end, text
         time.sleep(0.01)
 
 

@@ -26,5 +26,6 @@ def join_sources(distribution: Distribution) -> None:
                 file = Path('build', f'joined{number}.cpp')
                 file.parent.mkdir(exist_ok=True)
                 included = others[len(others) * number // len(groups):len(others) * (number + 1) // len(groups)] + last
-                file.write_text(''.join(f'#include "{Path(source).resolve()}"\n' for source in included), encoding='utf-8')
+                lines = (f'#include "{Path(source).resolve()}"\n' for source in included)
+                file.write_text(''.join(lines), encoding='utf-8')
                 extension.sources.append(str(file))

@@ -190,7 +190,7 @@ class RegionViTAttention(nn.Module):
         With the relative position ``index``, each window starts with its regional token, and the position bias and
         ``mask`` are applied. Without, all regional tokens of an image form a single window, without bias and mask.
         """
-        q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = (part.unflatten(3, (self.num_heads, -1)).transpose(2, 3) for part in self.qkv(x).chunk(3, dim=3))
         attn_mask = None
         if index is not None:
             bias = self.position_bias(index)

@@ -22,7 +22,7 @@ from mmvit.recipes import fine_tune
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 
-TRAINING = ROOT / 'tests/training'
+TRAINING = ROOT / 'tests/running'
 TINY = TRAINING / 'tiny_classifier.py'
 FLOWERS = str(ROOT / 'data/flowers_mini')
 # The other process waits for SIGTERM.

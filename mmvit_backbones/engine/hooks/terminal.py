@@ -35,7 +35,7 @@ class TerminalHook(Hook):
     the place of the bar.
 
     Args:
-        interval (int): Steps per line without a terminal. Defaults to 50.
+        interval (int): Steps per line without a terminal. Defaults to 20, as in the log of recipes.
 
     Example:
         >>> custom_hooks = [dict(type='TerminalHook')]
@@ -43,7 +43,7 @@ class TerminalHook(Hook):
 
     priority = 'LOWEST'  # after the hooks that keep the loss and the best checkpoint
 
-    def __init__(self, interval: int = 50) -> None:
+    def __init__(self, interval: int = 20) -> None:
         self.interval = interval
         self.changes: ExitStack | None = None  # what is undone at the end
         self.bar: Progress | None = None

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
@@ -285,16 +287,29 @@ def run(arguments: Sequence[str], log: Path) -> int:
     with log.open('a', encoding='utf-8') as file:
         process = subprocess.Popen([sys.executable, '-m', 'mmvit', *arguments], stdout=file, stderr=file)
         try:
-            _, status, usage = os.wait4(process.pid, 0)  # Popen.wait() does not return the memory
-            process.returncode = os.waitstatus_to_exitcode(status)
+            memory = wait(process)
         except BaseException:
             process.terminate()
             process.wait()
             raise
-    if status:
+    if process.returncode:
         last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
-    return usage.ru_maxrss * 1024
+    return memory
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Waits for a process, and returns its largest resident memory in bytes."""
+    if hasattr(os, 'wait4'):  # Popen.wait() does not return the memory
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    memory, seen = 0, psutil.Process(process.pid)
+    while process.poll() is None:  # on Windows
+        with suppress(psutil.NoSuchProcess):
+            memory = max(memory, seen.memory_info().rss)
+        time.sleep(0.1)
+    return memory
 
 
 def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Path) -> int:

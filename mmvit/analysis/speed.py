@@ -4,7 +4,6 @@ import ctypes
 import gc
 import json
 import platform
-import resource
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import psutil
 import torch
 from torch.utils import benchmark as timers
 
@@ -340,12 +340,11 @@ def time_functions(functions: dict[str, Callable], images: Any, repeats: int) ->
 
 
 def resident() -> int:
-    """Returns the resident memory of this process in bytes without freed memory, or 0 where /proc does not tell it."""
+    """Returns the resident memory of this process in bytes without freed memory."""
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has this function
         ctypes.CDLL(None).malloc_trim(0)
-    status = Path('/proc/self/statm')
-    return int(status.read_text(encoding='utf-8').split()[1]) * resource.getpagesize() if status.exists() else 0
+    return psutil.Process().memory_info().rss
 
 
 def processor() -> str:

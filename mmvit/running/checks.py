@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
@@ -56,7 +57,7 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
         UsageError: If the data, the backbone or its weights are unusable, or parts of the model do not fit.
         CheckpointError: If ``load_from`` cannot be read.
     """
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not torch.cuda.is_available():
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise UsageError('optim_wrapper.type is AmpOptimWrapper, mixed precision, which needs a GPU; in a copy of the '
                          "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:

@@ -122,9 +122,9 @@ def run(command: list) -> str:
 
 def number_of_cores() -> int:
     """Returns the number of cores that this process may use, or of all, where the system does not tell it."""
-    if hasattr(os, 'process_cpu_count'):  # since Python 3.13
-        return os.process_cpu_count() or 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return getattr(os, 'process_cpu_count', os.cpu_count)() or 1  # the first since Python 3.13
 
 
 def run_all(commands: list[list]) -> str:

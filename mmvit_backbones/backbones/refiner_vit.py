@@ -96,9 +96,10 @@ class Refiner(nn.Module):
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
         inplace = not self.training  # saves time for maps that are larger than caches, but takes longer in training
-        x = F.relu6(self.norm1(self.expand(attn)), inplace)
+        # ReLU6 with limits that are floats, which Core ML Tools requires
+        x = F.hardtanh(self.norm1(self.expand(attn)), 0., 6., inplace)
         if self.local_attention:
-            x = F.relu6(self.norm2(self.depthwise(x)), inplace)
+            x = F.hardtanh(self.norm2(self.depthwise(x)), 0., 6., inplace)
         return self.norm3(self.project(x)) + attn
 
 

@@ -129,7 +129,7 @@ def window_mask(size: Sequence[int], grid: Sequence[int], window_size: int, like
     inside = F.pad(inside, (0, 0, 1, 0), value=1.)  # adds the regional token: (windows, N, 2)
     allowed = allowed_pairs(inside)[:, None]
     has_keys = allowed.any(-1, keepdim=True)
-    mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(has_keys & ~allowed, -torch.inf)
+    mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill(torch.logical_and(has_keys, ~allowed), -torch.inf)
     return WindowMask(has_keys.to(like.dtype), mask)
 
 
@@ -154,7 +154,7 @@ def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) ->
     windows of 2 positions, only position 5 is outside for ``length`` 5, and positions 4 and 5 for ``length`` 1.
     """
     position = torch.arange(num_windows * window_size, device=like.device)
-    return (position < length) | (position < (num_windows - 1) * window_size)
+    return torch.logical_or(position < length, position < (num_windows - 1) * window_size)  # Core ML lacks `|`
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
@@ -190,7 +190,7 @@ class RegionViTAttention(nn.Module):
         With the relative position ``index``, each window starts with its regional token, and the position bias and
         ``mask`` are applied. Without, all regional tokens of an image form a single window, without bias and mask.
         """
-        q, k, v = self.qkv(x).unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = (part.unflatten(3, (self.num_heads, -1)).transpose(2, 3) for part in self.qkv(x).chunk(3, dim=3))
         attn_mask = None
         if index is not None:
             bias = self.position_bias(index)

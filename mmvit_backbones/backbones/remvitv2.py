@@ -174,7 +174,8 @@ class ReMViTv2Block(nn.Module):
             x = self.proj(y)  # from the normalized input, as in the authors' code
         if self.query_stride > 1:
             # The padding never changes a maximum; without it, torch adds a guard on whether the size is even.
-            x = pad_to_multiple(x, 2, value=-torch.inf)
+            # ExecuTorch fails to write files with -inf.
+            x = pad_to_multiple(x, 2, value=torch.finfo(x.dtype).min)
             x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
         x = self.drop_path(x, attn)
         return self.drop_path(x, self.mlp(self.norm2(x))), logits

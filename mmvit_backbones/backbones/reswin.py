@@ -93,7 +93,8 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
     if not may_be_nonzero(old % new):
         maps = maps[:, ::old // new]  # a view
     else:
-        maps = maps.index_select(1, torch.arange(new, device=maps.device) * old // new)
+        index = torch.arange(new, device=maps.device) * old // new
+        maps = maps.index_select(1, index.int())  # Core ML's quotients of integers are floats
     return maps.unflatten(1, (num_windows, num_heads))
 
 

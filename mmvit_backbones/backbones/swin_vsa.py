@@ -29,7 +29,7 @@ class SwinVSAAttention(VariedSizeWindowAttention):
         self.predictor = nn.Linear(in_channels, 4 * self.num_heads)
 
     def predict(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        offset, scale = self.predictor(windows).unflatten(-1, (self.num_heads, 2, 2)).unbind(-2)
+        offset, scale = self.predictor(windows).unflatten(-1, (self.num_heads, 4)).split(2, dim=-1)
         return scale, offset
 
 

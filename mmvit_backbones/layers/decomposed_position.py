@@ -59,6 +59,7 @@ class DecomposedPosition(nn.Module):
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         shorter = num_queries + num_keys - longer
         distance = (query[:, None] + key) // shorter  # in tokens of the finer grid, starting at 0
+        distance = distance.int()  # Core ML's quotients of integers are floats
         return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
 

@@ -58,9 +58,11 @@ class PositionEmbedding(nn.Module):
 def resize_positions(table: Tensor, height: int, width: int, num_extra: int,
                      mode: Interpolation = 'bicubic') -> Tensor:
     """Resizes the square grid that follows the first ``num_extra`` vectors; bilinear interpolation aligns corners."""
-    token, grid = table[:, :num_extra], table[:, num_extra:]
-    side = math.isqrt(int(grid.shape[1]))
+    if num_extra:
+        grid = resize_positions(table[:, num_extra:], height, width, 0, mode)
+        return torch.cat([table[:, :num_extra], grid], dim=1)
+    side = math.isqrt(int(table.shape[1]))
     # ExecuTorch misreads the result, without an error, if the channels are last in memory.
-    grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
+    grid = table.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
     grid = interpolate(grid, (height, width), mode, align_corners=mode == 'bilinear')
-    return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+    return grid.flatten(2).transpose(1, 2)

@@ -32,7 +32,7 @@ def pooling_matrix(old_length: int, length: int, like: Tensor) -> Tensor:
     input = torch.arange(old_length, device=like.device)
     # On a line of old_length * length units, an output is old_length units long, and an input is length units long.
     distance = output[:, None] * old_length - input * length
-    overlaps = ((distance < length) & (distance > -old_length)).to(like.dtype)
+    overlaps = torch.logical_and(distance < length, distance > -old_length).to(like.dtype)  # Core ML lacks `&`
     return overlaps / overlaps.sum(1, keepdim=True)
 
 

@@ -221,11 +221,12 @@ def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, t
     x, y = (position.permute(0, 2, 3, 1, 4) for position in window_positions(scale, offset, window_size, top, left))
     image, head = (torch.arange(n, device=features.device) for n in (b, heads))
     first_row, found = image.view(-1, 1, 1, 1, 1) * height, []
-    columns = [(column * heads + head[:, None], weight) for column, weight in neighbors(x, width)]
+    columns = [((column * heads + head[:, None]).flatten(0, 3), weight.flatten(0, 3))
+               for column, weight in neighbors(x, width)]
     for row, weight_y in neighbors(y, height):
-        row = (first_row + row) * (width * heads)
-        found += [((row[..., :, None] + column[..., None, :]).flatten(),
-                   (weight_y[..., :, None] * weight_x[..., None, :]).flatten()[:, None])
+        row, weight_y = ((first_row + row) * (width * heads)).flatten(0, 3), weight_y.flatten(0, 3)
+        found += [((row[:, :, None] + column[:, None, :]).flatten(),
+                   (weight_y[:, :, None] * weight_x[:, None, :]).flatten()[:, None])
                   for column, weight_x in columns]
     return found
 
@@ -248,7 +249,8 @@ def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     position = clamp_positions(position, size)
     low = position.floor()
     pairs = [(low, 1 - (position - low)), (low + 1, position - low)]
-    return [(pixel.clamp(0, size - 1).long(), weight * ((pixel >= 0) & (pixel < size))) for pixel, weight in pairs]
+    nearest = [pixel.clamp(0, size - 1) for pixel, _ in pairs]
+    return [(index.long(), weight * (index == pixel)) for index, (pixel, weight) in zip(nearest, pairs)]
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -256,9 +258,8 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
-    token = (1 + scale[..., None]) * (token - center) + offset[..., None]  # (B, heads, 2, nh, nw, window_size)
-    return (column[:, None] * window_size + center - left + token[:, :, 0],
-            row[:, None, None] * window_size + center - top + token[:, :, 1])
+    x, y = ((1 + scale[:, :, axis, ..., None]) * (token - center) + offset[:, :, axis, ..., None] for axis in (0, 1))
+    return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 
 def normalize(position: Tensor, size: int) -> Tensor:

@@ -32,7 +32,10 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
     if are_fixed(top, left, bottom, right):  # ExecuTorch can't pad by negative numbers
-        return x[:, top:top + height, left:left + width]
+        for dim, start, length in ((1, top, height), (2, left, width)):
+            if length != x.shape[dim]:  # Core ML Tools refuses slices of all
+                x = x.narrow(dim, start, length)
+        return x
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
 
 

@@ -1,9 +1,10 @@
-"""ExecuTorch's programs of networks equal PyTorch in its runtime. ``make test-exports`` has an environment for this."""
+"""ExecuTorch's programs equal PyTorch, and Core ML Tools converts; ``make test-exports`` has their environment."""
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import each_network, fresh_model
+from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 pytest.importorskip('executorch')
@@ -55,3 +56,12 @@ def test_executorch(network, size, tmp_path):
     found = run_in_executorch(model, (images, ), tmp_path / 'model.pte', **options)
     for actual, expected in zip(found, model(images), strict=True):
         assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize('network', sorted({*TINY_CONFIGS} - {'ReMViTv2'}))  # its logits have six dimensions
+def test_core_ml_tools(network):
+    """Files run on Apple's devices only."""
+    coremltools = pytest.importorskip('coremltools')
+    model, images = fresh_model(network).eval().requires_grad_(False), torch.rand(1, 3, 64, 64)
+    program = torch.export.export(model, (images, )).run_decompositions({})
+    coremltools.convert(program, minimum_deployment_target=coremltools.target.iOS17, skip_model_load=True)

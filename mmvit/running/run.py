@@ -100,8 +100,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
                 check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
                 weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
                 load_weights(model_of(runner), weights, cfg.load_from)
-            names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None)) if drawings_of(cfg, runner) else ()
-            fonts = families_for(names)  # of mmdet's and mmpretrain's drawings
+            names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
+            fonts = families_for(names if drawings_of(cfg, runner) else ())  # of mmdet's and mmpretrain's drawings
             with rc_context({'font.sans-serif': fonts, 'font.monospace': fonts}):
                 metrics = runner.test()
     if runner.rank == 0:

@@ -3,8 +3,11 @@ import os
 import os.path as osp
 import socket
 import stat
+import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.zoo.files import LAST, last_of
@@ -17,6 +20,7 @@ except ModuleNotFoundError:  # on Windows
 # Links are not followed, pipes are not waited for, and processes that are started do not get the file; Windows has no
 # such flags.
 FLAGS = sum(getattr(os, name, 0) for name in ('O_NOFOLLOW', 'O_NONBLOCK', 'O_CLOEXEC'))
+BEYOND = 2**30  # byte that is locked on Windows, where others cannot read what is locked
 
 
 def lock_work_dir(work_dir: str) -> ExitStack:
@@ -55,12 +59,8 @@ def lock_file(path: str, owner: str = '', wait: bool = False) -> ExitStack:
     held = ExitStack()
     file = held.enter_context(os.fdopen(number, 'r+', encoding='utf-8'))
     try:
-        if fcntl is not None:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # workers do not inherit the lock
-        else:
-            from filelock import FileLock  # comes with PyTorch; locks a file of its own, which others cannot read
-            held.enter_context(FileLock(f'{path}ed', timeout=-1 if wait else 0))
-    except (BlockingIOError, PermissionError, TimeoutError) as error:
+        _lock(file, wait)
+    except (BlockingIOError, PermissionError) as error:
         with held:
             raise UsageError(f'work dir {folder} is in use by {file.read().strip() or "another run"}; use another work '
                              'dir for this run') from error
@@ -70,6 +70,24 @@ def lock_file(path: str, owner: str = '', wait: bool = False) -> ExitStack:
     file.write(owner)
     file.flush()
     return held
+
+
+def _lock(file: IO, wait: bool) -> None:
+    if fcntl is not None:
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # workers do not inherit the lock
+    elif sys.platform == 'win32':
+        import msvcrt
+        while True:
+            file.seek(BEYOND)
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                break
+            except PermissionError:
+                if not wait:
+                    raise
+                time.sleep(0.05)
+            finally:
+                file.seek(0)
 
 
 def point_to_own(work_dir: str) -> None:

@@ -69,6 +69,8 @@ class TerminalHook(Hook):
             self.changes.callback(handler.setLevel, handler.level)
             self.changes.callback(handler.setStream, handler.stream)
             handler.setLevel(max(handler.level, logging.WARNING))
+            handler.addFilter(concerns_users)
+            self.changes.callback(handler.removeFilter, concerns_users)
             handler.setStream(sys.stdout)  # of the bar, above which it writes
         self.log_prints(runner)
 
@@ -135,6 +137,11 @@ class TerminalHook(Hook):
         self.bar.update(shown[description], completed=done, total=total, note=note,
                         visible=not is_part or done < total)
         self.bar.refresh()
+
+
+def concerns_users(record: logging.LogRecord) -> bool:
+    """Returns whether a record is no deprecation of functions that OpenMMLab itself calls."""
+    return 'will be deprecated in future' not in record.getMessage()
 
 
 class LogLines(io.TextIOBase):

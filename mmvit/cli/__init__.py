@@ -113,8 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     for stream in sys.stdout, sys.stderr:
-        if isinstance(stream, io.TextIOWrapper):  # a console without UTF-8 shows ? for what it lacks
-            stream.reconfigure(errors='replace')
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != 'utf-8':
+            stream.reconfigure(errors='replace')  # a console without UTF-8 shows ? for what it lacks
     try:
         dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

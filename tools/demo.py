@@ -52,7 +52,7 @@ def main() -> None:
 
 def copy_large_objects(folder: Path) -> None:
     """Writes the images with large objects in the layout of --coco-folder, with the training images for validation."""
-    text = (COCO / 'annotations/large_train.json').read_text()
+    text = (COCO / 'annotations/large_train.json').read_text(encoding='utf-8')
     (folder / 'annotations').mkdir(parents=True, exist_ok=True)
     for split in ('train', 'val'):
         (folder / f'annotations/instances_{split}.json').write_text(text)

@@ -166,7 +166,7 @@ def read_settings(out: Path, now: Settings) -> dict:
     file = out / SETTINGS
     if not file.exists():
         return {}
-    before = json.loads(file.read_text())
+    before = json.loads(file.read_text(encoding='utf-8'))
     for name, value in json.loads(json.dumps(asdict(now))).items():
         if before.get(name) != value:
             raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now {name}={value}; pass '
@@ -267,7 +267,7 @@ def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) 
         memory = run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', *options],
                      folder / f'{name}.log')
         entries = [json.loads(line) for log in sorted(work_dir.glob('*/vis_data/scalars.json'))
-                   for line in log.read_text().splitlines()]
+                   for line in log.read_text(encoding='utf-8').splitlines()]
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
         gpu = [entry['memory'] * 2**20 for entry in entries if entry.get('memory')]
         key, _, factor = METRICS[framework]
@@ -275,7 +275,7 @@ def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) 
         write(done, json.dumps(dict(
             metric=metric[-1] * factor if metric else 0., step=statistics.median(times[-max(1, len(times) // 2):]),
             memory=max(gpu, default=memory), seconds=time.monotonic() - begin)))
-    return json.loads(done.read_text())
+    return json.loads(done.read_text(encoding='utf-8'))
 
 
 def run(arguments: Sequence[str], log: Path) -> int:

@@ -58,7 +58,7 @@ def read_run(work_dir: Path) -> Curves:
         raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which every training run writes')
     curves: Curves = defaultdict(dict)
     for file in files:
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
             try:
                 entry = json.loads(line)
                 step = entry.get('iter', entry['step'])

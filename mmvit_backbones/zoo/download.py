@@ -268,7 +268,7 @@ def is_recorded(path: Path) -> bool:
 def check_unchanged(path: Path) -> None:
     """Raises CheckpointError if the hash of a file differs from the recorded one."""
     hash_file = _hash_file(path)
-    if hash_file.exists() and (now := hash_of(path)) != (then := hash_file.read_text().split()[0]):
+    if hash_file.exists() and (now := hash_of(path)) != (then := hash_file.read_text(encoding='utf-8').split()[0]):
         raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now} instead '
                               f'of {then}. Delete {hash_file.name} to accept the file, or both files to download it '
                               'again')

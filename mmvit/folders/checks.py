@@ -18,7 +18,7 @@ from ..utils.frameworks import import_quietly
 from .class_folder import CLASS_RULES, ClassFolder
 from .coco import Coco
 from .coco_rules import coco_problems
-from .pictures import PICTURE_RULES, Picture, Pictures, Seen, look_at_all
+from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
 from .rules import Problem, apply, report
 from .seg_folder import MANY_CLASSES, SegFolder
 from .text import BYTE_ORDER_MARK, IGNORED
@@ -34,10 +34,10 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 
 @dataclass
 class Once:
-    """What was read before, so that each file is read once: COCO files by their paths, and pictures."""
+    """What was read before, so that each file is read once: COCO files by their paths, and rasters."""
 
     files: dict[str, Coco] = field(default_factory=dict)
-    seen: dict[Picture, Seen] = field(default_factory=dict)
+    seen: dict[Raster, Seen] = field(default_factory=dict)
 
     def coco(self, file: str, folder: str, **use) -> Coco:
         """Returns a COCO file for another use."""
@@ -45,10 +45,10 @@ class Once:
             self.files[file] = Coco.read(file, folder)
         return Coco(file, self.files[file].content, folder, has_mark=self.files[file].has_mark, **use)
 
-    def look_at(self, pictures: Sequence[Picture]) -> Pictures:
-        new = [picture for picture in pictures if picture not in self.seen]
+    def look_at(self, rasters: Sequence[Raster]) -> Rasters:
+        new = [raster for raster in rasters if raster not in self.seen]
         self.seen.update(zip(new, look_at_all(new)))
-        return Pictures([self.seen[picture] for picture in pictures])
+        return Rasters([self.seen[raster] for raster in rasters])
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
@@ -97,12 +97,12 @@ def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = 
     """
     once = once or Once()
     problems = annotation_problems(dataset, is_evaluated, needs_masks, once) if is_first_process() else []
-    has_pictures = is_first_process() and (is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset))
-    if has_pictures and not any(problem.is_error for problem in problems):
-        pictures = pictures_of(dataset, framework, needs_masks, once)
-        step = -(-len(pictures) // IMAGES_TO_CHECK) or 1
-        chosen = [picture for i, picture in enumerate(pictures) if i % step == 0 or picture.has_run_lengths]
-        problems += apply(PICTURE_RULES, once.look_at(chosen), is_evaluated)
+    has_rasters = is_first_process() and (is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset))
+    if has_rasters and not any(problem.is_error for problem in problems):
+        rasters = rasters_of(dataset, framework, needs_masks, once)
+        step = -(-len(rasters) // IMAGES_TO_CHECK) or 1
+        chosen = [raster for i, raster in enumerate(rasters) if i % step == 0 or raster.has_run_lengths]
+        problems += apply(RASTER_RULES, once.look_at(chosen), is_evaluated)
     return problems
 
 
@@ -123,7 +123,7 @@ def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, on
     return []
 
 
-def pictures_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> list[Picture]:
+def rasters_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> list[Raster]:
     """Returns the images of a data set with what it says of them; builds data sets that are not in COCO format.
 
     Raises:
@@ -131,7 +131,7 @@ def pictures_of(dataset: dict, framework: str, needs_masks: bool, once: Once) ->
     """
     if is_coco(dataset):
         coco = _coco(dataset, once, needs_masks)
-        return coco.pictures(coco.images)
+        return coco.rasters(coco.images)
     import_quietly(framework)
     init_default_scope(framework)
     built = DATASETS.build(dict(dataset, pipeline=[]))
@@ -141,15 +141,15 @@ def pictures_of(dataset: dict, framework: str, needs_masks: bool, once: Once) ->
     ignored = getattr(built, 'ignore_index', IGNORED)
     last = max(len(names) - 1, ignored if ignored != IGNORED else 0) if names else np.inf
     infos = (built.get_data_info(index) for index in range(len(built)))
-    return [_picture(info, last) for info in infos if 'img_path' in info]  # CIFAR does not store images as files
+    return [_raster(info, last) for info in infos if 'img_path' in info]  # CIFAR does not store images as files
 
 
-def _picture(info: dict, last: float) -> Picture:
-    """Returns the picture of an entry of a data set, whose masks have labels up to ``last``."""
+def _raster(info: dict, last: float) -> Raster:
+    """Returns the raster of an entry of a data set, whose masks have labels up to ``last``."""
     size = (info['width'], info['height']) if None not in (info.get('height'), info.get('width')) else None
     # the masks of mmdet's data sets have other classes than the objects
     is_any = 'instances' in info or info.get('label_map')
-    return Picture(info['img_path'], size, info.get('seg_map_path') or '',
+    return Raster(info['img_path'], size, info.get('seg_map_path') or '',
                    np.inf if is_any else last + bool(info.get('reduce_zero_label')))
 
 

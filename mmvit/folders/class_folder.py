@@ -9,7 +9,7 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
-from .pictures import Picture
+from .rasters import Raster
 from .rules import Problem, Rule, apply
 from .text import check_class_names, cleaned
 
@@ -77,16 +77,16 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
             images['train'][name], images['val'][name] = split.divide(images['train'][name])
     remark = '' if is_test else _folders_below([osp.join(folder, prefixes['train'], name) for name in classes])
     problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val'], remark), is_test)
-    out, datasets, pictures = output_folder(out), {}, {}
+    out, datasets, rasters = output_folder(out), {}, {}
     for part, of_class in images.items():
         named = [(file, label) for label, name in enumerate(classes) for file in of_class.get(name, ())]
         lines = [f'{listed(file)} {label}\n' for file, label in named]
-        pictures[part] = [Picture(osp.join(folder, prefixes[part], file)) for file, _ in named]
+        rasters[part] = [Raster(osp.join(folder, prefixes[part], file)) for file, _ in named]
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
                               ann_file=seen_from(folder, write(out, f'{part}.txt', ''.join(lines))),
                               metainfo=dict(classes=classes))
-    data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(pictures.get('train', ())),
-                      len(pictures['val']), pictures=pictures, problems=tuple(Problem(f'{folder}: {text}', is_error)
+    data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(rasters.get('train', ())),
+                      len(rasters['val']), rasters=rasters, problems=tuple(Problem(f'{folder}: {text}', is_error)
                                                         for text, is_error in problems))
     if check_files:
         data.check()

@@ -16,7 +16,7 @@ from mmvit_backbones.utils.text import decode_text, read_bytes
 from ..utils.distributed import is_first_process, warn
 from ..utils.images import SUFFIXES, is_hidden
 from .folders import composed
-from .pictures import Picture
+from .rasters import Raster
 from .segmentations import Usable, is_given, usable_segmentation
 from .text import BYTE_ORDER_MARK
 
@@ -191,11 +191,11 @@ class Coco:
         paths = (str(path.relative_to(self.folder)) for path in Path(self.folder).rglob('*') if path.is_file())
         return {composed(path): path for path in paths}
 
-    def pictures(self, images: Iterable[dict]) -> list[Picture]:
+    def rasters(self, images: Iterable[dict]) -> list[Raster]:
         """Returns those of some images that exist, with the sizes that the file states."""
         by_runs = {annotation.get('image_id') for annotation in self.annotations
                    if self.needs_masks and isinstance(annotation.get('segmentation'), dict)}
-        return [Picture(osp.join(self.folder, image['file_name']),
+        return [Raster(osp.join(self.folder, image['file_name']),
                         (image['width'], image['height']) if is_size([image.get('width'), image.get('height')])
                         else None, has_run_lengths=image['id'] in by_runs)
                 for image in images if self.place(image['file_name']) in self.files]

@@ -72,11 +72,11 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
                    data_prefix=dict(img=osp.join(prefixes[part], '')),
                    metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes))))
         for part, file in files.items()}
-    pictures = {part: cocos[files[part]].pictures(content['images']) for part, content in contents.items()}
+    rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
     data = FolderData(
         datasets.get('train', {}), datasets['val'], tuple(classes),
         _number_of_annotated(contents['train']) if 'train' in contents else 0, len(contents['val']['images']),
-        has_masks, paths['val'], pictures, tuple(problems))
+        has_masks, paths['val'], rasters, tuple(problems))
     if check_files:
         data.check()
     return data

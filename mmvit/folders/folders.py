@@ -14,7 +14,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.files import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
-from .pictures import PICTURE_RULES, Picture, Pictures, Seen, look_at_all
+from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
 from .rules import Problem, apply, report
 
 
@@ -30,7 +30,7 @@ class FolderData:
         num_val (int): Number of images for validation.
         has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
         val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
-        pictures (dict[str, list[Picture]]): The images and masks of 'train' and 'val'.
+        rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
     """
 
@@ -41,7 +41,7 @@ class FolderData:
     num_val: int
     has_masks: bool = False
     val_file: str = ''
-    pictures: dict[str, list[Picture]] = field(default_factory=dict)
+    rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def check(self) -> None:
@@ -51,12 +51,12 @@ class FolderData:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
         report(self.problems)
-        seen: dict[Picture, Seen] = {}
-        for pictures in self.pictures.values():
-            new = [picture for picture in pictures if picture not in seen]
+        seen: dict[Raster, Seen] = {}
+        for rasters in self.rasters.values():
+            new = [raster for raster in rasters if raster not in seen]
             seen.update(zip(new, look_at_all(new)))
-        report([problem for part, pictures in self.pictures.items() for problem in apply(
-            PICTURE_RULES, Pictures([seen[picture] for picture in pictures], needs_labels=part == 'train'),
+        report([problem for part, rasters in self.rasters.items() for problem in apply(
+            RASTER_RULES, Rasters([seen[raster] for raster in rasters], needs_labels=part == 'train'),
             is_evaluated=part == 'val')])
 
 

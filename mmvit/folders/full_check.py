@@ -11,9 +11,9 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.config import datasets_of
 from . import FOLDERS
-from .checks import Once, annotation_problems, check_data, evaluated_files, pictures_of, uses_masks
+from .checks import Once, annotation_problems, check_data, evaluated_files, rasters_of, uses_masks
 from .folders import one_folder
-from .pictures import PICTURE_RULES, Picture, Pictures, look
+from .rasters import RASTER_RULES, Raster, Rasters, look
 from .rules import Problem, apply
 
 
@@ -40,7 +40,7 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     _, read = FOLDERS[key]
     data = read(folder, val_fraction=val_fraction, split_seed=split_seed, check_files=False,
                 **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
-    return [*data.problems, *_problems_of([(pictures, part == 'val') for part, pictures in data.pictures.items()
+    return [*data.problems, *_problems_of([(rasters, part == 'val') for part, rasters in data.rasters.items()
                                            if part in splits], jobs, needs_labels=key == 'seg_folder')]
 
 
@@ -65,7 +65,7 @@ def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs:
         found = annotation_problems(dataset, is_evaluated, needs_masks, once)
         problems += found
         if not any(problem.is_error for problem in found):
-            parts.append((pictures_of(dataset, cfg.default_scope, needs_masks, once), is_evaluated))
+            parts.append((rasters_of(dataset, cfg.default_scope, needs_masks, once), is_evaluated))
     for split in splits:
         for dataset in evaluated_files(cfg, split):
             problems += annotation_problems(dataset, True, uses_masks(cfg, split), once)
@@ -80,19 +80,19 @@ def errors_and_warnings(problems: Iterable[Problem]) -> tuple[list[str], list[st
     return errors, list(dict.fromkeys(warnings))
 
 
-def _problems_of(parts: Iterable[tuple[list[Picture], bool]], jobs: int, needs_labels: bool = False) -> list[Problem]:
+def _problems_of(parts: Iterable[tuple[list[Raster], bool]], jobs: int, needs_labels: bool = False) -> list[Problem]:
     """Returns the problems in images and masks, each of which is read once.
 
     Args:
-        parts (Iterable): Pictures, and whether they are evaluated.
+        parts (Iterable): Rasters, and whether they are evaluated.
         jobs (int): Number of processes.
         needs_labels (bool): Whether the masks of a training must have different labels. Defaults to False.
     """
     parts = list(parts)
-    pictures = list(dict.fromkeys(picture for part, _ in parts for picture in part))
-    found = track_parallel_progress(partial(look, decodes=True), pictures, jobs, chunksize=8, file=sys.stderr
-                                    ) if pictures else []
-    seen = dict(zip(pictures, found))
+    rasters = list(dict.fromkeys(raster for part, _ in parts for raster in part))
+    found = track_parallel_progress(partial(look, decodes=True), rasters, jobs, chunksize=8, file=sys.stderr
+                                    ) if rasters else []
+    seen = dict(zip(rasters, found))
     return [problem for part, is_evaluated in parts for problem in apply(
-        PICTURE_RULES, Pictures([seen[picture] for picture in part], needs_labels and not is_evaluated), is_evaluated,
+        RASTER_RULES, Rasters([seen[raster] for raster in part], needs_labels and not is_evaluated), is_evaluated,
         lists_errors=True)]

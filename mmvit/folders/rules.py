@@ -1,6 +1,6 @@
 """Rules for data: what each finds, how severe that is in training and in evaluation, and what repairs it.
 
-The tables are ``COCO_RULES``, ``CLASS_RULES``, ``SEG_RULES`` and ``PICTURE_RULES``; ``docs/own_data.md`` lists them.
+The tables are ``COCO_RULES``, ``CLASS_RULES``, ``SEG_RULES`` and ``RASTER_RULES``; ``docs/own_data.md`` lists them.
 """
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence

@@ -11,7 +11,7 @@ from mmvit_backbones.errors import UsageError
 from ..utils.colors import class_palette
 from ..utils.images import images_in
 from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
-from .pictures import MAX_CLASSES, Picture
+from .rasters import MAX_CLASSES, Raster
 from .rules import Problem, Rule, apply
 from .text import read_class_list
 
@@ -91,13 +91,13 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         zip(prefixes, split.divide(seg_images(folder, prefixes['val']))))
     if not images['val']:
         raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
-    out, datasets, pictures, problems = output_folder(out), {}, {}, []
+    out, datasets, rasters, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
         problems += [Problem(f'{place}: {text}', is_error)
                      for text, is_error in apply(SEG_RULES, data, part == 'val')]
-        pictures[part] = [Picture(osp.join(place, image), mask=osp.join(masks, mask_of(image)), last=len(names) - 1)
+        rasters[part] = [Raster(osp.join(place, image), mask=osp.join(masks, mask_of(image)), last=len(names) - 1)
                           for image in images[part] if data.mask(image) == mask_of(image)]
         stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
@@ -107,7 +107,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=palette or class_palette(len(names))))
     result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
-                        len(images['val']), pictures=pictures, problems=tuple(dict.fromkeys(problems)))
+                        len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)))
     if check_files:
         result.check()
     return result

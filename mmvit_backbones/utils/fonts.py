@@ -44,7 +44,7 @@ def families_for(texts: Iterable[str]) -> list[str]:
 
 
 def _fonts() -> Iterator[Font]:
-    """Yields the default font, then those of the system, upright and of normal weight first."""
+    """Yields the default font, then those of the system, those of normal style and weight first."""
     from matplotlib.font_manager import fontManager
     yield default_font()
     for entry in sorted(fontManager.ttflist, key=lambda font: (

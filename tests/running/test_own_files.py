@@ -94,7 +94,7 @@ def test_a_moved_run_replaces_its_best_and_resumes(tmp_path):
 
 
 def test_a_checkpoint_of_another_folder_leaves_it(tmp_path):
-    """The best one is chosen anew, and a file of the same name that another run has left is not this run's."""
+    """The best one is chosen again, and a file of the same name that another run has left is not this run's."""
     orig, other = tmp_path / 'orig', tmp_path / 'other'
     run(orig, [9., 1.])
     run(other, [9.], randomness=dict(seed=2))

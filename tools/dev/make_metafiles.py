@@ -28,7 +28,7 @@ import yaml
 
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
-from mmvit.folders.pictures import PICTURE_RULES
+from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.utils.text import markdown_table
@@ -54,7 +54,7 @@ recorded outputs have ten digits.
 """
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
-               'images and masks': PICTURE_RULES}
+               'images and masks': RASTER_RULES}
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),

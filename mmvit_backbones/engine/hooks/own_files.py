@@ -16,7 +16,7 @@ class OwnFilesHook(Hook):
 
     A checkpoint records the path of the best one so far. MMEngine's ``CheckpointHook`` deletes that file when there is
     a better one, even if the work dir has been copied since, or the checkpoint is of another folder. This hook replaces
-    the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen anew.
+    the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen again.
     :func:`~mmvit.running.train` adds this hook to all runs.
 
     Example:
@@ -38,7 +38,7 @@ class OwnFilesHook(Hook):
             del info[key]
             score = info.pop(key.replace('best_ckpt', 'best_score'), None)
             runner.logger.warning(f'the best checkpoint so far, {path} with the score {score}, is not in {folder}; the '
-                                  'best one is chosen anew')
+                                  'best one is chosen again')
 
 
 def checkpoint_folder(runner: Runner) -> str:

@@ -3,18 +3,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvit.folders import pictures
-from mmvit.folders.pictures import PICTURE_RULES, Picture, Pictures, look, look_at_all
+from mmvit.folders import rasters
+from mmvit.folders.rasters import RASTER_RULES, Raster, Rasters, look, look_at_all
 from mmvit.folders.rules import apply
 
 
 def problems(given, is_evaluated=False, needs_labels=False) -> list[tuple[bool, str]]:
-    found = apply(PICTURE_RULES, Pictures(look_at_all(given), needs_labels), is_evaluated)
+    found = apply(RASTER_RULES, Rasters(look_at_all(given), needs_labels), is_evaluated)
     return [(problem.is_error, problem.text) for problem in found]
 
 
 @pytest.fixture
-def picture(tmp_path):
+def raster(tmp_path):
     """Returns a function that writes a mask with the labels 0 and ``label``, and returns it with an image."""
     Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
 
@@ -23,7 +23,7 @@ def picture(tmp_path):
         labels[3:] = label
         image = Image.fromarray(labels)
         (image.convert(mode) if mode else image).save(tmp_path / mask)
-        return Picture(str(tmp_path / 'a.png'), stated, str(tmp_path / mask), last)
+        return Raster(str(tmp_path / 'a.png'), stated, str(tmp_path / mask), last)
 
     return write
 
@@ -34,32 +34,32 @@ def picture(tmp_path):
     (dict(label=1, mode='F', mask='a.tif', last=.5), 'labels [1'), (dict(label=1, mode='RGB'), 'channel'),
     (dict(size=(30, 21)), 'but its image has 30 x 20'), (dict(size=(31, 20)), 'mask.png has 31 x 20'),
     (dict(stated=(30, 20)), ''), (dict(stated=(30, 21)), '30 x 20 pixels, but the annotations say 30 x 21')])
-def test_faults_of_a_picture(options, error, picture):
-    found = problems([picture(**options)])
+def test_faults_of_a_raster(options, error, raster):
+    found = problems([raster(**options)])
     assert bool(found) == bool(error) and all(is_error and error in text for is_error, text in found), found
 
 
-def test_masks_of_another_size_end_an_evaluation(tmp_path, picture):
+def test_masks_of_another_size_end_an_evaluation(tmp_path, raster):
     """Training resizes and crops them."""
-    good, bad = picture(), picture(size=(9, 9), mask='bad.png')
+    good, bad = raster(), raster(size=(9, 9), mask='bad.png')
     (is_error, text), = problems([good, good, bad])
     assert not is_error and 'bad.png has 9 x 9 pixels' in text
     (is_error, text), = problems([good, good, bad], is_evaluated=True)
     assert is_error and 'bad.png has 9 x 9 pixels' in text
 
 
-def of_labels(folder, labels) -> list[Picture]:
+def of_labels(folder, labels) -> list[Raster]:
     Image.new('RGB', (30, 20)).save(folder / 'a.png')
     for number, label in enumerate(labels):
         Image.new('L', (30, 20), label).save(folder / f'{number}.png')
-    return [Picture(str(folder / 'a.png'), mask=str(folder / f'{number}.png'), last=1) for number in range(len(labels))]
+    return [Raster(str(folder / 'a.png'), mask=str(folder / f'{number}.png'), last=1) for number in range(len(labels))]
 
 
 @pytest.mark.parametrize('labels, decoded', [
     ([1, 1, 9], 2), ([0, 9, 1, 9], 2), ([255, 0, 0, 255, 0, 1], 6), ([0, 0, 1, 1, 1, 1], 2)])
 def test_masks_are_decoded_until_there_are_two_labels(labels, decoded, tmp_path, monkeypatch):
     """Masks from the whole data set come first; sizes are known of all."""
-    monkeypatch.setattr(pictures, 'MASKS_TO_DECODE', 2)
+    monkeypatch.setattr(rasters, 'MASKS_TO_DECODE', 2)
     seen = look_at_all(of_labels(tmp_path, labels))
     assert sum(each.labels is not None for each in seen) == decoded and all(each.mask_size == (30, 20) for each in seen)
 
@@ -73,9 +73,9 @@ def test_masks_of_ignored_pixels(tmp_path):
                for is_error, text in problems(of_labels(tmp_path, [0, 0, 0]), needs_labels=True))
 
 
-def test_masks_have_the_size_of_the_rotated_image(picture):
+def test_masks_have_the_size_of_the_rotated_image(raster):
     """The frameworks apply the EXIF orientation to images, but never to masks."""
-    given = picture()
+    given = raster()
     assert not problems([given])
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -84,8 +84,8 @@ def test_masks_have_the_size_of_the_rotated_image(picture):
 
 
 @pytest.mark.parametrize('name', ['a.png', 'mask.png'])
-def test_damaged_files(name, tmp_path, picture):
-    given = picture()
+def test_damaged_files(name, tmp_path, raster):
+    given = raster()
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[:len(content) // 2])
     for decodes in True, False:

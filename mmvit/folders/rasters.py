@@ -17,7 +17,7 @@ MASKS_TO_DECODE = 100  # keeps the start of training fast
 MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
-class Picture(NamedTuple):
+class Raster(NamedTuple):
     """What data say of an image.
 
     Args:
@@ -36,9 +36,9 @@ class Picture(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen in the files of a picture; ``labels`` is None for a mask that was not decoded."""
+    """What was seen in the files of a raster; ``labels`` is None for a mask that was not decoded."""
 
-    picture: Picture
+    raster: Raster
     fault: str
     size: tuple[int, int] | None
     mask_fault: str = ''
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
     @property
     def has_other_size(self) -> bool:
-        return None not in (self.size, self.picture.size) and self.size != self.picture.size
+        return None not in (self.size, self.raster.size) and self.size != self.raster.size
 
     @property
     def has_mask_of_other_size(self) -> bool:
@@ -57,11 +57,11 @@ class Seen(NamedTuple):
     @property
     def wrong_labels(self) -> list[int]:
         return [label for label in self.labels or ()
-                if label != IGNORED and not (0 <= label <= self.picture.last and label % 1 == 0)]
+                if label != IGNORED and not (0 <= label <= self.raster.last and label % 1 == 0)]
 
 
 @dataclass
-class Pictures:
+class Rasters:
     """What was seen in the files of a part of the data; ``needs_labels``: masks must have different labels."""
 
     seen: list[Seen]
@@ -69,88 +69,88 @@ class Pictures:
 
     @cached_property
     def decoded(self) -> list[Seen]:
-        """Pictures with a mask whose labels are known."""
+        """Rasters with a mask whose labels are known."""
         return [seen for seen in self.seen if seen.labels is not None]
 
 
-def look(picture: Picture, decodes: bool = False, decodes_mask: bool = True) -> Seen:
-    """Opens the image and the mask of a picture, each once."""
-    fault, size = look_at(picture.image, decodes)
-    if not picture.mask:
-        return Seen(picture, fault, size)
-    mask_fault, mask_size, values = read_mask(picture.mask, decodes_mask)
+def look(raster: Raster, decodes: bool = False, decodes_mask: bool = True) -> Seen:
+    """Opens the image and the mask of a raster, each once."""
+    fault, size = look_at(raster.image, decodes)
+    if not raster.mask:
+        return Seen(raster, fault, size)
+    mask_fault, mask_size, values = read_mask(raster.mask, decodes_mask)
     if values is None:
-        return Seen(picture, fault, size, mask_fault, mask_size)
+        return Seen(raster, fault, size, mask_fault, mask_size)
     channels = values.shape[2] if values.ndim > 2 else 1
     labels = tuple(np.unique(values).tolist()) if channels == 1 else None
-    return Seen(picture, fault, size, mask_fault, mask_size, channels, labels)
+    return Seen(raster, fault, size, mask_fault, mask_size, channels, labels)
 
 
-def look_at_all(pictures: Sequence[Picture]) -> list[Seen]:
-    """Looks at all pictures; decodes at least 100 masks, evenly spread, and more until there are two labels."""
-    step = -(-len(pictures) // MASKS_TO_DECODE) or 1
-    order = [*range(0, len(pictures), step), *(i for i in range(len(pictures)) if i % step)]
+def look_at_all(rasters: Sequence[Raster]) -> list[Seen]:
+    """Looks at all rasters; decodes at least 100 masks, evenly spread, and more until there are two labels."""
+    step = -(-len(rasters) // MASKS_TO_DECODE) or 1
+    order = [*range(0, len(rasters), step), *(i for i in range(len(rasters)) if i % step)]
     seen: dict[int, Seen] = {}
-    if any(picture.mask for picture in pictures):
+    if any(raster.mask for raster in rasters):
         labels: set[int] = set()
         for i in order:
             if len(seen) >= MASKS_TO_DECODE and len(labels) > 1:
                 break
-            seen[i] = look(pictures[i])
+            seen[i] = look(rasters[i])
             labels |= set(seen[i].labels or ()) - {IGNORED}
     rest = [i for i in order if i not in seen]
     with ThreadPoolExecutor(READERS) as pool:
-        seen.update(zip(rest, pool.map(partial(look, decodes_mask=False), [pictures[i] for i in rest])))
-    return [seen[i] for i in range(len(pictures))]
+        seen.update(zip(rest, pool.map(partial(look, decodes_mask=False), [rasters[i] for i in rest])))
+    return [seen[i] for i in range(len(rasters))]
 
 
-def _where(is_wrong: Callable[[Seen], object], of: str = 'seen') -> Callable[[Pictures], list[int]]:
+def _where(is_wrong: Callable[[Seen], object], of: str = 'seen') -> Callable[[Rasters], list[int]]:
     return lambda data: [i for i, seen in enumerate(getattr(data, of)) if is_wrong(seen)]
 
 
-def _sizes(data: Pictures, i: int) -> str:
+def _sizes(data: Rasters, i: int) -> str:
     seen = data.seen[i]
-    assert seen.size and seen.picture.size
-    return (f'{seen.picture.image} has {seen.size[0]} x {seen.size[1]} pixels, but the annotations say '
-            f'{seen.picture.size[0]} x {seen.picture.size[1]} (width x height)')
+    assert seen.size and seen.raster.size
+    return (f'{seen.raster.image} has {seen.size[0]} x {seen.size[1]} pixels, but the annotations say '
+            f'{seen.raster.size[0]} x {seen.raster.size[1]} (width x height)')
 
 
-def _mask_sizes(data: Pictures, i: int) -> str:
+def _mask_sizes(data: Rasters, i: int) -> str:
     seen = data.seen[i]
     assert seen.size and seen.mask_size
-    return (f'mask {seen.picture.mask} has {seen.mask_size[0]} x {seen.mask_size[1]} pixels, but its image has '
+    return (f'mask {seen.raster.mask} has {seen.mask_size[0]} x {seen.mask_size[1]} pixels, but its image has '
             f'{seen.size[0]} x {seen.size[1]} (width x height)')
 
 
-def _labels(data: Pictures, i: int) -> str:
+def _labels(data: Rasters, i: int) -> str:
     seen = data.decoded[i]
-    return f'mask {seen.picture.mask} has labels {seen.wrong_labels[:5]}; allowed are 0 to {seen.picture.last}'
+    return f'mask {seen.raster.mask} has labels {seen.wrong_labels[:5]}; allowed are 0 to {seen.raster.last}'
 
 
-def _single_label(data: Pictures) -> list[int]:
+def _single_label(data: Rasters) -> list[int]:
     labels = {label for seen in data.decoded for label in seen.labels or ()} - {IGNORED}
     return list(range(len(data.decoded))) if data.needs_labels and len(labels) < 2 else []
 
 
-def _only_label(data: Pictures, i: int) -> str:
-    return f'{sorted({*(data.decoded[i].labels or ())} - {IGNORED})}, e.g. {data.decoded[i].picture.mask}'
+def _only_label(data: Rasters, i: int) -> str:
+    return f'{sorted({*(data.decoded[i].labels or ())} - {IGNORED})}, e.g. {data.decoded[i].raster.mask}'
 
 
 SIZES = 'correct the sizes in the annotations, and the boxes if they were drawn for those sizes'
-PICTURE_RULES = [
+RASTER_RULES = [
     Rule('images that are cut off, no images, or have floating-point or 32-bit pixels', 'seen',
          _where(lambda seen: seen.fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].fault),
     Rule('sizes that differ from the image, if it has run lengths', 'seen',
-         _where(lambda seen: seen.has_other_size and seen.picture.has_run_lengths),
+         _where(lambda seen: seen.has_other_size and seen.raster.has_run_lengths),
          '{detail}; its run lengths are of no use then', each=True, detail=_sizes),
     Rule('sizes that differ from the image', 'seen',
-         _where(lambda seen: seen.has_other_size and not seen.picture.has_run_lengths),
+         _where(lambda seen: seen.has_other_size and not seen.raster.has_run_lengths),
          f'{{detail}}; {{count}} of {{total}} images have another size: {SIZES}', 'warning', 'warning', HALF,
          detail=_sizes),
     Rule('masks that are cut off, no images, or have more than 179 million pixels', 'seen',
          _where(lambda seen: seen.mask_fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].mask_fault),
     Rule('masks with several channels', 'seen', _where(lambda seen: seen.channels > 1), '{detail}', each=True,
-         detail=lambda data, i: f'mask {data.seen[i].picture.mask} must have one channel with the class index of each '
+         detail=lambda data, i: f'mask {data.seen[i].raster.mask} must have one channel with the class index of each '
                                 f'pixel, got {data.seen[i].channels}'),
     Rule('labels above the last class, or no whole numbers', 'decoded',
          _where(lambda seen: seen.wrong_labels, 'decoded'), f'{{detail}} and {IGNORED}', each=True, detail=_labels),
@@ -160,7 +160,7 @@ PICTURE_RULES = [
     Rule(f'masks with only the ignored label {IGNORED}', 'decoded',
          _where(lambda seen: set(seen.labels or ()) == {IGNORED}, 'decoded'),
          f'mask {{detail}} has only the ignored label {IGNORED}; {{count}} of {{total}} masks have no other',
-         'warning', 'warning', HALF, detail=lambda data, i: data.decoded[i].picture.mask),
+         'warning', 'warning', HALF, detail=lambda data, i: data.decoded[i].raster.mask),
     Rule('the same label in all masks', 'decoded', _single_label,
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),

@@ -55,7 +55,7 @@ def copy_large_objects(folder: Path) -> None:
     text = (COCO / 'annotations/large_train.json').read_text(encoding='utf-8')
     (folder / 'annotations').mkdir(parents=True, exist_ok=True)
     for split in ('train', 'val'):
-        (folder / f'annotations/instances_{split}.json').write_text(text)
+        (folder / f'annotations/instances_{split}.json').write_text(text, encoding='utf-8')
         (folder / split).mkdir(exist_ok=True)
         for image in json.loads(text)['images']:
             shutil.copy(COCO / 'train' / image['file_name'], folder / split)
@@ -71,7 +71,7 @@ def train(work_dir: Path, task: str, options: list[str]) -> None:
 def last_figures(folder: Path, metrics: dict) -> dict[str, float]:
     """Returns the metrics of the last evaluation in MMEngine's log of the newest run."""
     log = max(folder.glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    entries = [json.loads(line) for line in log.read_text(encoding='utf-8').splitlines()]
     return {key: next(entry[key] for entry in reversed(entries) if key in entry) for key in metrics}
 
 
@@ -87,7 +87,7 @@ def check(figures: dict[str, dict[str, float]]) -> None:
 
 
 def checkpoint_of(folder: Path) -> str:
-    return (folder / 'last_checkpoint').read_text().strip()
+    return (folder / 'last_checkpoint').read_text(encoding='utf-8').strip()
 
 
 # ---------------------------------------------------------------------------------------------------------- drawing

@@ -239,7 +239,7 @@ def write(path: Path, text: str) -> None:
     """Writes a file that is either complete or does not exist, even if the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding='utf-8')
 
 
 # ---- runs

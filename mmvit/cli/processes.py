@@ -20,7 +20,7 @@ def start(arguments: Sequence[str], processes: int) -> None:
         UsageError: If NNODES, NODE_RANK or PORT is invalid, or the port is in use.
         SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
-    from mmvit_backbones.errors import UsageError, first_line
+    from mmvit_backbones.errors import UsageError
     from mmvit_backbones.ops.build import number_of_cores
     os.environ.pop('LOCAL_RANK', None)
     threads = max(1, number_of_cores() // processes)  # the processes share the cores
@@ -38,14 +38,19 @@ def start(arguments: Sequence[str], processes: int) -> None:
     try:
         code = _run_torchrun([*place, '--nproc_per_node', str(processes), *program])
     except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
-        where = f'{address}:{os.environ.get("PORT", 29500)}'
-        if 'EADDRINUSE' in str(error):
-            raise UsageError(f'the port of {where} is in use, perhaps by another run; set the environment variable '
-                             'PORT to a free one, on all machines') from error
-        raise UsageError(f'the processes cannot be connected by {where}, which MASTER_ADDR and PORT set: '
-                         f'{first_line(error)}') from error
+        raise UsageError(why_not_connected(error, f'{address}:{os.environ.get("PORT", 29500)}', 'PORT',
+                                           'to a free one, on all machines')) from error
     if code:
         sys.exit(code)
+
+
+def why_not_connected(error: Exception, where: str, variable: str, remedy: str) -> str:
+    """Returns a line about processes that an address does not connect; an environment variable sets its port."""
+    from mmvit_backbones.errors import first_line
+    if 'EADDRINUSE' in str(error):
+        return (f'the port of {where} is in use, perhaps by another run; set the environment variable {variable} '
+                f'{remedy}')
+    return f'the processes cannot be connected by {where}, which MASTER_ADDR and {variable} set: {first_line(error)}'
 
 
 def number_of_nodes() -> int:
@@ -180,16 +185,12 @@ def _started() -> Processes:
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]  # documented there
     from torch.distributed.rendezvous import rendezvous
 
-    from mmvit_backbones.errors import UsageError, first_line
+    from mmvit_backbones.errors import UsageError
     try:
         store, rank, number = next(rendezvous('env://'))
     except (RuntimeError, ValueError) as error:
         where = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
-        if 'EADDRINUSE' in str(error):
-            raise UsageError(f'the port of {where} is in use, perhaps by another run; set the environment variable '
-                             'MASTER_PORT to a free one') from error
-        raise UsageError(f'the processes cannot be connected by {where}, which MASTER_ADDR and MASTER_PORT set: '
-                         f'{first_line(error)}') from error
+        raise UsageError(why_not_connected(error, where, 'MASTER_PORT', 'to a free one')) from error
     attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     return Processes(number, rank, PrefixStore(f'mmvit/{attempt}', store))
 

@@ -102,7 +102,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
                 load_weights(model_of(runner), weights, cfg.load_from)
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
             fonts = families_for(names if drawings_of(cfg, runner) else ())  # of mmdet's and mmpretrain's drawings
-            more = {'font.sans-serif': fonts, 'font.monospace': fonts} if len(fonts) > 1 else {}
+            more: dict[Any, Any] = {'font.sans-serif': fonts, 'font.monospace': fonts} if len(fonts) > 1 else {}
             with rc_context(more):
                 metrics = runner.test()
     if runner.rank == 0:

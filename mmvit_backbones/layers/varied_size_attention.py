@@ -86,8 +86,8 @@ class VariedSizeWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
         scale, offset, padding = self.predict_windows(x)
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 4, 1, 2)
-                   for part in self.qkv(x).chunk(3, dim=-1))
+        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))  # (B, H * W, 3, heads, d)
+        q, k, v = (part.permute(0, 2, 3, 1).unflatten(-1, x.shape[1:3]) for part in qkv.unbind(2))
         out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size,
                                            pad=padding, softmax_scale=self.softmax_scale)
         return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))

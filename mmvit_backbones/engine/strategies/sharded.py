@@ -110,6 +110,7 @@ def shard_of(value, parameter: nn.Parameter):
 
 
 def _shard_weights(module: nn.Module, state_dict: dict, prefix: str, *args) -> None:
+    # After the hooks of the layers that resize whole tables, which PyTorch's set_model_state_dict would shard before.
     for name, parameter in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
             state_dict[prefix + name] = shard_of(state_dict[prefix + name], parameter)

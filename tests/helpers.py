@@ -1,4 +1,4 @@
-"""Helpers shared by tests: paths, tiny networks, comparisons, a clock and expected errors."""
+"""Helpers shared by tests: paths, tiny networks, comparisons and expected errors."""
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,18 +94,6 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 def largest_error(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
     return max(relative_error(a, e) for a, e in zip(actual, expected, strict=True))
-
-
-class Clock:
-    """Replaces the clock: time passes only in :meth:`take`."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.now = 0.
-        for timer in 'time.perf_counter', 'torch.utils.benchmark.timer':
-            monkeypatch.setattr(timer, lambda: self.now)
-
-    def take(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @contextmanager

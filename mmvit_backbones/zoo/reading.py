@@ -1,0 +1,230 @@
+"""Reads checkpoint files without executing code in them, and says of each unreadable file why."""
+import argparse
+import codecs
+import errno
+import importlib
+import os
+import os.path as osp
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+
+from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
+from ..utils import versions
+from ..utils.files import why_no_file
+from .download import CONVERTED
+
+
+def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
+                         mmap: bool = False) -> dict:
+    """Loads a checkpoint file (torch or safetensors) as a dict.
+
+    Args:
+        path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
+        map_location (str | torch.device | None): Device of the tensors. With None, a torch file's tensors are restored
+            on the device from which they were saved. Defaults to ``'cpu'``.
+        mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
+            or copy them at once. The tensors become invalid when the file is overwritten, and checksums are not
+            verified. Defaults to False.
+
+    Raises:
+        UsageError: If ``map_location`` cannot be used.
+        CheckpointNotFoundError: If the file does not exist.
+        UnreadCheckpointError: If the file cannot be read, for example because memory is full.
+        CheckpointError: If the file is truncated or corrupt, contains types that are not allowed, or does not contain
+            a dict.
+    """
+    checkpoint = load_file(path, map_location, mmap)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'checkpoint {path} contains a {type(checkpoint).__name__}, not a dict of weights')
+    for key in ('meta', 'message_hub'):
+        if not isinstance(checkpoint.get(key, {}), dict):
+            raise CheckpointError(f'checkpoint {path}: {key} must be a dict, got a {type(checkpoint[key]).__name__}')
+    return checkpoint
+
+
+def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
+    """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
+    path = osp.expanduser(str(path))
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder written by `mmvit weights convert` or Transformers
+        path = osp.join(path, CONVERTED)
+    if reason := why_no_file(path):
+        kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
+        raise kind(f'checkpoint {path} {reason}')
+    _check_device(map_location)
+    if path.endswith('.safetensors'):
+        from safetensors.torch import load_file
+        read = partial(load_file, device=str(map_location or 'cpu'))
+    else:
+        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+    try:
+        return read(path)
+    except torch.cuda.OutOfMemoryError:  # says nothing about the file
+        raise
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise _error_of(path, error) from error
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Raises UsageError if a device cannot be used; the readers' own errors would be taken for damage."""
+    if not isinstance(device, (str, torch.device)):  # torch.load also takes None, functions and dicts
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
+
+
+def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        _check_archive(path, with_sums=not mmap)
+    if not versions.is_older('2.6'):
+        allowed: list[Any] = [*((value, name) for name, value in TRAINING_STATE.items()), *DTYPES]
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
+    warn_of_hole()
+    if not is_archive:
+        raise pickle.UnpicklingError
+    return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
+
+
+class WrongArchiveError(Exception):
+    """Raised for an archive that is not as torch.save writes it."""
+
+
+def _check_archive(path: str, with_sums: bool) -> None:
+    """Raises WrongArchiveError for an archive from which PyTorch would read wrong values without an error, or nothing.
+
+    PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
+    """
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        names = {osp.basename(info.filename) for info in records}
+        if 'data.pkl' not in names:
+            raise WrongArchiveError('is an archive that was not written by torch.save')
+        if 'constants.pkl' in names:
+            raise WrongArchiveError('is a TorchScript archive, not a checkpoint')
+        if foreign := [info.filename for info in records if info.compress_type or info.external_attr & 0x10]:
+            raise WrongArchiveError(f'was not written by torch.save: {foreign[0]} is compressed or a folder')
+        if with_sums and (part := archive.testzip()):
+            raise WrongArchiveError(f'is truncated or corrupt: the checksum of {part} is wrong')
+
+
+def _is_intact(path: str) -> bool:
+    """Returns whether a file is an archive of torch.save with correct checksums."""
+    try:
+        return zipfile.is_zipfile(path) and _check_archive(path, with_sums=True) is None
+    except Exception:  # a damaged archive can raise any exception
+        return False
+
+
+def _error_of(path: str, error: Exception) -> CheckpointError:
+    """Returns the error to raise for a file that cannot be loaded; only a damaged file is called so."""
+    start = b''
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(256)
+    except OSError as failed:  # is_zipfile hides it, and safetensors reports a missing file
+        error = failed
+    if reason := failure_of_system(error):
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read: {reason}')
+    if start.lstrip().startswith(b'<'):
+        problem = 'is a web page, not a checkpoint: the download failed'
+    elif start.startswith(b'version https://git-lfs'):
+        problem = 'is a pointer of Git LFS, not a checkpoint: run `git lfs pull` in its folder'
+    elif isinstance(error, WrongArchiveError):
+        problem = str(error)
+    elif isinstance(error, pickle.UnpicklingError):
+        problem = _problem_of_pickle(path, error)
+    elif _is_intact(path):
+        reason = first_line(error)
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read by PyTorch {torch.__version__}: {reason}')
+    else:  # PyTorch's own words do not help
+        writer = 'safetensors' if path.endswith('.safetensors') else 'torch.save'
+        problem = f'is truncated or corrupt, or was not written by {writer}'
+    return CheckpointError(f'checkpoint {path} {problem}')
+
+
+def failure_of_system(error: Exception) -> str | None:
+    """Returns why the system failed, such as "Cannot allocate memory", or None if it did not fail.
+
+    PyTorch and safetensors raise errors of several classes, with the number and the words of the system in the message.
+    """
+    text = str(error)
+    if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in text:
+        return os.strerror(errno.ENOMEM)
+    numbers = {int(number) for number in re.findall(r'\b\d{1,3}\b', text)} - {errno.EINVAL}  # seeks in wrong archives
+    return next((os.strerror(number) for number in numbers if os.strerror(number) in text), None)
+
+
+def _problem_of_pickle(path: str, error: pickle.UnpicklingError) -> str:
+    if refused := re.search(r'GLOBAL (\S+)', str(error)):
+        return f'is refused: it contains more than weights (loading would import {refused[1]})'
+    if _is_intact(path):
+        return 'is refused: it contains more than weights'
+    if versions.is_older('2.6'):
+        return 'is truncated or corrupt, or has the format of PyTorch before 1.6, which needs PyTorch 2.6 or newer'
+    return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False
+
+
+def history_method(owner: type, name: str) -> Callable:
+    """Replaces ``getattr`` in pickles: returns the methods that a pickled HistoryBuffer needs, and no others."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr')
+    return getattr(HistoryBuffer, name)
+
+
+# Types other than tensors in checkpoints of MMEngine (log history) and timm (options).
+TRAINING_STATE = {
+    'argparse.Namespace': argparse.Namespace,
+    'builtins.getattr': history_method,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.dtype': np.dtype,
+    'numpy.ndarray': np.ndarray,
+    # NumPy 1 and 2 write different names.
+    **{f'numpy.{core}.multiarray._reconstruct': np.empty(0).__reduce__()[0] for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': np.float64().__reduce__()[0] for core in ('core', '_core')},
+}
+DTYPES = [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')]
+
+
+class ListedNames:
+    """Takes the place of the module ``pickle`` in ``torch.load``, and loads only the names listed here.
+
+    For PyTorch before 2.6, which has no list of additional types for ``weights_only=True``.
+    """
+
+    names = {
+        **TRAINING_STATE,
+        '__builtin__.getattr': history_method,  # as protocol 2 writes it
+        '_codecs.encode': codecs.encode,
+        'collections.OrderedDict': OrderedDict,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        **{f'torch._utils.{name}': getattr(importlib.import_module('torch._utils'), name)
+           for name in ('_rebuild_tensor_v2', '_rebuild_parameter')},
+        **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
+    }
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> object:
+            if f'{module}.{name}' not in ListedNames.names:
+                raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')
+            return ListedNames.names[f'{module}.{name}']
+
+
+@cache
+def warn_of_hole() -> None:
+    """Warns once that a malicious file can execute code in this version of PyTorch (CVE-2025-32434)."""
+    print_log(f'PyTorch {torch.__version__} cannot load untrusted .pth files safely (CVE-2025-32434): use PyTorch 2.6 '
+              'or newer, or weights in the format safetensors', logger='current', level=30)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from helpers import fresh_model, images, raises, relative_error
 
+import mmvit
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils import versions
 
@@ -29,6 +30,14 @@ def test_errors_name_the_required_version(monkeypatch):
         versions.require('export')
     monkeypatch.setitem(versions.NEEDS, 'export', torch.__version__)
     versions.require('export')
+
+
+@pytest.mark.parametrize('name', mmvit.__all__)
+def test_functions_exist_or_name_the_version(name):
+    try:
+        assert callable(getattr(mmvit, name))
+    except UsageError as error:
+        assert name == 'export_model' and versions.is_older('2.8') and '2.8' in str(error)
 
 
 def test_no_export_is_running():

@@ -16,7 +16,7 @@ PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup pins demo test test-large test-compilers test-quick test-transformers test-matrix test-oldest \
-	test-exports docker-test fuzz lint docs tutorials clean
+	test-exports docker-test fuzz lint docs dist tutorials clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ lint: setup  ## check style and types
 # With --quiet, --strict would ignore warnings.
 docs: .venv-docs/stamp  ## build the documentation into site/ and check its links
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+dist: .venv-docs/stamp  ## build sdist and wheel in dist/, check them, and use each in an empty environment
+	tools/dev/make_dist.sh
 
 tutorials: setup .venv-docs/stamp  ## run the notebooks of the documentation; variable: TUTORIALS
 	PYTHONPATH="$$(echo .venv-docs/lib/python3*/site-packages)" .venv/bin/python tools/dev/run_tutorials.py $(TUTORIALS)

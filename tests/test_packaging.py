@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import Counter
 from email.parser import Parser
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.slow  # builds a wheel
 def checkout(tmp_path_factory):
     """Returns a copy of the checkout, in which no other process builds."""
     folder = tmp_path_factory.mktemp('checkout')
-    for name in ('mmvit', 'mmvit_backbones', 'configs', 'tools', 'requirements'):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('*.so', '__pycache__'))
+    for name in ('mmvit', 'mmvit_backbones', 'configs', 'tools', 'tests', 'requirements'):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('*.so', '__pycache__', 'goldens'))
     for file in ROOT.iterdir():
         if file.is_file():
             shutil.copy(file, folder)
@@ -36,15 +37,29 @@ def build_wheel(source, folder, **env):
 
 
 @pytest.fixture(scope='module')
-def wheel(checkout, tmp_path_factory):
-    """Returns the opened wheel that is built from the sdist."""
-    folder = tmp_path_factory.mktemp('wheel')
+def sdist(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sdist')
     build = 'import setuptools.build_meta as build, sys; build.build_sdist(sys.argv[1])'
     subprocess.run([sys.executable, '-c', build, folder], check=True, cwd=checkout, stdout=subprocess.DEVNULL)
-    sdist, = folder.glob('*.tar.gz')
-    path = build_wheel(sdist, folder, MMVIT_BUILD_OPS='0')  # compiling takes long
+    path, = folder.glob('*.tar.gz')
+    return path
+
+
+@pytest.fixture(scope='module')
+def wheel(sdist, tmp_path_factory):
+    """Returns the opened wheel that is built from the sdist."""
+    path = build_wheel(sdist, tmp_path_factory.mktemp('wheel'), MMVIT_BUILD_OPS='0')  # compiling takes long
     with zipfile.ZipFile(path) as archive:
         yield archive
+
+
+def test_sdist_contains_what_the_wheel_is_built_from_and_no_more(sdist, wheel):
+    built = {name.removeprefix('mmvit_backbones/.mim/') for name in wheel.namelist()}
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition('/')[2] for member in archive.getmembers() if member.isfile()}
+    others = {name for name in names - built if not name.startswith('mmvit_backbones.egg-info/')}
+    assert others == {'CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'NOTICE', 'PKG-INFO', 'README.md', 'pyproject.toml',
+                      'setup.cfg', 'setup.py'}
 
 
 def test_wheel_contains_the_files_for_mim(wheel):

@@ -106,9 +106,10 @@ fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; var
 		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py tests/ops/test_varied_size_window.py::test_random_shapes
 
 # Without the variable, pyright would ask PyPI whether there is a newer version.
-lint: setup  ## check style and types
+lint: setup .venv-docs/stamp  ## check style and types, and that the public API keeps what it promises
 	.venv/bin/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 .venv/bin/pyright
+	.venv-docs/bin/python tools/dev/check_api.py
 	.venv/bin/hadolint docker/Dockerfile docker/Dockerfile.cpu
 
 # With --quiet, --strict would ignore warnings.

@@ -1,0 +1,51 @@
+"""What docs/stability.md promises is listed in ``tests/promised``; ``make lint`` compares functions and classes."""
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+import pytest
+import torch
+from helpers import ROOT, fresh_model
+from mmengine import registry
+from subcommands import parser_of
+from tiny_configs import TINY_CONFIGS
+
+from mmvit.cli import SUBCOMMANDS
+from mmvit_backbones import get_model, list_models
+
+
+def options() -> Iterator[str]:
+    """Yields the options of the command with their choices; arguments without an option are in upper case."""
+    for subcommand in SUBCOMMANDS:
+        for action in parser_of(subcommand)._actions:
+            for option in action.option_strings or [str(action.metavar or action.dest).upper()]:
+                yield ' '.join(map(str, (subcommand, option, *(action.choices or ()))))
+
+
+def keys() -> Iterator[str]:
+    """Yields the keys of the networks' checkpoints after the registered name, with ``*`` for the numbers of layers."""
+    with torch.device('meta'):
+        variants = (get_model(name, task='backbone') for name in list_models())
+        for model in chain(variants, map(fresh_model, TINY_CONFIGS)):
+            network = type(model).__name__
+            yield from (f'{network} {re.sub(r"[.][0-9]+(?=[.])", ".*", key)}' for key in model.state_dict())
+
+
+def names() -> Iterator[str]:
+    """Yields the names of variants and configs, and those that saved recipes take from MMEngine's registries."""
+    yield from (f'variant {name}' for name in list_models())
+    yield from (f'config {path.stem}' for path in ROOT.glob('configs/*.py'))
+    for name, found in vars(registry).items():
+        if isinstance(found, registry.Registry):
+            yield from (f'{name} {each}' for each, cls in found.module_dict.items()
+                        if cls.__module__.startswith('mmvit_backbones.'))
+
+
+@pytest.mark.parametrize('current', [options, keys, names])
+def test_promised(current):
+    file = ROOT / f'tests/promised/{current.__name__}.txt'
+    listed, found = set(file.read_text().splitlines()), set(current())
+    if broken := sorted(listed - found):
+        pytest.fail('\n'.join([f'promises break; if they must, remove the lines from {file}:', *broken]), pytrace=False)
+    if new := sorted(found - listed):
+        pytest.fail('\n'.join([f'add these lines to {file}:', *new]), pytrace=False)

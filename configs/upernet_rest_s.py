@@ -1,4 +1,4 @@
-# No segmentation results are published for ResTv1. The recipe is mmseg's for Swin-T, with the drop path rate of the
+# No segmentation results are published for ResT. The recipe is mmseg's for Swin-T, with the drop path rate of the
 # ImageNet recipe.
 _base_ = ['./_base_/models/upernet.py', './_base_/datasets/ade20k.py',
           './_base_/schedules/ade20k_160k.py', './_base_/mmseg_runtime.py']

@@ -1,4 +1,4 @@
-"""ResTv1: four stages of global attention, with keys and values from a downsampled map.
+"""ResT: four stages of global attention, with keys and values from a downsampled map.
 
 ResT: An Efficient Transformer for Visual Recognition (Zhang and Yang, NeurIPS 2021, arXiv 2105.13677).
 """
@@ -78,7 +78,7 @@ class ResTDownsample(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Base class of attention in ResTv1 and ResTv2, with keys and values from a downsampled map.
+    """Base class of attention in ResT and ResTv2, with keys and values from a downsampled map.
 
     ``reduction`` is the stride of the downsampling convolution, 1 (no convolution) or an even number. ``eps`` is the
     epsilon of the LayerNorm after this convolution.
@@ -161,7 +161,7 @@ class ResTArch(PyramidArch):
 
 
 class ResTBase(Backbone):
-    """Base class of ResTv1 and ResTv2, which differ in the classes of their modules.
+    """Base class of ResT and ResTv2, which differ in the classes of their modules.
 
     ``common`` are the common arguments of :class:`Backbone`.
     """
@@ -226,7 +226,7 @@ class ResTBase(Backbone):
 
 @MODELS.register_module()
 class ResT(ResTBase):
-    """ResTv1, a pyramid vision transformer with efficient multi-head self-attention.
+    """ResT, a pyramid vision transformer with efficient multi-head self-attention.
 
     The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
     size, as in the authors' code. The features have strides 4, 8, 16 and 32.

@@ -63,7 +63,7 @@ def add_as_tokens(graph: Any) -> None:
     """Replaces sums of channels-last maps by sums of tokens ``(B, H * W, C)``.
 
     In a sum of four dimensions with the output of a convolution, OpenVINO would transpose the other summand to the
-    layout of the convolution, and the sum back. Tokens take 0.90 to 0.97 times as long in ResTv1, ReSwin, ViTAEv2 and
+    layout of the convolution, and the sum back. Tokens take 0.90 to 0.97 times as long in ResT, ReSwin, ViTAEv2 and
     ViTAEv2-VSA.
     """
     from onnxscript import ir

@@ -1,4 +1,4 @@
-"""Goldens of the attention of ResTv1 and ResTv2."""
+"""Goldens of the attention of ResT and ResTv2."""
 import torch
 from golden import fill_state_dict, make_input
 

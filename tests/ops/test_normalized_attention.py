@@ -1,4 +1,4 @@
-"""Tests ResTv1's attention: agreement with the paper, gradients and precision."""
+"""Tests ResT's attention: agreement with the paper, gradients and precision."""
 import pytest
 import torch
 from torch.func import grad, vmap

@@ -46,7 +46,7 @@ TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 CLASSIFIERS = """\
 Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit
-flops`/published. For ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code. In that of ResTv1,
+flops`/published. For ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code. In that of ResT,
 1.54, 2.11, 4.65 and 8.39 were counted, more than published. Deviation: the largest difference between the outputs of
 the network and of the authors' code in float64, relative to their standard deviation, with generated weights. It is
 measured by `pytest tests/test_goldens.py --write-goldens`. Deviations below 1e-10 are stated as 1e-10, because the
@@ -74,11 +74,7 @@ __all__ = [
 FIRST_PAGE = """\
 # {name}
 
-{keywords}. On [your data](own_data.md), in [your mmdetection config](own_project.md), or in Python:
-
-```
-mmvit train {variant} --coco-folder FOLDER
-```
+{keywords}. In [your mmdetection config](own_project.md):
 
 ```python
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
@@ -88,12 +84,8 @@ model = dict(
     neck=dict(in_channels={channels}))
 ```
 
-```python
-import mmvit_backbones
-
-model = mmvit_backbones.get_model('{variant}')                        # mmpretrain's classifier
-backbone = mmvit_backbones.get_model('{variant}', task='backbone')    # images to maps
-```
+In Python: `mmvit_backbones.get_model('{variant}', task='backbone')` ([weights](zoo.md)). On [your data](own_data.md):
+`mmvit train {variant} --coco-folder FOLDER`.
 
 ## Variants
 

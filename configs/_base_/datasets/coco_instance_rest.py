@@ -1,4 +1,4 @@
-# Augmentation of ResTv1's detectors: short sides from 640 to 800 pixels.
+# Augmentation of ResT's detectors: short sides from 640 to 800 pixels.
 _base_ = './coco_instance.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# ResTv1: learning rate 5e-4 per 512 images, for 8 GPUs x 256 images.
+# ResT: learning rate 5e-4 per 512 images, for 8 GPUs x 256 images.
 _base_ = './imagenet_300e.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper', loss_scale='dynamic',

@@ -40,7 +40,8 @@ Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
                    pretrained: bool | str = False, query: tuple[int, int] | None = None, cam: int | None = None,
-                   size: int = 224, blocks: Sequence[int] | None = None, heads: Sequence[int] = (0, 1)) -> None:
+                   size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None,
+                   heads: Sequence[int] = (0, 1)) -> None:
     """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
 
     The title has the network and its weights; a color scale is beside each block's maps of a kind.
@@ -54,11 +55,13 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         out (str): File of the figure.
         checkpoint (str | None): Published weights or a training checkpoint. Defaults to None: random weights.
         pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
-        query (tuple[int, int] | None): x and y of the pixel. Defaults to None: the center of the image.
+        query (tuple[int, int] | None): x and y of the pixel whose attention is drawn. Defaults to None: the center of
+            the image.
         cam (int | None): Index of a class, or -1 for the predicted class, instead of ``query``.
-        size (int): Shorter side of the network's input in pixels. Both sides become multiples of 32. Defaults to 224.
+        size (int | Sequence[int]): Shorter side of the network's input in pixels, or height and width; they become
+            multiples of 32. Defaults to 224.
         blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
-        heads (Sequence[int]): Heads to draw in addition to the mean. Defaults to (0, 1).
+        heads (Sequence[int]): Indices of the heads to draw in addition to the mean. Defaults to (0, 1).
 
     Raises:
         UsageError: If an argument is invalid.
@@ -94,13 +97,21 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
          f'{network}, {f"weights {checkpoint}" if checkpoint else "random weights: nothing was learned"}')
 
 
-def resize(image: Image.Image, size: int) -> Tensor:
-    """Resizes an image to a shorter side of about ``size``, and returns RGB values ``(3, H, W)`` from 0 to 255.
+def resize(image: Image.Image, size: int | Sequence[int]) -> Tensor:
+    """Resizes an image and returns RGB values ``(3, H, W)`` from 0 to 255.
 
-    Both sides become multiples of ``MULTIPLE``.
+    Args:
+        image (Image.Image): The image.
+        size (int | Sequence[int]): Its new shorter side, or height and width; both sides become multiples of
+            ``MULTIPLE``.
     """
-    scale = size / min(image.size) / MULTIPLE
-    image = image.resize([max(round(side * scale), 1) * MULTIPLE for side in image.size], Image.Resampling.BICUBIC)
+    given = [size] if isinstance(size, int) else list(size)
+    if len(given) == 1:
+        scale = given[0] / min(image.size) / MULTIPLE
+        sides = [side * scale for side in image.size]
+    else:
+        sides = [side / MULTIPLE for side in reversed(given)]  # width, height
+    image = image.resize([max(round(side), 1) * MULTIPLE for side in sides], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 
 

@@ -74,7 +74,7 @@ class Settings:
         class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
             :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
         config (str | None): Config whose data, neck, heads and schedule are used instead.
-        epochs (int | None): Epochs of every run. Defaults to None: as in ``fine_tune``.
+        epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
         budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
         pretrained (bool): Whether to start from each network's published weights. Defaults to False.
         freeze (bool): Whether to train only neck and heads. Defaults to False.

@@ -78,7 +78,7 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         network (str | Mapping): As in :func:`~mmvit.recipes.fine_tune`.
         class_folder, coco_folder, seg_folder (str | None): The folder; exactly one.
         pretrained (bool | str): True for the published weights; a tag, file, URL or name of others. Defaults to True.
-        size (int | Sequence[int] | None): Image size in pixels, as in :func:`~mmvit.recipes.fine_tune`.
+        size (int | Sequence[int] | None): As in :func:`~mmvit.recipes.fine_tune`.
         val_fraction (float | None): Fraction of the images for the evaluation if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
         neighbors (Sequence[int]): Numbers of neighbors, which are evaluated separately. Defaults to (20, ).
@@ -86,7 +86,7 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
             training images selects the best of several values. Defaults to (0.001, 0.01, 0.1, 1.).
         stages (Sequence[int] | None): Stages, from 0, whose maps are used for pixels and boxes. Defaults to None: the
             last two.
-        device (str | None): Defaults to None: a GPU if there is one.
+        device (str | None): Device of the network, e.g. ``cuda:1``. Defaults to None: a GPU if there is one.
 
     Raises:
         UsageError: If an argument is invalid, the folder has unusable content, or scikit-learn is not installed.

@@ -92,7 +92,7 @@ def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, ta
 
     Args:
         networks (Sequence[str]): Names or shell patterns.
-        size (tuple[int, int] | None): Height and width in pixels. Defaults to None, which means the published size.
+        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: the published size.
         task (str): ``'classification'``, or ``'backbone'`` for a backbone with all its maps. Defaults to
             ``'classification'``.
 
@@ -110,9 +110,9 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
 
     Args:
         networks (Sequence[str]): Names or shell patterns.
-        size (tuple[int, int]): Height and width in pixels. Defaults to (224, 224).
+        size (tuple[int, int]): As in :func:`count_flops`. Defaults to (224, 224).
         batch_size (int): Images per batch. Defaults to 64.
-        dtype (str): Of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
+        dtype (str): Dtype of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
             ``'bfloat16'``.
         task (str): As in :func:`count_flops`. Defaults to ``'classification'``.
         with_cp (bool): Whether to use activation checkpointing. Defaults to False.

@@ -131,7 +131,7 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
             the trainings saved beside them.
         names (Sequence[str]): A name per model. Defaults to (): work dir and file, e.g. ``cats/epoch_12.pth``.
         examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
-        device (str | None): Defaults to None, which uses a GPU if possible.
+        device (str | None): Device of checkpoints, e.g. ``cuda:1``. Defaults to None: a GPU if possible.
         runtime (str | None): Runtime of exported files; see :class:`mmvit.inference.Predictor`.
         precision (str | None): Precision of OpenVINO.
         block (bool): Whether to return only when the server ends. Defaults to True.

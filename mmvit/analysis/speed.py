@@ -152,15 +152,14 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
         networks (Sequence[str]): Names or shell patterns.
         baseline (str): Name of a network, or ``timm:NAME`` or ``mmpretrain:NAME``. Defaults to timm's Swin-T.
         override (dict[str, Any] | None): Arguments of the networks' backbones. Defaults to None.
-        dense (bool): Whether to measure backbones that return all feature maps. Defaults to False, which measures
-            classifiers.
-        size (tuple[int, int] | None): Height and width in pixels. Defaults to None, which means (224, 224), or
-            (448, 672) if ``dense``.
+        dense (bool): Whether to measure backbones that return all feature maps, without heads. Defaults to False.
+        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: 224 and 224, or 448
+            and 672 if ``dense``.
         batch_size (int | None): Images per batch. Defaults to None, which means 4, or 1 if ``dense``.
         repeats (int): Number of measurements. Defaults to 7.
         threads (int): Number of CPU threads. Defaults to 2.
-        device (str): Defaults to ``'cpu'``.
-        memory_only (bool): Whether to omit the times. Defaults to False.
+        device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
+        memory_only (bool): Whether to report only the saved bytes. Defaults to False.
 
     Raises:
         UsageError: If a network cannot be built or measured with these arguments.
@@ -196,7 +195,7 @@ def measure_throughput(networks: Sequence[str], throughput: Sequence[int], overr
     """Returns the median images per second in evaluation mode, by network and side of square images.
 
     Args:
-        throughput (Sequence[int]): Sides of the images in pixels.
+        throughput (Sequence[int]): Sides of the square images in pixels.
         networks, override, dense, batch_size, repeats, threads, device: As in :func:`benchmark`. ``batch_size``
             defaults to 16.
 
@@ -268,10 +267,11 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
     Args:
         networks (Sequence[str]): Names, shell patterns, ``timm:NAME``, ``mmpretrain:NAME``, and checkpoints (.pth) or
             work dirs of trainings. Checkpoints are timed from images to results.
-        runtimes (Sequence[str]): Some of ``RUNTIMES``.
-        config (str | None): Config of the checkpoints. Defaults to None, which means the one that the training saved.
-        images (Sequence[str | Path]): Image files or folders to time checkpoints on, without a metric. Defaults to (),
-            which means the config's test set.
+        runtimes (Sequence[str]): Runtimes to compare on the CPU: ``eager``, ``compile``, ``onnxruntime``, ``openvino``,
+            ``openvino-bf16``, ``int8``.
+        config (str | None): Config of the checkpoints. Defaults to None: the one that the training saved.
+        images (Sequence[str | Path]): Image files or folders to time checkpoints on, without a metric. Defaults to ():
+            the config's test set.
         dense, size, batch_size, repeats, threads: As in :func:`benchmark`. ``size`` is for networks; checkpoints resize
             images as in their test.
 

@@ -38,8 +38,7 @@ def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Seq
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
-    parser.add_argument('--work-dir', type=output_folder,
-                        help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument('--work-dir', type=output_folder)
     add_config_options(parser)
     add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
     parser.add_argument('--verbose', action='store_true', help='show the log of a fine-tuning, too')
@@ -51,8 +50,7 @@ def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str])
     several.add_argument('--processes', type=whole(1, 1024), metavar='N',
                          help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
                               'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
-    several.add_argument('--launcher', choices=launchers, default='none',
-                         help='launcher that started the processes (default: %(default)s)')
+    several.add_argument('--launcher', choices=launchers, default='none')
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
@@ -159,26 +157,24 @@ def rate(text: str) -> float | str:
 
 
 class ImageSize(argparse.Action):
-    """Accepts one or two integers."""
+    """Accepts N or H W; with ``const``, N stands for N N."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: Any, option_string: str | None = None) -> None:
         if len(values) > 2:
             raise argparse.ArgumentError(self, f'must be N or H W, got {" ".join(map(str, values))}')
-        setattr(namespace, self.dest, list(values))
+        setattr(namespace, self.dest, list(values) * (2 if self.const and len(values) == 1 else 1))
 
 
-def add_size_argument(parser: Any) -> None:
-    parser.add_argument('--size', type=pixels, nargs='+', action=ImageSize, metavar='PIXELS',
-                        help='image size instead of the one in the config: N for crops of N x N pixels, or for '
-                             "detectors the short side; H W for crops of this height and width, into which a "
-                             "detector's images are fitted; other sizes of the data steps change in proportion")
+def add_size_argument(parser: Any, is_square: bool = True, **options: Any) -> None:
+    """Adds ``--size``, one or two sides in pixels; ``is_square`` tells whether one side means a square."""
+    parser.add_argument(
+        '--size', type=pixels, nargs='+', action=ImageSize, const=is_square, metavar='PIXELS', **options)
 
 
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--runtime', choices=('onnxruntime', 'openvino'),
-                        help='runtime of an exported file (default: onnxruntime)')
-    parser.add_argument('--precision', choices=('f32', 'bf16'), help='precision of --runtime openvino (default: f32)')
+    parser.add_argument('--runtime', choices=('onnxruntime', 'openvino'))
+    parser.add_argument('--precision', choices=('f32', 'bf16'))
 
 
 def add_pretrained_argument(parser: Any) -> None:
@@ -198,6 +194,5 @@ def add_folder_arguments(parser: Any, split: bool = True) -> None:
                        help='data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
     if not split:
         return
-    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION',
-                        help='fraction of the images for validation if the folder has no val/, e.g. 0.1')
-    parser.add_argument('--split-seed', type=seed, help='seed of the split by --val-fraction (default: 0)')
+    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION')
+    parser.add_argument('--split-seed', type=seed)

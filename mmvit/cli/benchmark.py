@@ -26,7 +26,17 @@ whole model, from images to results, with the main metric of the config's test s
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import ConfigOptions, call, new_parser, output_file, pixels, positive, whole
+from .arguments import (
+    ConfigOptions,
+    add_size_argument,
+    call,
+    new_parser,
+    output_file,
+    pixels,
+    positive,
+    whole,
+)
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
@@ -34,31 +44,25 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
                                                     'also timm:NAME, mmpretrain:NAME, and checkpoints (.pth) or work '
                                                     'dirs of trainings')
-    parser.add_argument('--baseline', help='NAME, timm:NAME or mmpretrain:NAME (default: '
-                                           'timm:swin_tiny_patch4_window7_224)')
+    parser.add_argument('--baseline')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
                         help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
-    parser.add_argument('--dense', action='store_const', const=True,
-                        help='measure backbones that return all feature maps, without heads')
-    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                        help='image size in pixels (default: 224 224; 448 672 with --dense)')
-    parser.add_argument('--batch-size', type=positive,
-                        help='images per batch (default: 4; 1 with --dense; 16 with --throughput)')
-    parser.add_argument('--repeats', type=positive, help='number of measurements of each network (default: 7)')
-    parser.add_argument('--threads', type=whole(1, 1024), help='number of CPU threads (default: 2)')
-    parser.add_argument('--device', help='cpu or cuda (default: cpu)')
-    parser.add_argument('--memory-only', action='store_const', const=True, help='report only the saved bytes')
+    parser.add_argument('--dense', action='store_const', const=True)
+    add_size_argument(parser)
+    parser.add_argument('--batch-size', type=positive)
+    parser.add_argument('--repeats', type=positive)
+    parser.add_argument('--threads', type=whole(1, 1024))
+    parser.add_argument('--device')
+    parser.add_argument('--memory-only', action='store_const', const=True)
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
                         help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', dest='runtimes',
-                        choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'),
-                        help='compare these runtimes on the CPU')
-    parser.add_argument('--config', help='config of the checkpoints (default: the config that the training saved '
-                                         'beside the checkpoint)')
-    parser.add_argument('--images', nargs='+', metavar='IMAGE',
-                        help='image files or folders to time checkpoints on, without a metric (default: the test set)')
+                        choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'))
+    parser.add_argument('--config')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE')
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table of --runtime to a file')
-    return parser
+    return with_help(parser, 'analysis.speed.benchmark', 'analysis.speed.measure_throughput',
+                     'analysis.speed.compare_runtimes')
 
 
 def run(args: Namespace) -> None:

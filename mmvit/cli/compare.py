@@ -18,6 +18,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from .arguments import add_folder_arguments, add_size_argument, new_parser, output_folder, positive
+from .docstrings import with_help
 
 
 def seconds(text: str) -> float:
@@ -32,27 +33,21 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', metavar='NETWORK',
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
-    parser.add_argument('--config', help='config whose data, neck, heads and schedule are used instead of a folder and '
-                                         'the fine-tuning recipe')
+    parser.add_argument('--config')
     add_folder_arguments(parser)
-    parser.add_argument('--boxes-only', '--boxes', action='store_true', help='train detectors without masks')
+    parser.add_argument('--boxes-only', '--boxes', action='store_true')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive, help='epochs of every run (default: as in mmvit train NETWORK)')
+    length.add_argument('--epochs', type=positive)
     length.add_argument('--budget', type=seconds, metavar='TIME',
-                        help='time for all runs, e.g. 2h; short probes measure the time per step, and the number of '
-                             'epochs follows')
-    parser.add_argument('--seeds', type=positive, default=3, metavar='N',
-                        help='runs per network (default: %(default)s)')
-    parser.add_argument('--pretrained', action='store_true', help="start from each network's published weights")
+                        help='time for all runs, e.g. 2h, from which the number of epochs follows')
+    parser.add_argument('--seeds', type=positive, default=3, metavar='N')
+    parser.add_argument('--pretrained', action='store_true')
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
-    parser.add_argument('--batch-size', type=positive, help="images per step (default: the recipe's)")
-    add_size_argument(parser)
-    parser.add_argument('--layer-decay', type=float, metavar='FACTOR',
-                        help='factor of the learning rate from each of five levels, stem and four stages, to the one '
-                             'before it; 1 turns it off (default: 0.9 with --pretrained; with --config, its own)')
-    parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER',
-                        help='output folder (default: %(default)s)')
-    return parser
+    parser.add_argument('--batch-size', type=positive)
+    add_size_argument(parser, is_square=False)
+    parser.add_argument('--layer-decay', type=float, metavar='FACTOR')
+    parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
+    return with_help(parser, 'analysis.comparison.Settings', 'analysis.comparison.compare', 'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:

@@ -18,7 +18,8 @@ For models, the metadata of the file and FILE.json also describe inputs and outp
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .arguments import add_config_options, add_pretrained_argument, new_parser, pixels, whole
+from .arguments import add_config_options, add_pretrained_argument, add_size_argument, new_parser, whole
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
@@ -34,31 +35,22 @@ def get_parser() -> ArgumentParser:
     network = parser.add_argument_group('networks')
     network.add_argument('--task', choices=('classification', 'backbone'), default='backbone',
                          help='export the classifier or only its backbone (default: %(default)s)')
-    network.add_argument('--opset', type=whole(1, 100), default=18,
-                         help='version of the ONNX operators, at least 18 (default: %(default)s)')
-    network.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                         help='export for images of this size in pixels only (default: for all sizes)')
-    parser.add_argument('--allow-accuracy-drop', action='store_true',
-                        help='write the file even if it differs too much from PyTorch in ONNX Runtime')
+    network.add_argument('--opset', type=whole(1, 100), default=18)
+    add_size_argument(network)
+    parser.add_argument('--allow-accuracy-drop', action='store_true')
     model = parser.add_argument_group('models')
-    model.add_argument('--config', help='config file, or the name of a config in this package (default: the '
-                                    'config that the training saved beside the checkpoint)')
+    model.add_argument('--config')
     model.add_argument('--preprocessing', choices=('inside', 'outside'), default='inside',
                        help='whether the file includes the preprocessing (default: %(default)s); if outside, it '
                             'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
                             'boxes and masks are in pixels of the preprocessed images')
-    model.add_argument('--images', nargs='+', default=(), metavar='IMAGE',
-                       help='image files or folders; 8 images are used to compare the file with '
-                            'PyTorch (default: the test set, if it exists; else the folder of --int8, else generated '
-                            'images)')
+    model.add_argument('--images', nargs='+', default=(), metavar='IMAGE')
     model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
     precision = model.add_mutually_exclusive_group()
-    precision.add_argument('--fp16', action='store_true', help='export the network in float16')
-    precision.add_argument('--int8', metavar='FOLDER',
-                           help='quantize to int8, calibrated on the images in FOLDER; refused if the metric of the '
-                                'test set falls by more than 1 %%')
+    precision.add_argument('--fp16', action='store_true')
+    precision.add_argument('--int8', metavar='FOLDER')
     add_config_options(parser)
-    return parser
+    return with_help(parser, 'deployment.exporting.export_model')
 
 
 def run(args: Namespace) -> None:

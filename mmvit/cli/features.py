@@ -26,31 +26,26 @@ from .arguments import (
     positive,
     whole,
 )
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('network', metavar='NETWORK',
-                        help='a name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
+    parser.add_argument('network', metavar='NETWORK')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) URL, in the authors' layout or ours (default: the published "
                              'weights)')
     add_pretrained_argument(parser)
-    add_size_argument(parser)
+    add_size_argument(parser, is_square=False)
     add_folder_arguments(parser)
-    parser.add_argument('--neighbors', type=positive, nargs='+', metavar='K',
-                        help='number of neighbors; several numbers are evaluated separately (default: 20)')
-    parser.add_argument('--regularization', type=above_zero, nargs='+', metavar='C',
-                        help="scikit-learn's C of the linear probe; three-fold cross-validation on the training "
-                             'images selects the best of several values (default: 0.001 0.01 0.1 1)')
-    parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N',
-                        help='stages, from 0, whose maps are used with --seg-folder and --coco-folder (default: the '
-                             'last two)')
+    parser.add_argument('--neighbors', type=positive, nargs='+', metavar='K')
+    parser.add_argument('--regularization', type=above_zero, nargs='+', metavar='C')
+    parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N')
     parser.add_argument('--save', type=output_file, metavar='FILE.npz',
                         help='file for features and labels; with --seg-folder for the maps of all images, with '
                              '--coco-folder for embeddings, labels and corners of the boxes')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: a GPU if there is one)')
-    return parser
+    parser.add_argument('--device')
+    return with_help(parser, 'analysis.features.evaluate_features', 'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:

@@ -20,25 +20,23 @@ the same counts of the authors' code are also printed, if known.
 import json
 from argparse import ArgumentParser, Namespace
 
-from .arguments import call, new_parser, pixels, positive
+from .arguments import add_size_argument, call, new_parser, positive
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('networks', nargs='+', help='names or shell patterns; mmvit models lists the names')
-    parser.add_argument('--size', type=pixels, nargs=2, metavar=('H', 'W'),
-                        help='image size in pixels (default: the published size; with --traffic, 224 224)')
+    parser.add_argument('networks', nargs='+')
+    add_size_argument(parser)
     parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',
                         help='count only the backbone, with all its feature maps')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     traffic = parser.add_argument_group('kernels, bytes and memory')
     traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
-    traffic.add_argument('--batch-size', type=positive, help='images per batch (default: 64)')
-    traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'],
-                         help='dtype of weights and activations (default: bfloat16)')
-    traffic.add_argument('--with-cp', action='store_const', const=True,
-                         help='recompute activations in the backward pass')
-    return parser
+    traffic.add_argument('--batch-size', type=positive)
+    traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'])
+    traffic.add_argument('--with-cp', action='store_const', const=True)
+    return with_help(parser, 'analysis.flops.count_flops', 'analysis.flops.count_traffic')
 
 
 def run(args: Namespace) -> None:

@@ -13,33 +13,29 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from .arguments import add_pretrained_argument, add_runtime_arguments, finite, new_parser, output_folder, positive
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
                         help='images, folders (searched recursively), http(s) URLs or videos')
-    parser.add_argument('--config', help='config file or its name (default: the config that the training saved '
-                                         'beside the checkpoint)')
+    parser.add_argument('--config')
     parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '
                                              "(classifiers: also in the authors' layout); or a file written by mmvit "
                                              'export')
     add_pretrained_argument(parser)
-    parser.add_argument('--out-dir', type=output_folder, default='predictions',
-                        help='folder for the outputs (default: %(default)s)')
+    parser.add_argument('--out-dir', type=output_folder, default='predictions')
     parser.add_argument('--json', action='store_true',
                         help='also write results.json (detectors: COCO results), labels/ '
                              '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
                              'classes)')
-    parser.add_argument('--video', action='store_true',
-                        help='write one video file per video instead of one image per frame')
-    parser.add_argument('--score-thr', type=finite(0, 1), default=0.3,
-                        help='minimum score of objects (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, default=1, help='images per batch (default: %(default)s)')
-    parser.add_argument('--device',
-                        help='for checkpoints and ONNX files, e.g. cpu or cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--video', action='store_true')
+    parser.add_argument('--score-thr', type=finite(0, 1), default=0.3)
+    parser.add_argument('--batch-size', type=positive, default=1)
+    parser.add_argument('--device')
     add_runtime_arguments(parser)
-    return parser
+    return with_help(parser, 'inference.predictor.Predictor', 'inference.outputs.write_predictions')
 
 
 def run(args: Namespace) -> None:

@@ -10,19 +10,18 @@ are reproduced with test-time augmentation. ReaL accuracy is measured if data/im
 from argparse import ArgumentParser, Namespace
 
 from .arguments import add_config_options, call, new_parser, output_folder
+from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('name', help='name of a network (mmvit models lists them), or a config')
-    parser.add_argument('--checkpoint', help="checkpoint file or http(s) URL, in the authors' layout or ours "
-                                             '(default: the published checkpoint)')
-    parser.add_argument('--data-root', metavar='FOLDER', help="folder of the config's data set")
-    parser.add_argument('--real', metavar='FILE',
-                        help="file with ImageNet's reassessed labels, ReaL (default: data/imagenet/real.json)")
-    parser.add_argument('--work-dir', type=output_folder, help='folder for logs (default: work_dirs/CONFIG NAME)')
+    parser.add_argument('name')
+    parser.add_argument('--checkpoint')
+    parser.add_argument('--data-root', metavar='FOLDER')
+    parser.add_argument('--real', metavar='FILE')
+    parser.add_argument('--work-dir', type=output_folder)
     add_config_options(parser)
-    return parser
+    return with_help(parser, 'analysis.reproduction.reproduce')
 
 
 def run(args: Namespace) -> None:

@@ -19,6 +19,7 @@ from .arguments import (
     output_folder,
     seed,
 )
+from .docstrings import with_help
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -28,7 +29,7 @@ def add_folders(parser: ArgumentParser) -> None:
     """Adds the options for a network that was trained on a folder."""
     group = parser.add_argument_group('a network that was trained on a folder')
     add_folder_arguments(group, split=False)
-    add_size_argument(group)
+    add_size_argument(group, is_square=False)
 
 
 def get_parser() -> ArgumentParser:
@@ -39,18 +40,17 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
                         help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
-    parser.add_argument('--out', type=output_of,
-                        help='where to save the predictions: a .pkl file, or for mmseg a folder of label images')
-    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', metavar='FOLDER', help='folder for drawings of the predictions')
-    parser.add_argument('--wait-time', type=finite(0), default=2,
-                        help='seconds per image with --show (default: %(default)s)')
-    parser.add_argument('--tta', action='store_true', help='use test-time augmentation')
+    parser.add_argument('--out', type=output_of)
+    parser.add_argument('--show', action='store_true')
+    parser.add_argument('--show-dir', metavar='FOLDER')
+    parser.add_argument('--wait-time', type=finite(0), default=2)
+    parser.add_argument('--tta', action='store_true')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
-    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
+    parser.add_argument('--data-root', metavar='FOLDER')
     add_folders(parser)
-    return parser
+    return with_help(parser, 'running.config.testing_config', 'running.config.training_config',
+                     'running.config.shorthand_options', 'recipes.folder.fine_tune')
 
 
 def output_of(path: str) -> str:

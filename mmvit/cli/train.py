@@ -25,6 +25,7 @@ from .arguments import (
     seed,
     whole,
 )
+from .docstrings import with_help
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -45,20 +46,15 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
     """Adds the options of a network and a folder."""
     group = parser.add_argument_group('a network and a folder')
     add_folder_arguments(group)
-    group.add_argument('--boxes-only', '--boxes', action='store_true', help='train a detector without masks')
-    add_size_argument(group)
+    group.add_argument('--boxes-only', '--boxes', action='store_true')
+    add_size_argument(group, is_square=False)
     length = group.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive,
-                        help='number of epochs (default: 100, less for more than 1000 images, but at least 12)')
-    length.add_argument('--iters', type=positive, help='number of steps, rounded up to whole epochs')
-    group.add_argument('--batch-size', type=positive,
-                       help='images per process and step (default: 16 for classifiers, 2 for detectors, 4 for '
-                            'segmenters)')
-    group.add_argument('--lr', type=above_zero, metavar='RATE',
-                       help='peak learning rate (default: in proportion to the images per step)')
-    group.add_argument('--early-stop', type=positive, metavar='N',
-                       help='stop after N validations without a better result')
-    group.add_argument('--freeze', type=whole(0), metavar='N', help='freeze the stem and the first N stages')
+    length.add_argument('--epochs', type=positive)
+    length.add_argument('--iters', type=positive)
+    group.add_argument('--batch-size', type=positive)
+    group.add_argument('--lr', type=above_zero, metavar='RATE')
+    group.add_argument('--early-stop', type=positive, metavar='N')
+    group.add_argument('--freeze', type=whole(0), metavar='N')
     weights = group.add_mutually_exclusive_group()
     weights.add_argument('--pretrained', metavar='WEIGHTS',
                          help='other weights than the published ones: a tag such as 22k, a file, a URL or a name such '
@@ -74,20 +70,21 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--resume', nargs='?', const='auto', default=False, metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument('--amp', action='store_true', help='train in mixed precision, float16')
-    precision.add_argument('--bf16', action='store_true', help='train in mixed precision, bfloat16')
+    precision.add_argument('--amp', action='store_true')
+    precision.add_argument('--bf16', action='store_true')
     precision.add_argument('--no-amp', action='store_true',
                            help='for a network and a folder: train in float32 on a GPU, too (default: float16)')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
+    parser.add_argument('--auto-scale-lr', action='store_true')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
-    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets, also in evaluators')
-    parser.add_argument('--tensorboard', action='store_true', help='also log to TensorBoard')
-    parser.add_argument('--wandb', action='store_true', help='also log to Weights & Biases')
+    parser.add_argument('--data-root', metavar='FOLDER')
+    parser.add_argument('--tensorboard', action='store_true')
+    parser.add_argument('--wandb', action='store_true')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them')
     add_recipe_arguments(parser)
-    return parser
+    return with_help(parser, 'running.config.training_config', 'running.config.shorthand_options',
+                     'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:

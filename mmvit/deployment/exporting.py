@@ -35,23 +35,23 @@ def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool
         path (str | Path): File to write.
         pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
             False.
-        allow_accuracy_drop (bool): Whether the file is written even if it differs from PyTorch by more than the limits
+        allow_accuracy_drop (bool): Whether to write the file even if it differs from PyTorch by more than the limits
             in ONNX Runtime, or int8 reduces the metric of the test set by more than 1 %. Defaults to False.
         checkpoint (str | None): Weights of a network. Defaults to None: those of ``pretrained``, or random ones.
         task (str): For a network: ``'classification'`` exports the classifier, ``'backbone'`` only its backbone.
             Defaults to ``'backbone'``.
         opset (int): For a network: version of the ONNX operators, at least 18. Defaults to 18.
-        size (Sequence[int] | None): For a network: height and width of all images in pixels. Defaults to None, for
-            images of all sizes, of which three are compared.
+        size (Sequence[int] | None): For a network: height and width of all images in pixels. Defaults to None:
+            images have any size, and three sizes are compared.
         config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
             training saved beside the checkpoint.
         cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
         preprocessing (bool): Whether the file resizes and normalizes images. Defaults to True.
         images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
             set, if it exists; else the folder ``int8``; else generated images.
-        fp16 (bool): Whether the network computes in float16. Defaults to False.
+        fp16 (bool): Whether to compute the network in float16. Defaults to False.
         int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
-        license (str): License of the weights, for the metadata. Defaults to 'not stated'.
+        license (str): License of the weights, for the metadata of the file. Defaults to 'not stated'.
 
     Raises:
         UsageError: If an argument is invalid or concerns the other kind of model, the model cannot be exported, the

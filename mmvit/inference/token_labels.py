@@ -1,7 +1,7 @@
 """Generates token labels for the images in a folder: the classes that a classifier predicts at each position."""
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from mmpretrain.models import ImageClassifier
 
 
-Annotate = Callable[[Tensor], Tensor]  # maps RGB images (B, 3, size, size), uint8, to scores (B, num_classes, H, W)
+Annotate = Callable[[Tensor], Tensor]  # maps RGB images (B, 3, height, width), uint8, to scores (B, num_classes, H, W)
 
 
-def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoint: str | None = None, size: int = 224,
-                       batch_size: int = 16, device: str | torch.device | None = None) -> Iterator[str]:
+def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoint: str | None = None,
+                       size: int | Sequence[int] = 224, batch_size: int = 16,
+                       device: str | torch.device | None = None) -> Iterator[str]:
     """Writes token labels for a folder of images, except for those that have them, and yields lines about the progress.
 
     The labels of ``IMAGES/CLASS/NAME.jpg`` are a tensor ``(2, 5, H, W)`` in ``OUT/CLASS/NAME.pt``: the five highest
@@ -46,31 +47,32 @@ def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoi
         model (str): Classifier: ``timm:NAME``, ``mmpretrain:NAME``, a network of this package, or a config.
         checkpoint (str | None): Weights of the classifier. Defaults to None: the pretrained weights of timm and
             mmpretrain.
-        size (int): Side of the square images, in pixels. Defaults to 224.
+        size (int | Sequence[int]): Side of the square images in pixels, or height and width. Defaults to 224.
         batch_size (int): Images per batch. Defaults to 16.
-        device (str | torch.device | None): Defaults to None, which uses a GPU if there is one.
+        device (str | torch.device | None): Device of the classifier. Defaults to None: a GPU if there is one.
 
     Raises:
         UsageError: If an argument is invalid, or the classifier returns no feature maps or does not support the size.
         CheckpointError: If the checkpoint is unavailable or does not match the classifier.
     """
     targets, device = plan(Path(images), Path(out)), find_device(device)
+    height, width = (size, size) if isinstance(size, int) else size
     annotate = build(model, checkpoint, device)
     try:
-        num_classes = annotate(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device)).shape[1]
+        num_classes = annotate(torch.zeros(1, 3, height, width, dtype=torch.uint8, device=device)).shape[1]
     except AssertionError as error:  # raised by networks of timm and mmpretrain with a fixed size
-        raise UsageError(f'{model} does not support images of size {size}: {error}') from None
-    yield from write_missing(targets, annotate, num_classes, size, batch_size, device)
+        raise UsageError(f'{model} does not support images of {height} x {width} pixels: {error}') from None
+    yield from write_missing(targets, annotate, num_classes, (height, width), batch_size, device)
 
 
-def write_missing(targets: dict[Path, Path], annotate: Annotate, num_classes: int, size: int, batch_size: int,
-                  device: torch.device) -> Iterator[str]:
+def write_missing(targets: dict[Path, Path], annotate: Annotate, num_classes: int, size: tuple[int, int],
+                  batch_size: int, device: torch.device) -> Iterator[str]:
     """Writes the label files of :func:`plan` that are missing or broken; see :func:`write_token_labels`."""
     missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
     yield f'{len(targets)} images, {len(targets) - len(missing)} already have token labels'
     for i in range(0, len(missing), batch_size):
         batch = missing[i:i + batch_size]
-        images = torch.stack([read(path, size) for path, _ in batch]).to(device)
+        images = torch.stack([read(path, *size) for path, _ in batch]).to(device)
         for labels, (_, file) in zip(strongest(annotate(images)), batch):
             save(labels, file)
         yield f'{min(i + batch_size, len(missing))} of {len(missing)} token labels written'
@@ -95,9 +97,9 @@ def is_whole(file: Path, num_classes: int) -> bool:
     return True
 
 
-def read(path: Path, size: int) -> Tensor:
-    """Reads an image as RGB ``(3, size, size)``, uint8."""
-    image = read_rgb(path).resize((size, size), Image.Resampling.BICUBIC)
+def read(path: Path, height: int, width: int) -> Tensor:
+    """Reads an image as RGB ``(3, height, width)``, uint8."""
+    image = read_rgb(path).resize((width, height), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 

@@ -48,16 +48,17 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         class_folder, coco_folder, seg_folder (str | None): The folder; exactly one. It decides the task: a classifier
             of mmpretrain, Mask R-CNN of mmdet (Faster R-CNN for data without masks), or UperNet of mmseg.
         size (int | Sequence[int] | None): Side of the crops in pixels, for detectors the short side of the images; or
-            height and width. Defaults to None: 224, 800 and 512 for the three tasks.
-        epochs, iters (int | None): Length of the training; ``iters`` is rounded up to whole epochs. Defaults to None:
-            100 epochs for up to 1000 images, then less, but at least 12.
+            height and width of the crops, into which a detector's images are fitted. Defaults to None: 224, 800 and 512
+            for the three tasks.
+        epochs, iters (int | None): Length of the training in epochs or in steps, which are rounded up to whole epochs.
+            Defaults to None: 100 epochs for up to 1000 images, then less, but at least 12.
         batch_size (int | None): Images per step and process. Defaults to None: 16, 2 and 4 for the three tasks.
         lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, in proportion to the
             images per step; higher from random weights.
-        freeze (int | None): Freezes the stem and this number of stages. Defaults to None: nothing is frozen.
+        freeze (int | None): Number of stages to freeze, together with the stem. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
             for random weights. Defaults to True.
-        boxes_only (bool): Whether a detector is trained without masks. Defaults to False.
+        boxes_only (bool): Whether to train a detector without masks. Defaults to False.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
         early_stop (int | None): Number of validations without a better result after which training ends.

@@ -76,6 +76,7 @@ def test_sides_of_the_input_are_multiples_of_32(size, shape):
     image = Image.new('RGB', size, (10, 20, 30))
     pixels = attention.resize(image, 224)
     assert pixels.shape == (3, *shape) and pixels.mean((1, 2)).tolist() == [10, 20, 30]
+    assert attention.resize(image, (40, 100)).shape[1:] == (32, 96)
     assert attention.resize(image, 1).shape[1:] == tuple(max(1, round(side / 32)) * 32 for side in (
         (1, 1) if max(size) < 3000 else (100, 1)))
 

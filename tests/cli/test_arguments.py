@@ -8,6 +8,7 @@ from runs import TINY
 from subcommands import call, parser_of
 
 from mmvit.cli import SUBCOMMANDS
+from mmvit.cli.docstrings import arguments_of
 from mmvit_backbones.errors import UsageError
 
 
@@ -19,7 +20,10 @@ from mmvit_backbones.errors import UsageError
     ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
     ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
     ('benchmark', ['--threads', '1024', '--runtime', 'int8'], dict(threads=1024, runtimes=['int8'])),
-    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5]))])
+    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5])),
+    *((subcommand, ['--size', '64'], dict(size=[64, 64])) for subcommand in ('flops', 'benchmark', 'export')),
+    *((subcommand, ['--size', '64'], dict(size=[64])) for subcommand in ('train', 'compare', 'features')),
+    *((subcommand, ['--size', '64', '96'], dict(size=[64, 96])) for subcommand in ('benchmark', 'train'))])
 def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, options, expected):
     args = vars(parser_of(subcommand).parse_args(['x', *options]))
     assert {name: args[name] for name in expected} == expected
@@ -99,6 +103,20 @@ for module, _ in mmvit.cli.SUBCOMMANDS.values():
 assert not {'torch', 'mmengine', 'numpy', 'mmvit_backbones'} & sys.modules.keys()
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize('subcommand', SUBCOMMANDS)
+def test_every_argument_has_help(subcommand, capsys):
+    with pytest.raises(SystemExit) as ended:  # printing fails if a text has a % that is not doubled
+        parser_of(subcommand).parse_args(['--help'])
+    assert not ended.value.code and '``' not in capsys.readouterr().out
+    assert all(action.help for action in parser_of(subcommand)._actions)
+
+
+def test_help_of_options_is_that_of_the_arguments_of_the_function():
+    texts = {action.dest: action.help for action in parser_of('features')._actions}
+    assert texts['neighbors'] == 'numbers of neighbors, which are evaluated separately (default: 20)'
+    assert texts['size'] == arguments_of('recipes.folder.fine_tune')['size']  # documented as that of fine_tune
 
 
 @pytest.mark.parametrize('subcommand', SUBCOMMANDS)

@@ -65,7 +65,7 @@ def test_only_missing_files_are_written(tmp_path):
     targets = token_labels.plan(tmp_path / 'in', tmp_path / 'out')
 
     def write() -> list[str]:
-        return list(token_labels.write_missing(targets, ByQuarter(), 6, 8, 2, torch.device('cpu')))
+        return list(token_labels.write_missing(targets, ByQuarter(), 6, (8, 8), 2, torch.device('cpu')))
 
     assert write() == [
         '5 images, 0 already have token labels', '2 of 5 token labels written', '4 of 5 token labels written',
@@ -170,6 +170,6 @@ def test_labels_of_a_network(tmp_path, capsys):
     base = str(ROOT / 'configs/imagenet_rest_lite.py')
     config.write_text(f'_base_ = {base!r}\nmodel = dict(head=dict(num_classes=6))')
     call('data token-labels', tmp_path / 'in', tmp_path / 'out', config, '--checkpoint', tmp_path / 'model.pth',
-         '--size', 64)
+         '--size', 64, 96)
     assert '1 of 1 token labels written' in capsys.readouterr().out
-    assert torch.load(tmp_path / 'out/a/1.pt').shape == (2, 5, 2, 2)
+    assert torch.load(tmp_path / 'out/a/1.pt').shape == (2, 5, 2, 3)

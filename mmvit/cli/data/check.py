@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from ..arguments import add_config_options, add_folder_arguments, new_parser, whole
+from ..docstrings import with_help
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
 FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes_only'), ('data_root', 'cfg_options')
@@ -18,15 +19,13 @@ FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes_only'), (
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
-    parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'],
-                        help='splits to check (default: train val)')
-    parser.add_argument('--jobs', type=whole(1, 1024), default=4, help='number of processes (default: %(default)s)')
+    parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'])
+    parser.add_argument('--jobs', type=whole(1, 1024), default=4)
     add_folder_arguments(parser)
-    parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True,
-                        help='ignore masks in a COCO folder')
-    parser.add_argument('--data-root', metavar='FOLDER', help='data_root of all data sets of the config')
+    parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True)
+    parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return parser
+    return with_help(parser, 'folders.full_check.folder_problems', 'running.config.shorthand_options')
 
 
 def run(args: Namespace) -> None:

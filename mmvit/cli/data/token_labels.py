@@ -13,21 +13,20 @@ command is run again, it writes only missing or broken files.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..arguments import new_parser, output_folder, pixels, positive
+from ..arguments import add_size_argument, new_parser, output_folder, positive
+from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('images', type=Path, help='folder with one folder of images per class')
-    parser.add_argument('out', type=output_folder, help='folder for the token labels')
-    parser.add_argument('model', help='classifier: timm:NAME, mmpretrain:NAME, a network of this package, or a config')
-    parser.add_argument('--checkpoint', help='weights of the classifier (default: pretrained weights for timm and '
-                                             'mmpretrain; required for other classifiers)')
-    parser.add_argument('--size', type=pixels, default=224,
-                        help='side of the square images, in pixels (default: %(default)s)')
-    parser.add_argument('--batch-size', type=positive, default=16, help='images per batch (default: %(default)s)')
-    parser.add_argument('--device', help='e.g. cpu or cuda:1 (default: the GPU if there is one)')
-    return parser
+    parser.add_argument('images', type=Path)
+    parser.add_argument('out', type=output_folder)
+    parser.add_argument('model')
+    parser.add_argument('--checkpoint')
+    add_size_argument(parser, default=[224, 224])
+    parser.add_argument('--batch-size', type=positive, default=16)
+    parser.add_argument('--device')
+    return with_help(parser, 'inference.token_labels.write_token_labels')
 
 
 def run(args: Namespace) -> None:

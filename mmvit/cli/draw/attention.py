@@ -14,31 +14,24 @@ scale, which is beside them; gray means a weight of 0. In residuals and refined 
 """
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel, pixels, whole
+from ..arguments import add_pretrained_argument, add_size_argument, call, figure_file, new_parser, pixel, whole
+from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('image', metavar='IMAGE', help='image file')
-    parser.add_argument('--network', required=True, help='name of a network listed by mmvit models', metavar='NAME')
-    parser.add_argument('--checkpoint', help='published weights or training checkpoint (default: random weights)')
+    parser.add_argument('image', metavar='IMAGE')
+    parser.add_argument('--network', required=True, metavar='NAME')
+    parser.add_argument('--checkpoint')
     add_pretrained_argument(parser)
     position = parser.add_mutually_exclusive_group()
-    position.add_argument('--query', type=pixel, metavar='X,Y',
-                          help='draw the attention of this pixel (default: the center of the image)')
-    position.add_argument('--cam', type=whole(-1), metavar='CLASS',
-                          help='draw the attention of all positions that support the class with this index, or with '
-                               '-1 the predicted class')
-    parser.add_argument('--size', type=pixels,
-                        help='shorter side of the input of the network, in pixels (default: 224); both sides are '
-                             'rounded to multiples of 32')
-    parser.add_argument('--blocks', type=whole(0), nargs='+',
-                        help='indices of the rows to draw, starting from 0 (default: all)')
-    parser.add_argument('--heads', type=whole(0), nargs='+',
-                        help='indices of the heads to draw in addition to the mean (default: 0 1)')
-    parser.add_argument('--out', type=figure_file, default='attention.png',
-                        help='figure to write (default: %(default)s)')
-    return parser
+    position.add_argument('--query', type=pixel, metavar='X,Y')
+    position.add_argument('--cam', type=whole(-1), metavar='CLASS')
+    add_size_argument(parser, is_square=False)
+    parser.add_argument('--blocks', type=whole(0), nargs='+')
+    parser.add_argument('--heads', type=whole(0), nargs='+')
+    parser.add_argument('--out', type=figure_file, default='attention.png')
+    return with_help(parser, 'analysis.attention.draw_attention')
 
 
 def run(args: Namespace) -> None:

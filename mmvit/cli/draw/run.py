@@ -8,14 +8,15 @@ With --published, the figures in the log of the published run of the same recipe
 from argparse import ArgumentParser, Namespace
 
 from ..arguments import figure_file, new_parser
+from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', help='work dir of a training run')
-    parser.add_argument('--published', action='store_true', help="also draw the published run of a work dir's recipe")
-    parser.add_argument('--out', type=figure_file, default='run.png', help='figure to write (default: %(default)s)')
-    return parser
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
+    parser.add_argument('--published', action='store_true')
+    parser.add_argument('--out', type=figure_file, default='run.png')
+    return with_help(parser, 'analysis.runs.draw_runs')
 
 
 def run(args: Namespace) -> None:

@@ -9,20 +9,20 @@ the windows from which the heads sample keys and values, in the last attention l
 from argparse import ArgumentParser, Namespace
 
 from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel
+from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('image', metavar='IMAGE', help='image file')
+    parser.add_argument('image', metavar='IMAGE')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--network', help='name of a network listed by mmvit models')
     source.add_argument('--config', dest='network', help='config file, or the name of a config in this package')
-    parser.add_argument('--checkpoint', help='checkpoint file or URL (default: random weights)')
+    parser.add_argument('--checkpoint')
     add_pretrained_argument(parser)
-    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y',
-                        help='pixels to draw the windows for (default: three on the diagonal)')
-    parser.add_argument('--out', type=figure_file, default='windows.png', help='figure to write (default: %(default)s)')
-    return parser
+    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y')
+    parser.add_argument('--out', type=figure_file, default='windows.png')
+    return with_help(parser, 'analysis.windows.draw_windows')
 
 
 def run(args: Namespace) -> None:

@@ -1,0 +1,54 @@
+"""Help texts of options: what the docstring of a function says of the argument to which an option is passed."""
+import ast
+import re
+from argparse import ArgumentParser
+from functools import cache
+from inspect import cleandoc
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
+    """Returns the parser with help for the options that have none.
+
+    Args:
+        parser (ArgumentParser): The parser.
+        functions (str): Functions or classes with arguments of the options' names, e.g. ``analysis.flops.count_flops``;
+            the first that documents an argument counts.
+    """
+    for action in parser._actions:
+        if action.help is None:
+            text = next(text for name in functions if (text := arguments_of(name).get(action.dest)))
+            is_named = isinstance(action.default, str) and '(default: ' not in text
+            action.help = f'{text} (default: {action.default})' if is_named else text
+    return parser
+
+
+@cache
+def arguments_of(function: str) -> dict[str, str]:
+    """Returns the help texts of a function's or class's arguments, without importing its module, which takes seconds.
+
+    Arguments that are documented as those of another function are left out.
+    """
+    module, _, name = function.rpartition('.')
+    tree = ast.parse((PACKAGE / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
+    docstring, = (ast.get_docstring(node) for node in tree.body
+                  if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name)
+    section = re.search(r'^Args:\n((?:    .*\n|\n)+)', cleandoc(docstring or '') + '\n', re.MULTILINE)
+    if section is None:
+        raise ValueError(f'{function} documents no arguments')
+    found = re.findall(r'^    (\S.*?)(?: \([^)]*\))?:((?: .*)?\n(?:     .*\n)*)', section[1], re.MULTILINE)
+    return {argument: help_text(text) for names, text in found if text.split()[:2] != ['As', 'in']
+            for argument in names.strip('*').split(', ')}
+
+
+def help_text(text: str) -> str:
+    """Returns the text of an argument without markup, with its default at the end, in the style of help texts."""
+    text = ' '.join(text.split())
+    text = re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'\1', text).replace('``', '').replace('%', '%%')
+    text = re.sub(r' Defaults to (?:False|None)\.$', '', text).removeprefix('Whether to ')
+    if default := re.search(r' Defaults to (?:None(?:: |, which (?:means|uses) )|\(\): )?(.+)\.$', text):
+        values = re.sub(r'^\((.*?),? ?\)$', r'\1', default[1]).strip("'")
+        text = f'{text[:default.start()].removesuffix(".")} (default: {values})'
+    return (text[0].lower() + text[1:] if text[:2].istitle() else text).removesuffix('.')

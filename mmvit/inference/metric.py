@@ -24,16 +24,20 @@ Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
 def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str = 'the model') -> dict[str, float]:
     """Returns the metrics of a model on the test set of a config.
 
-    The model gets each image file as a whole; the annotations come from the test pipeline.
+    The model gets each image file as a whole; the annotations come from the test pipeline. mmdet's metrics are from 0
+    to 1, those of mmseg and mmpretrain in percent.
 
     Args:
         cfg (Config): Config with a ``test_dataloader`` and a ``test_evaluator``.
-        run (Callable): Takes a list of RGB images and returns the outputs of each, as ``Predictor.model.run``.
+        run (Callable): Takes a list of RGB images ``(height, width, 3)`` in uint8, and returns the outputs of each, as
+            ``Predictor.model.run``: ``scores (classes,)``; ``segmentation (height, width)``; or ``labels (N,)``,
+            ``scores (N,)``, ``boxes (N, 4)`` in pixels of the image and perhaps ``masks (N, height, width)``.
         classes (Sequence[str]): The model's classes, by label. Defaults to (), for unknown ones.
         source (str): Name of the model for the message. Defaults to ``'the model'``.
 
     Raises:
         UsageError: If a label means one class in the model and another in the test set.
+        FileNotFoundError: If a file of the test set is missing.
     """
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)

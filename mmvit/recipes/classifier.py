@@ -1,4 +1,7 @@
-"""A classifier of mmpretrain for fine-tuning: the network's published pooling and head, or average pooling."""
+"""A classifier of mmpretrain for fine-tuning: the network's published pooling and head, or average pooling.
+
+Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
+"""
 from ..folders import FolderData
 from .networks import Network
 
@@ -13,7 +16,13 @@ def frame(data: FolderData) -> dict:
 
 
 def model(network: Network, data: FolderData) -> dict:
-    """Returns the settings of the model."""
+    """Returns ``data_preprocessor`` and ``model``.
+
+    Args:
+        network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
+            standard deviation.
+        data (FolderData): The data; the settings have its number of classes.
+    """
     if network.variant:
         published = network.variant.model_config('classification')
         backbone = {**network.backbone, **network.variant.family.classifier}
@@ -29,7 +38,14 @@ def model(network: Network, data: FolderData) -> dict:
 
 
 def tests(data: FolderData, size: tuple[int, int]) -> dict:
-    """Returns the loader and the evaluator of the validation, and those of the test."""
+    """Returns the loader and the evaluator of the validation, and those of the test.
+
+    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+    """
     height, width = size
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -46,7 +62,13 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
-    """Returns the loader of the training."""
+    """Returns the loader of the training, which is the value of ``train_dataloader``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+        batch_size (int): Images per process and step.
+    """
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0), backend='pillow',
@@ -58,5 +80,5 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
 
 def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
-    """Returns height and width of the crops."""
+    """Returns height and width of the crops in pixels; by default, they are squares."""
     return height, width or height

@@ -1,4 +1,8 @@
-"""Mask R-CNN or Faster R-CNN of mmdet for fine-tuning, with group norms, which work with any batch size."""
+"""Mask R-CNN or Faster R-CNN of mmdet for fine-tuning, with group norms, which work with any batch size.
+
+Images ``(B, 3, height, width)``, padded to the largest of a batch, give boxes ``(N, 4)`` in pixels, scores and labels,
+and masks if the data has some.
+"""
 from ..folders import FolderData
 from .networks import Network
 
@@ -14,7 +18,13 @@ def frame(data: FolderData) -> dict:
 
 
 def model(network: Network, data: FolderData) -> dict:
-    """Returns what the model has in place of mmdet's settings."""
+    """Returns ``model``, with what it has in place of mmdet's settings.
+
+    Args:
+        network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
+            standard deviation.
+        data (FolderData): The data; the settings have its number of classes.
+    """
     channels, strides = zip(*network.maps)
     neck = dict(in_channels=list(channels), norm_cfg=NORM)
     if len(set(strides)) == 1:  # a plain network
@@ -31,7 +41,14 @@ def model(network: Network, data: FolderData) -> dict:
 
 
 def tests(data: FolderData, size: tuple[int, int]) -> dict:
-    """Returns the loader and the evaluator of the validation, and those of the test."""
+    """Returns the loader and the evaluator of the validation, and those of the test.
+
+    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+    """
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='Resize', scale=size[::-1], keep_ratio=True),
@@ -46,7 +63,13 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
-    """Returns the loader of the training."""
+    """Returns the loader of the training, which is the value of ``train_dataloader``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+        batch_size (int): Images per process and step.
+    """
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks),
@@ -59,6 +82,9 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
 
 def fit_size(one: int, other: int | None = None) -> tuple[int, int]:
-    """Returns the largest short and long side of the images, which keep their aspect ratio."""
+    """Returns the largest short and long side of the images in pixels; images keep their aspect ratio.
+
+    By default, the sides have the ratio of ``SIZE``.
+    """
     other = other or round(SIZE[1] * one / SIZE[0])
     return min(one, other), max(one, other)

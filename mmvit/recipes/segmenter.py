@@ -1,4 +1,7 @@
-"""UperNet of mmseg for fine-tuning, with group norms, which work with any batch size."""
+"""UperNet of mmseg for fine-tuning, with group norms, which work with any batch size.
+
+Images ``(B, 3, height, width)`` give logits ``(B, classes, height, width)``.
+"""
 from ..folders import FolderData
 from .networks import Network
 
@@ -19,7 +22,13 @@ def frame(data: FolderData) -> dict:
 
 
 def model(network: Network, data: FolderData) -> dict:
-    """Returns the settings of the model."""
+    """Returns ``model``.
+
+    Args:
+        network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
+            standard deviation.
+        data (FolderData): The data; the settings have its number of classes.
+    """
     channels, strides = zip(*network.maps)
     neck: dict = {}
     if len(set(strides)) == 1:  # a plain network
@@ -43,7 +52,15 @@ def model(network: Network, data: FolderData) -> dict:
 
 
 def tests(data: FolderData, size: tuple[int, int]) -> dict:
-    """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation."""
+    """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation.
+
+    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader``, ``test_evaluator``, ``tta_model`` and
+    ``tta_pipeline``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+    """
     height, width = size
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
     resize = dict(type='Resize', scale=(4 * width, height), keep_ratio=True)
@@ -58,7 +75,13 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
-    """Returns the loader of the training."""
+    """Returns the loader of the training, which is the value of ``train_dataloader``.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Of :func:`fit_size`.
+        batch_size (int): Images per process and step.
+    """
     height, width = size
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -73,5 +96,5 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
 
 def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
-    """Returns height and width of the crops; test images have the height."""
+    """Returns height and width of the crops in pixels, by default squares; images of the tests have this height."""
     return height, width or height

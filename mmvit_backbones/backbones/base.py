@@ -236,7 +236,12 @@ class Backbone(BaseModule):
     def keep_stages(self, number: int) -> None:
         """Removes the stages after the first ``number``, so that all parameters that remain affect the last map.
 
-        If none of ``out_indices`` remains, the map of the last stage is returned, without output norm.
+        ``channels``, ``strides``, ``out_indices`` and ``frozen_stages`` change as well, and the state dict has no keys
+        of removed stages and norms. If none of ``out_indices`` remains, the map of the last stage is returned, without
+        output norm.
+
+        Args:
+            number (int): Number of stages to keep.
 
         Raises:
             ValueError: If ``number`` is not from 1 to the number of stages.

@@ -222,7 +222,14 @@ class RegionViTBlock(nn.Module):
 
     def forward(self, local: Tensor, regional: Tensor, index: Tensor,
                 mask: WindowMask | None) -> tuple[Tensor, Tensor]:
-        """Keeps the shapes of local tokens ``(B, windows, w * w, C)`` and regional tokens ``(B, windows, C)``."""
+        """Returns the local and the regional tokens, with unchanged shapes.
+
+        Args:
+            local (Tensor): Local tokens ``(B, windows, w * w, C)`` of windows with side ``w``.
+            regional (Tensor): Regional tokens ``(B, windows, C)``, one per window.
+            index (Tensor): Relative positions ``(w * w, w * w)`` of the tokens of a window, rows of the bias table.
+            mask (WindowMask | None): Mask for windows that exceed the map; None if none does.
+        """
         if self.norm0 is not None:
             regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
         x = torch.cat([regional[:, :, None], local], dim=2)

@@ -20,6 +20,11 @@ def weight_decay_cfg(backbone: dict, lr_mult: float | None = None) -> dict:
         lr_mult (float | None): Factor of the backbone's learning rate. Defaults to None: the recipe has no key
             ``backbone``.
 
+    Raises:
+        KeyError: If the backbone's type is not registered.
+        TypeError: If it is not a network of this package, or has no such argument.
+        ValueError: If an argument is invalid.
+
     Example:
         >>> from mmvit_backbones.engine import weight_decay_cfg
         >>> weight_decay_cfg(dict(type='ReSwin', arch='tiny'))['custom_keys']

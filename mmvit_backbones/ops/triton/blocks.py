@@ -10,7 +10,7 @@ DOT_IN_FLOAT32 = tl.constexpr(INTERPRETED)
 
 @jit
 def dot(a, b, total, PRECISION: tl.constexpr):
-    """Computes ``total + a b`` in float32; ``total`` may be None."""
+    """Computes ``total + a b`` ``(n, m)`` in float32 from ``a (n, d)`` and ``b (d, m)``; ``total`` may be None."""
     if DOT_IN_FLOAT32:
         a, b = a.to(tl.float32), b.to(tl.float32)
     return tl.dot(a, b, total, input_precision=PRECISION)
@@ -18,8 +18,10 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 @jit
 def block_at(x, stride_n, stride_m, row, column, rows, columns):
-    """Returns pointers to the elements of a block that starts at (row, column).
+    """Returns pointers ``(rows, columns)`` to the elements of a block that starts at (row, column) of a matrix.
 
+    ``x`` points to the first element of the matrix; ``rows`` and ``columns`` are ranges that start at 0. Pointers may
+    be outside the matrix, so they must be used with the mask of :func:`is_inside`.
     Only the start is computed in 64 bits. Offsets in the block have 32 bits, which need half as many registers.
     """
     return x + tl.cast(row, tl.int64) * stride_n + tl.cast(column, tl.int64) * stride_m + (
@@ -28,16 +30,13 @@ def block_at(x, stride_n, stride_m, row, column, rows, columns):
 
 @jit
 def is_inside(row, column, rows, columns, n, m):
-    """Returns a mask of the block's elements that are inside a matrix of shape ``(n, m)``."""
+    """Returns a mask ``(rows, columns)`` of the block's elements that are inside a matrix of shape ``(n, m)``."""
     return (rows[:, None] < n - row) & (columns[None, :] < m - column)
 
 
 @jit
 def load_block(x, stride_n, stride_m, row, column, rows, columns, n, m):
-    """Loads the block at (row, column) of a matrix of shape ``(n, m)``, with zeros outside the matrix.
-
-    ``rows`` and ``columns`` are the ranges of indices in the block, starting at 0.
-    """
+    """Loads :func:`block_at` (row, column) of a matrix of shape ``(n, m)``, with zeros outside the matrix."""
     return tl.load(block_at(x, stride_n, stride_m, row, column, rows, columns),
                    mask=is_inside(row, column, rows, columns, n, m), other=0.)
 
@@ -51,10 +50,11 @@ def store_block(x, stride_n, stride_m, row, column, rows, columns, n, m, block):
 
 @jit
 def load_rows(x, row, rows, n):
-    """Loads one number per row of the program's head, with zeros beyond its n rows."""
+    """Loads one number per row of the program's head, with zeros beyond its n rows; ``x`` points to ``(heads, n)``."""
     return tl.load(x + tl.program_id(0).to(tl.int64) * n + row + rows, mask=rows < n - row, other=0.)
 
 
 @jit
 def store_rows(x, row, rows, n, values):
+    """Stores one number per row of the program's head, as :func:`load_rows` loads them."""
     tl.store(x + tl.program_id(0).to(tl.int64) * n + row + rows, values, mask=rows < n - row)

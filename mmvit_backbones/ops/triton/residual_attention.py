@@ -28,7 +28,7 @@ BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not f
 
 @jit
 def _head(x, windows, heads, stride_b, stride_w, stride_h):
-    """Returns a pointer to the program's head in an argument."""
+    """Returns a pointer to the program's head in an argument ``(B, windows, heads, ..., ...)`` of any strides."""
     image = tl.program_id(0)
     return x + (image // heads // windows).to(tl.int64) * stride_b + (image // heads % windows).to(
         tl.int64) * stride_w + (image % heads).to(tl.int64) * stride_h
@@ -36,7 +36,7 @@ def _head(x, windows, heads, stride_b, stride_w, stride_h):
 
 @jit
 def _head_of_tokens(x, heads, n, d):
-    """Returns a pointer to the program's head in O or grad_q."""
+    """Returns a pointer to the program's head in O or grad_q, which are stored as ``(B, windows, n, heads, d)``."""
     image = tl.program_id(0)
     return x + (image // heads).to(tl.int64) * n * heads * d + (image % heads) * d
 

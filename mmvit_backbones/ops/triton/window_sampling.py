@@ -26,18 +26,19 @@ PIXELS = tl.constexpr(64)  # per program that computes gradients of pixels
 
 @jit
 def strided_head(x, x_b, x_h, x_d, x_y, x_x, image, head):
-    """Returns a pointer to the map of one head, and its strides."""
+    """Returns a pointer to the map of one head in ``(B, heads, d, H, W)``, and its strides along d, y and x."""
     return x + image.to(tl.int64) * x_b + head.to(tl.int64) * x_h, x_d, x_y, x_x
 
 
 @jit
 def stored_head(x, image, head, heads, height, width, d):
-    """Returns a pointer to the map of one head that is stored as ``(B, H, W, heads, d)``, and its strides."""
+    """Returns :func:`strided_head` of a map that is stored as ``(B, H, W, heads, d)``."""
     return x + (image.to(tl.int64) * height * width * heads + head) * d, 1, width * heads * d, heads * d
 
 
 @jit
 def _at(x, row, column, channels):
+    """Returns pointers ``(tokens, channels)`` to a pixel per token in a :func:`strided_head`."""
     first, x_d, x_y, x_x = x
     return (first + row.to(tl.int64) * x_y + column.to(tl.int64) * x_x)[:, None] + (channels * x_d)[None, :]
 
@@ -50,6 +51,7 @@ def load_pixels(x, row, column, valid, channels, d):
 
 @jit
 def store_pixels(x, row, column, valid, channels, d, block):
+    """Stores one pixel per valid token, as :func:`load_pixels` loads them."""
     tl.store(_at(x, row, column, channels), block.to(x[0].dtype.element_ty),
              mask=valid[:, None] & (channels < d)[None, :])
 
@@ -76,6 +78,7 @@ def find_window(heads, rows, columns):
 
 @jit
 def _parameters(image, row, column, head, heads, rows, columns):
+    """Returns the index of a window's x in scale and offset, which are contiguous ``(B, heads, 2, rows, columns)``."""
     return ((image.to(tl.int64) * heads + head) * 2 * rows + row) * columns + column
 
 
@@ -243,6 +246,7 @@ def _keys_kernel(scale, offset, keys, heads, height, width, rows, columns, top, 
 
 @jit
 def _key(y, x, width):
+    """Returns the index of a pixel in a map with a row above and a column left of the image."""
     return (y + 1) * (width + 1) + x + 1
 
 

@@ -15,7 +15,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --durations 25 --numproc
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pins demo test test-large test-compilers test-quick test-transformers test-matrix test-oldest \
+.PHONY: help setup pins demo test test-large test-compilers test-quick test-extras test-matrix test-oldest \
 	test-exports docker-test fuzz lint docs dist tutorials clean
 
 help:  ## list the targets
@@ -40,9 +40,10 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 	$(SYNC)
 	$(if $(filter setup.py,$^),$(INSTALL))
 	@touch $@
-.venv/stamp .venv-serve/stamp .venv-transformers5/stamp: setup.py pyproject.toml mmvit_backbones/version.py \
+.venv/stamp .venv-extras/stamp: setup.py pyproject.toml mmvit_backbones/version.py \
 	mmvit_backbones/ops/build.py $(wildcard mmvit_backbones/ops/csrc/*)
 .venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.10,<3.14)
+.venv-extras/stamp: VERSION = 3.11
 .venv-oldest/stamp: VERSION = 3.10
 .venv-oldest/stamp: CONSTRAINTS = --build-constraints requirements/oldest.in
 .venv-upstream/stamp: VERSION = 3.11
@@ -57,13 +58,11 @@ ONE = pyproject.toml requirements/tests.in --python-platform linux
 pins:  ## update the pinned versions in requirements/
 	$(UV) pip compile $(PIN) --universal requirements/uv.in -o requirements/uv.txt
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
-	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export --extra serve requirements/tests.in requirements/serve.in -o requirements/serve.txt
-	$(UV) pip compile $(PIN) $(ALL) requirements/tests.in requirements/transformers5.in -o requirements/transformers5.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt
-	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/phones.in -o requirements/phones.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --overrides requirements/overrides.in --extra export --extra serve requirements/extras.in -o requirements/extras.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.10 --extra openmmlab requirements/oldest.in -o requirements/oldest.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.11 --extra openmmlab requirements/upstream.in -o requirements/upstream.txt
-	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 --extra onedl requirements/middle.in -o requirements/middle.txt
+	$(UV) pip compile $(PIN) $(ONE) --python-version 3.12 requirements/middle.in -o requirements/middle.txt
 	$(UV) pip compile $(PIN) $(ONE) --python-version 3.13 requirements/newest.in -o requirements/newest.txt
 
 demo: setup  ## train three small models and draw their predictions
@@ -71,9 +70,8 @@ demo: setup  ## train three small models and draw their predictions
 
 # Tests of training often wait for the processes they start, so three workers use two cores better.
 test: WORKERS = 3
-test: setup .venv-serve/stamp  ## run the tests, except slow ones of compilers, exporters and large networks
+test: setup  ## run the tests, except slow ones of compilers, exporters and large networks
 	$(PYTEST) -m 'not compiler and not large'
-	$(call PYTEST_IN,.venv-serve) tests/analysis/test_serve.py
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
 	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/analysis/test_flops.py
@@ -85,8 +83,9 @@ test-quick: setup  ## run the fast tests of the library, without those of script
 	$(PYTEST) -m 'not slow and not training and not compiler and not large' --ignore tests/integrations --ignore tests/tools \
 		--ignore tests/test_contract_modules.py --ignore tests/test_docs.py
 
-test-transformers: .venv-transformers5/stamp  ## run the tests of the adapter with Transformers 5; make test uses 4
-	$(call PYTEST_IN,.venv-transformers5) tests/integrations/test_huggingface.py tests/integrations/test_adapters.py
+test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, and of the adapter with Transformers 5; make test uses 4
+	$(call PYTEST_IN,.venv-extras) tests/analysis/test_serve.py tests/integrations/test_huggingface.py \
+		tests/integrations/test_adapters.py
 
 test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users
 	.venv-newest/bin/python tools/dev/test_matrix.py $(patsubst %,.venv-%,oldest middle newest upstream)
@@ -94,9 +93,9 @@ test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## insta
 test-oldest: .venv-oldest/stamp  ## install and test with Python 3.10, PyTorch 2.1 and mmdet 3.3
 	.venv-oldest/bin/python tools/dev/test_matrix.py .venv-oldest
 
-test-exports: setup .venv-phones/stamp  ## export all tiny networks to ONNX, by mmvit and by torch, and to ExecuTorch, and compare outputs for many image sizes; test-compilers exports only three
+test-exports: setup .venv-extras/stamp  ## export all tiny networks to ONNX, by mmvit and by torch, and to ExecuTorch, and compare outputs for many image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) -m compiler tests/export/test_networks.py tests/export/test_own_models.py -k 'one_file or own_models'
-	PATH=$(CURDIR)/.venv-phones/bin:$$PATH $(call PYTEST_IN,.venv-phones) tests/export/test_phones.py
+	PATH=$(CURDIR)/.venv-extras/bin:$$PATH $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py
 
 docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh

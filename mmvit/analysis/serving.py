@@ -49,7 +49,7 @@ def rows_of(result: Result) -> list[list]:
 
 def build_app(models: list[Served], examples: list[Path]) -> Any:
     """Builds the page, a gradio.Blocks; the results of several models are side by side."""
-    import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-serve
+    import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-extras
 
     def predict(upload: dict[str, Any] | None, threshold: float) -> list:
         """Returns a drawing and a table for each model."""

@@ -19,8 +19,7 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 
 CAMVID = ROOT / 'data/camvid_mini/images/val'
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1, window_size=7)
-needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='Gradio is not installed (make test runs these '
-                                                                        'tests in .venv-serve)')
+needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='make test-extras runs the tests with Gradio')
 
 
 def segmenter(network: str, folder) -> list[str]:

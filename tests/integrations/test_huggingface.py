@@ -1,4 +1,4 @@
-"""The networks in Hugging Face's Transformers. `make test-transformers` runs these tests with Transformers 5."""
+"""The networks in Hugging Face's Transformers. `make test-extras` runs these tests with Transformers 5."""
 import pytest
 import torch
 import torch.nn.functional as F

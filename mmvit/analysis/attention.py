@@ -44,7 +44,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
                    heads: Sequence[int] = (0, 1)) -> None:
     """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
 
-    The title has the network and its weights; a color scale is beside each block's maps of a kind.
+    The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
 
     The maps show the attention of one pixel, or with ``cam`` that of all positions that support a class, weighted by
     each position's contribution to the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).

@@ -71,8 +71,8 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
     Both classifiers are fitted to the training images and evaluated on the validation images. The k-NN classifier
     weights each neighbor by exp(cosine similarity / 0.07), as in DINO (arXiv 2104.14294). The linear probe is a
     logistic regression on standardized features. With ``class_folder``, the features are the inputs of the network's
-    last linear layer. With ``seg_folder``, the linear probe classifies pixels from maps. With ``coco_folder``, both
-    classifiers classify annotated boxes from the mean features in the box.
+    last linear layer. With ``seg_folder``, the linear probe classifies pixels from maps, evaluated by mean IoU. With
+    ``coco_folder``, both classifiers classify annotated boxes from the mean features in the box.
 
     Args:
         network (str | Mapping): As in :func:`~mmvit.recipes.fine_tune`.

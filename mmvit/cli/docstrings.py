@@ -1,4 +1,4 @@
-"""Help texts of options: what the docstring of a function says of the argument to which an option is passed."""
+"""Help of the command: what the docstring of a function says of itself, and of the arguments that options set."""
 import ast
 import re
 from argparse import ArgumentParser
@@ -25,17 +25,16 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
     return parser
 
 
+def explanation_of(function: str) -> str:
+    """Returns what the docstring of a function says between its first line and the arguments, for a description."""
+    between = re.search(r'\n\n(.*?)\n\nArgs:', docstring_of(function), re.DOTALL)
+    return without_markup(between[1]) + '\n' if between else ''
+
+
 @cache
 def arguments_of(function: str) -> dict[str, str]:
-    """Returns the help texts of a function's or class's arguments, without importing its module, which takes seconds.
-
-    Arguments that are documented as those of another function are left out.
-    """
-    module, _, name = function.rpartition('.')
-    tree = ast.parse((PACKAGE / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
-    docstring, = (ast.get_docstring(node) for node in tree.body
-                  if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name)
-    section = re.search(r'^Args:\n((?:    .*\n|\n)+)', cleandoc(docstring or '') + '\n', re.MULTILINE)
+    """Returns the help texts of a function's or class's arguments, except those documented as another function's."""
+    section = re.search(r'^Args:\n((?:    .*\n|\n)+)', docstring_of(function), re.MULTILINE)
     if section is None:
         raise ValueError(f'{function} documents no arguments')
     found = re.findall(r'^    (\S.*?)(?: \([^)]*\))?:((?: .*)?\n(?:     .*\n)*)', section[1], re.MULTILINE)
@@ -43,10 +42,22 @@ def arguments_of(function: str) -> dict[str, str]:
             for argument in names.strip('*').split(', ')}
 
 
+def docstring_of(function: str) -> str:
+    """Returns a docstring from the source, because importing a module of the package takes seconds."""
+    module, _, name = function.rpartition('.')
+    tree = ast.parse((PACKAGE / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
+    docstring, = (ast.get_docstring(node) for node in tree.body
+                  if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name)
+    return cleandoc(docstring or '') + '\n'
+
+
+def without_markup(text: str) -> str:
+    return re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'\1', text).replace('``', '').replace('%', '%%')
+
+
 def help_text(text: str) -> str:
     """Returns the text of an argument without markup, with its default at the end, in the style of help texts."""
-    text = ' '.join(text.split())
-    text = re.sub(r':\w+:`~?(?:[\w.]*\.)?(\w+)`', r'\1', text).replace('``', '').replace('%', '%%')
+    text = without_markup(' '.join(text.split()))
     text = re.sub(r' Defaults to (?:False|None)\.$', '', text).removeprefix('Whether to ')
     if default := re.search(r' Defaults to (?:None(?:: |, which (?:means|uses) )|\(\): )?(.+)\.$', text):
         values = re.sub(r'^\((.*?),? ?\)$', r'\1', default[1]).strip("'")

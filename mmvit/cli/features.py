@@ -4,14 +4,6 @@
     mmvit features reswin_tiny CHECKPOINT --class-folder FOLDER --save features.npz
     mmvit features vitaev2_small --seg-folder FOLDER --stages 1 2 3
     mmvit features vitaev2_small --coco-folder FOLDER
-
-The features are the inputs of the network's last linear layer. Both classifiers are fitted to the training images,
-without augmentation, and evaluated on the validation images. The k-NN classifier weights each neighbor by
-exp(cosine similarity / 0.07), as in DINO (arXiv 2104.14294). The linear probe is a logistic regression on standardized
-features. Both classifiers come from scikit-learn and run on the CPU.
-
-With --seg-folder, the linear probe classifies pixels from the maps of --stages and is evaluated by mean IoU. With
---coco-folder, both classifiers classify annotated boxes from the mean features in the box.
 """
 from argparse import ArgumentParser, Namespace
 
@@ -26,11 +18,11 @@ from .arguments import (
     positive,
     whole,
 )
-from .docstrings import with_help
+from .docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(__doc__)
+    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.features.evaluate_features")}')
     parser.add_argument('network', metavar='NETWORK')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) URL, in the authors' layout or ours (default: the published "

@@ -5,11 +5,6 @@
     mmvit flops reswin_tiny 'rest*' --traffic
     mmvit flops remvitv2_tiny --traffic --backbone --size 800 1344 --batch-size 2 --dtype float32 --with-cp
 
-The networks run on PyTorch's meta device, which computes nothing. The multiply-adds of convolutions and matrix
-products are counted, including attention (torch.utils.flop_counter). Papers usually report this number as FLOPs. Norms,
-activations and additions are not counted. For classifiers at the published image size, the published number is also
-printed, if there is one.
-
 --traffic counts the kernels, bytes moved and peak memory of a forward pass and of a training step. Each operator except
 views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
@@ -21,11 +16,11 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from .arguments import add_size_argument, call, new_parser, positive
-from .docstrings import with_help
+from .docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(__doc__)
+    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.flops.count_flops")}')
     parser.add_argument('networks', nargs='+')
     add_size_argument(parser)
     parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',

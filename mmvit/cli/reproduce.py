@@ -4,17 +4,15 @@
     mmvit reproduce configs/upernet_restv2_t.py
     mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
-The authors' checkpoint is downloaded if it is not cached (docs/zoo.md). Results published for several scales and flips
-are reproduced with test-time augmentation. ReaL accuracy is measured if data/imagenet/real.json exists.
 """
 from argparse import ArgumentParser, Namespace
 
 from .arguments import add_config_options, call, new_parser, output_folder
-from .docstrings import with_help
+from .docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(__doc__)
+    parser = new_parser(f'{__doc__}{explanation_of("analysis.reproduction.reproduce")}')
     parser.add_argument('name')
     parser.add_argument('--checkpoint')
     parser.add_argument('--data-root', metavar='FOLDER')

@@ -5,20 +5,18 @@
     mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
     mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
-IMAGES must have one folder per class. Each image CLASS/NAME.jpg is resized to a square, and its labels are written to
-OUT/CLASS/NAME.pt: a tensor (2, 5, H, W) with the five highest scores at each position of the classifier's last feature
-map, and their class indices. The classifier's head is applied to each position instead of to the pooled map. If the
-command is run again, it writes only missing or broken files.
+The classifier's head is applied to each position instead of to the pooled map. If the command is run again, it writes
+only missing or broken files.
 """
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..arguments import add_size_argument, new_parser, output_folder, positive
-from ..docstrings import with_help
+from ..docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(__doc__)
+    parser = new_parser(f'{__doc__}\n{explanation_of("inference.token_labels.write_token_labels")}')
     parser.add_argument('images', type=Path)
     parser.add_argument('out', type=output_folder)
     parser.add_argument('model')

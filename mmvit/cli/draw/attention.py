@@ -6,20 +6,16 @@
 Each row shows one block: the mean over its heads, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
 residual, i.e. the logits passed to the next block. Refiner-ViT has one row per pair of blocks, with raw and refined
 maps. RegionViT shows the attention of regional tokens, and of local tokens within their windows.
-
-The maps show the attention of one pixel, by default the center of the image; `--query` selects another pixel. With
-`--cam`, they show the attention of all positions that support a class, weighted by each position's contribution to
-the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150). The maps of a block have one color
-scale, which is beside them; gray means a weight of 0. In residuals and refined maps, red is positive and blue negative.
+In residuals and refined maps, red is positive and blue negative.
 """
 from argparse import ArgumentParser, Namespace
 
 from ..arguments import add_pretrained_argument, add_size_argument, call, figure_file, new_parser, pixel, whole
-from ..docstrings import with_help
+from ..docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(__doc__)
+    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.attention.draw_attention")}')
     parser.add_argument('image', metavar='IMAGE')
     parser.add_argument('--network', required=True, metavar='NAME')
     parser.add_argument('--checkpoint')

@@ -100,6 +100,17 @@ def test_import_loads_only_own_modules():
     assert not done.stdout.split()
 
 
+def test_networks_are_measured_without_openmmlab_and_exporters():
+    """`mmvit flops` and `mmvit benchmark` need MMEngine alone, and any supported PyTorch; exports need PyTorch 2.8."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(('mmcv', 'mmdet', 'mmseg', 'mmpretrain')))
+import mmvit.analysis
+assert not [name for name in sys.modules if name.startswith(('mmvit.deployment', 'mmvit_backbones.export'))]
+"""
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
 def test_contributing_names_the_tests_of_every_folder():
     """The table contains every folder of the package, and all of its paths exist."""
     rows = [line.split('|')[1:3] for line in (ROOT / 'CONTRIBUTING.md').read_text().splitlines()

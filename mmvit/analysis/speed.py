@@ -15,7 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import psutil
 import torch
@@ -29,18 +29,10 @@ from ..inference.runtimes import find_device
 from ..utils.config import path_hint
 from ..utils.distributed import warn
 from .counters import SavedStorages
-from .subjects import (
-    RUNTIMES,
-    TimedModel,
-    TimedNetwork,
-    build,
-    build_other,
-    default_size,
-    is_checkpoint,
-    provide_file,
-    timed_model,
-    timed_network,
-)
+from .networks import build, build_other, default_size
+
+if TYPE_CHECKING:
+    from .subjects import TimedModel, TimedNetwork
 
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
@@ -279,6 +271,7 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
         UsageError: If a network cannot be built, a checkpoint or its data cannot be used, or an argument does not
             concern any of ``networks``. An error in a runtime is a row of the table.
     """
+    from .subjects import RUNTIMES, is_checkpoint, timed_model, timed_network  # exports need more than other functions
     checkpoints = [name for name in networks if is_checkpoint(name)]
     for name in networks:
         if name in VARIANTS and (hint := path_hint(name)):
@@ -301,8 +294,9 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
     return RuntimeTable(f'{processor()}, {threads} threads, {versions}; median of {repeats}', rows)
 
 
-def measure_subject(subject: TimedNetwork | TimedModel, runtimes: Sequence[str], repeats: int) -> list[dict]:
+def measure_subject(subject: 'TimedNetwork | TimedModel', runtimes: Sequence[str], repeats: int) -> list[dict]:
     """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`RuntimeTable`)."""
+    from .subjects import RUNTIMES, provide_file
     chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
     expected = subject.load('eager', Path())(subject.images)
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -39,6 +38,7 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
         UsageError: If a label means one class in the model and another in the test set.
         FileNotFoundError: If a file of the test set is missing.
     """
+    import mmcv  # not needed to measure networks, which import this module, too
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     loader: Any = Runner.build_dataloader({**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False})

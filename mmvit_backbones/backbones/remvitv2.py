@@ -3,6 +3,7 @@
 ReViT: Enhancing Vision Transformers Feature Diversity with Attention Residual Connections (Diko et al., Pattern
 Recognition 2024, arXiv 2402.11301), based on MViTv2 (Li et al., CVPR 2022, arXiv 2112.01526).
 """
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -99,54 +100,50 @@ class PooledAttention(nn.Module):
     def forward(self, x: Tensor, prev_logits: Tensor | None, alpha: Tensor | float) -> tuple[Tensor, Tensor]:
         """Returns the output ``(B, h, w, channels)`` and the blended logits of a map ``(B, H, W, in_channels)``.
 
-        Logits are ``(B, num_heads, h, w, h', w')``. The logits of the previous block may have a single head, which is
+        Logits are ``(B, num_heads, h * w, h' * w')``. The logits of the previous block may have a single head, which is
         then used for all heads. ``alpha`` is the weight of this block's own logits.
         """
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 1, 2, 4)
                    for part in self.qkv(x).chunk(3, dim=-1))
         q, k, v = self.pool_q(q), self.pool_k(k), self.pool_v(v)
-        query_grid, key_grid = q.shape[2:4], k.shape[2:4]
-        bias = self.positions(q, key_grid)
+        query_grid, bias = q.shape[2:4], self.positions(q, k.shape[2:4])
         q, k, v = (part.flatten(2, 3) for part in (q, k, v))
-        if prev_logits is not None:
-            prev_logits = prev_logits.flatten(4).flatten(2, 3)
         out, logits = residual_attention(q, k, v, prev_logits=prev_logits, alpha=alpha, bias=bias)
-        out = self.proj((out + q).transpose(1, 2).flatten(2).unflatten(1, query_grid))
-        return out, logits.unflatten(3, key_grid).unflatten(2, query_grid)
+        return self.proj((out + q).transpose(1, 2).flatten(2).unflatten(1, query_grid)), logits
 
     def logits_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
         """Returns the shape ``(num_heads, h, w, h', w')`` of the logits for an input with ``grid`` rows and columns."""
         return self.num_heads, *pooled_grid(grid, self.query_stride), *pooled_grid(grid, self.key_stride)
 
 
-def resize(logits: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resizes logits ``(B, heads, h, w, h', w')`` for a block with logits of shape ``(B, *shape)``.
+def resize(logits: Tensor, old_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Resizes logits ``(B, heads, h * w, h' * w')`` of ``old_shape`` for a block with logits of ``shape``.
 
-    If the number of heads differs, the result has a single head, the mean of all heads. The axes of queries and keys
-    are resized by :func:`adaptive_average`.
+    Both shapes are those of :meth:`PooledAttention.logits_shape`. If the number of heads differs, the result has a
+    single head, the mean of all heads. The axes of queries and keys are resized by :func:`adaptive_average`.
 
     Paper: arXiv 2402.11301, residual attention.
     """
-    num_heads, *lengths = shape
-    if logits.shape[1] not in (1, num_heads):
+    if logits.shape[1] not in (1, shape[0]):
         logits = logits.mean(1, keepdim=True)
-    for dim, length in enumerate(lengths, start=2):
-        logits = adaptive_average(logits, dim, length)
-    return logits
+    batch, heads = logits.shape[:2]
+    x, lengths = logits, list(old_shape[1:])
+    for axis, length in enumerate(shape[1:]):
+        if length != lengths[axis]:
+            x = adaptive_average(x.reshape(-1, lengths[axis], math.prod(lengths[axis + 1:])), length)
+            lengths[axis] = length
+    return x.view(batch, heads, lengths[0] * lengths[1], lengths[2] * lengths[3])
 
 
-def adaptive_average(x: Tensor, dim: int, length: int) -> Tensor:
-    """Pools one axis to ``length`` like ``F.adaptive_avg_pool1d``; ``length`` may exceed the size of the axis."""
-    old_length = x.shape[dim]
-    if old_length == length:
-        return x
+def adaptive_average(x: Tensor, length: int) -> Tensor:
+    """Pools the second axis of three like ``F.adaptive_avg_pool1d``; ``length`` may exceed the size of the axis."""
+    old_length = x.shape[1]
     if not may_be_nonzero(old_length % length):
-        return x.unflatten(dim, (length, -1)).mean(dim + 1)
+        return x.unflatten(1, (length, -1)).mean(2)
     weights = pooling_matrix(old_length, length, like=x)
-    if dim == x.ndim - 1:
-        return x @ weights.T
-    rows = x.flatten(dim + 1).flatten(0, dim - 1)  # (all axes before, old_length, all axes after)
-    return torch.bmm(weights.expand(rows.shape[0], -1, -1), rows).view(*x.shape[:dim], length, *x.shape[dim + 1:])
+    if x.shape[2] == 1:
+        return x[..., 0] @ weights.T
+    return torch.bmm(weights.expand(x.shape[0], -1, -1), x)
 
 
 class ReMViTv2Block(nn.Module):
@@ -254,11 +251,12 @@ class ReMViTv2(Backbone):
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)
-        logits, alpha = None, 1. if self.gate is None else self.gate(x)
+        logits, shape, alpha = None, (), 1. if self.gate is None else self.gate(x)
         for number, block in enumerate(self.blocks, start=1):
+            prev_shape, shape = shape, block.attn.logits_shape(x.shape[1:3])
             if logits is not None:
                 # If the block resized the logits, its caller would keep the larger logits in memory.
-                logits = resize(logits, block.attn.logits_shape(x.shape[1:3]))
+                logits = resize(logits, prev_shape, shape)
             x, new_logits = self.run_block(block, x, logits, alpha)
             logits = None if self.gate is None else new_logits
             if number in self.stage_ends:

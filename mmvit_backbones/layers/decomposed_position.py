@@ -47,7 +47,7 @@ class DecomposedPosition(nn.Module):
         (height, width), (key_height, key_width) = query.shape[2:4], key_grid
         rows = torch.einsum('bnyxc,ykc->bnyxk', query, self.vectors(self.rel_pos_h, height, key_height))
         columns = torch.einsum('bnyxc,xkc->bnyxk', query, self.vectors(self.rel_pos_w, width, key_width))
-        return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(4).flatten(2, 3)
+        return (rows.flatten(2, 3).unsqueeze(-1) + columns.flatten(2, 3).unsqueeze(-2)).flatten(3)
 
     @staticmethod
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.sizes import ceil_div
+from ..ops.weighted_sum import add_weighted
 from ..ops.window import channels_last, pad_images
 from .arch import Arch, resolve_arch
 from .base import Backbone
@@ -121,7 +122,7 @@ class RefinerAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         attn = (q * self.scale @ k.transpose(-2, -1)).softmax(-1)
         if prev_attn is not None:
-            attn = torch.add(attn, prev_attn, alpha=self.scale)
+            attn = add_weighted(attn, prev_attn, self.scale)
         x = (attn @ v).transpose(1, 2).flatten(2)
         return self.proj(x), attn
 

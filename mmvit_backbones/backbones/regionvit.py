@@ -185,21 +185,22 @@ class RegionViTAttention(nn.Module):
         return F.pad(position_bias(self.rel_pos, index), (1, 0, 1, 0))
 
     def forward(self, x: Tensor, index: Tensor | None = None, mask: WindowMask | None = None) -> Tensor:
-        """Keeps the shape ``(B, windows, N, C)``.
+        """Keeps the shape ``(B, windows, N, C)`` of windows, or ``(B, N, C)`` of regional tokens.
 
         With the relative position ``index``, each window starts with its regional token, and the position bias and
-        ``mask`` are applied. Without, all regional tokens of an image form a single window, without bias and mask.
+        ``mask`` are applied. Without, all regional tokens of an image attend to each other, without bias and mask.
         """
-        q, k, v = (part.unflatten(3, (self.num_heads, -1)).transpose(2, 3) for part in self.qkv(x).chunk(3, dim=3))
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2) for part in self.qkv(x).chunk(3, dim=-1))
+        shape = q.shape  # (B, windows, heads, N, C / heads), or without windows
         attn_mask = None
         if index is not None:
             bias = self.position_bias(index)
             if mask is not None:  # queries without any allowed key get zero logits, and average all values
                 q, bias = q * mask.has_keys, bias * mask.has_keys + mask.mask
             attn_mask = bias.expand(x.shape[1], -1, -1, -1).flatten(0, 1)[None].to(q.dtype)
-        q, k, v = (y.flatten(1, 2) for y in (q, k, v))  # treats windows as heads, because all images share a mask
+        q, k, v = (y.flatten(1, -3) for y in (q, k, v))  # treats windows as heads, because all images share a mask
         x = F.scaled_dot_product_attention(q, k, v, attn_mask)  # softmax(q k^T / sqrt(d) + attn_mask) v
-        return self.proj(x.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3))
+        return self.proj(x.view(shape).transpose(-3, -2).flatten(-2))
 
 
 class RegionViTBlock(nn.Module):
@@ -231,7 +232,7 @@ class RegionViTBlock(nn.Module):
             mask (WindowMask | None): Mask for windows that exceed the map; None if none does.
         """
         if self.norm0 is not None:
-            regional = self.drop_path(regional, self.attn(self.norm0(regional[:, None]))[:, 0])
+            regional = self.drop_path(regional, self.attn(self.norm0(regional)))
         x = torch.cat([regional[:, :, None], local], dim=2)
         x = self.drop_path(x.flatten(0, 1), self.attn(self.norm1(x), index=index, mask=mask).flatten(0, 1)).view_as(x)
         x = self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)

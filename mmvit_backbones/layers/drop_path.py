@@ -4,6 +4,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..ops.weighted_sum import add_weighted
+
 
 class DropPath(nn.Module):
     """Adds a residual branch that is dropped for random samples in training.
@@ -19,7 +21,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor, branch: Tensor, weight: float = 1.) -> Tensor:
         """Returns ``x + weight * branch`` for tensors ``(B, ...)``, with the branches of some samples dropped."""
         if not self.training or self.drop_prob == 0:
-            return torch.add(x, branch, alpha=weight)
+            return add_weighted(x, branch, weight)
         keep_prob = 1 - self.drop_prob
         keep = branch.new_empty((len(branch), *[1] * (branch.ndim - 1))).bernoulli_(keep_prob)
         return torch.addcmul(x, branch, keep, value=weight / keep_prob)

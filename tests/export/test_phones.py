@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import each_network, fresh_model
-from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 pytest.importorskip('executorch')
@@ -54,11 +53,14 @@ def test_executorch(network, size, tmp_path):
         parameter.add_(0.1 * torch.randn_like(parameter))  # parameters that are initially zero would hide errors
     options = dict(per_op_mode=True) if network == 'RegionViT' else {}  # two maps share a convolution (docs/export.md)
     found = run_in_executorch(model, (images, ), tmp_path / 'model.pte', **options)
-    for actual, expected in zip(found, model(images), strict=True):
-        assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
+    deviations = torch.stack([(actual - expected).abs().max() / expected.abs().max()
+                              for actual, expected in zip(found, model(images), strict=True)])
+    print(network, 'ExecuTorch', f'{size}: {deviations.max():.0e}', sep=' | ')
+    # ResT's instance norm amplifies rounding errors if attention is nearly uniform.
+    assert deviations.max() <= (1e-4 if network == 'ResT' else 1e-5), deviations
 
 
-@pytest.mark.parametrize('network', sorted({*TINY_CONFIGS} - {'ReMViTv2'}))  # its logits have six dimensions
+@each_network
 def test_core_ml_tools(network):
     """Files run on Apple's devices only."""
     coremltools = pytest.importorskip('coremltools')

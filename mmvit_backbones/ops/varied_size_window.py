@@ -255,8 +255,8 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
-    x, y = ((1 + scale[..., None]) * (token - center) + offset[..., None]
-            for scale, offset in zip(scale.unbind(2), offset.unbind(2)))
+    # Core ML Tools fails to convert `unbind` here.
+    x, y = ((1 + scale[:, :, axis, ..., None]) * (token - center) + offset[:, :, axis, ..., None] for axis in (0, 1))
     return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 

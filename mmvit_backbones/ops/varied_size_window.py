@@ -256,7 +256,8 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
     # Core ML Tools fails to convert `unbind` here.
-    x, y = ((1 + scale[:, :, axis, ..., None]) * (token - center) + offset[:, :, axis, ..., None] for axis in (0, 1))
+    x, y = ((1 + scale.flatten(2, 3)[..., None]) * (token - center) + offset.flatten(2, 3)[..., None]
+            for scale, offset in zip(scale.chunk(2, dim=2), offset.chunk(2, dim=2)))
     return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from .dispatch import is_exporting
 from .sizes import are_fixed, may_be_nonzero, to_multiple
-from .weighted_sum import add_weighted
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
@@ -138,7 +137,7 @@ def relative_position_index(window_size: int, device: torch.device, wrapped: boo
     if wrapped:
         # The rows of this matrix have 2 * side - 1 elements, so that each starts one below the previous, modulo side.
         offset = (torch.arange(n // 2, n // 2 + n * (2 * side - 1), device=device) % side).view(n, -1)[:, :n]
-        index = add_weighted(offset[None, :, None, :], offset[:, None, :, None], side)
+        index = offset[None, :, None, :] + side * offset[:, None, :, None]
     else:  # the difference of indices row * side + column, of which the query's start at that of displacement 0
         zero = (n - 1) * (side + 1)
         position = torch.arange(zero + n * side, device=device)

@@ -106,14 +106,14 @@ def nvcc_of_wheels(release: str) -> Path | None:
 
 def release_of(nvcc: str) -> str:
     """Returns the major CUDA version that an nvcc reports, or '?' if it reports none."""
-    output = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
+    output = subprocess.run([nvcc, '--version'], capture_output=True, encoding='utf-8', errors='replace').stdout
     release = re.search(r'release (\d+)\.', output)
     return release.group(1) if release else '?'
 
 
 def run(command: list) -> str:
     """Runs a compiler and returns its standard error."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], capture_output=True, encoding='utf-8', errors='replace')
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if 'error' in line] or done.stderr.splitlines()
         raise BuildError(f'{command[0]} failed: {errors[0] if errors else f"exit status {done.returncode}"}')

@@ -256,7 +256,7 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
 def write_hash(path: Path) -> None:
     """Writes the SHA-256 of a file next to it, in the format of ``sha256sum``."""
     partial = path.with_name(f'{path.name}.{os.getpid()}')
-    partial.write_text(f'{hash_of(path)}  {path.name}\n')
+    partial.write_text(f'{hash_of(path)}  {path.name}\n', encoding='utf-8')
     os.replace(partial, _hash_file(path))
 
 

@@ -18,7 +18,8 @@ FIGURE_WIDTH = 900
 
 
 def main() -> None:
-    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in map(component_of, MODULES)})))
+    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in map(component_of, MODULES)})),
+                      encoding='utf-8')
 
 
 def arrows(imports: dict[str, set[str]]) -> networkx.DiGraph:
@@ -62,7 +63,7 @@ def imported(module: str) -> set[str]:
     """Returns the modules of both packages that a module imports, including imports inside functions."""
     path, found = MODULES[module], set()
     package = module if path.name == '__init__.py' else module.rpartition('.')[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -111,13 +111,13 @@ def main() -> None:
     args = parse_args()
     files = make_files()
     superfluous = set(ROOT.glob('configs/metafiles/*')) - files.keys()
-    different = {path for path, text in files.items() if not path.exists() or path.read_text() != text}
+    different = {path for path, text in files.items() if not path.exists() or path.read_text(encoding='utf-8') != text}
     if not args.check:
         for path in superfluous:
             path.unlink()
         for path in different:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(files[path])
+            path.write_text(files[path], encoding='utf-8')
     elif superfluous or different:
         names = ', '.join(sorted(str(path.relative_to(ROOT)) for path in superfluous | different))
         sys.exit(f'error: files are out of date: {names}; run python tools/dev/make_metafiles.py')
@@ -135,7 +135,7 @@ def make_files() -> dict[Path, str]:
     files = {path: NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
              for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
-    files[page] = page.read_text().split(TABLES)[0] + TABLES + tables()
+    files[page] = page.read_text(encoding='utf-8').split(TABLES)[0] + TABLES + tables()
     files[ROOT / 'mmvit_backbones/backbones/__init__.py'] = imports()
     files[ROOT / 'docs/papers.md'] = runpy.run_path(str(Path(__file__).with_name('make_papers.py')))['render']()
     new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
@@ -143,7 +143,7 @@ def make_files() -> dict[Path, str]:
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
                              ('NOTICE', NOTICE, sources())):
-        files[ROOT / name] = between((ROOT / name).read_text(), *marks, new)
+        files[ROOT / name] = between((ROOT / name).read_text(encoding='utf-8'), *marks, new)
     return files
 
 
@@ -291,7 +291,8 @@ def backbones() -> str:
 @cache
 def modules() -> dict[str, str]:
     """Returns the module in ``backbones/`` that defines each network, by name of its class, in the order of the zoo."""
-    texts = {path.stem: path.read_text() for path in sorted((ROOT / 'mmvit_backbones/backbones').glob('*.py'))}
+    texts = {path.stem: path.read_text(encoding='utf-8')
+             for path in sorted((ROOT / 'mmvit_backbones/backbones').glob('*.py'))}
     found = {}
     for name, family in families().items():
         defining = [module for module, text in texts.items() if f'\nclass {family.backbone}(' in text]
@@ -340,7 +341,7 @@ def span(numbers: list[float]) -> str:
 
 
 def variant_rows() -> list[list[str]]:
-    with (ROOT / 'tests/goldens/deviations.csv').open(newline='') as file:
+    with (ROOT / 'tests/goldens/deviations.csv').open(newline='', encoding='utf-8') as file:
         deviations = {row['variant']: row['deviation'] for row in csv.DictReader(file)}
     return [[f'`{variant.name}`', f'{variant.num_params / 1e6:.1f}', multiply_adds(variant), str(variant.top1 or '–'),
              deviations.get(variant.name, '–'), links(variant)] for variant in VARIANTS.values()]

@@ -53,7 +53,7 @@ def definitions(parent: ast.AST, prefix: str = '') -> Iterator[tuple[str, ast.Cl
 
 def render() -> str:
     """Returns the text of the page."""
-    papers, found = yaml.safe_load(TABLE.read_text()), citations()
+    papers, found = yaml.safe_load(TABLE.read_text(encoding='utf-8')), citations()
     papers |= {number: paper for number, paper in papers_of_networks().items() if number not in papers}
     sections = [section(number, paper, found) for number, paper in papers.items()]
     return '\n'.join([HEAD, *sections])
@@ -61,7 +61,7 @@ def render() -> str:
 
 def papers_of_networks() -> dict[str, dict]:
     """Returns an entry without formulas for the paper of each family, by number."""
-    families = yaml.safe_load((PACKAGE / 'zoo/variants.yml').read_text())
+    families = yaml.safe_load((PACKAGE / 'zoo/variants.yml').read_text(encoding='utf-8'))
     return {Path(family['paper']).name: dict(name=name, page=Path(family['docs']).name)
             for name, family in reversed(families.items())}
 

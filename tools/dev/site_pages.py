@@ -43,7 +43,8 @@ def on_files(files, config):
         files.append(File.generated(config, f'{folder}/{name}.md', content=text))
         for image, content in resources['outputs'].items():
             files.append(File.generated(config, f'{folder}/{image}', content=content))
-    files.append(File.generated(config, 'index.md', content=home((ROOT / 'README.md').read_text(), config.repo_url)))
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    files.append(File.generated(config, 'index.md', content=home(readme, config.repo_url)))
     return files
 
 

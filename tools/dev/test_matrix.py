@@ -61,7 +61,7 @@ def test(environment: Path, wheel: Path) -> None:
 
 
 def train_detector(python: Path, script: Path) -> None:
-    readme = (ROOT / 'README.md').read_text()
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     config = re.search(r"^_base_ = 'mmdet::.*?(?=^```)", readme, re.DOTALL | re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'mask_rcnn.py')

@@ -1,6 +1,7 @@
 """Turns a network and a folder of data into the finished config of a fine-tuning."""
 import math
 import os.path as osp
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmvit_backbones.utils.files import replaced_when_complete
 from ..folders import FOLDERS, FolderData
 from ..folders.folders import one_folder
 from ..folders.rules import report
+from ..utils.devices import has_mixed_precision
 from . import classifier, detector, segmenter
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
@@ -66,7 +68,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
             None: 0.9, and 1 from random weights.
         decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
-        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 with a GPU, else float32.
+        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where MMEngine has mixed
+            precision, as on GPUs of NVIDIA, else float32.
         workers (int | None): Processes that read data, per training process. Defaults to None: 4 with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
         work_dir (str | None): Folder of the run. Defaults to None: ``work_dirs/NETWORK_TASK``.
@@ -94,7 +97,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         if found.backbone['type'] == 'TimmBackbone':
             raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
         found = found.with_arguments(frozen_stages=freeze)
-    title = f'{found.name.replace("/", "_")}_{task_name}'
+    title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
     work_dir = work_dir or osp.join('work_dirs', title)
     split = dict(val_fraction=val_fraction, split_seed=split_seed)
     data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
@@ -109,7 +112,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         steps_per_epoch=steps_per_epoch, images_per_step=images,
         lr=lr or (task.LR if found.is_pretrained else task.LR_OF_RANDOM_WEIGHTS) * images / task.BATCH_SIZE,
         layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
-        precision=precision or ('float16' if has_gpu else 'float32'), early_stop=early_stop)
+        precision=precision or ('float16' if has_mixed_precision() else 'float32'), early_stop=early_stop)
     loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
                    pin_memory=has_gpu)
     given = {'network': network, key: folder, 'size': size, **(split if val_fraction is not None else {})}

@@ -36,6 +36,7 @@ from mmvit_backbones.zoo.loading import (
 )
 
 from ..folders.checks import check_data
+from ..utils.devices import has_mixed_precision
 from ..utils.frameworks import import_quietly
 
 AnyRunner = Runner | FlexibleRunner
@@ -57,9 +58,10 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
         UsageError: If the data, the backbone or its weights are unusable, or parts of the model do not fit.
         CheckpointError: If ``load_from`` cannot be read.
     """
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
-        raise UsageError('optim_wrapper.type is AmpOptimWrapper, mixed precision, which needs a GPU; in a copy of the '
-                         "config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and dtype")
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not has_mixed_precision():
+        raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
+                         "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
+                         'dtype')
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
     for name in ('max_epochs', 'max_iters'):

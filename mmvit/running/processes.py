@@ -7,11 +7,13 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
+from ..utils.devices import number_of_accelerators
 
-def check_number_of_processes(processes: int, num_gpus: int) -> None:
+
+def check_number_of_processes(processes: int, accelerators: int) -> None:
     """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
-    if num_gpus and processes > num_gpus:
-        raise UsageError(f'{processes} processes need one GPU each, but this machine has {num_gpus}')
+    if accelerators and processes > accelerators:
+        raise UsageError(f'{processes} processes need one GPU each, but this machine has {accelerators}')
 
 
 def check_launcher(launcher: str) -> None:
@@ -28,7 +30,7 @@ def gpu_of_process(num_gpus: int) -> int:
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes on machines without GPUs, and adapts the config; MMEngine's launchers need GPUs.
+    """Connects the processes on machines without accelerators, and adapts the config; MMEngine's launchers need some.
 
     Raises:
         UsageError: If the launcher has not started this process.
@@ -37,10 +39,10 @@ def init_processes(cfg: Config) -> None:
     if launcher == 'none':
         return
     check_launcher(launcher)
-    if torch.cuda.is_available():
+    if accelerators := number_of_accelerators():
         if launcher == 'slurm':
             # MMEngine uses it as the index of the GPU.
-            os.environ['SLURM_LOCALID'] = str(gpu_of_process(torch.cuda.device_count()))
+            os.environ['SLURM_LOCALID'] = str(gpu_of_process(accelerators))
         return
     torch.distributed.init_process_group('gloo')
     unused = cfg.get('find_unused_parameters', False)

@@ -10,8 +10,8 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
-import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
@@ -181,7 +181,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
             handler.setStream(sys.stdout)
     if verbose:
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
-    if isinstance(runner.model, nn.Module) and runner.distributed and not torch.cuda.is_available():
+    if isinstance(runner.model, nn.Module) and runner.distributed and get_device() == 'cpu':
         revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner
 

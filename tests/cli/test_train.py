@@ -71,10 +71,10 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
 @pytest.mark.parametrize('option', ['--amp', '--bf16'])
 def test_mixed_precision_needs_a_gpu(option, tmp_path):
-    with raises(UsageError, option, 'GPU'):
+    with raises(UsageError, option, 'cpu'):
         call('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', option, '--work-dir', tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-    with raises(UsageError, 'optim_wrapper', 'GPU'):
+    with raises(UsageError, 'optim_wrapper', 'cpu'):
         call('train', TINY, option, '--check', '--work-dir', tmp_path / 'run')
 
 

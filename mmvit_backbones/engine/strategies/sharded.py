@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import mmengine
-import torch
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -41,7 +40,7 @@ class ShardedStrategy(DDPStrategy):
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
                 module.to(get_device())  # sets the device to which the preprocessor moves the data
-        model = self.convert_model(model) if torch.cuda.is_available() else revert_sync_batchnorm(model)
+        model = revert_sync_batchnorm(model) if get_device() == 'cpu' else self.convert_model(model)
         for block in blocks(getattr(model, 'backbone', nn.Module())):
             fully_shard(block)
         fully_shard(model)

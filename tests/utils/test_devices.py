@@ -1,0 +1,36 @@
+"""MMEngine's device decides on mixed precision and on the number of processes; here, tests replace it."""
+import pytest
+from helpers import raises
+from runs import TINY
+
+from mmvit.running import check_run, training_config
+from mmvit.running.processes import check_number_of_processes
+from mmvit.utils.devices import has_mixed_precision, number_of_accelerators
+from mmvit_backbones.errors import UsageError
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Returns a function that lets MMEngine train on a device."""
+    return lambda device: monkeypatch.setattr('mmengine.device.utils.DEVICE', device)
+
+
+@pytest.mark.parametrize('device, is_mixed', [('cpu', False), ('mps', False), ('cuda', True), ('npu', True),
+                                              ('mlu', True), ('musa', True)])
+def test_mixed_precision_is_where_mmengine_has_it(device, is_mixed, use):
+    use(device)
+    assert has_mixed_precision() == is_mixed
+    cfg = training_config(str(TINY), amp=True)
+    if is_mixed:
+        check_run(cfg, checks_data=False)
+    else:
+        with raises(UsageError, 'AmpOptimWrapper', device):
+            check_run(cfg, checks_data=False)
+
+
+def test_processes_need_one_accelerator_each(use):
+    use('cpu')
+    check_number_of_processes(2, number_of_accelerators())
+    use('mps')
+    with raises(UsageError, 2, 1):
+        check_number_of_processes(2, number_of_accelerators())

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import psutil
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
@@ -34,6 +34,7 @@ from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config import read_config
 from ..utils.frameworks import import_quietly
+from ..utils.shell import as_typed
 from .counters import Counter, count_macs
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
@@ -447,7 +448,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
     cfg = next(iter(recipes.values()))
     images = sum(1 for _ in validation_images(cfg))
     result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
     conditions = [
         f'- data: {settings.data}, {images} validation images'
@@ -466,7 +467,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
     title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
     write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
-    with (out / 'results.csv').open('w', newline='') as file:
+    with (out / 'results.csv').open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -490,7 +491,7 @@ def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:
         else:
             values = [f'{value:g}s'] if name == 'budget' else value if isinstance(value, (list, tuple)) else [value]
             words += [flag, *map(str, values)]
-    return shlex.join(words)
+    return as_typed(words)
 
 
 def table(rows: list[dict], unit: str) -> str:

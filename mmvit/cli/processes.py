@@ -29,7 +29,10 @@ def start(arguments: Sequence[str], processes: int) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
     nodes, address = number_of_nodes(), os.environ.get('MASTER_ADDR', '127.0.0.1')
     if nodes == 1 and 'PORT' not in os.environ:
-        place = ['--standalone', '--local_addr', '127.0.0.1']  # a free port
+        # They find each other by a free port, or by a file, because PyTorch on Windows lacks what torchrun's port needs.
+        place = (['--rdzv_backend', 'c10d', '--rdzv_conf', 'store_type=file'] if sys.platform == 'win32' else
+                 ['--standalone'])
+        place += ['--local_addr', '127.0.0.1']
     else:
         rank, port = whole_variable('NODE_RANK', 0, 0, nodes - 1), whole_variable('PORT', 29500, 1, 65535)
         place = ['--nnodes', str(nodes), '--node_rank', str(rank), '--master_addr', address, '--master_port', str(port)]
@@ -166,9 +169,10 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
     import torch
 
     from ..running.processes import check_launcher, check_number_of_processes, set_ranks
+    from ..utils.devices import number_of_accelerators
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     set_ranks(args.launcher)
-    check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.cuda.device_count())
+    check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)), number_of_accelerators())
     if args.launcher == 'none':
         yield Processes(args.processes or 1)
     else:

@@ -12,7 +12,6 @@ import os.path as osp
 import socket
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from .arguments import (
@@ -138,7 +137,9 @@ def checked(args: Namespace, config: str, recipe: str | None, processes: int) ->
 def next_commands(work_dir: str) -> list[str]:
     """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
     from mmvit_backbones.utils.files import short_path
-    folder, model = quote(short_path(work_dir)), quote(short_path(osp.join(work_dir, 'model.onnx')))
+
+    from ..utils.shell import as_typed
+    folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
     return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
             f'  mmvit export {folder} {model}']
 
@@ -150,7 +151,7 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
         args (Namespace): The options.
         processes (int): Number of processes, of all machines, for which the recipe is made.
     """
-    import torch
+    from mmengine.device import get_device
 
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.text import near_names
@@ -158,6 +159,7 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
 
     from ..recipes import fine_tune, save, summary
     from ..utils.config import is_config, named_configs
+    from ..utils.devices import has_mixed_precision
     values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
     given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
     folders = [name for name in ('class_folder', 'coco_folder', 'seg_folder') if name in given]
@@ -177,8 +179,8 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
                              f'config; set {RECIPE_OPTIONS[name]} with --cfg-options')
         return args.config, None
     precision = next((name for option, name in PRECISIONS.items() if getattr(args, option)), None)
-    if precision in ('float16', 'bfloat16') and not torch.cuda.is_available():
-        raise UsageError(f'--{"amp" if args.amp else "bf16"}, mixed precision, needs a GPU')
+    if precision in ('float16', 'bfloat16') and not has_mixed_precision():
+        raise UsageError(f'--{"amp" if args.amp else "bf16"}: MMEngine has no mixed precision on {get_device()}')
     cfg = fine_tune(
         args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
         freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,

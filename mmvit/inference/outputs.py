@@ -1,6 +1,7 @@
 """Writes the predictions for images, folders, URLs and videos to files."""
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,8 +59,7 @@ def find_sources(sources: Sequence[str]) -> dict[str, str]:
     paths: dict[str, Path] = {}
     for source in sources:
         for found in find_images([source], SUFFIXES + VIDEOS):
-            # A URL without a path has no file name.
-            path = Path(Path(urlparse(source).path).name or 'image') if is_url(found) else Path(found)
+            path = Path(name_of(source) if is_url(found) else found)
             base = Path(source) if not is_url(found) and Path(source).is_dir() else path.parent
             paths[str(found)] = path.relative_to(base)
     stems = Counter(path.with_suffix('') for path in paths.values())
@@ -69,6 +69,11 @@ def find_sources(sources: Sequence[str]) -> dict[str, str]:
     if count > 1:
         raise UsageError(f'two images have the name {name} and would be drawn to the same file; rename one of them')
     return names
+
+
+def name_of(url: str) -> str:
+    """Returns the file name of a URL, without characters that Windows forbids; 'image' if its path is empty."""
+    return re.sub('[<>:"|?*]', '_', Path(urlparse(url).path).name) or 'image'
 
 
 def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,

@@ -56,5 +56,8 @@ def replaced_when_complete(path: str | Path) -> Iterator[Path]:
 
 def short_path(path: str) -> str:
     """Returns an absolute path inside the current folder as a relative one, as users write it; others unchanged."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # on another drive of Windows
+        return path
     return relative if os.path.isabs(path) and not relative.startswith(os.pardir) else path

@@ -1,11 +1,13 @@
 """Only regular files are opened; for all other paths, the error contains the reason."""
+import ntpath
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_file, replaced_when_complete
+from mmvit_backbones.utils.files import check_file, replaced_when_complete, short_path
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):
@@ -27,3 +29,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         part.write_text('half')
         Path('/dev/full').write_text('rest', encoding='utf-8')
     assert [file.read_text() for file in tmp_path.iterdir()] == ['second']
+
+
+def test_paths_are_shown_as_users_write_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert short_path(str(tmp_path / 'runs/a')) == 'runs/a'
+    assert short_path(str(tmp_path.parent)) == str(tmp_path.parent)
+    monkeypatch.setattr('mmvit_backbones.utils.files.os', SimpleNamespace(path=ntpath, pardir='..'))
+    assert short_path(r'D:\runs\a') == r'D:\runs\a'  # on another drive than the current folder

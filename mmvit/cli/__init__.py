@@ -113,8 +113,9 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
     for stream in sys.stdout, sys.stderr:
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != 'utf-8':
-            stream.reconfigure(errors='replace')  # a console without UTF-8 shows ? for what it lacks
+        # A console shows ? for characters that it lacks, and for bytes in names of files that are no text.
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != 'utf-8' or stream.errors == 'strict'):
+            stream.reconfigure(errors='replace')
     try:
         dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

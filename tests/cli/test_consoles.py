@@ -1,0 +1,19 @@
+"""What a console cannot show ends no run."""
+import io
+import sys
+
+import pytest
+
+import mmvit.cli
+
+
+@pytest.mark.parametrize('encoding, shown', [
+    ('utf-8', 'Gänseblümchen 玫瑰 ━ a?.jpg'), ('cp1252', 'Gänseblümchen ?? ? a?.jpg'),
+    ('ascii', 'G?nsebl?mchen ?? ? a?.jpg')])
+def test_other_characters_are_replaced(encoding, shown, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors='strict')
+    monkeypatch.setattr(sys, 'stdout', stream)
+    monkeypatch.setattr(sys, 'stderr', stream)
+    monkeypatch.setattr(mmvit.cli, 'dispatch', lambda arguments: print('Gänseblümchen 玫瑰 ━ a\udcff.jpg'))
+    mmvit.cli.main([])
+    assert stream.buffer.getvalue().decode(encoding).rstrip() == shown

@@ -3,4 +3,5 @@ import sys
 
 from mmvit.cli import main
 
-main(['serve', *sys.argv[1:]])
+if __name__ == '__main__':  # processes that start by spawn import this file
+    main(['serve', *sys.argv[1:]])

@@ -29,7 +29,7 @@ def start(arguments: Sequence[str], processes: int) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
     nodes, address = number_of_nodes(), os.environ.get('MASTER_ADDR', '127.0.0.1')
     if nodes == 1 and 'PORT' not in os.environ:
-        # They find each other by a free port, or by a file, because PyTorch on Windows lacks what torchrun's port needs.
+        # They find each other by a free port; on Windows by a file, because PyTorch lacks what torchrun's port needs.
         place = (['--rdzv_backend', 'c10d', '--rdzv_conf', 'store_type=file'] if sys.platform == 'win32' else
                  ['--standalone'])
         place += ['--local_addr', '127.0.0.1']

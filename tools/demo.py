@@ -133,7 +133,6 @@ def check(figures: dict[str, dict[str, float]]) -> None:
 
 LEARNED = ['000000000072', '000000000471', '000000000599', '000000000459', '000000000450', '000000000529']
 SCENES = ['0016E5_07979', '0016E5_08103']
-SCORE = 0.4  # minimum score of drawn objects
 
 
 def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
@@ -151,7 +150,7 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
     rows = {
         f'Detection, training images (12 are too few for other images): AP50 {ap["coco/bbox_mAP_50"]:.2f} of boxes, '
         f'{ap["coco/segm_mAP_50"]:.2f} of masks':
-            [(result.draw(), '') for result in detector(learned, score_thr=SCORE)],
+            [(most_certain(detector, path).draw(), '') for path in learned],
         f'Segmentation, validation images: {street["aAcc"]:.0f} % of the pixels correct, mean IoU '
         f'{street["mIoU"]:.0f} %': [],
         f'Classification: {flower["accuracy/top1"]:.0f} % of {len(flowers)} validation images correct, chance level '
@@ -170,6 +169,12 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]]) -> None:
             axes.set_title(text, fontsize=11, color='firebrick' if '(truth: ' in text else 'black')
             axes.axis('off')
     figure.savefig(work_dir / 'predictions.jpg', dpi=80)
+
+
+def most_certain(detector, path: Path):
+    """Returns the detections whose scores are nearly as high as the highest one in the image."""
+    result, = detector(path, score_thr=0)
+    return detector(path, score_thr=0.9 * float(max(result.scores, default=0)))[0]
 
 
 def most_confident(classifier, paths: list[Path], number: int = 3) -> list:

@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.training]
 def run(system: str, *arguments: str) -> subprocess.CompletedProcess:
     """Runs Python as on a system whose console has the encoding cp1252."""
     environment = {**os.environ, 'SYSTEM': system, 'PYTHONPATH': os.pathsep.join([str(SIMULATION), str(ROOT)]),
-                   'PYTHONIOENCODING': 'cp1252', 'PYTHONWARNDEFAULTENCODING': '1', 'OMP_NUM_THREADS': '1'}
+                   'PYTHONIOENCODING': 'cp1252', 'PYTHONWARNDEFAULTENCODING': '1', 'OMP_NUM_THREADS': '1',
+                   'TRITON_INTERPRET': '0'}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, encoding='cp1252', errors='replace',
                           capture_output=True)
 

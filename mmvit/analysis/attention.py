@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.backbones.refiner_vit import RefinerAttention, RefinerViT, SharedAttention
 from mmvit_backbones.backbones.regionvit import RegionViT, RegionViTStage, region_partition, region_reverse
+from mmvit_backbones.backbones.remvitv2 import PooledAttention
 from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import WindowAttention
@@ -231,8 +232,8 @@ class Watcher:
         if hasattr(attn, 'window_size'):
             self.keep('residual', self.in_windows(logits, self.shift))
             return
-        if logits.ndim == 3:
-            logits = logits.unflatten(2, self.grid).unflatten(1, self.grid)
+        grids = attn.logits_shape(self.grid)[1:] if isinstance(attn, PooledAttention) else (*self.grid, *self.grid)
+        logits = logits.reshape(-1, *grids)
         self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
 
     def in_windows(self, logits: Tensor, shift: int) -> Tensor:
@@ -272,8 +273,8 @@ class RegionalWatcher(Watcher):
         out, = inputs
         size, grid = self.shapes
         weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if self.arguments.get('index') is None:  # regional tokens (1, 1, windows, C)
-            maps = self.gradient((weights.sum(2) * self.first_channels(out[0])).sum())[0].unflatten(1, grid)
+        if self.arguments.get('index') is None:  # regional tokens (1, windows, C)
+            maps = self.gradient((weights.sum(2) * self.first_channels(out)).sum()).unflatten(1, grid)
             maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
             self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
         else:  # windows (1, windows, 1 + w * w, C), regional token first

@@ -255,9 +255,9 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
-    # Core ML Tools fails to convert `unbind` here.
-    x, y = ((1 + scale.flatten(2, 3)[..., None]) * (token - center) + offset.flatten(2, 3)[..., None]
-            for scale, offset in zip(scale.chunk(2, dim=2), offset.chunk(2, dim=2)))
+    # In five dimensions, (B * heads, 2, nh, nw, ws), which Core ML Tools takes.
+    moved = (1 + scale.flatten(0, 1)[..., None]) * (token - center) + offset.flatten(0, 1)[..., None]
+    x, y = (axis.unflatten(0, scale.shape[:2]) for axis in moved.unbind(1))
     return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 

@@ -79,9 +79,9 @@ test-large: setup  ## compare large networks with the authors' code in float64, 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler
 
-test-quick: setup  ## run the fast tests of the library, without those of scripts, pages and other libraries
-	$(PYTEST) -m 'not slow and not training and not compiler and not large' --ignore tests/integrations --ignore tests/tools \
-		--ignore tests/test_contract_modules.py --ignore tests/test_docs.py
+test-quick: setup  ## run fast tests of the networks and what they are made of, in about a minute
+	$(call PYTEST_IN,.venv) -m 'not slow and not training and not compiler and not large' tests/backbones tests/layers tests/ops \
+		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
 test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, and of the adapter with Transformers 5; make test uses 4
 	$(call PYTEST_IN,.venv-extras) tests/analysis/test_serve.py tests/integrations/test_huggingface.py \

@@ -22,6 +22,7 @@ from mmvit_backbones.utils.text import markdown_table
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 # Tokens of the first stage, for an image of 224 x 224 and of 800 x 1216. None stands for the operator's example.
 SIZES = {'toy': None, '56 x 56': (56, 56), '200 x 304': (200, 304)}
+TOKENS_ON_GPUS = 200_000  # of a batch, because a GPU computes one image faster than Python launches its kernels
 REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
 
 
@@ -90,15 +91,20 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
 
 def calls_of(operator: Operator, size: str, device: torch.device, dtype: torch.dtype) -> list[dict]:
     """Returns the arguments of an operator's calls at one of :data:`SIZES`."""
-    generator = torch.Generator().manual_seed(0)
+    source = torch.device('cpu') if device.type == 'meta' else device
+    generator = torch.Generator(source).manual_seed(0)
 
     def randn(*shape: int) -> Tensor:
         """Returns values that bfloat16 can represent, so that inputs are the same in all dtypes."""
-        return torch.randn(shape, generator=generator).bfloat16().to(device, dtype)
+        return torch.randn(shape, generator=generator, device=source).bfloat16().to(device, dtype)
 
     tokens = SIZES[size]
     example, workload = CALLS[operator.name]
-    calls = example(randn) if tokens is None else [workload(randn, *tokens)]
+    if tokens is None:
+        calls = example(randn)
+    else:
+        batch = 1 if device.type == 'cpu' else TOKENS_ON_GPUS // math.prod(tokens)
+        calls = [workload(randn, batch, *tokens)]
     for arguments in calls:
         for x in arguments.values():
             if torch.is_tensor(x):
@@ -185,11 +191,11 @@ def residual_example(randn: Randn) -> list[dict]:
     ]
 
 
-def residual_workload(randn: Randn, height: int, width: int) -> dict:
+def residual_workload(randn: Randn, batch: int, height: int, width: int) -> dict:
     """Returns a call with the windows of ReSwin-T's first stage."""
     windows = -(-height // 7) * -(-width // 7)
-    q, k, v = randn(3, 1, windows, 3, 49, 32).unbind(0)
-    return dict(q=q, k=k, v=v, prev_logits=randn(1, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
+    q, k, v = randn(3, batch, windows, 3, 49, 32).unbind(0)
+    return dict(q=q, k=k, v=v, prev_logits=randn(batch, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
 
 
 def sample_example(randn: Randn) -> list[dict]:
@@ -197,10 +203,10 @@ def sample_example(randn: Randn) -> list[dict]:
     return [dict(features=randn(2, 2, 32, 9, 12), **random_windows(randn, 2, 2, 2, 2))]
 
 
-def sample_workload(randn: Randn, height: int, width: int) -> dict:
+def sample_workload(randn: Randn, batch: int, height: int, width: int) -> dict:
     """Returns a call with the sizes of ViTAEv2-VSA-S's first stage."""
-    features = randn(1, height, width, 2, 32).permute(0, 3, 4, 1, 2)
-    return dict(features=features, **random_windows(randn, 1, 2, -(-height // 7), -(-width // 7)))
+    features = randn(batch, height, width, 2, 32).permute(0, 3, 4, 1, 2)
+    return dict(features=features, **random_windows(randn, batch, 2, -(-height // 7), -(-width // 7)))
 
 
 def random_windows(randn: Randn, batch: int, heads: int, rows: int, columns: int) -> dict:
@@ -218,9 +224,9 @@ def attention_example(randn: Randn) -> list[dict]:
     return [attention_arguments(randn, *sample_example(randn))]
 
 
-def attention_workload(randn: Randn, height: int, width: int) -> dict:
+def attention_workload(randn: Randn, batch: int, height: int, width: int) -> dict:
     """Returns a call with the windows of :func:`sample_workload`."""
-    return attention_arguments(randn, sample_workload(randn, height, width))
+    return attention_arguments(randn, sample_workload(randn, batch, height, width))
 
 
 def attention_arguments(randn: Randn, sampling: dict) -> dict:
@@ -235,11 +241,11 @@ class Calls(NamedTuple):
 
     Args:
         example (Callable): ``example(randn)`` returns the arguments of small calls, as a list of dicts.
-        workload (Callable): ``workload(randn, height, width)`` returns the arguments of a call of realistic size, for a
-            map of this many tokens.
+        workload (Callable): ``workload(randn, batch, height, width)`` returns the arguments of a call of realistic
+            size, for maps of this many tokens.
     """
     example: Callable[[Randn], list[dict]]
-    workload: Callable[[Randn, int, int], dict]
+    workload: Callable[[Randn, int, int, int], dict]
 
 
 CALLS = {'residual attention': Calls(residual_example, residual_workload),

@@ -18,7 +18,7 @@ def register(monkeypatch):
 
     def register(kernel, reference=lambda x: 1 * x, example=lambda randn: [dict(x=randn(3))]):
         monkeypatch.setitem(self_check.CALLS, 'operator', self_check.Calls(
-            example, lambda randn, height, width: dict(x=randn(height))))
+            example, lambda randn, batch, height, width: dict(x=randn(height))))
         return dispatch.Operator('operator', reference, like='x', cpp=dispatch.Kernel(kernel))
 
     return register

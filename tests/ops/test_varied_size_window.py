@@ -273,10 +273,11 @@ def test_gradcheck(backend):
     arguments = problem(1, 2, 2, 4, 5, 3, pad=(1, 0))
     tensors = {key: x.to(DEVICES[backend]) if isinstance(x, torch.Tensor) else x for key, x in arguments.items()}
     leaves = [tensors[key].detach().requires_grad_() for key in ('q', 'k', 'v', 'scale', 'offset', 'bias_table')]
-    assert torch.autograd.gradcheck(
-        lambda *x: varied_size_window_attention(*x, 3, (1, 0), backend=backend), leaves, fast_mode=False)
-    assert torch.autograd.gradcheck(
-        lambda *x: varied_size_window_sample(*x, 3, (1, 0), backend=backend), leaves[2:5])
+    rounding = 1e-12 if backend == 'cuda' else 0.  # gradients of pixels are sums in any order
+    assert torch.autograd.gradcheck(lambda *x: varied_size_window_attention(*x, 3, (1, 0), backend=backend), leaves,
+                                    fast_mode=False, nondet_tol=rounding)
+    assert torch.autograd.gradcheck(lambda *x: varied_size_window_sample(*x, 3, (1, 0), backend=backend), leaves[2:5],
+                                    nondet_tol=rounding)
 
 
 @backends('cpp')
@@ -397,7 +398,9 @@ def test_opcheck(backend, sizes):
 
 @every_compiled_backend
 def test_operator_compiles_into_one_dynamic_graph(backend):
-    counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
+    # On GPUs, queries are padded by PyTorch: with aot_eager, padding by zero pixels in dynamic shapes has other strides
+    # than the graph expects (torch.compile(lambda x, n: F.pad(x, (0, 0, 0, n - x.shape[1])).reshape(-1, 4, 12))).
+    counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager' if backend == 'cpp' else 'inductor')
 
     def operator(qkv, scale, offset, bias_table):
         q, k, v = qkv.permute(3, 0, 4, 5, 1, 2)

@@ -19,6 +19,6 @@ run() {  # a title, and a command, whose output the report shows
 failed=0
 run 'Build' "$python" -m mmvit_backbones.ops.build || failed=1
 run 'Kernels compared with plain PyTorch: deviation and time' "$python" -m mmvit doctor || failed=1
-MMVIT_KERNELS=triton run 'Tests' "$python" -m pytest -q -p no:cacheprovider tests/ops tests/test_goldens.py -k 'cuda or triton' \
-    || failed=1
+run 'Tests' "$python" -m pytest -q -p no:cacheprovider -m 'not compiler' ${PYTEST_OPTIONS:-} tests/test_gpu.py \
+    tests/ops tests/layers/test_varied_size_attention.py || failed=1
 exit "$failed"

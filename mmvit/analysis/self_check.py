@@ -195,7 +195,8 @@ def residual_workload(randn: Randn, batch: int, height: int, width: int) -> dict
     """Returns a call with the windows of ReSwin-T's first stage."""
     windows = -(-height // 7) * -(-width // 7)
     q, k, v = randn(3, batch, windows, 3, 49, 32).unbind(0)
-    return dict(q=q, k=k, v=v, prev_logits=randn(batch, windows, 3, 49, 49), alpha=0.3, bias=randn(3, 49, 49), mask=None)
+    prev_logits, bias = randn(batch, windows, 3, 49, 49), randn(3, 49, 49)
+    return dict(q=q, k=k, v=v, prev_logits=prev_logits, alpha=0.3, bias=bias, mask=None)
 
 
 def sample_example(randn: Randn) -> list[dict]:

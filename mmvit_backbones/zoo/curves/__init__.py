@@ -57,10 +57,6 @@ class Curve:
         shift = 1 - times[0] if self.unit == 'epoch' else 0  # the first epoch is 0 or 1
         return {at + shift: value for at, value in zip(times, columns.get(column, [])) if not math.isnan(value)}
 
-    def has_averaged(self) -> bool:
-        """Returns whether the log also has metrics of averaged weights."""
-        return any(column.endswith('_ema') for column in _read(self.config))
-
     def low(self, name: str, at: int, averaged: bool = True) -> float:
         """Returns a metric's lowest value at an epoch or iteration that the noise of the curve explains.
 

@@ -11,9 +11,8 @@ from ..errors import CheckpointError, UsageError
 from ..utils.files import replaced_when_complete
 from ..zoo.build import has_img_size
 from ..zoo.download import CONVERTED, write_hash
-from ..zoo.files import read_checkpoint, read_published
+from ..zoo.files import read_checkpoint, read_published, strip_prefix
 from ..zoo.loading import IMAGENET_CLASSES, LAYOUTS, TASKS, load_weights, recognize
-from ..zoo.state_dicts import strip_prefix
 from ..zoo.variants import VARIANTS, Variant, find_networks, find_variant
 
 FILES = '.pth', '.safetensors'

@@ -1,28 +1,51 @@
-"""Finds and reads what a path stands for: a file, a work dir, a URL, or the authors' weights by their name.
+"""Reads checkpoints without executing code in them: what a path means, the file, its state dict, names of weights.
 
-``reading.py`` reads the file, ``state_dicts.py`` finds the weights in it, and ``loading.py`` goes on from there.
+``loading.py`` goes on from here: layout, conversion, sizes, loading.
 """
+import argparse
+import codecs
+import errno
+import importlib
 import logging
+import os
 import os.path as osp
+import pickle
+import re
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from mmengine.logging import print_log
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from ..errors import CheckpointError, CheckpointNotFoundError
+from ..errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    UnknownKeyError,
+    UnreadCheckpointError,
+    UsageError,
+    first_line,
+)
+from ..utils import versions
+from ..utils.files import why_no_file
 from ..utils.text import near_names
 from .download import CONVERTED, fetch, fetch_url, first_reading
 from .hubs import TIMM, TORCHVISION, fetch_torchvision, read_timm
-from .reading import load_checkpoint_file
 from .runs import are_of_one_run, recorded_best
-from .state_dicts import find_state_dict
 from .variants import VARIANTS, Variant
 
 OFFICIAL = 'official://'
 WEB = 'http://', 'https://'
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
+
+# ---- what a path means
 
 
 def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
@@ -156,3 +179,364 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         if difference := variant.different_shape(weights):
             raise CheckpointError(difference)
     return weights
+
+
+# ---- reading without code
+
+
+def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
+                         mmap: bool = False) -> dict:
+    """Loads a checkpoint file (torch or safetensors) as a dict.
+
+    Args:
+        path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
+        map_location (str | torch.device | None): Device of the tensors. With None, a torch file's tensors are restored
+            on the device from which they were saved. Defaults to ``'cpu'``.
+        mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
+            or copy them at once. The tensors become invalid when the file is overwritten, and checksums are not
+            verified. Defaults to False.
+
+    Raises:
+        UsageError: If ``map_location`` cannot be used.
+        CheckpointNotFoundError: If the file does not exist.
+        UnreadCheckpointError: If the file cannot be read, for example because memory is full.
+        CheckpointError: If the file is truncated or corrupt, contains types that are not allowed, or does not contain
+            a dict.
+    """
+    checkpoint = load_file(path, map_location, mmap)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'checkpoint {path} contains a {type(checkpoint).__name__}, not a dict of weights')
+    for key in ('meta', 'message_hub'):
+        if not isinstance(checkpoint.get(key, {}), dict):
+            raise CheckpointError(f'checkpoint {path}: {key} must be a dict, got a {type(checkpoint[key]).__name__}')
+    return checkpoint
+
+
+def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
+    """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
+    path = osp.expanduser(str(path))
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder written by `mmvit weights convert` or Transformers
+        path = osp.join(path, CONVERTED)
+    if reason := why_no_file(path):
+        kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
+        raise kind(f'checkpoint {path} {reason}')
+    _check_device(map_location)
+    if path.endswith('.safetensors'):
+        from safetensors.torch import load_file
+        read = partial(load_file, device=str(map_location or 'cpu'))
+    else:
+        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+    try:
+        return read(path)
+    except torch.cuda.OutOfMemoryError:  # says nothing about the file
+        raise
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise _error_of(path, error) from error
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Raises UsageError if a device cannot be used; the readers' own errors would be taken for damage."""
+    if not isinstance(device, (str, torch.device)):  # torch.load also takes None, functions and dicts
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
+
+
+def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        _check_archive(path, with_sums=not mmap)
+    if not versions.is_older('2.6'):
+        allowed: list[Any] = [*((value, name) for name, value in TRAINING_STATE.items()), *DTYPES]
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_archive)
+    warn_of_hole()
+    if not is_archive:
+        raise pickle.UnpicklingError
+    return torch.load(path, map_location=map_location, pickle_module=ListedNames, mmap=mmap)
+
+
+class WrongArchiveError(Exception):
+    """Raised for an archive that is not as torch.save writes it."""
+
+
+def _check_archive(path: str, with_sums: bool) -> None:
+    """Raises WrongArchiveError for an archive from which PyTorch would read wrong values without an error, or nothing.
+
+    PyTorch reads no records that are marked as folders, maps compressed records as they are, and ignores checksums.
+    """
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        names = {osp.basename(info.filename) for info in records}
+        if 'data.pkl' not in names:
+            raise WrongArchiveError('is an archive that was not written by torch.save')
+        if 'constants.pkl' in names:
+            raise WrongArchiveError('is a TorchScript archive, not a checkpoint')
+        if foreign := [info.filename for info in records if info.compress_type or info.external_attr & 0x10]:
+            raise WrongArchiveError(f'was not written by torch.save: {foreign[0]} is compressed or a folder')
+        if with_sums and (part := archive.testzip()):
+            raise WrongArchiveError(f'is truncated or corrupt: the checksum of {part} is wrong')
+
+
+def _is_intact(path: str) -> bool:
+    """Returns whether a file is an archive of torch.save with correct checksums."""
+    try:
+        return zipfile.is_zipfile(path) and _check_archive(path, with_sums=True) is None
+    except Exception:  # a damaged archive can raise any exception
+        return False
+
+
+def _error_of(path: str, error: Exception) -> CheckpointError:
+    """Returns the error to raise for a file that cannot be loaded; only a damaged file is called so."""
+    start = b''
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(256)
+    except OSError as failed:  # is_zipfile hides it, and safetensors reports a missing file
+        error = failed
+    if reason := failure_of_system(error):
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read: {reason}')
+    if start.lstrip().startswith(b'<'):
+        problem = 'is a web page, not a checkpoint: the download failed'
+    elif start.startswith(b'version https://git-lfs'):
+        problem = 'is a pointer of Git LFS, not a checkpoint: run `git lfs pull` in its folder'
+    elif isinstance(error, WrongArchiveError):
+        problem = str(error)
+    elif isinstance(error, pickle.UnpicklingError):
+        problem = _problem_of_pickle(path, error)
+    elif _is_intact(path):
+        reason = first_line(error)
+        return UnreadCheckpointError(f'checkpoint {path} cannot be read by PyTorch {torch.__version__}: {reason}')
+    else:  # PyTorch's own words do not help
+        writer = 'safetensors' if path.endswith('.safetensors') else 'torch.save'
+        problem = f'is truncated or corrupt, or was not written by {writer}'
+    return CheckpointError(f'checkpoint {path} {problem}')
+
+
+def failure_of_system(error: Exception) -> str | None:
+    """Returns why the system failed, such as "Cannot allocate memory", or None if it did not fail.
+
+    PyTorch and safetensors raise errors of several classes, with the number and the words of the system in the message.
+    """
+    text = str(error)
+    if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in text:
+        return os.strerror(errno.ENOMEM)
+    numbers = {int(number) for number in re.findall(r'\b\d{1,3}\b', text)} - {errno.EINVAL}  # seeks in wrong archives
+    return next((os.strerror(number) for number in numbers if os.strerror(number) in text), None)
+
+
+def _problem_of_pickle(path: str, error: pickle.UnpicklingError) -> str:
+    if refused := re.search(r'GLOBAL (\S+)', str(error)):
+        return f'is refused: it contains more than weights (loading would import {refused[1]})'
+    if _is_intact(path):
+        return 'is refused: it contains more than weights'
+    if versions.is_older('2.6'):
+        return 'is truncated or corrupt, or has the format of PyTorch before 1.6, which needs PyTorch 2.6 or newer'
+    return 'is truncated or corrupt, or was not written by torch.save'  # PyTorch suggests weights_only=False
+
+
+def history_method(owner: type, name: str) -> Callable:
+    """Replaces ``getattr`` in pickles: returns the methods that a pickled HistoryBuffer needs, and no others."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr')
+    return getattr(HistoryBuffer, name)
+
+
+# Types other than tensors in checkpoints of MMEngine (log history) and timm (options).
+TRAINING_STATE = {
+    'argparse.Namespace': argparse.Namespace,
+    'builtins.getattr': history_method,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.dtype': np.dtype,
+    'numpy.ndarray': np.ndarray,
+    # NumPy 1 and 2 write different names.
+    **{f'numpy.{core}.multiarray._reconstruct': np.empty(0).__reduce__()[0] for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': np.float64().__reduce__()[0] for core in ('core', '_core')},
+}
+DTYPES = [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')]
+
+
+class ListedNames:
+    """Takes the place of the module ``pickle`` in ``torch.load``, and loads only the names listed here.
+
+    For PyTorch before 2.6, which has no list of additional types for ``weights_only=True``.
+    """
+
+    names = {
+        **TRAINING_STATE,
+        '__builtin__.getattr': history_method,  # as protocol 2 writes it
+        '_codecs.encode': codecs.encode,
+        'collections.OrderedDict': OrderedDict,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        **{f'torch._utils.{name}': getattr(importlib.import_module('torch._utils'), name)
+           for name in ('_rebuild_tensor_v2', '_rebuild_parameter')},
+        **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
+    }
+
+    class Unpickler(pickle.Unpickler):
+
+        def find_class(self, module: str, name: str) -> object:
+            if f'{module}.{name}' not in ListedNames.names:
+                raise pickle.UnpicklingError(f'GLOBAL {module}.{name}')
+            return ListedNames.names[f'{module}.{name}']
+
+
+@cache
+def warn_of_hole() -> None:
+    """Warns once that a malicious file can execute code in this version of PyTorch (CVE-2025-32434)."""
+    print_log(f'PyTorch {torch.__version__} cannot load untrusted .pth files safely (CVE-2025-32434): use PyTorch 2.6 '
+              'or newer, or weights in the format safetensors', logger='current', level=30)
+
+
+# ---- state dict
+
+# Keys under which training programs save state dicts, besides those of averaged weights.
+USUAL_KEYS = {
+    'state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'params', 'weights', 'checkpoint', 'state',
+    'best_state_dict', 'best_model_state_dict', 'best_model', 'student', 'teacher', 'generator',
+}
+AVERAGED = re.compile(r'(?:^|[._])(?:ema|swa|avg|averaged?|shadow)(?:[._\d]|$)', re.IGNORECASE)
+MAX_DEPTH = 4  # limits the search, because a dict may contain itself
+
+
+def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: Callable[[Mapping], bool] | None = None,
+                    prefix: str = '') -> dict[str, Tensor]:
+    """Returns the state dict in a checkpoint, without the prefixes that wrappers of a model add to its names.
+
+    Of several state dicts, those with suitable names are taken, or else those under usual keys, or else those with
+    names of modules; then averaged weights come before the others.
+
+    Args:
+        checkpoint (Mapping): A state dict, or a dict that contains state dicts on any of ``MAX_DEPTH`` levels.
+        source (str): Name for messages.
+        suits (Callable | None): Returns whether a state dict has suitable names. Defaults to None: not known.
+        prefix (str): Selects the names that start with it, and removes it. It may begin with the keys of the dicts
+            around the state dict: ``'teacher.'`` for ``dict(teacher=state_dict, student=other)``.
+
+    Raises:
+        CheckpointError: If several state dicts are equally suitable, such as those of a teacher and a student.
+        UnknownKeyError: If a key is not a string.
+    """
+    found = {path: clean_names(weights) for path, weights in _state_dicts(checkpoint)}
+    if 'steps' in found.get('ema_state_dict', ()) and not prefix.startswith('ema_state_dict'):
+        del found['ema_state_dict']  # MMEngine saves the averaged weights as state_dict, and the others here
+    if prefix:
+        found = {path: chosen for path, weights in found.items() if (chosen := _select(weights, path, prefix))}
+    found = {path: strip_outer(weights) for path, weights in found.items()}
+    if not found:
+        return {} if prefix else _with_names(checkpoint, source)
+    suitable = [path for path, weights in found.items() if suits is not None and suits(weights)]
+    # Loose tensors, such as a loss, are no state dict.
+    of_modules = [path for path, weights in found.items() if any('.' in str(name) for name in weights)] or list(found)
+    usual = [path for path in of_modules if USUAL_KEYS.issuperset(path.split('.')) or AVERAGED.search(path)]
+    paths = suitable or usual or of_modules
+    are_equal = all(_are_equal(found[paths[0]], found[path]) for path in paths[1:])
+    return _with_names(found[paths[0] if are_equal else choose(paths, source)], source)
+
+
+def _state_dicts(checkpoint: Mapping, path: str = '', depth: int = 0) -> Iterator[tuple[str, Mapping]]:
+    """Yields the dicts with tensors, and the keys of the dicts around them; the states of optimizers are left out."""
+    if any(isinstance(x, Tensor) for x in checkpoint.values()):
+        yield path, checkpoint
+    if depth < MAX_DEPTH:
+        for key, value in checkpoint.items():
+            if isinstance(key, str) and isinstance(value, Mapping) and 'optim' not in key.lower():
+                yield from _state_dicts(value, f'{path}.{key}'.lstrip('.'), depth + 1)
+
+
+def _select(weights: Mapping, path: str, prefix: str) -> Mapping:
+    """Returns the weights whose names start with a prefix, which may begin with the keys of the surrounding dicts."""
+    words, around = clean_name(prefix).split('.'), path.split('.')
+    same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(words, around))))
+    prefixes = '.'.join(words), clean_name('.'.join(words[same:]))
+    selected = (strip_prefix(named, each) for named in (weights, strip_outer(weights)) for each in prefixes)
+    return next(filter(None, selected), {})
+
+
+def _are_equal(weights: Mapping, others: Mapping) -> bool:
+    """Returns whether two state dicts are the same, saved under two keys."""
+    return weights.keys() == others.keys() and all(
+        isinstance(x, Tensor) and isinstance(y, Tensor) and torch.equal(x, y)
+        for x, y in zip(weights.values(), others.values()))
+
+
+def _with_names(weights: Mapping, source: str) -> dict[str, Tensor]:
+    for key in weights:
+        if not isinstance(key, str):
+            raise UnknownKeyError(f'{source}: the key {key!r} is not the name of a weight')
+    return dict(weights)
+
+
+def choose(names: Collection[str], source: str) -> str:
+    """Returns the name of averaged weights and their plain counterpart that is averaged, or the only name.
+
+    Raises:
+        CheckpointError: If the names do not decide.
+    """
+    averaged = [name for name in names if AVERAGED.search(name)]
+    if len(averaged) <= 1 and len(names) - len(averaged) <= 1:
+        return (averaged or list(names))[0]
+    keys = [name.rstrip('.') or 'the file itself' for name in names]
+    raise CheckpointError(f'{source} has several sets of weights: {", ".join(keys)}; choose one by prefix, as in '
+                          f"init_cfg=dict(type='Pretrained', checkpoint=..., prefix='{keys[-1]}.')")
+
+
+# ---- prefixes of names
+
+# Wrappers that PyTorch adds to names: compilation, sharding, activation checkpointing, and data parallel training.
+WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+PARALLEL = re.compile(r'^(?:module\.)+')
+# Wrappers around OpenMMLab's models, as Lightning, Transformers and own loops write them.
+OUTER = re.compile(r'(?:(?:model|net|network)\.)+(?=backbone\.)')
+OUR_PREFIXES = 'backbone.', ''
+
+
+def clean_names(weights: Mapping) -> dict:
+    """Returns weights with the names that they have without PyTorch's wrappers; other keys are kept."""
+    return {clean_name(key) if isinstance(key, str) else key: x for key, x in weights.items()}
+
+
+def strip_outer(weights: Mapping) -> dict:
+    """Returns weights without the prefix of a wrapper around a model with a ``backbone``."""
+    outer = next((match[0] for key in weights if (match := OUTER.match(str(key)))), '')
+    return {key.removeprefix(outer) if isinstance(key, str) else key: x for key, x in weights.items()}
+
+
+def clean_name(name: str) -> str:
+    """Returns the name of a weight without the prefixes that PyTorch's wrappers add."""
+    return PARALLEL.sub('', WRAPPERS.sub('', name))
+
+
+def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the weights whose names start with a prefix, with the prefix removed from the names."""
+    return {key.removeprefix(prefix): x for key, x in weights.items() if not prefix or str(key).startswith(prefix)}
+
+
+def find_prefixes(names: Iterable[str], own: Collection[str], share: float = 0.5) -> list[str]:
+    """Returns the prefixes with which at least a share of a model's own names are among ``names``.
+
+    A checkpoint may lack some of the model's weights, such as output norms, and other parts of a checkpoint may have
+    some of its names.
+    """
+    own, counts = set(own), Counter()
+    for name in names:
+        words = str(name).split('.')
+        counts.update('.'.join([*words[:i], '']) for i in range(len(words)) if '.'.join(words[i:]) in own)
+    return [prefix for prefix, count in counts.items() if count >= share * len(own)]
+
+
+def choose_prefix(names: Collection[str], own: Collection[str], source: str) -> str | None:
+    """Returns the prefix of a model's own names among ``names``, or None for another network.
+
+    ``'backbone.'`` and no prefix come first, then averaged weights.
+
+    Raises:
+        CheckpointError: If several other prefixes are equally suitable.
+    """
+    found = find_prefixes(names, own) or [  # loading reports the weights that are missing
+        prefix for prefix in OUR_PREFIXES if any(prefix + name in names for name in own)]
+    ours = next((prefix for prefix in OUR_PREFIXES if prefix in found), None)
+    return choose(found, source) if found and ours is None else ours

@@ -1,7 +1,6 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models.
 
-``files.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it; here follow layout, conversion, sizes
-and loading.
+``files.py`` reads a checkpoint and finds the state dict in it; here follow layout, conversion, sizes and loading.
 """
 import os
 import re
@@ -19,8 +18,16 @@ from ..utils.finite import not_finite
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
 from .converters.library import LibraryLayout, shortened
-from .files import OFFICIAL, WEB, read_checkpoint, read_published
-from .state_dicts import choose_prefix, find_prefixes, find_state_dict, strip_prefix
+from .files import (
+    OFFICIAL,
+    WEB,
+    choose_prefix,
+    find_prefixes,
+    find_state_dict,
+    read_checkpoint,
+    read_published,
+    strip_prefix,
+)
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')

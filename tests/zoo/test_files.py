@@ -28,9 +28,8 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.download import first_reading
-from mmvit_backbones.zoo.files import find_checkpoint, read_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint, load_checkpoint_file, load_file, read_checkpoint, warn_of_hole
 from mmvit_backbones.zoo.loading import use_safe_loading
-from mmvit_backbones.zoo.reading import load_checkpoint_file, load_file, warn_of_hole
 
 
 def load_for_mmengine(path: str) -> dict:

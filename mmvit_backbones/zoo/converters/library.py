@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import UnknownKeyError
-from ..state_dicts import choose, find_prefixes, strip_prefix
+from ..files import choose, find_prefixes, strip_prefix
 from .layout import Layout, match_name
 
 

@@ -467,7 +467,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
     title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
     write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
-    with (out / 'results.csv').open('w', newline='', encoding='utf-8') as file:
+    with (replaced_when_complete(out / 'results.csv') as part, open(part, 'w', newline='', encoding='utf-8') as file):
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -505,9 +505,7 @@ def table(rows: list[dict], unit: str) -> str:
 
 
 def plot(path: Path, rows: list[dict], unit: str) -> None:
-    import matplotlib
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
+    from ..utils.figures import plt, save_figure
     figure, axes = plt.subplots(figsize=(8.5, 4), layout='constrained')
     for index, row in enumerate(rows):
         x, y = row['ms per image, inference'], row['metric']
@@ -517,5 +515,4 @@ def plot(path: Path, rows: list[dict], unit: str) -> None:
     axes.set(xlabel='ms per image, inference', ylabel=unit, xlim=(0, 1.1 * slowest))
     axes.grid(alpha=0.3)
     figure.legend(loc='outside right upper', title='best first', frameon=False)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, dpi=100)

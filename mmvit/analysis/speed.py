@@ -22,6 +22,7 @@ import torch
 from torch.utils import benchmark as timers
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
@@ -244,8 +245,8 @@ class RuntimeTable(NamedTuple):
         return '\n'.join([self.about, '', figures, *errors])
 
     def save(self, path: str | Path) -> None:
-        """Writes the rows to a CSV file."""
-        with open(path, 'w', encoding='utf-8', newline='') as file:
+        """Writes the rows to a CSV file; raises UsageError if the disk is full."""
+        with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
             writer = csv.DictWriter(file, [*COLUMNS, 'error'])
             writer.writeheader()
             writer.writerows(self.rows)

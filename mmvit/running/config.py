@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.files import LAST, last_of
 
@@ -224,7 +225,7 @@ def _save_predictions(cfg: Config, out: str) -> None:
     if not out.endswith(PICKLES):
         raise UsageError(f'--out must end with .pkl or .pickle, got {out}')
     dump = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-    cfg.test_evaluator = [*metrics, ConfigDict(type=dump, out_file_path=out)]
+    cfg.test_evaluator = [*metrics, ConfigDict(type=dump, out_file_path=f'{PREFIX}{out}')]
 
 
 def _root_options(cfg: Config, root: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Atomic writes of checkpoints: a process that is killed while it writes leaves the previous file."""
+"""Atomic writes of checkpoints and predictions: a process that is killed while it writes leaves the previous file."""
 import os
 from pathlib import Path
 
@@ -6,22 +6,27 @@ from mmengine.fileio import LocalBackend, register_backend
 
 from ..errors import TrainingError
 
+PREFIX = 'atomic://'  # before a path, where MMEngine takes no backend_args
+
 
 class AtomicBackend(LocalBackend):
     """MMEngine's backend for local files, which writes a temporary file and then renames it.
+
+    A config names it by ``backend_args=dict(backend='atomic')``, or by a path that begins with ``atomic://``.
 
     Raises:
         TrainingError: If it cannot be written, e.g. on a full disk; the temporary file is removed.
     """
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        filepath = str(filepath).removeprefix(PREFIX)
         temporary = f'{filepath}.tmp'
         try:
             super().put(obj, temporary)  # pyright: ignore[reportArgumentType]  # MMEngine's annotation lacks memoryview
             os.replace(temporary, filepath)
         except OSError as error:
             Path(temporary).unlink(missing_ok=True)  # it would keep a full disk full
-            raise TrainingError(f'checkpoint {filepath} cannot be written: {error.strerror}') from error
+            raise TrainingError(f'{filepath} cannot be written: {error.strerror}') from error
 
 
-register_backend('atomic', AtomicBackend)
+register_backend('atomic', AtomicBackend, prefixes=PREFIX.removesuffix('://'))

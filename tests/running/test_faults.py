@@ -43,7 +43,7 @@ def test_full_disk_leaves_the_older_checkpoint(whole, tmp_path):
     limits = {resource.RLIMIT_FSIZE: (whole / 'epoch_1.pth').stat().st_size // 2}
     run = train(work_dir, '--resume', limits=limits)
     assert run.wait() == 1
-    assert f'checkpoint {work_dir / "epoch_3.pth"} cannot be written: File too large' in run.error
+    assert f'{work_dir / "epoch_3.pth"} cannot be written: File too large' in run.error
     assert not list(work_dir.glob('epoch_3*'))
     assert_same_weights(whole / 'epoch_2.pth', work_dir / 'epoch_2.pth')
 

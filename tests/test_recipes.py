@@ -18,7 +18,7 @@ from torch import nn
 import mmvit_backbones  # noqa: F401
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.layers import DropPath
-from mmvit_backbones.zoo.curves import CURVES
+from mmvit.analysis.curves import CURVES
 from mmvit_backbones.zoo.variants import VARIANTS
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.curves import CURVES, NAMES, Curve
+from mmvit.analysis.curves import CURVES, NAMES, Curve
 
 from ..utils.figures import plt, save_figure
 

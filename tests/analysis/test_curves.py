@@ -3,7 +3,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmvit_backbones.zoo.curves import CURVES
+from mmvit.analysis.curves import CURVES
 from mmvit_backbones.zoo.published import RESULTS
 
 MAIN = {'imagenet': ('accuracy/top1', 'top1', 1), 'mask': ('coco/bbox_mAP', 'box', 100),

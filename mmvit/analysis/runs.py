@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
-from mmvit_backbones.errors import UsageError
 from mmvit.analysis.curves import CURVES, NAMES, Curve
+from mmvit_backbones.errors import UsageError
 
 from ..utils.figures import plt, save_figure
 

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import socket
 import sys
 import time
@@ -128,6 +129,7 @@ def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callabl
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.chdir(ROOT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let processes in the background ignore it
     torch.set_num_threads(1)
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))

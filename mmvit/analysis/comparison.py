@@ -33,6 +33,7 @@ from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config import read_config
+from ..utils.figures import plt, save_figure
 from ..utils.frameworks import import_quietly
 from ..utils.shell import as_typed
 from .counters import Counter, count_macs
@@ -467,7 +468,7 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
     title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
     write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
-    with (replaced_when_complete(out / 'results.csv') as part, open(part, 'w', newline='', encoding='utf-8') as file):
+    with replaced_when_complete(out / 'results.csv') as part, open(part, 'w', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -505,7 +506,6 @@ def table(rows: list[dict], unit: str) -> str:
 
 
 def plot(path: Path, rows: list[dict], unit: str) -> None:
-    from ..utils.figures import plt, save_figure
     figure, axes = plt.subplots(figsize=(8.5, 4), layout='constrained')
     for index, row in enumerate(rows):
         x, y = row['ms per image, inference'], row['metric']

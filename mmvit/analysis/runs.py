@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
-from mmvit.analysis.curves import CURVES, NAMES, Curve
 from mmvit_backbones.errors import UsageError
 
 from ..utils.figures import plt, save_figure
+from .curves import CURVES, NAMES, Curve
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']

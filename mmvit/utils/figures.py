@@ -1,6 +1,5 @@
 """Draws and saves figures with matplotlib, without a display."""
 from pathlib import Path
-from typing import BinaryIO
 
 import matplotlib
 
@@ -11,15 +10,15 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 
-def save_figure(figure: Figure, target: str | Path | BinaryIO, **options) -> None:
-    """Saves a figure and closes it.
+def save_figure(figure: Figure, path: str | Path, **options) -> None:
+    """Saves a figure in the format of the file's suffix, by default matplotlib's, which is then added; closes it.
 
     Raises:
         UsageError: If the disk is full; there is no partial file.
     """
-    if isinstance(target, (str, Path)):
-        with replaced_when_complete(target) as part:
-            figure.savefig(part, format=Path(target).suffix[1:] or None, **options)
-    else:
-        figure.savefig(target, **options)
+    path = Path(path)
+    if not path.suffix:
+        path = path.with_suffix(f'.{figure.canvas.get_default_filetype()}')
+    with replaced_when_complete(path) as part:
+        figure.savefig(part, format=path.suffix[1:], **options)
     plt.close(figure)

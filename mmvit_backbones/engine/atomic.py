@@ -12,7 +12,7 @@ PREFIX = 'atomic://'  # before a path, where MMEngine takes no backend_args
 class AtomicBackend(LocalBackend):
     """MMEngine's backend for local files, which writes a temporary file and then renames it.
 
-    A config names it by ``backend_args=dict(backend='atomic')``, or by a path that begins with ``atomic://``.
+    A config names it by ``backend_args=dict(backend='atomic')``, or for a file that is written by ``atomic://PATH``.
 
     Raises:
         TrainingError: If it cannot be written, e.g. on a full disk; the temporary file is removed.

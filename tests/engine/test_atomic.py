@@ -7,10 +7,8 @@ from helpers import raises
 from mmengine.registry import METRICS
 from runs import TINY
 
-from mmvit.running import testing_config
+from mmvit import running
 from mmvit_backbones.errors import TrainingError
-
-testing_config.__test__ = False  # of pytest
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def full_disk():
 
 def test_a_full_disk_leaves_the_older_predictions(full_disk, tmp_path):
     path = tmp_path / 'predictions.pkl'
-    *_, dump = testing_config(str(TINY), 'a.pth', out=str(path)).test_evaluator
+    *_, dump = running.testing_config(str(TINY), 'a.pth', out=str(path)).test_evaluator
     metric = METRICS.build(dump)
     metric.compute_metrics([1])
     full_disk()

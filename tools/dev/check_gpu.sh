@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs `mmvit doctor` and the tests of operators and networks on a GPU, and writes a report: check_gpu.sh [FILE]
-# Requires torch, Triton, MMEngine and pytest, but not OpenMMLab. PYTHON selects the interpreter.
+# Requires torch, Triton, MMEngine and pytest, but not OpenMMLab. PYTHON selects the interpreter, and PYTEST_OPTIONS are
+# added to those of pytest, e.g. `-n 8`.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}

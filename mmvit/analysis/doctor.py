@@ -15,7 +15,7 @@ from mmvit_backbones.ops.triton import why_not_triton
 from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
-from .self_check import advise, measure, table, wrong_kernels
+from .self_check import describe_defaults, measure, table, wrong_kernels
 
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 
@@ -37,9 +37,10 @@ def diagnose() -> Diagnosis:
     lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels()]
     problems, rows = [*find_conflicts(), *broken_packages()], measure(OPERATORS.values(), device)
     if rows:
-        lines += ['', f'forward + backward pass on {device}, and deviation from float64:', '', table(rows), '',
-                  advise(rows, device)]
+        lines += ['', f'ms of a forward pass, and of both passes, on {device}, and deviation from float64:', '',
+                  table(rows), '']
         problems += [f'wrong results or gradients: {kernel}' for kernel in wrong_kernels(rows)]
+    lines += [line for operator in OPERATORS.values() for line in describe_defaults(operator, device)]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
     return Diagnosis([*lines, *problems, f'verdict: {verdict}'], problems)
 

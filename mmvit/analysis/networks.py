@@ -1,5 +1,6 @@
 """Networks that are measured, of this package and of other libraries."""
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -7,6 +8,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.variants import VARIANTS
 
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'
 
@@ -15,7 +17,17 @@ def default_size(dense: bool) -> tuple[int, int]:
     return (448, 672) if dense else (224, 224)
 
 
-def build(name: str, dense: bool, override: dict | None) -> torch.nn.Module:
+def is_checkpoint(name: str) -> bool:
+    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
+    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
+
+
+def build(name: str, dense: bool, override: dict | None, size: tuple[int, int]) -> torch.nn.Module:
+    """Builds a network with arguments of its backbone, which networks of other libraries do not have."""
+    if ':' in name:
+        if override:
+            raise UsageError(f'override requires networks of this package, got {name}')
+        return build_other(name, 'network', dense, size)
     try:
         return get_model(name, 'backbone' if dense else 'classification', **(override or {}))
     except (TypeError, ValueError) as error:

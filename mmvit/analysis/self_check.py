@@ -1,21 +1,23 @@
-"""Compares the backends of operators on a device: agreement with the reference in float64, and time.
+"""Compares the backends of operators on a device: agreement with the reference in float64, time, and the default.
 
 ``mmvit doctor`` runs this module. Networks never do.
 """
 import math
+import statistics
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import timer
 
 from mmvit_backbones.errors import first_line
-from mmvit_backbones.ops.dispatch import Kernels, Operator, use_kernels, why_not_backend
+from mmvit_backbones.ops.dispatch import Operator, why_not_backend
 from mmvit_backbones.ops.triton import INTERPRETED
 from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
 from mmvit_backbones.utils.text import markdown_table
+
+from .timing import graph_seconds, take_turns
 
 # Maximum deviation from the reference in float64, relative to the largest element. A kernel may also deviate four times
 # as much as the reference in the same dtype.
@@ -23,7 +25,7 @@ TOLERANCES = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 # Tokens of the first stage, for an image of 224 x 224 and of 800 x 1216. None stands for the operator's example.
 SIZES = {'toy': None, '56 x 56': (56, 56), '200 x 304': (200, 304)}
 TOKENS_ON_GPUS = 200_000  # of a batch, because a GPU computes one image faster than Python launches its kernels
-REPEATS, LONG_SECONDS = 3, 0.05  # a measurement ends after three steps, or after a step that takes long
+REPEATS = 3
 
 
 Randn = Callable[..., Tensor]  # randn(*shape) returns a tensor on the device and in the dtype of the check
@@ -34,12 +36,13 @@ class Figures(NamedTuple):
 
     Args:
         deviation (float): From the reference in float64, relative to the largest element; NaN if it was not computed.
-        forward, backward (float): Seconds, the shortest of a few; infinite if they were not measured.
+        forward, step (float): Median seconds of a forward pass, and of a forward and backward pass, on a GPU as a
+            replayed CUDA graph where possible; infinite if they were not measured.
         fault (str | None): Why the backend must not be used, or None if it works.
     """
     deviation: float = math.nan
     forward: float = math.inf
-    backward: float = math.inf
+    step: float = math.inf
     fault: str | None = None
 
     @property
@@ -56,8 +59,7 @@ class Row(NamedTuple):
     figures: dict[str, Figures]
 
 
-def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES,
-            clock: Callable[[], float] = timer) -> list[Row]:
+def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable[str] = SIZES) -> list[Row]:
     """Returns a row for each operator that has a kernel for the device, dtype and size.
 
     Triton's interpreter runs only the smallest size.
@@ -66,7 +68,6 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
         operators (Iterable[Operator]): Operators whose backends are compared.
         device (torch.device): Device of the backends.
         sizes (Iterable[str]): Some of :data:`SIZES`. Defaults to all.
-        clock (Callable): Returns the current time in seconds. Defaults to torch's timer, which waits for the GPU.
     """
     rows = []
     dtypes = [dtype for dtype in TOLERANCES if device.type != 'cpu' or dtype != torch.float16]  # not on older CPUs
@@ -84,7 +85,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
                 calls, figures = calls_of(operator, size, device, dtype), {}
                 for backend in ('reference', *kernels):
                     limit = max(limit_of(dtype), 4 * figures['reference'].deviation if figures else math.inf)
-                    figures[backend] = figures_of(operator, backend, calls, exact, limit, clock)
+                    figures[backend] = figures_of(operator, backend, calls, exact, limit)
                 rows.append(Row(operator, dtype, size, figures))
     return rows
 
@@ -144,12 +145,12 @@ def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | Non
 
 
 def figures_of(operator: Operator, backend: str, calls: list[dict], exact: list[Tensor | None] | Exception,
-               limit: float, clock: Callable[[], float]) -> Figures:
+               limit: float) -> Figures:
     try:
         if isinstance(exact, Exception):
             raise exact
         deviation = deviation_of(values_of(operator, backend, calls), exact)  # also compiles the kernels
-        times = times_of(operator, backend, calls, clock)
+        times = times_of(operator, backend, calls)
     except Exception as error:  # compilers and drivers raise many types of errors
         return Figures(fault=f'fails: {first_line(error)}')
     return Figures(deviation, *times, None if deviation <= limit else f'wrong, deviates by {deviation:.0e}')
@@ -162,18 +163,21 @@ def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> 
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def times_of(operator: Operator, backend: str, calls: list[dict], clock: Callable[[], float]) -> tuple[float, float]:
-    """Returns the seconds of the calls and of their gradients, each the shortest of a few."""
-    times = []
-    while len(times) < REPEATS and sum(map(sum, times)) < LONG_SECONDS:
-        start = clock()
-        results = [forward(operator, backend, arguments) for arguments in calls]
-        middle = clock()
-        for outs, arguments in zip(results, calls):
-            backward(outs, arguments)
-        times.append((middle - start, clock() - middle))
-    forwards, backwards = zip(*times)
-    return min(forwards), min(backwards)
+def times_of(operator: Operator, backend: str, calls: list[dict]) -> list[float]:
+    """Returns the seconds of the calls, and of the calls and their gradients (:class:`Figures`)."""
+    def forwards() -> None:
+        with torch.no_grad():
+            for arguments in calls:
+                forward(operator, backend, arguments)
+
+    def steps() -> None:
+        for arguments in calls:
+            backward(forward(operator, backend, arguments), arguments)
+
+    is_cuda = calls[0][operator.like].is_cuda
+    graphs = [graph_seconds(function, REPEATS) if is_cuda else None for function in (forwards, steps)]
+    return [graph or statistics.median(take_turns([function], REPEATS)[0])
+            for graph, function in zip(graphs, (forwards, steps))]
 
 
 # ---- calls of the operators
@@ -268,8 +272,8 @@ def table(rows: list[Row]) -> str:
 
 
 def describe(found: Figures) -> str:
-    """Returns a table cell: milliseconds of forward and backward pass, and the deviation or fault."""
-    times = f'{1e3 * found.forward:.3g} + {1e3 * found.backward:.3g}' if found.forward < math.inf else ''
+    """Returns a table cell: milliseconds of a forward pass and of both passes, and the deviation or fault."""
+    times = f'{1e3 * found.forward:.3g}, {1e3 * found.step:.3g}' if found.forward < math.inf else ''
     return f'{times} ({found.fault or f"{found.deviation:.0e}"})'.strip()
 
 
@@ -280,32 +284,14 @@ def wrong_kernels(rows: list[Row]) -> list[str]:
     return list(found)
 
 
-def advise(rows: list[Row], device: torch.device) -> str:
-    """Returns the line that selects the fastest kernels of a device, or that no setting is needed.
-
-    A setting is advised if it saves at least a twentieth of the time of the default, in the geometric mean of realistic
-    sizes, or if the default has a fault. A setting with a fault, or that was not measured at all sizes, never is.
-    """
-    settings = [None, 'reference', *(['triton'] if any('triton' in row.figures for row in rows) else [])]
-    times = {kernels: relative_time(rows, device, kernels) for kernels in settings}
-    best = min(settings, key=times.__getitem__)
-    if times[best] < 0.95 * times[None]:
-        return f'export MMVIT_KERNELS={best}'
-    fastest = 'the reference is faster here' if times[None] == 1 else 'the kernels used by default are faster here'
-    others = [f'{time / times[None]:.2f} times as long with {kernels}' for kernels, time in times.items()
-              if kernels is not None and time not in (times[None], math.inf)]
-    return ', '.join([f'{fastest}, leave MMVIT_KERNELS unset', *others])
-
-
-def relative_time(rows: list[Row], device: torch.device, kernels: Kernels | None) -> float:
-    """Returns the time of a setting of ``use_kernels`` relative to the reference; infinite if it must not be used."""
-    ratios = []
-    for operator, _, size, figures in rows:
-        with use_kernels(kernels):
-            backend = operator.usual(device)
-        found, reference = figures.get(backend, Figures()), figures['reference']
-        if backend != 'reference' and (found.fault is not None or found.forward == math.inf):
-            return math.inf
-        if SIZES[size] and reference.fault is None:
-            ratios.append((found.forward + found.backward) / (reference.forward + reference.backward))
-    return math.prod(ratios)**(1 / len(ratios)) if ratios else math.inf if kernels == 'triton' else 1.
+def describe_defaults(operator: Operator, device: torch.device) -> list[str]:
+    """Returns a line per backend that an operator runs by default on a device: in which dtypes, and why no other."""
+    lines: dict[str, list[str]] = {}
+    for dtype in TOLERANCES:
+        arguments = calls_of(operator, '56 x 56', device, dtype)[0]
+        chosen = operator.choose(arguments)
+        others = {backend: operator.why_not(backend, arguments) or 'runs on request' for backend in operator.kernels
+                  if backend not in (chosen, 'reference')}
+        reasons = '; '.join(f'{backend}: {reason}' for backend, reason in others.items())
+        lines.setdefault(f'runs {chosen}{f" ({reasons})" if reasons else ""}', []).append(str(dtype)[6:])
+    return [f'{operator.name} in {", ".join(dtypes)} {text}' for text, dtypes in lines.items()]

@@ -3,11 +3,9 @@ import csv
 import ctypes
 import gc
 import json
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,13 +13,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import psutil
 import torch
-from torch.utils import benchmark as timers
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.utils.text import markdown_table
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
@@ -30,16 +28,69 @@ from ..inference.runtimes import find_device
 from ..utils.config import path_hint
 from ..utils.distributed import warn
 from .counters import SavedStorages
-from .networks import build, build_other, default_size
+from .networks import build, build_other, default_size, is_checkpoint
+from .timing import CALLS_ON_GPUS, graph_seconds, name_of, ratio, take_turns
 
 if TYPE_CHECKING:
     from .subjects import TimedModel, TimedNetwork
 
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
+Precision = Literal['float32', 'float16', 'bfloat16']
+KernelChoice = Literal['default', 'reference', 'triton']
+IN_PYTORCH = 'eager', 'compile'  # runtimes that also train
+
+# ---- tables
+
+COLUMNS = dict(  # heads and formats
+    model=('model', ''), runtime=('runtime', ''), kernels=('kernels', ''), file_mib=('file, MiB', '.1f'),
+    metric=('metric', ''), value=('value', '.4g'), deviation=('deviation', '.1e'), ms=('ms', '.1f'),
+    forward_ms=('forward, ms', '.4g'), step_ms=('step, ms', '.4g'), images_per_second=('images/s', '.2f'),
+    forward_graph_ms=('forward as graph, ms', '.4g'), step_graph_ms=('step as graph, ms', '.4g'),
+    gib=('GiB', '.2f'), saved_bytes_per_image=('saved bytes per image', ',d'), forward=('forward, ratio', '.2f'),
+    train_step=('step, ratio', '.2f'), saved_ratio=('saved, ratio', '.2f'), speedup=('times as fast', '.2f'),
+    memory_mib=('memory, MiB', '.0f'))
 
 
-# ---- measurements
+class Table(NamedTuple):
+    """Figures of networks and models by setting. As text, it is a table in Markdown with its conditions.
+
+    Attributes:
+        about (str): The conditions.
+        rows (list[dict]): One row per ``model`` and setting, i.e. ``runtime`` and ``kernels``. Rows of
+            :func:`benchmark` have ``forward_ms``, the milliseconds of a forward pass in evaluation mode without
+            gradients; ``step_ms``, those of a forward and a backward pass in training mode; ``images_per_second`` of
+            forward passes; ``saved_bytes_per_image``; and ``forward``, ``train_step`` and ``saved_ratio``, relative to
+            the baseline in the first row. On a GPU, they also have ``forward_graph_ms`` and ``step_graph_ms``, the
+            milliseconds of the same kernels replayed as a CUDA graph, without the CPU, or ``'-'`` if none can be
+            captured; and ``gib``, the peak memory of a step. Rows of :func:`compare_runtimes` have ``file_mib``; the
+            name ``metric`` and ``value`` of a checkpoint's metric; ``deviation`` from eager PyTorch; ``ms`` for one
+            image; ``images_per_second`` for all images in one call; ``speedup``, the median ratio of the first
+            runtime's time for one image to this one's; ``memory_mib``, by which the process grew when the runtime
+            loaded the model and ran it; or ``error`` if the runtime fails.
+    """
+
+    about: str
+    rows: list[dict]
+
+    def __str__(self) -> str:
+        columns = [name for name in COLUMNS if any(row.get(name) is not None for row in self.rows)]
+
+        def cell(row: dict, name: str) -> str:
+            value = row.get(name)
+            return '' if value is None else value if isinstance(value, str) else format(value, COLUMNS[name][1])
+
+        figures = markdown_table((COLUMNS[name][0] for name in columns),
+                                 ([cell(row, name) for name in columns] for row in self.rows))
+        errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
+        return '\n'.join([self.about, '', figures, *errors])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the rows to a CSV file; raises UsageError if the disk is full."""
+        with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
+            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 @contextmanager
@@ -58,91 +109,117 @@ def measuring(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def take_turns(steps: Sequence[Callable[[], object]], repeats: int, pause: float = 0.) -> list[list[float]]:
-    """Returns the seconds of each step.
+# ---- networks in PyTorch
 
-    The steps run in turn, so that other load on the machine affects all equally. Their first runs are not counted.
+
+class Contender:
+    """A network with a setting; its figures are a row of a table.
 
     Args:
-        steps (Sequence[Callable]): Functions without arguments.
-        repeats (int): Number of measurements of each step.
-        pause (float): Seconds before each run. Defaults to 0.
+        name (str): Name for the table.
+        model (nn.Module): Network on the device of the images.
+        images (Tensor): ``(B, 3, H, W)``.
+        precision (str): Dtype of autocast, or ``'float32'`` without autocast.
+        kernels (str): A request of :class:`use_kernels`, or ``'default'``.
+        runtime (str): ``'eager'`` or ``'compile'``.
     """
-    seconds: list[list[float]] = [[] for _ in steps]
-    for _ in range(repeats + 1):
-        for step, times in zip(steps, seconds):
-            time.sleep(pause)
-            start = timers.timer()  # waits for the GPU
-            step()
-            times.append(timers.timer() - start)
-    return [times[1:] for times in seconds]
+
+    def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32',
+                 kernels: str = 'default', runtime: str = 'eager') -> None:
+        self.row: dict[str, Any] = dict(model=name, runtime=runtime, kernels=kernels)
+        self.model, self.images = model, images
+        self.run = torch.compile(model) if runtime == 'compile' else model
+        self.kernels = cast(Any, None if kernels == 'default' else kernels)
+        self.autocast = torch.autocast(images.device.type, getattr(torch, precision), precision != 'float32')
+
+    def outputs(self) -> Sequence[torch.Tensor]:
+        with self.autocast:
+            outputs = self.run(self.images)
+        return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+    def forward(self) -> None:
+        with use_kernels(self.kernels), torch.no_grad():
+            self.outputs()
+
+    def step(self) -> None:
+        with use_kernels(self.kernels):
+            torch.as_tensor(sum(out.float().square().mean() for out in self.outputs())).backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def measure_memory(self) -> None:
+        """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
+        self.model.train()
+        if self.run is self.model:
+            with use_kernels(self.kernels), SavedStorages(self.model) as saved:
+                outputs = self.outputs()  # kept alive because reused addresses would be counted once
+                self.row['saved_bytes_per_image'] = saved.num_bytes // len(self.images)
+            del outputs, saved
+        if self.images.is_cuda:
+            self.step()  # compiles
+            torch.cuda.reset_peak_memory_stats()
+            others = torch.cuda.memory_allocated() - sum(
+                x.nbytes for x in (*self.model.parameters(), *self.model.buffers(), self.images))
+            self.step()
+            self.row['gib'] = (torch.cuda.max_memory_allocated() - others) / 2**30
 
 
-def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """Returns the median ratio of measurements that were made in turn."""
-    return statistics.median(a / b for a, b in zip(times, others))
-
-
-def forward(model: torch.nn.Module, images: torch.Tensor) -> None:
-    model.eval()
-    with torch.no_grad():
-        model(images)
-
-
-def train_step(model: torch.nn.Module, images: torch.Tensor) -> None:
-    model.train()
-    model.zero_grad(set_to_none=True)
-    loss(model(images)).backward()
-
-
-def loss(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
-    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    return torch.as_tensor(sum(out.square().mean() for out in outputs))
-
-
-def saved_bytes(model: torch.nn.Module, images: torch.Tensor) -> int:
-    """Returns the bytes per image that autograd saves for the backward pass."""
-    model.train()
-    with SavedStorages(model) as saved:
-        outputs = model(images)  # kept alive because reused addresses would be counted once
-        total = saved.num_bytes
-    del outputs
-    return total // len(images)
-
-
-# ---- relative to a baseline
+def time_contenders(contenders: Sequence[Contender], part: Literal['forward', 'step'], repeats: int) -> None:
+    """Adds the times of a part to the rows, and those relative to the first contender, beside which all are timed."""
+    for contender in contenders:
+        contender.model.train(part == 'step')
+    is_cuda = contenders[0].images.is_cuda
+    steps = [getattr(contender, part) for contender in contenders]
+    times = take_turns(steps, repeats, calls=CALLS_ON_GPUS if is_cuda else 1)
+    for contender, step, seconds in zip(contenders, steps, times):
+        if f'{part}_ms' in contender.row:  # the baseline, which runs again beside each network
+            continue
+        median = statistics.median(seconds)
+        contender.row[f'{part}_ms'] = 1000 * median
+        contender.row['forward' if part == 'forward' else 'train_step'] = round(ratio(seconds, times[0]), 3)
+        if part == 'forward':
+            contender.row['images_per_second'] = len(contender.images) / median
+        if is_cuda:
+            graph = graph_seconds(step, repeats)
+            contender.row[f'{part}_graph_ms'] = '-' if graph is None else 1000 * graph
 
 
 class Benchmark(NamedTuple):
-    """Figures of networks relative to a baseline; smaller is better. As text, it is JSON.
+    """Figures of networks relative to a baseline; smaller is better. As text, it is JSON without the table.
 
     Attributes:
         about (str): The conditions.
         torch (str): Version of PyTorch.
         saved_bytes_per_image_of_baseline (int): Bytes that autograd saves for the backward pass of the baseline.
-        models (dict[str, dict[str, float]]): By network: ``forward``, the relative time of a forward pass in evaluation
-            mode without gradients; ``train_step``, that of a forward and a backward pass in training mode;
-            ``saved_bytes_per_image``, without parameters and buffers; and ``saved_ratio``, relative to the baseline.
+        models (dict[str, dict[str, float]]): By network, with the first setting: ``forward``, the relative time of a
+            forward pass in evaluation mode without gradients; ``train_step``, that of a forward and a backward pass in
+            training mode; ``saved_bytes_per_image``, without parameters and buffers; and ``saved_ratio``, relative to
+            the baseline.
+        table (Table): All figures, with milliseconds.
     """
 
     about: str
     torch: str
     saved_bytes_per_image_of_baseline: int
     models: dict[str, dict[str, float]]
+    table: Table
 
     def __str__(self) -> str:
-        return json.dumps(self._asdict(), indent=1)
+        return json.dumps(dict(zip(self._fields, self[:4])), indent=1)
 
 
 def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict[str, Any] | None = None,
               dense: bool = False, size: tuple[int, int] | None = None, batch_size: int | None = None,
-              repeats: int = 7, threads: int = 2, device: str = 'cpu', memory_only: bool = False) -> Benchmark:
+              repeats: int = 7, threads: int = 2, device: str = 'cpu', memory_only: bool = False,
+              precision: Precision = 'float32', kernels: Sequence[KernelChoice] = ('default', ),
+              runtimes: Sequence[Literal['eager', 'compile']] = ('eager', )) -> Benchmark:
     """Measures the time and memory of networks with random weights relative to a baseline.
 
-    A network and the baseline are timed alternately, and each relative time is the median of ``repeats`` ratios.
+    A network, with each setting, and the baseline are timed alternately, and each relative time is the median of
+    ``repeats`` ratios. Settings are all combinations of ``runtimes`` and ``kernels``; the baseline runs in eager mode
+    with the default kernels.
 
     Args:
-        networks (Sequence[str]): Names or shell patterns.
+        networks (Sequence[str]): Names, shell patterns, ``timm:NAME`` and ``mmpretrain:NAME``.
         baseline (str): Name of a network, or ``timm:NAME`` or ``mmpretrain:NAME``. Defaults to timm's Swin-T.
         override (dict[str, Any] | None): Arguments of the networks' backbones. Defaults to None.
         dense (bool): Whether to measure backbones that return all feature maps, without heads. Defaults to False.
@@ -153,39 +230,55 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
         threads (int): Number of CPU threads. Defaults to 2.
         device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
         memory_only (bool): Whether to report only the saved bytes. Defaults to False.
+        precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast. Defaults
+            to ``'float32'``.
+        kernels (Sequence[str]): Kernels of this package's operators: ``'default'``, ``'reference'``, ``'triton'``.
+            Defaults to ('default',).
+        runtimes (Sequence[str]): ``'eager'``, ``'compile'``. Defaults to ('eager',).
 
     Raises:
         UsageError: If a network cannot be built or measured with these arguments.
     """
-    names, height_width = find_names(networks), size or default_size(dense)
+    check_values('precision', [precision], get_args(Precision))
+    check_values('kernels', kernels, get_args(KernelChoice))
+    check_values('runtimes', runtimes, IN_PYTORCH)
+    names, height_width = names_of(networks), size or default_size(dense)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
-        other = build_other(baseline, 'baseline', dense, height_width).to(images.device)
-        other_saved = saved_bytes(other, images)
-        models = {}
-        for name in names:
-            model = build(name, dense, override).to(images.device)
-            saved = saved_bytes(model, images)
-            figures = dict(saved_bytes_per_image=saved, saved_ratio=round(saved / other_saved, 3))
-            if not memory_only:
-                steps = {step.__name__: [partial(step, network, images) for network in (model, other)]
-                         for step in (forward, train_step)}
-                figures = dict({step: round(ratio(*take_turns(pair, repeats)), 3) for step, pair in steps.items()},
-                               **figures)
-            models[name] = figures
-            print(name, figures, file=sys.stderr, flush=True)
-    about = (f'relative to {baseline}, random weights, {height_width[0]} x {height_width[1]} (height x width), '
-             f'batch {len(images)}, {device}, {threads} CPU threads, median of {repeats} ratios')
-    return Benchmark(about, torch.__version__, other_saved, models)
-
-
-# ---- throughput
+        with torch.cuda.device_of(images):
+            other_model = build_other(baseline, 'baseline', dense, height_width).to(images.device)
+            other = Contender(baseline, other_model, images, precision)
+            other.measure_memory()
+            rows, models = [other.row], {}
+            for name in names:
+                model = build(name, dense, override, height_width).to(images.device)
+                contenders = [Contender(name, model, images, precision, choice, runtime)
+                              for runtime in dict.fromkeys(runtimes) for choice in dict.fromkeys(kernels)]
+                for contender in contenders:
+                    contender.measure_memory()
+                for part in () if memory_only else ('forward', 'step'):
+                    time_contenders([other, *contenders], part, repeats)
+                for row in [other.row, *(contender.row for contender in contenders)]:
+                    if saved := row.get('saved_bytes_per_image'):
+                        row['saved_ratio'] = round(saved / other.row['saved_bytes_per_image'], 3)
+                figures = contenders[0].row
+                models[name] = {key: figures[key] for key in (
+                    'forward', 'train_step', 'saved_bytes_per_image', 'saved_ratio') if key in figures}
+                rows += [contender.row for contender in contenders]
+                print(name, models[name], file=sys.stderr, flush=True)
+                torch.compiler.reset()  # frees compiled programs, whose number is limited
+    about = (f'{name_of(images.device)}, torch {torch.__version__}, {height_width[0]} x {height_width[1]} (height x '
+             f'width), batch {len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; '
+             f'ratios are relative to {baseline}')
+    return Benchmark(about, torch.__version__, other.row['saved_bytes_per_image'], models, Table(about, rows))
 
 
 def measure_throughput(networks: Sequence[str], throughput: Sequence[int], override: dict[str, Any] | None = None,
                        dense: bool = False, batch_size: int = 16, repeats: int = 7, threads: int = 2,
                        device: str = 'cpu') -> dict[str, dict[int, float]]:
     """Returns the median images per second in evaluation mode, by network and side of square images.
+
+    The table of :func:`benchmark` has them, too.
 
     Args:
         throughput (Sequence[int]): Sides of the square images in pixels.
@@ -195,66 +288,35 @@ def measure_throughput(networks: Sequence[str], throughput: Sequence[int], overr
     Raises:
         UsageError: As in :func:`benchmark`.
     """
-    names, result = find_names(networks), {}
+    result: dict[str, dict[int, float]] = {}
     with measuring(threads):
-        for name in names:
-            model = build(name, dense, override).to(find_device(device))
+        for name in names_of(networks):
             result[name] = {}
             for side in throughput:
                 images = torch.randn(batch_size, 3, side, side, device=find_device(device))
-                times, = take_turns([partial(forward, model, images)], repeats)
-                result[name][side] = round(batch_size / statistics.median(times), 2)
-            print(name, result[name], file=sys.stderr, flush=True)
+                contender = Contender(name, build(name, dense, override, (side, side)).to(images.device), images)
+                time_contenders([contender], 'forward', repeats)
+                result[name][side] = round(contender.row['images_per_second'], 2)
     return result
 
 
-# ---- runtimes
+def names_of(networks: Sequence[str]) -> list[str]:
+    """Returns the networks of names and shell patterns, each once; those of other libraries have a colon."""
+    found = ([name] if ':' in name else find_names([name]) for name in networks)
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
-COLUMNS = dict(model='model', runtime='runtime', file_mib='file, MiB', metric='metric', value='value',
-               deviation='deviation', ms='ms', images_per_second='images/s', speedup='times as fast',
-               memory_mib='memory, MiB')
-FORMATS = dict(file_mib='.1f', value='.4g', deviation='.1e', ms='.1f', images_per_second='.2f', speedup='.2f',
-               memory_mib='.0f')
+def check_values(argument: str, values: Sequence[str], known: Sequence[str]) -> None:
+    if isinstance(values, str) or not values or set(values) - set(known):
+        raise UsageError(f'{argument} must be some of {", ".join(known)}, got {values!r}')
 
 
-class RuntimeTable(NamedTuple):
-    """Figures of networks and models in several runtimes. As text, it is a table in Markdown with its conditions.
-
-    Attributes:
-        about (str): The conditions.
-        rows (list[dict]): One row per model and runtime: ``model``; ``runtime``; ``file_mib``; the name ``metric`` and
-            ``value`` of a checkpoint's metric; ``deviation`` from eager PyTorch; ``ms`` for one image;
-            ``images_per_second`` for all images in one call; ``speedup``, the median ratio of the first runtime's time
-            for one image to this one's; ``memory_mib``, by which the process grew when the runtime loaded the model and
-            ran it; or ``error`` if the runtime fails.
-    """
-
-    about: str
-    rows: list[dict]
-
-    def __str__(self) -> str:
-        columns = [name for name in COLUMNS if any(row.get(name) is not None for row in self.rows)]
-
-        def cell(row: dict, name: str) -> str:
-            return format(row[name], FORMATS.get(name, '')) if row.get(name) is not None else ''
-
-        figures = markdown_table((COLUMNS[name] for name in columns),
-                                 ([cell(row, name) for name in columns] for row in self.rows))
-        errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
-        return '\n'.join([self.about, '', figures, *errors])
-
-    def save(self, path: str | Path) -> None:
-        """Writes the rows to a CSV file; raises UsageError if the disk is full."""
-        with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
-            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
-            writer.writeheader()
-            writer.writerows(self.rows)
+# ---- several runtimes
 
 
 def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: str | None = None,
                      images: Sequence[str | Path] = (), dense: bool = False, size: tuple[int, int] | None = None,
-                     batch_size: int = 4, repeats: int = 7, threads: int = 2) -> RuntimeTable:
+                     batch_size: int = 4, repeats: int = 7, threads: int = 2) -> Table:
     """Compares the speed, memory and accuracy of networks or whole models in several runtimes on the CPU.
 
     Args:
@@ -272,31 +334,30 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
         UsageError: If a network cannot be built, a checkpoint or its data cannot be used, or an argument does not
             concern any of ``networks``. An error in a runtime is a row of the table.
     """
-    from .subjects import RUNTIMES, is_checkpoint, timed_model, timed_network  # exports need more than other functions
+    from .subjects import RUNTIMES, timed_model, timed_network  # exports need more than other functions
     checkpoints = [name for name in networks if is_checkpoint(name)]
     for name in networks:
         if name in VARIANTS and (hint := path_hint(name)):
             warn(f'{name} is the network{hint}')
-    if unknown := set(runtimes) - RUNTIMES.keys():
-        raise UsageError(f'runtimes must be some of {", ".join(RUNTIMES)}, got {", ".join(sorted(unknown))}')
+    check_values('runtimes', runtimes, list(RUNTIMES))
     for name, given in dict(images=images, config=config).items():
         if given and not checkpoints:
             raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
     if size and len(checkpoints) == len(networks):
         raise UsageError('size requires a network; checkpoints resize images as in their test')
-    found = ([name] if name in checkpoints or ':' in name else find_names([name]) for name in networks)
-    names, rows = dict.fromkeys(chain.from_iterable(found)), []
+    rows = []
     with measuring(threads):
-        for name in names:
+        for name in dict.fromkeys(chain.from_iterable(
+                [name] if name in checkpoints else names_of([name]) for name in networks)):
             subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
                        timed_network(name, dense, size, batch_size))
             rows += measure_subject(subject, runtimes, repeats)
     versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
-    return RuntimeTable(f'{processor()}, {threads} threads, {versions}; median of {repeats}', rows)
+    return Table(f'{name_of(torch.device("cpu"))}, {threads} threads, {versions}; median of {repeats}', rows)
 
 
 def measure_subject(subject: 'TimedNetwork | TimedModel', runtimes: Sequence[str], repeats: int) -> list[dict]:
-    """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`RuntimeTable`)."""
+    """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`Table`)."""
     from .subjects import RUNTIMES, provide_file
     chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
     expected = subject.load('eager', Path())(subject.images)
@@ -323,7 +384,7 @@ def measure_subject(subject: 'TimedNetwork | TimedModel', runtimes: Sequence[str
 
 
 def time_functions(functions: dict[str, Callable], images: Any, repeats: int) -> dict[str, dict[str, float]]:
-    """Returns the figures of each function for one image and for all images (:class:`RuntimeTable`)."""
+    """Returns the figures of each function for one image and for all images (:class:`Table`)."""
     batches = [images[:1], images] if len(images) > 1 else [images]
     times = iter(take_turns([partial(function, batch) for function in functions.values() for batch in batches],
                             repeats, PAUSE))
@@ -340,10 +401,3 @@ def resident() -> int:
     with suppress(OSError, AttributeError):  # only glibc has this function
         ctypes.CDLL(None).malloc_trim(0)
     return psutil.Process().memory_info().rss
-
-
-def processor() -> str:
-    """Returns the name of the CPU."""
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text(encoding='utf-8').splitlines() if info.exists() else []
-    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor())

@@ -14,7 +14,6 @@ from torch.export import Dim
 from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
 from mmvit_backbones.zoo.files import find_checkpoint
-from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.images import CALIBRATION_IMAGES, images_of, read
@@ -127,11 +126,6 @@ class TimedModel:
 
     def metric(self, function: Callable) -> dict[str, float]:
         return metric_of(self.cfg, function) if self.has_metric else {}
-
-
-def is_checkpoint(name: str) -> bool:
-    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
-    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
 
 
 def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:

@@ -4,25 +4,23 @@
     mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1
     mmvit benchmark vitaev2_small --baseline reswin_tiny
     mmvit benchmark reswin_tiny --baseline mmpretrain:swin-tiny_16xb64_in1k
-    mmvit benchmark 'rest*' --throughput 224 384    images per second
+    mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128 --kernels default triton
+    mmvit benchmark rest_lite --runtime eager compile
     mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime openvino
     mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a whole model
 
-Without --runtime, the output is JSON with these figures for each network; smaller is better:
+The output is a table in Markdown, and with --csv also a CSV file. Each network and setting (--runtime, --kernels) has
+the milliseconds of a forward pass in evaluation mode without gradients and of a step, i.e. a forward and a backward
+pass in training mode; images per second in forward passes; the bytes per image that autograd saves for the backward
+pass, without parameters and buffers; and ratios to the baseline, where smaller is better. On a GPU, it also has the
+times of the same kernels as a replayed CUDA graph, or "-" if none can be captured: where they are much shorter, the CPU
+is the limit; and the peak memory of a step. Networks and the baseline are timed alternately, and each ratio is the
+median of --repeats ratios.
 
-- `forward`: time of a forward pass in evaluation mode without gradients, relative to the baseline
-- `train_step`: time of forward and backward pass in training mode, relative to the baseline
-- `saved_bytes_per_image`: bytes that autograd saves for the backward pass, without parameters and buffers
-- `saved_ratio`: saved bytes relative to the baseline
-
-The network and the baseline are timed alternately, and each relative time is the median of --repeats ratios.
-
-With --throughput, the output has the images per second of each network and image side.
-
-With --runtime, the output is a table in Markdown, and with --csv also a CSV file: the size of the exported file, the
-largest deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as
-fast one image is as in the first runtime, and by how much the process grew. For a checkpoint, these are figures of the
-whole model, from images to results, with the main metric of the config's test set.
+With a runtime that needs an exported file, or for a checkpoint, the table has the size of the file, the largest
+deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as fast one
+image is as in the first runtime, and by how much the process grew, all on the CPU. For a checkpoint, these are figures
+of the whole model, from images to results, with the main metric of the config's test set.
 """
 from argparse import ArgumentParser, Namespace
 
@@ -41,8 +39,8 @@ from .docstrings import with_help
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('networks', nargs='+', help='names listed by mmvit models, or shell patterns; with --runtime '
-                                                    'also timm:NAME, mmpretrain:NAME, and checkpoints (.pth) or work '
+    parser.add_argument('networks', nargs='+', help='names listed by mmvit models, shell patterns, timm:NAME, '
+                                                    'mmpretrain:NAME; with --runtime also checkpoints (.pth) or work '
                                                     'dirs of trainings')
     parser.add_argument('--baseline')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
@@ -53,6 +51,8 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--repeats', type=positive)
     parser.add_argument('--threads', type=whole(1, 1024))
     parser.add_argument('--device')
+    parser.add_argument('--precision', choices=('float32', 'float16', 'bfloat16'))
+    parser.add_argument('--kernels', nargs='+', choices=('default', 'reference', 'triton'))
     parser.add_argument('--memory-only', action='store_const', const=True)
     parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
                         help='measure images per second on square images with these sides, in pixels')
@@ -60,21 +60,29 @@ def get_parser() -> ArgumentParser:
                         choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'))
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', metavar='IMAGE')
-    parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table of --runtime to a file')
+    parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table to a file')
     return with_help(parser, 'analysis.speed.benchmark', 'analysis.speed.measure_throughput',
                      'analysis.speed.compare_runtimes')
 
 
 def run(args: Namespace) -> None:
     import json
+    import sys
 
     from ..analysis import benchmark, compare_runtimes, measure_throughput
-    if args.runtimes:
-        table = call(compare_runtimes, args, 'with --runtime', omit=['csv'])
+    from ..analysis.networks import is_checkpoint
+    if args.throughput:
+        print('the table of mmvit benchmark NETWORK --size SIZE has images/s and more', file=sys.stderr)
+        print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
+    elif args.memory_only:
+        print('the table of mmvit benchmark NETWORK has the saved bytes and more', file=sys.stderr)
+        print(call(benchmark, args, 'with --memory-only'))
+    else:
+        is_run = args.runtimes and any(map(is_checkpoint, args.networks))
+        if is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
+            table = call(compare_runtimes, args, 'with exported files and checkpoints', omit=['csv'])
+        else:
+            table = call(benchmark, args, 'without --runtime and a checkpoint', omit=['csv']).table
         print(table)
         if args.csv:
             table.save(args.csv)
-    elif args.throughput:
-        print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
-    else:
-        print(call(benchmark, args, 'without --runtime'))

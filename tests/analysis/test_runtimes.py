@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
-from mmvit.analysis import RuntimeTable, compare_runtimes
+from mmvit.analysis import Table, compare_runtimes
 from mmvit.analysis.speed import measure_subject, time_functions
 from mmvit.analysis.subjects import RUNTIMES, TimedModel, TimedNetwork, timed_network
 from mmvit.inference.runtimes import installed_runtimes
@@ -32,7 +32,7 @@ def test_a_failed_runtime_has_its_error_as_result():
     rows = measure_subject(TimedNetwork('net', Branches(), torch.rand(2, 3, 8, 8)), ['onnxruntime', 'eager'], 1)
     assert [row['runtime'] for row in rows] == ['eager', 'onnxruntime']
     assert rows[0]['speedup'] == 1 and rows[0]['deviation'] == 0 and 'data-dependent' in rows[1]['error']
-    about, empty, *table = str(RuntimeTable('about', rows)).splitlines()
+    about, empty, *table = str(Table('about', rows)).splitlines()
     assert about == 'about' and not empty
     assert table[0].startswith('| model | runtime | deviation | ms |')
     assert table[2].startswith('| net | eager | 0.0e+00 |')

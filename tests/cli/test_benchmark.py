@@ -12,13 +12,14 @@ SMALL = '--size', '32', '32', '--repeats', '1', '--batch-size', '2'
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['benchmark', 'rest_lite', '--csv', 'a'], ['--csv', '--runtime']),
-    (['benchmark', 'rest_lite', '--images', 'a'], ['--images', '--runtime']),
+    (['benchmark', 'rest_lite', '--memory-only', '--csv', 'a'], ['--csv', '--memory-only']),
+    (['benchmark', 'rest_lite', '--images', 'a'], ['--images', 'checkpoint']),
     (['benchmark', 'rest_lite', '--throughput', '32', '--size', '8', '8'], ['--size', '--throughput']),
     (['benchmark', 'rest_lite', '--throughput', '32', '--baseline', 'rest_lite'], ['--baseline', '--throughput']),
-    *[(['benchmark', 'rest_lite', '--runtime', 'eager', option, *values], [option, 'with --runtime'])
-      for option, *values in (['--override', 'window_size=4'], ['--baseline', 'reswin_tiny'], ['--throughput', '32'],
-                              ['--memory-only'], ['--device', 'cpu'])],
+    (['benchmark', 'rest_lite', '--throughput', '32', '--runtime', 'eager'], ['--runtimes', '--throughput']),
+    *[(['benchmark', 'rest_lite', '--runtime', 'eager', 'onnxruntime', option, *values], [option, 'exported files'])
+      for option, *values in (['--override', 'window_size=4'], ['--baseline', 'reswin_tiny'], ['--device', 'cpu'],
+                              ['--kernels', 'triton'], ['--precision', 'float16'])],
     *[(['flops', 'rest_lite', *option], [option[0], '--traffic'])
       for option in (['--batch-size', '1'], ['--dtype', 'float16'], ['--with-cp'])]])
 def test_options_that_exclude_each_other(arguments, words, tmp_path, monkeypatch):
@@ -40,10 +41,12 @@ def test_outputs(run, tmp_path):
     assert found['models']['rest_lite']['saved_ratio'] == 1
     found = json.loads(run('benchmark', 'rest_lite', '--throughput', '32', *SMALL[3:]))
     assert found['rest_lite']['32'] > 0
-    assert '| rest_lite | eager |' in run('benchmark', 'rest_lite', '--runtime', 'eager', *SMALL, '--csv',
-                                          str(tmp_path / 'a.csv'))
-    row, = csv.DictReader((tmp_path / 'a.csv').read_text().splitlines())
-    assert row['model'] == 'rest_lite'
+    table = run('benchmark', 'rest_lite', '--baseline', 'rest_lite', '--kernels', 'reference', *SMALL,
+                '--precision', 'bfloat16', '--csv', str(tmp_path / 'a.csv'))
+    assert '| rest_lite | eager | reference |' in table and 'bfloat16' in table.splitlines()[0]
+    first, row = csv.DictReader((tmp_path / 'a.csv').read_text().splitlines())
+    assert (first['kernels'], row['kernels'], row['saved_ratio']) == ('default', 'reference', '1.0')
+    assert float(row['forward_ms']) < float(row['step_ms'])
     row, = json.loads(run('flops', 'rest_lite', '--json', '--backbone', '--size', '64', '96'))
     assert row['name'] == 'rest_lite' and row['height'] == 64
     header, row = run('flops', 'rest_lite', '--backbone', '--size', '64', '96').splitlines()

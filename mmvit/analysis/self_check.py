@@ -5,13 +5,13 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from mmvit_backbones.errors import first_line
-from mmvit_backbones.ops.dispatch import Operator, why_not_backend
+from mmvit_backbones.ops.dispatch import Backend, Operator, why_not_backend
 from mmvit_backbones.ops.triton import INTERPRETED
 from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
@@ -163,7 +163,7 @@ def deviation_of(actual: list[Tensor | None], expected: list[Tensor | None]) -> 
     return torch.stack(found).max().item()  # NaN if any is NaN
 
 
-def times_of(operator: Operator, backend: str, calls: list[dict]) -> list[float]:
+def times_of(operator: Operator, backend: str, calls: list[dict]) -> tuple[float, float]:
     """Returns the seconds of the calls, and of the calls and their gradients (:class:`Figures`)."""
     def forwards() -> None:
         with torch.no_grad():
@@ -174,10 +174,11 @@ def times_of(operator: Operator, backend: str, calls: list[dict]) -> list[float]
         for arguments in calls:
             backward(forward(operator, backend, arguments), arguments)
 
-    is_cuda = calls[0][operator.like].is_cuda
-    graphs = [graph_seconds(function, REPEATS) if is_cuda else None for function in (forwards, steps)]
-    return [graph or statistics.median(take_turns([function], REPEATS)[0])
-            for graph, function in zip(graphs, (forwards, steps))]
+    def seconds(function: Callable[[], None]) -> float:
+        graph = graph_seconds(function, REPEATS) if calls[0][operator.like].is_cuda else None
+        return graph or statistics.median(take_turns([function], REPEATS)[0])
+
+    return seconds(forwards), seconds(steps)
 
 
 # ---- calls of the operators
@@ -290,8 +291,8 @@ def describe_defaults(operator: Operator, device: torch.device) -> list[str]:
     for dtype in TOLERANCES:
         arguments = calls_of(operator, '56 x 56', device, dtype)[0]
         chosen = operator.choose(arguments)
-        others = {backend: operator.why_not(backend, arguments) or 'runs on request' for backend in operator.kernels
-                  if backend not in (chosen, 'reference')}
-        reasons = '; '.join(f'{backend}: {reason}' for backend, reason in others.items())
+        reasons = '; '.join(
+            f'{backend}: {operator.why_not(cast(Backend, backend), arguments) or "runs on request"}'
+            for backend in operator.kernels if backend not in (chosen, 'reference'))
         lines.setdefault(f'runs {chosen}{f" ({reasons})" if reasons else ""}', []).append(str(dtype)[6:])
     return [f'{operator.name} in {", ".join(dtypes)} {text}' for text, dtypes in lines.items()]

@@ -39,6 +39,7 @@ PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin af
 Precision = Literal['float32', 'float16', 'bfloat16']
 KernelChoice = Literal['default', 'reference', 'triton']
 IN_PYTORCH = 'eager', 'compile'  # runtimes that also train
+RATIOS = 'forward', 'train_step', 'saved_bytes_per_image', 'saved_ratio'  # in the JSON form
 
 # ---- tables
 
@@ -249,7 +250,7 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
             other_model = build_other(baseline, 'baseline', dense, height_width).to(images.device)
             other = Contender(baseline, other_model, images, precision)
             other.measure_memory()
-            rows, models = [other.row], {}
+            rows = [other.row]
             for name in names:
                 model = build(name, dense, override, height_width).to(images.device)
                 contenders = [Contender(name, model, images, precision, choice, runtime)
@@ -258,19 +259,18 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
                     contender.measure_memory()
                 for part in () if memory_only else ('forward', 'step'):
                     time_contenders([other, *contenders], part, repeats)
-                for row in [other.row, *(contender.row for contender in contenders)]:
-                    if saved := row.get('saved_bytes_per_image'):
-                        row['saved_ratio'] = round(saved / other.row['saved_bytes_per_image'], 3)
-                figures = contenders[0].row
-                models[name] = {key: figures[key] for key in (
-                    'forward', 'train_step', 'saved_bytes_per_image', 'saved_ratio') if key in figures}
                 rows += [contender.row for contender in contenders]
-                print(name, models[name], file=sys.stderr, flush=True)
+                print(*(contender.row for contender in contenders), sep='\n', file=sys.stderr, flush=True)
                 torch.compiler.reset()  # frees compiled programs, whose number is limited
+    saved = other.row['saved_bytes_per_image']
+    for row in rows:
+        if 'saved_bytes_per_image' in row:
+            row['saved_ratio'] = round(row['saved_bytes_per_image'] / saved, 3)
+    models = {row['model']: {key: row[key] for key in RATIOS if key in row} for row in reversed(rows[1:])}
     about = (f'{name_of(images.device)}, torch {torch.__version__}, {height_width[0]} x {height_width[1]} (height x '
              f'width), batch {len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; '
              f'ratios are relative to {baseline}')
-    return Benchmark(about, torch.__version__, other.row['saved_bytes_per_image'], models, Table(about, rows))
+    return Benchmark(about, torch.__version__, saved, dict(reversed(models.items())), Table(about, rows))
 
 
 def measure_throughput(networks: Sequence[str], throughput: Sequence[int], override: dict[str, Any] | None = None,
@@ -288,16 +288,14 @@ def measure_throughput(networks: Sequence[str], throughput: Sequence[int], overr
     Raises:
         UsageError: As in :func:`benchmark`.
     """
-    result: dict[str, dict[int, float]] = {}
+    def images_per_second(name: str, side: int) -> float:
+        images = torch.randn(batch_size, 3, side, side, device=find_device(device))
+        contender = Contender(name, build(name, dense, override, (side, side)).to(images.device), images)
+        time_contenders([contender], 'forward', repeats)
+        return round(contender.row['images_per_second'], 2)
+
     with measuring(threads):
-        for name in names_of(networks):
-            result[name] = {}
-            for side in throughput:
-                images = torch.randn(batch_size, 3, side, side, device=find_device(device))
-                contender = Contender(name, build(name, dense, override, (side, side)).to(images.device), images)
-                time_contenders([contender], 'forward', repeats)
-                result[name][side] = round(contender.row['images_per_second'], 2)
-    return result
+        return {name: {side: images_per_second(name, side) for side in throughput} for name in names_of(networks)}
 
 
 def names_of(networks: Sequence[str]) -> list[str]:

@@ -52,9 +52,9 @@ def graph_seconds(step: Callable[[], object], repeats: int) -> float | None:
         for _ in range(2):
             step()
     torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
+    graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
-        with torch.cuda.graph(graph):
+        with torch.cuda.stream(current), torch.cuda.graph(graph):  # returns to this stream also if the capture fails
             step()
         times, = take_turns([graph.replay], repeats, calls=CALLS_ON_GPUS)
     except RuntimeError as error:  # e.g. a step that waits for the GPU, or a lack of memory

@@ -21,7 +21,8 @@ class BuildPy(build_py):
             build_operators(OPS)
             return
         mim = Path(self.build_lib, 'mmvit_backbones', '.mim')
-        shutil.rmtree(mim.parent, ignore_errors=True)  # files of an earlier build, perhaps deleted since
+        for package in 'mmvit', 'mmvit_backbones':  # an earlier build's may be deleted since, or for another torch
+            shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
         super().run()
         shutil.copytree('configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
         shutil.copytree('tools', mim / 'tools', ignore=shutil.ignore_patterns('__pycache__', 'dev', 'demo.py'))

@@ -90,7 +90,11 @@ def test_wheel_contains_the_sources_of_the_operators(wheel):
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
 @pytest.mark.parametrize('compiles', [True, False])
 def test_only_a_wheel_with_operators_is_for_one_platform(checkout, tmp_path, compiles):
-    """A script stands for a compiler that writes its output file, or fails."""
+    """A script stands for a compiler that writes its output file, or fails. Files of earlier builds are left out."""
+    for stale in 'mmvit/deleted.py', 'mmvit_backbones/ops/libmmvit_ops.torch1.0.so':
+        file = checkout / 'build/lib' / stale
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     compiler = tmp_path / 'compiler'
     writes = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
     compiler.write_text(f'#!/bin/sh\n{writes if compiles else "exit 1"}\n')
@@ -98,6 +102,7 @@ def test_only_a_wheel_with_operators_is_for_one_platform(checkout, tmp_path, com
     path = build_wheel(checkout, tmp_path, MMVIT_BUILD_OPS='auto', CXX=str(compiler), CUDA_HOME=str(tmp_path / 'none'))
     with zipfile.ZipFile(path) as archive:
         has_library = any(name.endswith('.so') for name in archive.namelist())
+        assert not [name for name in archive.namelist() if 'deleted' in name or 'torch1.0' in name]
         details, = (archive.read(name).decode() for name in archive.namelist() if name.endswith('.dist-info/WHEEL'))
     assert '-py3-none-' in path.name
     is_pure = Parser().parsestr(details)['Root-Is-Purelib'] == 'true'

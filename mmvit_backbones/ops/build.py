@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,7 +37,13 @@ if platform.machine() == 'x86_64':
     CAPABILITIES['AVX2'] = ['-mavx2', '-mfma']
     CAPABILITIES['AVX512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mavx2', '-mfma',
                               '-mprefer-vector-width=512']
-CUDA_ARCHITECTURES = '8.0 8.6 8.9 9.0'  # used if TORCH_CUDA_ARCH_LIST is not set
+# torch tells for which architectures it is built only where a GPU is. These are those of its releases.
+ARCHITECTURES_OF_TORCH = '7.0', '7.5', '8.0', '8.6', '9.0', '10.0', '12.0'
+OLDEST_ARCHITECTURE = 7.0  # for older GPUs, the kernels were never compiled
+# What torch takes in TORCH_CUDA_ARCH_LIST besides numbers.
+NAMED_ARCHITECTURES = {
+    'Volta+Tegra': '7.2', 'Volta': '7.0+PTX', 'Turing': '7.5+PTX', 'Ampere+Tegra': '8.7', 'Ampere': '8.0;8.6+PTX',
+    'Ada': '8.9+PTX', 'Hopper': '9.0+PTX', 'Blackwell+Tegra': '11.0', 'Blackwell': '10.0;10.3;12.0;12.1+PTX'}
 NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
 CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
@@ -50,12 +57,11 @@ def torch_flags() -> tuple[list[str], list[str]]:
     import torch  # imported here because pip's isolated build has no torch
     if torch.__version__ < '2.4':
         raise BuildError(f'the operators need PyTorch 2.4 or newer, got {torch.__version__}')
-    folder = Path(torch.__file__).parent
+    from torch.utils.cpp_extension import include_paths, library_paths
     standard = 20 if torch.__version__ >= '2.14' else 17  # required by torch's headers
-    include = folder / 'include'
     abi = f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}'
-    return (['-O1', f'-std=c++{standard}', abi, f'-I{include}', f'-I{include / "torch" / "csrc" / "api" / "include"}'],
-            [f'-L{folder / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch'])
+    return (['-O1', f'-std=c++{standard}', abi, *(f'-I{folder}' for folder in include_paths())],
+            [*(f'-L{folder}' for folder in library_paths()), '-lc10', '-ltorch_cpu', '-ltorch'])
 
 
 def find_compiler() -> list[str]:
@@ -147,13 +153,55 @@ def build_cpp(target: Path) -> str:
 
 def build_cuda(target: Path) -> str:
     nvcc, (flags, libraries) = find_nvcc(), torch_flags()
-    names = (os.environ.get('TORCH_CUDA_ARCH_LIST') or CUDA_ARCHITECTURES).replace('.', '').replace('+PTX', '')
-    architectures = [f'-gencode=arch=compute_{a},code=[sm_{a},compute_{a}]' for a in re.split('[; ]+', names)]
-    objects = {source.stem: [nvcc, *CUDA_FLAGS, *architectures, '-c', source] for source in SOURCES.glob('*.cu')}
+    architectures = architectures_for(nvcc)
+    device_flags = [*CUDA_FLAGS, *map(flag_of, architectures), f'-DMMVIT_ARCHITECTURES="{" ".join(architectures)}"']
+    objects = {source.stem: [nvcc, *device_flags, '-c', source] for source in SOURCES.glob('*.cu')}
     objects['operators'] = [nvcc, *flags, *NVCC_LIBRARY_FLAGS, '-c', SOURCES / 'cuda_operators.cpp']
     # libcudart is not linked, because torch loads it anyway, and linkers don't find it in NVIDIA's wheels.
     libraries += ['-lc10_cuda', '-ltorch_cuda']
     return build_library(objects, [nvcc, '-shared', '-cudart', 'none'], libraries, target)
+
+
+def architectures_for(nvcc: str) -> list[str]:
+    """Returns what to compile for: TORCH_CUDA_ARCH_LIST, or what torch is built for and nvcc knows.
+
+    By default, the newest is also compiled to PTX, from which drivers compile for newer GPUs.
+
+    Raises:
+        BuildError: If TORCH_CUDA_ARCH_LIST has an architecture that nvcc doesn't know.
+    """
+    import torch
+    listed = subprocess.run([nvcc, '--list-gpu-arch'], capture_output=True, encoding='utf-8', errors='replace').stdout
+    known = [f'{major}.{minor}' for major, minor in re.findall(r'compute_(\d+)(\d)\b', listed)]
+    requested = os.environ.get('TORCH_CUDA_ARCH_LIST', '')
+    if not requested.strip('; '):
+        of_torch = [f'{major}.{minor}' for major, minor in
+                    re.findall(r'sm_(\d+)(\d)', ' '.join(torch.cuda.get_arch_list()))] or ARCHITECTURES_OF_TORCH
+        return newest_as_ptx(name for name in of_torch if name in known and float(name) >= OLDEST_ARCHITECTURE)
+    if requested == 'native' and torch.cuda.is_available():
+        return newest_as_ptx('{}.{}'.format(*torch.cuda.get_device_capability(gpu))
+                             for gpu in range(torch.cuda.device_count()))
+    numbers = requested
+    for name, meaning in NAMED_ARCHITECTURES.items():
+        numbers = numbers.replace(name, meaning)
+    architectures = list(dict.fromkeys(re.split('[; ]+', numbers.strip('; '))))
+    for name in architectures:
+        if re.sub(r'(?<=\d)[af]?(\+PTX)?$', '', name) not in known:
+            raise BuildError(f'TORCH_CUDA_ARCH_LIST must have capabilities that nvcc knows ({" ".join(known)}; with or '
+                             f'without +PTX), names such as Ampere, or, with a GPU, native; got {requested!r}')
+    return architectures
+
+
+def newest_as_ptx(capabilities: Iterable[str]) -> list[str]:
+    """Returns different capabilities in ascending order, the last one with PTX."""
+    *others, newest = sorted(set(capabilities), key=float)
+    return [*others, f'{newest}+PTX']
+
+
+def flag_of(architecture: str) -> str:
+    """Returns the flag of nvcc for an architecture, such as ``'9.0'`` or ``'9.0+PTX'``."""
+    number, _, ptx = architecture.replace('.', '').partition('+')
+    return f'-gencode=arch=compute_{number},code=' + (f'[sm_{number},compute_{number}]' if ptx else f'sm_{number}')
 
 
 def build_library(objects: dict[str, list], linker: list, libraries: list, target: Path) -> str:
@@ -196,8 +244,9 @@ def build_one(kind: str, folder: Path) -> str:
         import torch
         target = folder / f'{STEMS[kind]}.torch{torch.__version__}.so'
         (build_cpp if kind == 'cpp' else build_cuda)(target)
-    except ModuleNotFoundError:
-        return 'not built: torch is not installed in the build environment; use pip install --no-build-isolation'
+    except ModuleNotFoundError as error:  # torch, or setuptools, which torch's own helpers for builds need
+        return (f'not built: {error.name} is not installed in the build environment; '
+                'use pip install --no-build-isolation')
     except Exception as error:  # whatever a broken torch or compiler raises, the package installs without the library
         return f'not built: {error}'
     return f'built {target.name}'

@@ -106,7 +106,8 @@ class Operator(Generic[Result]):
     - the reference, in plain PyTorch.
 
     This depends only on the device, dtype and shapes of the arguments, on these requests and on what is compiled, so
-    that all processes of a training run the same kernels. Meta tensors are treated like tensors on a GPU.
+    that all processes of a training run the same kernels. Meta tensors are treated like tensors on an
+    NVIDIA GPU of capability 9.0 for which these are compiled.
     Programs of ``torch.export`` and ONNX files contain only the reference.
 
     Args:
@@ -143,7 +144,7 @@ class Operator(Generic[Result]):
             if reason is None:
                 log_choice(self.name, device, backend, missed)
                 return backend
-            if backend == requested or backend == 'cpp' and library.MISSING['cpp'] is not None:
+            if backend == requested or is_usual(backend, device) and why_not_backend(backend, arguments[self.like]):
                 missed += f'; its {backend} backend cannot run: {reason}'
         raise AssertionError('the reference always runs')
 
@@ -191,7 +192,14 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
     if library.MISSING[backend] is not None:
         return library.MISSING[backend]
     device = 'cpu' if backend == 'cpp' else 'cuda'
-    return None if x.device.type in (device, 'meta') else f'tensors must be on {device}, got {x.device}'
+    if x.device.type not in (device, 'meta'):
+        return f'tensors must be on {device}, got {x.device}'
+    return library.why_not_on_gpu(x.device.index) if backend == 'cuda' and x.is_cuda else None
+
+
+def is_usual(backend: str, device: str) -> bool:
+    """Returns whether complete installations run a backend by default on a type of device."""
+    return (backend, device) == ('cpp', 'cpu') or (backend, device) == ('cuda', 'cuda') and torch.version.hip is None
 
 
 logged: set[tuple] = set()  # (operator, device, backend, whether a kernel was missing)

@@ -1,4 +1,6 @@
 """Loads the C++ and CUDA operators if they are built for the installed version of torch."""
+import ctypes
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -39,3 +41,23 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
 # The reason why a backend is missing, or None if it is loaded.
 MISSING: dict[str, str | None] = {'cpp': load('cpp')}
 MISSING['cuda'] = load('cuda')
+
+
+@versions.constant_in_graphs
+def why_not_on_gpu(index: int) -> str | None:
+    """Returns the reason why the loaded CUDA library's kernels can't run on a GPU, or None if they can."""
+    return _why_not_on_gpu(index)
+
+
+@cache
+def _why_not_on_gpu(index: int) -> str | None:
+    compiled = ctypes.CDLL(str(FOLDER / library_name('cuda', torch.__version__)))
+    for function in compiled.mmvit_why_not_on_this_gpu, compiled.mmvit_architectures:
+        function.restype = ctypes.c_char_p
+    with torch.cuda.device(index):
+        error = compiled.mmvit_why_not_on_this_gpu()
+    if error is None:
+        return None
+    capability = '.'.join(map(str, torch.cuda.get_device_capability(index)))
+    return (f'compiled for the capabilities {compiled.mmvit_architectures().decode()}, but {capability} is needed by '
+            f'{torch.cuda.get_device_name(index)} ({error.decode()}); {HOW_TO_BUILD}')

@@ -56,6 +56,21 @@ def test_cuda_library_loads_and_has_no_register_spills(tmp_path, monkeypatch):
     assert not re.search(r' Py[A-Z_]\w+', symbols)
 
 
+@needs_nvcc
+@pytest.mark.compiler
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_gpu_that_the_library_is_not_compiled_for(tmp_path, monkeypatch):
+    other = '7.5' if torch.cuda.get_device_capability()[0] > 7 else '9.0'
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', other)
+    build.build_cuda(tmp_path / library.library_name('cuda', torch.__version__))
+    monkeypatch.setattr(library, 'FOLDER', tmp_path)
+    library._why_not_on_gpu.cache_clear()
+    reason = library.why_not_on_gpu(0)
+    library._why_not_on_gpu.cache_clear()
+    assert other in reason and torch.cuda.get_device_name(0) in reason
+    assert torch.ones(2, device='cuda').sum() == 2  # torch does not find the error
+
+
 def check_resources(architecture: str, messages: str) -> None:
     """Prints and checks the resources that the assembler reports for each kernel."""
     kernels = re.findall(rf"Compiling entry function '(\w+)' for 'sm_{architecture}'.*?(\d+) bytes spill stores, "

@@ -21,6 +21,7 @@ def own_state(monkeypatch):
     monkeypatch.setattr(dispatch, 'logged', set())
     monkeypatch.setattr(dispatch, 'requested', None)
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
+    monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: None)
 
 
 class OnGpu:
@@ -153,8 +154,18 @@ def test_choices_are_logged_once_and_missing_kernels_are_warnings(monkeypatch, c
     monkeypatch.setattr(library, 'MISSING', {'cpp': 'not built', 'cuda': 'not built'})
     caplog.clear()
     chosen(operator)
-    assert [record.levelname for record in caplog.records] == ['WARNING', 'INFO', 'INFO']  # CUDA kernels are optional
-    assert 'not built' in caplog.messages[0]
+    assert [record.levelname for record in caplog.records] == ['WARNING', 'WARNING', 'INFO']
+    assert all('not built' in message for message in caplog.messages[:2])
+
+
+def test_gpus_that_kernels_are_not_compiled_for_run_the_reference(monkeypatch, caplog):
+    monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: 'compiled for 9.0, not for this GPU')
+    operator = operator_of()
+    for _ in range(2):
+        assert chosen(operator) == ('cpp', 'reference', 'cuda')
+    assert [message.endswith('not for this GPU') for message in caplog.messages] == [True]
+    with raises(ValueError, 'cuda', 'compiled for 9.0'):
+        operator('cuda', x=OnGpu)
 
 
 def test_a_request_that_cannot_be_met_is_a_warning(monkeypatch, caplog):

@@ -61,6 +61,38 @@ def test_nvcc_missing_in_cuda_home(tmp_path, monkeypatch):
         build.find_nvcc()
 
 
+KNOWN = ['7.5', '8.0', '8.6', '9.0', '10.0']
+
+
+def architectures(tmp_path, monkeypatch, text: str) -> list[str]:
+    """Returns the architectures for a value of TORCH_CUDA_ARCH_LIST; a script stands for an nvcc."""
+    nvcc = tmp_path / 'nvcc'
+    nvcc.write_text('#!/bin/sh\n' + ''.join(f'echo compute_{name.replace(".", "")}\n' for name in KNOWN))
+    nvcc.chmod(0o755)
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', text)
+    return build.architectures_for(str(nvcc))
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='needs a shell')
+@pytest.mark.parametrize('text, expected', [
+    ('8.0+PTX', ['8.0+PTX']), ('8.0;8.6;', ['8.0', '8.6']), (' 7.5  9.0 ', ['7.5', '9.0']), ('9.0a', ['9.0a']),
+    ('Ampere', ['8.0', '8.6+PTX']), ('Turing;Hopper', ['7.5+PTX', '9.0+PTX']), ('8.0 8.0', ['8.0'])])
+def test_list_of_architectures_is_read_as_by_torch(text, expected, tmp_path, monkeypatch):
+    assert architectures(tmp_path, monkeypatch, text) == expected
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='needs a shell')
+def test_by_default_kernels_are_compiled_for_old_and_for_newer_gpus(tmp_path, monkeypatch):
+    *others, newest = architectures(tmp_path, monkeypatch, '')
+    assert {*others, newest.removesuffix('+PTX')} <= set(KNOWN)
+    assert newest.endswith('+PTX') and not [name for name in others if name.endswith('+PTX')]
+    if not torch.cuda.is_available():
+        assert others[0] == '7.5'
+    for text in '6.0', '8.0,9.0', 'Amper':
+        with raises(build.BuildError, 'TORCH_CUDA_ARCH_LIST', text, '7.5'):
+            architectures(tmp_path, monkeypatch, text)
+
+
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
 def test_no_installation_fails_because_of_the_operators(tmp_path, monkeypatch):
     """Even where the system does not tell how many cores a process may use, as on macOS, or torch is broken."""

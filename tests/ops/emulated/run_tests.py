@@ -31,7 +31,7 @@ def compile_library(folder: Path) -> Path:
     flags = [*torch_flags, *build.LIBRARY_FLAGS, f'-I{cuda / "include"}', f'-I{build.SOURCES}', *headers]
     compiler = build.find_compiler()
     commands = [[*compiler, *flags, '-x', 'c++', '-c', source, '-o', folder / f'{source.stem}.o']
-                for source in sorted(build.SOURCES.glob('*.cu'))]
+                for source in sorted(build.SOURCES.glob('*_kernels.cu'))]
     commands.append([*compiler, *flags, '-c', build.SOURCES / 'cuda_operators.cpp', '-o', folder / 'cuda_operators.o'])
     build.run_all(commands)
     library = folder / 'libemulated.so'

@@ -38,6 +38,9 @@ def layout(rng):
 def residual_attention_case(rng):
     """Returns a random case with or without windows. The function concatenates both results into one tensor."""
     n, m, d = size(rng, 90), size(rng, 60), size(rng, 128)
+    if rng.random() < 0.4:  # a window that kernels process as a whole
+        n, d = rng.choice([16, 25, 36, 49, 64]), size(rng, 64)
+        m = n
     lead = rng.randint(0, 2), *rng.choice([(), (rng.randint(1, 3), )]), rng.randint(1, 2)
     place, (learned, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.6 for _ in range(4))
     prev = torch.randn(rng.choice([(*lead, n, m), (*lead[:-1], 1, n, m)]))
@@ -135,7 +138,11 @@ def test_operators_are_registered_correctly():
     q, k, bias = (torch.randn(1, 2, 3, n, m, device=DEVICE) for n, m in ((5, 4), (6, 4), (5, 6)))
     alpha = torch.full((), 0.5, device=DEVICE)
     out, logits, lse = residual.forward(q, k, k, bias, alpha, bias, None)
+    x, prev = torch.randn(1, 2, 3, 16, 4, device=DEVICE).half(), torch.randn(1, 2, 3, 16, 16, device=DEVICE).half()
+    of_window = residual.forward(x, x, x, prev, alpha, None, None)
     for operator, call in [
+        (residual.forward, (x, x, x, prev, alpha, None, None)),
+        (residual.grad_rows, (x, x, x, prev, alpha, None, *of_window, x, None)),
         (residual.forward, (q, k, k, None, alpha, bias, None)),
         (residual.grad_rows, (q, k, k, bias, alpha, None, out, logits, lse, q, logits)),
         (residual.grad_keys, (q, k, k, alpha, None, True, logits, lse, q, logits)),

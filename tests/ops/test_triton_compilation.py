@@ -36,7 +36,7 @@ def main() -> None:
     triton.knobs.nvidia.dump_ptxas_log = True
     triton.knobs.compilation.always_compile = True  # kernels in the cache have no log
     triton.runtime.driver.set_active(Namespace(get_current_target=lambda: targets[0]))
-    for kernel, launches in launches_of_kernels().items():
+    for (kernel, _), launches in launches_of_kernels().items():
         values, constants = max(launches, key=lambda launch: sum(map(int, filter(is_int, launch[1].values()))))
         for target in targets:
             with contextlib.redirect_stdout(io.StringIO()) as log:
@@ -52,22 +52,28 @@ def is_int(value: object) -> bool:
 
 
 def launches_of_kernels() -> dict:
-    """Returns the arguments and constants of each kernel's launches, for the operators' examples on meta tensors."""
+    """Returns the arguments and constants of launches on meta tensors, by kernel and whether windows are one block."""
     import torch
 
     from mmvit.analysis import self_check
     from mmvit_backbones.ops import dispatch
     from mmvit_backbones.ops import triton as kernels
+    from mmvit_backbones.ops.residual_attention import residual_attention
     launches = {}
 
     def record(kernel, grid, *arguments, **constants):
-        launches.setdefault(kernel, []).append((dict(zip(kernel.arg_names, arguments)), constants))
+        key = kernel, 'TOKENS' in constants and constants['TOKENS'] > 0
+        launches.setdefault(key, []).append((dict(zip(kernel.arg_names, arguments)), constants))
 
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
     for operator in dispatch.OPERATORS.values():
         calls = self_check.calls_of(operator, 'toy', torch.device('meta'), torch.float16)
         self_check.values_of(operator, 'triton', calls)
+    q, logits = (torch.empty(1, 4, 2, 49, n, device='meta', dtype=torch.float16, requires_grad=True) for n in (64, 49))
+    attended, others = residual_attention(q, q, q, prev_logits=logits, alpha=0.5, bias=logits, mask=logits.detach(),
+                                          backend='triton')
+    (attended.sum() + others.sum()).backward()
     return launches
 
 

@@ -56,9 +56,11 @@ def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
 def warps_of(constants: dict, warp_size: int) -> int:
     """Returns the number of warps of a kernel.
 
-    Kernels with a block of channels (``BLOCK_D``) need the registers of 256 threads, other kernels those of 128.
+    Kernels with a block of channels (``BLOCK_D``) need the registers of 256 threads, and other kernels those of 128. A
+    whole window (``TOKENS``) has 16 rows per 32 threads, which then need not exchange sums.
     """
-    return (256 if 'BLOCK_D' in constants else 128) // warp_size
+    threads = 2 * constants['BLOCK'] if constants.get('TOKENS') else 256 if 'BLOCK_D' in constants else 128
+    return max(threads // warp_size, 1)
 
 
 def num_blocks(size: int, block: int) -> int:

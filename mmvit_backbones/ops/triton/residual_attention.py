@@ -11,9 +11,11 @@ All tensors are ``(B, windows, heads, ...)``. Arguments may have any strides, wi
 and the log-sum-exp are contiguous. O and grad_q are stored as ``(B, windows, rows, heads, channels)``, which linear
 layers expect.
 Each program processes one head of one window: a block of keys in ``_grad_keys_kernel``, a block of rows in the other
-kernels.
+kernels. Small windows are one block (see :func:`tokens_of_block`), for which ``_grad_rows_kernel`` also computes what
+``_grad_keys_kernel`` does. Their sizes and strides are constants, so that offsets take no registers.
 """
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -24,6 +26,8 @@ from .blocks import dot, is_inside, load_block, load_rows, store_block, store_ro
 from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
+WINDOWS = 16, 25, 36, 49, 64  # tokens of the windows that are one block
+MAX_WINDOW_CHANNELS = 64  # of these windows
 
 
 @jit
@@ -55,8 +59,11 @@ def _probabilities(logits, mask, mask_n, mask_m, row_lse, row, key, rows, keys, 
 def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                     prev, prev_b, prev_w, prev_h, prev_n, prev_m, bias, bias_b, bias_w, bias_h, bias_n, bias_m,
                     mask, mask_b, mask_w, mask_h, mask_n, mask_m, alpha, scale, out, logits, lse,
-                    windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-                    BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
+                    windows, heads, n, m, d: tl.constexpr, HAS_PREV: tl.constexpr, HAS_BIAS: tl.constexpr,
+                    HAS_MASK: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr,
+                    PRECISION: tl.constexpr):
+    if TOKENS > 0:
+        n, m, prev_n, bias_n, mask_n = TOKENS, TOKENS, TOKENS, TOKENS, TOKENS
     row = tl.program_id(1) * BLOCK
     rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
     q = _head(q, windows, heads, q_b, q_w, q_h)
@@ -101,10 +108,13 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
 def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v_b, v_w, v_h, v_m, v_d,
                       prev, prev_b, prev_w, prev_h, prev_n, prev_m, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, out, logits, lse, grad_next,
-                      grad_q, grad_logits, grad_alpha, windows, heads, n, m, d,
-                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr,
+                      grad_q, grad_logits, grad_alpha, grad_k, gk_b, gk_w, gk_h, gk_m, gk_d,
+                      grad_v, gv_b, gv_w, gv_h, gv_m, gv_d, windows, heads, n, m, d: tl.constexpr,
+                      HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr, HAS_NEXT: tl.constexpr, TOKENS: tl.constexpr,
                       BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
-    """Stores L, grad_q, and the program's partial sum of the gradient of alpha."""
+    """Stores L, grad_q, and the program's partial sum of the gradient of alpha; of one block also grad_k and grad_v."""
+    if TOKENS > 0:
+        n, m, prev_n, mask_n = TOKENS, TOKENS, TOKENS, TOKENS
     image = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1) * BLOCK
     rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
@@ -135,6 +145,16 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
         store_block(grad_logits, m, 1, row, key, rows, keys, n, m, block)
         k_block = load_block(k, k_m, k_d, key, 0, keys, channels, m, d)
         result = dot(block, k_block, result, PRECISION)
+        if TOKENS > 0:
+            query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
+            for_key = scale * dot(tl.trans(block), query, None, PRECISION)
+            if HAS_PREV:
+                for_key *= tl.load(alpha).to(tl.float32)
+            grad_k = _head(grad_k, windows, heads, gk_b, gk_w, gk_h)
+            store_block(grad_k, gk_m, gk_d, key, 0, keys, channels, m, d, for_key)
+            for_value = dot(tl.trans(attn).to(g.dtype), g, None, PRECISION)
+            grad_v = _head(grad_v, windows, heads, gv_b, gv_w, gv_h)
+            store_block(grad_v, gv_m, gv_d, key, 0, keys, channels, m, d, for_value)
     result *= scale
     if HAS_PREV:
         query = load_block(q, q_n, q_d, row, 0, rows, channels, n, d)
@@ -148,7 +168,7 @@ def _grad_rows_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v,
 def _grad_keys_kernel(q, q_b, q_w, q_h, q_n, q_d, mask, mask_b, mask_w, mask_h, mask_n, mask_m,
                       grad, grad_b, grad_w, grad_h, grad_n, grad_d, alpha, scale, logits, lse, grad_logits,
                       grad_k, gk_b, gk_w, gk_h, gk_m, gk_d, grad_v, gv_b, gv_w, gv_h, gv_m, gv_d,
-                      windows, heads, n, m, d, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
+                      windows, heads, n, m, d: tl.constexpr, HAS_PREV: tl.constexpr, HAS_MASK: tl.constexpr,
                       BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     key = tl.program_id(1) * BLOCK
     rows, keys, channels = tl.arange(0, BLOCK), tl.arange(0, BLOCK), tl.arange(0, BLOCK_D)
@@ -182,30 +202,34 @@ def forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor,
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     out, logits = tokens(q), q.new_empty((b, windows, heads, n, m))
     lse = q.new_empty((b, windows, heads, n), dtype=torch.float32)
-    launch(_forward_kernel, (b * windows * heads, num_blocks(n, BLOCK)), *with_strides(q, k, v),
+    blocks = blocks_of(q, k, prev, bias, mask)
+    launch(_forward_kernel, (b * windows * heads, num_blocks(n, blocks['BLOCK'])), *with_strides(q, k, v),
            *optional(prev, logits, q), *optional(bias, logits, q), *optional(mask, logits, q), alpha, d**-0.5,
-           out, logits, lse, windows, heads, n, m, d, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
-           HAS_MASK=mask is not None, BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision())
+           out, logits, lse, windows, heads, n, m, HAS_PREV=prev is not None, HAS_BIAS=bias is not None,
+           HAS_MASK=mask is not None, **blocks)
     return out, logits, lse
 
 
 @kernel_operator('residual_attention_grad_rows')
 def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, mask: Tensor | None, out: Tensor,
-              logits: Tensor, lse: Tensor, grad: Tensor, grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of q and the logits, and partial sums of the gradient of alpha.
+              logits: Tensor, lse: Tensor, grad: Tensor,
+              grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns the gradients of q and the logits, partial sums of the gradient of alpha, and the gradients of k and v.
 
-    ``grad_next`` is the gradient of the returned logits, and must be contiguous.
+    Those of k and v are empty, unless the window is one block. ``grad_next`` is the gradient of the returned logits, and
+    must be contiguous.
     """
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
-    grid = b * windows * heads, num_blocks(n, BLOCK)
+    blocks = blocks_of(q, k, prev, mask)
+    grid = b * windows * heads, num_blocks(n, blocks['BLOCK'])
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
     grad_alpha = lse.new_empty((0, ) if prev is None else grid)
+    grad_k, grad_v = (torch.empty_like(x if blocks['TOKENS'] else x[:0]) for x in (k, v))
     launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits, q), *optional(mask, logits, q),
            *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
-           grad_q, grad_logits, grad_alpha, windows, heads, n, m, d, HAS_PREV=prev is not None,
-           HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, BLOCK=BLOCK, BLOCK_D=block_of(d),
-           PRECISION=matmul_precision())
-    return grad_q, grad_logits, grad_alpha
+           grad_q, grad_logits, grad_alpha, *with_strides(grad_k, grad_v), windows, heads, n, m,
+           HAS_PREV=prev is not None, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, **blocks)
+    return grad_q, grad_logits, grad_alpha, grad_k, grad_v
 
 
 @kernel_operator('residual_attention_grad_keys')
@@ -219,6 +243,24 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
            BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision())
     return grad_k, grad_v
+
+
+def tokens_of_block(q: Tensor, k: Tensor, *maps: Tensor | None) -> int:
+    """Returns the number of a window's tokens, if the window is one block, else 0.
+
+    Without tensor cores, such a block would not fit in registers.
+    """
+    n, d = q.shape[3:]
+    is_window = isinstance(n, int) and n in WINDOWS and n == k.shape[3] and d <= MAX_WINDOW_CHANNELS
+    has_rows = all(x is None or x.stride()[-2:] == (n, 1) for x in maps)
+    return n if is_window and has_rows and q.dtype != torch.float32 else 0
+
+
+def blocks_of(q: Tensor, k: Tensor, *maps: Tensor | None) -> dict[str, Any]:
+    """Returns the constants of a kernel that depend on shapes and precision."""
+    count, d = tokens_of_block(q, k, *maps), q.shape[4]
+    return dict(d=d, TOKENS=count, BLOCK=block_of(count) if count else BLOCK, BLOCK_D=block_of(d),
+                PRECISION=matmul_precision())
 
 
 def tokens(q: Tensor) -> Tensor:
@@ -244,8 +286,10 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *
     (out, logits, lse), (grad, grad_logits) = outputs, grads
     grad = torch.zeros_like(out) if grad is None else grad
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
-    grad_q, grad_logits, grad_alpha = grad_rows(q, k, v, prev, alpha, mask, out, logits, lse, grad, grad_logits)
-    grad_k, grad_v = grad_keys(q, k, v, alpha, mask, prev is not None, logits, lse, grad, grad_logits)
+    grad_q, grad_logits, grad_alpha, grad_k, grad_v = grad_rows(q, k, v, prev, alpha, mask, out, logits, lse, grad,
+                                                                grad_logits)
+    if not tokens_of_block(q, k, prev, mask):
+        grad_k, grad_v = grad_keys(q, k, v, alpha, mask, prev is not None, logits, lse, grad, grad_logits)
     gradients = dict(q=grad_q, k=grad_k, v=grad_v)
     if bias is not None:
         gradients['bias'] = grad_logits.sum_to_size(bias)

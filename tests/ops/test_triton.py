@@ -39,7 +39,7 @@ def residual_attention_case(rng):
     """Returns a random case with or without windows. The function concatenates both results into one tensor."""
     n, m, d = size(rng, 90), size(rng, 60), size(rng, 128)
     if rng.random() < 0.4:  # a window that kernels process as a whole
-        n, d = rng.choice([16, 25, 36, 49, 64]), size(rng, 64)
+        n, d = rng.choice([16, 25, 36, 49, 64]), size(rng, 32)
         m = n
     lead = rng.randint(0, 2), *rng.choice([(), (rng.randint(1, 3), )]), rng.randint(1, 2)
     place, (learned, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.6 for _ in range(4))

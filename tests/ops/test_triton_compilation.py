@@ -38,10 +38,11 @@ def main() -> None:
     triton.runtime.driver.set_active(Namespace(get_current_target=lambda: targets[0]))
     for (kernel, _), launches in launches_of_kernels().items():
         values, constants = max(launches, key=lambda launch: sum(map(int, filter(is_int, launch[1].values()))))
+        dtype = values[kernel.arg_names[0]].dtype
         for target in targets:
             with contextlib.redirect_stdout(io.StringIO()) as log:
                 compiled = triton.compile(source_of(kernel, values, constants), target=target,
-                                          options=dict(num_warps=warps_of(constants, target.warp_size)))
+                                          options=dict(num_warps=warps_of(constants, dtype, target.warp_size)))
             found = (re.search(r'(\d+) bytes spill stores', log.getvalue()) if target.backend == 'cuda'
                      else re.search(r'\.vgpr_spill_count: +(\d+)', compiled.asm['amdgcn']))
             print(f'{kernel.__name__} {target.arch} spills {found[1]}')
@@ -70,7 +71,7 @@ def launches_of_kernels() -> dict:
     for operator in dispatch.OPERATORS.values():
         calls = self_check.calls_of(operator, 'toy', torch.device('meta'), torch.float16)
         self_check.values_of(operator, 'triton', calls)
-    q, logits = (torch.empty(1, 4, 2, 49, n, device='meta', dtype=torch.float16, requires_grad=True) for n in (64, 49))
+    q, logits = (torch.empty(1, 4, 2, 49, n, device='meta', dtype=torch.float16, requires_grad=True) for n in (32, 49))
     attended, others = residual_attention(q, q, q, prev_logits=logits, alpha=0.5, bias=logits, mask=logits.detach(),
                                           backend='triton')
     (attended.sum() + others.sum()).backward()

@@ -41,7 +41,7 @@ def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **consta
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
     kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
-    num_warps = warps_of(constants, 64 if torch.version.hip else 32)
+    num_warps = warps_of(constants, first.dtype, 64 if torch.version.hip else 32)
     # Triton launches on the current GPU, which may not be the GPU of the tensors.
     with torch.cuda.device_of(first) if torch.cuda.is_initialized() else nullcontext():
         kernel[tuple(grid)](*arguments, **constants, num_warps=num_warps)
@@ -53,13 +53,20 @@ def with_strides(*tensors: Tensor) -> Iterator[Tensor | int]:
         yield from (x, *x.stride())
 
 
-def warps_of(constants: dict, warp_size: int) -> int:
-    """Returns the number of warps of a kernel.
+def warps_of(constants: dict, dtype: torch.dtype, warp_size: int) -> int:
+    """Returns the number of warps of a kernel. Fewer warps let more programs run at once, as long as registers suffice.
 
-    Kernels with a block of channels (``BLOCK_D``) need the registers of 256 threads, and other kernels those of 128. A
-    whole window (``TOKENS``) has 16 rows per 32 threads, which then need not exchange sums.
+    A whole window (``TOKENS``) has 16 rows per 32 threads, which then need not exchange sums. Other matrix products
+    need the registers of 128 threads, or of 256 for wide heads and without tensor cores. Kernels without products load
+    16 tokens at once, and 8 channels per thread.
     """
-    threads = 2 * constants['BLOCK'] if constants.get('TOKENS') else 256 if 'BLOCK_D' in constants else 128
+    channels = constants.get('BLOCK_D', 16)
+    if constants.get('TOKENS'):
+        threads = 2 * constants['BLOCK']
+    elif 'BLOCK_N' in constants or 'BLOCK' in constants:
+        threads = 256 if channels > 32 or 'PRECISION' in constants and dtype == torch.float32 else 128
+    else:
+        threads = 2 * channels
     return max(threads // warp_size, 1)
 
 

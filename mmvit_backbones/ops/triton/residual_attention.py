@@ -27,7 +27,7 @@ from .launch import block_of, jit, kernel_operator, launch, matmul_precision, nu
 
 BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
 WINDOWS = 16, 25, 36, 49, 64  # tokens of the windows that are one block
-MAX_WINDOW_CHANNELS = 64  # of these windows
+MAX_WINDOW_CHANNELS = 32  # of these windows; with more, registers would be spilled
 
 
 @jit
@@ -216,8 +216,8 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
               grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Returns the gradients of q and the logits, partial sums of the gradient of alpha, and the gradients of k and v.
 
-    Those of k and v are empty, unless the window is one block. ``grad_next`` is the gradient of the returned logits, and
-    must be contiguous.
+    Those of k and v are empty, unless the window is one block. ``grad_next`` is the gradient of the returned logits,
+    and must be contiguous.
     """
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     blocks = blocks_of(q, k, prev, mask)

@@ -75,7 +75,7 @@ def _store_table(table, block, query, WINDOW: tl.constexpr, BLOCK_N: tl.constexp
 
 @jit
 def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, scale, offset,
-                      bias, out, lse, softmax_scale, heads, height, width, rows, columns, top, left, d,
+                      bias, out, lse, softmax_scale, heads, height, width, rows, columns, top, left, d: tl.constexpr,
                       WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
@@ -98,7 +98,7 @@ def _attention_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v,
 @jit
 def _grad_kernel(q, q_b, q_h, q_d, q_y, q_x, k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale,
                  offset, bias, lse, grad_q, tokens, table, images, softmax_scale, heads, height, width, rows, columns,
-                 top, left, d, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+                 top, left, d: tl.constexpr, WINDOW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
                  BLOCK_D: tl.constexpr, PRECISION: tl.constexpr):
     """Computes the gradients of q, sampled keys and values, and biases, a block of queries at a time."""
     image, row, column, head, index = find_window(heads, rows, columns)

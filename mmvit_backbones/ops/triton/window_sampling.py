@@ -187,7 +187,7 @@ def _add_grad_scale_offset(features, grad, place, row, column, channels, size, s
 
 @jit
 def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads, height, width, rows, columns, top,
-                   left, d, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
+                   left, d: tl.constexpr, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     image, row, column, head, index = find_window(heads, rows, columns)
     place = find_place(scale, offset, index, row, column, rows, columns, top, left, WINDOW)
     features = strided_head(features, f_b, f_h, f_d, f_y, f_x, image, head)
@@ -203,7 +203,7 @@ def _sample_kernel(features, f_b, f_h, f_d, f_y, f_x, scale, offset, out, heads,
 
 @jit
 def _grad_scale_offset_kernel(k, k_b, k_h, k_d, k_y, k_x, v, v_b, v_h, v_d, v_y, v_x, grad, scale, offset, grad_scale,
-                              grad_offset, images, heads, height, width, rows, columns, top, left, d,
+                              grad_offset, images, heads, height, width, rows, columns, top, left, d: tl.constexpr,
                               BOTH: tl.constexpr, WINDOW: tl.constexpr, BLOCK_D: tl.constexpr):
     """Computes the gradients of scale and offset from the gradients of one or two sampled maps."""
     image, row, column, head, index = find_window(heads, rows, columns)
@@ -273,7 +273,7 @@ def _triangle(position, pixel):
 
 @jit
 def _pixels_kernel(tokens, keys, order, scale, offset, out, images, blocks, heads, height, width, rows, columns, top,
-                   left, d, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+                   left, d: tl.constexpr, WINDOW: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     """Computes the gradients of consecutive pixels, as weighted sums of the gradients of tokens.
 
     ``tokens`` and ``out`` hold several maps with the same windows. ``image`` is an index over maps and batch.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..utils import versions
-from . import library
-from .triton import why_not_triton
+from . import library, triton
+from .triton import probe, why_not_triton
 
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
 Kernels = Literal['reference', 'triton']
@@ -101,7 +101,8 @@ class Operator(Generic[Result]):
     Calls take the reference's arguments by keyword, and optionally a backend. A requested backend that is unknown or
     can't run raises a ValueError with the reason. If no backend is requested, the first of these that can run is used:
 
-    - ``triton``, if :class:`use_kernels` or the environment variable ``MMVIT_KERNELS`` requests it;
+    - ``triton``, if :class:`use_kernels` or the environment variable ``MMVIT_KERNELS`` requests it, or where it is
+      measured to be faster (see :data:`.triton.DEFAULTS`);
     - ``cpp`` on CPUs; ``cuda`` on GPUs, unless algorithms must be deterministic;
     - the reference, in plain PyTorch.
 
@@ -134,23 +135,33 @@ class Operator(Generic[Result]):
 
     def why_not(self, backend: Backend, arguments: dict) -> str | None:
         """Returns the reason why a backend can't run with these arguments, or None if it can."""
-        return why_not_backend(backend, arguments[self.like]) or self.kernels[backend].why_not(**arguments)
+        x = arguments[self.like]
+        # The last, because it compiles kernels.
+        return (why_not_backend(backend, x) or self.kernels[backend].why_not(**arguments)
+                or self.why_not_compiled(backend, x))
+
+    def why_not_compiled(self, backend: Backend, x: Tensor) -> str | None:
+        """Returns why Triton can't compile and run this operator's kernels on the tensor's GPU, or None if it can."""
+        has_probe = backend == 'triton' and x.is_cuda and self.name in probe.PROBES
+        return probe.why_not_run(self.name, x.device.index) if has_probe else None
 
     def choose(self, arguments: dict) -> Backend:
         """Returns the first backend that can run, and logs it."""
-        device, missed = arguments[self.like].device.type, ''
-        for backend in self.order(device):
+        x, missed = arguments[self.like], ''
+        device, is_default = x.device.type, triton.is_default(self.name, x, arguments)
+        for backend in self.order(device, is_default):
             reason = self.why_not(backend, arguments)
             if reason is None:
                 log_choice(self.name, device, backend, missed)
                 return backend
-            if backend == requested or is_usual(backend, device) and why_not_backend(backend, arguments[self.like]):
+            is_missing = is_usual(backend, device) and why_not_backend(backend, x) or backend == 'triton' and is_default
+            if backend == requested or is_missing:
                 missed += f'; its {backend} backend cannot run: {reason}'
         raise AssertionError('the reference always runs')
 
-    def order(self, device: str) -> list[Backend]:
+    def order(self, device: str, is_triton_default: bool = False) -> list[Backend]:
         """Returns the backends that may run on a type of device, in order of preference."""
-        order: list[Backend] = ['triton'] if requested == 'triton' else []
+        order: list[Backend] = ['triton'] if requested == 'triton' or is_triton_default else []
         if device == 'cpu':
             order.append('cpp')
         elif not torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
@@ -159,19 +170,37 @@ class Operator(Generic[Result]):
             order = []
         return [*(backend for backend in order if backend in self.kernels), 'reference']
 
-    def usual(self, device: torch.device) -> Backend:
-        """Returns the backend for tensors in float32 on a device, if their shapes suit every kernel."""
+    def available(self, device: torch.device) -> list[Backend]:
+        """Returns the backends that can run on a device, in order of preference, apart from limits of shapes."""
         x = torch.empty(0, device=device)
-        return next(backend for backend in self.order(device.type) if why_not_backend(backend, x) is None)
+        return [backend for backend in self.order(device.type, self.name in triton.DEFAULTS)
+                if (why_not_backend(backend, x) or self.why_not_compiled(backend, x)) is None]
+
+    def usual(self, device: torch.device) -> Backend:
+        """Returns the first of :meth:`available`."""
+        return self.available(device)[0]
 
 
 OPERATORS: dict[str, Operator] = {}  # by name
 
 
+def available_backends(device: torch.device) -> dict[str, list[Backend]]:
+    """Returns :meth:`Operator.available` of all operators, by name."""
+    return {name: operator.available(device) for name, operator in OPERATORS.items()}
+
+
 def backends_in_use(device: torch.device) -> dict[str, str]:
-    """Returns the backend on a device of each operator that this process has called, by name."""
-    names = sorted({name for name, *_ in logged})
-    return {name: OPERATORS[name].usual(device) for name in names if name in OPERATORS}
+    """Returns which backends operators ran on a type of device since :func:`forget_backends`, by operator.
+
+    Several backends of an operator, for different shapes or dtypes, are joined by "and".
+    """
+    in_use = sorted(choice for choice in ran if choice[1] == device.type)
+    return {name: ' and '.join(backend for other, _, backend in in_use if other == name) for name, *_ in in_use}
+
+
+def forget_backends() -> None:
+    """Makes :func:`backends_in_use` empty."""
+    ran.clear()
 
 
 @versions.constant_in_graphs
@@ -202,12 +231,14 @@ def is_usual(backend: str, device: str) -> bool:
     return (backend, device) == ('cpp', 'cpu') or (backend, device) == ('cuda', 'cuda') and torch.version.hip is None
 
 
+ran: set[tuple[str, str, str]] = set()  # (operator, device, backend)
 logged: set[tuple] = set()  # (operator, device, backend, whether a kernel was missing)
 
 
 @versions.constant_in_graphs  # logs while a graph is traced, without becoming part of it
 def log_choice(name: str, device: str, backend: str, missed: str) -> None:
     """Logs a choice the first time that it is made, as a warning if a requested or usual kernel is missing."""
+    ran.add((name, device, backend))
     key = name, device, backend, bool(missed)
     if key not in logged:
         logged.add(key)

@@ -45,8 +45,11 @@ MISSING['cuda'] = load('cuda')
 
 @versions.constant_in_graphs
 def why_not_on_gpu(index: int) -> str | None:
-    """Returns the reason why the loaded CUDA library's kernels can't run on a GPU, or None if they can."""
-    return _why_not_on_gpu(index)
+    """Returns the reason why the loaded CUDA library's kernels can't run on a GPU, or None if they can.
+
+    Without GPUs, tensors on one are fake, and run everything.
+    """
+    return _why_not_on_gpu(index) if torch.cuda.is_available() else None
 
 
 @cache

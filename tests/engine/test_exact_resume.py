@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from runs import assert_same_weights
 from tiny_runs import CLASSES, Line, loader_of, log_of, runner_of
 
+from mmvit_backbones.engine.hooks.exact_resume import check_backends
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.ops.residual_attention import residual_attention
 
@@ -124,19 +125,33 @@ def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, t
         assert (text in log_of(folder)) == ('process(es)' in log_of(folder)) == bool(meta)
 
 
+class Attending(Line):
+    """Calls an operator."""
+
+    def forward(self, *arguments, **options):
+        q = torch.zeros(1, 1, 1, 1)
+        residual_attention(q, q, q, prev_logits=None, alpha=1)
+        return super().forward(*arguments, **options)
+
+
 def test_backends_of_operators_are_saved_and_a_change_is_a_warning(tmp_path):
-    q = torch.zeros(1, 1, 1, 1)
-    residual_attention(q, q, q, prev_logits=None, alpha=1)  # an operator that this process has called
     once = dict(train_cfg=dict(by_epoch=True, max_epochs=1))
-    runner_of(tmp_path / 'run', **once).train()
+    twice = dict(train_cfg=dict(by_epoch=True, max_epochs=2))
+    runner_of(tmp_path / 'run', model=Attending(), **once).train()
     assert 'residual attention in reference' in log_of(tmp_path / 'run')
     checkpoint = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)
-    backends = checkpoint['meta']['backends']
-    assert backends['residual attention'] == 'reference'
-    for name, before in (('same', 'reference'), ('other', 'triton')):
-        path = with_meta(checkpoint, tmp_path / f'{name}.pth', backends={**backends, 'residual attention': before})
-        runner_of(tmp_path / name, load_from=path, resume=True, **once).train()
+    assert checkpoint['meta']['backends'] == {'residual attention': 'reference'}
+    for name, before in (('same', 'cuda and reference'), ('other', 'triton')):
+        path = with_meta(checkpoint, tmp_path / f'{name}.pth', backends={'residual attention': before})
+        runner_of(tmp_path / name, load_from=path, resume=True, model=Attending(), **twice).train()
         assert ('residual attention ran triton and now runs reference' in log_of(tmp_path / name)) == (name == 'other')
+
+
+def test_processes_that_would_run_different_kernels_are_refused():
+    here, there = {'attention': ['triton', 'reference']}, {'attention': ['reference']}
+    check_backends([here, here])
+    with raises(TrainingError, 'attention', 'process 2', 'triton', 'MMVIT_KERNELS'):
+        check_backends([here, here, there])
 
 
 def test_checkpoint_without_this_hook_is_resumed(tmp_path):

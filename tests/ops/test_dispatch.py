@@ -6,10 +6,12 @@ from types import ModuleType
 import pytest
 import torch
 from helpers import raises
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import dispatch, library, plain_pytorch, triton, use_kernels
+from mmvit_backbones.ops.triton import probe
 
 needs_triton = pytest.mark.skipif(not triton.IS_INSTALLED, reason='Triton is not installed')
 
@@ -19,6 +21,7 @@ def own_state(monkeypatch):
     """Registers operators and requests kernels only for the duration of a test; all libraries are compiled."""
     monkeypatch.setattr(dispatch, 'OPERATORS', dict(dispatch.OPERATORS))
     monkeypatch.setattr(dispatch, 'logged', set())
+    monkeypatch.setattr(dispatch, 'ran', set())
     monkeypatch.setattr(dispatch, 'requested', None)
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
     monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: None)
@@ -76,6 +79,32 @@ def test_networks_run_no_triton_kernel_unless_requested(monkeypatch):
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': 'not built'})
     for operator in dispatch.OPERATORS.values():
         assert operator.usual(torch.device('meta')) == 'reference'
+
+
+@needs_triton
+def test_triton_runs_without_a_request_where_it_is_measured_to_be_faster(monkeypatch):
+    """Meta tensors are like those on a new GPU."""
+    monkeypatch.setattr(triton, 'DEFAULTS', ('operator', ))
+    monkeypatch.setitem(triton.CANDIDATES, 'operator', lambda x: len(x) > 4)
+    operator, x = operator_of(), torch.empty(9, device='meta', dtype=torch.bfloat16)
+    assert operator(x=x) == 'triton' and operator(x=x.float()) == operator(x=x[:4]) == 'cuda'
+    assert operator(x=torch.empty(9, dtype=torch.bfloat16)) == 'cpp'
+    with plain_pytorch():
+        assert operator(x=x) == 'reference'
+
+
+@needs_triton
+def test_operators_that_may_become_faster_by_default(monkeypatch):
+    monkeypatch.setattr(triton, 'DEFAULTS', tuple(triton.CANDIDATES))
+    image, windows = (torch.empty(*lead, 12, 197, 64, device='meta', dtype=torch.bfloat16) for lead in ((64, ), (8, 8)))
+    scale = torch.empty(256, 3, 2, 8, 8, device='meta')
+    residual, attention = (dispatch.OPERATORS[name] for name in ('residual attention', 'varied-size window attention'))
+    others = dict(prev_logits=None, alpha=0.5, bias=None, mask=None)
+    for q, backend in (image, 'triton'), (image[:1], 'reference'), (windows, 'reference'):
+        assert residual.choose(dict(q=q, k=q, v=q, **others)) == backend
+    for batch, backend in (256, 'triton'), (1, 'cuda'):
+        q = torch.empty(batch, 3, 32, 56, 56, device='meta', dtype=torch.bfloat16)
+        assert attention.choose(dict(q=q, k=q, v=q, scale=scale[:batch], window_size=7)) == backend
 
 
 def test_unknown_backends_are_refused():
@@ -173,6 +202,33 @@ def test_a_request_that_cannot_be_met_is_a_warning(monkeypatch, caplog):
     with use_kernels('triton'):
         assert chosen(operator_of())[1] == 'cuda'
     assert 'triton backend cannot run: Triton is not installed' in caplog.messages[-1]
+
+
+@needs_triton
+def test_triton_that_cannot_compile_is_a_warning_and_refuses_requests(monkeypatch, caplog):
+    """Kernels are tried with ordinary tensors, also while a graph is traced, and once."""
+    tries = []
+
+    def fail(device):
+        tries.append(torch.is_grad_enabled() and type(torch.ones(1)) is torch.Tensor)
+        raise RuntimeError('no C compiler\n')
+
+    monkeypatch.setitem(probe.PROBES, 'operator', fail)
+    operator = operator_of()
+
+    @torch.compile(fullgraph=True, backend='eager')
+    def function(x):
+        return x + 1 if probe.why_not_run('operator', None) else x
+
+    torch._dynamo.reset()
+    with use_kernels('triton'), torch.no_grad(), FakeTensorMode():
+        assert operator(x=OnGpu) == operator(x=OnGpu) == 'cuda'
+        probe._why_not_run.cache_clear()
+    assert function(torch.ones(1)) == 2 and tries == [True, True]
+    assert [message for message in caplog.messages if 'no C compiler' in message]
+    with raises(ValueError, 'triton', 'no C compiler'):
+        operator('triton', x=OnGpu)
+    probe._why_not_run.cache_clear()
 
 
 # ---- reasons

@@ -14,6 +14,7 @@ from torch._dynamo.backends.common import aot_autograd
 from mmvit.analysis import self_check
 from mmvit_backbones.ops import dispatch, triton, use_kernels, varied_size_window_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
+from mmvit_backbones.ops.triton import probe
 
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 pytestmark = pytest.mark.skipif(not (DEVICE.type == 'cuda' or triton.INTERPRETED),
@@ -200,3 +201,9 @@ def test_no_kernel_is_reported_as_wrong(name):
     actual, exact = (self_check.values_of(operator, backend, self_check.calls_of(operator, 'toy', DEVICE, dtype))
                      for backend, dtype in (('triton', torch.bfloat16), ('reference', torch.float64)))
     assert self_check.deviation_of(actual, exact) <= self_check.limit_of(torch.bfloat16)
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize('name', dispatch.OPERATORS)
+def test_probes_run_every_kernel(name):
+    probe.PROBES[name](DEVICE)

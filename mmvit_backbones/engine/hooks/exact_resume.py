@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ...datasets.resumable import SeededDataset, seed_all
 from ...errors import TrainingError
-from ...ops.dispatch import OPERATORS, backends_in_use
+from ...ops.dispatch import available_backends, backends_in_use, forget_backends
 from ...utils.classes import classes_of
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
@@ -29,13 +29,15 @@ class ExactResumeHook(Hook):
     a sample. Before each step, it seeds the random state with the seed of the run, the rank and the step. Checkpoints
     may be from the middle of an epoch.
 
-    Checkpoints name the backends of the operators (see ``docs/ops.md``); if a resumed run has others, it warns.
+    Checkpoints name the backends of the operators (see ``docs/ops.md``); if a resumed run has others, it warns. All
+    processes of a training must be able to run the same backends.
 
     The settings of the optimizer and the schedulers are those of the config, as if they had been used from the start.
 
     Raises:
         TrainingError: If the runner was not built from a config; or if the checkpoint was written with different
-            classes, a different number of images per step or of steps per epoch, or a different optimizer.
+            classes, a different number of images per step or of steps per epoch, or a different optimizer; or if the
+            processes of a training can run different backends.
 
     Example:
         >>> custom_hooks = [dict(type='ExactResumeHook')]
@@ -45,8 +47,11 @@ class ExactResumeHook(Hook):
 
     def __init__(self) -> None:
         self.backends: dict[str, str] = {}  # of operators, as logged
+        self.backends_before: dict[str, str] = {}  # of operators, in the checkpoint of a resumed run
 
     def before_train(self, runner: Runner) -> None:
+        check_backends(all_gather_object(available_backends(device_of(runner))))
+        forget_backends()
         loop: Any = runner.train_loop
         loop.dataloader = resumable_loader(runner)
 
@@ -73,6 +78,7 @@ class ExactResumeHook(Hook):
             self.backends = backends
             text = ', '.join(f'{name} in {backend}' for name, backend in backends.items())
             runner.logger.info(f'backends of operators: {text}')
+            warn_of_other_backends(runner, self.backends_before, backends)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
@@ -85,7 +91,7 @@ class ExactResumeHook(Hook):
             return
         check_resumed(runner.train_dataloader.dataset, meta)
         check_steps(runner, meta)
-        warn_of_other_backends(runner, meta.get('backends', {}))
+        self.backends_before = meta.get('backends', {})
         use_settings(runner, checkpoint)
 
 
@@ -136,11 +142,20 @@ def device_of(runner: Runner) -> torch.device:
     return next(runner.model.parameters()).device
 
 
-def warn_of_other_backends(runner: Runner, before: dict[str, str]) -> None:
-    """Warns of operators that ran another backend when a checkpoint was written."""
-    now = {name: OPERATORS[name].usual(device_of(runner)) if name in OPERATORS else 'reference' for name in before}
-    changes = [f'{name} ran {before[name]} and now runs {backend}' for name, backend in now.items()
-               if before[name] != backend]
+def check_backends(available: list[dict[str, list]]) -> None:
+    """Raises TrainingError if processes can run different backends; takes those of the operators, by rank."""
+    for rank, backends in enumerate(available):
+        for name, others in available[0].items():
+            if backends[name] != others:
+                raise TrainingError(
+                    f'{name} can run {", ".join(backends[name])} in process {rank}, but {", ".join(others)} in process '
+                    f'0; install the same in all processes, or set MMVIT_KERNELS=reference (see docs/ops.md)')
+
+
+def warn_of_other_backends(runner: Runner, before: dict[str, str], now: dict[str, str]) -> None:
+    """Warns of operators that run backends that they did not run when a checkpoint was written."""
+    changes = [f'{name} ran {before[name]} and now runs {backends}' for name, backends in now.items()
+               if name in before and not set(backends.split(' and ')) <= set(before[name].split(' and '))]
     if changes:
         runner.logger.warning(f'the numbers of this run will differ slightly from those of an uninterrupted one: '
                               f'{"; ".join(changes)} (see MMVIT_KERNELS in docs/ops.md)')

@@ -133,7 +133,7 @@ struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only");
+    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only; use mmvit_backbones.ops.plain_pytorch()");
   }
 };
 

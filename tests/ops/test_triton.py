@@ -39,9 +39,6 @@ def layout(rng):
 def residual_attention_case(rng):
     """Returns a random case with or without windows. The function concatenates both results into one tensor."""
     n, m, d = size(rng, 90), size(rng, 60), size(rng, 128)
-    if rng.random() < 0.4:  # a window that kernels process as a whole
-        n, d = rng.choice([16, 25, 36, 49, 64]), size(rng, 32)
-        m = n
     lead = rng.randint(0, 2), *rng.choice([(), (rng.randint(1, 3), )]), rng.randint(1, 2)
     place, (learned, has_prev, has_bias, has_mask) = layout(rng), (rng.random() < 0.6 for _ in range(4))
     prev = torch.randn(rng.choice([(*lead, n, m), (*lead[:-1], 1, n, m)]))
@@ -58,6 +55,22 @@ def residual_attention_case(rng):
                       torch.tensor(0.7))
 
 
+def window_case(rng):
+    """Returns a case whose windows are processed as a whole in half precision."""
+    n, d, (has_prev, has_bias, has_mask) = rng.choice([16, 25, 49]), size(rng, 32), (rng.random() < 0.7 for _ in 'abc')
+    lead = rng.randint(1, 2), rng.randint(1, 3), rng.randint(1, 2)
+    mask = torch.randn(lead[1], 1, n, n)
+
+    def function(q, k, v, prev, bias, alpha, backend):
+        out, logits = residual_attention(
+            q, k, v, prev_logits=prev if has_prev else None, alpha=alpha, bias=bias if has_bias else None,
+            mask=mask.to(q) if has_mask else None, backend=backend)
+        return torch.cat([out.flatten(), logits.flatten(), 0. * (prev.sum() + bias.sum() + alpha)[None]])
+
+    return function, (*torch.randn(3, *lead, n, d), torch.randn(*lead, n, n), torch.randn(lead[2], n, n),
+                      torch.tensor(0.7))
+
+
 def varied_size_window_case(rng):
     """Returns a fixed case for compilers. ``test_varied_size_window_triton.py`` tests random shapes."""
     shapes = *[(1, 2, 8, 5, 6)] * 3, *[(1, 2, 2, 2, 2)] * 2, (25, 2)
@@ -67,11 +80,12 @@ def varied_size_window_case(rng):
 
 @pytest.mark.compiler
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
-def test_agrees_on_random_shapes(dtype):
-    for number in range(6 * FACTOR):
-        rng = random.Random(f'residual_attention_case {SEED} {number}')
+@pytest.mark.parametrize('case, count', [(residual_attention_case, 6), (window_case, 3)])
+def test_agrees_on_random_shapes(case, count, dtype):
+    for number in range(count * FACTOR):
+        rng = random.Random(f'{case.__name__} {SEED} {number}')
         torch.manual_seed(rng.randint(0, 2**30))
-        function, inputs = residual_attention_case(rng)
+        function, inputs = case(rng)
         inputs = [x.bfloat16() for x in inputs]  # so that all dtypes get the same values
 
         def run(backend, device, dtype, noise=0):
@@ -105,12 +119,12 @@ def agrees(run, dtype):
 
 
 @pytest.mark.compiler
-@pytest.mark.parametrize('case', [residual_attention_case, varied_size_window_case])
+@pytest.mark.parametrize('case', [residual_attention_case, window_case, varied_size_window_case])
 def test_compiled_graphs_contain_the_kernels_and_exported_programs_do_not(case):
     """Meta tensors use Triton, like tensors on a GPU."""
     cases = (case(random.Random(seed)) for seed in range(9))
     function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())
-    inputs, compiled = [x.to('meta').requires_grad_() for x in inputs], []
+    inputs, compiled = [x.to('meta', torch.float16).requires_grad_() for x in inputs], []
 
     def record(graph, example_inputs):
         compiled.append(str(graph.graph))

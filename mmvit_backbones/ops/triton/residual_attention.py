@@ -216,18 +216,20 @@ def grad_rows(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tenso
               grad_next: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Returns the gradients of q and the logits, partial sums of the gradient of alpha, and the gradients of k and v.
 
-    Those of k and v are empty, unless the window is one block. ``grad_next`` is the gradient of the returned logits,
-    and must be contiguous.
+    Those of k and v have one dimension and no elements, unless the window is one block. ``grad_next`` is the gradient
+    of the returned logits, and must be contiguous.
     """
     (b, windows, heads, n, d), m = q.shape, k.shape[3]
     blocks = blocks_of(q, k, prev, mask)
     grid = b * windows * heads, num_blocks(n, blocks['BLOCK'])
     grad_q, grad_logits = tokens(q), torch.empty_like(logits)
     grad_alpha = lse.new_empty((0, ) if prev is None else grid)
-    grad_k, grad_v = (torch.empty_like(x if blocks['TOKENS'] else x[:0]) for x in (k, v))
+    grad_k, grad_v = ((torch.empty_like(x) for x in (k, v)) if blocks['TOKENS'] else
+                      (x.new_empty((0, )) for x in (k, v)))
+    of_keys = with_strides(grad_k, grad_v) if blocks['TOKENS'] else (grad_k, *[0] * 5, grad_v, *[0] * 5)
     launch(_grad_rows_kernel, grid, *with_strides(q, k, v), *optional(prev, logits, q), *optional(mask, logits, q),
            *with_strides(grad), alpha, d**-0.5, out, logits, lse, logits if grad_next is None else grad_next,
-           grad_q, grad_logits, grad_alpha, *with_strides(grad_k, grad_v), windows, heads, n, m,
+           grad_q, grad_logits, grad_alpha, *of_keys, windows, heads, n, m,
            HAS_PREV=prev is not None, HAS_MASK=mask is not None, HAS_NEXT=grad_next is not None, **blocks)
     return grad_q, grad_logits, grad_alpha, grad_k, grad_v
 
@@ -288,7 +290,7 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
     grad_q, grad_logits, grad_alpha, grad_k, grad_v = grad_rows(q, k, v, prev, alpha, mask, out, logits, lse, grad,
                                                                 grad_logits)
-    if not tokens_of_block(q, k, prev, mask):
+    if grad_k.ndim == 1:  # a question about sizes would be answered differently while a graph is traced
         grad_k, grad_v = grad_keys(q, k, v, alpha, mask, prev is not None, logits, lse, grad, grad_logits)
     gradients = dict(q=grad_q, k=grad_k, v=grad_v)
     if bias is not None:

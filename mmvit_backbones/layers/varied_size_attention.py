@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..ops.precision import without_autocast
 from ..ops.sizes import at_least_one, to_multiple
-from ..ops.varied_size_window import varied_size_window_attention
+from ..ops.varied_size_window import packed_attention
 from ..ops.window import pad
 from .position_bias import RelativePositionTable
 
@@ -86,11 +86,8 @@ class VariedSizeWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
         scale, offset, padding = self.predict_windows(x)
-        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))  # (B, H * W, 3, heads, d)
-        q, k, v = (part.permute(0, 2, 3, 1).unflatten(-1, x.shape[1:3]) for part in qkv.unbind(2))
-        out = varied_size_window_attention(q, k, v, scale, offset, self.position_bias(), self.window_size,
-                                           pad=padding, softmax_scale=self.softmax_scale)
-        return self.proj(out.permute(0, 3, 4, 1, 2).flatten(3))
+        return self.proj(packed_attention(self.qkv(x), scale, offset, self.position_bias(), self.window_size, padding,
+                                          self.softmax_scale))
 
     def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Predicts the scale change and offset of each window of a normalized map ``(B, H, W, in_channels)``.

@@ -119,6 +119,25 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
                      top=top, left=left, softmax_scale=softmax_scale)
 
 
+def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor, window_size: int,
+                     pad: tuple[int, int], softmax_scale: float) -> Tensor:
+    """Computes :func:`varied_size_window_attention` of a packed projection, which CUDA samples without copies.
+
+    Maps ``(B, H, W, 3 * heads * d)``, whose last dimension is ordered as (3, heads, d), to ``(B, H, W, heads * d)``.
+    """
+    parts = qkv.flatten(1, 2).unflatten(-1, (3, scale.shape[1], -1))  # (B, H * W, 3, heads, d)
+    q, k, v = (part.permute(0, 2, 3, 1).unflatten(-1, qkv.shape[1:3]) for part in parts.unbind(2))
+    scale, offset, bias_table = to_position_dtype(qkv, scale, offset, bias_table)
+    top, left = pad
+    others = dict(scale=scale, offset=offset, bias_table=bias_table, window_size=window_size, top=top, left=left,
+                  softmax_scale=softmax_scale)
+    arguments = dict(q=q, k=k, v=v, **others)
+    backend = ATTENTION.choose(arguments)
+    if backend == 'cuda':
+        return packed_attention_with_sampling_in_cuda(parts.unflatten(1, qkv.shape[1:3]), **others)
+    return ATTENTION.kernels[backend].run(**arguments).permute(0, 3, 4, 1, 2).flatten(3)
+
+
 def check_windows(name: str, features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
                   pad: tuple[int, int]) -> None:
     if features.dtype not in DTYPES:
@@ -272,19 +291,26 @@ def clamp_positions(position: Tensor, size: int) -> Tensor:
 
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
-                        window_size: int, top: int, left: int, softmax_scale: float,
-                        sample_windows: Callable[..., tuple[Tensor, Tensor]] = sample_windows_reference) -> Tensor:
-    """Computes :func:`varied_size_window_attention` in plain PyTorch, apart from ``sample_windows``."""
-    (b, heads, d, height, width), (nh, nw), ws = q.shape, scale.shape[3:], window_size
+                        window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
+    """Computes :func:`varied_size_window_attention` in plain PyTorch."""
+    (heads, d, height, width), (nh, nw), ws = q.shape[1:], scale.shape[3:], window_size
     bottom, right = nh * ws - top - height, nw * ws - left - width
-    key, value = sample_windows(k, v, scale, offset, ws, top, left)
+    key, value = sample_windows_reference(k, v, scale, offset, ws, top, left)
     # In the layout of the projection, which exported graphs would otherwise transpose to channels first and back.
     query = F.pad(q.permute(0, 3, 4, 1, 2).flatten(3), (0, 0, left, right, top, bottom))
     query = windows_by_head(query, heads, ws).flatten(0, 1)
-    bias = position_bias(bias_table.T, relative_position_index(ws, q.device)).to(query.dtype)
+    out = attend_in_windows(query, key, value, bias_table, (nh, nw), (height, width), ws, top, left, softmax_scale)
+    return out.unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
+
+
+def attend_in_windows(query: Tensor, key: Tensor, value: Tensor, bias_table: Tensor, grid: tuple[int, int],
+                      size: tuple[int, int], window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
+    """Attends in windows ``(B * nh * nw, heads, ws * ws, d)`` and merges them into a map ``(B, H, W, heads * d)``."""
+    (nh, nw), ws = grid, window_size
+    bias = position_bias(bias_table.T, relative_position_index(ws, query.device)).to(query.dtype)
     out = F.scaled_dot_product_attention(query, key, value, bias, scale=softmax_scale)
-    out = window_reverse(out.unflatten(0, (b, nh * nw)), ws, nh * ws, nw * ws)
-    return crop(out, height, width, top, left).unflatten(-1, (heads, d)).permute(0, 3, 4, 1, 2)
+    out = window_reverse(out.unflatten(0, (-1, nh * nw)), ws, nh * ws, nw * ws)
+    return crop(out, *size, top, left)
 
 
 # ---- backends
@@ -294,18 +320,17 @@ def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size
     return torch.ops.mmvit.vsa_sample(features, scale, offset, window_size=window_size, top=top, left=left)
 
 
-def compiled_sample_windows(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
-                            left: int) -> tuple[Tensor, Tensor]:
-    """Computes :func:`sample_windows_reference`; keys and values are views of windows with the channels last."""
-    (nh, nw), ws = scale.shape[3:], window_size
-    x = compiled_sample(torch.cat([k, v], 2), scale, offset, ws, top, left)
-    x = x.unflatten(4, (nw, ws)).unflatten(3, (nh, ws)).permute(0, 3, 5, 1, 4, 6, 2)
-    key, value = x.flatten(4, 5).flatten(0, 2).chunk(2, dim=3)
-    return key, value
+def attention_with_sampling_in_cuda(q: Tensor, k: Tensor, v: Tensor, **others) -> Tensor:
+    out = packed_attention_with_sampling_in_cuda(torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3), **others)
+    return out.unflatten(-1, q.shape[1:3]).permute(0, 3, 4, 1, 2)
 
 
-def attention_with_sampling_in_cuda(**arguments) -> Tensor:
-    return attention_reference(**arguments, sample_windows=compiled_sample_windows)
+def packed_attention_with_sampling_in_cuda(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
+                                           window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
+    """Maps a packed projection ``(B, H, W, 3, heads, d)`` to ``(B, H, W, heads * d)``."""
+    windows = torch.ops.mmvit.vsa_windows(qkv, scale, offset, window_size, top, left)
+    return attend_in_windows(*windows, bias_table, scale.shape[3:], qkv.shape[1:3], window_size, top, left,
+                             softmax_scale)
 
 
 def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,

@@ -13,7 +13,6 @@ using c10::SymInt;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Tensor2 = std::tuple<Tensor, Tensor>;
-using Tensor3 = std::tuple<Tensor, Tensor, Tensor>;
 using Tensor6 = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <typename Signature>
@@ -33,6 +32,18 @@ Tensor3 sample_backward(const Tensor& grad_sampled, const Tensor& features, cons
                         int64_t window_size, SymInt top, SymInt left) {
   static const auto op = find_operator<decltype(sample_backward)>("mmvit::vsa_sample_backward");
   return op.call(grad_sampled, features, scale, offset, window_size, std::move(top), std::move(left));
+}
+
+Tensor3 windows(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
+                SymInt left) {
+  static const auto op = find_operator<decltype(windows)>("mmvit::vsa_windows");
+  return op.call(qkv, scale, offset, window_size, std::move(top), std::move(left));
+}
+
+Tensor3 windows_backward(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& qkv,
+                         const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top, SymInt left) {
+  static const auto op = find_operator<decltype(windows_backward)>("mmvit::vsa_windows_backward");
+  return op.call(grad_q, grad_k, grad_v, qkv, scale, offset, window_size, std::move(top), std::move(left));
 }
 
 Tensor2 attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale, const Tensor& offset,
@@ -60,6 +71,20 @@ Tensor3 sample_backward_meta(const Tensor&, const Tensor& features, const Tensor
                              SymInt, SymInt) {
   return {empty_token_major_like(features, features.options()),
           at::empty_symint(scale.sym_sizes(), scale.options()),
+          at::empty_symint(offset.sym_sizes(), offset.options())};
+}
+
+Tensor3 windows_meta(const Tensor& qkv, const Tensor& scale, const Tensor&, int64_t window_size, SymInt, SymInt) {
+  const auto empty = [&] {
+    return at::empty_symint({scale.sym_size(0) * scale.sym_size(3) * scale.sym_size(4), qkv.sym_size(4),
+                             window_size * window_size, qkv.sym_size(5)}, qkv.options());
+  };
+  return {empty(), empty(), empty()};
+}
+
+Tensor3 windows_backward_meta(const Tensor&, const Tensor&, const Tensor&, const Tensor& qkv, const Tensor& scale,
+                              const Tensor& offset, int64_t, SymInt, SymInt) {
+  return {at::empty_symint(qkv.sym_sizes(), qkv.options()), at::empty_symint(scale.sym_sizes(), scale.options()),
           at::empty_symint(offset.sym_sizes(), offset.options())};
 }
 
@@ -100,6 +125,28 @@ struct Sample : torch::autograd::Function<Sample> {
         sample_backward(grads[0], saved[0], saved[1], saved[2], context->saved_data["window_size"].toInt(),
                         context->saved_data["top"].toSymInt(), context->saved_data["left"].toSymInt());
     return {features, scale, offset, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct Windows : torch::autograd::Function<Windows> {
+  static variable_list forward(AutogradContext* context, const Tensor& qkv, const Tensor& scale, const Tensor& offset,
+                               int64_t window_size, SymInt top, SymInt left) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    context->save_for_backward({qkv, scale, offset});
+    context->saved_data["window_size"] = window_size;
+    context->saved_data["top"] = top;
+    context->saved_data["left"] = left;
+    auto [q, k, v] = windows(qkv, scale, offset, window_size, top, left);
+    return {q, k, v};
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const auto [qkv, scale, offset] =
+        windows_backward(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2], data["window_size"].toInt(),
+                         data["top"].toSymInt(), data["left"].toSymInt());
+    return {qkv, scale, offset, Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -149,6 +196,25 @@ void refuse_second_derivatives(variable_list& grads, const variable_list& source
 Tensor sample_autograd(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,
                        SymInt top, SymInt left) {
   return Sample::apply(features, scale, offset, window_size, top, left);
+}
+
+Tensor3 windows_autograd(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
+                         SymInt left) {
+  auto results = Windows::apply(qkv, scale, offset, window_size, top, left);
+  return {results[0], results[1], results[2]};
+}
+
+Tensor3 windows_backward_autograd(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& qkv,
+                                  const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
+                                  SymInt left) {
+  variable_list grads;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    auto [x, s, o] = windows_backward(grad_q, grad_k, grad_v, qkv, scale, offset, window_size, top, left);
+    grads = {x, s, o};
+  }
+  refuse_second_derivatives(grads, {grad_q, grad_k, grad_v, qkv, scale, offset});
+  return {grads[0], grads[1], grads[2]};
 }
 
 Tensor2 attention_autograd(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
@@ -215,6 +281,12 @@ TORCH_LIBRARY(mmvit, m) {
   m.def("vsa_sample_backward(Tensor grad_sampled, Tensor features, Tensor scale, Tensor offset, int window_size, "
         "SymInt top, SymInt left) -> (Tensor, Tensor, Tensor)",
         tags);
+  m.def("vsa_windows(Tensor qkv, Tensor scale, Tensor offset, int window_size, SymInt top, SymInt left) "
+        "-> (Tensor, Tensor, Tensor)",
+        tags);
+  m.def("vsa_windows_backward(Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor qkv, Tensor scale, Tensor offset, "
+        "int window_size, SymInt top, SymInt left) -> (Tensor, Tensor, Tensor)",
+        tags);
   m.def("vsa_attention(Tensor q, Tensor k, Tensor v, Tensor scale, Tensor offset, Tensor bias_table, int window_size, "
         "SymInt top, SymInt left, float softmax_scale) -> (Tensor, Tensor)",
         tags);
@@ -227,6 +299,8 @@ TORCH_LIBRARY(mmvit, m) {
 TORCH_LIBRARY_IMPL(mmvit, Meta, m) {
   m.impl("vsa_sample", &sample_meta);
   m.impl("vsa_sample_backward", &sample_backward_meta);
+  m.impl("vsa_windows", &windows_meta);
+  m.impl("vsa_windows_backward", &windows_backward_meta);
   m.impl("vsa_attention", &attention_meta);
   m.impl("vsa_attention_backward", &attention_backward_meta);
 }
@@ -234,6 +308,8 @@ TORCH_LIBRARY_IMPL(mmvit, Meta, m) {
 TORCH_LIBRARY_IMPL(mmvit, Autograd, m) {
   m.impl("vsa_sample", &sample_autograd);
   m.impl("vsa_sample_backward", &sample_backward_autograd);
+  m.impl("vsa_windows", &windows_autograd);
+  m.impl("vsa_windows_backward", &windows_backward_autograd);
   m.impl("vsa_attention", &attention_autograd);
   m.impl("vsa_attention_backward", &attention_backward_autograd);
 }

@@ -11,6 +11,7 @@
 namespace mmvit {
 
 using at::Tensor;
+using Tensor3 = std::tuple<Tensor, Tensor, Tensor>;
 
 // Maps of tokens are stored as (batch, height, width, heads, channels), as a linear layer reads and writes them.
 inline Tensor empty_token_major(c10::SymInt batch, c10::SymInt heads, c10::SymInt channels, c10::SymInt height,
@@ -32,6 +33,9 @@ inline Tensor with_contiguous_channels(const Tensor& x) {
   if (x.stride(2) == 1 || x.size(2) == 1) return x;
   return x.permute({0, 3, 4, 1, 2}).contiguous().permute({0, 3, 4, 1, 2});
 }
+
+// Returns the tensor, or a contiguous copy if its last dimension is not contiguous.
+inline Tensor with_contiguous_last(const Tensor& x) { return x.stride(-1) == 1 || x.size(-1) == 1 ? x : x.contiguous(); }
 
 template <typename T>
 Map<T> map_of(const Tensor& x) {
@@ -77,6 +81,24 @@ inline Shape check_sample(const Tensor& features, const Tensor& scale, const Ten
           narrow(top),              narrow(left)};
 }
 
+inline void check_cover(const Shape& s) {
+  TORCH_CHECK(int64_t(s.rows) * s.window_size >= int64_t(s.top) + s.height &&
+                  int64_t(s.columns) * s.window_size >= int64_t(s.left) + s.width,
+              "scale: expected windows that cover the map of ", s.height, " x ", s.width, " pixels and the pad (", s.top,
+              ", ", s.left, "), got ", s.rows, " x ", s.columns, " windows of ", s.window_size);
+}
+
+// Checks the arguments of attention to a packed projection (batch, height, width, 3, heads, channels).
+inline Shape check_packed(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size,
+                          int64_t top, int64_t left) {
+  TORCH_CHECK(qkv.dim() == 6 && qkv.size(3) == 3, "qkv: expected (batch, height, width, 3, heads, channels), got ",
+              qkv.sizes());
+  const Shape shape =
+      check_sample(qkv.select(3, 0).permute({0, 3, 4, 1, 2}), scale, offset, window_size, top, left);
+  check_cover(shape);
+  return shape;
+}
+
 inline Shape check_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
                              const Tensor& offset, const Tensor& bias_table, int64_t window_size, int64_t top,
                              int64_t left) {
@@ -94,10 +116,7 @@ inline Shape check_attention(const Tensor& q, const Tensor& k, const Tensor& v, 
   TORCH_CHECK(bias_table.device() == q.device(), "bias_table: expected a tensor on ", q.device(), ", got ",
               bias_table.device());
   check_position_dtype("bias_table", bias_table, q);
-  TORCH_CHECK(int64_t(shape.rows) * shape.window_size >= int64_t(shape.top) + shape.height &&
-                  int64_t(shape.columns) * shape.window_size >= int64_t(shape.left) + shape.width,
-              "scale: expected windows that cover the map ", q.sizes(), " and pad (", top, ", ", left, "), got ",
-              shape.rows, " x ", shape.columns, " windows of ", window_size);
+  check_cover(shape);
   return shape;
 }
 

@@ -321,7 +321,8 @@ def compiled_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size
 
 
 def attention_with_sampling_in_cuda(q: Tensor, k: Tensor, v: Tensor, **others) -> Tensor:
-    out = packed_attention_with_sampling_in_cuda(torch.stack([q, k, v]).permute(1, 4, 5, 0, 2, 3), **others)
+    qkv = torch.stack([x.permute(0, 3, 4, 1, 2) for x in (q, k, v)], 3)
+    out = packed_attention_with_sampling_in_cuda(qkv, **others)
     return out.unflatten(-1, q.shape[1:3]).permute(0, 3, 4, 1, 2)
 
 

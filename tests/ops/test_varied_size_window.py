@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 import torch._dynamo.testing
+import torch.nn.functional as F
 from helpers import raises
 from torch.utils._python_dispatch import TorchDispatchMode
 from varied_size_windows import (
@@ -232,6 +233,26 @@ def test_any_strides(backend):
 
 
 @every_compiled_backend
+@pytest.mark.parametrize('sizes', [(2, 2, 8, 10, 13, 4, (1, 2), (4, 5)), (1, 3, 5, 7, 7, 7)], ids=['padded', 'odd'])
+def test_packed_projection(backend, sizes):
+    """A network's projection needs no copies. Its gradient is the same as that of separate maps, also behind gaps."""
+    arguments = problem(*sizes, dtype=torch.float32)
+    expected = evaluate({**arguments, 'softmax_scale': 0.4}, backend)
+    names, (heads, d), device = ('scale', 'offset', 'bias_table'), sizes[1:3], DEVICES[backend]
+    packed = torch.stack([arguments[name] for name in 'qkv']).permute(1, 4, 5, 0, 2, 3).flatten(3).to(device)
+    leaves = [arguments[name].detach().to(device).requires_grad_() for name in names]
+    grad = torch.randn(expected['out'].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for front in 0, 1:
+        x = F.pad(packed, (front, 0))[..., front:].requires_grad_()
+        out = varied_size_window.packed_attention(x, *leaves, arguments['window_size'], arguments['pad'], 0.4)
+        out = out.unflatten(3, (heads, d)).permute(0, 3, 4, 1, 2)
+        of_packed, *others = torch.autograd.grad(out, [x, *leaves], grad.to(out))
+        gradients = *of_packed.unflatten(3, (3, heads, d)).permute(3, 0, 4, 5, 1, 2), *others
+        actual = {f'grad_{name}': x.cpu() for name, x in zip((*'qkv', *names), gradients)}
+        assert_agree({'out': out.detach().cpu(), **actual}, expected, 1e-4)
+
+
+@every_compiled_backend
 def test_more_elements_than_32_bit_integers_can_index(backend):
     """Tests strides that reach beyond 2^31 elements, and a map with more than 2^31 elements.
 
@@ -383,6 +404,10 @@ def test_second_derivatives_are_refused(operator, backend):
 # ---- integration with PyTorch
 
 
+def has_kernel_of_windows() -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key('mmvit::vsa_windows', 'CPU')
+
+
 @every_compiled_backend
 @pytest.mark.parametrize('sizes', [(1, 2, 8, 10, 13, 4), (0, 1, 4, 5, 5, 3)], ids=str)
 def test_opcheck(backend, sizes):
@@ -394,6 +419,18 @@ def test_opcheck(backend, sizes):
         torch.library.opcheck(torch.ops.mmvit.vsa_attention.default, (*tensors.values(), ws, 1, 0, 0.5))
     sampling = [tensors[name] for name in ('k', 'scale', 'offset')]
     torch.library.opcheck(torch.ops.mmvit.vsa_sample.default, (*sampling, ws, 1, 0))
+
+
+@every_compiled_backend
+@pytest.mark.parametrize('batch', [2, 0])
+def test_windows_opcheck(backend, batch):
+    """On a CPU, only meta tensors have a kernel, and the emulated kernels of test_cuda_kernels.py."""
+    if backend == 'cpp' and not has_kernel_of_windows():
+        pytest.skip('no kernel for this device')
+    arguments = problem(batch, 2, 8, 10, 13, 4, pad=(1, 0), grid=(4, 4), dtype=torch.float32)
+    qkv = torch.stack([arguments[name].permute(0, 3, 4, 1, 2) for name in 'qkv'], 3)
+    tensors = [x.detach().to(DEVICES[backend]).requires_grad_() for x in (qkv, arguments['scale'], arguments['offset'])]
+    torch.library.opcheck(torch.ops.mmvit.vsa_windows.default, (*tensors, 4, 1, 0))
 
 
 @every_compiled_backend

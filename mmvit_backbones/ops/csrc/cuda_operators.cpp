@@ -84,58 +84,64 @@ Tensor3 sample_backward_cuda(const Tensor& grad_sampled, const Tensor& features,
 
 // ---- windows of a packed projection (batch, height, width, 3, heads, channels)
 
-constexpr int QUERY = 0, KEY = 1, VALUE = 2;  // in the fourth dimension
-constexpr int ORDER[MOST_MAPS] = {KEY, VALUE, QUERY};  // of the kernels
+constexpr int64_t KEY = 1, VALUE = 2;  // in the projection's fourth dimension; the query is 0
 
-// Returns query, key or value as a map (batch, heads, channels, height, width).
-Tensor part_of(const Tensor& packed, int part) { return packed.select(3, part).permute({0, 3, 4, 1, 2}); }
-
-SampleProblem window_problem(const Shape& shape, const Tensor& qkv, const Tensor& scale, const Tensor& offset) {
-  SampleProblem problem = {current_stream(), type_of(qkv), shape, MOST_MAPS, {}, scale.data_ptr(), offset.data_ptr()};
-  for (int m = 0; m < MOST_MAPS; ++m) problem.maps[m] = map_of<const void>(part_of(qkv, ORDER[m]));
-  return problem;
+// Returns a part of a projection as a map (batch, heads, channels, height, width).
+template <typename T>
+Map<T> map_of_part(const Tensor& packed, int64_t part) {
+  return map_of<T>(packed.select(3, part).permute({0, 3, 4, 1, 2}));
 }
 
 Tensor3 windows_cuda(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size, int64_t top,
                      int64_t left) {
   const DeviceGuard guard(qkv.device());
-  const Shape shape = check_packed(qkv, scale, offset, window_size, top, left);
+  const Shape shape = check_packed(qkv, 3, scale, offset, window_size, top, left);
   const auto x = with_contiguous_last(qkv), s = scale.contiguous(), o = offset.contiguous();
-  Tensor windows[MOST_MAPS];
-  Tokens<void> tokens[MOST_MAPS];
-  for (int m = 0; m < MOST_MAPS; ++m) {
-    windows[ORDER[m]] = at::empty({shape.batch * shape.rows * shape.columns, shape.heads, shape.tokens(),
-                                   shape.channels}, x.options());
-    tokens[m] = tokens_of_windows<void>(shape, windows[ORDER[m]]);
+  const auto empty = [&] {
+    return at::empty({shape.batch * shape.rows * shape.columns, shape.heads, shape.tokens(), shape.channels},
+                     x.options());
+  };
+  const auto query = empty(), key = empty(), value = empty();
+  if (query.numel() > 0) {
+    const SampleProblem problem = {current_stream(), type_of(x), shape, MOST_MAPS,
+                                   {map_of_part<const void>(x, KEY), map_of_part<const void>(x, VALUE),
+                                    map_of_part<const void>(x, 0)},
+                                   s.data_ptr(), o.data_ptr()};
+    const Tokens<void> tokens[] = {tokens_of_windows<void>(shape, key), tokens_of_windows<void>(shape, value),
+                                   tokens_of_windows<void>(shape, query)};
+    check_launch(launch_sample(problem, tokens));
   }
-  if (windows[QUERY].numel() > 0) check_launch(launch_sample(window_problem(shape, x, s, o), tokens));
-  return {windows[QUERY], windows[KEY], windows[VALUE]};
+  return {query, key, value};
 }
 
-Tensor3 windows_backward_cuda(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& qkv,
+// `kv` are the keys and values of the projection, (batch, height, width, 2, heads, channels).
+Tensor3 windows_backward_cuda(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& kv,
                               const Tensor& scale, const Tensor& offset, int64_t window_size, int64_t top,
                               int64_t left) {
   alert_not_deterministic();
-  const DeviceGuard guard(qkv.device());
-  const Shape shape = check_packed(qkv, scale, offset, window_size, top, left);
-  const auto x = with_contiguous_last(qkv), s = scale.contiguous(), o = offset.contiguous();
-  const auto grad = at::empty(x.sizes(), x.options());
-  // Half precision would lose small gradients of pixels that many tokens share.
+  const DeviceGuard guard(kv.device());
+  const Shape shape = check_packed(kv, 2, scale, offset, window_size, top, left);
+  const auto x = with_contiguous_last(kv), s = scale.contiguous(), o = offset.contiguous();
+  const auto grad = at::empty({shape.batch, shape.height, shape.width, 3, shape.heads, shape.channels}, x.options());
+  const auto grad_kv = grad.slice(3, KEY, VALUE + 1);
+  // Sums in half precision would lose small gradients.
   const bool is_exact = x.scalar_type() == s.scalar_type();
-  const auto keys_and_values = grad.slice(3, KEY, VALUE + 1);
-  const auto sums = is_exact ? keys_and_values.zero_() : at::zeros(keys_and_values.sizes(), s.options());
+  const auto sums = is_exact ? grad_kv.zero_() : at::zeros(grad_kv.sizes(), s.options());
   const auto grad_s = at::zeros(s.sizes(), s.options()), grad_o = at::zeros(o.sizes(), o.options());
-  const Tensor windows[MOST_MAPS] = {with_contiguous_last(grad_q.to(x.scalar_type())),
-                                     with_contiguous_last(grad_k.to(x.scalar_type())),
-                                     with_contiguous_last(grad_v.to(x.scalar_type()))};
-  if (windows[QUERY].numel() > 0) {
-    SampleGradients gradients = {{}, {}, map_of<void>(part_of(grad, QUERY)), grad_s.data_ptr(), grad_o.data_ptr()};
-    for (int m = 0; m < MOST_MAPS; ++m)
-      gradients.tokens[m] = tokens_of_windows<const void>(shape, windows[ORDER[m]]);
-    for (int m = 0; m < 2; ++m) gradients.sums[m] = map_of<void>(part_of(sums, m));
-    check_launch(launch_sample_backward(window_problem(shape, x, s, o), gradients));
+  const auto prepare = [&](const Tensor& tokens) { return with_contiguous_last(tokens.to(x.scalar_type())); };
+  const auto query = prepare(grad_q), key = prepare(grad_k), value = prepare(grad_v);
+  if (query.numel() > 0) {
+    const SampleProblem problem = {current_stream(), type_of(x), shape, MOST_MAPS,
+                                   {map_of_part<const void>(x, 0), map_of_part<const void>(x, 1)},
+                                   s.data_ptr(), o.data_ptr()};
+    const SampleGradients gradients = {
+        {tokens_of_windows<const void>(shape, key), tokens_of_windows<const void>(shape, value),
+         tokens_of_windows<const void>(shape, query)},
+        {map_of_part<void>(sums, 0), map_of_part<void>(sums, 1)}, map_of_part<void>(grad, 0), grad_s.data_ptr(),
+        grad_o.data_ptr()};
+    check_launch(launch_sample_backward(problem, gradients));
   }
-  if (!is_exact) keys_and_values.copy_(sums);
+  if (!is_exact) grad_kv.copy_(sums);
   return {grad, grad_s, grad_o};
 }
 

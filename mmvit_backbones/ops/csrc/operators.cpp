@@ -40,10 +40,10 @@ Tensor3 windows(const Tensor& qkv, const Tensor& scale, const Tensor& offset, in
   return op.call(qkv, scale, offset, window_size, std::move(top), std::move(left));
 }
 
-Tensor3 windows_backward(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& qkv,
+Tensor3 windows_backward(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& kv,
                          const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top, SymInt left) {
   static const auto op = find_operator<decltype(windows_backward)>("mmvit::vsa_windows_backward");
-  return op.call(grad_q, grad_k, grad_v, qkv, scale, offset, window_size, std::move(top), std::move(left));
+  return op.call(grad_q, grad_k, grad_v, kv, scale, offset, window_size, std::move(top), std::move(left));
 }
 
 Tensor2 attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale, const Tensor& offset,
@@ -82,9 +82,10 @@ Tensor3 windows_meta(const Tensor& qkv, const Tensor& scale, const Tensor&, int6
   return {empty(), empty(), empty()};
 }
 
-Tensor3 windows_backward_meta(const Tensor&, const Tensor&, const Tensor&, const Tensor& qkv, const Tensor& scale,
+Tensor3 windows_backward_meta(const Tensor&, const Tensor&, const Tensor&, const Tensor& kv, const Tensor& scale,
                               const Tensor& offset, int64_t, SymInt, SymInt) {
-  return {at::empty_symint(qkv.sym_sizes(), qkv.options()), at::empty_symint(scale.sym_sizes(), scale.options()),
+  const auto size = kv.sym_sizes();
+  return {at::empty_symint({size[0], size[1], size[2], 3, size[4], size[5]}, kv.options()), at::empty_symint(scale.sym_sizes(), scale.options()),
           at::empty_symint(offset.sym_sizes(), offset.options())};
 }
 
@@ -144,8 +145,8 @@ struct Windows : torch::autograd::Function<Windows> {
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
     const auto [qkv, scale, offset] =
-        windows_backward(grads[0], grads[1], grads[2], saved[0], saved[1], saved[2], data["window_size"].toInt(),
-                         data["top"].toSymInt(), data["left"].toSymInt());
+        windows_backward(grads[0], grads[1], grads[2], saved[0].slice(3, 1, 3), saved[1], saved[2],
+                         data["window_size"].toInt(), data["top"].toSymInt(), data["left"].toSymInt());
     return {qkv, scale, offset, Tensor(), Tensor(), Tensor()};
   }
 };
@@ -204,16 +205,16 @@ Tensor3 windows_autograd(const Tensor& qkv, const Tensor& scale, const Tensor& o
   return {results[0], results[1], results[2]};
 }
 
-Tensor3 windows_backward_autograd(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& qkv,
+Tensor3 windows_backward_autograd(const Tensor& grad_q, const Tensor& grad_k, const Tensor& grad_v, const Tensor& kv,
                                   const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
                                   SymInt left) {
   variable_list grads;
   {
     at::AutoDispatchBelowADInplaceOrView guard;
-    auto [x, s, o] = windows_backward(grad_q, grad_k, grad_v, qkv, scale, offset, window_size, top, left);
+    auto [x, s, o] = windows_backward(grad_q, grad_k, grad_v, kv, scale, offset, window_size, top, left);
     grads = {x, s, o};
   }
-  refuse_second_derivatives(grads, {grad_q, grad_k, grad_v, qkv, scale, offset});
+  refuse_second_derivatives(grads, {grad_q, grad_k, grad_v, kv, scale, offset});
   return {grads[0], grads[1], grads[2]};
 }
 
@@ -284,7 +285,7 @@ TORCH_LIBRARY(mmvit, m) {
   m.def("vsa_windows(Tensor qkv, Tensor scale, Tensor offset, int window_size, SymInt top, SymInt left) "
         "-> (Tensor, Tensor, Tensor)",
         tags);
-  m.def("vsa_windows_backward(Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor qkv, Tensor scale, Tensor offset, "
+  m.def("vsa_windows_backward(Tensor grad_q, Tensor grad_k, Tensor grad_v, Tensor kv, Tensor scale, Tensor offset, "
         "int window_size, SymInt top, SymInt left) -> (Tensor, Tensor, Tensor)",
         tags);
   m.def("vsa_attention(Tensor q, Tensor k, Tensor v, Tensor scale, Tensor offset, Tensor bias_table, int window_size, "

@@ -88,13 +88,13 @@ inline void check_cover(const Shape& s) {
               ", ", s.left, "), got ", s.rows, " x ", s.columns, " windows of ", s.window_size);
 }
 
-// Checks the arguments of attention to a packed projection (batch, height, width, 3, heads, channels).
-inline Shape check_packed(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size,
-                          int64_t top, int64_t left) {
-  TORCH_CHECK(qkv.dim() == 6 && qkv.size(3) == 3, "qkv: expected (batch, height, width, 3, heads, channels), got ",
-              qkv.sizes());
+// Checks a packed projection (batch, height, width, parts, heads, channels) and the windows of its attention.
+inline Shape check_packed(const Tensor& packed, int64_t parts, const Tensor& scale, const Tensor& offset,
+                          int64_t window_size, int64_t top, int64_t left) {
+  TORCH_CHECK(packed.dim() == 6 && packed.size(3) == parts, "projection: expected (batch, height, width, ", parts,
+              ", heads, channels), got ", packed.sizes());
   const Shape shape =
-      check_sample(qkv.select(3, 0).permute({0, 3, 4, 1, 2}), scale, offset, window_size, top, left);
+      check_sample(packed.select(3, 0).permute({0, 3, 4, 1, 2}), scale, offset, window_size, top, left);
   check_cover(shape);
   return shape;
 }

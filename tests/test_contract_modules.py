@@ -53,6 +53,21 @@ def test_every_module_returns_tensors_with_dimensions(network):
     assert not [name for name, found in shapes.items() if not found or not all(found)]
 
 
+@pytest.mark.filterwarnings('ignore:Full backward hook is firing:UserWarning')  # e.g. inputs that are indices
+@with_and_without
+@each_network
+def test_hooks_on_every_module_see_its_output_and_gradients(network, size, mode):
+    """Programs for explanations, privacy and logs of gradients have such hooks; changes in place would break them."""
+    model, kept, called = model_in(mode, network), [], set()
+    for module in model.modules():
+        module.register_forward_hook(lambda *args: kept.extend(
+            (x, x.detach().clone()) for x in versions.tree_leaves(args[-1]) if torch.is_tensor(x)))
+        module.register_full_backward_hook(lambda module, *_: called.add(module))
+    sum(out.mean() for out in model(images(*size).double().requires_grad_())).backward()
+    assert all(torch.equal(x, copied) for x, copied in kept)
+    assert called >= {module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.ReLU))}
+
+
 @pytest.mark.slow
 @pytest.mark.compiler
 @pytest.mark.skipif(versions.is_older('2.4'), reason='torch.distributed.pipelining requires PyTorch 2.4')

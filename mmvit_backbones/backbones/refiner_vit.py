@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -31,19 +30,22 @@ class RefinerPatchEmbed(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, 32, 7, stride=2, padding=3, bias=False)
         self.norm1 = nn.BatchNorm2d(32)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(64)
+        self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(64, 128, 3, padding=1, bias=False)
         self.norm3 = nn.BatchNorm2d(128)
+        self.relu3 = nn.ReLU()
         self.proj = nn.Conv2d(128, channels, 8, stride=8)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, C, H / 16, W / 16)``; ``H`` and ``W`` must be multiples of 16."""
         # In training on CPUs, PyTorch's batch norm is less accurate on channels-last maps.
         x = images if self.training and images.device.type == 'cpu' else channels_last(images)
-        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
-        x = F.relu(self.norm3(self.conv3(x)), inplace=True)
+        x = self.relu1(self.norm1(self.conv1(x)))
+        x = self.relu2(self.norm2(self.conv2(x)))
+        x = self.relu3(self.norm3(self.conv3(x)))
         return self.proj(x)
 
 
@@ -87,20 +89,20 @@ class Refiner(nn.Module):
         inner = expansion * num_heads
         self.expand = nn.Conv2d(num_heads, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
+        self.relu1 = nn.ReLU6()
         self.local_attention = local_attention
         if local_attention:
             self.depthwise = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
             self.norm2 = nn.BatchNorm2d(inner)
+            self.relu2 = nn.ReLU6()
         self.project = nn.Conv2d(inner, num_heads, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(num_heads)
 
     def forward(self, attn: Tensor) -> Tensor:
         """Keeps the shape ``(B, num_heads, N, N)``."""
-        inplace = not self.training  # saves time for maps that are larger than caches, but takes longer in training
-        # ReLU6 with limits that are floats, which Core ML Tools requires
-        x = F.hardtanh(self.norm1(self.expand(attn)), 0., 6., inplace)
+        x = self.relu1(self.norm1(self.expand(attn)))
         if self.local_attention:
-            x = F.hardtanh(self.norm2(self.depthwise(x)), 0., 6., inplace)
+            x = self.relu2(self.norm2(self.depthwise(x)))
         return self.norm3(self.project(x)) + attn
 
 

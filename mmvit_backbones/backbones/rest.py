@@ -47,16 +47,18 @@ class ResTStem(nn.Module):
         half = channels // 2
         self.conv1 = nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(half)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(half, half, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(half)
+        self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(half, channels, 3, stride=2, padding=1, bias=False)
         self.pos = PixelAttention(channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
         x = channels_last(images)  # all later maps keep this layout
-        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = self.relu1(self.norm1(self.conv1(x)))
+        x = self.relu2(self.norm2(self.conv2(x)))
         return self.pos(self.conv3(x)).permute(0, 2, 3, 1)
 
 

@@ -23,8 +23,10 @@ class ResTv2Stem(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels // 2, 3, stride=2, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels // 2)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
+        self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.pos = PixelAttention(channels)
         self.norm3 = nn.LayerNorm(channels, eps=NORM_EPS)
@@ -32,8 +34,8 @@ class ResTv2Stem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Maps ``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, C)``, rounded up."""
         x = channels_last(images)  # all later maps keep this layout
-        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = self.relu1(self.norm1(self.conv1(x)))
+        x = self.relu2(self.norm2(self.conv2(x)))
         return self.norm3(self.pos(self.conv3(x)).permute(0, 2, 3, 1))
 
 

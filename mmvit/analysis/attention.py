@@ -20,9 +20,10 @@ from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
-from mmvit_backbones.utils.files import check_file
+from mmvit_backbones.utils.files import check_file, check_outputs
 from mmvit_backbones.zoo.build import get_backbone, only_warnings
 from mmvit_backbones.zoo.checks import official_name
+from mmvit_backbones.zoo.files import find_checkpoint
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.variants import find_variant
 
@@ -69,6 +70,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         CheckpointError: If the weights cannot be read or are for another network.
     """
     check_file(image, 'image')
+    check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
     variant = find_variant(network)
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')

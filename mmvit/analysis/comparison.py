@@ -43,7 +43,7 @@ METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mA
 MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
 HOOKS = 'mmvit_backbones.engine.hooks.equal_heads'
-SETTINGS = 'settings.json'
+SETTINGS, REPORT = 'settings.json', ('README.md', 'results.csv', 'plot.png')
 WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
 
 
@@ -141,7 +141,8 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
         settings: Arguments of :class:`Settings`, such as ``coco_folder``, ``epochs`` or ``pretrained``.
 
     Raises:
-        UsageError: If an argument is invalid, ``out`` holds a comparison with other settings, or a training fails.
+        UsageError: If an argument is invalid, ``out`` holds a comparison with other settings or another README.md, or a
+            training fails.
     """
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
@@ -167,6 +168,9 @@ def read_settings(out: Path, now: Settings) -> dict:
     """Returns the settings of the comparison in ``out``, if any; raises UsageError if they differ from those of now."""
     file = out / SETTINGS
     if not file.exists():
+        if others := [name for name in REPORT if (out / name).exists()]:
+            raise UsageError(f'out (--out): {out} has a {others[0]} of something else, which would be replaced; choose '
+                             'another folder')
         return {}
     before = json.loads(file.read_text(encoding='utf-8'))
     for name, value in json.loads(json.dumps(asdict(now))).items():

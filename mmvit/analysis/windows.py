@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.utils.files import check_file
+from mmvit_backbones.utils.files import check_file, check_outputs
 from mmvit_backbones.zoo.build import get_backbone, only_warnings
 from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.variants import find_variant
 
@@ -48,6 +49,7 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
         CheckpointError: If the weights cannot be read or are for another network.
     """
     check_file(image, 'image')
+    check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
     pixels = np.array(read_rgb(image))
     height, width = pixels.shape[:2]
     queries = queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]

@@ -7,6 +7,7 @@ import importlib
 import math
 import os
 import os.path as osp
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,16 +58,17 @@ def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str])
 
 def output_file(path: str) -> str:
     """Checks that a file can be written, and creates its folder."""
-    if not path or osp.isdir(path):
+    if not path or osp.exists(path) and not osp.isfile(path):
         raise argparse.ArgumentTypeError(f'{path!r} is not a file')
-    os.makedirs(output_folder(osp.dirname(path) or '.'), exist_ok=True)
-    is_new = not osp.exists(path)
-    try:
-        open(path, 'ab').close()
+    folder = osp.dirname(path) or '.'
+    os.makedirs(output_folder(folder), exist_ok=True)
+    try:  # the file is written under another name, and replaces what has its name
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if osp.isfile(path):
+            os.close(os.open(path, os.O_RDWR))
     except OSError as error:
         raise argparse.ArgumentTypeError(f'{path!r} cannot be written ({error.strerror})') from error
-    if is_new:
-        os.remove(path)
     return path
 
 
@@ -114,12 +116,22 @@ above_zero = finite(0, ends=False)
 
 
 def output_folder(path: str) -> str:
-    """Checks that a folder is writable or can be created, without creating it."""
-    parent = osp.abspath(path)
+    """Checks that a folder is writable or can be created, without creating it.
+
+    Creates folders of these names in a temporary one, because systems refuse some for other reasons than permissions.
+    """
+    parent, missing = osp.abspath(path), []
     while not osp.lexists(parent):
-        parent = osp.dirname(parent)
-    if not path or not osp.isdir(parent) or not os.access(parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f'{path!r} is not a folder that can be written')
+        parent, name = osp.split(parent)
+        missing.append(name)
+    try:
+        if not path or not osp.isdir(parent):
+            raise NotADirectoryError
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            os.makedirs(osp.join(folder, *reversed(missing)), exist_ok=True)
+    except OSError as error:
+        reason = f' ({error.strerror})' if error.strerror else ''
+        raise argparse.ArgumentTypeError(f'{path!r} is not a folder that can be written{reason}') from error
     return path
 
 

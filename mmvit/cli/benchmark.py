@@ -69,8 +69,12 @@ def run(args: Namespace) -> None:
     import json
     import sys
 
+    from mmvit_backbones.utils.files import check_outputs
+
     from ..analysis import benchmark, compare_runtimes, measure_throughput
     from ..analysis.networks import is_checkpoint
+    if args.csv:
+        check_outputs('--csv', [args.csv], [*args.networks, args.config, *(args.images or ())])
     if args.throughput:
         print('the table of mmvit benchmark NETWORK --size SIZE has images/s and more', file=sys.stderr)
         print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))

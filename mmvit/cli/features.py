@@ -42,11 +42,14 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.files import check_outputs
 
     from ..analysis import evaluate_features
     if args.checkpoint and args.pretrained:
         raise UsageError(f'pass either CHECKPOINT or --pretrained, got {args.checkpoint} and {args.pretrained}')
     args.pretrained = args.checkpoint or args.pretrained
+    if args.save:
+        check_outputs('--save', [args.save], [args.network, args.pretrained])
     report = call(evaluate_features, args, omit=['checkpoint', 'save'])
     print(report)
     if args.save:

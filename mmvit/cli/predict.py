@@ -52,7 +52,8 @@ def run(args: Namespace) -> None:
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           runtime=args.runtime, precision=args.precision)
-    written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr)
+    written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr,
+                                reads=[args.checkpoint, args.config])
     predicted, failed, last = 0, 0, None
     for each in track(written, 'predicting', len(names), console=Console(stderr=True),
                       disable=not sys.stderr.isatty()):

@@ -64,8 +64,10 @@ def run(args: Namespace) -> None:
     from ..inference import Predictor, evaluate, is_exported
     from ..recipes import other_data
     from ..running import shorthand_options, test, testing_config
+    from ..running.checks import check_test_outputs
     from ..running.run import show_metrics
     from ..utils.config import read_config
+    from ..utils.distributed import is_first_process
     from .processes import connected, number_of_nodes, start
 
     def prepare() -> tuple[str, str, str, dict]:
@@ -85,6 +87,8 @@ def run(args: Namespace) -> None:
             wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
             launcher=args.launcher)
         check_data(cfg, ['test'])
+        if is_first_process():
+            check_test_outputs(cfg)
         if is_exported(checkpoint):
             check_exported(args, checkpoint)
         else:

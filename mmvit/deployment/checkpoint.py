@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import written_as_a_whole
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
 from mmvit_backbones.zoo.files import find_checkpoint
 
@@ -15,9 +16,9 @@ from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
-from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
+from .files import ExportedFile, check_packages, progress, size_of_file
 from .images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
-from .models import check_path, store_deviations, write_parts
+from .models import COMPANIONS, check_path, store_deviations, write_parts
 from .parts import Half, Parts, check_exportable, split
 from .quantize import to_int8
 
@@ -35,6 +36,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     if not config and not checkpoint:
         raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
     checkpoint = checkpoint and find_checkpoint(checkpoint)
+    check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, checkpoint, cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
     check_exportable(cfg)
@@ -52,7 +54,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
                          'with objects of its classes')
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
     details, notes = dict(reference.details, license=license, precision=precision), []
-    with written_when_complete(path) as partial:
+    with written_as_a_whole(path, COMPANIONS) as partial:
         write_with_progress(parts, partial, details, compared[0])
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
             check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),

@@ -1,5 +1,4 @@
-"""Writes exported files only when they are complete, and shows the progress of the steps."""
-import os
+"""Describes exported files, and shows the progress of the steps."""
 import sys
 import time
 from collections.abc import Iterator
@@ -7,11 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import full_disk_named
 
 from .agreement import Agreement
 
@@ -72,19 +69,3 @@ def progress(text: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-@contextmanager
-def written_when_complete(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, and moves the files written there to ``path`` if there is no error.
-
-    The file and its companions, e.g. FILE.json, replace existing files. After an error or an interrupt, the existing
-    files are unchanged.
-    """
-    with full_disk_named(path), TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
-        yield Path(folder, path.name)
-        written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
-        for suffix in ('.data', '.json'):
-            Path(f'{path}{suffix}').unlink(missing_ok=True)
-        for file in written:
-            os.replace(file, path.with_name(file.name))

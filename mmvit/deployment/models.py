@@ -1,6 +1,7 @@
 """Writes whole models, and what is known of them, as ONNX."""
 import json
 import os
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import AXES, EXAMPLE_SIZE, save, to_onnx
+from mmvit_backbones.utils.files import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
 from .examples import examples_of, join
 from .parts import Parts
 
+COMPANIONS = '.data', '.json'  # suffixes, after that of the file, of the files beside an exported one
 
 @torch.no_grad()
 def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
@@ -56,8 +59,8 @@ def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
         Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
-def check_path(path: str | PathLike) -> None:
-    """Raises UsageError if a file cannot be written, or its suffix is not ``.onnx``."""
+def check_path(path: str | PathLike, reads: Iterable[object] = ()) -> None:
+    """Raises UsageError if a file cannot be written, its suffix is not ``.onnx``, or it is a file that is read."""
     if Path(path).suffix != EXPORTED_SUFFIX:
         raise UsageError(f'the file to write must have the suffix {EXPORTED_SUFFIX}, got {path}')
     folder = Path(path).absolute().parent
@@ -65,6 +68,7 @@ def check_path(path: str | PathLike) -> None:
         raise UsageError(f'folder {folder} does not exist')
     if not os.access(folder, os.W_OK) or Path(path).is_dir():
         raise UsageError(f'{path} cannot be written: it is a folder, or {folder} is not writable')
+    check_outputs('path', (f'{path}{suffix}' for suffix in ('', *COMPANIONS)), reads)
 
 
 def describe_input(parts: Parts) -> dict:

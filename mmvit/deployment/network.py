@@ -5,12 +5,13 @@ from typing import Literal
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.networks import check_opset, export_onnx
+from mmvit_backbones.utils.files import written_as_a_whole
 from mmvit_backbones.zoo.build import get_model
 
 from .agreement import compare_in_runtimes, deviations_of
 from .differences import compare_onnx
-from .files import ExportedFile, check_packages, progress, size_of_file, written_when_complete
-from .models import check_path, store_deviations
+from .files import ExportedFile, check_packages, progress, size_of_file
+from .models import COMPANIONS, check_path, store_deviations
 
 LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with random weights; others differ by 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks
@@ -22,14 +23,14 @@ def write_network(network: str, path: Path, checkpoint: str | None, pretrained: 
     """Writes a network by name, as :func:`export_model`, and compares the file with PyTorch on random images."""
     import onnx
     check_packages()
-    check_path(path)
+    check_path(path, [checkpoint])
     check_opset(opset)
     try:
         model = get_model(network, task, checkpoint, pretrained)
     except ImportError as error:  # of mmpretrain
         raise UsageError(str(error)) from error
     sizes = [(size[0], size[1])] if size else SIZES
-    with written_when_complete(path) as partial:
+    with written_as_a_whole(path, COMPANIONS) as partial:
         with progress('exporting the network'):
             export_onnx(model, partial, opset, sizes[0] if size else None)
         onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files

@@ -69,7 +69,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
         for dataset in datasets_of(cfg, split):
             if dataset.get('backend_args') or _kind(dataset).startswith('CIFAR'):
                 continue  # the files are not on a local disk, or mmpretrain downloads them if they are missing
-            if missing := next((path for path in _paths(dataset) if not _is_there(path)), None):
+            if missing := next((path for path in paths_of(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, split, missing))
             if content:
                 report(find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once))
@@ -115,7 +115,7 @@ def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, on
     except UsageError as error:
         return [Problem(str(error), True)]
     if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
-        folder = osp.expanduser(_paths(dataset)[0])
+        folder = osp.expanduser(paths_of(dataset)[0])
         names = (dataset.get('metainfo') or {}).get('classes') or sorted(
             entry.name for entry in os.scandir(folder) if entry.is_dir())
         return [Problem(f'{folder}: {text}', is_error) for text, is_error in apply(
@@ -160,7 +160,7 @@ def _loads_masks(dataset: dict) -> bool:
 
 
 def _coco(dataset: dict, once: Once, needs_masks: bool = False, is_evaluated: bool = True) -> Coco:
-    file, folder, *_ = map(osp.expanduser, _paths(dataset))
+    file, folder, *_ = map(osp.expanduser, paths_of(dataset))
     return once.coco(file, folder, classes=(dataset.get('metainfo') or {}).get('classes'), needs_masks=needs_masks,
                      is_evaluated=is_evaluated)
 
@@ -168,7 +168,7 @@ def _coco(dataset: dict, once: Once, needs_masks: bool = False, is_evaluated: bo
 def check_list(dataset: dict) -> None:
     """Raises UsageError if the annotation file of a data set is text that OpenMMLab does not read."""
     if dataset.get('ann_file') and osp.splitext(dataset['ann_file'])[1].lower() in LISTS:
-        file = osp.expanduser(_paths(dataset)[0])
+        file = osp.expanduser(paths_of(dataset)[0])
         if not osp.isfile(file):
             return  # another error
         content = read_bytes(file)
@@ -181,10 +181,10 @@ def check_list(dataset: dict) -> None:
 def evaluated_files(cfg: Config, split: str) -> list[dict]:
     """Returns configs of data sets for COCO files that only the evaluation of a split reads, not its data loader."""
     datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
-    known = {osp.realpath(osp.expanduser(_paths(dataset)[0])) for dataset in datasets}
+    known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
     files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
              if str(metric.get('type')).rpartition('.')[2] == 'CocoMetric' and metric.get('ann_file')}
-    return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=_paths(datasets[0])[1]))
+    return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
             for place, file in files.items() if datasets and place not in known]
 
 
@@ -212,7 +212,7 @@ def _kind(dataset: dict) -> str:
     return str(dataset.get('type')).rpartition('.')[2]
 
 
-def _paths(dataset: dict) -> list[str]:
+def paths_of(dataset: dict) -> list[str]:
     """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
     split = dataset.get('split') if _kind(dataset) in FOLDER_PER_CLASS else ''  # elsewhere, a split is not a folder
     prefix = dataset.get('data_prefix') or split or ''

@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Sequence
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import check_outputs
 
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
@@ -63,6 +64,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         for part, content in zip(parts, divide(coco.content, split) if len(parts) == 2 else [coco.content]):
             contents[part], paths[part] = content, osp.join(folder, file)
             if changes or len(parts) == 2:
+                check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
                 paths[part] = write(out, f'instances_{part}.json', json.dumps(content))
     report_images(cocos.values())
     assert classes is not None

@@ -4,6 +4,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlparse
@@ -13,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import full_disk_named, replaced_when_complete
+from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
 
 from ..utils.images import SUFFIXES
 from .predictor import Predictor
@@ -77,8 +79,11 @@ def name_of(url: str) -> str:
 
 
 def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,
-                      video: bool = False, batch_size: int = 1, score_thr: float = SCORE_THR) -> Iterator[Written]:
+                      video: bool = False, batch_size: int = 1, score_thr: float = SCORE_THR,
+                      reads: Sequence[object] = ()) -> Iterator[Written]:
     """Predicts images, writes their drawings, and yields each; results are complete when the iterator ends or closes.
+
+    Whether a file that is read would be replaced is checked at once, everything else happens while iterating.
 
     Args:
         predictor (Predictor): The model.
@@ -89,11 +94,34 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         video (bool): Whether to write a video per video instead of an image per frame. Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
         score_thr (float): Minimum score of detected objects. Defaults to 0.3.
+        reads (Sequence[object]): What else is read and must not be replaced, such as the checkpoint. Defaults to ().
 
     Raises:
-        UsageError: If a folder cannot be created, or a file not be written, e.g. on a full disk.
+        UsageError: If an output would replace an image, a folder cannot be created, or a file not be written, e.g. on a
+            full disk.
     """
-    outputs = _Outputs(names, Path(out_dir), save_results, video)
+    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir), predictor.task, save_results, video),
+                  [*names, *reads])
+    return _write(predictor, names, _Outputs(names, Path(out_dir), save_results, video), batch_size, score_thr)
+
+
+def _planned(names: dict[str, str], out_dir: Path, task: str, save_results: bool, video: bool) -> Iterator[Path]:
+    """Yields the files that will be written; of the frames of a video, those that exist."""
+    for source, name in names.items():
+        is_film, pattern = source.lower().endswith(VIDEOS), f'{escape(name)}_{6 * "[0-9]"}*.png'
+        if is_film and video:
+            yield out_dir / f'{name}.mp4'
+        for folder in (out_dir, out_dir / 'labels'):
+            yield from folder.glob(pattern) if is_film else [folder / f'{name}.png']
+            if not save_results or task != 'segmentation':
+                break
+    if save_results:
+        yield out_dir / ('results.csv' if task == 'classification' else 'results.json')
+
+
+def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', batch_size: int, score_thr: float
+           ) -> Iterator[Written]:
+    """Yields what :func:`write_predictions` yields."""
     try:
         for frame, result in predictor.stream(names, batch_size, score_thr):
             yield Written(frame.name, error=frame.error) if result is None else outputs.write(result)
@@ -106,7 +134,7 @@ class _Outputs:
 
     def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, video: bool) -> None:
         self.names, self.out_dir, self.save_results, self.makes_video = names, out_dir, save_results, video
-        self.film, self.video = None, cv2.VideoWriter()
+        self.film, self.video, self.ended = None, cv2.VideoWriter(), ExitStack()
         self.entries, self.rows, self.count = [], [], 0
         self.file('')
 
@@ -120,8 +148,8 @@ class _Outputs:
             self.add_frame(source, path, drawing)
         else:
             path, written = self.file(f'{name}.png'), result.source
-            with full_disk_named(path):
-                drawing.save(path)
+            with replaced_when_complete(path) as part:
+                drawing.save(part)
         if self.save_results:
             self.add_result(result, name)
         return Written(written, path, result)
@@ -129,8 +157,8 @@ class _Outputs:
     def add_result(self, result: Result, name: str) -> None:
         if isinstance(result, Segmentation):
             path = self.file(f'labels/{name}.png')
-            with full_disk_named(path):
-                result.label_image().save(path)
+            with replaced_when_complete(path) as part:
+                result.label_image().save(part)
         elif isinstance(result, Classification):
             best = result.to_dict()['items']
             self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
@@ -150,12 +178,18 @@ class _Outputs:
 
     def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
         if self.film != path:
+            self.ended.close()
             self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            self.video.open(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size)  # closes the previous video
+            with ExitStack() as begun:
+                part = begun.enter_context(replaced_when_complete(path))
+                begun.callback(self.video.release)  # before the file gets its name
+                if not self.video.open(str(part), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size):
+                    raise UsageError(f'video {path} cannot be written by OpenCV')
+                self.ended = begun.pop_all()
         self.video.write(np.array(drawing)[..., ::-1])
 
     def close(self, task: str) -> None:
-        self.video.release()
+        self.ended.close()
         if self.save_results and task == 'classification':
             with (replaced_when_complete(self.file('results.csv')) as part,
                   open(part, 'w', encoding='utf-8', newline='') as file):

@@ -15,10 +15,10 @@ from torch import Tensor
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.build import get_model, import_mmpretrain
-from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.files import find_checkpoint, read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loading
 from mmvit_backbones.zoo.variants import list_models
 
@@ -56,6 +56,7 @@ def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoi
         CheckpointError: If the checkpoint is unavailable or does not match the classifier.
     """
     targets, device = plan(Path(images), Path(out)), find_device(device)
+    check_outputs('out', targets.values(), [*targets, model, checkpoint and find_checkpoint(checkpoint)])
     height, width = (size, size) if isinstance(size, int) else size
     annotate = build(model, checkpoint, device)
     try:

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
 
 from ..folders import FOLDERS, FolderData
 from ..folders.folders import one_folder
@@ -175,6 +175,7 @@ def _loaders(task: Any, data: FolderData, size: tuple[int, int], batch_size: int
 def save(cfg: Config) -> str:
     """Writes a config of :func:`fine_tune` to the folder ``recipe`` of its work dir, and returns the file's path."""
     path = Path(str(cfg.filename))
+    check_outputs('work_dir (--work-dir)', [path], [cfg.recipe.get('network')])
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(path) as part:
         part.write_text(cfg.text, encoding='utf-8')

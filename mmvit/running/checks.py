@@ -1,5 +1,7 @@
 """Checks what a run uses before its first step: settings, data, backbone, checkpoints, classes and a step."""
+import os.path as osp
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
+from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.engine.hooks.finite import state_of
 from mmvit_backbones.errors import (
     CheckpointError,
@@ -25,6 +28,7 @@ from mmvit_backbones.errors import (
     first_line,
 )
 from mmvit_backbones.utils.classes import check_labels, classes_of, shown
+from mmvit_backbones.utils.files import check_outputs
 from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, check_pretrained, is_readable
 from mmvit_backbones.zoo.loading import (
     check_finite,
@@ -35,9 +39,10 @@ from mmvit_backbones.zoo.loading import (
     unwrap_model,
 )
 
-from ..folders.checks import check_data
+from ..folders.checks import check_data, paths_of
+from ..utils.config import datasets_of, metrics_of
 from ..utils.devices import has_mixed_precision
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import import_quietly, quiet
 
 AnyRunner = Runner | FlexibleRunner
 SIDE = 128  # pixels of the longer side of the images of a checked step
@@ -195,6 +200,47 @@ def _rescale(instances: Any, scale: tuple[float, float], size: tuple[int, int]) 
         boxes.rescale_(scale)
     if 'masks' in instances:
         instances.masks = instances.masks.resize(size)
+
+
+# ---- what a test writes
+
+
+def check_test_outputs(cfg: Config) -> None:
+    """Raises UsageError if a test would write over what it reads, or through a link.
+
+    OpenMMLab writes label images and drawings into files that exist.
+    """
+    metrics, hook = metrics_of(cfg, 'test'), (cfg.get('default_hooks') or {}).get('visualization') or {}
+    files = [str(metric['out_file_path']).removeprefix(PREFIX) for metric in metrics if metric.get('out_file_path')]
+    check_outputs('out (--out)', files, [cfg.filename, cfg.get('load_from'), *(
+        path for dataset in datasets_of(cfg, 'test') for path in paths_of(dataset))])
+    shown = {'out (--out)': [metric['output_dir'] for metric in metrics if metric.get('output_dir')],
+             'show_dir (--show-dir)': [
+                 hook.get('test_out_dir'), hook.get('enable') and hook.get('out_dir'),
+                 hook.get('draw') and (save_dir := (cfg.get('visualizer') or {}).get('save_dir'))
+                 and osp.join(save_dir, 'vis_data', 'vis_image')]}
+    existing = {name: [path for folder in folders if folder and osp.isdir(folder) for path in Path(folder).iterdir()]
+                for name, folders in shown.items()}
+    if not any(existing.values()):
+        return
+    read = list(files_of(cfg, 'test'))
+    for name, paths in existing.items():
+        check_outputs(name, paths, read)
+        if links := [path for path in paths if path.is_symlink() and path.is_file()]:
+            raise UsageError(f'{name}: {links[0]} is a link, and what it points to could be replaced; choose another '
+                             'folder')
+
+
+def files_of(cfg: Config, split: str) -> Iterator[str]:
+    """Yields the images and masks of a split's data."""
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    for part in datasets_of(cfg, split):
+        with quiet():  # pycocotools prints its steps
+            dataset: Any = DATASETS.build(dict(part, pipeline=[]))
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))
 
 
 # ---- a runner, before it starts

@@ -13,6 +13,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.files import LAST, last_of
 
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
+from .work_dir import check_copy
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
@@ -71,6 +72,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         _set_loaders(cfg, LOADERS, persistent_workers=True)
         merge_options(cfg, cfg_options)
     check_keys(cfg, TRAINING)
+    check_copy(cfg)
     return cfg
 
 
@@ -113,6 +115,7 @@ def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None,
         _set_loaders(cfg, ('test_dataloader', ))
         merge_options(cfg, cfg_options)
     check_keys(cfg, TESTING)
+    check_copy(cfg)
     return cfg
 
 

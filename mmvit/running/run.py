@@ -32,9 +32,17 @@ from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loa
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
 from ..utils.images import quick_error
-from .checks import AnyRunner, check_batches, check_start, check_tested, model_of, warn_of_others
+from .checks import (
+    AnyRunner,
+    check_batches,
+    check_start,
+    check_test_outputs,
+    check_tested,
+    model_of,
+    warn_of_others,
+)
 from .processes import init_processes
-from .work_dir import lock_file, lock_work_dir, point_to_own
+from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
 
 LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
 PIPED = 200  # columns of a table that is not printed to a terminal
@@ -62,6 +70,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         >>> from mmvit.running import train, training_config
         >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
     """
+    check_copy(cfg)
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
     full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
     with full_disk, lock:
@@ -92,6 +101,8 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
     from matplotlib import rc_context
+    check_copy(cfg)
+    check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'):
         runner = build_runner(cfg, verbose)
         with terminal(runner), named_images(runner, 'test'):

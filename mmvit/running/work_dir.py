@@ -9,7 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from mmengine.config import Config
+
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+from mmvit_backbones.utils.files import check_outputs
 from mmvit_backbones.zoo.files import LAST, last_of
 
 try:
@@ -88,6 +91,15 @@ def _lock(file: IO, wait: bool) -> None:
                 time.sleep(0.05)
             finally:
                 file.seek(0)
+
+
+def check_copy(cfg: Config) -> None:
+    """Raises UsageError if the copy of its config that a run writes to the work dir would replace the config itself.
+
+    The config of an earlier run in the work dir is such a copy, and may be replaced.
+    """
+    if cfg.filename and not osp.exists(osp.join(cfg.work_dir, LAST)):
+        check_outputs('work_dir (--work-dir)', [osp.join(cfg.work_dir, osp.basename(cfg.filename))], [cfg.filename])
 
 
 def point_to_own(work_dir: str) -> None:

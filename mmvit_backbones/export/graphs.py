@@ -5,12 +5,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from ..utils.files import written_as_a_whole
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
@@ -155,9 +156,9 @@ def is_channels_last(value: Any) -> bool:
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
-    """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``."""
-    Path(f'{path}.data').unlink(missing_ok=True)  # from an earlier export
-    program.save(path)
+    """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``. Old files are replaced when it ends."""
+    with written_as_a_whole(path, companions=['.data']) as whole:
+        program.save(whole)
 
 
 @contextmanager

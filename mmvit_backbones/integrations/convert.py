@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
-from ..utils.files import replaced_when_complete
+from ..utils.files import check_outputs, replaced_when_complete
 from ..zoo.build import has_img_size
-from ..zoo.download import CONVERTED, write_hash
-from ..zoo.files import read_checkpoint, read_published, strip_prefix
+from ..zoo.download import CONVERTED, cached_file, write_hash
+from ..zoo.files import find_checkpoint, read_checkpoint, read_published, strip_prefix
 from ..zoo.loading import IMAGENET_CLASSES, LAYOUTS, TASKS, load_weights, recognize
 from ..zoo.variants import VARIANTS, Variant, find_networks, find_variant
 
@@ -48,6 +48,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None, ta
         CheckpointError: If the weights are unavailable, or are not those of a network.
     """
     out = Path(out)
+    check_outputs('out', [out], [file_of(source)])
     if out.suffix in FILES:
         return write_file(read_source(source, network, tag).weights, task, out)
     check_folder(out, task)
@@ -68,10 +69,22 @@ def check_folder(folder: Path, task: str) -> None:
         raise UsageError('--out FOLDER needs Transformers: pip install transformers; or use --out FILE.safetensors')
 
 
+def is_published(source: str) -> bool:
+    return source.partition('/')[0] in VARIANTS and not Path(source).exists()
+
+
+def file_of(source: str) -> str | Path:
+    """Returns the file that is read, for published weights that of the cache."""
+    if not is_published(source):
+        return find_checkpoint(source)
+    name, _, tag = source.partition('/')
+    return cached_file(VARIANTS[name].published_weights(tag or True))
+
+
 def read_source(source: str, network: str | None = None, tag: str | None = None) -> Converted:
     """Reads and converts published weights or a file; the arguments are those of :func:`convert_weights`."""
     name, _, published_tag = source.partition('/')
-    if name in VARIANTS and not Path(source).exists():
+    if is_published(source):
         if network or tag:
             raise UsageError('--network and --tag require a file; use NAME/TAG to select published weights')
         published = VARIANTS[name].published_weights(published_tag or True)

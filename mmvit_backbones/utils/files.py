@@ -1,9 +1,11 @@
-"""Checks the paths of input files, writes files as a whole, and shortens paths that are shown."""
+"""Checks the paths of input and output files, writes files as a whole, and shortens paths that are shown."""
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 from ..errors import MMViTError, UsageError
@@ -37,21 +39,76 @@ def full_disk_named(what: str | Path, kind: type[MMViTError] = UsageError) -> It
         raise kind(f'{what} cannot be written: {error.strerror}') from error
 
 
+def check_outputs(argument: str, outputs: Iterable[str | os.PathLike], inputs: Iterable[object]) -> None:
+    """Raises UsageError if a file to write is one of the files that are read.
+
+    Files are compared, not their names: by links, hard links and, where the system takes them for the same, names in
+    another case or Unicode form.
+
+    Args:
+        argument (str): Argument that decides what is written, for the message.
+        outputs (Iterable[str | PathLike]): Files that will be written.
+        inputs (Iterable[object]): Files that are read; what names no file, such as a URL or None, does not matter.
+    """
+    read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
+    for path in outputs if read else ():
+        same = read.get(_identity(path))
+        if same is not None:
+            alias = '' if os.fspath(path) == str(same) else f', which is the file {same},'
+            raise UsageError(f'{argument}: {path}{alias} is read, and would be replaced; choose another {argument}')
+
+
+def _identity(path: Any) -> object:
+    """Returns what a file has in common with its links, or None if there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, TypeError, ValueError):
+        return None
+    # Some file systems of Windows do not number files.
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.normcase(os.path.realpath(path))
+
+
 @contextmanager
-def replaced_when_complete(path: str | Path) -> Iterator[Path]:
+def replaced_when_complete(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside a file, and replaces the file if there is no error; else, the file is unchanged.
+
+    The temporary path has the suffix of the file. A link is replaced, and what it points to is unchanged.
 
     Raises:
         UsageError: If the disk is full; the temporary file is removed.
     """
     path = Path(path)
-    part = path.with_name(f'{path.name}.{uuid4().hex}.part')  # processes on several machines may write it
+    part = path.with_name(f'.{uuid4().hex}.part{path.suffix}')  # processes on several machines may write it
     try:
         with full_disk_named(path):
             yield part
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_as_a_whole(path: str | os.PathLike, companions: Iterable[str] = ()) -> Iterator[Path]:
+    """Yields a path of the same name in a temporary folder, and moves the files written there beside ``path``.
+
+    They replace existing files, of which links are replaced, too. After an error, the existing files are unchanged.
+
+    Args:
+        path (str | PathLike): File to write.
+        companions (Iterable[str]): Suffixes, after that of the file, of other files that belong to it. Those of an
+            earlier file are removed if there are no new ones.
+
+    Raises:
+        UsageError: If the disk is full; the temporary folder is removed.
+    """
+    path = Path(path)
+    with full_disk_named(path), TemporaryDirectory(prefix='.', suffix='.part', dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
+        for file in written:
+            os.replace(file, path.with_name(file.name))
+        for name in {f'{path.name}{suffix}' for suffix in companions} - {file.name for file in written}:
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def short_path(path: str) -> str:

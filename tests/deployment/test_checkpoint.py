@@ -16,13 +16,14 @@ import onnx
 from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes, deviations_of
 from mmvit.deployment.checkpoint import check_metric
-from mmvit.deployment.files import progress, written_when_complete
+from mmvit.deployment.files import progress
 from mmvit.deployment.images import generated_images, has_test_set, images_to_compare, read
-from mmvit.deployment.models import store_deviations
+from mmvit.deployment.models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.utils.files import written_as_a_whole
 
 
 @pytest.mark.parametrize('package, task, words', [
@@ -57,11 +58,11 @@ def test_files_are_replaced_only_when_complete(tmp_path):
     for suffix in '', '.data', '.json':
         Path(f'{path}{suffix}').write_text('old', encoding='utf-8')
     for error in UsageError, KeyboardInterrupt:
-        with pytest.raises(error), written_when_complete(path) as partial:
+        with pytest.raises(error), written_as_a_whole(path, COMPANIONS) as partial:
             partial.write_text('new')
             raise error('no')
         assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
-    with written_when_complete(path) as partial:
+    with written_as_a_whole(path, COMPANIONS) as partial:
         partial.write_text('new')
         Path(f'{partial}.json').write_text('new', encoding='utf-8')
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(

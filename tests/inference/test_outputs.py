@@ -117,6 +117,44 @@ def test_segments_are_label_images(tmp_path):
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'labels/x/a.png')), labels)
 
 
+@pytest.mark.parametrize('task, name, source', [
+    ('detection', 'a', 'a.png'), ('segmentation', 'x', 'labels/x.png'), ('classification', 'x', 'results.csv'),
+    ('detection', 'x', 'results.json'), ('detection', 'x', 'run.pth')])
+def test_no_output_replaces_what_is_read(task, name, source, tmp_path, monkeypatch):
+    """Whatever the folder is called, and whether the output is a link to the source."""
+    monkeypatch.chdir(tmp_path)
+    for path in 'given/labels', 'links/labels':
+        Path(path).mkdir(parents=True)
+    Path('given', source).write_text('given', encoding='utf-8')
+    (Path('links') / source).symlink_to(tmp_path / 'given' / source)
+    (Path('links/x.png')).symlink_to(tmp_path / 'given/run.pth')
+    for folder in ['given', tmp_path / 'given', 'given/../given', 'links'] if source != 'run.pth' else ['links']:
+        with raises(UsageError, 'out_dir', source if folder != 'links' else 'given', 'is read'):
+            image = f'given/{source}' if source.endswith('.png') else 'x.jpg'
+            write_predictions(Fixed(task, []), {image: name}, folder, save_results=True,
+                              reads=[f'given/{source}'])
+    assert (Path('given') / source).read_text() == 'given'
+
+
+def test_films_and_frames_do_not_replace_what_is_read(tmp_path):
+    film, frame = tmp_path / 'f.mp4', tmp_path / 'f_000011.png'
+    for path in film, frame:
+        path.write_text('given')
+    for video, names in (True, {str(film): 'f'}), (False, {str(film): 'f', str(frame): 'g'}):
+        with raises(UsageError, film if video else frame, 'is read'):
+            write_predictions(Fixed('detection', []), names, tmp_path, video=video)
+
+
+def test_drawings_replace_links(tmp_path):
+    for name in 'a.png', 'f.mp4':
+        (tmp_path / f'precious_{name}').write_text('precious')
+        (tmp_path / name).symlink_to(tmp_path / f'precious_{name}')
+    write(tmp_path, 'detection', [objects('a.jpg', 1)], {'a.jpg': 'a'})
+    write(tmp_path, 'detection', [objects('f.avi#0', 1)], {'f.avi': 'f'}, video=True)
+    assert {path.read_text() for path in tmp_path.glob('precious_*')} == {'precious'}
+    assert not (tmp_path / 'a.png').is_symlink() and not (tmp_path / 'f.mp4').is_symlink()
+
+
 def test_results_are_complete_after_an_interrupt(tmp_path):
     written = write_predictions(Fixed('detection', [(Frame('a.jpg', PIXELS), objects('a.jpg', 1))] * 2),
                                 {'a.jpg': 'a'}, tmp_path, save_results=True)

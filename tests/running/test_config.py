@@ -5,6 +5,7 @@ from runs import TINY
 
 from mmvit import running as training
 from mmvit.running import shorthand_options, training_config
+from mmvit.running.checks import check_test_outputs
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import UsageError
 
@@ -55,3 +56,23 @@ def test_test_time_augmentation_replaces_the_pipeline_of_the_test():
     cfg = training.testing_config(STREETS, 'a.pth', tta=True)
     assert cfg.model.type == 'SegTTAModel' and cfg.model.module.type == 'EncoderDecoder'
     assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
+
+
+def test_a_run_writes_over_nothing_that_it_reads(tmp_path, monkeypatch):
+    """The copy of a config, predictions, label images, and drawings, also through links."""
+    monkeypatch.chdir(ROOT)
+    own = tmp_path / 'own.py'
+    own.write_text(f'_base_ = {str(TINY)!r}', encoding='utf-8')
+    for config in training_config, training.testing_config:
+        with raises(UsageError, 'work_dir', own, 'is read'):
+            config(str(own), **(dict(checkpoint='a.pth') if config != training_config else {}), work_dir=str(tmp_path))
+    images, masks = ROOT / 'data/coco_mini/val', ROOT / 'data/camvid_mini/masks/val'
+    (tmp_path / 'link.png').symlink_to(tmp_path / 'own.py')
+    (tmp_path / 'a.pkl').symlink_to(own)
+    for config, argument, place in [
+            (str(own), 'out', tmp_path / 'a.pkl'), (MASKS, 'show_dir', images), (STREETS, 'out', masks),
+            (STREETS, 'out', tmp_path)]:
+        cfg = training.testing_config(config, 'a.pth', show_dir=str(place) if argument == 'show_dir' else None,
+                                      out=str(place) if argument == 'out' else None)
+        with raises(UsageError, argument, place):
+            check_test_outputs(cfg)

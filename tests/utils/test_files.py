@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_file, replaced_when_complete, short_path
+from mmvit_backbones.utils.files import check_file, check_outputs, replaced_when_complete, short_path
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):
@@ -29,6 +29,32 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         part.write_text('half')
         Path('/dev/full').write_text('rest', encoding='utf-8')
     assert [file.read_text() for file in tmp_path.iterdir()] == ['second']
+
+
+def test_a_file_that_is_read_is_no_output_under_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('photos').mkdir()
+    photo = Path('photos/a.png')
+    photo.touch()
+    Path('linked').symlink_to('photos')
+    Path('link.png').symlink_to(photo)
+    Path('hard.png').hardlink_to(photo)
+    for path in photo, 'photos/../photos/a.png', tmp_path / photo, 'linked/a.png', 'link.png', 'hard.png':
+        with raises(UsageError, 'out', path, 'is read'):
+            check_outputs('out', ['new.png', path], [None, 'http://host/a.png', b'encoded', photo])
+    Path('other.png').touch()
+    check_outputs('out', ['other.png', 'new.png', 'photos'], [photo, 'missing.png'])
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    original, link, hard = tmp_path / 'original', tmp_path / 'link', tmp_path / 'hard'
+    original.write_text('original')
+    link.symlink_to(original)
+    hard.hardlink_to(original)
+    for path in link, hard:
+        with replaced_when_complete(path) as part:
+            part.write_text('new')
+    assert (original.read_text(), link.read_text(), hard.read_text()) == ('original', 'new', 'new')
 
 
 def test_paths_are_shown_as_users_write_them(tmp_path, monkeypatch):

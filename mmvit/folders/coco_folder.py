@@ -3,6 +3,7 @@ import json
 import os
 import os.path as osp
 from collections.abc import Sequence
+from typing import Any
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.files import check_outputs
@@ -61,7 +62,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         if changes:
             warn(f'{coco.file}: {", ".join(changes)}; used in a copy, the file stays as it is')
         parts = [part for part in files if files[part] == file]
-        for part, content in zip(parts, divide(coco.content, split) if len(parts) == 2 else [coco.content]):
+        for part, content in zip(parts, divide(coco, split, problems) if len(parts) == 2 else [coco.content]):
             contents[part], paths[part] = content, osp.join(folder, file)
             if changes or len(parts) == 2:
                 check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
@@ -103,10 +104,23 @@ def _number_of_annotated(content: dict) -> int:
                & {image['id'] for image in content['images']})
 
 
-def divide(content: dict, split: Split) -> list[dict]:
-    """Splits the content of a COCO file; returns one part for training and one for validation."""
-    parts = []
-    for images in split.divide(content['images']):
+def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:
+    """Splits the content of a COCO file; returns one part for training and one for validation.
+
+    Raises:
+        UsageError: If the split leaves a part without objects, or without a class of several images; not for
+            ``problems`` that are errors, which are reported instead.
+    """
+    content, parts, classes = coco.content, [], None
+    if not any(problem.is_error for problem in problems):
+        names = {category['id']: category['name'] for category in coco.categories}
+        found: dict[Any, set[str]] = {image['id']: set() for image in coco.images}
+        is_left_out = coco.is_left_out
+        for i in coco.objects:
+            if not is_left_out[i]:
+                found[coco.annotations[i]['image_id']].add(names[coco.annotations[i]['category_id']])
+        classes = [sorted(found[image['id']]) for image in coco.images]
+    for images in split.divide(content['images'], classes):
         ids = {image['id'] for image in images}
         annotations = [annotation for annotation in content['annotations'] if annotation.get('image_id') in ids]
         parts.append(dict(content, images=images, annotations=annotations))

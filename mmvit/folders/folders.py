@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from unicodedata import normalize
 
@@ -16,6 +16,9 @@ from mmvit_backbones.utils.files import replaced_when_complete
 from ..utils.distributed import is_first_process, warn
 from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
 from .rules import Problem, apply, report
+
+# Of the search for a split: moves per class, items among which each is chosen, and share of moves that are the best.
+MOVES, TRIED, GREEDY = 50, 50, 0.8
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,71 @@ class Split:
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
-    def divide(self, items: list) -> tuple[list, list]:
-        """Returns the items for training and the items for validation, split at random with the seed."""
+    def divide(self, items: list, labels: Sequence[Collection[str]] | None = None, what: str = 'objects'
+               ) -> tuple[list, list]:
+        """Returns the items for training and the items for validation, split at random with the seed.
+
+        Args:
+            items (list): The items.
+            labels (Sequence[Collection[str]] | None): Classes of each item. Each class of two or more items is in both
+                parts, if necessary with more or fewer items for validation. Defaults to None: unknown.
+            what (str): What has the classes, for the error messages.
+
+        Raises:
+            UsageError: If fewer than two items have a class, or no split was found with all classes in both parts.
+        """
         assert self.val_fraction is not None
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
-        chosen = set(random.Random(self.seed).sample(range(len(items)), number))
+        generator = random.Random(self.seed)
+        chosen = set(generator.sample(range(len(items)), number))
+        if labels is not None:
+            labelled = sum(map(bool, labels))
+            if labelled < 2:
+                kind, count = ('images', len(items)) if len(items) < 2 else (f'images with {what}', labelled)
+                raise UsageError(f'val_fraction (--val-fraction) needs at least two {kind}, got {count}')
+            chosen = _with_all_labels(chosen, labels, generator)
         return ([item for i, item in enumerate(items) if i not in chosen],
                 [item for i, item in enumerate(items) if i in chosen])
+
+
+def _with_all_labels(chosen: set[int], labels: Sequence[Collection[str]], generator: random.Random) -> set[int]:
+    """Returns the positions for validation after moving as few as necessary to have each label in both parts."""
+    groups: dict[str, list[int]] = {}
+    for i, found in enumerate(labels):
+        for name in (*found, '') if found else ():  # '' is for any label
+            groups.setdefault(name, []).append(i)
+    groups = {name: group for name, group in groups.items() if len(group) > 1}
+    number, own = len(chosen), [[name for name in (*found, '') if name in groups] if found else [] for found in labels]
+    inside = {name: sum(i in chosen for i in group) for name, group in groups.items()}  # in the validation
+
+    def lacking(name: str, change: int = 0) -> bool:
+        return not 0 < inside[name] + change < len(groups[name])
+
+    def move(i: int) -> None:
+        step = -1 if i in chosen else 1
+        chosen.symmetric_difference_update({i})
+        for name in own[i]:
+            inside[name] += step
+
+    def gain(i: int) -> int:
+        """Returns how many labels more would be in both parts if an item were moved."""
+        step = -1 if i in chosen else 1
+        return sum(lacking(name) - lacking(name, step) for name in own[i])
+
+    for _ in range(MOVES * len(groups)):
+        wrong = [name for name in groups if lacking(name)]
+        if not wrong:
+            break
+        group = groups[generator.choice(wrong)]
+        tried = generator.sample(group, min(len(group), TRIED))
+        move(max(tried, key=gain) if generator.random() < GREEDY else tried[0])
+    if wrong := sorted(name for name in groups if lacking(name)):
+        raise UsageError(f'val_fraction (--val-fraction) finds no split with all classes in both parts, of '
+                         f'{", ".join(filter(None, wrong[:3]))} at least; divide the images into train and val instead')
+    for i in generator.sample(range(len(labels)), len(labels)):
+        if len(chosen) != number and (i in chosen) == (len(chosen) > number) and gain(i) == 0:
+            move(i)
+    return chosen
 
 
 def one_folder(**folders: str | os.PathLike | None) -> tuple[str, str]:

@@ -3,6 +3,7 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +12,9 @@ from mmvit_backbones.errors import UsageError
 from ..utils.colors import class_palette
 from ..utils.images import images_in
 from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
-from .rasters import MAX_CLASSES, Raster
+from .rasters import MAX_CLASSES, READERS, Raster, labels_of
 from .rules import Problem, Rule, apply
-from .text import read_class_list
+from .text import IGNORED, read_class_list
 
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')
@@ -87,10 +88,12 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}')
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
-    images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()} if val_fraction is None else dict(
-        zip(prefixes, split.divide(seg_images(folder, prefixes['val']))))
-    if not images['val']:
-        raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
+    if val_fraction is None:
+        images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
+    else:
+        found = seg_images(folder, prefixes['val'])
+        data = SegFolder(names, found, osp.join(folder, 'masks', prefixes['val']))
+        images = dict(zip(prefixes, split.divide(found, _labels(data), 'labels in their masks')))
     out, datasets, rasters, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
@@ -111,6 +114,18 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     if check_files:
         result.check()
     return result
+
+
+def _labels(data: SegFolder) -> list[list[str]] | None:
+    """Returns the classes in the mask of each image, or None if a mask cannot be used, which is reported elsewhere."""
+    masks = [osp.join(data.place, mask) for image in data.images if (mask := data.mask(image))]
+    if len(masks) < len(data.images):
+        return None
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(labels_of, masks))
+    if any(labels is None or not set(labels) <= {*range(len(data.names)), IGNORED} for labels in found):
+        return None
+    return [[data.names[label] for label in labels or () if label != IGNORED] for labels in found]
 
 
 def mask_of(image: str) -> str:

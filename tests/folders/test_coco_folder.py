@@ -313,6 +313,17 @@ def test_images_are_split(names, folder):
     assert set(found) == {10, 11}
 
 
+def test_both_parts_of_a_split_have_objects(folder):
+    """A crowd, or an object that mmdet leaves out, is none."""
+    shutil.rmtree(folder / 'val')
+    edit(file_of(folder, 'train'), lambda content: content['annotations'].pop(4))
+    change(folder, 'train', 3, iscrowd=1)
+    with raises(UsageError, 'val_fraction', 'two images with objects', 'got 1'):
+        read_coco_folder(folder, val_fraction=.5)
+    change(folder, 'train', 3, iscrowd=0)
+    read_coco_folder(folder, val_fraction=.5)
+
+
 def test_missing_files(folder):
     file_of(folder, 'val').unlink()
     with raises(UsageError, file_of(folder, 'val'), '--val-fraction'):

@@ -125,3 +125,24 @@ def test_names_that_a_list_cannot_hold(tmp_path):
             listed(name)
     with raises(UsageError, 'UTF-8', r'b\udcff.jpg'):
         write_text(str(tmp_path), 'a.txt', 'a.jpg\nb\udcff.jpg\n')
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('fraction', [0.05, 0.5, 0.95])
+def test_each_class_of_several_images_is_in_both_parts(fraction, seed):
+    rare = {3: ['rare', 'common'], 17: ['rare'], 5: ['single'], **dict.fromkeys(range(20, 24), ['common'])}
+    items, labels = list(range(40)), [rare.get(i, []) for i in range(40)]
+    parts = Split(fraction, seed).divide(items, labels)
+    for part in parts:
+        assert {'rare', 'common'} <= {name for i in part for name in labels[i]}
+    assert sorted(sum(parts, [])) == items and parts == Split(fraction, seed).divide(items, labels)
+    assert abs(len(parts[1]) - fraction * 40) <= 2
+
+
+@pytest.mark.parametrize('labels, words', [
+    ([['a']], ['two images', 'got 1']), ([[], ['a'], []], ['two images with objects', 'got 1']),
+    ([[], []], ['two images with objects', 'got 0']),
+    ([['a', 'b'], ['b', 'c'], ['a', 'c']], ['no split', 'train and val'])])
+def test_a_split_without_a_class_in_a_part_is_refused(labels, words):
+    with raises(UsageError, 'val_fraction', *words):
+        Split(0.3).divide(list(labels), labels)

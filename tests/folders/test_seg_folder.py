@@ -79,6 +79,20 @@ def test_images_are_split(folder):
         read_seg_folder(folder, val_fraction=0.5)
 
 
+def test_both_parts_of_a_split_have_labels(folder):
+    shutil.rmtree(folder / 'images/val')
+    masks = sorted(folder.glob('masks/train/*'))
+    for mask in masks[1:]:
+        image = Image.open(mask)
+        image.point(lambda value: 255).save(mask)
+    with raises(UsageError, 'val_fraction', 'two images with labels', 'got 1'):
+        read_seg_folder(folder, val_fraction=0.5)
+    image.point(lambda value: 1).save(mask)
+    for seed in range(3):
+        data = read_seg_folder(folder, val_fraction=0.3, split_seed=seed, check_files=False)
+        assert all(1 in set().union(*labels_of(part)) for part in (data.train, data.val))
+
+
 def test_missing_validation_images(folder):
     shutil.rmtree(folder / 'images/val')
     with raises(UsageError, '--val-fraction', 'images/val'):

@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, init_default_scope
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from mmengine.structures import PixelData
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from mmvit_backbones.errors import (
     MMViTError,
     UnreadCheckpointError,
     UsageError,
-    first_line,
 )
 from mmvit_backbones.utils.classes import check_labels, classes_of, shown
 from mmvit_backbones.utils.files import check_outputs
@@ -43,6 +42,7 @@ from ..folders.checks import check_data, paths_of
 from ..utils.config import datasets_of, metrics_of
 from ..utils.devices import has_mixed_precision
 from ..utils.frameworks import import_quietly, quiet
+from .settings import check_settings, named, why
 
 AnyRunner = Runner | FlexibleRunner
 SIDE = 128  # pixels of the longer side of the images of a checked step
@@ -69,10 +69,7 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
                          'dtype')
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
-    for name in ('max_epochs', 'max_iters'):
-        value = (cfg.get('train_cfg') or {}).get(name, 1)
-        if not isinstance(value, int | float) or value < 1 or value % 1:
-            raise UsageError(f'train_cfg.{name} must be a positive integer, got {value!r}')
+    check_settings(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])
     if backbone := check_backbone(cfg):
@@ -94,9 +91,14 @@ def check_step(cfg: Config) -> None:
     """
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
-    dataset: Any = DATASETS.build(cfg.train_dataloader.dataset)
+    dataset = first_sample(cfg, 'train')
+    if cfg.get('val_dataloader'):
+        first_sample(cfg, 'val')
     if not len(dataset):
         raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
+    for metric in metrics_of(cfg, 'val'):
+        with named('val_evaluator'), quiet():
+            METRICS.build(metric)
     preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
     try:
         model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
@@ -122,6 +124,15 @@ def check_step(cfg: Config) -> None:
         raise UsageError(explain(cfg, model, inputs, error)) from error
 
 
+def first_sample(cfg: Config, split: str) -> Any:
+    """Returns the data set of a split after reading its first sample, if there is one."""
+    with named(f'{split}_dataloader.dataset'), quiet():  # pycocotools prints its steps
+        dataset: Any = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        if len(dataset):
+            dataset[0]
+    return dataset
+
+
 def check_heads(model: nn.Module, dataset: Any) -> None:
     """Raises UsageError if a head has fewer classes than the data, but more than one, such as objectness."""
     names = classes_of(getattr(dataset, 'metainfo', None))
@@ -130,12 +141,6 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
         if name and isinstance(count, int) and 1 < count < len(names):
             raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
                              f'{shown(names)}')
-
-
-def why(error: Exception) -> str:
-    """Returns the first line of an error; without a message, the line of code that raised it."""
-    line = traceback.extract_tb(error.__traceback__)[-1].line
-    return first_line(error) if str(error) else f'{type(error).__name__} at {line}'
 
 
 def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:

@@ -60,7 +60,17 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
-    ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer'])])
+    ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer']),
+    *(('mmpretrain', f'{key}={value}', [key, value, 'integer']) for key, value in (
+        ('optim_wrapper.accumulative_counts', 0), ('train_dataloader.num_workers', 'two'),
+        ('train_dataloader.num_workers', -1), ('val_dataloader.batch_size', 0), ('train_dataloader.batch_size', 2.5),
+        ('train_cfg.val_interval', 0), ('default_hooks.checkpoint.interval', 'x'), ('randomness.seed', 'x'))),
+    *(('mmpretrain', f'{key}={value}', [key.partition('.')[0]]) for key, value in (
+        ('optim_wrapper.optimizer.type', 'Adamm'), ('optim_wrapper.optimizer.lr', 'fast'),
+        ('optim_wrapper.optimizer.lr', -1), ('optim_wrapper.clip_grad.max_norm', 'x'),
+        ('train_dataloader.prefetch_factor', 2), ('default_hooks.checkpoint.type', 'Hook2'),
+        ('train_dataloader.dataset.type', 'X'), ('val_dataloader.dataset.pipeline.0.type', 'X'),
+        ('val_evaluator.type', 'X'), ('param_scheduler.0.type', 'X')))])
 def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     with raises(UsageError, *words) as caught:
         call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run',

@@ -130,12 +130,12 @@ def test_names_that_a_list_cannot_hold(tmp_path):
 @pytest.mark.parametrize('seed', range(5))
 @pytest.mark.parametrize('fraction', [0.05, 0.5, 0.95])
 def test_each_class_of_several_images_is_in_both_parts(fraction, seed):
-    rare = {3: ['rare', 'common'], 17: ['rare'], 5: ['single'], **dict.fromkeys(range(20, 24), ['common'])}
+    rare = {3: ['rare', 'common'], 17: ['rare'], 5: ['single'], **{i: ['common'] for i in range(20, 24)}}
     items, labels = list(range(40)), [rare.get(i, []) for i in range(40)]
     parts = Split(fraction, seed).divide(items, labels)
     for part in parts:
         assert {'rare', 'common'} <= {name for i in part for name in labels[i]}
-    assert sorted(sum(parts, [])) == items and parts == Split(fraction, seed).divide(items, labels)
+    assert sorted(parts[0] + parts[1]) == items and parts == Split(fraction, seed).divide(items, labels)
     assert abs(len(parts[1]) - fraction * 40) <= 2
 
 

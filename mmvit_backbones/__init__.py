@@ -7,8 +7,15 @@ Raises:
     ModuleNotFoundError: If MMEngine is not installed. It is not a requirement of this package, because upstream's
         distribution and its fork install the same files.
 """
+import getpass
+import os
+
 from .version import __version__
 
+try:
+    getpass.getuser()
+except (ImportError, KeyError, OSError):  # e.g. `docker run --user 1000`; torchvision's import needs a name of the user
+    os.environ['USER'] = f'user{os.getuid() if hasattr(os, "getuid") else ""}'
 try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -28,7 +29,7 @@ from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.distributed import warn
-from ..utils.figures import plt, save_figure
+from ..utils.figures import save_figure
 from ..utils.images import read_rgb
 from .normalizing import as_network
 
@@ -345,8 +346,8 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
     kinds = kinds_of(blocks)
     widths = [1, *[*[1] * (1 + len(heads)), SCALE] * len(kinds)]
     aspect = pixels.shape[1] / pixels.shape[2]
-    figure, grid = plt.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths,
-                                figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
+    figure = Figure(figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
+    grid = figure.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths)
     is_place = int((queries > 0).sum()) == 1
     for row, (name, maps_by_kind) in zip(grid, blocks.items()):
         label(row[0], name)
@@ -397,5 +398,5 @@ def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '
 
 def add_scale(axes: Axes, image: AxesImage) -> None:
     """Draws the color scale of a map."""
-    bar = plt.colorbar(image, cax=axes, ticks=MaxNLocator(4))
+    bar = axes.get_figure().colorbar(image, cax=axes, ticks=MaxNLocator(4))
     bar.ax.tick_params(labelsize=7, pad=1, length=2)

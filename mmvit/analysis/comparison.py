@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import torch
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, init_default_scope
@@ -33,9 +34,9 @@ from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config import read_config
-from ..utils.figures import plt, save_figure
+from ..utils.figures import save_figure
 from ..utils.frameworks import import_quietly
-from ..utils.shell import as_typed
+from ..utils.shell import as_typed, same_mmvit
 from .counters import Counter, count_macs
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
@@ -291,7 +292,7 @@ def run(arguments: Sequence[str], log: Path) -> int:
         UsageError: If the subcommand fails; the message has its last line.
     """
     with log.open('a', encoding='utf-8') as file:
-        process = subprocess.Popen([sys.executable, '-m', 'mmvit', *arguments], stdout=file, stderr=file)
+        process = subprocess.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
         try:
             memory = wait(process)
         except BaseException:
@@ -510,7 +511,8 @@ def table(rows: list[dict], unit: str) -> str:
 
 
 def plot(path: Path, rows: list[dict], unit: str) -> None:
-    figure, axes = plt.subplots(figsize=(8.5, 4), layout='constrained')
+    figure = Figure(figsize=(8.5, 4), layout='constrained')
+    axes = figure.subplots()
     for index, row in enumerate(rows):
         x, y = row['ms per image, inference'], row['metric']
         axes.errorbar(x, y, [[y - row['lowest']], [row['highest'] - y]], fmt=MARKERS[index % len(MARKERS)], capsize=3,

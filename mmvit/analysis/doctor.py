@@ -1,7 +1,5 @@
 """Finds out which frameworks and kernels of operators work on this machine, and how fast the kernels are."""
 import platform
-import sys
-from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import distributions
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from mmvit_backbones.ops.triton import why_not_triton
 from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
+from ..utils.frameworks import import_quietly
 from .self_check import describe_defaults, measure, table, wrong_kernels
 
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
@@ -64,8 +63,10 @@ def broken_packages() -> list[str]:
     for package in PACKAGES:
         if any(any(distributions(name=name)) for name in PROVIDERS[package]):
             try:
-                with redirect_stdout(sys.stderr):  # some packages print missing optional dependencies
-                    import_module('mmcv.ops' if package == 'mmcv' else package)
+                if package == 'mmcv':
+                    import_module('mmcv.ops')
+                else:
+                    import_quietly(package)  # what a run imports, too
             except Exception as error:  # a broken environment can raise any exception
                 found.append(f'{package} cannot be imported: {first_line(error)}; see docs/troubleshooting.md')
     return found

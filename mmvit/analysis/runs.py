@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.figures import plt, save_figure
+from ..utils.figures import save_figure
 from .curves import CURVES, NAMES, Curve
 
 COLUMNS = 3
@@ -116,7 +117,8 @@ def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
         raise UsageError(f'no loss, learning rate or metric is logged in {" or ".join(runs)}')
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(5.5 * columns, 3.6 * rows), squeeze=False)
+    figure = Figure(figsize=(5.5 * columns, 3.6 * rows))
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(grid.flat, panels):
         for run, curves in runs.items():
             for name in sorted(curves):

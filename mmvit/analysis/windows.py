@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.config import is_config, read_config
 from ..utils.distributed import warn
-from ..utils.figures import plt, save_figure
+from ..utils.figures import save_figure
 from ..utils.images import read_rgb
 from .normalizing import Normalize, as_network, as_preprocessor, model_of
 
@@ -119,8 +120,8 @@ def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: 
 
 def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
     height, width = image.shape[:2]
-    figure, grid = plt.subplots(len(queries), len(stages), squeeze=False, layout='constrained',
-                                figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.9))
+    figure = Figure(figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.9), layout='constrained')
+    grid = figure.subplots(len(queries), len(stages), squeeze=False)
     for query, row in zip(queries, grid):
         draw_stages(row, image, query, stages)
     figure.suptitle(title, fontsize=20)  # of a figure that pages show at half its size

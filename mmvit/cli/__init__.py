@@ -5,12 +5,13 @@ module of a subcommand has `get_parser()`, and `run(args)`, which imports the fu
 keyword arguments and prints its result.
 """
 import importlib
-import io
 import logging
 import os
 import sys
 import warnings
 from argparse import Namespace
+
+from . import streams
 
 # Subcommand -> (module, help text).
 SUBCOMMANDS = {
@@ -37,6 +38,7 @@ SUBCOMMANDS = {
     'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }
+RUNS = 'train', 'test', 'compare'  # which take hours, and write what they print to logs and files, too
 
 
 def dispatch(arguments: list[str]) -> None:
@@ -59,6 +61,8 @@ def dispatch(arguments: list[str]) -> None:
 def execute(subcommand: str, arguments: list[str]) -> None:
     """Runs a subcommand, and prints an error of the package on one line."""
     module = importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}')
+    if subcommand in RUNS:
+        streams.outlive_readers()
     parser = module.get_parser()
     parser.prog = f'mmvit {subcommand}'
     try:
@@ -112,10 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not sys.warnoptions:  # warnings of other packages don't help users
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', module='mmvit_backbones')
-    for stream in sys.stdout, sys.stderr:
-        # A console shows ? for characters that it lacks, and for bytes in names of files that are no text.
-        if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != 'utf-8' or stream.errors == 'strict'):
-            stream.reconfigure(errors='replace')
+    streams.prepare()
     try:
         dispatch(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()

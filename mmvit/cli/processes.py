@@ -22,6 +22,8 @@ def start(arguments: Sequence[str], processes: int) -> None:
     """
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.ops.build import number_of_cores
+
+    from ..utils.shell import same_mmvit
     os.environ.pop('LOCAL_RANK', None)
     threads = max(1, number_of_cores() // processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
@@ -36,10 +38,10 @@ def start(arguments: Sequence[str], processes: int) -> None:
     else:
         rank, port = whole_variable('NODE_RANK', 0, 0, nodes - 1), whole_variable('PORT', 29500, 1, 65535)
         place = ['--nnodes', str(nodes), '--node_rank', str(rank), '--master_addr', address, '--master_port', str(port)]
-    program = ['-m', 'mmvit', *without(arguments, lambda parser: parser.add_argument('--processes')),
-               '--launcher', 'pytorch']
+    python, *program = same_mmvit()
+    program += [*without(arguments, lambda parser: parser.add_argument('--processes')), '--launcher', 'pytorch']
     try:
-        code = _run_torchrun([*place, '--nproc_per_node', str(processes), *program])
+        code = _run_torchrun([*place, '--nproc_per_node', str(processes), '--no_python', python, '-u', *program])
     except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
         raise UsageError(why_not_connected(error, f'{address}:{os.environ.get("PORT", 29500)}', 'PORT',
                                            'to a free one, on all machines')) from error

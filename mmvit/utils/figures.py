@@ -1,17 +1,13 @@
-"""Draws and saves figures with matplotlib, without a display."""
+"""Saves figures of matplotlib, which are drawn without pyplot, so that a notebook's backend stays as it is."""
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from mmvit_backbones.utils.files import replaced_when_complete
 
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
 
 def save_figure(figure: Figure, path: str | Path, **options) -> None:
-    """Saves a figure in the format of the file's suffix, by default matplotlib's, which is then added; closes it.
+    """Saves a figure in the format of the file's suffix, by default matplotlib's, which is then added.
 
     Raises:
         UsageError: If the disk is full; there is no partial file.
@@ -21,4 +17,3 @@ def save_figure(figure: Figure, path: str | Path, **options) -> None:
         path = path.with_suffix(f'.{figure.canvas.get_default_filetype()}')
     with replaced_when_complete(path) as part:
         figure.savefig(part, format=path.suffix[1:], **options)
-    plt.close(figure)

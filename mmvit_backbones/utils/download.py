@@ -39,7 +39,7 @@ def receive(url: str, output: str | BinaryIO, max_bytes: float | None = None, re
     try:
         gdown.download(
             url, output, use_cookies=False, timeout=TIMEOUT, progress=check_size, resume=resume,
-            quiet=not (resume and sys.stderr.isatty()), retries=RETRIES if resume else 0)
+            quiet=not (resume and sys.stderr and sys.stderr.isatty()), retries=RETRIES if resume else 0)
     except UsageError:
         raise
     except (gdown.exceptions.DownloadError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:

@@ -70,13 +70,15 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
         sort (str): 'name', 'parameters' or 'gmacs', in ascending order; or 'top1', best first and unknown last.
 
     Raises:
-        UsageError: If nothing matches.
+        UsageError: If nothing matches, or ``sort`` is unknown.
     """
     names = list_models(pattern)
     if not names:
         raise UsageError(f'no network matches {pattern}; available networks are {", ".join(list_models())}')
     keys = {'name': lambda variant: variant.name, 'parameters': lambda variant: variant.num_params,
             'gmacs': lambda variant: variant.gmacs, 'top1': lambda variant: -(variant.top1 or 0)}
+    if sort not in keys:
+        raise UsageError(f'sort must be one of {", ".join(keys)}, got {sort!r}')
     return [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
 
 from mmvit.analysis import draw_windows, windows
 from mmvit.analysis.normalizing import as_network, as_preprocessor
-from mmvit.utils.figures import plt
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.zoo.variants import find_variant
@@ -85,7 +85,7 @@ def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
 @pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
                                            ((57, 27), (26, -4))])
 def test_the_default_window_contains_the_query(query, corner):
-    figure, axes = plt.subplots()
+    axes = Figure().subplots()
     frames = torch.arange(24.).view(3, 4, 2, 1).expand(3, 4, 2, 2) + torch.arange(2.) / 2  # 3 heads, 2 x 2 windows
     windows.draw_frames(axes, query, 32, (4, 6), frames)
     black, white, *heads = axes.patches
@@ -97,7 +97,6 @@ def test_the_default_window_contains_the_query(query, corner):
         assert not frame.get_fill()
     assert len({frame.get_edgecolor() for frame in axes.patches}) == 5
     assert [line.get_xydata().tolist() for line in axes.lines] == [[list(query)]] * 2
-    plt.close(figure)
 
 
 def test_stages_have_panels(monkeypatch):

@@ -1,0 +1,69 @@
+"""The standard streams of a command: closed ones, consoles that lack characters, and readers that end."""
+import errno
+import io
+import os
+import sys
+
+NO_READER = errno.EPIPE, errno.EIO, errno.EINVAL  # of a pipe, a terminal, and a pipe on Windows
+
+
+def prepare() -> None:
+    """Replaces closed standard streams by the null device, and lets the others show ? for what they cannot show.
+
+    Services may start programs without them. Python then has None in place of a stream, and the next file that is
+    opened, such as a checkpoint, gets the number of standard output.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')
+    sys.stdout, sys.stderr = (stream or open(os.devnull, 'w', encoding='utf-8') for stream in (sys.stdout, sys.stderr))
+    for stream in sys.stdout, sys.stderr:
+        # A console shows ? for characters that it lacks, and for bytes in names of files that are no text.
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != 'utf-8' or stream.errors == 'strict'):
+            stream.reconfigure(errors='replace')
+
+
+def outlive_readers() -> None:
+    """Lets a run of hours go on without its output if a pager, a pipe or a remote shell that reads it has ended."""
+    for name in 'stdout', 'stderr':
+        stream = getattr(sys, name)
+        if type(stream) is io.TextIOWrapper:
+            stream.flush()
+            setattr(sys, name, Outliving(stream))
+
+
+class Outliving(io.TextIOWrapper):
+    """A stream that goes to the null device when its reader has ended, which is said once."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.buffer, encoding=stream.encoding, errors=stream.errors,
+                         line_buffering=stream.line_buffering, write_through=stream.write_through)
+        self.stream = stream  # whose end would close the buffer
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self.go_on(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self.go_on(error)
+
+    def go_on(self, error: OSError) -> None:
+        if error.errno not in NO_READER:
+            raise error
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+        super().flush()
+        if self is sys.stdout:
+            from mmengine.logging import print_log
+            text = ('standard output was closed, e.g. by a pager or a remote shell that ended; the run goes on without '
+                    'it, see its log. Next time, start it with nohup, or with > FILE')
+            print(f'warning: {text}', file=sys.stderr, flush=True)
+            print_log(text, 'current', 30)

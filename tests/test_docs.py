@@ -104,7 +104,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         program = program.replace('pretrained=True', 'pretrained=False')
         program = program.replace('flowers_mini/train', 'flowers_mini/val')
     try:
-        with torch.set_grad_enabled(page in ('python.md', 'weights.md')):
+        with torch.set_grad_enabled(page in ('adapters.md', 'python.md', 'weights.md')):
             exec(compile(program, page, 'exec'), {'__name__': page})
     finally:
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..utils import versions
 from . import library, triton
+from .transforms import is_transformed
 from .triton import probe, why_not_triton
 
 Backend = Literal['reference', 'cpp', 'cuda', 'triton']
@@ -71,10 +72,10 @@ class use_kernels:
 def plain_pytorch() -> Iterator[None]:
     """Makes operators run in plain PyTorch inside this context, unless a call requests a backend.
 
-    The same as ``use_kernels('reference')``, and also a decorator. ``torch.func`` transforms need it, because kernels
-    have only first derivatives and no batching rules. PyTorch's own operators limit what works: ``F.grid_sample`` of
-    varied-size windows has only first derivatives in reverse mode, and the fused kernels of
-    ``F.scaled_dot_product_attention`` have no forward mode (``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` has).
+    The same as ``use_kernels('reference')``, and also a decorator. Second derivatives need it, because kernels have
+    only the first. In ``torch.func`` transforms and forward mode, operators run in plain PyTorch without it, from
+    PyTorch 2.7 on. The fused kernels of ``F.scaled_dot_product_attention`` have no forward mode; those of
+    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` have all derivatives.
     """
     with use_kernels('reference'):
         yield
@@ -104,7 +105,7 @@ class Operator(Generic[Result]):
     - ``triton``, if :class:`use_kernels` or the environment variable ``MMVIT_KERNELS`` requests it, or where it is
       measured to be faster (see :data:`.triton.DEFAULTS`);
     - ``cpp`` on CPUs; ``cuda`` on GPUs, unless algorithms must be deterministic;
-    - the reference, in plain PyTorch.
+    - the reference, in plain PyTorch, also for ``torch.func`` transforms and forward mode.
 
     This depends only on the device, dtype and shapes of the arguments, on these requests and on what is compiled, so
     that all processes of a training run the same kernels. Meta tensors are treated like tensors on an
@@ -135,6 +136,8 @@ class Operator(Generic[Result]):
 
     def why_not(self, backend: Backend, arguments: dict) -> str | None:
         """Returns the reason why a backend can't run with these arguments, or None if it can."""
+        if backend != 'reference' and is_transformed(*arguments.values()):
+            return 'torch.func transforms and forward mode need plain PyTorch, as in ops.plain_pytorch()'
         x = arguments[self.like]
         # The last, because it compiles kernels.
         return (why_not_backend(backend, x) or self.kernels[backend].why_not(**arguments)
@@ -166,7 +169,7 @@ class Operator(Generic[Result]):
             order.append('cpp')
         elif not torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
             order.append('cuda')
-        if requested == 'reference' or is_exporting():  # runtimes lack our operators
+        if is_plain():
             order = []
         return [*(backend for backend in order if backend in self.kernels), 'reference']
 
@@ -201,6 +204,11 @@ def backends_in_use(device: torch.device) -> dict[str, str]:
 def forget_backends() -> None:
     """Makes :func:`backends_in_use` empty."""
     ran.clear()
+
+
+def is_plain() -> bool:
+    """Returns whether all operators run in plain PyTorch: on request, or for runtimes, which lack our operators."""
+    return requested == 'reference' or is_exporting()
 
 
 @versions.constant_in_graphs

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import Backend, Kernel, Operator, is_exporting
+from .dispatch import Backend, Kernel, Operator, is_plain
 from .precision import at_least_float32
+from .transforms import is_transformed
 from .triton import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse, windows_by_head
 
@@ -181,7 +182,7 @@ def to_position_dtype(features: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> Tensor:
     """Computes :func:`varied_size_window_sample` in plain PyTorch, in the dtype of ``scale``."""
-    if needs_gathers(features):
+    if needs_gathers(features, scale, offset):
         tokens = gather_tokens(features, corners(features, scale, offset, window_size, top, left))
         (b, heads), (nh, nw) = features.shape[:2], scale.shape[3:]
         tokens = tokens.view(b, nh, nw, heads, window_size, window_size, features.shape[2])
@@ -193,7 +194,7 @@ def sample_reference(features: Tensor, scale: Tensor, offset: Tensor, window_siz
 def sample_windows_reference(k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int,
                              left: int) -> tuple[Tensor, Tensor]:
     """Returns the keys and values of :func:`sample_reference` as windows ``(B * nh * nw, heads, ws * ws, d)``."""
-    if needs_gathers(k):
+    if needs_gathers(k, v, scale, offset):
         pixels = corners(k, scale, offset, window_size, top, left)
         windows = -1, k.shape[1], window_size**2, k.shape[2]
         return gather_tokens(k, pixels).view(windows), gather_tokens(v, pixels).view(windows)
@@ -217,14 +218,15 @@ def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
     return sampled.to(features.dtype).unflatten(0, features.shape[:2])
 
 
-def needs_gathers(features: Tensor) -> bool:
+def needs_gathers(*tensors: Tensor) -> bool:
     """Returns whether :func:`gather_tokens` samples a map instead of ``F.grid_sample``.
 
-    On GPUs, the gradients of ``F.grid_sample`` are sums in any order. In ONNX files, which are made from
-    exported programs, OpenVINO and ONNX Runtime are faster without ``GridSample``, and TensorRT computes it wrongly in
-    opset 20 (docs/export.md).
+    ``F.grid_sample`` has only first derivatives, and no forward mode. On GPUs, its gradients are sums in any order. In
+    ONNX files, which are made from exported programs, OpenVINO and ONNX Runtime are faster without ``GridSample``, and
+    TensorRT computes it wrongly in opset 20 (docs/export.md).
     """
-    return is_exporting() or not features.is_cpu and torch.are_deterministic_algorithms_enabled()
+    return (is_plain() or is_transformed(*tensors)
+            or not tensors[0].is_cpu and torch.are_deterministic_algorithms_enabled())
 
 
 def corners(features: Tensor, scale: Tensor, offset: Tensor, window_size: int, top: int, left: int
@@ -266,7 +268,7 @@ def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     low = position.floor()
     pairs = [(low, 1 - (position - low)), (low + 1, position - low)]
     nearest = [pixel.clamp(0, size - 1) for pixel, _ in pairs]
-    return [(index.long(), weight * (index == pixel)) for index, (pixel, weight) in zip(nearest, pairs)]
+    return [(index.long(), torch.where(index == pixel, weight, 0.)) for index, (pixel, weight) in zip(nearest, pairs)]
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:

@@ -52,6 +52,7 @@ def constant_in_graphs(function: Function) -> Function:
 
 # Assigned instead of wrapped, because torch.compile recognizes only the original function.
 is_compiling = getattr(torch.compiler, 'is_compiling', None) or _utils.is_compiling
+debug_unwrap = getattr(torch.func, 'debug_unwrap', lambda x: x)  # since PyTorch 2.7
 tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
 
 

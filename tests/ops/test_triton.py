@@ -148,6 +148,17 @@ def test_compiled_graphs_contain_the_kernels_and_exported_programs_do_not(case):
             assert 'mmvit' not in exported
 
 
+@pytest.mark.parametrize('case', [residual_attention_case, varied_size_window_case])
+def test_second_derivatives_need_plain_pytorch(case):
+    cases = (case(random.Random(seed)) for seed in range(9))
+    function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())
+    inputs = [x.to(DEVICE).requires_grad_() for x in inputs]
+    loss = function(*inputs, backend='triton').square().sum()
+    gradients = torch.autograd.grad(loss, inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match='plain_pytorch'):
+        sum(x.square().sum() for x in gradients).backward()
+
+
 def test_operators_are_registered_correctly():
     from mmvit_backbones.ops.triton import residual_attention as residual
     q, k, bias = (torch.randn(1, 2, 3, n, m, device=DEVICE) for n, m in ((5, 4), (6, 4), (5, 6)))

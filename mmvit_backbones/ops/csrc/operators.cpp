@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <string>
+
 #include "operators.h"
 
 namespace mmvit {
@@ -181,7 +183,8 @@ struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
   static Tensor forward(AutogradContext*, const Tensor& grad, const Tensor&) { return grad; }
 
   static variable_list backward(AutogradContext*, variable_list) {
-    TORCH_CHECK(false, "varied-size windows: kernels support first derivatives only; use mmvit_backbones.ops.plain_pytorch()");
+    TORCH_CHECK(false, "varied-size windows: kernels have only first derivatives; for second derivatives, compute the "
+                       "forward pass inside `with mmvit_backbones.ops.plain_pytorch():`");
   }
 };
 
@@ -194,9 +197,22 @@ void refuse_second_derivatives(variable_list& grads, const variable_list& source
   }
 }
 
+// Calls an autograd function; if PyTorch cannot run it in a transform of torch.func or in forward mode, names the remedy.
+template <typename Function>
+auto differentiate(Function apply) {
+  try {
+    return apply();
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    if (message.find("functorch") == std::string::npos && message.find("jvp") == std::string::npos) throw;
+    TORCH_CHECK(false, "varied-size windows: kernels do not run in this transform; use "
+                       "`with mmvit_backbones.ops.plain_pytorch():` (", message, ")");
+  }
+}
+
 Tensor sample_autograd(const Tensor& features, const Tensor& scale, const Tensor& offset, int64_t window_size,
                        SymInt top, SymInt left) {
-  return Sample::apply(features, scale, offset, window_size, top, left);
+  return differentiate([&] { return Sample::apply(features, scale, offset, window_size, top, left); });
 }
 
 Tensor3 windows_autograd(const Tensor& qkv, const Tensor& scale, const Tensor& offset, int64_t window_size, SymInt top,
@@ -221,7 +237,9 @@ Tensor3 windows_backward_autograd(const Tensor& grad_q, const Tensor& grad_k, co
 Tensor2 attention_autograd(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& scale,
                            const Tensor& offset, const Tensor& bias_table, int64_t window_size, SymInt top,
                            SymInt left, double softmax_scale) {
-  auto results = Attention::apply(q, k, v, scale, offset, bias_table, window_size, top, left, softmax_scale);
+  auto results = differentiate([&] {
+    return Attention::apply(q, k, v, scale, offset, bias_table, window_size, top, left, softmax_scale);
+  });
   return {results[0], results[1]};
 }
 

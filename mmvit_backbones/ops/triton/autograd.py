@@ -5,6 +5,21 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ...utils import versions
+
+
+class FirstDerivative(torch.autograd.Function):
+    """Returns a gradient as it is, and raises an error if it is differentiated by any of its sources."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor | None, *sources: Tensor | None) -> Tensor | None:
+        return gradient
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise RuntimeError('kernels have only first derivatives; for second derivatives, compute the forward pass '
+                           'inside `with mmvit_backbones.ops.plain_pytorch():`')
+
 
 def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
                    shapes_of: Sequence[str] = ()) -> Callable:
@@ -39,11 +54,13 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
             ctx.set_materialize_grads(False)
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride] - caused by the decorator
+        def backward(ctx, *grads):
             saved = ctx.saved_tensors
             arguments = {name: number if x is None else x for name, x, number in zip(names, saved, ctx.numbers)}
-            gradients = backward(saved[len(names):], grads[:num_results], **arguments)
+            with torch.no_grad():
+                gradients = backward(saved[len(names):], grads[:num_results], **arguments)
+            if torch.is_grad_enabled() and not versions.is_compiling():  # create_graph=True
+                gradients = {name: FirstDerivative.apply(x, *saved, *grads) for name, x in gradients.items()}
             return tuple(gradients.get(name) for name in names)
 
     def run(**arguments) -> Tensor | tuple[Tensor, ...]:

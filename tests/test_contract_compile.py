@@ -110,3 +110,6 @@ def test_export(network):
     assert largest_error(program.module()(x), model(x)) < 1e-4
     if not versions.is_older('2.7'):
         assert 'mmvit' not in str(program.graph), 'runtimes lack the operators of this package'
+    # Quantizers observe the inputs of arithmetic, and observers can't process booleans.
+    arithmetic = [node for node in program.graph.nodes if str(node.target).startswith(('aten.add', 'aten.mul'))]
+    assert not [node for node in arithmetic for x in node.all_input_nodes if x.meta['val'].dtype == torch.bool]

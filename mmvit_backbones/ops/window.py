@@ -108,10 +108,10 @@ def shifted_window_mask(height: int, width: int, window_size: int, shift: int, l
     """
     s = window_size
     # Only the windows of the last row and of the last column contain several regions.
-    rows, columns = (torch.arange(length, device=like.device) >= length - shift for length in (height, width))
+    rows, columns = ((torch.arange(length, device=like.device) >= length - shift).long() for length in (height, width))
     region = (2 * rows.view(-1, 1, s, 1) + columns.view(-1, 1, s)).flatten(2).flatten(0, 1)  # (windows, N)
     differs = region[:, :, None] != region[:, None, :]
-    return differs[:, None] * torch.full((), -100, dtype=like.dtype, device=like.device)
+    return torch.where(differs[:, None], -100., 0.).to(like.dtype)
 
 
 def position_bias(table: Tensor, index: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import (
     BackboneOutput,
-    BaseModelOutputWithPoolingAndNoAttention,
-    ImageClassifierOutputWithNoAttention,
+    BaseModelOutputWithPooling,
+    ImageClassifierOutput,
 )
 from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.generic import ModelOutput, can_return_tuple
@@ -65,7 +65,7 @@ else:
 class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
     """Config of a backbone or a classifier.
 
-    ``hidden_sizes`` are the channels of all stages, and ``hidden_size`` those of the last.
+    ``hidden_sizes`` are the channels of all stages. With ``output_tokens``, ``hidden_size`` are those of the last.
 
     Args:
         backbone (dict | None): Type and arguments, as in an MMEngine config, without ``out_indices`` and ``init_cfg``.
@@ -78,17 +78,23 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         num_channels (int | None): Channels of the images. Defaults to None: ``in_channels`` of ``backbone``, or 3.
         image_size (int | None): Image side in pixels, for the image processor. Defaults to None: the ``img_size`` of
             ``backbone`` or ``network``.
+        output_tokens (bool): Whether ``last_hidden_state`` and ``hidden_states`` are tokens ``(B, h * w, C)``, as
+            ``VisionEncoderDecoderModel``, LLaVA and other composed models need, instead of maps ``(B, C, h, w)``.
 
     Raises:
-        ValueError: If ``backbone`` or ``network`` is invalid, a stage does not exist, or ``out_features`` and
-            ``out_indices`` differ. The order of the stages is checked when the backbone is built.
+        AttributeError: If ``hidden_size`` is read without ``output_tokens``.
+        ValueError: If ``backbone``, ``network`` or ``output_tokens`` is invalid, a stage does not exist, or
+            ``out_features`` and ``out_indices`` differ. The order of the stages is checked when the backbone is built.
     """
     model_type = 'mmvit'
 
     def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
                  out_indices: list[int] | None = None, network: str | None = None, image_size: int | None = None,
-                 num_channels: int | None = None, **kwargs) -> None:
+                 num_channels: int | None = None, output_tokens: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
+        if not isinstance(output_tokens, bool):
+            raise ValueError(f'output_tokens must be True or False, got {output_tokens!r}')
+        self.output_tokens = output_tokens
         self.network = network
         self.image_size = image_size or (backbone or {}).get('img_size') or find_variant(
             network or 'reswin_tiny').img_size
@@ -112,7 +118,6 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         except Exception as error:  # invalid arguments can raise any exception
             raise ValueError(f'backbone cannot be built: {first_line(error)}') from error
         self.hidden_sizes = list(built.channels)
-        self.hidden_size = built.channels[-1]
         self.stage_names = [f'stage{i}' for i in range(built.num_stages)]
         count = len(self.stage_names)
         if any(not -count <= index < count for index in out_indices or ()):
@@ -124,6 +129,14 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
             raise ValueError(f'out_features must be a subset of {self.stage_names} and agree with out_indices, got '
                              f'{out_features} and {out_indices}')
         self._out_indices = [self.stage_names.index(name) for name in self._out_features]
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of the tokens. Composed models read it when they are built, and fail on maps."""
+        if not self.output_tokens:
+            raise AttributeError('hidden_size requires MMViTConfig(output_tokens=True), which returns tokens '
+                                 '(B, N, C) instead of maps (B, C, h, w), got False')
+        return self.hidden_sizes[-1]
 
     @property
     def backbone_config(self) -> dict:
@@ -173,6 +186,13 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
     def wants_stages(self, output_hidden_states: bool | None) -> bool:
         return self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+
+    def arrange(self, features: Tensor) -> Tensor:
+        """Returns maps ``(B, C, h, w)`` as tokens ``(B, h * w, C)`` if the config has ``output_tokens``."""
+        return features.flatten(2).transpose(1, 2) if self.config.output_tokens and features.ndim == 4 else features
+
+    def arrange_all(self, stages: tuple[Tensor, ...] | None) -> tuple[Tensor, ...] | None:
+        return None if stages is None else tuple(map(self.arrange, stages))
 
     def image_processor(self) -> BitImageProcessor:
         """Returns a processor that resizes the shorter side to 8 / 7 of ``image_size``, center-crops and normalizes."""
@@ -226,12 +246,12 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:
         """Returns ``feature_maps``, one NCHW map per entry of ``out_features``, for images ``(B, in_channels, H, W)``.
 
-        ``hidden_states``, if requested, are the pre-norm features of all stages.
+        ``hidden_states``, if requested, are the pre-norm maps or tokens of all stages.
         """
         if not self.wants_stages(output_hidden_states):
             return output_of(BackboneOutput, feature_maps=self.backbone(pixel_values))
         features, pre_norm = self.backbone.forward_with_stages(pixel_values)
-        return output_of(BackboneOutput, feature_maps=features, hidden_states=pre_norm)
+        return output_of(BackboneOutput, feature_maps=features, hidden_states=self.arrange_all(pre_norm))
 
 
 class MMViTModel(MMViTPreTrainedModel):
@@ -264,15 +284,17 @@ class MMViTModel(MMViTPreTrainedModel):
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None,
-                **kwargs) -> BaseModelOutputWithPoolingAndNoAttention:
-        """Returns ``last_hidden_state`` ``(B, C, h, w)`` (Refiner-ViT: tokens) and ``pooler_output`` ``(B, C)``.
+                **kwargs) -> BaseModelOutputWithPooling:
+        """Returns ``last_hidden_state``, a map ``(B, C, h, w)``, and ``pooler_output`` ``(B, C)``.
 
-        ``hidden_states``, if requested, are the pre-norm features of all stages.
+        ``last_hidden_state`` is tokens ``(B, h * w, C)`` if the config has ``output_tokens``, and always tokens
+        ``(B, 1 + h * w, C)`` for Refiner-ViT, the class token first. ``hidden_states``, if requested, are the pre-norm
+        maps or tokens of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         pooled = self.model.forward_head(features, pre_logits=True)
-        return output_of(BaseModelOutputWithPoolingAndNoAttention, last_hidden_state=features, pooler_output=pooled,
-                         hidden_states=stages)
+        return output_of(BaseModelOutputWithPooling, last_hidden_state=self.arrange(features), pooler_output=pooled,
+                         hidden_states=self.arrange_all(stages))
 
 
 class MMViTForImageClassification(MMViTModel):
@@ -313,15 +335,15 @@ class MMViTForImageClassification(MMViTModel):
     @can_return_tuple
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # Transformers' convention: labels come second
             self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool | None = None,
-            **kwargs) -> ImageClassifierOutputWithNoAttention:
+            **kwargs) -> ImageClassifierOutput:
         """Returns ``logits`` ``(B, num_labels)`` and, with ``labels``, the ``loss`` for the config's ``problem_type``.
 
-        ``hidden_states``, if requested, are the pre-norm features of all stages.
+        ``hidden_states``, if requested, are the pre-norm maps or tokens of all stages.
         """
         features, stages = self.features(pixel_values, output_hidden_states)
         logits = self.model.forward_head(features)
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
-        return output_of(ImageClassifierOutputWithNoAttention, loss=loss, logits=logits, hidden_states=stages)
+        return output_of(ImageClassifierOutput, loss=loss, logits=logits, hidden_states=self.arrange_all(stages))
 
 
 AutoConfig.register(MMViTConfig.model_type, MMViTConfig, exist_ok=True)

@@ -136,6 +136,36 @@ def test_hidden_states_are_the_maps_of_all_stages(network):
     assert len(model(x, return_dict=False)) == 2
 
 
+@pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT'])
+@torch.no_grad()
+def test_composed_models_get_tokens(network, tmp_path):
+    """Captioning models project and attend to tokens."""
+    decoder = transformers.BertConfig(is_decoder=True, add_cross_attention=True, hidden_size=32, num_hidden_layers=1,
+                                      num_attention_heads=2, intermediate_size=64, vocab_size=100)
+
+    def captioner(**arguments) -> transformers.VisionEncoderDecoderModel:
+        composed = transformers.VisionEncoderDecoderConfig
+        config = composed.from_encoder_decoder_configs(config_of(network, **arguments), decoder)
+        return transformers.VisionEncoderDecoderModel(config).eval()
+
+    x, words = images(), torch.randint(2, 90, (2, 6))
+    model = captioner(output_tokens=True)
+    out = model(pixel_values=x, decoder_input_ids=words, output_hidden_states=True, output_attentions=True)
+    encoder = model.encoder
+    maps = encoder.model.backbone.forward_stages(x)
+    for actual, expected in zip(out.encoder_hidden_states, maps, strict=True):
+        assert torch.equal(actual, expected.flatten(2).transpose(1, 2))
+    assert out.encoder_last_hidden_state.shape[1:] == (4 if network == 'ReSwin' else 17, encoder.config.hidden_size)
+    assert torch.equal(encoder(x).pooler_output, encoder.model.forward_head(encoder.model.forward_features(x), True))
+    model.save_pretrained(tmp_path)
+    loaded = transformers.VisionEncoderDecoderModel.from_pretrained(str(tmp_path)).eval()
+    assert_close(loaded(pixel_values=x, decoder_input_ids=words).logits, out.logits)
+    with raises(AttributeError, 'output_tokens=True', 'hidden_size'):
+        captioner()
+    with raises(ValueError, 'output_tokens', 'yes'):
+        config_of(network, output_tokens='yes')
+
+
 @torch.no_grad()
 def test_hidden_states_are_computed_in_a_single_pass():
     model = classifier('ResT').train()

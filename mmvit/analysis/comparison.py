@@ -301,6 +301,8 @@ def run(arguments: Sequence[str], log: Path) -> int:
             raise
     if process.returncode:
         last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
+        if process.returncode == -9:  # SIGKILL, which Windows lacks
+            last = 'it was killed, most often because memory is full'
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
     return memory
 

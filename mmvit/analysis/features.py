@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.build import init_weights
 from mmvit_backbones.zoo.files import read_checkpoint
-from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, use_safe_loading
+from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_loading
 
 from ..inference.runtimes import build_model, find_device
 from ..recipes import fine_tune
 from ..recipes.networks import find_network
 from ..utils.frameworks import import_quietly
+from ..utils.killed import killed_processes_named
 from .probes import check_neighbors, linear_probe, nearest_neighbors
 
 PIXELS, IGNORED = 200, 255  # pixels per training image; label of pixels without a class
@@ -100,12 +101,11 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         raise UsageError(f'regularization must have values above 0, got {list(regularization)}')
     if not find_network(network, pretrained).is_pretrained:
         raise UsageError(f'{network} names no weights; set pretrained to a checkpoint')
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, safe_loading(), killed_processes_named():
         cfg = fine_tune(
             network, class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, size=size,
             pretrained=pretrained, boxes_only=coco_folder is not None, val_fraction=val_fraction,
             split_seed=split_seed, out=folder)
-        use_safe_loading()
         import_quietly(cfg.default_scope)
         init_default_scope(cfg.default_scope)
         place = find_device(device)

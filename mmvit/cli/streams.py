@@ -16,8 +16,9 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')
-    sys.stdout, sys.stderr = (stream or open(os.devnull, 'w', encoding='utf-8') for stream in (sys.stdout, sys.stderr))
+    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')  # noqa: SIM115  stays open
+    sys.stdout = sys.stdout or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
     for stream in sys.stdout, sys.stderr:
         # A console shows ? for characters that it lacks, and for bytes in names of files that are no text.
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != 'utf-8' or stream.errors == 'strict'):

@@ -2,10 +2,12 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 from mmengine.config import Config
-from mmengine.utils import track_parallel_progress
+from mmengine.utils import track_iter_progress
 
 from mmvit_backbones.errors import UsageError
 
@@ -32,7 +34,8 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
         jobs (int): Number of processes. Defaults to 4.
 
     Raises:
-        UsageError: If there is not exactly one folder, or its layout or annotations cannot be read.
+        UsageError: If there is not exactly one folder, its layout or annotations cannot be read, or a process was
+            killed.
     """
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     if boxes_only and key != 'coco_folder':
@@ -53,7 +56,7 @@ def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs:
         jobs (int): Number of processes. Defaults to 4.
 
     Raises:
-        UsageError: If a file or folder of a data set is missing, or there is no data set.
+        UsageError: If a file or folder of a data set is missing, there is no data set, or a process was killed.
     """
     check_data(cfg, splits, content=False)
     once, problems, parts = Once(), [], []
@@ -90,8 +93,13 @@ def _problems_of(parts: Iterable[tuple[list[Raster], bool]], jobs: int, needs_la
     """
     parts = list(parts)
     rasters = list(dict.fromkeys(raster for part, _ in parts for raster in part))
-    found = track_parallel_progress(partial(look, decodes=True), rasters, jobs, chunksize=8, file=sys.stderr
-                                    ) if rasters else []
+    try:
+        with ProcessPoolExecutor(jobs) as pool:
+            looks = pool.map(partial(look, decodes=True), rasters, chunksize=8)
+            found = list(track_iter_progress((looks, len(rasters)), file=sys.stderr)) if rasters else []
+    except BrokenProcessPool as error:
+        raise UsageError(f'one of {jobs} processes that read the images was killed, most often because memory is full; '
+                         'use fewer jobs') from error
     seen = dict(zip(rasters, found))
     return [problem for part, is_evaluated in parts for problem in apply(
         RASTER_RULES, Rasters([seen[raster] for raster in part], needs_labels and not is_evaluated), is_evaluated,

@@ -19,7 +19,7 @@ from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.build import get_model, import_mmpretrain
 from mmvit_backbones.zoo.files import find_checkpoint, read_checkpoint
-from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loading
+from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from mmvit_backbones.zoo.variants import list_models
 
 from ..utils.config import is_config, read_config
@@ -118,9 +118,9 @@ def save(labels: Tensor, file: Path) -> None:
         part.write_bytes(content.getbuffer())
 
 
+@safe_loading()
 def build(name: str, checkpoint: str | None, device: torch.device) -> Annotate:
     """Returns a classifier's scores at each position; the arguments are those of :func:`write_token_labels`."""
-    use_safe_loading()
     library, _, rest = name.rpartition(':')
     if library == 'timm':
         return build_timm(rest, checkpoint, device)

@@ -27,11 +27,12 @@ from mmvit_backbones.utils.files import full_disk_named, short_path
 from mmvit_backbones.utils.fonts import families_for
 from mmvit_backbones.zoo.checks import is_readable
 from mmvit_backbones.zoo.files import read_checkpoint
-from mmvit_backbones.zoo.loading import find_weights, load_weights, use_safe_loading
+from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
 from ..utils.images import quick_error
+from ..utils.killed import killed_processes_named
 from .checks import (
     AnyRunner,
     check_batches,
@@ -73,13 +74,14 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     check_copy(cfg)
     lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
     full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
-    with full_disk, lock:
+    with full_disk, lock, safe_loading():
         if is_first_process():
             point_to_own(cfg.work_dir)
         runner = build_runner(cfg, verbose)
         if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
             runner.register_hook(OwnFilesHook())
-        with terminal(runner), named_images(runner, 'train', 'val'):
+        with killed_processes_named('train', 'val', work_dir=cfg.work_dir), terminal(runner), \
+                named_images(runner, 'train', 'val'):
             check_batches(runner)
             check_start(runner, cfg)
             warn_of_others(runner, cfg)
@@ -103,9 +105,9 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     from matplotlib import rc_context
     check_copy(cfg)
     check_test_outputs(cfg)
-    with full_disk_named(f'work dir {cfg.work_dir}'):
+    with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
         runner = build_runner(cfg, verbose)
-        with terminal(runner), named_images(runner, 'test'):
+        with killed_processes_named('test'), terminal(runner), named_images(runner, 'test'):
             if is_readable(cfg.load_from):
                 checkpoint = read_checkpoint(cfg.load_from, mmap=True)
                 check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
@@ -174,7 +176,6 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     name is the same.
     """
     init_processes(cfg)
-    use_safe_loading()
     import_quietly(cfg.default_scope)
     if cfg.get('strategy'):
         import_module('mmvit_backbones.engine.strategies.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7

@@ -10,7 +10,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlparse
@@ -34,39 +34,49 @@ def cache_folder() -> Path:
 def cached_file(weights: Weights) -> Path:
     """Returns the cache path of published weights: the converted file if it exists, or else the authors' file."""
     converted = cache_folder() / f'{weights.name}.safetensors'
-    return converted if weights.tag and converted.exists() else cache_folder() / weights.file_name
+    return converted if weights.tag and os.path.exists(converted) else cache_folder() / weights.file_name
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     """Returns the cached file of published weights, and downloads the file if it is missing.
 
-    If several processes need the file, one process downloads it and the others wait.
+    If several processes need the file, one process downloads it and the others wait. A cache that cannot be written
+    serves the files that it has.
 
     Raises:
         CheckpointError: If no URL provides the file, the cached file has changed, or the cache folder cannot be
-            written; the message explains what to do.
+            written for a download; the message explains what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
-    with locked(cache_folder() / f'{weights.file_name}.lock'):
-        if not cached_file(weights).exists() and not (mirror and weights.tag and _download_converted(mirror, weights)):
-            _download(cached_file(weights), weights, [*mirrored, *weights.urls])
-        target = cached_file(weights)
-        check_unchanged(target)
+    if not os.path.exists(cached_file(weights)):
+        with locked(cache_folder() / f'{weights.file_name}.lock'):
+            is_here = os.path.exists(cached_file(weights)) or (
+                mirror and weights.tag and _download_converted(mirror, weights))
+            if not is_here:
+                _download(cached_file(weights), weights, [*mirrored, *weights.urls])
+    target = cached_file(weights)
+    check_unchanged(target)
     return target
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Locks a file in the cache, and creates its folder; raises CheckpointError if this is impossible."""
+def locked(path: Path, variable: str = 'MMVIT_HOME') -> Iterator[None]:
+    """Locks a file in a cache, and creates its folder, which an environment variable sets.
+
+    Raises:
+        CheckpointError: If this is impossible.
+    """
     from filelock import FileLock
     lock = FileLock(path)
+    if path.parts[0] == '~':  # the user has neither HOME nor an entry in the system's list of users
+        raise CheckpointError(f'{path.parent} cannot be written: there is no home folder; set {variable}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise CheckpointError(f'{path.parent} cannot be written: {error.strerror}; set MMVIT_HOME to another folder'
-                              ) from error
+        raise CheckpointError(f'{path.parent} cannot be written: {error.strerror}; set {variable} to another '
+                              'folder') from error
     try:
         yield
     finally:
@@ -115,6 +125,7 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
             problems.append(str(error))
             continue
         os.replace(incoming, target)
+        record(target, weights.sha256)
         if problems:
             print_log(f'{target.name} was downloaded from {url} after errors: {"; ".join(problems)}',
                       logger='current')
@@ -205,7 +216,7 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
         problem = f'the SHA-256 of the file is {hash_of(path)} instead of {sha256}'
     else:
         return
-    raise CheckpointError(f'{problem}; the file was renamed to {set_aside(path, target)}')
+    raise CheckpointError(f'{problem}{set_aside(path, target)}')
 
 
 def is_archive(path: Path) -> bool:
@@ -217,11 +228,15 @@ def is_archive(path: Path) -> bool:
     return True
 
 
-def set_aside(path: Path, target: Path) -> Path:
-    """Renames an invalid file, so that it can be inspected but is not loaded again, and returns the new path."""
+def set_aside(path: Path, target: Path) -> str:
+    """Renames an invalid file, so that it can be inspected but is not loaded again; returns the end of the message."""
     bad = target.with_name(f'{target.name}.bad')
-    os.replace(path, bad)
-    return bad
+    try:
+        os.replace(path, bad)
+        _hash_file(path).unlink(missing_ok=True)
+    except OSError:  # in a cache that cannot be written
+        return ''
+    return f'; the file was renamed to {bad}'
 
 
 def hash_of(path: Path) -> str:
@@ -238,7 +253,7 @@ def hash_of(path: Path) -> str:
 
 @contextmanager
 def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Records the hash of a file after the ``with`` block has read the file successfully for the first time.
+    """Records the hash of a file without a record, such as one saved by hand, after the ``with`` block has read it.
 
     If the block raises CheckpointError, sets the file aside and raises a CheckpointError whose message
     begins with ``title``. A file that could not be read stays.
@@ -248,30 +263,44 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
     except UnreadCheckpointError:
         raise
     except CheckpointError as error:
-        raise CheckpointError(f'{title}{error.args[0]}; the file was renamed to {set_aside(path, path)}') from None
+        raise CheckpointError(f'{title}{error.args[0]}{set_aside(path, path)}') from None
     if not is_recorded(path):
-        write_hash(path)
+        with suppress(OSError):  # of a cache that cannot be written
+            record(path)
 
 
-def write_hash(path: Path) -> None:
-    """Writes the SHA-256 of a file next to it, in the format of ``sha256sum``."""
+def record(path: Path, sha256: str = '') -> None:
+    """Records the hash and the size of a file in the cache."""
+    write_hash(path, sha256, f'# {path.stat().st_size} bytes\n')
+
+
+def write_hash(path: Path, sha256: str = '', comment: str = '') -> None:
+    """Writes the SHA-256 of a file, which is computed if it is not given, next to it in the format of ``sha256sum``."""
     partial = path.with_name(f'{path.name}.{os.getpid()}')
-    partial.write_text(f'{hash_of(path)}  {path.name}\n', encoding='utf-8')
+    partial.write_text(f'{sha256 or hash_of(path)}  {path.name}\n{comment}', encoding='utf-8')
     os.replace(partial, _hash_file(path))
 
 
 def is_recorded(path: Path) -> bool:
-    """Returns whether the hash of a file is recorded, which means that the file has been loaded before."""
-    return _hash_file(path).exists()
+    """Returns whether the hash of a file is recorded, which means that it was downloaded or loaded before."""
+    return os.path.exists(_hash_file(path))
 
 
-def check_unchanged(path: Path) -> None:
-    """Raises CheckpointError if the hash of a file differs from the recorded one."""
-    hash_file = _hash_file(path)
-    if hash_file.exists() and (now := hash_of(path)) != (then := hash_file.read_text(encoding='utf-8').split()[0]):
-        raise CheckpointError(f'checkpoint {path} has changed since it was first loaded: its SHA-256 is {now} instead '
-                              f'of {then}. Delete {hash_file.name} to accept the file, or both files to download it '
-                              'again')
+def check_unchanged(path: Path, hashes: bool = False) -> None:
+    """Raises CheckpointError if the size of a file, or with ``hashes`` its SHA-256, differs from the recorded one."""
+    if not is_recorded(path):
+        return
+    text = _hash_file(path).read_text(encoding='utf-8')
+    size = re.search(r'^# (\d+) bytes$', text, re.MULTILINE)
+    now, then = f'{path.stat().st_size} bytes', f'{size[1]} bytes' if size else ''
+    if now == then and not hashes:
+        return
+    if now == then or not size:  # a record by sha256sum has no size
+        now, then = f'the SHA-256 {hash_of(path)}', f'the SHA-256 {text[:64]}'
+    if now != then:
+        raise CheckpointError(f'checkpoint {path} has changed since its hash was recorded: it has {now} instead of '
+                              f'{then}. Delete {_hash_file(path).name} to accept the file, or both files to download '
+                              'it again')
 
 
 def _hash_file(path: Path) -> Path:

@@ -2,12 +2,14 @@
 
 ``timm://NAME`` and ``torchvision://NAME`` can start a network with the same tensors; see ``converters/library.py``.
 """
+import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from mmengine.logging import print_log
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, UsageError, first_line
 from ..utils.installation import install_command
+from .download import cache_folder, locked
 
 TIMM, TORCHVISION = 'timm://', 'torchvision://'
 
@@ -52,7 +55,7 @@ def read_timm(name: str) -> dict[str, Tensor]:
         UsageError: If the name is unknown, or timm is not installed.
         CheckpointError: If the weights cannot be downloaded.
     """
-    with _downloading(name):
+    with _downloading(name), _one_by_one(name):
         import timm
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
 
@@ -67,11 +70,21 @@ def fetch_torchvision(name: str) -> Path:
     with _downloading(name):
         url = _torchvision_weights(name).url
         path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
+        if not os.path.exists(path):
+            with locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
+                if not path.exists():
+                    digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
+                    torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
     return path
+
+
+@contextmanager
+def _one_by_one(name: str) -> Iterator[None]:
+    """Lets one process download, and the others read what it has cached; without a lock if none can be written."""
+    with ExitStack() as held:
+        with suppress(CheckpointError):
+            held.enter_context(locked(cache_folder() / f'{quote(name, safe="")}.lock'))
+        yield
 
 
 @contextmanager
@@ -80,6 +93,8 @@ def _downloading(name: str) -> Iterator[None]:
         print_log(f'{name}: mean {settings.mean}, std {settings.std}, license {settings.license}', logger='current')
     try:
         yield
+    except CheckpointError:
+        raise
     except Exception as error:  # the libraries' downloaders raise errors of several packages
         raise CheckpointError(f'{name} cannot be downloaded: {first_line(error)}; download it elsewhere and use the '
                               'file instead of the name') from error

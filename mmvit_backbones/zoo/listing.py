@@ -1,4 +1,5 @@
 """Lists the networks and the authors' weights, and downloads or checks weights by name."""
+import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -43,7 +44,7 @@ def list_weights(patterns: Sequence[str] = ('*', )) -> list[Entry]:
 def state_of(weights: Weights) -> str:
     """Returns ``cached``, ``cached, never loaded``, ``download`` or, if only a browser can download it, ``browser``."""
     path = cached_file(weights)
-    if path.exists():
+    if os.path.exists(path):
         return 'cached' if is_recorded(path) else 'cached, never loaded'
     return 'browser' if weights.needs_browser else 'download'
 
@@ -146,7 +147,7 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
     if not entries:
         raise UsageError(f'the networks that match {" or ".join(patterns)} have no published weights')
     for entry, weights in entries:
-        if not check or cached_file(weights).exists():
+        if not check or os.path.exists(cached_file(weights)):
             try:
                 yield Cached(entry, check_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
             except CheckpointError as error:
@@ -156,7 +157,7 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
 def check_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
     """Checks a cached file against its recorded hash and its network, and returns its path."""
     path = cached_file(weights)
-    check_unchanged(path)
+    check_unchanged(path, hashes=True)
     if variant is not None:
         read_published(variant, tag)
     return path

@@ -4,13 +4,15 @@
 """
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import load_from_http, load_from_local
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnknownKeyError
@@ -379,12 +381,26 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
+_depth = 0  # of blocks of safe_loading that are open
 
 
-def use_safe_loading() -> None:
-    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them."""
+@contextmanager
+def safe_loading() -> Iterator[None]:
+    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them.
+
+    After the ``with`` block, or the decorated function, MMEngine's own loaders read them again.
+    """
+    global _depth
     CheckpointLoader.register_scheme(WEB, read_state, force=True)
     CheckpointLoader.register_scheme('', _read_file, force=True)
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if not _depth:
+            CheckpointLoader.register_scheme(WEB, load_from_http, force=True)
+            CheckpointLoader.register_scheme('', load_from_local, force=True)
 
 
 def _read_file(filename: str, map_location: str | None = None) -> dict:

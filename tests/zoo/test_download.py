@@ -28,7 +28,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.utils import download as receiving
 from mmvit_backbones.zoo import download
-from mmvit_backbones.zoo.download import cached_file, fetch, fetch_url
+from mmvit_backbones.zoo.download import cached_file, check_unchanged, fetch, fetch_url
 from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
@@ -283,8 +283,8 @@ def test_the_next_call_resumes_the_download(servers, monkeypatch):
     assert not cached_file(RELEASE).exists()
     assert fetch(RELEASE).read_bytes() == CONTENT
     assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
-    assert {path.name for path in cached_file(RELEASE).parent.iterdir()} == {RELEASE.file_name,
-                                                                             f'{RELEASE.file_name}.lock'}
+    names = {path.name for path in cached_file(RELEASE).parent.iterdir()}
+    assert names == {RELEASE.file_name, f'{RELEASE.file_name}.lock', f'{RELEASE.file_name}.sha256'}
 
 
 def test_an_unreachable_server_keeps_the_partial_file(servers, monkeypatch):
@@ -407,6 +407,20 @@ def test_google_drives_quota_is_reported(servers):
         fetch(WEIGHTS['reswin_tiny'])
 
 
+def test_a_cache_that_cannot_be_written_serves_what_it_has(servers, vitae, published):
+    """Folders stand where files would be written, which is an error for root, too."""
+    vitae.parent.mkdir()
+    torch.save(published, vitae)
+    for name in f'{vitae.name}.lock', f'{vitae.name}.{os.getpid()}':
+        vitae.with_name(name).mkdir()
+    for _ in range(2):
+        get_model('vitae_tiny', 'backbone', pretrained=True)
+    assert not servers.asked and not vitae.with_name(f'{vitae.name}.sha256').exists()
+    vitae.unlink()
+    with raises(CheckpointError, f'{vitae.parent} cannot be written', 'MMVIT_HOME'):
+        fetch(WEIGHTS['vitae_tiny'])
+
+
 def test_concurrent_calls_download_a_file_once(servers):
     servers.answers[RELEASE_URL] = drives.serve(CONTENT)
     with ThreadPoolExecutor(4) as pool:
@@ -438,7 +452,7 @@ def test_a_model_is_pretrained_in_one_call(vitae, published):
     classifier = get_model('vitae_tiny', pretrained=True)
     assert torch.equal(classifier.head.fc.weight, published['head.weight'])
     note = vitae.with_name(f'{vitae.name}.sha256').read_text()
-    assert note == f'{hashlib.sha256(vitae.read_bytes()).hexdigest()}  {vitae.name}\n'
+    assert note.splitlines()[0] == f'{hashlib.sha256(vitae.read_bytes()).hexdigest()}  {vitae.name}'
 
 
 def test_weights_without_a_classifier_are_for_backbones_alone(vitae, servers, published):
@@ -464,8 +478,12 @@ def test_a_file_that_changes_later_is_reported(vitae):
         get_model('vitae_tiny', 'backbone', pretrained=True)
     assert vitae.exists()
     note = vitae.with_name(f'{vitae.name}.sha256')
+    note.write_text(note.read_text().replace(str(vitae.stat().st_size - 1), str(vitae.stat().st_size)))
+    assert fetch(WEIGHTS['vitae_tiny']) == vitae  # a large file is hashed once
+    with raises(CheckpointError, vitae, 'SHA-256'):
+        check_unchanged(vitae, hashes=True)
     for other in ('0' * 64, 'f' * 64):
-        note.write_text(f'{other}  {vitae.name}\n')
+        note.write_text(f'{other}  {vitae.name}\n')  # by sha256sum
         with raises(CheckpointError, vitae, other, note.name):
             fetch(WEIGHTS['vitae_tiny'])
 

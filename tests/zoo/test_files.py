@@ -29,12 +29,12 @@ from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, Usage
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.download import first_reading
 from mmvit_backbones.zoo.files import find_checkpoint, load_checkpoint_file, load_file, read_checkpoint, warn_of_hole
-from mmvit_backbones.zoo.loading import use_safe_loading
+from mmvit_backbones.zoo.loading import safe_loading
 
 
 def load_for_mmengine(path: str) -> dict:
-    use_safe_loading()
-    return CheckpointLoader.load_checkpoint(path)
+    with safe_loading():
+        return CheckpointLoader.load_checkpoint(path)
 
 
 def load_for_timm(path: str) -> torch.nn.Module:

@@ -1,4 +1,7 @@
 """Weights of checkpoints are loaded into models."""
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 import torch
 from golden import fill_state_dict
@@ -12,7 +15,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo import variants
 from mmvit_backbones.zoo.files import read_checkpoint
-from mmvit_backbones.zoo.loading import check_overlap, load_weights, use_safe_loading
+from mmvit_backbones.zoo.loading import check_overlap, load_weights, safe_loading
 from mmvit_backbones.zoo.variants import VARIANTS, find_networks
 
 
@@ -114,9 +117,8 @@ def test_wrapped_models_are_loaded(wrap):
 
 @pytest.mark.parametrize('name', ['other://a.pth', 'ftp://a.org/a.pth'])
 def test_other_schemes_are_refused(name, own_loaders):
-    for prepare in (lambda: None, use_safe_loading):
-        prepare()
-        with raises(CheckpointError, name, 'http'):
+    for loading in nullcontext(), safe_loading():
+        with loading, raises(CheckpointError, name, 'http'):
             read_checkpoint(name)
     with raises(CheckpointError, 'mmvit_backbones.list_models()'):
         read_checkpoint('official://?')
@@ -125,9 +127,21 @@ def test_other_schemes_are_refused(name, own_loaders):
 
 
 def test_loaders_of_the_user_are_called(own_loaders):
-    use_safe_loading()
     CheckpointLoader.register_scheme('mystore://', lambda filename, map_location: {filename: map_location})
-    assert read_checkpoint('mystore://a.pth', 'meta') == {'mystore://a.pth': 'meta'}
+    with safe_loading():
+        assert read_checkpoint('mystore://a.pth', 'meta') == {'mystore://a.pth': 'meta'}
+
+
+def test_mmengine_has_its_own_loaders_after_a_run(tmp_path):
+    """A notebook goes on with its own checkpoints, which may hold any objects."""
+    torch.save(dict(note=Path('a')), tmp_path / 'own.pth')
+    for _ in range(2):
+        with safe_loading():
+            with safe_loading():
+                pass
+            with pytest.raises(CheckpointError):
+                CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth'))
+        assert CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth')) == dict(note=Path('a'))
 
 
 def test_networks_are_found_by_their_weights(monkeypatch):
@@ -152,8 +166,8 @@ def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == variant)
     weights = fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32)
     torch.save(weights, tmp_path / 'authors.pth')
-    use_safe_loading()
-    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
+    with safe_loading():
+        loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'authors.pth'))
     load_weights(get_model(variant), loaded['state_dict'], 'authors.pth')
     assert loaded['state_dict'].keys() == convert_state_dict(variant, weights).keys()
 

@@ -2,6 +2,7 @@
 import math
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -19,6 +20,7 @@ class FiniteLossHook(Hook):
 
     A single step with such a loss does no harm in mixed precision training: the gradient scaler skips the step. Weights
     of NaN never recover; a checkpoint that has some, also in averaged weights or the optimizer's state, is not written.
+    A loss that is NaN or inf in one process counts in all of them.
 
     Args:
         max_steps (int): Number of consecutive steps after which training stops. Defaults to 3.
@@ -33,7 +35,9 @@ class FiniteLossHook(Hook):
         self.max_steps, self.steps = max_steps, 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        loss = float(torch.as_tensor((outputs or {}).get('loss', 0.)).detach())
+        total = torch.as_tensor((outputs or {}).get('loss', 0.)).detach().float().clone()
+        all_reduce(total)  # so that all processes stop together
+        loss = float(total)
         self.steps = 0 if math.isfinite(loss) else self.steps + 1
         if self.steps >= self.max_steps:
             raise TrainingError(f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. {REMEDY}')

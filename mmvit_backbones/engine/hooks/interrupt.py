@@ -1,10 +1,12 @@
-"""Saves a checkpoint on SIGTERM, which Slurm sends to preempt a job, and on SIGINT."""
+"""Saves a checkpoint on SIGTERM, which Slurm sends to preempt a job, on SIGINT, and on SIGHUP of a lost terminal."""
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from mmengine.dist import all_reduce, barrier, is_main_process
@@ -14,17 +16,21 @@ from mmengine.runner import Runner
 
 from ...zoo.files import LAST
 
+SIGNALS = [getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGHUP') if hasattr(signal, name)]
+
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """On SIGTERM or SIGINT, saves ``interrupted.pth`` after the current step, and exits with code 143 or 130.
+    """On SIGTERM, SIGINT or SIGHUP, saves ``interrupted.pth`` after the current step, and exits with 128 + the signal.
 
     All processes stop after the same step, even if only one process receives the signal. During an evaluation, the
-    signal takes effect afterwards. The file contains the whole training state; with :class:`ExactResumeHook`, a resumed
-    run continues with the next step.
+    signal takes effect afterwards; a second SIGINT (Ctrl-C) ends the process at once, and saves nothing. A SIGHUP that
+    is ignored, as by ``nohup``, stays so. The file contains the whole training state; with :class:`ExactResumeHook`, a
+    resumed run continues with the next step.
 
     Raises:
         SystemExit: After the checkpoint is saved.
+        KeyboardInterrupt: At the second SIGINT.
     """
 
     priority = 'LOWEST'
@@ -35,17 +41,32 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self.receive) for number in (signal.SIGTERM, signal.SIGINT)}
+            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS
+                             if number in SIGNALS[:2] or signal.getsignal(number) != signal.SIG_IGN}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
         for number, handler in getattr(self, 'previous', {}).items():
             signal.signal(number, handler)
 
     def receive(self, number: int, frame) -> None:
-        self.received = number
+        # Schedulers may send the others twice; torchrun sends SIGINT and SIGTERM for the first and the second Ctrl-C.
+        if self.received and signal.SIGINT in (self.received, number):
+            self.give_up()
+        self.received = self.received or number
+
+    def give_up(self) -> NoReturn:
+        """Ends what does not come to the end of a step, such as a data loader that hangs or a long evaluation."""
+        self.restore_handlers()
+        if hasattr(signal, 'sigwaitinfo'):  # else, PyTorch would report workers that were killed
+            for process in multiprocessing.active_children():
+                process.terminate()  # PyTorch would wait 5 seconds for each
+        raise KeyboardInterrupt
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         received = torch.tensor(self.received)

@@ -1,0 +1,64 @@
+"""Says in one line that another process of a run was killed, most often for lack of memory."""
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.utils.files import short_path
+from mmvit_backbones.zoo.files import LAST, last_of
+
+WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')
+SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|mmap)[^\n]*</torch_')
+RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
+
+
+@contextmanager
+def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
+    """Replaces PyTorch's exceptions for the end of a data loader's worker or of another rank by one line.
+
+    Args:
+        splits (str): Splits whose loaders a config sets, of 'train', 'val' and 'test'. Defaults to none.
+        work_dir (str | None): Work dir of a training, which goes on from its last checkpoint. Defaults to None.
+
+    Raises:
+        TrainingError: If a worker was killed or got no shared memory, or the connection to another rank was lost.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        problem = _problem_of(error)
+        if problem is None:
+            raise
+        options = ' '.join(f'{split}_dataloader.num_workers=0' for split in splits)
+        if splits and 'workers' in problem:
+            problem += f' (--cfg-options {options})'
+        if work_dir and (last := Path(work_dir, LAST)).is_file():
+            problem += f'; --resume goes on from {short_path(last_of(last))}'
+        raise TrainingError(problem) from error
+
+
+def _problem_of(error: RuntimeError) -> str | None:
+    """Returns what has happened to another process and what helps; None for other errors."""
+    if RANK.search(str(error)):
+        return ('the connection to another process of this run was lost; if none says why, it was killed, most often '
+                'because memory is full')
+    workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
+    signals = [found['signal'].strip() for found in workers if found['signal']]
+    if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:
+        return ('shared memory is full, through which workers of the data loader send images: give the container more '
+                '(docker run --shm-size=8g), or use fewer workers')
+    if 'Killed' in signals:
+        return ('a worker of the data loader was killed, most often because memory is full: use fewer workers, smaller '
+                'batches or smaller images')
+    if workers:
+        outcome = f'was ended by the signal {signals[0]!r}' if signals else 'ended without an exception'
+        return f'a worker of the data loader {outcome}; to see why, run without workers'
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an exception and its causes; the first may only say that a worker has ended."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

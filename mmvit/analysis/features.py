@@ -1,9 +1,12 @@
 """Evaluates the frozen features of a network with k-NN classifiers and a linear probe."""
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.files import replaced_when_complete
 from mmvit_backbones.zoo.build import init_weights
 from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_loading
@@ -28,6 +32,7 @@ from .probes import check_neighbors, linear_probe, nearest_neighbors
 PIXELS, IGNORED = 200, 255  # pixels per training image; label of pixels without a class
 REGULARIZATION = 0.001, 0.01, 0.1, 1.
 Arrays = dict[str, np.ndarray]
+Keep = Callable[[str, np.ndarray], None]
 
 
 class FeatureReport(NamedTuple):
@@ -39,7 +44,7 @@ class FeatureReport(NamedTuple):
         linear_probe (float): Top-1 accuracy, or mean IoU of pixels.
         regularization (float): scikit-learn's C of the linear probe.
         pixel_accuracy (float | None): Share of the pixels that the linear probe classifies correctly.
-        arrays (dict[str, np.ndarray]): The features and labels.
+        arrays (dict[str, np.ndarray]): The features and labels; empty for pixels, whose maps may not fit in memory.
     """
 
     about: str
@@ -56,17 +61,13 @@ class FeatureReport(NamedTuple):
             return '\n'.join([*lines, f'{probe}top-1 {self.linear_probe:.2f} %'])
         return '\n'.join([*lines, f'{probe}mIoU {self.linear_probe:.2f} %, {self.pixel_accuracy:.2f} % of the pixels'])
 
-    def save(self, path: str | Path) -> None:
-        """Writes features and labels to a NumPy file (.npz)."""
-        arrays: dict[str, Any] = self.arrays
-        np.savez(path, **arrays)
-
 
 def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | None = None,
                       coco_folder: str | None = None, seg_folder: str | None = None, pretrained: bool | str = True,
                       size: int | Sequence[int] | None = None, val_fraction: float | None = None, split_seed: int = 0,
                       neighbors: Sequence[int] = (20, ), regularization: Sequence[float] = REGULARIZATION,
-                      stages: Sequence[int] | None = None, device: str | None = None) -> FeatureReport:
+                      stages: Sequence[int] | None = None, save: str | Path | None = None, device: str | None = None
+                      ) -> FeatureReport:
     """Evaluates the frozen features of a network on a folder of data, without augmentation.
 
     Both classifiers are fitted to the training images and evaluated on the validation images. The k-NN classifier
@@ -87,6 +88,8 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
             training images selects the best of several values. Defaults to (0.001, 0.01, 0.1, 1.).
         stages (Sequence[int] | None): Stages, from 0, whose maps are used for pixels and boxes. Defaults to None: the
             last two.
+        save (str | Path | None): File (.npz) for features and labels; with ``seg_folder`` for the maps of all
+            images in float16, with ``coco_folder`` for embeddings, labels and corners of the boxes.
         device (str | None): Device of the network, e.g. ``cuda:1``. Defaults to None: a GPU if there is one.
 
     Raises:
@@ -101,7 +104,7 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         raise UsageError(f'regularization must have values above 0, got {list(regularization)}')
     if not find_network(network, pretrained).is_pretrained:
         raise UsageError(f'{network} names no weights; set pretrained to a checkpoint')
-    with TemporaryDirectory() as folder, safe_loading(), killed_processes_named():
+    with TemporaryDirectory() as folder, safe_loading(), killed_processes_named(), npz_file(save) as keep:
         cfg = fine_tune(
             network, class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, size=size,
             pretrained=pretrained, boxes_only=coco_folder is not None, val_fraction=val_fraction,
@@ -111,16 +114,32 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         place = find_device(device)
         if class_folder:
             model = classifier_of(cfg, network, pretrained).to(place).eval()
-            return evaluate_images(model, Data(cfg, model.data_preprocessor), weights_of(cfg), neighbors,
-                                   regularization)
-        data = Data(cfg, MODELS.build(cfg.model.data_preprocessor).to(place))
-        backbone: Any = MODELS.build(cfg.model.backbone)
-        init_weights(backbone)
-        maps = Maps(backbone.to(place).eval(), stages, data)
-        about = f'stages {", ".join(map(str, maps.stages))}, weights: {weights_of(cfg)}'
-        if seg_folder:
-            return evaluate_pixels(maps, about, len(cfg.val_dataloader.dataset.metainfo.classes), regularization)
-        return evaluate_boxes(maps, about, neighbors, regularization)
+            report = evaluate_images(model, Data(cfg, model.data_preprocessor), weights_of(cfg), neighbors,
+                                     regularization)
+        else:
+            data = Data(cfg, MODELS.build(cfg.model.data_preprocessor).to(place))
+            backbone: Any = MODELS.build(cfg.model.backbone)
+            init_weights(backbone)
+            maps = Maps(backbone.to(place).eval(), stages, data)
+            about = f'stages {", ".join(map(str, maps.stages))}, weights: {weights_of(cfg)}'
+            report = evaluate_boxes(maps, about, neighbors, regularization) if coco_folder else evaluate_pixels(
+                maps, about, len(cfg.val_dataloader.dataset.metainfo.classes), regularization, keep)
+        for name, values in report.arrays.items():
+            keep(name, values)
+        return report
+
+
+@contextmanager
+def npz_file(path: str | Path | None) -> Iterator[Keep]:
+    """Yields a function that writes an array to a NumPy file at once, or drops it if there is no path."""
+    if path is None:
+        yield lambda name, values: None
+        return
+    with replaced_when_complete(path) as part, ZipFile(part, 'w') as archive:
+        def keep(name: str, values: np.ndarray) -> None:
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+        yield keep
 
 
 class Data:
@@ -137,6 +156,11 @@ class Data:
     def batches(self, split: str) -> Iterator[dict]:
         for batch in self.loaders[split]:
             yield self.preprocessor(batch, False)
+
+    def name_of(self, split: str, sample: Any) -> str:
+        """Returns an image's path in the folder of its split, with slashes, because subfolders may repeat names."""
+        prefix = self.loaders[split].dataset.data_prefix
+        return Path(os.path.relpath(sample.img_path, prefix.get('img_path') or prefix['img'])).as_posix()
 
 
 def weights_of(cfg: Config) -> str:
@@ -214,14 +238,19 @@ class Maps:
             for index, sample in enumerate(batch['data_samples']):
                 yield [maps[stage][index:index + 1].float() for stage in self.stages], sample
 
+    def key(self, split: str, sample: Any) -> str:
+        """Returns the name of an image's maps in files, such as ``train/folder/name``."""
+        return f'{split}/{os.path.splitext(self.data.name_of(split, sample))[0]}'
+
 
 @torch.inference_mode()
-def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Sequence[float]) -> FeatureReport:
+def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Sequence[float], keep: Keep
+                    ) -> FeatureReport:
     """Fits a linear classifier to pixels of the training images, and evaluates it on those of the test images.
 
     The maps are resized to that of the first chosen stage and concatenated, and the scores are resized to the image.
     """
-    generator, vectors, labels, arrays = torch.Generator().manual_seed(0), [], [], {}
+    generator, vectors, labels = torch.Generator().manual_seed(0), [], []
     for levels, sample in maps('train'):
         joined, truth = join(levels), sample.gt_sem_seg.data
         grid = F.interpolate(truth[None].float(), size=joined.shape[1:]).flatten().long().cpu()
@@ -229,7 +258,7 @@ def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Se
         chosen = known[torch.randperm(len(known), generator=generator)[:PIXELS]]
         vectors.append(joined.flatten(1)[:, chosen].T)
         labels.append(grid[chosen])
-        arrays[f'train/{Path(sample.img_path).stem}'] = joined.half().numpy()
+        keep(maps.key('train', sample), joined.half().numpy())
     probe, strength = linear_probe(torch.cat(vectors).numpy(), torch.cat(labels).numpy(), regularization)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     for levels, sample in maps('test'):
@@ -241,11 +270,10 @@ def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Se
         best = F.interpolate(scores, size=truth.shape, mode='bilinear', align_corners=False)[0].argmax(0).numpy()
         known = truth != IGNORED
         np.add.at(confusion, (truth[known], probe.classes_[best[known]]), 1)
-        arrays[f'test/{Path(sample.img_path).stem}'] = joined.half().numpy()
+        keep(maps.key('test', sample), joined.half().numpy())
     hits, total = np.diag(confusion), confusion.sum(0) + confusion.sum(1)
     iou = hits[total > 0] / (total - hits)[total > 0]
-    return FeatureReport(about, {}, 100 * float(iou.mean()), strength, 100 * float(hits.sum() / confusion.sum()),
-                         arrays)
+    return FeatureReport(about, {}, 100 * float(iou.mean()), strength, 100 * float(hits.sum() / confusion.sum()), {})
 
 
 def join(maps: list[Tensor]) -> Tensor:
@@ -272,7 +300,7 @@ def evaluate_boxes(maps: Maps, about: str, neighbors: Sequence[int], regularizat
                 roi_align(x, rois, (7, 7), x.shape[2] / height, 2, 'avg', True).mean((2, 3)) for x in levels], 1).cpu())
             labels.append(found.labels.cpu())
             boxes.append(corners.cpu())
-            names += [Path(sample.img_path).name] * len(corners)
+            names += [maps.data.name_of(split, sample)] * len(corners)
         values = torch.cat(vectors).numpy(), torch.cat(labels).numpy(), torch.cat(boxes).numpy(), np.array(names)
         arrays |= dict(zip((f'{split}_embeddings', f'{split}_labels', f'{split}_boxes', f'{split}_images'), values))
     train = arrays['train_embeddings']

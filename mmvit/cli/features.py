@@ -33,9 +33,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--neighbors', type=positive, nargs='+', metavar='K')
     parser.add_argument('--regularization', type=above_zero, nargs='+', metavar='C')
     parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N')
-    parser.add_argument('--save', type=output_file, metavar='FILE.npz',
-                        help='file for features and labels; with --seg-folder for the maps of all images, with '
-                             '--coco-folder for embeddings, labels and corners of the boxes')
+    parser.add_argument('--save', type=output_file, metavar='FILE.npz')
     parser.add_argument('--device')
     return with_help(parser, 'analysis.features.evaluate_features', 'recipes.folder.fine_tune')
 
@@ -50,7 +48,4 @@ def run(args: Namespace) -> None:
     args.pretrained = args.checkpoint or args.pretrained
     if args.save:
         check_outputs('--save', [args.save], [args.network, args.pretrained])
-    report = call(evaluate_features, args, omit=['checkpoint', 'save'])
-    print(report)
-    if args.save:
-        report.save(args.save)
+    print(call(evaluate_features, args, omit=['checkpoint']))

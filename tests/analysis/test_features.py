@@ -1,5 +1,7 @@
 """Frozen features of a small network on images of flowers, street scenes and objects."""
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,9 +36,8 @@ def top1_of_nearest(train, labels, test, truth) -> float:
 @pytest.mark.slow
 def test_features_of_images(weights, tmp_path):
     report = evaluate_features('rest_lite', class_folder=FLOWERS, pretrained=weights, size=64, neighbors=(1, 5),
-                               regularization=[0.1])
+                               regularization=[0.1], save=tmp_path / 'features.npz')
     assert '240 training images, 60 test images, 512 features' in report.about and weights in report.about
-    report.save(tmp_path / 'features.npz')
     data = np.load(tmp_path / 'features.npz')
     nearest = top1_of_nearest(*(data[name] for name in ('train', 'train_labels', 'test', 'test_labels')))
     assert report.nearest_neighbors.keys() == {1, 5}
@@ -58,13 +59,29 @@ def test_a_norm_after_the_backbone_is_loaded(tmp_path):
 
 
 @pytest.mark.slow
-def test_pixels_are_classified_from_maps(weights):
+def test_pixels_are_classified_from_maps(weights, tmp_path):
     """Even random features separate sky from road; the maps have the channels of both stages."""
     report = evaluate_features('rest_lite', seg_folder=STREETS, pretrained=weights, size=64, stages=[1, 2],
-                               regularization=[1e-3])
+                               regularization=[1e-3], save=tmp_path / 'maps.npz')
     assert 5 < report.linear_probe < report.pixel_accuracy and report.pixel_accuracy > 40  # most frequent class: 30 %
-    assert len(report.arrays) == 70 and {x.shape for x in report.arrays.values()} == {(384, 8, 11)}
+    maps = np.load(tmp_path / 'maps.npz')
+    assert len(maps) == 70 and {x.shape for x in maps.values()} == {(384, 8, 11)}
     assert 'mIoU' in str(report) and not report.nearest_neighbors
+
+
+@pytest.mark.slow
+def test_images_of_the_same_name_have_maps_of_their_own(weights, tmp_path):
+    for kind, split in ((kind, split) for kind in ('images', 'masks') for split in ('train', 'val')):
+        for town, file in zip('ab', sorted(Path(STREETS, kind, split).iterdir()), strict=False):
+            target = tmp_path / 'streets' / kind / split / town
+            target.mkdir(parents=True)
+            shutil.copy(file, target / f'0{file.suffix}')
+    shutil.copy(Path(STREETS, 'classes.txt'), tmp_path / 'streets')
+    evaluate_features('rest_lite', seg_folder=str(tmp_path / 'streets'), pretrained=weights, size=64, stages=[2],
+                      regularization=[1e-3], save=tmp_path / 'maps.npz')
+    maps = np.load(tmp_path / 'maps.npz')
+    assert sorted(maps) == ['test/a/0', 'test/b/0', 'train/a/0', 'train/b/0']
+    assert not np.array_equal(maps['train/a/0'], maps['train/b/0'])
 
 
 @pytest.mark.slow

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar('T')
+CHECKED = 'MMVIT_DATA_CHECKED'  # environment variable of processes whose data were checked before they started
 
 
 def start(arguments: Sequence[str], processes: int) -> None:
     """Runs `mmvit` with these arguments, without --processes, in several processes, started by torchrun.
+
+    On one machine, this process has checked the data, and the others need not.
 
     Raises:
         UsageError: If NNODES, NODE_RANK or PORT is invalid, or the port is in use.
@@ -40,11 +43,15 @@ def start(arguments: Sequence[str], processes: int) -> None:
         place = ['--nnodes', str(nodes), '--node_rank', str(rank), '--master_addr', address, '--master_port', str(port)]
     python, *program = same_mmvit()
     program += [*without(arguments, lambda parser: parser.add_argument('--processes')), '--launcher', 'pytorch']
+    if nodes == 1:
+        os.environ[CHECKED] = '1'
     try:
         code = _run_torchrun([*place, '--nproc_per_node', str(processes), '--no_python', python, '-u', *program])
     except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
         raise UsageError(why_not_connected(error, f'{address}:{os.environ.get("PORT", 29500)}', 'PORT',
                                            'to a free one, on all machines')) from error
+    finally:
+        os.environ.pop(CHECKED, None)
     if code:
         sys.exit(code)
 

@@ -121,6 +121,7 @@ def checked(args: Namespace, config: str, recipe: str | None, processes: int) ->
     from ..running import check_run, training_config
     from ..running.work_dir import lock_work_dir
     from ..utils.distributed import is_first_process
+    from .processes import CHECKED
     if recipe is not None and not (osp.isfile(config) and Path(config).read_text(encoding='utf-8') == recipe):
         raise UsageError(f'the work dir must be shared by all machines, but {config}, which the first process has '
                          f'written, is not on {socket.gethostname()} in {os.getcwd()}; set another --work-dir')
@@ -128,7 +129,8 @@ def checked(args: Namespace, config: str, recipe: str | None, processes: int) ->
         config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
         cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
         bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
-    check_run(cfg, takes_step=args.check and is_first_process(), processes=processes, checks_data=recipe is None)
+    check_run(cfg, takes_step=args.check and is_first_process(), processes=processes,
+              checks_data=recipe is None and CHECKED not in os.environ)
     if not args.check and is_first_process():
         lock_work_dir(cfg.work_dir).close()  # while the other processes can still be told that another run has it
     return cfg

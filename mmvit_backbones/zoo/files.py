@@ -222,7 +222,10 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
         raise kind(f'checkpoint {path} {reason}')
     _check_device(map_location)
     if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise UsageError(f"{path} needs safetensors: pip install 'mmvit_backbones[weights]'") from error
         read = partial(load_file, device=str(map_location or 'cpu'))
     else:
         read = partial(_load_torch, map_location=map_location, mmap=mmap)

@@ -77,8 +77,8 @@ def is_network(name: str) -> bool:
 
 
 def refuse(given: dict[str, Any], names: Sequence[str], reason: str) -> None:
-    """Raises UsageError if one of the arguments, which are for ``reason``, is not at its default."""
+    """Raises UsageError if one of the arguments, which are for ``reason``, is neither at its default nor empty."""
     defaults = signature(export_model).parameters
     for name in names:
-        if given[name] != defaults[name].default:
+        if given[name] not in (defaults[name].default, None, [], (), {}):
             raise UsageError(f'{name} (--{name.replace("_", "-")}) is for {reason}')

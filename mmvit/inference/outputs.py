@@ -184,7 +184,7 @@ class _Outputs:
                 part = begun.enter_context(replaced_when_complete(path))
                 begun.callback(self.video.release)  # before the file gets its name
                 if not self.video.open(str(part), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size):
-                    raise UsageError(f'video {path} cannot be written by OpenCV')
+                    raise UsageError(f'video {path} cannot be written: OpenCV cannot open the file, or lacks mp4v')
                 self.ended = begun.pop_all()
         self.video.write(np.array(drawing)[..., ::-1])
 

@@ -1,7 +1,7 @@
 """Mixing of patches between the images of a batch (token labeling, Jiang et al., NeurIPS 2021, arXiv 2104.10858)."""
 from typing import NamedTuple
 
-import numpy as np
+import torch
 from torch import Tensor
 
 BBox = tuple[int, int, int, int]
@@ -39,14 +39,14 @@ def mix_tokens(x: Tensor, bbox: BBox) -> Tensor:
 
 
 def sample_bbox(height: int, width: int) -> BBox:
-    """Draws a random box on a grid, as in CutMix (Yun et al., ICCV 2019, arXiv 1905.04899).
+    """Draws a random box on a grid, as in CutMix (Yun et al., ICCV 2019, arXiv 1905.04899), by torch's generator.
 
     Paper: arXiv 2104.10858, section 3.3.
     """
-    ratio = np.sqrt(1 - np.random.beta(1, 1))
+    area, *position = torch.rand(3).tolist()  # on the CPU, also for images on a GPU
     corners = []
-    for length in (height, width):
-        center, half = np.random.randint(length), int(length * ratio) // 2
+    for length, place in zip((height, width), position):
+        center, half = int(place * length), int(length * area**0.5) // 2
         corners.append((max(center - half, 0), min(center + half, length)))
     (top, bottom), (left, right) = corners
     return top, left, bottom, right

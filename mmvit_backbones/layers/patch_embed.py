@@ -35,7 +35,7 @@ class TokenEmbed(nn.Module):
         class_token (bool): Whether the sequence starts with a class token.
 
     Raises:
-        ValueError: If ``img_size`` is smaller than ``patch_size``.
+        ValueError: If ``img_size`` is smaller than 1.
     """
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, img_size: int, class_token: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..ops.sizes import may_be_nonzero
+from ..ops.sizes import ceil_div, may_be_nonzero
 from .resize import interpolate, resize_on_load
 
 Interpolation = Literal['bicubic', 'bilinear']
@@ -19,20 +19,21 @@ class PositionEmbedding(nn.Module):
 
     Args:
         patch_size (int): Side of a patch, in pixels.
-        img_size (int): Side of the square images whose grid of position embeddings is stored, in pixels.
+        img_size (int): Side of the square images whose grid of position embeddings is stored, in pixels; rounded up to
+            whole patches, to which images are padded.
         class_token (bool): Whether the first vector belongs to a class token.
         interpolation (str): Interpolation at run time: ``'bicubic'``, or ``'bilinear'`` with aligned corners.
 
     Raises:
-        ValueError: If ``img_size`` is smaller than ``patch_size``.
+        ValueError: If ``img_size`` is smaller than 1.
     """
 
     def __init__(self, channels: int, patch_size: int, img_size: int, class_token: bool = True,
                  interpolation: Interpolation = 'bicubic') -> None:
         super().__init__()
-        if img_size < patch_size:
-            raise ValueError(f'img_size must be at least {patch_size}, got {img_size}')
-        self.grid_size = img_size // patch_size
+        if img_size < 1:
+            raise ValueError(f'img_size must be at least 1, got {img_size}')
+        self.grid_size = ceil_div(img_size, patch_size)
         self.num_prefix_tokens = int(class_token)
         self.interpolation: Interpolation = interpolation
         self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + self.grid_size**2, channels))

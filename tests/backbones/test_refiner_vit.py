@@ -111,7 +111,7 @@ def test_tokens_in_training_and_evaluation():
     (dict(out_type='cls'), 'out_type'),
     (dict(out_type='tokens'), 'out_indices=3'),
     (dict(mix_tokens=True), 'mix_tokens'),
-    (dict(img_size=15), 'img_size'),
+    (dict(img_size=0), 'img_size'),
     *[(dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=depth)), f'depth must be a multiple of 8, got {depth}')
       for depth in (4, 12)],
     (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),

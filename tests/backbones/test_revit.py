@@ -82,14 +82,14 @@ def test_gate_of_shallow_networks(depth):
     assert model.gate.weight.requires_grad == (depth == 1)
 
 
-@pytest.mark.parametrize('network, img_size', [('ReViT', 16), ('ReMViTv2', 1)])
+@pytest.mark.parametrize('network', ['ReViT', 'ReMViTv2'])
 @torch.no_grad()
-def test_smallest_img_size(network, img_size):
-    assert build(network, img_size=img_size)(torch.randn(1, 3, 64, 64))[0].isfinite().all()
+def test_smallest_img_size(network):
+    assert build(network, img_size=1)(torch.randn(1, 3, 64, 64))[0].isfinite().all()
 
 
 @pytest.mark.parametrize('network, arguments, word', [
-    ('ReViT', dict(img_size=15), 'img_size'),
+    ('ReViT', dict(img_size=0), 'img_size'),
     ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=32)), 'num_heads'),
     ('ReMViTv2', dict(img_size=0), 'img_size'),
     ('ReMViTv2', dict(arch=dict(TINY_CONFIGS['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),

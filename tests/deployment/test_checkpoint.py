@@ -37,7 +37,8 @@ def test_missing_packages_are_reported(package, task, words, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(opset=17), ['opset', '18', '17']), (dict(model='rest_light'), ['rest_light']),
+    (dict(opset=17, images=[], cfg_options={}), ['opset', '18', '17']), (dict(model='a.pth', size=[]), ['a.pth']),
+    (dict(model='rest_light'), ['rest_light']),
     (dict(path='a.bin'), ['a.bin', '.onnx']),
     (dict(fp16=True), ['fp16', 'rest_lite']), (dict(images=['a.jpg']), ['images', 'rest_lite']),
     (dict(model='a.pth', opset=18, size=(64, 64)), ['size', 'networks']),

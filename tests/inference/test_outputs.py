@@ -100,6 +100,13 @@ def test_frames_of_videos(tmp_path):
         assert video.read()[1].shape == (500, 500, 3)
 
 
+def test_videos_that_cannot_be_written_are_errors(tmp_path):
+    pytest.importorskip('cv2')
+    (tmp_path / 'f.mp4').mkdir()
+    with raises(UsageError, tmp_path / 'f.mp4', 'cannot be written'):
+        write(tmp_path, 'detection', [objects('f.avi#0')], {'f.avi': 'f'}, save_results=False, video=True)
+
+
 def test_colors_of_a_video_are_those_of_its_frames(tmp_path):
     cv2 = pytest.importorskip('cv2')
     found = objects('f.avi#0')

@@ -13,6 +13,13 @@ def test_mix_tokens_is_its_own_inverse():
     assert torch.equal(mix_tokens(mixed, (1, 0, 3, 4)), x)
 
 
+def test_boxes_depend_on_the_seed_of_torch():
+    torch.manual_seed(0)
+    boxes = [sample_bbox(20, 20) for _ in range(3)]
+    torch.manual_seed(0)
+    assert boxes == [sample_bbox(20, 20) for _ in range(3)]
+
+
 def test_boxes_lie_on_the_grid():
     boxes = [sample_bbox(5, 9) for _ in range(200)]
     assert all(0 <= top <= bottom <= 5 and 0 <= left <= right <= 9 for top, left, bottom, right in boxes)
@@ -22,7 +29,7 @@ def test_boxes_lie_on_the_grid():
 
 def test_boxes_have_the_sizes_and_proportions_of_cutmix():
     """The area of a box is uniformly distributed before the box is cut at the edges of the grid."""
-    np.random.seed(0)
+    torch.manual_seed(0)
     boxes = [sample_bbox(2000, 1000) for _ in range(4000)]
     areas = [(bottom - top) * (right - left) / 2e6 for top, left, bottom, right in boxes]
     assert np.mean(areas) == pytest.approx(0.5 - 0.2 + 1 / 48, abs=0.015)

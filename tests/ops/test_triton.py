@@ -166,13 +166,14 @@ def test_operators_are_registered_correctly():
     out, logits, lse = residual.forward(q, k, k, bias, alpha, bias, None)
     x, prev = torch.randn(1, 2, 3, 16, 4, device=DEVICE).half(), torch.randn(1, 2, 3, 16, 16, device=DEVICE).half()
     of_window = residual.forward(x, x, x, prev, alpha, None, None)
-    for operator, call in [
-        (residual.forward, (x, x, x, prev, alpha, None, None)),
-        (residual.grad_rows, (x, x, x, prev, alpha, None, *of_window, x, None)),
-        (residual.forward, (q, k, k, None, alpha, bias, None)),
-        (residual.grad_rows, (q, k, k, bias, alpha, None, out, logits, lse, q, logits)),
-        (residual.grad_keys, (q, k, k, alpha, None, True, logits, lse, q, logits)),
+    for name, call in [
+        ('residual_attention', (x, x, x, prev, alpha, None, None)),
+        ('residual_attention_grad_rows', (x, x, x, prev, alpha, None, *of_window, x, None)),
+        ('residual_attention', (q, k, k, None, alpha, bias, None)),
+        ('residual_attention_grad_rows', (q, k, k, bias, alpha, None, out, logits, lse, q, logits)),
+        ('residual_attention_grad_keys', (q, k, k, alpha, None, True, logits, lse, q, logits)),
     ]:
+        operator = getattr(torch.ops.mmvit, name).default
         torch.library.opcheck(operator, call, test_utils=('test_schema', 'test_faketensor'))
 
 

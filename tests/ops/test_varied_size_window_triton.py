@@ -98,16 +98,17 @@ def test_operators_are_registered_correctly():
     out, lse = kernels.attention(*inputs, *window, 0.5)
     tokens = kernels.grad(out, *inputs, lse, *window, 0.5)[1]
     keys, order = window_sampling.keys_of_tokens(scale, offset, 2, 3, *window).sort()
-    for operator, call in [
-        (kernels.attention, (*inputs, *window, 0.5)),
-        (kernels.grad, (out, *inputs, lse, *window, 0.5)),
-        (window_sampling.keys_of_tokens, (scale, offset, 2, 3, *window)),
-        (window_sampling.weigh_tokens, (tokens, keys, order, scale, offset, 2, 3, *window, torch.float32)),
-        (window_sampling.sample, (k, scale, offset, *window)),
-        (window_sampling.grad_scale_offset, (k, v, tokens, scale, offset, *window)),
+    for name, call in [
+        ('window_attention', (*inputs, *window, 0.5)),
+        ('window_attention_grad', (out, *inputs, lse, *window, 0.5)),
+        ('window_keys', (scale, offset, 2, 3, *window)),
+        ('window_pixels', (tokens, keys, order, scale, offset, 2, 3, *window, torch.float32)),
+        ('window_sample', (k, scale, offset, *window)),
+        ('window_grad_scale_offset', (k, v, tokens, scale, offset, *window)),
     ]:
         torch.library.opcheck(
-            operator, call, test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
+            getattr(torch.ops.mmvit, name).default, call,
+            test_utils=('test_schema', 'test_faketensor', 'test_aot_dispatch_dynamic'))
 
 
 @pytest.mark.compiler

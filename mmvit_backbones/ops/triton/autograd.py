@@ -38,35 +38,39 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
             to an empty tuple.
     """
     names = tuple(inspect.signature(forward).parameters)
+    shapes = [number for number, name in enumerate(names) if name in shapes_of]
 
     class Kernels(torch.autograd.Function):
 
         @staticmethod
-        def forward(*arguments):
-            return forward(*arguments)
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            inputs = [x.shape if name in shapes_of and x is not None else x for name, x in zip(names, inputs)]
-            ctx.numbers = [None if torch.is_tensor(x) else x for x in inputs]
-            ctx.save_for_backward(*(x if torch.is_tensor(x) else None for x in inputs), *output)
-            ctx.mark_non_differentiable(*output[num_results:])
+        def forward(ctx, *arguments):  # without setup_context, which takes as long as a kernel's launch
+            output, saved = forward(*arguments), list(arguments)
+            for number in shapes:
+                saved[number] = None if arguments[number] is None else arguments[number].shape
+            tensors = [number for number, x in enumerate(saved) if isinstance(x, Tensor)]
+            ctx.save_for_backward(*[saved[number] for number in tensors], *output)
+            ctx.tensors, ctx.others = tensors, [None if isinstance(x, Tensor) else x for x in saved]
+            if len(output) > num_results:
+                ctx.mark_non_differentiable(*output[num_results:])
             ctx.set_materialize_grads(False)
+            return output
 
         @staticmethod
         def backward(ctx, *grads):
-            saved = ctx.saved_tensors
-            arguments = {name: number if x is None else x for name, x, number in zip(names, saved, ctx.numbers)}
+            saved, arguments = ctx.saved_tensors, list(ctx.others)
+            for number, x in zip(ctx.tensors, saved):
+                arguments[number] = x
             with torch.no_grad():
-                gradients = backward(saved[len(names):], grads[:num_results], **arguments)
+                gradients = backward(saved[len(ctx.tensors):], grads[:num_results], **dict(zip(names, arguments)))
             if torch.is_grad_enabled() and not versions.is_compiling():  # create_graph=True
                 gradients = {name: FirstDerivative.apply(x, *saved, *grads) for name, x in gradients.items()}
-            return tuple(gradients.get(name) for name in names)
+            return tuple([gradients.get(name) for name in names])
 
     def run(**arguments) -> Tensor | tuple[Tensor, ...]:
         in_order = [arguments[name] for name in names]
-        # If no input requires gradients, torch.compile binds the arguments of a Function to the wrong parameters.
-        is_differentiated = torch.is_grad_enabled() and any(torch.is_tensor(x) and x.requires_grad for x in in_order)
+        is_differentiated = torch.is_grad_enabled() and any([isinstance(x, Tensor) and x.requires_grad
+                                                             for x in in_order])
+        # Kernels.apply would cost time, and torch.compile would bind its arguments to the wrong parameters.
         results = (Kernels.apply if is_differentiated else forward)(*in_order)
         return results[0] if num_results == 1 else results[:num_results]
 

@@ -1,6 +1,7 @@
 """Registers Triton kernels as operators that work with torch.compile, FLOP counters and meta tensors."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any
 
 import torch
@@ -21,16 +22,23 @@ def kernel_operator(name: str) -> Callable:
     """Returns a decorator that registers a function with one kernel launch as the operator ``mmvit::name``.
 
     The function is also the fake implementation: it allocates the results, and :func:`launch` skips the kernel for
-    tensors without data.
+    tensors without data. Calls with ordinary tensors run the function itself, because an operator of
+    ``torch.library`` takes as long as several operators of PyTorch. The first argument must be a tensor.
     """
 
     def decorate(function: Callable) -> Callable:
-        if not INTERPRETED:
-            return torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
-        # Graphs can't contain kernels that run in the interpreter.
-        operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
-        operator.register_fake(function)
-        return operator
+        if INTERPRETED:  # graphs can't contain kernels that run in the interpreter
+            operator = torch.library.custom_op(f'mmvit::{name}', function, mutates_args=())
+            operator.register_fake(function)
+            return operator
+        operator = torch.library.triton_op(f'mmvit::{name}', function, mutates_args=())
+
+        @wraps(function)
+        def call(first: Tensor, *others):
+            is_traced = versions.is_compiling() or type(first) is not Tensor or first.is_meta
+            return (operator if is_traced else function)(first, *others)
+
+        return call
 
     return decorate
 

@@ -273,7 +273,9 @@ def tokens(q: Tensor) -> Tensor:
 
 def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
     """Returns a tensor and its strides when broadcast to the logits, or a placeholder that the kernel never reads."""
-    return (other, *[0] * 5) if x is None else (x, *x.expand(logits.shape).stride())
+    if x is None:
+        return other, 0, 0, 0, 0, 0
+    return x, *(x if x.shape == logits.shape else x.expand(logits.shape)).stride()
 
 
 def launch_forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,

@@ -130,12 +130,12 @@ def packed_attention(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Ten
     q, k, v = (part.permute(0, 2, 3, 1).unflatten(-1, qkv.shape[1:3]) for part in parts.unbind(2))
     scale, offset, bias_table = to_position_dtype(qkv, scale, offset, bias_table)
     top, left = pad
-    others = dict(scale=scale, offset=offset, bias_table=bias_table, window_size=window_size, top=top, left=left,
-                  softmax_scale=softmax_scale)
-    arguments = dict(q=q, k=k, v=v, **others)
+    arguments = dict(q=q, k=k, v=v, scale=scale, offset=offset, bias_table=bias_table, window_size=window_size,
+                     top=top, left=left, softmax_scale=softmax_scale)
     backend = ATTENTION.choose(arguments)
     if backend == 'cuda':
-        return packed_attention_with_sampling_in_cuda(parts.unflatten(1, qkv.shape[1:3]), **others)
+        return packed_attention_with_sampling_in_cuda(parts.unflatten(1, qkv.shape[1:3]), scale, offset, bias_table,
+                                                      window_size, top, left, softmax_scale)
     return ATTENTION.kernels[backend].run(**arguments).permute(0, 3, 4, 1, 2).flatten(3)
 
 
@@ -331,9 +331,9 @@ def attention_with_sampling_in_cuda(q: Tensor, k: Tensor, v: Tensor, **others) -
 def packed_attention_with_sampling_in_cuda(qkv: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                                            window_size: int, top: int, left: int, softmax_scale: float) -> Tensor:
     """Maps a packed projection ``(B, H, W, 3, heads, d)`` to ``(B, H, W, heads * d)``."""
-    windows = torch.ops.mmvit.vsa_windows(qkv, scale, offset, window_size, top, left)
-    return attend_in_windows(*windows, bias_table, scale.shape[3:], qkv.shape[1:3], window_size, top, left,
-                             softmax_scale)
+    (height, width), (nh, nw) = qkv.shape[1:3], scale.shape[3:]
+    q, k, v = torch.ops.mmvit.vsa_windows(qkv, scale, offset, window_size, top, left)
+    return attend_in_windows(q, k, v, bias_table, (nh, nw), (height, width), window_size, top, left, softmax_scale)
 
 
 def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,

@@ -7,7 +7,7 @@ from .dispatch import is_exporting
 from .sizes import are_fixed, may_be_nonzero, to_multiple
 
 
-def pad_to_multiple(x: Tensor, multiple: int, value: float = 0.) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int, value: float | None = None) -> Tensor:
     """Pads a map ``(B, H, W, C)`` on the right and bottom so that height and width are divisible by ``multiple``."""
     bottom, right = (to_multiple(n, multiple) - n for n in x.shape[1:3])
     return pad(x, bottom=bottom, right=right, value=value)
@@ -18,8 +18,12 @@ def pad_images(images: Tensor, multiple: int) -> Tensor:
     return pad_to_multiple(images.permute(0, 2, 3, 1), multiple).permute(0, 3, 1, 2)
 
 
-def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, value: float = 0.) -> Tensor:
-    """Pads a channels-last map ``(B, H, W, C)`` by the given rows and columns. Negative numbers crop the map."""
+def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0,
+        value: float | None = None) -> Tensor:
+    """Pads a channels-last map ``(B, H, W, C)`` by the given rows and columns. Negative numbers crop the map.
+
+    ``value`` defaults to None, which means 0: torch.compile traces the graph of a default that is a float twice.
+    """
     if not may_be_nonzero(top, left, bottom, right):
         return x
     return F.pad(x, (0, 0, left, right, top, bottom), value=value)

@@ -1,9 +1,11 @@
 """Arithmetic of symbolic sizes."""
 import torch
+import torch._dynamo.testing
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from mmvit_backbones.ops.sizes import at_least_one, ceil_div, is_positive, to_multiple
+from mmvit_backbones.ops.window import crop
 
 
 def test_numbers():
@@ -20,3 +22,13 @@ def test_symbolic_sizes_add_no_guards():
     results = [*(is_positive(size - n) for n in (7, 6, 0)), at_least_one(size - 7), at_least_one(size)]
     assert not env.guards
     assert [int(result) for result in results] == [0, 1, 1, 1, 7]
+
+
+def test_cropping_is_compiled_once():
+    """A default that is a float would make torch.compile compile a network with dynamic sizes twice."""
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounterWithBackend('aot_eager')
+    compiled = torch.compile(lambda x: crop(x, 3, 3), fullgraph=True, dynamic=True, backend=counter)
+    for side in 5, 7:
+        assert compiled(torch.ones(2, side, side, 3)).shape == (2, 3, 3, 3)
+    assert counter.frame_count == 1

@@ -18,6 +18,7 @@ import importlib.util
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-SOURCES = FOLDER / 'csrc'
-STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+paths = runpy.run_path(str(Path(__file__).with_name('paths.py')))  # works without the package
+FOLDER, SOURCES, STEMS = paths['FOLDER'], paths['SOURCES'], paths['STEMS']
 CHOICES = ('auto', 'cpp', 'cuda', '0')
 LIBRARY_FLAGS = ['-fPIC', '-fvisibility=hidden', '-w']
 CPU_FLAGS = ['-O3', *LIBRARY_FLAGS, '-fno-math-errno']
@@ -242,7 +242,7 @@ def build(what: str = 'auto', folder: Path = FOLDER) -> dict[str, str]:
 def build_one(kind: str, folder: Path) -> str:
     try:
         import torch
-        target = folder / f'{STEMS[kind]}.torch{torch.__version__}.so'
+        target = folder / paths['library_name'](kind, torch.__version__)
         (build_cpp if kind == 'cpp' else build_cuda)(target)
     except ModuleNotFoundError as error:  # torch, or setuptools, which torch's own helpers for builds need
         return (f'not built: {error.name} is not installed in the build environment; '
@@ -257,16 +257,18 @@ def main() -> None:
     parser.add_argument('what', nargs='?', choices=CHOICES,
                         help='cpp: C++; cuda: C++ and CUDA; auto: whichever of these can be built; 0: nothing '
                              '(default: MMVIT_BUILD_OPS, or auto)')
-    parser.add_argument('--folder', type=Path, default=FOLDER,
-                        help='folder of the libraries (default: mmvit_backbones/ops)')
+    parser.add_argument('--folder', type=Path,
+                        help="folder of the libraries (default: mmvit_backbones/ops, or if it is read-only, one in torch "
+                             "hub's folder, where libraries are also looked for)")
     arguments = parser.parse_args()
     what = arguments.what or os.environ.get('MMVIT_BUILD_OPS', 'auto')
+    folder = arguments.folder or paths['writable_folder']()
     try:
-        report = build(what, arguments.folder)
+        report = build(what, folder)
     except BuildError as error:
         sys.exit(f'error: {error}')
     for kind, result in report.items():
-        print(f'operators ({kind}): {result}', flush=True)
+        print(f'operators ({kind}): {result}' + (f' in {folder}' if result.startswith('built') else ''), flush=True)
 
 
 if __name__ == '__main__':

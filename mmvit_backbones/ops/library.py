@@ -7,15 +7,10 @@ from typing import Literal
 import torch
 
 from ..utils import versions
+from .paths import FOLDER, STEMS, library_name, user_folder
 
-FOLDER = Path(__file__).parent
-STEMS = {'cpp': 'libmmvit_ops', 'cuda': 'libmmvit_ops_cuda'}
+FOLDERS = user_folder(), FOLDER  # the user's first, because it is built where this package's library does not suit
 HOW_TO_BUILD = 'build it with `python -m mmvit_backbones.ops.build`'
-
-
-def library_name(backend: Literal['cpp', 'cuda'], torch_version: str) -> str:
-    """Returns a library's file name, which includes torch's version because its C++ ABI differs between versions."""
-    return f'{STEMS[backend]}.torch{torch_version}.so'
 
 
 def load(backend: Literal['cpp', 'cuda']) -> str | None:
@@ -26,18 +21,21 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
         return MISSING['cpp']
     if reason := versions.why_not('compiling the operators'):
         return reason
-    path = FOLDER / library_name(backend, torch.__version__)
-    if not path.exists():
-        others = sorted(file.name for file in FOLDER.glob(f'{STEMS[backend]}.torch*.so'))
-        found = f' (found {", ".join(others)})' if others else ''
-        return f'not built for torch {torch.__version__}{found}; {HOW_TO_BUILD}'
-    try:
-        torch.ops.load_library(path)
-    except OSError as error:
-        return f'{path.name} cannot be loaded: {error}; {HOW_TO_BUILD}'
-    return None
+    name = library_name(backend, torch.__version__)
+    others = sorted({file.name for folder in FOLDERS for file in folder.glob(f'{STEMS[backend]}.torch*.so')} - {name})
+    found = f' (found {", ".join(others)})' if others else ''
+    reason = f'not built for this package and torch {torch.__version__}{found}; {HOW_TO_BUILD}'
+    for path in filter(Path.exists, (folder / name for folder in FOLDERS)):
+        try:
+            torch.ops.load_library(path)
+            LOADED[backend] = path
+            return None
+        except OSError as error:
+            reason = f'{path} cannot be loaded: {error}; {HOW_TO_BUILD}'
+    return reason
 
 
+LOADED: dict[str, Path] = {}  # file by backend
 # The reason why a backend is missing, or None if it is loaded.
 MISSING: dict[str, str | None] = {'cpp': load('cpp')}
 MISSING['cuda'] = load('cuda')

@@ -258,8 +258,8 @@ def main() -> None:
                         help='cpp: C++; cuda: C++ and CUDA; auto: whichever of these can be built; 0: nothing '
                              '(default: MMVIT_BUILD_OPS, or auto)')
     parser.add_argument('--folder', type=Path,
-                        help="folder of the libraries (default: mmvit_backbones/ops, or if it is read-only, one in torch "
-                             "hub's folder, where libraries are also looked for)")
+                        help="folder of the libraries (default: mmvit_backbones/ops, or if it is read-only, one in "
+                             "torch hub's folder, where libraries are also looked for)")
     arguments = parser.parse_args()
     what = arguments.what or os.environ.get('MMVIT_BUILD_OPS', 'auto')
     folder = arguments.folder or paths['writable_folder']()

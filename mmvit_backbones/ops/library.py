@@ -9,7 +9,6 @@ import torch
 from ..utils import versions
 from .paths import FOLDER, STEMS, library_name, user_folder
 
-FOLDERS = user_folder(), FOLDER  # the user's first, because it is built where this package's library does not suit
 HOW_TO_BUILD = 'build it with `python -m mmvit_backbones.ops.build`'
 
 
@@ -21,11 +20,12 @@ def load(backend: Literal['cpp', 'cuda']) -> str | None:
         return MISSING['cpp']
     if reason := versions.why_not('compiling the operators'):
         return reason
+    folders = user_folder(), FOLDER  # the user's first, who compiles where this package's library does not suit
     name = library_name(backend, torch.__version__)
-    others = sorted({file.name for folder in FOLDERS for file in folder.glob(f'{STEMS[backend]}.torch*.so')} - {name})
+    others = sorted({file.name for folder in folders for file in folder.glob(f'{STEMS[backend]}.torch*.so')} - {name})
     found = f' (found {", ".join(others)})' if others else ''
     reason = f'not built for this package and torch {torch.__version__}{found}; {HOW_TO_BUILD}'
-    for path in filter(Path.exists, (folder / name for folder in FOLDERS)):
+    for path in filter(Path.exists, (folder / name for folder in folders)):
         try:
             torch.ops.load_library(path)
             LOADED[backend] = path

@@ -52,7 +52,7 @@ def why_not_on_gpu(index: int) -> str | None:
 
 @cache
 def _why_not_on_gpu(index: int) -> str | None:
-    compiled = ctypes.CDLL(str(FOLDER / library_name('cuda', torch.__version__)))
+    compiled = ctypes.CDLL(str(LOADED['cuda']))
     for function in compiled.mmvit_why_not_on_this_gpu, compiled.mmvit_architectures:
         function.restype = ctypes.c_char_p
     with torch.cuda.device(index):

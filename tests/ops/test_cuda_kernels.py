@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from helpers import ROOT
 from runs import CONTEXT, load_cuda_kernels
 
@@ -61,8 +62,9 @@ def test_cuda_library_loads_and_has_no_register_spills(tmp_path, monkeypatch):
 def test_gpu_that_the_library_is_not_compiled_for(tmp_path, monkeypatch):
     other = '7.5' if torch.cuda.get_device_capability()[0] > 7 else '9.0'
     monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', other)
-    build.build_cuda(tmp_path / library.library_name('cuda', torch.__version__))
-    monkeypatch.setattr(library, 'FOLDER', tmp_path)
+    path = tmp_path / 'mmvit_cuda.so'
+    build.build_cuda(path)
+    monkeypatch.setitem(library.LOADED, 'cuda', path)
     library._why_not_on_gpu.cache_clear()
     reason = library.why_not_on_gpu(0)
     library._why_not_on_gpu.cache_clear()

@@ -3,7 +3,6 @@ import contextlib
 import re
 import ssl
 import subprocess
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -137,12 +136,10 @@ def serve(content: bytes, breaks: int = 0, ranges: bool = True, length: bool = T
     return answer
 
 
-def slow(seconds: float) -> Callable[[Handler], None]:
-    def answer(handler: Handler) -> None:
-        time.sleep(seconds)
-        handler.reply(b'late')
-
-    return answer
+def say_nothing(handler: Handler) -> None:
+    """Waits until the client disconnects."""
+    handler.rfile.read(1)  # returns when the connection is closed
+    handler.close_connection = True
 
 
 def dribble(content: bytes) -> Callable[[Handler], None]:
@@ -152,7 +149,6 @@ def dribble(content: bytes) -> Callable[[Handler], None]:
         handler.send_header('Content-Length', str(len(content)))
         handler.end_headers()
         handler.wfile.write(content[:1000])
-        handler.rfile.read(1)  # returns when the connection is closed
-        handler.close_connection = True
+        say_nothing(handler)
 
     return answer

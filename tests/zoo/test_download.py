@@ -290,7 +290,7 @@ def test_the_next_call_resumes_the_download(servers, monkeypatch):
 def test_an_unreachable_server_keeps_the_partial_file(servers, monkeypatch):
     monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
     monkeypatch.setattr(receiving, 'RETRIES', 0)
-    for answer in (drives.serve(CONTENT, breaks=1), drives.slow(1.)):
+    for answer in (drives.serve(CONTENT, breaks=1), drives.say_nothing):
         servers.answers[RELEASE_URL] = answer
         with pytest.raises(CheckpointError):
             fetch(RELEASE)
@@ -327,7 +327,7 @@ def test_missing_weights_are_errors(servers):
         get_model('restv2_tiny', 'backbone', pretrained=True, checkpoint='file.pth')
 
 
-@pytest.mark.parametrize('answer, host', [(drives.slow(1.), 'github.com'), (drives.dribble(CONTENT), 'the server')])
+@pytest.mark.parametrize('answer, host', [(drives.say_nothing, 'github.com'), (drives.dribble(CONTENT), 'the server')])
 def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, host):
     monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
     monkeypatch.setattr(receiving, 'RETRIES', 0)

@@ -83,9 +83,9 @@ test-quick: setup  ## run fast tests of the networks and what they are made of, 
 	$(call PYTEST_IN,.venv) -m 'not slow and not training and not compiler and not large' tests/backbones tests/layers tests/ops \
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
-test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, and of the adapter with Transformers 5; make test uses 4
+test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the adapter with Transformers 5 (make test uses 4), and of LightlyTrain
 	$(call PYTEST_IN,.venv-extras) tests/analysis/test_serve.py tests/integrations/test_huggingface.py \
-		tests/integrations/test_adapters.py
+		tests/integrations/test_adapters.py tests/integrations/test_lightly_train.py
 
 test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users
 	.venv-newest/bin/python tools/dev/test_matrix.py $(patsubst %,.venv-%,oldest middle newest upstream)

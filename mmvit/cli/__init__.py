@@ -67,6 +67,8 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     parser.prog = f'mmvit {subcommand}'
     try:
         args = parser.parse_args(arguments, Namespace(arguments=arguments))
+        if os.path.expanduser('~') == '~':  # e.g. `docker run --user 1000` without HOME; libraries fail in many ways
+            sys.exit('error: the user has no home folder; set the environment variable HOME to one that can be written')
         errors = importlib.import_module('mmvit_backbones.errors')
     except ModuleNotFoundError as error:
         if error.name != 'mmengine':

@@ -16,7 +16,7 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')  # noqa: SIM115  stays open  # noqa: SIM115
+    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')  # noqa: SIM115  stays open
     sys.stdout = sys.stdout or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
     for stream in sys.stdout, sys.stderr:

@@ -398,5 +398,5 @@ def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '
 
 def add_scale(axes: Axes, image: AxesImage) -> None:
     """Draws the color scale of a map."""
-    bar = axes.get_figure().colorbar(image, cax=axes, ticks=MaxNLocator(4))
+    bar = axes.figure.colorbar(image, cax=axes, ticks=MaxNLocator(4))
     bar.ax.tick_params(labelsize=7, pad=1, length=2)

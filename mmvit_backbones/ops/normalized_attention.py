@@ -2,13 +2,15 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import at_least_float32
+
 
 def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
     """Returns ``IN(softmax(logits)) v``, where IN is the instance norm of each head's map.
 
-    The softmax map is stored in the dtype of ``logits``, under autocast on GPUs in float32. With the default ``eps``,
-    the norm amplifies the rounding errors of nearly uniform attention up to 316 times. To reduce these errors, the mean
-    of the values is subtracted. The exact result is the same, because each row of the normalized map sums to 0.
+    Softmax and norm are computed in at least float32. With the default ``eps``, the norm amplifies the rounding errors
+    of nearly uniform attention up to 316 times. To reduce these errors, the mean of the values is subtracted. The exact
+    result is the same, because each row of the normalized map sums to 0.
 
     Paper: arXiv 2105.13677, equation 4.
 
@@ -22,6 +24,6 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
     """
     # Three dimensions, because ExecuTorch's XNNPACK backend normalizes over the heads if a convolution with four
     # dimensions precedes the softmax (docs/export.md).
-    attn = logits.flatten(0, 1).softmax(-1)
+    attn = logits.flatten(0, 1).softmax(-1, dtype=at_least_float32(logits))
     attn = F.layer_norm(attn, attn.shape[1:], eps=eps)  # per head; F.instance_norm rejects 1 x 1 maps
-    return attn.view_as(logits) @ (value - value.mean(2, keepdim=True))
+    return attn.view_as(logits).to(value.dtype) @ (value - value.mean(2, keepdim=True))

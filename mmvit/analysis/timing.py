@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch.utils import benchmark as timers
 
 from mmvit_backbones.errors import first_line
 
@@ -32,11 +31,18 @@ def take_turns(steps: Sequence[Callable[[], object]], repeats: int, pause: float
     for _ in range(repeats + 1):
         for step, times in zip(steps, seconds):
             time.sleep(pause)
-            start = timers.timer()  # waits for the GPU
+            start = now()
             for _ in range(calls):
                 step()
-            times.append((timers.timer() - start) / calls)
+            times.append((now() - start) / calls)
     return [times[1:] for times in seconds]
+
+
+def now() -> float:
+    """Returns the seconds of a clock, after the GPU has finished."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> float:

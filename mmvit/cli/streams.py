@@ -38,9 +38,10 @@ class Outliving(io.TextIOWrapper):
     """A stream that goes to the null device when its reader has ended, which is said once."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
-        super().__init__(stream.buffer, encoding=stream.encoding, errors=stream.errors,
-                         line_buffering=stream.line_buffering, write_through=stream.write_through)
-        self.stream = stream  # whose end would close the buffer
+        super().__init__(io.BufferedWriter(io.FileIO(stream.fileno(), 'w', closefd=False)), encoding=stream.encoding,
+                         errors=stream.errors, line_buffering=stream.line_buffering,
+                         write_through=stream.write_through)
+        self.stream = stream  # whose end would close the file
 
     def write(self, text: str) -> int:
         try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import (
     DATA_SAMPLERS,
@@ -90,11 +89,12 @@ def check_optimization(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper') or 'optimizer' not in wrapper:
         return
-    layer = nn.Linear(1, 1).to(get_device())
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    layer = nn.Linear(1, 1, device=device)
     with named('optim_wrapper'):
         settings = {key: value for key, value in wrapper.to_dict().items() if key not in OF_WRAPPERS}
         optimizer: Any = build_optim_wrapper(layer, dict(settings, type='OptimWrapper', accumulative_counts=1))
-        optimizer.update_params(layer(torch.ones(1, 1, device=get_device())).sum())
+        optimizer.update_params(layer(torch.ones(1, 1, device=device)).sum())
     schedulers = cfg.get('param_scheduler') or ()
     for i, scheduler in enumerate([schedulers] if isinstance(schedulers, Mapping) else schedulers):
         if isinstance(scheduler, Mapping) and 'type' in scheduler:

@@ -75,9 +75,11 @@ def replaced_when_complete(path: str | os.PathLike) -> Iterator[Path]:
     The temporary path has the suffix of the file. A link is replaced, and what it points to is unchanged.
 
     Raises:
-        UsageError: If the disk is full; the temporary file is removed.
+        UsageError: If the path is a folder, or the disk is full; the temporary file is removed.
     """
     path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        raise UsageError(f'{path} cannot be written: it is a folder')
     part = path.with_name(f'.{uuid4().hex}.part{path.suffix}')  # processes on several machines may write it
     try:
         with full_disk_named(path):

@@ -41,7 +41,7 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 	$(if $(filter setup.py,$^),$(INSTALL))
 	@touch $@
 .venv/stamp .venv-extras/stamp: setup.py pyproject.toml mmvit_backbones/version.py \
-	mmvit_backbones/ops/build.py $(wildcard mmvit_backbones/ops/csrc/*)
+	mmvit_backbones/ops/build.py mmvit_backbones/ops/paths.py $(wildcard mmvit_backbones/ops/csrc/*)
 .venv-docs/stamp: VERSION = $(or $(wildcard .venv/bin/python),>=3.10,<3.14)
 .venv-extras/stamp: VERSION = 3.11
 .venv-oldest/stamp: VERSION = 3.10

@@ -48,7 +48,9 @@ def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **consta
     first = arguments[0]
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
-    kernel = kernel if INTERPRETED else torch.library.wrap_triton(kernel)
+    # The wrapper lets graphs record the kernel, but outside of graphs it takes longer than the launch.
+    is_recorded = not INTERPRETED and (versions.is_compiling() or type(first) is not Tensor)
+    kernel = torch.library.wrap_triton(kernel) if is_recorded else kernel
     num_warps = warps_of(constants, first.dtype, 64 if torch.version.hip else 32)
     # Triton launches on the current GPU, which may not be the GPU of the tensors.
     with torch.cuda.device_of(first) if torch.cuda.is_initialized() else nullcontext():

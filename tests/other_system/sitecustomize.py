@@ -7,7 +7,7 @@ removing a file that is open. Not simulated: backslashes in paths, encodings of 
 """
 import builtins
 import contextlib
-import importlib
+import importlib.util
 import multiprocessing
 import os
 import platform
@@ -142,7 +142,8 @@ def simulate(system: str) -> None:
         sys.addaudithook(refuse)
         # MMEngine would fork on other systems, and imports another module for regular expressions there.
         platform.system = lambda: system if sys._getframe(1).f_globals['__name__'].startswith('mm') else 'Linux'
-        sys.modules.setdefault('regex', re)
+        if importlib.util.find_spec('regex') is None:
+            sys.modules['regex'] = re
 
 
 if SYSTEM:

@@ -183,9 +183,22 @@ def _number_annotations(coco: Coco, found: list[int]) -> None:
 # ---- masks of objects
 
 
-def _unusable_masks(coco: Coco) -> list[int]:
+def _changed_masks(coco: Coco) -> list[int]:
     return [i for i, annotation in enumerate(coco.annotations) if coco.has_size[i] and annotation.get('segmentation')
             and annotation['segmentation'] is not coco.masks[i].usable] if coco.needs_masks else []
+
+
+def _is_bare(coco: Coco, i: int) -> bool:
+    """Returns whether a mask is one usable polygon instead of a list of polygons."""
+    return isinstance(coco.annotations[i]['segmentation'], list) and not coco.masks[i].reasons
+
+
+def _bare_polygons(coco: Coco) -> list[int]:
+    return [i for i in _changed_masks(coco) if _is_bare(coco, i)]
+
+
+def _unusable_masks(coco: Coco) -> list[int]:
+    return [i for i in _changed_masks(coco) if not _is_bare(coco, i)]
 
 
 def _reason(coco: Coco, i: int) -> str:
@@ -194,7 +207,7 @@ def _reason(coco: Coco, i: int) -> str:
     return f'{name} ({coco.masks[i].reasons[0]})' if coco.masks[i].reasons else name
 
 
-def _leave_out_parts(coco: Coco, found: list[int]) -> None:
+def _take_usable(coco: Coco, found: list[int]) -> None:
     for i in found:
         coco.annotations[i]['segmentation'] = coco.masks[i].usable or []
 
@@ -311,9 +324,12 @@ COCO_RULES = [
     Rule('iscrowd is neither 0 nor 1', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd', 0) not in (0, 1)),
          'iscrowd of annotations {ids} must be 0 or 1'),
+    Rule('one polygon in place of a list of polygons', 'annotations', _bare_polygons,
+         'segmentation of annotations {ids} must be a list of polygons, got the numbers of one', repair=_take_usable,
+         repaired='the polygons of {count} annotations put into lists'),
     Rule('masks with unusable parts: fewer than three points, no finite numbers, run lengths that do not add up to the '
          'image', 'annotations', _unusable_masks, 'masks of annotations {ids} cannot be used, the first is '
-         'that of {detail}', detail=_reason, repair=_leave_out_parts,
+         'that of {detail}', detail=_reason, repair=_take_usable,
          repaired='unusable parts of the masks of {count} annotations left out, the first in {detail}'),
     Rule('objects without usable mask, if others have one', 'objects', _objects_without_mask,
          '{count} of {total} objects have no mask that can be used, the first is {detail}; add the missing masks, or '

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from mmvit_backbones.errors import UsageError, first_line
 
@@ -24,6 +24,8 @@ QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
 DEEP = {'F': 'floating-point', 'I': '32-bit'}
+TIFF = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'  # how files start, with addresses of 32 or 64 bits
+SAMPLES = {1: '', 2: 'signed ', 3: 'floating-point ', 5: 'complex ', 6: 'complex '}  # TIFF's SampleFormat
 ORIENTATION = 0x0112  # EXIF tag; values of 5 and above swap width and height
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -93,7 +95,11 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
     name = f'image {path}'
     try:
         with open(path, 'rb') as file:
-            image = open_image(file)
+            try:
+                image = open_image(file)
+            except UnidentifiedImageError:
+                pixels = decode_tiff(whole(file))  # raises an error if it is in no format that OpenCV reads
+                return Look('', pixels.shape[1::-1])
             if image.format == 'PNG':  # EXIF data may follow the pixels, which Pillow would decode to find them
                 size = rotated_size(image) if b'eXIf' in whole(file) else image.size
             else:
@@ -121,10 +127,13 @@ def open_image(file: BinaryIO, formats: Iterable[str] = ()) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: If the file is in none of these formats.
+        ValueError: If the file is empty.
     """
     Image.init()
     file.seek(0)
     start = file.read(16)
+    if not start:
+        raise ValueError('the file is empty')
     for name in formats or Image.ID:
         reader, accepts = Image.OPEN[name]
         accepted = accepts is None or accepts(start)
@@ -155,8 +164,8 @@ def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -
     if width * height > max_pixels:
         return f'has {width} x {height} pixels; at most {max_pixels} can be read'
     if image.mode in DEEP and image.format != 'PNG':  # of which older versions of Pillow read 16 bits as 32
-        return (f'has {DEEP[image.mode]} pixels, which OpenMMLab does not read; scale the values to 0 to 255 and save '
-                'them with 8 bits')
+        kind = tiff_kind(file) if image.format == 'TIFF' else f'{DEEP[image.mode]} pixels'
+        return f'has {kind}, which OpenMMLab does not read; scale the values to 0 to 255 and save them with 8 bits'
     if image.format == 'PNG':
         file.seek(0)
         open_image(file, ['PNG']).verify()
@@ -174,6 +183,36 @@ def decode(content: bytes) -> np.ndarray | None:
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         return None
+
+
+def decode_tiff(content: bytes) -> np.ndarray:
+    """Decodes a TIFF image that Pillow does not know, e.g. of four bands; see :func:`decode`.
+
+    Raises:
+        UnidentifiedImageError: If it is no TIFF image.
+        UsageError: If OpenCV does not read it either.
+    """
+    if not content.startswith(TIFF):
+        raise UnidentifiedImageError
+    pixels = decode(content)
+    if pixels is None:
+        raise UsageError(f'it is a TIFF image with {tiff_kind(io.BytesIO(content))}, which OpenMMLab does not read; '
+                         'save three bands as RGB with 8 bits')
+    return pixels
+
+
+def tiff_kind(file: BinaryIO) -> str:
+    """Returns the number of bands of a TIFF image, and the type of their pixels."""
+    file.seek(0)
+    start = file.read(8)
+    is_big = b'+' in start[2:4]
+    tags: Any = TiffImagePlugin.ImageFileDirectory_v2(start + file.read(8) if is_big else start)
+    file.seek(tags.next)
+    tags.load(file)
+    bits, = set(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1, )))
+    sample, = set(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1, )))
+    bands = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    return f'{bands} band{"s" * (bands > 1)} of {SAMPLES.get(sample, "unknown ")}{bits}-bit pixels'
 
 
 def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -200,10 +239,13 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
         else:
             content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _content(source)
         file = io.BytesIO(content)
-        fault = fault_of(open_image(file, FORMATS), file, max_pixels)
+        try:
+            fault = fault_of(open_image(file, FORMATS), file, max_pixels)
+            pixels = None if fault else decode(content)
+        except UnidentifiedImageError:
+            fault, pixels = '', decode_tiff(content)
     except Exception as error:
         raise unreadable(name, error) from error
-    pixels = None if fault else decode(content)
     if pixels is None:
         raise UsageError(f'{name} {fault or "cannot be read by OpenCV, which OpenMMLab uses"}')
     return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
@@ -278,4 +320,4 @@ def unreadable(name: str, error: Exception) -> UsageError:
     """Returns a UsageError for any exception that Pillow raised while reading an image."""
     if isinstance(error, UnidentifiedImageError):  # its message contains a memory address
         return UsageError(f'{name} cannot be read: it is not an image; allowed formats: {", ".join(FORMATS)}')
-    return UsageError(f'{name} cannot be read: {first_line(error)}')
+    return UsageError(f'{name} cannot be read: {error if isinstance(error, UsageError) else first_line(error)}')

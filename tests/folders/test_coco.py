@@ -163,7 +163,13 @@ def test_ids_that_pycocotools_cannot_use(number, content, tmp_path):
     assert not problems(content, tmp_path)
 
 
-@pytest.mark.parametrize('mask', [[[1, 2]], [1, 2, 3, 4, 5, 6], dict(size=[HEIGHT, WIDTH], counts=[100]), 'text'])
+def test_one_polygon_in_place_of_a_list_is_an_error(content, tmp_path):
+    content['annotations'][3]['segmentation'] = [1, 2, 3, 4, 5, 6]
+    text, = errors(content, tmp_path, needs_masks=True)
+    assert 'segmentation of annotations 3 must be a list of polygons' in text
+
+
+@pytest.mark.parametrize('mask', [[[1, 2]], [1, 2, 3, 4], dict(size=[HEIGHT, WIDTH], counts=[100]), 'text'])
 def test_masks_that_cannot_be_used(mask, content, tmp_path):
     content['annotations'][3]['segmentation'] = mask
     text, = errors(content, tmp_path, needs_masks=True)

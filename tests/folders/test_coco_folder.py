@@ -191,6 +191,14 @@ def test_crowds_without_mask_get_their_box(part, folder):
 
 
 @pytest.mark.parametrize('part', PARTS)
+def test_a_polygon_outside_of_a_list_is_used(part, folder, capsys):
+    change(folder, part, 1, segmentation=POLYGON[0])
+    assert content_of(read_coco_folder(folder), part)['annotations'][1]['segmentation'] == POLYGON
+    err = capsys.readouterr().err
+    assert 'polygons of 1 annotations put into lists' in err and 'left out' not in err
+
+
+@pytest.mark.parametrize('part', PARTS)
 def test_parts_of_masks_are_left_out(part, folder, capsys):
     change(folder, part, 1, segmentation=[[1, 2], *POLYGON, [1, 2, 3, 4]])
     change(folder, part, 3, segmentation=[*POLYGON, [5, 6]])

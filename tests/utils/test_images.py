@@ -110,6 +110,36 @@ def test_values_that_training_cannot_read_are_refused(dtype, word, tmp_path):
             read_rgb(image)
 
 
+@pytest.mark.parametrize('bands, dtype, words', [
+    (4, 'uint16', ()), (4, 'uint8', ()), (5, 'uint8', ('TIFF image', '5 bands of 8-bit')),
+    (1, 'float64', ('TIFF image', 'floating-point 64-bit')), (1, 'int16', ('signed 16-bit', ))])
+def test_tiff_images_of_more_bands_are_read_as_by_opencv_or_named(bands, dtype, words, tmp_path):
+    """Pillow knows none of them, but for int16, of which OpenCV would show negative values as bright."""
+    tifffile, path = pytest.importorskip('tifffile'), tmp_path / 'a.tif'
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, bands)).astype(dtype)
+    tifffile.imwrite(path, pixels.squeeze(2) if bands == 1 else pixels, photometric='minisblack',
+                     planarconfig=None if bands == 1 else 'contig')
+    if not words:
+        assert look_at(path) == ('', (30, 20))
+        np.testing.assert_array_equal(np.array(read_rgb(path)), mmcv_read(path))
+        return
+    assert all(word in look_at(path).fault for word in words)
+    with raises(UsageError, path, *words):
+        read_rgb(path)
+
+
+def mmcv_read(path):
+    return pytest.importorskip('mmcv').imread(str(path), channel_order='rgb')
+
+
+def test_empty_files_are_called_empty(tmp_path):
+    path = tmp_path / 'a.jpg'
+    path.touch()
+    assert 'the file is empty' in look_at(path).fault and 'the file is empty' in read_mask(path)[0]
+    with raises(UsageError, path, 'the file is empty'):
+        read_rgb(path)
+
+
 def black_png(side: int) -> bytes:
     """Returns a black square as PNG with one bit per pixel, without the memory of its pixels."""
     def chunk(name: bytes, content: bytes) -> bytes:

@@ -1,12 +1,13 @@
 """Tests why operators can't be compiled or loaded."""
 import os
+import shutil
 import sys
 
 import pytest
 import torch
 from helpers import raises
 
-from mmvit_backbones.ops import build, library
+from mmvit_backbones.ops import build, library, paths
 from mmvit_backbones.utils import versions
 
 
@@ -30,6 +31,17 @@ def test_reasons_why_a_library_is_missing(backend, tmp_path, monkeypatch):
             (tmp_path / name).touch()
     (tmp_path / current).write_text('no library')
     assert 'cannot be loaded' in library.load(backend)
+
+
+def test_changed_sources_need_another_library(tmp_path, monkeypatch):
+    """As after an upgrade of the package: pip leaves a library that was built later in its folder."""
+    before = library.library_name('cpp', '2.11.0')
+    shutil.copytree(paths.SOURCES, tmp_path / 'csrc')
+    monkeypatch.setattr(paths, 'SOURCES', tmp_path / 'csrc')
+    assert library.library_name('cpp', '2.11.0') == before
+    with (tmp_path / 'csrc/window.h').open('a', encoding='utf-8') as source:
+        source.write('// changed')
+    assert library.library_name('cpp', '2.11.0') != before
 
 
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')

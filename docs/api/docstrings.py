@@ -8,7 +8,7 @@ import griffe
 
 PACKAGE = Path(__file__).parents[2] / 'mmvit_backbones'
 BASE = (PACKAGE / 'backbones/base.py').read_text(encoding='utf-8')
-with_arguments_of = runpy.run_path(str(PACKAGE / 'utils/docstrings.py'))['with_arguments_of']
+with_arguments_of = runpy.run_path(str(PACKAGE / 'utils/argument_docs.py'))['with_arguments_of']
 BACKBONE, = (ast.get_docstring(node) for node in ast.parse(BASE).body
              if isinstance(node, ast.ClassDef) and node.name == 'Backbone')
 

@@ -19,11 +19,11 @@ from mmvit_backbones.backbones.regionvit import RegionViT, RegionViTStage, regio
 from mmvit_backbones.backbones.remvitv2 import PooledAttention
 from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.layers.attention import WindowAttention
+from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
-from mmvit_backbones.utils.files import check_file, check_outputs
-from mmvit_backbones.zoo.build import get_backbone, only_warnings
-from mmvit_backbones.zoo.checks import official_name
+from mmvit_backbones.utils.file_access import check_file, check_outputs
+from mmvit_backbones.zoo.building import get_backbone, only_warnings
+from mmvit_backbones.zoo.config_weights import official_name
 from mmvit_backbones.zoo.files import find_checkpoint
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.variants import find_variant

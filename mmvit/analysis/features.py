@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import replaced_when_complete
-from mmvit_backbones.zoo.build import init_weights
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.zoo.building import init_weights
 from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_loading
 

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.installation import install_command
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from .counters import count, count_macs

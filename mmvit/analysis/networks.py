@@ -7,7 +7,7 @@ import torch
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.installation import install_command
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS
 
 NEEDS_MMPRETRAIN = f'needs mmpretrain: {install_command("mmpretrain")}'

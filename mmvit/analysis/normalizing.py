@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmvit_backbones.utils.preprocessors import takes_rgb
+from mmvit_backbones.utils.openmmlab_models import takes_rgb
 from mmvit_backbones.zoo.files import LAST
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import Variant

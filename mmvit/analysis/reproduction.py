@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, official_name
+from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, official_name
 from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 

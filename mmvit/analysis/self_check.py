@@ -15,7 +15,7 @@ from mmvit_backbones.ops.dispatch import Backend, Operator, why_not_backend
 from mmvit_backbones.ops.triton import INTERPRETED
 from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
-from mmvit_backbones.utils.text import markdown_table
+from mmvit_backbones.utils.messages import markdown_table
 
 from .timing import graph_seconds, take_turns
 

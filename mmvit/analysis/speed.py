@@ -20,8 +20,8 @@ import torch
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.ops import use_kernels
-from mmvit_backbones.utils.files import replaced_when_complete
-from mmvit_backbones.utils.text import markdown_table
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..inference.runtimes import find_device

@@ -91,7 +91,7 @@ def execute(subcommand: str, arguments: list[str]) -> None:
             print(f'error: {rank}{error}', file=sys.stderr, flush=True)
         sys.exit(1)
     except OSError as error:
-        from mmvit_backbones.utils.files import FULL
+        from mmvit_backbones.utils.file_access import FULL
         if error.errno not in FULL:
             raise
         sys.exit(f'error: {error.filename or "a file"} cannot be written: {error.strerror}')

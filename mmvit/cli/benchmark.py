@@ -69,7 +69,7 @@ def run(args: Namespace) -> None:
     import json
     import sys
 
-    from mmvit_backbones.utils.files import check_outputs
+    from mmvit_backbones.utils.file_access import check_outputs
 
     from ..analysis import benchmark, compare_runtimes, measure_throughput
     from ..analysis.networks import is_checkpoint

@@ -40,7 +40,7 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.files import check_outputs
+    from mmvit_backbones.utils.file_access import check_outputs
 
     from ..analysis import evaluate_features
     if args.checkpoint and args.pretrained:

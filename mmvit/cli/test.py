@@ -59,7 +59,7 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint
+    from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint
 
     from ..folders.checks import check_data
     from ..inference import Predictor, evaluate, is_exported
@@ -122,7 +122,7 @@ def run(args: Namespace) -> None:
 def check_exported(args: Namespace, checkpoint: str) -> None:
     """Raises an error if an exported file does not exist, or an option needs the model in PyTorch."""
     from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
-    from mmvit_backbones.utils.files import why_no_file
+    from mmvit_backbones.utils.file_access import why_no_file
     if reason := why_no_file(checkpoint):
         raise CheckpointNotFoundError(f'{checkpoint} {reason}')
     wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'processes')}

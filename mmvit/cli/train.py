@@ -138,7 +138,7 @@ def checked(args: Namespace, config: str, recipe: str | None, processes: int) ->
 
 def next_commands(work_dir: str) -> list[str]:
     """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
-    from mmvit_backbones.utils.files import short_path
+    from mmvit_backbones.utils.messages import short_path
 
     from ..utils.shell import as_typed
     folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
@@ -156,7 +156,7 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
     from mmengine.device import get_device
 
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.text import near_names
+    from mmvit_backbones.utils.messages import near_names
     from mmvit_backbones.zoo.variants import VARIANTS
 
     from ..recipes import fine_tune, save, summary

@@ -6,8 +6,8 @@ import numpy as np
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import written_as_a_whole
-from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, choose_checkpoint
+from mmvit_backbones.utils.file_access import written_as_a_whole
+from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, choose_checkpoint
 from mmvit_backbones.zoo.files import find_checkpoint
 
 from ..inference.metric import metric_of

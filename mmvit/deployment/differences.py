@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from mmvit_backbones.export.networks import signature_of
+from mmvit_backbones.export.onnx_export import signature_of
 
 from ..inference import Predictor
 from ..inference.runtimes import Arrays, PyTorchModel, open_session

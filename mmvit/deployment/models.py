@@ -10,7 +10,7 @@ import torch
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import AXES, EXAMPLE_SIZE, save, to_onnx
-from mmvit_backbones.utils.files import check_outputs
+from mmvit_backbones.utils.file_access import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
 from .examples import examples_of, join

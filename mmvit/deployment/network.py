@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.networks import check_opset, export_onnx
-from mmvit_backbones.utils.files import written_as_a_whole
-from mmvit_backbones.zoo.build import get_model
+from mmvit_backbones.export.onnx_export import check_opset, export_onnx
+from mmvit_backbones.utils.file_access import written_as_a_whole
+from mmvit_backbones.zoo.building import get_model
 
 from .agreement import compare_in_runtimes, deviations_of
 from .differences import compare_onnx

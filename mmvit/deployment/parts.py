@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.preprocessors import takes_rgb
+from mmvit_backbones.utils.openmmlab_models import takes_rgb
 from mmvit_backbones.version import __version__
 
 from ..utils.config import leaf_datasets

@@ -10,7 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.text import decode_text, read_bytes
+from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
 from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process

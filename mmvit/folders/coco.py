@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.files import short_path
-from mmvit_backbones.utils.text import decode_text, read_bytes
+from mmvit_backbones.utils.file_access import decode_text, read_bytes
+from mmvit_backbones.utils.messages import short_path
 
 from ..utils.distributed import is_first_process, warn
 from ..utils.images import SUFFIXES, is_hidden

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_outputs
+from mmvit_backbones.utils.file_access import check_outputs
 
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn

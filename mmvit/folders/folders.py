@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from unicodedata import normalize
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
 from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all

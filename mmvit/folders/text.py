@@ -6,7 +6,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.text import read_text
+from mmvit_backbones.utils.file_access import read_text
 
 from ..utils.distributed import warn
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
 from ..utils.images import SUFFIXES
 from .predictor import Predictor

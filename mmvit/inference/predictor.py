@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.files import check_file
-from mmvit_backbones.zoo.checks import check_backbone, choose_checkpoint
+from mmvit_backbones.utils.file_access import check_file
+from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.files import find_checkpoint
 
 from ..utils.config import config_beside, is_config, path_hint, read_config

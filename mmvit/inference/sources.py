@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.download import receive
-from mmvit_backbones.utils.files import check_file
+from mmvit_backbones.utils.file_access import check_file
+from mmvit_backbones.utils.web import receive
 
 from ..utils.images import SUFFIXES, Content, images_in, read_rgb
 

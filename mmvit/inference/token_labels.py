@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
-from mmvit_backbones.datasets.token_labels import TOP_K, read_token_labels
+from mmvit_backbones.datasets.token_label_maps import TOP_K, read_token_labels
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
-from mmvit_backbones.zoo.build import get_model, import_mmpretrain
+from mmvit_backbones.zoo.building import get_model, import_mmpretrain
 from mmvit_backbones.zoo.files import find_checkpoint, read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from mmvit_backbones.zoo.variants import list_models

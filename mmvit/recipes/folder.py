@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
 from ..folders import FOLDERS, FolderData
 from ..folders.folders import one_folder

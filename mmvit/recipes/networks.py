@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.zoo.checks import official_name
+from mmvit_backbones.zoo.config_weights import official_name
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 

@@ -18,7 +18,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmvit_backbones.engine.atomic import PREFIX
-from mmvit_backbones.engine.hooks.finite import state_of
+from mmvit_backbones.engine.hooks.finite_loss import state_of
 from mmvit_backbones.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -27,8 +27,8 @@ from mmvit_backbones.errors import (
     UsageError,
 )
 from mmvit_backbones.utils.classes import check_labels, classes_of, shown
-from mmvit_backbones.utils.files import check_outputs
-from mmvit_backbones.zoo.checks import check_backbone, check_checkpoint, check_pretrained, is_readable
+from mmvit_backbones.utils.file_access import check_outputs
+from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, check_pretrained, is_readable
 from mmvit_backbones.zoo.loading import (
     check_finite,
     check_overlap,

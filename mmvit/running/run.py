@@ -22,10 +22,11 @@ from torch import nn
 from mmvit_backbones.engine import OwnFilesHook, TerminalHook
 from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
 from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.evaluation.fonts import families_for
 from mmvit_backbones.utils.classes import classes_of
-from mmvit_backbones.utils.files import full_disk_named, short_path
-from mmvit_backbones.utils.fonts import families_for
-from mmvit_backbones.zoo.checks import is_readable
+from mmvit_backbones.utils.file_access import full_disk_named
+from mmvit_backbones.utils.messages import short_path
+from mmvit_backbones.zoo.config_weights import is_readable
 from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 

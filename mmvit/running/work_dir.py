@@ -12,7 +12,7 @@ from typing import IO
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
-from mmvit_backbones.utils.files import check_outputs
+from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.zoo.files import LAST, last_of
 
 try:

@@ -8,9 +8,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
-from mmvit_backbones.utils.files import replaced_when_complete, why_no_file
+from mmvit_backbones.utils.file_access import replaced_when_complete, why_no_file
 from mmvit_backbones.utils.installation import config_folder
-from mmvit_backbones.utils.text import near_names
+from mmvit_backbones.utils.messages import near_names
 
 from .frameworks import FRAMEWORKS
 from .options import check_option

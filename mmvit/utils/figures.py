@@ -3,7 +3,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mmvit_backbones.utils.files import replaced_when_complete
+from mmvit_backbones.utils.file_access import replaced_when_complete
 
 
 def save_figure(figure: Figure, path: str | Path, **options) -> None:

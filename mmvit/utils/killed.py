@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmvit_backbones.errors import TrainingError
-from mmvit_backbones.utils.files import short_path
+from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.files import LAST, last_of
 
 WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')

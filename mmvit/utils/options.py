@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.text import near_names
+from mmvit_backbones.utils.messages import near_names
 
 # Config keys that MMEngine reads in addition to the arguments of Runner.
 MMENGINE_KEYS = {

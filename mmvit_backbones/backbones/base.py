@@ -15,7 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from ..errors import UsageError
 from ..layers import checkpointed
 from ..utils import versions
-from ..utils.docstrings import with_arguments_of
+from ..utils.argument_docs import with_arguments_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 

@@ -2,7 +2,7 @@
 from .repeated_augmentation import RepeatedAugmentationSampler
 from .resize_by_orientation import ResizeByOrientation
 from .resumable import ResumableBatchSampler, SeededDataset
-from .token_labels import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
+from .token_label_maps import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
 
 __all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
            'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']

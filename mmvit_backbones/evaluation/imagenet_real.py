@@ -12,7 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from ..utils.text import read_text
+from ..utils.file_access import read_text
 
 NUM_IMAGES = 50_000
 

@@ -3,6 +3,6 @@ from ..utils import versions
 
 versions.require('export')
 
-from .networks import export_onnx  # noqa: E402
+from .onnx_export import export_onnx  # noqa: E402
 
 __all__ = ['export_onnx']

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
-from ..utils.files import check_outputs, replaced_when_complete
-from ..zoo.build import has_img_size
+from ..utils.file_access import check_outputs, replaced_when_complete
+from ..zoo.building import has_img_size
 from ..zoo.download import CONVERTED, cached_file, write_hash
 from ..zoo.files import find_checkpoint, read_checkpoint, read_published, strip_prefix
 from ..zoo.loading import IMAGENET_CLASSES, LAYOUTS, TASKS, load_weights, recognize

@@ -32,10 +32,10 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .. import backbones
 from ..errors import first_line
-from ..zoo.build import init_weights
+from ..zoo.building import init_weights
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, find_variant
-from .classifier import Classifier
+from .plain_classifier import Classifier
 
 
 def major_version(version: str) -> int:

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..errors import CheckpointError
-from ..zoo.build import get_backbone
+from ..zoo.building import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
-from .classifier import Classifier, ClassifierHead
+from .plain_classifier import Classifier, ClassifierHead
 
 SAVED_WEIGHTS = 'model.safetensors', 'pytorch_model.bin'  # as timm names them
 

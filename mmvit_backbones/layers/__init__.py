@@ -12,12 +12,12 @@ layers:
 - ``eps`` (float): epsilon of the norms.
 - ``position`` (nn.Module | None): position encoding before the attention's LayerNorm, such as :class:`ContextPosition`.
 """
-from .attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .block import BaseBlock, Block, Mlp, ResidualAttentionBlock, init_linear, trunc_normal_
 from .checkpointing import checkpointed
 from .decomposed_position import DecomposedPosition
 from .drop_path import DropPath, drop_path_schedule
 from .patch_embed import PatchEmbed, TokenEmbed
+from .plain_attention import Gate, GlobalAttention, LinearAttention, WindowAttention, layers_with_gate
 from .position_bias import RelativePositionTable
 from .position_embedding import PositionEmbedding
 from .varied_size_attention import VariedSizeWindowAttention, reset_projections

@@ -1,5 +1,5 @@
 """Published variants and their weights: table of variants, downloads, conversion and safe loading."""
-from .build import get_model
+from .building import get_model
 from .files import load_checkpoint_file
 from .loading import convert_state_dict
 from .variants import (

@@ -19,7 +19,7 @@ import torch
 from mmengine.logging import print_log
 
 from ..errors import CheckpointError, UnreadCheckpointError, UsageError
-from ..utils import download
+from ..utils import web
 from .weights import BY_BROWSER, Weights, host_of
 
 CONVERTED = 'model.safetensors'  # name of the weights in folders written by `mmvit weights convert`
@@ -102,7 +102,7 @@ def _download_converted(mirror: str, weights: Weights) -> bool:
     import requests
     url = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
     try:
-        with requests.get(f'{url}{HASH}', timeout=download.TIMEOUT) as response:
+        with requests.get(f'{url}{HASH}', timeout=web.TIMEOUT) as response:
             sha256 = response.text[:64] if response.ok else ''
         if not re.fullmatch('[0-9a-f]{64}', sha256):
             return False
@@ -164,10 +164,10 @@ def _get(link: str, incoming: Path) -> Path:
     while True:
         before = _received_bytes(incoming)
         try:
-            download.receive(link, str(incoming), resume=True)
+            web.receive(link, str(incoming), resume=True)
             return incoming
         except UsageError as error:
-            if not before or _received_bytes(incoming) != before or download.is_unreachable(error):
+            if not before or _received_bytes(incoming) != before or web.is_unreachable(error):
                 raise
             _partial_files(incoming)[0].unlink()  # no progress: the server may be unable to resume, so start again
 
@@ -183,12 +183,12 @@ def _received_bytes(incoming: Path) -> int:
 
 def _find_in_folder(url: str, member: str) -> str:
     """Finds the one checkpoint with ``member`` in its name in a Google Drive folder, and returns its URL."""
-    gdown = download.import_gdown()
+    gdown = web.import_gdown()
     try:
         files = gdown.download_folder(
-            url, skip_download=True, quiet=True, use_cookies=False, timeout=download.TIMEOUT)
+            url, skip_download=True, quiet=True, use_cookies=False, timeout=web.TIMEOUT)
     except (gdown.exceptions.DownloadError, OSError) as error:
-        raise UsageError(download.reason_of(error)) from error
+        raise UsageError(web.reason_of(error)) from error
     named = [file for file in files if re.search(r'\.(pth|pt|bin|tar|safetensors)$', file.path)
              and member in file.path.lower()]
     if len(named) != 1:

@@ -34,11 +34,11 @@ from ..errors import (
     first_line,
 )
 from ..utils import versions
-from ..utils.files import why_no_file
-from ..utils.text import near_names
+from ..utils.file_access import why_no_file
+from ..utils.messages import near_names
 from .download import CONVERTED, fetch, fetch_url, first_reading
 from .hubs import TIMM, TORCHVISION, fetch_torchvision, read_timm
-from .runs import are_of_one_run, recorded_best
+from .same_run import are_of_one_run, recorded_best
 from .variants import VARIANTS, Variant
 
 OFFICIAL = 'official://'

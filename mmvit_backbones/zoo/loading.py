@@ -19,7 +19,7 @@ from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import not_finite
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
-from .converters.library import LibraryLayout, shortened
+from .converters.library_layout import LibraryLayout, shortened
 from .files import (
     OFFICIAL,
     WEB,

@@ -9,7 +9,7 @@ from tiny_configs import TINY_CONFIGS
 from mmvit.analysis import attention, draw_attention
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.layers.attention import GlobalAttention
+from mmvit_backbones.layers.plain_attention import GlobalAttention
 
 KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual'], 'ReSwin': ['attention', 'residual'],
          'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional', 'local']}

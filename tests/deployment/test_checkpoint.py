@@ -23,7 +23,7 @@ from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.utils.files import written_as_a_whole
+from mmvit_backbones.utils.file_access import written_as_a_whole
 
 
 @pytest.mark.parametrize('package, task, words', [

@@ -17,7 +17,7 @@ import timm
 from mmvit.inference import token_labels
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from mmvit.inference import sources
 from mmvit.inference.sources import read_frames
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.utils import download as receiving
+from mmvit_backbones.utils import web
 from mmvit_backbones.zoo import download
 from mmvit_backbones.zoo.download import cached_file, check_unchanged, fetch, fetch_url
 from mmvit_backbones.zoo.files import read_checkpoint
@@ -66,7 +66,7 @@ def servers(all_drives, tmp_path, monkeypatch):
         monkeypatch.setenv(name, all_drives.url)
     monkeypatch.setenv('REQUESTS_CA_BUNDLE', str(all_drives.certificate))
     monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'home'))
-    monkeypatch.setattr(receiving, 'RETRIES', 1)
+    monkeypatch.setattr(web, 'RETRIES', 1)
     all_drives.answers.clear()
     all_drives.asked.clear()
     return all_drives
@@ -275,7 +275,7 @@ def test_a_broken_connection_is_resumed(servers):
 
 
 def test_the_next_call_resumes_the_download(servers, monkeypatch):
-    monkeypatch.setattr(receiving, 'RETRIES', 0)
+    monkeypatch.setattr(web, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1)
     with raises(CheckpointError, 'resumes') as error:
         fetch(RELEASE)
@@ -288,8 +288,8 @@ def test_the_next_call_resumes_the_download(servers, monkeypatch):
 
 
 def test_an_unreachable_server_keeps_the_partial_file(servers, monkeypatch):
-    monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
-    monkeypatch.setattr(receiving, 'RETRIES', 0)
+    monkeypatch.setattr(web, 'TIMEOUT', 0.2)
+    monkeypatch.setattr(web, 'RETRIES', 0)
     for answer in (drives.serve(CONTENT, breaks=1), drives.say_nothing):
         servers.answers[RELEASE_URL] = answer
         with pytest.raises(CheckpointError):
@@ -300,7 +300,7 @@ def test_an_unreachable_server_keeps_the_partial_file(servers, monkeypatch):
 
 
 def test_a_server_without_ranges_starts_again(servers, monkeypatch):
-    monkeypatch.setattr(receiving, 'RETRIES', 0)
+    monkeypatch.setattr(web, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = drives.serve(CONTENT, breaks=1, ranges=False)
     with pytest.raises(CheckpointError):
         fetch(RELEASE)
@@ -329,8 +329,8 @@ def test_missing_weights_are_errors(servers):
 
 @pytest.mark.parametrize('answer, host', [(drives.say_nothing, 'github.com'), (drives.dribble(CONTENT), 'the server')])
 def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, host):
-    monkeypatch.setattr(receiving, 'TIMEOUT', 0.2)
-    monkeypatch.setattr(receiving, 'RETRIES', 0)
+    monkeypatch.setattr(web, 'TIMEOUT', 0.2)
+    monkeypatch.setattr(web, 'RETRIES', 0)
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, f'no connection to {host} (', 'timed out)'):
         fetch(RELEASE)
@@ -338,7 +338,7 @@ def test_a_server_that_sends_nothing_times_out(servers, monkeypatch, answer, hos
 
 @pytest.mark.parametrize('retries', [0, 1])
 def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, retries):
-    monkeypatch.setattr(receiving, 'RETRIES', retries)
+    monkeypatch.setattr(web, 'RETRIES', retries)
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{closed.getsockname()[1]}'
@@ -360,7 +360,7 @@ def test_a_missing_connection_is_reported_with_its_host(servers, monkeypatch, re
     (drives.redirect(RELEASE_URL), ['redirects']), (drives.redirect('file:///etc/passwd'), ['file:///etc/passwd']),
     (drives.page('', 500), ['500'])], ids=['ends early', 'endless', 'in circles', 'to a file', 'error'])
 def test_server_errors_are_reported_in_one_line(servers, monkeypatch, answer, words):
-    monkeypatch.setattr(receiving, 'MAX_BYTES', 1e5)
+    monkeypatch.setattr(web, 'MAX_BYTES', 1e5)
     servers.answers[RELEASE_URL] = answer
     with raises(CheckpointError, *words) as caught:
         fetch(RELEASE)

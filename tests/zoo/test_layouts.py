@@ -8,7 +8,7 @@ from helpers import raises
 from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model, list_models
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.converters import vitae
 from mmvit_backbones.zoo.loading import LAYOUTS, recognize
 from mmvit_backbones.zoo.variants import VARIANTS

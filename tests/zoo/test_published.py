@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS
 
 

@@ -31,7 +31,7 @@ from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.utils.text import markdown_table
+from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
 from mmvit_backbones.zoo.weights import Weights, host_of

@@ -16,7 +16,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.checks import check_backbone
+    from mmvit_backbones.zoo.config_weights import check_backbone
 
     from ...utils.config import read_config
     cfg = read_config(args.config, options=args.cfg_options)

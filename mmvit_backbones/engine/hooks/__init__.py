@@ -2,7 +2,7 @@
 from .early_stop import ResumableEarlyStoppingHook
 from .equal_heads import EqualHeadsHook, FrozenBackboneHook
 from .exact_resume import ExactResumeHook
-from .finite import FiniteLossHook
+from .finite_loss import FiniteLossHook
 from .interrupt import InterruptHook
 from .own_files import OwnFilesHook
 from .terminal import TerminalHook

@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
-from ...zoo.build import init_weights
+from ...zoo.building import init_weights
 from ...zoo.loading import unwrap_model
 
 

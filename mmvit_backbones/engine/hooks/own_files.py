@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from ...errors import CheckpointError
 from ...zoo.loading import read_checkpoint
-from ...zoo.runs import are_of_one_run, recorded_best
+from ...zoo.same_run import are_of_one_run, recorded_best
 
 
 @HOOKS.register_module()

@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ...utils.files import short_path
+from ...utils.messages import short_path
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -4,7 +4,7 @@ from collections import Counter
 
 from torch import Tensor
 
-from .library import LibraryLayout
+from .library_layout import LibraryLayout
 from .revit import REMVITV2_NAMES
 
 SLOWFAST_NAMES = {pattern: name for pattern, name in REMVITV2_NAMES.items() if pattern != 'alpha'} | {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from .layout import from_zero
-from .library import LibraryLayout
+from .library_layout import LibraryLayout
 from .revit import RESWIN, RESWIN_NAMES
 
 BACKBONES = ('ReSwin', 'SwinVSA')

@@ -7,7 +7,7 @@ from math import isqrt
 from torch import Tensor
 
 from .layout import Names
-from .library import LibraryLayout
+from .library_layout import LibraryLayout
 
 MAX_PREFIX_TOKENS = 5  # for classes and distillation, or for classes and four registers
 BLOCK = r'backbone.blocks.\1.'

@@ -9,7 +9,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.checks import check_backbone, check_pretrained, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import check_backbone, check_pretrained, choose_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])

@@ -1,4 +1,4 @@
-"""Checks the paths of input and output files, writes files as a whole, and shortens paths that are shown."""
+"""Checks the paths of input and output files, reads text, and writes files as a whole."""
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,7 @@ from uuid import uuid4
 from ..errors import MMViTError, UsageError
 
 FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+UTF_16 = b'\xff\xfe', b'\xfe\xff'  # its byte order marks
 
 
 def check_file(path: str | Path, what: str = 'file') -> None:
@@ -26,6 +27,37 @@ def why_no_file(path: str | Path) -> str | None:
     if os.path.isdir(path):
         return 'is a folder, not a file'
     return 'is a pipe or a device, not a file' if os.path.exists(path) else 'does not exist'
+
+
+def read_text(path: str | Path) -> str:
+    """Returns the content of a text file in UTF-8, without the byte order mark of some editors.
+
+    Raises:
+        UsageError: If the file cannot be read or has another encoding.
+    """
+    return decode_text(read_bytes(path), path)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Returns the content of a file; raises UsageError if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def decode_text(content: bytes, path: str | Path) -> str:
+    """Returns the text of a file in UTF-8, without byte order mark; raises UsageError for other encodings."""
+    text, wrong = '', content.find(0)  # UTF-16 without a mark has zeros
+    try:
+        text = content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        wrong = error.start if wrong < 0 else min(wrong, error.start)
+    if wrong >= 0:
+        kind = ' of UTF-16' if content.startswith(UTF_16) else ''
+        raise UsageError(f'{path} must be in UTF-8, got the byte 0x{content[wrong]:02x}{kind} at position {wrong} in '
+                         f'line {content.count(10, 0, wrong) + 1}; save the file as UTF-8')
+    return text
 
 
 @contextmanager
@@ -111,12 +143,3 @@ def written_as_a_whole(path: str | os.PathLike, companions: Iterable[str] = ()) 
             os.replace(file, path.with_name(file.name))
         for name in {f'{path.name}{suffix}' for suffix in companions} - {file.name for file in written}:
             path.with_name(name).unlink(missing_ok=True)
-
-
-def short_path(path: str) -> str:
-    """Returns an absolute path inside the current folder as a relative one, as users write it; others unchanged."""
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # on another drive of Windows
-        return path
-    return relative if os.path.isabs(path) and not relative.startswith(os.pardir) else path

@@ -1,5 +1,5 @@
 """Parts of error messages."""
-from mmvit_backbones.utils.text import near_names
+from mmvit_backbones.utils.messages import near_names
 
 
 def test_up_to_three_similar_names_are_listed():

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.files import check_file, check_outputs, replaced_when_complete, short_path
+from mmvit_backbones.utils.file_access import check_file, check_outputs, replaced_when_complete
+from mmvit_backbones.utils.messages import short_path
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):
@@ -61,5 +62,5 @@ def test_paths_are_shown_as_users_write_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert short_path(str(tmp_path / 'runs/a')) == 'runs/a'
     assert short_path(str(tmp_path.parent)) == str(tmp_path.parent)
-    monkeypatch.setattr('mmvit_backbones.utils.files.os', SimpleNamespace(path=ntpath, pardir='..'))
+    monkeypatch.setattr('mmvit_backbones.utils.file_access.os', SimpleNamespace(path=ntpath, pardir='..'))
     assert short_path(r'D:\runs\a') == r'D:\runs\a'  # on another drive than the current folder

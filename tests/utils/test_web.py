@@ -8,8 +8,8 @@ import pytest
 from helpers import raises
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils import download
-from mmvit_backbones.utils.download import is_unreachable, reason_of, receive
+from mmvit_backbones.utils import web
+from mmvit_backbones.utils.web import is_unreachable, reason_of, receive
 
 pytest.importorskip('gdown')
 requests = pytest.importorskip('requests')
@@ -61,7 +61,7 @@ def test_files_that_are_too_large_are_refused(server, monkeypatch):
     for name in 'file', 'unknown':
         with raises(UsageError, 'larger than 0.002999 MB'):
             receive(f'{server}/{name}', io.BytesIO(), 2999)
-    monkeypatch.setattr(download, 'MAX_BYTES', 2000)
+    monkeypatch.setattr(web, 'MAX_BYTES', 2000)
     receive(f'{server}/file', io.BytesIO())
     with raises(UsageError, 'larger than 0.002 MB'):
         receive(f'{server}/unknown', io.BytesIO())

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 import mmvit_backbones
 from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.zoo.build import get_backbone
+from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.variants import find_names
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..necks import LayerNormPooling
-from ..zoo.build import has_img_size, init_weights
+from ..zoo.building import has_img_size, init_weights
 from ..zoo.variants import Variant
 
 

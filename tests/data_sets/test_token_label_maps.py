@@ -12,10 +12,10 @@ from PIL import Image
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets import PoolTokenLabels
-from mmvit_backbones.datasets.token_labels import read_token_labels
+from mmvit_backbones.datasets.token_label_maps import read_token_labels
 from mmvit_backbones.heads import TokenLabelHead
 from mmvit_backbones.losses import MapSimilarityLoss
-from mmvit_backbones.zoo.build import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import torch
 from helpers import ROOT
 
 import mmvit.cli
-from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.reading import load_checkpoint_file
 
 TINY = ROOT / 'tests/running/tiny_classifier.py'
 # The fork server starts with the first process and finds `preload.py` on PYTHONPATH.

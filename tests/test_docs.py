@@ -27,7 +27,7 @@ import mmvit.cli
 import mmvit_backbones
 from mmvit.folders.coco import Coco
 from mmvit.folders.coco_rules import coco_problems
-from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.reading import load_checkpoint_file
 
 MODULES = [name for package in (mmvit_backbones, mmvit)
            for _, name, _ in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')]

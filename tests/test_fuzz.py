@@ -18,7 +18,7 @@ from helpers import each_network, relative_error, shared_model
 from safetensors.torch import save_file
 
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.files import load_checkpoint_file
+from mmvit_backbones.zoo.reading import load_checkpoint_file
 
 SEED = int(os.environ.get('FUZZ_SEED', 0))
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 200 image sizes per network

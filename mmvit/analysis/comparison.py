@@ -27,7 +27,7 @@ from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.messages import markdown_table
-from mmvit_backbones.zoo.files import last_of
+from mmvit_backbones.zoo.reading import last_of
 
 from ..inference import Predictor
 from ..recipes import fine_tune, summary

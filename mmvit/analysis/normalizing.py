@@ -9,8 +9,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmvit_backbones.utils.openmmlab_models import takes_rgb
-from mmvit_backbones.zoo.files import LAST
 from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant
 
 from ..inference.runtimes import build_model

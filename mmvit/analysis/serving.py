@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..inference import Predictor, Result, read_rgb
 from ..inference.results import SCORE_THR

@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.images import CALIBRATION_IMAGES, images_of, read

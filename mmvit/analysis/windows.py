@@ -15,8 +15,8 @@ from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.building import get_backbone, only_warnings
 from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
-from mmvit_backbones.zoo.files import find_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
+from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.config import is_config, read_config

@@ -134,7 +134,7 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
 def find(args: Namespace) -> tuple[str, str]:
     """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.zoo.files import find_checkpoint
+    from mmvit_backbones.zoo.reading import find_checkpoint
 
     from ..utils.config import config_beside, is_config, path_hint
     if args.checkpoint is not None:

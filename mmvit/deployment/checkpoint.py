@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import written_as_a_whole
 from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, choose_checkpoint
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..inference.metric import metric_of
 from ..inference.predictor import config_of

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.config import config_beside, is_config, path_hint, read_config
 from .results import SCORE_THR, Result, result_of

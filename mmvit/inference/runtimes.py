@@ -17,7 +17,7 @@ from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
-from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..utils.config import leaf_datasets

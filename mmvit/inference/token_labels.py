@@ -18,8 +18,9 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import get_model, import_mmpretrain
-from mmvit_backbones.zoo.files import find_checkpoint, read_checkpoint
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
+from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import list_models
 
 from ..utils.config import is_config, read_config

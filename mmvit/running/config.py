@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.files import LAST, last_of
+from mmvit_backbones.zoo.reading import LAST, last_of
 
 from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
 from .work_dir import check_copy

@@ -26,8 +26,8 @@ from mmvit_backbones.evaluation.fonts import families_for
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.utils.messages import short_path
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import is_readable
-from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
 from ..utils.distributed import is_first_process

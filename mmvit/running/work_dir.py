@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import check_outputs
-from mmvit_backbones.zoo.files import LAST, last_of
+from mmvit_backbones.zoo.reading import LAST, last_of
 
 try:
     import fcntl

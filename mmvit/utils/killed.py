@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.messages import short_path
-from mmvit_backbones.zoo.files import LAST, last_of
+from mmvit_backbones.zoo.reading import LAST, last_of
 
 WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')
 SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|mmap)[^\n]*</torch_')

@@ -13,7 +13,7 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..zoo.files import load_file
+from ..zoo.reading import load_file
 
 TOP_K = 5  # classes per position
 LABELS = ('token_scores', 'token_classes')

@@ -10,9 +10,11 @@ from torch import Tensor
 from ..errors import CheckpointError, UsageError
 from ..utils.file_access import check_outputs, replaced_when_complete
 from ..zoo.building import has_img_size
+from ..zoo.checkpoints import read_checkpoint, read_published
 from ..zoo.download import CONVERTED, cached_file, write_hash
-from ..zoo.files import find_checkpoint, read_checkpoint, read_published, strip_prefix
 from ..zoo.loading import IMAGENET_CLASSES, LAYOUTS, TASKS, load_weights, recognize
+from ..zoo.reading import find_checkpoint
+from ..zoo.state_dicts import strip_prefix
 from ..zoo.variants import VARIANTS, Variant, find_networks, find_variant
 
 FILES = '.pth', '.safetensors'

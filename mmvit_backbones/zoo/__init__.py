@@ -1,7 +1,7 @@
 """Published variants and their weights: table of variants, downloads, conversion and safe loading."""
 from .building import get_model
-from .files import load_checkpoint_file
 from .loading import convert_state_dict
+from .reading import load_checkpoint_file
 from .variants import (
     IMAGENET_MEAN,
     IMAGENET_STD,

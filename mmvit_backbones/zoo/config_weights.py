@@ -9,8 +9,9 @@ from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
-from .files import OFFICIAL, find_checkpoint, read_checkpoint
+from .checkpoints import OFFICIAL, read_checkpoint
 from .loading import load_backbone
+from .reading import find_checkpoint
 from .variants import VARIANTS, find_variant
 
 

@@ -7,8 +7,8 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from ..errors import CheckpointError, UsageError
+from .checkpoints import read_published
 from .download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
-from .files import read_published
 from .published import RESULTS
 from .variants import VARIANTS, Variant, list_models
 from .weights import OTHER_FILES, Weights

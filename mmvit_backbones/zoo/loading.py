@@ -1,6 +1,7 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models.
 
-``files.py`` reads a checkpoint and finds the state dict in it; here follow layout, conversion, sizes and loading.
+``checkpoints.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it; here follow layout, conversion,
+sizes and loading.
 """
 import os
 import re
@@ -17,19 +18,11 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import not_finite
+from .checkpoints import OFFICIAL, WEB, read_checkpoint, read_published
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
-from .files import (
-    OFFICIAL,
-    WEB,
-    choose_prefix,
-    find_prefixes,
-    find_state_dict,
-    read_checkpoint,
-    read_published,
-    strip_prefix,
-)
+from .state_dicts import choose_prefix, find_prefixes, find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
@@ -161,7 +154,7 @@ def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source
 
 
 def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
-    return next((layout for layout in layouts if layout.matches(weights)), None)
+    return next((layout for layout in layouts if layout.find_prefix(weights) is not None), None)
 
 
 def layouts_for(model: nn.Module, layouts: Collection[Layout]) -> list[Layout]:

@@ -10,7 +10,7 @@ from tiny_runs import Sender, loader_of, log_of, runner_of
 
 from mmvit.running.work_dir import point_to_own
 from mmvit_backbones.engine.hooks.terminal import best_of
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 pytestmark = pytest.mark.usefixtures('own_signals')
 

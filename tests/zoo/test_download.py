@@ -28,8 +28,8 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.utils import web
 from mmvit_backbones.zoo import download
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.download import cached_file, check_unchanged, fetch, fetch_url
-from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS
 from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
 

@@ -17,8 +17,8 @@ from mmvit.inference.runtimes import build_model
 from mmvit.recipes.networks import find_network
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.download import hash_of
-from mmvit_backbones.zoo.files import read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS

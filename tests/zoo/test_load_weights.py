@@ -14,7 +14,7 @@ from torch import nn
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo import variants
-from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import check_overlap, load_weights, safe_loading
 from mmvit_backbones.zoo.variants import VARIANTS, find_networks
 

@@ -8,7 +8,7 @@ from helpers import each_network, fresh_model, raises, trained_model
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.files import read_checkpoint
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_backbone
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmvit_backbones.zoo.files import find_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
 
 def save(path, losses, classes=('cat', 'dog'), best='') -> str:

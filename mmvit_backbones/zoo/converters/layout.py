@@ -43,10 +43,6 @@ class Layout:
         return next((prefix for prefix in (*self.prefixes, '') if all(prefix + key in weights for key in self.keys)),
                     None)
 
-    def matches(self, weights: Mapping) -> bool:
-        """Returns whether weights have this layout."""
-        return self.find_prefix(weights) is not None
-
     def convert(self, weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
         """Returns weights of this layout with this package's keys, ``backbone.*``, ``neck.*`` and ``head.*``.
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import UnknownKeyError
-from ..files import choose, find_prefixes, strip_prefix
+from ..state_dicts import choose, find_prefixes, strip_prefix
 from .layout import Layout, match_name
 
 
@@ -33,6 +33,11 @@ class LibraryLayout(Layout):
     prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 
     def find_prefix(self, weights: Mapping) -> str | None:
+        """Returns the prefix of the keys in weights of this layout, or None for another layout.
+
+        Raises:
+            CheckpointError: If several sets of weights have this layout.
+        """
         prefixes = find_prefixes(weights, self.keys, share=1.)
         return choose(prefixes, 'the checkpoint') if prefixes else None
 

@@ -27,9 +27,10 @@ from safetensors.torch import save_file
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError, UnreadCheckpointError, UsageError
 from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.download import first_reading
-from mmvit_backbones.zoo.files import find_checkpoint, load_checkpoint_file, load_file, read_checkpoint, warn_of_hole
 from mmvit_backbones.zoo.loading import safe_loading
+from mmvit_backbones.zoo.reading import find_checkpoint, load_checkpoint_file, load_file, warn_of_hole
 
 
 def load_for_mmengine(path: str) -> dict:

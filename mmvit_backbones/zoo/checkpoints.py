@@ -1,0 +1,85 @@
+"""Reads checkpoints by what names them: a file, a work dir, a URL, published weights, or those of a library."""
+from typing import Literal
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from ..errors import CheckpointError, CheckpointNotFoundError
+from ..utils.messages import near_names
+from .download import fetch, fetch_url, first_reading
+from .hubs import TIMM, TORCHVISION, fetch_torchvision, read_timm
+from .reading import find_checkpoint, load_checkpoint_file
+from .state_dicts import find_state_dict
+from .variants import VARIANTS, Variant
+
+OFFICIAL = 'official://'
+WEB = 'http://', 'https://'
+
+
+def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
+    """Reads a checkpoint without executing code in it.
+
+    Args:
+        filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
+            ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME`` or
+            ``torchvision://NAME``, downloaded by these libraries; or a name with another scheme, which is read by
+            MMEngine's loader for the scheme.
+        map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
+        mmap (bool): See :func:`load_checkpoint_file`.
+
+    Raises:
+        UsageError: If ``map_location`` cannot be used.
+        CheckpointError: If the checkpoint cannot be found, downloaded or read, or contains types that are not allowed.
+    """
+    if filename.startswith(OFFICIAL):
+        return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
+    if filename.startswith(TIMM):
+        return dict(state_dict=read_timm(filename))
+    if filename.startswith(TORCHVISION):
+        return dict(state_dict=load_checkpoint_file(fetch_torchvision(filename)))
+    if filename.startswith(WEB):
+        path = fetch_url(filename)
+        with first_reading(path):
+            return load_checkpoint_file(path, map_location, mmap)
+    if '://' in filename:
+        try:
+            return CheckpointLoader.load_checkpoint(filename, map_location)
+        except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
+            raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
+    return load_checkpoint_file(find_checkpoint(filename), map_location, mmap)
+
+
+def _read_official(name: str) -> dict[str, Tensor]:
+    """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
+    network, _, tag = name.partition('/')
+    if network not in VARIANTS:
+        hint = near_names(network, VARIANTS) or '; see mmvit_backbones.list_models()'
+        raise CheckpointNotFoundError(f'{OFFICIAL}{name}: unknown network {network!r}{hint}; omit {OFFICIAL} to '
+                                      'load a file')
+    return read_published(VARIANTS[network], tag or True)
+
+
+def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tensor]:
+    """Returns the converted published weights of a variant, and downloads them if they are not cached.
+
+    Raises:
+        CheckpointError: If the weights are unavailable, corrupt or belong to another network; an invalid file is set
+            aside.
+    """
+    try:
+        path = fetch(variant.published_weights(tag))
+    except CheckpointError as error:
+        if not variant.related_weights or variant.related_weights in str(error):
+            raise
+        raise CheckpointError(f'{error}{variant.related_hint}') from error
+    with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
+        layout = variant.family.layout
+        weights = find_state_dict(load_checkpoint_file(path), variant.name,
+                                  lambda weights: layout.find_prefix(weights) is not None)
+        if layout.find_prefix(weights) is not None:  # otherwise, a mirror has converted them
+            weights = layout.convert(weights, variant.name)
+        if not any(key.startswith('backbone.') for key in weights):
+            raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')
+        if difference := variant.different_shape(weights):
+            raise CheckpointError(difference)
+    return weights

@@ -80,8 +80,7 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='TerminalHook'), *early,
-                          *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *early, *others])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

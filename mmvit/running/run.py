@@ -54,9 +54,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     """Trains the model of a config as MMEngine's runner does, and returns the runner.
 
     The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
-    checkpoint of another network are refused. Checkpoints are read without running code in them. If the config names
-    :class:`~mmvit_backbones.engine.TerminalHook`, as those of ``recipes.fine_tune`` do, the terminal shows a bar,
-    validations and warnings; else OpenMMLab's log.
+    checkpoint of another network are refused. Checkpoints are read without running code in them. For a recipe of
+    ``recipes.fine_tune``, the terminal shows a bar, validations and warnings; for other configs, OpenMMLab's log.
 
     Args:
         cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
@@ -172,7 +171,7 @@ def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    ``verbose`` leaves out the :class:`TerminalHook` that the config may name. MMEngine names the folder after the
+    Runners of recipes get a :class:`TerminalHook`, except with ``verbose``. MMEngine names the folder after the
     second in which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its
     name is the same.
     """
@@ -185,18 +184,25 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    is_quiet = not verbose and any(isinstance(hook, dict) and hook.get('type') == 'TerminalHook'
-                                   for hook in cfg.get('custom_hooks') or [])
+    is_quiet = not verbose and is_recipe(cfg)
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = build(cfg)
     if is_quiet:
         for handler in console_handlers(runner.logger):
             handler.setStream(sys.stdout)
+        if not any(isinstance(hook, TerminalHook) for hook in runner.hooks):
+            runner.register_hook(TerminalHook())
     if verbose:
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
     if isinstance(runner.model, nn.Module) and runner.distributed and get_device() == 'cpu':
         revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner
+
+
+def is_recipe(cfg: Config) -> bool:
+    """Returns whether a config has the hooks of recipes; older ones also name :class:`TerminalHook`."""
+    names = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
+    return 'TerminalHook' in names or names >= {'ExactResumeHook', 'OwnFilesHook'}
 
 
 @contextmanager

@@ -22,11 +22,11 @@ DUMPED = 'System environment', 'Hooks will be executed', 'Exp name'
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> Path:
-    """Returns the tiny classifier's config with the hook of recipes."""
+    """Returns the tiny classifier's config with the hooks of recipes."""
     path = tmp_path_factory.mktemp('config') / 'shown.py'
     path.write_text(f"""
 _base_ = {str(TINY)!r}
-custom_hooks = [dict(type='ExactResumeHook'), dict(type='TerminalHook', interval=1)]
+custom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
 test_evaluator = [dict(type='Accuracy'), dict(type='PerClassAccuracy')]
 """)
@@ -64,8 +64,10 @@ def test_the_log_file_has_every_line(trained):
 
 @pytest.mark.training
 def test_without_a_terminal_there_is_no_bar(config, tmp_path):
-    """A config that does not name the hook, and --verbose, show OpenMMLab's log."""
-    quiet = start(tmp_path / 'quiet', config=config)
+    """Other configs, and --verbose, show OpenMMLab's log; older recipes name the hook."""
+    older = tmp_path / 'older.py'
+    older.write_text(config.read_text().replace("'OwnFilesHook'", "'TerminalHook', interval=1"))
+    quiet = start(tmp_path / 'quiet', config=older)
     assert quiet.wait(200) == 0, quiet.text
     verbose, other = start(tmp_path / 'verbose', '--verbose', config=config), start(tmp_path / 'other')
     assert [run.wait(200) for run in (verbose, other)] == [0, 0]

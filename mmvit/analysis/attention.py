@@ -22,7 +22,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.file_access import check_file, check_outputs
-from mmvit_backbones.zoo.building import get_backbone, only_warnings
+from mmvit_backbones.utils.openmmlab_models import only_warnings
+from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.config_weights import official_name
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.reading import find_checkpoint

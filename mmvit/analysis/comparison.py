@@ -43,7 +43,6 @@ METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mA
                mmseg=('mIoU', 'mIoU, %', 1))
 MARKERS = 'o^sDvP*'  # 7, so that a marker meets each of matplotlib's 10 colors once
 PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
-HOOKS = 'mmvit_backbones.engine.hooks.equal_heads'
 SETTINGS, REPORT = 'settings.json', ('README.md', 'results.csv', 'plot.png')
 WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
 
@@ -186,24 +185,22 @@ def read_settings(out: Path, now: Settings) -> dict:
 
 def recipes_of(names: Sequence[str], settings: Settings, epochs: int | None, out: Path) -> dict[str, Config]:
     """Returns the config of each network, which differ in the backbone and the channels of its maps."""
-    from mmvit_backbones.engine.hooks import equal_heads  # noqa: F401  registers NoBackbone
     pretrained, freeze = settings.pretrained, settings.freeze
     if settings.config:
         return {name: other_recipe(settings.config, name, pretrained, freeze, settings.layer_decay) for name in names}
     arguments = dict(settings.of_recipe(), epochs=epochs, out=str(out / 'data'))
     common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
     return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
-                            custom_imports=[HOOKS], check_files=False, **arguments) for name in names}
+                            check_files=False, **arguments) for name in names}
 
 
 def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
     """Returns a config with the backbone of a network, heads that start equal, and learning rates by levels."""
-    from mmvit_backbones.engine.hooks import equal_heads  # noqa: F401  registers NoBackbone
     cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     import_quietly(cfg.default_scope)
     common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
-    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze), [HOOKS],
-                         with_level_decay(cfg, layer_decay))
+    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze),
+                         optim_wrapper=with_level_decay(cfg, layer_decay))
 
 
 def hooks(common: Config, freeze: bool) -> list[dict]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.zoo.building import init_weights
+from mmvit_backbones.utils.openmmlab_models import init_weights
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_loading
 

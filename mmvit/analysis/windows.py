@@ -13,7 +13,8 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.file_access import check_file, check_outputs
-from mmvit_backbones.zoo.building import get_backbone, only_warnings
+from mmvit_backbones.utils.openmmlab_models import only_warnings
+from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.reading import find_checkpoint

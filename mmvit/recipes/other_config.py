@@ -12,7 +12,7 @@ from mmvit_backbones.errors import UsageError
 from .networks import Network
 
 
-def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = (),
+def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = (),
                   optim_wrapper: dict | None = None) -> Config:
     """Returns a config with another backbone, and with a neck or heads for the channels of its maps.
 
@@ -51,7 +51,7 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
         where['data_preprocessor'] = {**(where.get('data_preprocessor') or {}), 'mean': network.mean,
                                       'std': network.std}
     imports = (settings.get('custom_imports') or {}).get('imports') or []
-    settings['custom_imports'] = dict(imports=[*imports, *network.imports, *custom_imports])
+    settings['custom_imports'] = dict(imports=[*imports, *network.imports])
     settings['custom_hooks'] = [*(settings.get('custom_hooks') or []), *custom_hooks]
     settings.pop('work_dir', None)
     changed = Config(ConfigDict(settings), format_python_code=False)

@@ -28,15 +28,9 @@ from mmvit_backbones.errors import (
 )
 from mmvit_backbones.utils.classes import check_labels, classes_of, shown
 from mmvit_backbones.utils.file_access import check_outputs
+from mmvit_backbones.utils.openmmlab_models import unwrap_model
 from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, check_pretrained, is_readable
-from mmvit_backbones.zoo.loading import (
-    check_finite,
-    check_overlap,
-    load_weights,
-    read_checkpoint,
-    read_state,
-    unwrap_model,
-)
+from mmvit_backbones.zoo.loading import check_finite, check_overlap, load_weights, read_checkpoint, read_state
 
 from ..folders.checks import check_data, paths_of
 from ..utils.config import datasets_of, metrics_of

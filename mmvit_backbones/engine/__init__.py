@@ -4,7 +4,6 @@
 """
 from . import atomic  # noqa: F401  registers the file backend
 from .hooks import (
-    EqualHeadsHook,
     ExactResumeHook,
     FiniteLossHook,
     FrozenBackboneHook,
@@ -15,5 +14,5 @@ from .hooks import (
 )
 from .optimizers import LayerDecayConstructor, weight_decay_cfg
 
-__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+__all__ = ['ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook', 'weight_decay_cfg']

@@ -1,4 +1,5 @@
-"""Heads that OpenMMLab lacks; importing this package registers them in MMEngine's root ``MODELS``."""
+"""Heads that OpenMMLab lacks, and heads that start equal; importing this package registers them."""
+from .equal_heads import EqualHeadsHook, NoBackbone
 from .token_label_head import TokenLabelHead
 
-__all__ = ['TokenLabelHead']
+__all__ = ['EqualHeadsHook', 'NoBackbone', 'TokenLabelHead']

@@ -32,7 +32,7 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .. import backbones
 from ..errors import first_line
-from ..zoo.building import init_weights
+from ..utils.openmmlab_models import init_weights
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, find_variant
 from .plain_classifier import Classifier

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..necks import LayerNormPooling
-from ..zoo.building import has_img_size, init_weights
+from ..utils.openmmlab_models import init_weights
+from ..zoo.building import has_img_size
 from ..zoo.variants import Variant
 
 

@@ -1,4 +1,10 @@
-"""Reads data preprocessors of OpenMMLab."""
+"""Initializes models of OpenMMLab, and takes them out of wrappers."""
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from torch import nn
 
 
@@ -6,3 +12,30 @@ def takes_rgb(preprocessor: nn.Module) -> bool:
     """Returns whether a data preprocessor converts the BGR images of pipelines to RGB."""
     # The option has a different name in each framework.
     return any(getattr(preprocessor, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Returns the model without its wrappers for distributed training or test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.get_submodule('module')
+    return model
+
+
+def init_weights(model: BaseModule) -> None:
+    """Initializes a model's weights without MMEngine's log line per parameter; skips models on the meta device."""
+    if next(model.parameters()).is_meta:
+        return
+    with only_warnings():
+        model.init_weights()
+
+
+@contextmanager
+def only_warnings() -> Iterator[None]:
+    """Keeps what is no warning out of MMEngine's log."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

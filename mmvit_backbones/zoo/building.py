@@ -1,18 +1,16 @@
 """Builds models by name."""
 import io
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from inspect import signature
 from typing import Literal
 
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from ..backbones import Backbone
 from ..utils.installation import install_command
+from ..utils.openmmlab_models import init_weights
 from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
@@ -89,26 +87,6 @@ def get_backbone(name: str, checkpoint: str | os.PathLike | None = None, pretrai
 def has_img_size(variant: Variant) -> bool:
     """Returns whether the backbone takes ``img_size``, the image side of a position embedding."""
     return 'img_size' in signature(MODELS.module_dict[variant.family.backbone]).parameters
-
-
-def init_weights(model: BaseModule) -> None:
-    """Initializes a model's weights without MMEngine's log line per parameter; skips models on the meta device."""
-    if next(model.parameters()).is_meta:
-        return
-    with only_warnings():
-        model.init_weights()
-
-
-@contextmanager
-def only_warnings() -> Iterator[None]:
-    """Keeps what is no warning out of MMEngine's log."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def import_mmpretrain() -> None:

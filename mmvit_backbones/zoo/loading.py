@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseModule
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_http, load_from_local
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import not_finite
+from ..utils.openmmlab_models import unwrap_model
 from .checkpoints import OFFICIAL, WEB, read_checkpoint, read_published
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
@@ -347,13 +348,6 @@ def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str, pref
 
 def _other_network(source: str, counts: str, examples: list[str]) -> CheckpointError:
     return CheckpointError(f'checkpoint {source} is for another network: {counts} ({", ".join(examples)}, ...)')
-
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """Returns the model without its wrappers for distributed training or test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.get_submodule('module')
-    return model
 
 
 # ---- for MMEngine

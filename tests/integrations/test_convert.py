@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.integrations.convert import convert_weights
-from mmvit_backbones.zoo.building import init_weights
+from mmvit_backbones.utils.openmmlab_models import init_weights
 from mmvit_backbones.zoo.reading import load_checkpoint_file
 from mmvit_backbones.zoo.variants import find_variant
 

@@ -1,4 +1,4 @@
-"""Hooks for comparisons of backbones: heads that start equal, and backbones that stay frozen."""
+"""Neck and heads that start equal, whatever the backbone, for comparisons of backbones."""
 from collections.abc import Sequence
 
 import torch
@@ -8,8 +8,7 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
-from ...zoo.building import init_weights
-from ...zoo.loading import unwrap_model
+from ..utils.openmmlab_models import init_weights, unwrap_model
 
 
 @MODELS.register_module()
@@ -56,14 +55,3 @@ class EqualHeadsHook(Hook):
                     if name in own and own[name].shape == value.shape:
                         own[name].copy_(value)
         set_random_seed(runner.seed)
-
-
-@HOOKS.register_module()
-class FrozenBackboneHook(Hook):
-    """Keeps all weights and statistics of the backbone as they are."""
-
-    def before_train(self, runner: Runner) -> None:
-        unwrap_model(runner.model).backbone.requires_grad_(False)
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        unwrap_model(runner.model).get_submodule('backbone').eval()

@@ -26,10 +26,11 @@ from ..inference.runtimes import build_model, find_device
 from ..recipes import fine_tune
 from ..recipes.networks import find_network
 from ..utils.frameworks import import_quietly
+from ..utils.images import IGNORED
 from ..utils.killed import killed_processes_named
 from .probes import check_neighbors, linear_probe, nearest_neighbors
 
-PIXELS, IGNORED = 200, 255  # pixels per training image; label of pixels without a class
+PIXELS = 200  # per training image
 REGULARIZATION = 0.001, 0.01, 0.1, 1.
 Arrays = dict[str, np.ndarray]
 Keep = Callable[[str, np.ndarray], None]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, official_name
+from mmvit_backbones.zoo.config_weights import build_on_meta, official_name, try_to_read
 from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
@@ -137,13 +137,13 @@ def check(cfg: Config, checkpoint: str | None, config: str) -> str:
     """
     missing = []
     try:
-        check_backbone(cfg)
+        build_on_meta(cfg)
         check_data(cfg, ['test'])
     except UsageError as error:
         missing.append(str(error))
     try:
         checkpoint = checkpoint or published_checkpoint(config)
-        check_checkpoint(checkpoint)
+        try_to_read(checkpoint)
     except CheckpointError as error:
         missing.append(f'{error}; set checkpoint (--checkpoint) to test another file')
     if missing or checkpoint is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mmvit_backbones.export.graphs import save, to_onnx
-from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
@@ -139,8 +139,8 @@ def timed_model(name: str, config: str | None, images: Sequence[str | Path], cou
     """Checks a checkpoint, and reads the images to time it on: ``images``, or the first of the config's test set."""
     checkpoint = find_checkpoint(name)
     cfg: Config = config_of(config, checkpoint)
-    check_backbone(cfg)
-    check_checkpoint(checkpoint)
+    build_on_meta(cfg)
+    try_to_read(checkpoint)
     if images:
         files = find_images(images)
         return TimedModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)

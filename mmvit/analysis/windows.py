@@ -15,7 +15,7 @@ from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.utils.openmmlab_models import only_warnings
 from mmvit_backbones.zoo.building import get_backbone
-from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
 from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import find_variant
@@ -77,7 +77,7 @@ def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str)
         variant = find_variant(network)
         return get_backbone(variant.name, checkpoint, pretrained), as_network(variant, checkpoint)
     cfg = read_config(network)
-    check_backbone(cfg)
+    build_on_meta(cfg)
     model = model_of(cfg)
     backbone = model.backbone
     if checkpoint or pretrained:

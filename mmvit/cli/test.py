@@ -59,7 +59,7 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint
+    from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
 
     from ..folders.checks import check_data
     from ..inference import Predictor, evaluate, is_exported
@@ -94,8 +94,8 @@ def run(args: Namespace) -> None:
         if is_exported(checkpoint):
             check_exported(args, checkpoint)
         else:
-            check_backbone(cfg)
-            check_checkpoint(checkpoint)
+            build_on_meta(cfg)
+            try_to_read(checkpoint)
         return cfg
 
     if args.processes and number_of_nodes() > 1:
@@ -122,8 +122,8 @@ def run(args: Namespace) -> None:
 def check_exported(args: Namespace, checkpoint: str) -> None:
     """Raises an error if an exported file does not exist, or an option needs the model in PyTorch."""
     from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
-    from mmvit_backbones.utils.file_access import why_no_file
-    if reason := why_no_file(checkpoint):
+    from mmvit_backbones.utils.file_access import problem_of_file
+    if reason := problem_of_file(checkpoint):
         raise CheckpointNotFoundError(f'{checkpoint} {reason}')
     wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'processes')}
     wanted['launcher'] = args.launcher != 'none'

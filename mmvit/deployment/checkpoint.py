@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import written_as_a_whole
-from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, try_to_read
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..inference.metric import metric_of
@@ -40,8 +40,8 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     cfg = config_of(config, checkpoint, cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
     check_exportable(cfg)
-    check_backbone(cfg)
-    check_checkpoint(checkpoint)
+    build_on_meta(cfg)
+    try_to_read(checkpoint)
     uses_test_set = not images and has_test_set(cfg, is_needed=bool(config))
     compared, origin = images_to_compare(cfg if uses_test_set else None, images, int8)
     calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []

@@ -15,13 +15,14 @@ from mmvit_backbones.utils.file_access import decode_text, read_bytes
 from ..utils.config import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly
+from ..utils.images import IGNORED
 from .class_folder import CLASS_RULES, ClassFolder
 from .coco import Coco
 from .coco_rules import coco_problems
 from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
 from .rules import Problem, apply, report
 from .seg_folder import MANY_CLASSES, SegFolder
-from .text import BYTE_ORDER_MARK, IGNORED
+from .text import BYTE_ORDER_MARK
 
 IMAGES_TO_CHECK = 100  # keeps the start of a training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..utils.images import look_at, read_mask
+from ..utils.images import IGNORED, look_at, read_mask
 from .rules import HALF, Rule
-from .text import IGNORED
 
 READERS = 16  # threads that read files
 MASKS_TO_DECODE = 100  # keeps the start of training fast

@@ -9,9 +9,9 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import read_text
 
 from ..utils.distributed import warn
+from ..utils.images import IGNORED
 
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
-IGNORED = 255  # mmseg's label for pixels without a class
 BREAK = r'[\s:=,;|]+'
 NAME = r'(?P<name>[^\s:=,;|].*?)'
 NUMBER = r'[\[(]?(?P<number>\d+)(?:[.)\]](?!\d)[\s:=,;|]*|\s+-\s+|(?P<break>[\s:=,;|]+))'  # "0 ", "0:", "0.", ...

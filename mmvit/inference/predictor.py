@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import check_file
-from mmvit_backbones.zoo.config_weights import check_backbone, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.config import config_beside, is_config, path_hint, read_config
@@ -72,7 +72,7 @@ class Predictor:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = find_checkpoint(str(source))
             cfg = config_of(config, checkpoint)
-            check_backbone(cfg)
+            build_on_meta(cfg)
             self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]

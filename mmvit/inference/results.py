@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mmvit_backbones.evaluation.fonts import Font, default_font, font_for
 
 from ..utils.colors import Color, class_color
+from ..utils.images import IGNORED
 
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2
-IGNORED = 255  # mmseg's label for pixels without a class
 SCORE_THR = 0.3  # default minimum score of objects
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
 OPACITY = 0.4  # of masks

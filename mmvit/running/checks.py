@@ -29,7 +29,7 @@ from mmvit_backbones.errors import (
 from mmvit_backbones.utils.classes import check_labels, classes_of, shown
 from mmvit_backbones.utils.file_access import check_outputs
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
-from mmvit_backbones.zoo.config_weights import check_backbone, check_checkpoint, check_pretrained, is_readable
+from mmvit_backbones.zoo.config_weights import build_on_meta, is_readable, load_pretrained, try_to_read
 from mmvit_backbones.zoo.loading import check_finite, check_overlap, load_weights, read_checkpoint, read_state
 
 from ..folders.checks import check_data, paths_of
@@ -66,11 +66,14 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
     check_settings(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])
-    if backbone := check_backbone(cfg):
-        check_pretrained(backbone)
+    if backbone := build_on_meta(cfg):
+        try:
+            load_pretrained(backbone)
+        except UsageError as error:
+            raise UsageError(f'{error} (for a network and a folder: --no-pretrained)') from error
     if takes_step:
         if cfg.get('load_from'):
-            check_checkpoint(cfg.load_from)  # elsewhere, training reads it before the first step
+            try_to_read(cfg.load_from)  # elsewhere, training reads it before the first step
         check_step(cfg)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
-from mmvit_backbones.utils.file_access import replaced_when_complete, why_no_file
+from mmvit_backbones.utils.file_access import problem_of_file, replaced_when_complete
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.messages import near_names
 
@@ -104,7 +104,7 @@ def config_beside(checkpoint: str) -> str:
         UsageError: If there is none, or more than one.
         CheckpointNotFoundError: If the checkpoint does not exist.
     """
-    if '://' not in checkpoint and (reason := why_no_file(checkpoint)):
+    if '://' not in checkpoint and (reason := problem_of_file(checkpoint)):
         raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
     found = [] if '://' in checkpoint else sorted(Path(checkpoint).parent.glob('*.py'))
     if len(found) != 1:

@@ -23,6 +23,7 @@ JPEG = 'JPEG', 'MPO'
 QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
+IGNORED = 255  # mmseg's label for pixels without a class
 DEEP = {'F': 'floating-point', 'I': '32-bit'}
 TIFF = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'  # how files start, with addresses of 32 or 64 bits
 SAMPLES = {1: '', 2: 'signed ', 3: 'floating-point ', 5: 'complex ', 6: 'complex '}  # TIFF's SampleFormat

@@ -161,7 +161,7 @@ class Backbone(BaseModule):
         versions.require_compiler()
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
             raise UsageError('torch.jit.trace and torch.onnx.export(dynamo=False) are not supported; use torch.export '
-                             'or torch.onnx.export(dynamo=True), and to count operations `mmvit flops`')
+                             'or torch.onnx.export(dynamo=True)')
         expected = f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}'
         if images.ndim != 4:
             raise ValueError(expected)

@@ -1,7 +1,7 @@
 """Token labels: a map of the classes that another network predicts at each position of a training image.
 
 Such maps were introduced by "Re-labeling ImageNet" (Yun et al., CVPR 2021, arXiv 2101.05022), and are used here as in
-"All Tokens Matter" (Jiang et al., NeurIPS 2021, arXiv 2104.10858). ``mmvit data token-labels`` computes the maps.
+"All Tokens Matter" (Jiang et al., NeurIPS 2021, arXiv 2104.10858).
 """
 import copy
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from torch import nn
 from torch.export import Dim
 
 from ..errors import UsageError
-from ..utils.finite import not_finite
+from ..utils.finite import first_not_finite
 from .graphs import EXAMPLE_SIZE, OPSET, save, to_onnx
 
 
@@ -39,7 +39,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise UsageError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
-    if found := not_finite(model.state_dict()):
+    if found := first_not_finite(model.state_dict()):
         raise UsageError(f'model cannot be exported: {found}')
     model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)

@@ -353,7 +353,8 @@ def launch_attention(**arguments) -> Tensor:
     return varied_size_window.run(**arguments)
 
 
-def fits(largest: int, like: str, why_not_heads: Callable[[int], str | None] = lambda channels: None) -> Callable:
+def why_not_beyond(largest: int, like: str, why_not_heads: Callable[[int], str | None] = lambda channels: None
+                   ) -> Callable:
     """Returns the predicate of a kernel for windows of at most ``largest`` tokens along each side.
 
     ``like`` is the argument whose third dimension are the channels of a head.
@@ -368,9 +369,11 @@ def fits(largest: int, like: str, why_not_heads: Callable[[int], str | None] = l
 # The largest windows are those of csrc/operators.h and triton/__init__.py. Attention in C++ stores a window's logits.
 SAMPLING = Operator(
     'varied-size window sampling', sample_reference, like='features',
-    cpp=Kernel(compiled_sample, fits(256, 'features')), cuda=Kernel(compiled_sample, fits(256, 'features')),
-    triton=Kernel(launch_sample, fits(MAX_WINDOW_SIZE, 'features', why_not_channels)))
+    cpp=Kernel(compiled_sample, why_not_beyond(256, 'features')),
+    cuda=Kernel(compiled_sample, why_not_beyond(256, 'features')),
+    triton=Kernel(launch_sample, why_not_beyond(MAX_WINDOW_SIZE, 'features', why_not_channels)))
 ATTENTION = Operator(
     'varied-size window attention', attention_reference, like='q',
-    cpp=Kernel(compiled_attention, fits(32, 'q')), cuda=Kernel(attention_with_sampling_in_cuda, fits(256, 'q')),
-    triton=Kernel(launch_attention, fits(MAX_WINDOW_SIZE, 'q', why_not_channels)))
+    cpp=Kernel(compiled_attention, why_not_beyond(32, 'q')),
+    cuda=Kernel(attention_with_sampling_in_cuda, why_not_beyond(256, 'q')),
+    triton=Kernel(launch_attention, why_not_beyond(MAX_WINDOW_SIZE, 'q', why_not_channels)))

@@ -16,11 +16,11 @@ UTF_16 = b'\xff\xfe', b'\xfe\xff'  # its byte order marks
 
 def check_file(path: str | Path, what: str = 'file') -> None:
     """Raises UsageError unless a path is a regular file or a link to one."""
-    if reason := why_no_file(path):
+    if reason := problem_of_file(path):
         raise UsageError(f'{what} {path} {reason}')
 
 
-def why_no_file(path: str | Path) -> str | None:
+def problem_of_file(path: str | Path) -> str | None:
     """Returns why a path is not a regular file, or None if it is one."""
     if os.path.isfile(path):
         return None

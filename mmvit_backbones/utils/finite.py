@@ -7,7 +7,7 @@ from torch import Tensor
 MAX_DEPTH = 6  # an optimizer's state is on the fourth level; a dict in a file may contain itself
 
 
-def not_finite(values: Mapping) -> str | None:
+def first_not_finite(values: Mapping) -> str | None:
     """Returns the name of the first tensor with a value that is NaN or infinite, and which; None if there is none.
 
     Args:

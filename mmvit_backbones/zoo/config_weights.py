@@ -45,7 +45,7 @@ def official_name(network: str, tag: str | Literal[True]) -> str:
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 
-def check_backbone(cfg: Config) -> Backbone | None:
+def build_on_meta(cfg: Config) -> Backbone | None:
     """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
 
     Raises:
@@ -67,8 +67,8 @@ def check_backbone(cfg: Config) -> Backbone | None:
     return backbone
 
 
-def check_pretrained(backbone: Backbone) -> None:
-    """Checks that the pretrained weights of a backbone on the meta device can be read, and fit.
+def load_pretrained(backbone: Backbone) -> None:
+    """Loads the pretrained weights of a backbone on the meta device, to see whether they can be read and match.
 
     Raises:
         UsageError: If they cannot be read or do not match.
@@ -88,12 +88,11 @@ def check_pretrained(backbone: Backbone) -> None:
                 load_backbone(backbone, checkpoint, init.get('prefix'))
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
-                             'random weights with --no-pretrained (in a config: model.backbone.init_cfg=None)'
-                             ) from error
+                             'random weights with model.backbone.init_cfg=None') from error
 
 
-def check_checkpoint(filename: str) -> None:
-    """Raises CheckpointError if a checkpoint cannot be read; skips names such as ``torchvision://...``."""
+def try_to_read(filename: str) -> None:
+    """Reads a checkpoint, and raises CheckpointError if it cannot be read; skips names such as ``torchvision://...``."""
     if is_readable(filename):
         read_checkpoint(filename, mmap=True)
 

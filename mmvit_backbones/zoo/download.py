@@ -1,7 +1,7 @@
 """Downloads the authors' checkpoints once into a cache, and checks the files.
 
 The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by default. ``$MMVIT_MIRROR`` is the base
-URL of a mirror, which is tried first. A mirror may have folders written by ``mmvit weights convert``, and the authors'
+URL of a mirror, which is tried first. A mirror may have folders of converted weights, and the authors'
 files under the same names as in the cache.
 """
 import glob
@@ -22,7 +22,7 @@ from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import web
 from .weights import BY_BROWSER, Weights, host_of
 
-CONVERTED = 'model.safetensors'  # name of the weights in folders written by `mmvit weights convert`
+CONVERTED = 'model.safetensors'  # name of the weights in folders of converted weights
 HASH = '.sha256'  # suffix of files that store a hash
 
 

@@ -100,7 +100,7 @@ def network_table(networks: Sequence[dict]) -> str:
         lines += wrap(weights, 100, initial_indent=start, subsequent_indent=' ' * len(start), break_on_hyphens=False)
     related = [f'  {row["name"]:<22}{row["related_weights"]}' for row in networks if row['related_weights']]
     if related:
-        lines += ['', 'weights of related networks, for --pretrained:', *related]
+        lines += ['', 'weights of related networks:', *related]
     return '\n'.join(lines)
 
 
@@ -149,12 +149,12 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
     for entry, weights in entries:
         if not check or os.path.exists(cached_file(weights)):
             try:
-                yield Cached(entry, check_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
+                yield Cached(entry, read_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
             except CheckpointError as error:
                 yield Cached(entry, None, error)
 
 
-def check_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
+def read_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
     """Checks a cached file against its recorded hash and its network, and returns its path."""
     path = cached_file(weights)
     check_unchanged(path, hashes=True)

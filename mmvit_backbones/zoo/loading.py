@@ -17,7 +17,7 @@ from mmengine.runner.checkpoint import load_from_http, load_from_local
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, UnknownKeyError
-from ..utils.finite import not_finite
+from ..utils.finite import first_not_finite
 from ..utils.openmmlab_models import unwrap_model
 from .checkpoints import OFFICIAL, WEB, read_checkpoint, read_published
 from .converters import mvit, swin, vit
@@ -313,7 +313,7 @@ def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
 
 def check_finite(weights: Mapping, source: str) -> None:
     """Raises CheckpointError if a tensor of the checkpoint ``source`` has NaN or inf, as after a loss that was NaN."""
-    if found := not_finite(weights):
+    if found := first_not_finite(weights):
         raise CheckpointError(f'checkpoint {source} cannot be used: {found}, as after a training that diverged')
 
 

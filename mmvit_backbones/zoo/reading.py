@@ -21,7 +21,7 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
 from ..utils import versions
-from ..utils.file_access import why_no_file
+from ..utils.file_access import problem_of_file
 from .download import CONVERTED
 from .same_run import are_of_one_run, recorded_best
 
@@ -129,9 +129,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
     """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):  # a folder written by `mmvit weights convert` or Transformers
+    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of converted weights, as Transformers writes it
         path = osp.join(path, CONVERTED)
-    if reason := why_no_file(path):
+    if reason := problem_of_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
         raise kind(f'checkpoint {path} {reason}')
     _check_device(map_location)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, UnknownKeyError
+from ..utils.finite import MAX_DEPTH
 
 # Keys under which training programs save state dicts, besides those of averaged weights.
 USUAL_KEYS = {
@@ -15,7 +16,6 @@ USUAL_KEYS = {
     'best_state_dict', 'best_model_state_dict', 'best_model', 'student', 'teacher', 'generator',
 }
 AVERAGED = re.compile(r'(?:^|[._])(?:ema|swa|avg|averaged?|shadow)(?:[._\d]|$)', re.IGNORECASE)
-MAX_DEPTH = 4  # limits the search, because a dict may contain itself
 
 
 def find_state_dict(checkpoint: Mapping, source: str = 'the checkpoint', suits: Callable[[Mapping], bool] | None = None,

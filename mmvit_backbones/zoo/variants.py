@@ -56,7 +56,7 @@ class Variant:
     arch: str  # name of the architecture in the backbone's arch_zoo
     head_channels: int  # input channels of the classifier's linear layer
     num_params: int  # includes the classifier's head
-    gmacs: float  # billions of multiply-adds of the classifier at img_size, counted by mmvit flops
+    gmacs: float  # billions of multiply-adds of the classifier at img_size, counted by this package
     published_gmacs: float | None = None  # stated by the authors, or counted in their code
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
@@ -110,7 +110,7 @@ class Variant:
     def related_hint(self) -> str:
         """Returns the end of an error message for weights that cannot be had."""
         related = self.related_weights
-        return f'; start from pretrained weights of a related network: --pretrained {related}' if related else ''
+        return f'; start from pretrained weights of a related network: {related}' if related else ''
 
     def different_shape(self, weights: Mapping[str, Tensor]) -> str | None:
         """Returns a linear layer whose shape shows that converted weights belong to another variant, or None."""

@@ -9,7 +9,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.utils.config import read_config
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.config_weights import check_backbone, check_pretrained, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, load_pretrained
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
@@ -61,15 +61,15 @@ def test_checkpoint_and_pretrained_are_exclusive():
                                         ('depth', 3)])
 def test_bad_backbone_arguments(key, value):
     cfg = read_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
-    assert check_backbone(cfg).in_channels == 3
+    assert build_on_meta(cfg).in_channels == 3
     cfg.model.backbone[key] = value
     with raises(UsageError, 'model.backbone', key):
-        check_backbone(cfg)
+        build_on_meta(cfg)
 
 
 @pytest.mark.parametrize('backbone', [None, {}, dict(type='ResNet', depth=1), dict(type='BaseDataPreprocessor', x=1)])
 def test_other_backbones_are_not_checked(backbone):
-    assert check_backbone(config_of(backbone)) is None
+    assert build_on_meta(config_of(backbone)) is None
 
 
 @pytest.mark.parametrize('mean, is_right', [
@@ -80,7 +80,7 @@ def test_number_of_channels(mean, is_right):
     for cfg in (config_of(BACKBONE, data_preprocessor=dict(mean=mean)),
                 config_of(BACKBONE, data_preprocessor=other, model=dict(data_preprocessor=dict(mean=mean)))):
         with nullcontext() if is_right else raises(UsageError, 'data_preprocessor.mean', len(mean)):
-            check_backbone(cfg)
+            build_on_meta(cfg)
 
 
 # ---- pretrained weights
@@ -91,7 +91,7 @@ def pretrained(checkpoint: object, **settings) -> dict:
 
 
 def check(cfg: Config) -> None:
-    check_pretrained(check_backbone(cfg))
+    load_pretrained(build_on_meta(cfg))
 
 
 @pytest.mark.parametrize('prefix, own, is_right', [

@@ -16,9 +16,9 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.config_weights import check_backbone
+    from mmvit_backbones.zoo.config_weights import build_on_meta
 
     from ...utils.config import read_config
     cfg = read_config(args.config, options=args.cfg_options)
-    check_backbone(cfg)
+    build_on_meta(cfg)
     print(cfg.pretty_text, end='')

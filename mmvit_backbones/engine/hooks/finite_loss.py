@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...errors import TrainingError
-from ...utils.finite import not_finite
+from ...utils.finite import first_not_finite
 
 REMEDY = ('Resume from an earlier checkpoint, if there is one, with a lower learning rate, a longer warm-up, '
           'optim_wrapper.clip_grad, or bfloat16 instead of float16')
@@ -43,7 +43,7 @@ class FiniteLossHook(Hook):
             raise TrainingError(f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. {REMEDY}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if found := not_finite(state_of(checkpoint)):
+        if found := first_not_finite(state_of(checkpoint)):
             raise TrainingError(f'iteration {checkpoint["meta"]["iter"]}: {found}; no checkpoint is saved. {REMEDY}')
 
 

@@ -17,7 +17,6 @@ class OwnFilesHook(Hook):
     A checkpoint records the path of the best one so far. MMEngine's ``CheckpointHook`` deletes that file when there is
     a better one, even if the work dir has been copied since, or the checkpoint is of another folder. This hook replaces
     the path by that of the file in this work dir. If the run has none there, the best checkpoint is chosen again.
-    :func:`~mmvit.running.train` adds this hook to all runs.
 
     Example:
         >>> custom_hooks = [dict(type='OwnFilesHook')]

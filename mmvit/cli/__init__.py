@@ -7,9 +7,10 @@ keyword arguments and prints its result.
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
 from . import streams
 
@@ -84,17 +85,26 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     try:
         module.run(args)
     except errors.MMViTError as error:
+        text = with_option(str(error), parser) if isinstance(error, errors.UsageError) else error
         # Each process prints its own error. An error that all processes raise is printed only by local rank 0.
         is_of_rank = isinstance(error, errors.TrainingError)
         if is_of_rank or os.environ.get('LOCAL_RANK', '0') == '0':
             rank = f'rank {os.environ["RANK"]}: ' if 'RANK' in os.environ and is_of_rank else ''
-            print(f'error: {rank}{error}', file=sys.stderr, flush=True)
+            print(f'error: {rank}{text}', file=sys.stderr, flush=True)
         sys.exit(1)
     except OSError as error:
         from mmvit_backbones.utils.file_access import FULL
         if error.errno not in FULL:
             raise
         sys.exit(f'error: {error.filename or "a file"} cannot be written: {error.strerror}')
+
+
+def with_option(message: str, parser: ArgumentParser) -> str:
+    """Returns a message that begins with the name of an argument, as the library's do, with the option that sets it."""
+    name = re.match(r'\w+(?=[ =:])', message)
+    option = f'--{name[0].replace("_", "-")}' if name else ''
+    is_option = name and re.search(rf'(?<![\w-]){option}(?![\w-])', parser.format_help())
+    return option + message.removeprefix(name[0]) if name and is_option else message
 
 
 def usage(subcommands: dict[str, str]) -> str:

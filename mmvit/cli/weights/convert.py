@@ -14,8 +14,11 @@ detector or segmenter. With --task backbone, it has only the backbone's weights,
 kinds of files are loaded by `init_cfg=dict(type='Pretrained', checkpoint=OUT)` in the backbone.
 """
 from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
 
 from ..arguments import new_parser, output_file, output_folder
+
+FILES = '.pth', '.safetensors'
 
 
 def get_parser() -> ArgumentParser:
@@ -34,9 +37,18 @@ def get_parser() -> ArgumentParser:
 
 
 def output_of(path: str) -> str:
-    return output_file(path) if path.endswith(('.pth', '.safetensors')) else output_folder(path)
+    return output_file(path) if path.endswith(FILES) else output_folder(path)
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.integrations.convert import convert_weights
-    print(convert_weights(args.source, args.out, args.network, args.tag, args.task))
+    from mmvit_backbones.errors import UsageError
+    if args.out.endswith(FILES):
+        from mmvit_backbones.zoo.convert import convert_weights
+        print(convert_weights(args.source, args.out, args.network, args.task))
+        return
+    if args.task == 'backbone':
+        raise UsageError(f'--task backbone is for a file that ends with {" or ".join(FILES)}, got --out {args.out}')
+    if not find_spec('transformers'):
+        raise UsageError('--out FOLDER needs Transformers: pip install transformers; or use --out FILE.safetensors')
+    from mmvit_backbones.integrations.hub_folder import convert_to_folder
+    print(convert_to_folder(args.source, args.out, args.network, args.tag))

@@ -12,10 +12,11 @@ from golden_files import NETWORKS
 from helpers import raises
 from mmengine.registry import MODELS
 
+from mmvit.cli import main
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.integrations.convert import convert_weights
 from mmvit_backbones.utils.openmmlab_models import init_weights
+from mmvit_backbones.zoo.convert import convert_weights
 from mmvit_backbones.zoo.reading import load_checkpoint_file
 from mmvit_backbones.zoo.variants import find_variant
 
@@ -41,10 +42,11 @@ def home(published, tmp_path, monkeypatch):
 @torch.no_grad()
 def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, tmp_path, monkeypatch):
     transformers = pytest.importorskip('transformers')
+    from mmvit_backbones.integrations.hub_folder import convert_to_folder
     images = torch.rand(1, 3, 64, 64)
     expected = get_model('vitae_tiny', pretrained=True).eval()(images)
     folder = tmp_path / 'mirror/vitae_tiny'
-    convert_weights('vitae_tiny', folder)
+    convert_to_folder('vitae_tiny', folder)
     model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     torch.testing.assert_close(model(images).logits, expected)
     assert model.config.num_labels == 1000
@@ -78,13 +80,14 @@ def test_a_folder_is_read_by_transformers_by_get_model_and_from_a_mirror(home, t
 @pytest.mark.slow
 def test_a_file_is_recognized_by_its_weights(published, tmp_path):
     pytest.importorskip('transformers')
+    from mmvit_backbones.integrations.hub_folder import convert_to_folder
     torch.save(published, tmp_path / 'model.pth')
-    assert convert_weights(str(tmp_path / 'model.pth'), tmp_path / 'folder').endswith('rename it to vitae_tiny')
+    assert convert_to_folder(str(tmp_path / 'model.pth'), tmp_path / 'folder').endswith('rename it to vitae_tiny')
     weights = load_checkpoint_file(tmp_path / 'folder')
     assert torch.equal(weights['model.head.fc.weight'], published['head.weight'])
     config = json.loads((tmp_path / 'folder/config.json').read_text())
     assert (config['network'], config['image_size']) == ('vitae_tiny', 224)
-    convert_weights(str(tmp_path / 'model.pth'), tmp_path / 'large', tag='384')
+    convert_to_folder(str(tmp_path / 'model.pth'), tmp_path / 'large', tag='384')
     assert json.loads((tmp_path / 'large/config.json').read_text())['image_size'] == 384
 
 
@@ -103,14 +106,22 @@ def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
         assert torch.equal(loaded[key], value), key
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (dict(source='vitae_tiny', out='home'), ['--out', 'home', 'empty']),
-    (dict(source='vitae_tiny', task='backbone'), ['--task', 'backbone']),
-    (dict(source='vitae_tiny', network='vitae_tiny'), ['--network']), (dict(source='vitae_tiny/512'), ['512']),
-    (dict(source='vitae_huge_one'), ['vitae_huge_one']),
-    (dict(source='home/vitae_tiny.pth', network='reswin_tiny'), ['vitae_tiny.pth'])])
-def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, arguments, words):
+@pytest.mark.parametrize('options, words', [
+    ('vitae_tiny --out home', ['--out', 'home', 'empty']),
+    ('vitae_tiny --task backbone', ['--task', 'backbone']),
+    ('vitae_tiny --network vitae_tiny', ['--network']), ('vitae_tiny --tag 22k', ['--network and tag', 'NAME/TAG']),
+    ('vitae_tiny/512', ['512']), ('vitae_huge_one', ['vitae_huge_one']),
+    ('home/vitae_tiny.pth --network reswin_tiny', ['vitae_tiny.pth'])])
+def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, options, words, capsys):
+    """The command names its options for the arguments of the functions."""
     pytest.importorskip('transformers')
-    with raises((UsageError, CheckpointError), *words):
-        convert_weights(**{'out': 'new', **arguments})
+    with pytest.raises(SystemExit):
+        main(['weights', 'convert', '--out', 'new', *options.split()])
+    error, = capsys.readouterr().err.splitlines()
+    assert error.startswith('error: ') and all(word in error for word in words)
     assert not (tmp_path / 'new').exists()
+
+
+def test_files_have_a_known_suffix(home):
+    with raises(UsageError, 'out', '.safetensors', 'model.bin'):
+        convert_weights('vitae_tiny', 'model.bin')

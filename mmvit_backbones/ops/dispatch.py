@@ -36,9 +36,9 @@ requested: Kernels | None = check_kernels('MMVIT_KERNELS', os.environ.get('MMVIT
 class use_kernels:
     """Requests kernels for all operators, in all threads of this process.
 
-    The request takes effect at once. As a context, it ends with the ``with`` block. The backward pass of blocks with
-    activation checkpointing must be in the same block as their forward pass. Programs of ``torch.compile`` are compiled
-    again after a change.
+    The request takes effect at once. As a context, it ends with the ``with`` block; one object can be a context again
+    and again. The backward pass of blocks with activation checkpointing must be in the same block as their forward
+    pass. Programs of ``torch.compile`` are compiled again after a change.
 
     Args:
         kernels (str | None): ``'triton'`` for Triton's kernels, wherever they can run; ``'reference'`` for plain
@@ -57,15 +57,20 @@ class use_kernels:
 
     def __init__(self, kernels: Kernels | None) -> None:
         global requested
-        self.before: Kernels | None = requested
-        requested = check_kernels('kernels', kernels)
+        self.kernels = check_kernels('kernels', kernels)
+        self.before: list[Kernels | None] = [requested]  # this call, and then each open block
+        self.is_new = True
+        requested = self.kernels
 
     def __enter__(self) -> None:
-        pass
+        global requested
+        if not self.is_new or requested != self.kernels:  # else, this block also ends the request of the call
+            self.before.append(requested)
+        self.is_new, requested = False, self.kernels
 
     def __exit__(self, *exception: object) -> None:
         global requested
-        requested = self.before
+        requested = self.before.pop()
 
 
 @contextmanager

@@ -125,10 +125,16 @@ def test_a_request_holds_in_all_threads_and_ends_with_its_context():
         thread.start()
         thread.join()
     assert found == ['triton'] and operator(x=x) == 'cuda'
-    use_kernels('triton')
+    request = use_kernels('triton')
     assert operator(x=x) == 'triton'
-    use_kernels(None)
-    assert operator(x=x) == 'cuda'
+    for name, backend in (None, 'cuda'), ('reference', 'reference'), (None, 'cuda'):
+        use_kernels(name)
+        assert operator(x=x) == backend
+        with request:
+            with request:
+                assert operator(x=x) == 'triton'
+            assert operator(x=x) == 'triton'
+        assert operator(x=x) == backend
 
 
 def test_recomputed_blocks_run_the_same_kernels():

@@ -1,5 +1,4 @@
 """The command works on Windows and macOS, as far as `other_system/sitecustomize.py` simulates them on Linux."""
-import fcntl
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from mmvit.running.work_dir import BEYOND
+from mmvit.running.work_dir import lock_file
 
 SIMULATION = ROOT / 'tests/other_system'
 TINY = 'tests/running/tiny_classifier.py'
@@ -58,9 +57,7 @@ def test_what_windows_lacks_is_taken_away(code, tmp_path):
 def test_windows(flowers, tmp_path):
     """From the diagnosis to an exported model, with a worker, then a run in a work dir that is in use."""
     work_dir, used, exported = tmp_path / 'run', tmp_path / 'used', tmp_path / 'model.onnx'
-    used.mkdir()
-    with open(used / '.lock', 'w', encoding='utf-8') as other:
-        fcntl.lockf(other, fcntl.LOCK_EX, 1, BEYOND)
+    with lock_file(str(used / '.lock')):
         done = verbs(
             'Windows', ['doctor'],
             ['train', TINY, '--work-dir', str(work_dir), *SHORT, WORKER],

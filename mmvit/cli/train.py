@@ -132,7 +132,8 @@ def checked(args: Namespace, config: str, recipe: str | None, processes: int) ->
     check_run(cfg, takes_step=args.check and is_first_process(), processes=processes,
               checks_data=recipe is None and CHECKED not in os.environ)
     if not args.check and is_first_process():
-        lock_work_dir(cfg.work_dir).close()  # while the other processes can still be told that another run has it
+        with lock_work_dir(cfg.work_dir):  # while the other processes can still be told that another run has it
+            pass
     return cfg
 
 

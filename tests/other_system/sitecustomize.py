@@ -54,15 +54,6 @@ class Lesser(types.ModuleType):
         setattr(self._module, name, value)
 
 
-def locking(number: int, mode: int, length: int) -> None:
-    """Locks bytes from the current position, as `msvcrt` does: at once, or with PermissionError."""
-    import fcntl
-    try:
-        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB, length, 0, os.SEEK_CUR)
-    except BlockingIOError as error:
-        raise PermissionError(13, 'Permission denied') from error
-
-
 def modules_of(system: str) -> dict[str, types.ModuleType | None]:
     """Returns what our packages get in place of modules; None stands for one that the system lacks."""
     found: dict[str, types.ModuleType | None] = {
@@ -70,9 +61,6 @@ def modules_of(system: str) -> dict[str, types.ModuleType | None]:
     found['sys'] = Lesser(sys, '', dict(platform=dict(Windows='win32', Darwin='darwin')[system]))
     if system == 'Windows':
         found |= dict.fromkeys(POSIX_MODULES)
-        msvcrt = types.ModuleType('msvcrt')
-        vars(msvcrt).update(locking=locking, LK_NBLCK=2, LK_LOCK=1, LK_UNLCK=0)
-        found['msvcrt'] = msvcrt
     return found
 
 

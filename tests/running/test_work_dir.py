@@ -15,17 +15,18 @@ from mmvit_backbones.errors import UsageError
 def test_work_dir_is_created_and_locked_again(tmp_path):
     folder = tmp_path / 'new/run'
     for _ in range(2):
-        with lock_work_dir(str(folder)):
-            assert (folder / '.lock').read_text() == f'process {os.getpid()} on {socket.gethostname()}\n'
+        user = f'process {os.getpid()} on {socket.gethostname()};'
+        with lock_work_dir(str(folder)), raises(UsageError, folder, user):
+            lock_work_dir(str(folder))
 
 
 def test_file_systems_without_locks_are_used_without_a_lock(tmp_path, monkeypatch):
     def refuse(*arguments) -> None:
         raise OSError(errno.ENOLCK, 'No locks available')
 
-    monkeypatch.setattr(fcntl, 'lockf', refuse)
-    with lock_work_dir(str(tmp_path)):
-        assert (tmp_path / '.lock').read_text().startswith('process ')
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    with lock_work_dir(str(tmp_path)), lock_work_dir(str(tmp_path)):
+        pass
 
 
 @pytest.mark.parametrize('name', ['file', 'file/run'])
@@ -49,7 +50,7 @@ def test_a_lock_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / '.lock')
     with raises(UsageError, tmp_path / '.lock', 'remove it'):
         lock_work_dir(str(tmp_path))
-    with raises(UsageError, tmp_path / 'missing'):
+    with raises(UsageError, tmp_path / 'run/.lock', 'link'):
         (tmp_path / 'run').mkdir()
         (tmp_path / 'run/.lock').symlink_to(tmp_path / 'missing')
         lock_work_dir(str(tmp_path / 'run'))

@@ -57,7 +57,7 @@ class use_kernels:
 
     def __init__(self, kernels: Kernels | None) -> None:
         global requested
-        self.kernels = check_kernels('kernels', kernels)
+        self.kernels: Kernels | None = check_kernels('kernels', kernels)
         self.before: list[Kernels | None] = [requested]  # this call, and then each open block
         self.is_new = True
         requested = self.kernels

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import UnknownKeyError
-from .detectron2 import OTHER_PARTS, layout_of, order_by_ratio
+from .detectron2_heads import OTHER_PARTS, layout_of, order_by_ratio
 
 PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 THREE_CONVS = {0: 'conv1', 1: 'norm1', 3: 'conv2', 4: 'norm2', 6: 'conv3'}  # indices skip the ReLU after each norm

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.layers.resize import pooling_matrix
+from mmvit_backbones.ops.resizing import pooling_matrix
 
 KERNELS = {('cv2', 'bilinear'), ('cv2', 'area'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'

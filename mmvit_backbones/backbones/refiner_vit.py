@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
+from ..ops.exportable import add_weighted
 from ..ops.sizes import ceil_div
-from ..ops.weighted_sum import add_weighted
 from ..ops.window import channels_last, pad_images
 from .arch import Arch, resolve_arch
 from .base import Backbone

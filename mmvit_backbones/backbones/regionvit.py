@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..layers import DropPath, Mlp, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.position_bias import resize_table_of_heads
-from ..layers.resize import interpolate, resize_on_load
-from ..ops.sizes import is_positive, may_be_nonzero
-from ..ops.window import crop, pad, position_bias, relative_position_index
+from ..layers.resize import resize_on_load
+from ..ops.resizing import interpolate
+from ..ops.sizes import is_positive
+from ..ops.window import crop, pad, position_bias, relative_position_index, windows_exceed
 from ..utils import versions
 from .arch import PyramidArch, resolve_arch
 from .base import Backbone
@@ -154,7 +155,7 @@ def inside_map(length: int, num_windows: int, window_size: int, like: Tensor) ->
     windows of 2 positions, only position 5 is outside for ``length`` 5, and positions 4 and 5 for ``length`` 1.
     """
     position = torch.arange(num_windows * window_size, device=like.device)
-    return torch.logical_or(position < length, position < (num_windows - 1) * window_size)  # Core ML lacks `|`
+    return torch.logical_or(position < length, position < (num_windows - 1) * window_size)
 
 
 def resize_kernel(weight: Tensor, shape: torch.Size) -> Tensor:
@@ -279,8 +280,8 @@ class RegionViTStage(nn.Module):
         """
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
-        padding = [count * self.window_size - length for count, length in zip(grid, size)]
-        mask = window_mask(size, grid, self.window_size, like=local) if may_be_nonzero(*padding) else None
+        exceeds = windows_exceed(size, grid, self.window_size)
+        mask = window_mask(size, grid, self.window_size, like=local) if exceeds else None
         local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
             local, regional = run_block(block, local, regional, index, mask)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -23,10 +21,9 @@ from ..layers import (
     init_linear,
     layers_with_gate,
 )
-from ..layers.resize import pooling_matrix
 from ..ops.residual_attention import residual_attention
-from ..ops.sizes import ceil_div, may_be_nonzero
-from ..ops.window import pad_to_multiple
+from ..ops.resizing import adaptive_average, max_pool
+from ..ops.sizes import ceil_div
 from .arch import PyramidArch, resolve_arch
 from .base import Backbone
 
@@ -135,17 +132,6 @@ def resize(logits: Tensor, old_shape: Sequence[int], shape: Sequence[int]) -> Te
     return x.view(batch, heads, lengths[0] * lengths[1], lengths[2] * lengths[3])
 
 
-def adaptive_average(x: Tensor, length: int) -> Tensor:
-    """Pools the second axis of three like ``F.adaptive_avg_pool1d``; ``length`` may exceed the size of the axis."""
-    old_length = x.shape[1]
-    if not may_be_nonzero(old_length % length):
-        return x.unflatten(1, (length, -1)).mean(2)
-    weights = pooling_matrix(old_length, length, like=x)
-    if x.shape[2] == 1:
-        return x[..., 0] @ weights.T
-    return torch.bmm(weights.expand(x.shape[0], -1, -1), x)
-
-
 class ReMViTv2Block(nn.Module):
     """Pre-norm block of pooled attention with residual logits and an MLP.
 
@@ -170,10 +156,7 @@ class ReMViTv2Block(nn.Module):
         if self.proj is not None:
             x = self.proj(y)  # from the normalized input, as in the authors' code
         if self.query_stride > 1:
-            # The padding never changes a maximum; without it, torch adds a guard on whether the size is even.
-            # ExecuTorch fails to write files with -inf.
-            x = pad_to_multiple(x, 2, value=torch.finfo(x.dtype).min)
-            x = F.max_pool2d(x.permute(0, 3, 1, 2), 3, self.query_stride, padding=1).permute(0, 2, 3, 1)
+            x = max_pool(x, self.query_stride)
         x = self.drop_path(x, attn)
         return self.drop_path(x, self.mlp(self.norm2(x))), logits
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import RelativePositionTable, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
-from ..ops.sizes import ceil_div, is_positive, may_be_nonzero
+from ..ops.resizing import nearest
+from ..ops.sizes import ceil_div
 from ..ops.window import (
     crop,
     cyclic_shift,
@@ -23,6 +23,7 @@ from ..ops.window import (
     shifted_window_mask,
     window_partition,
     window_reverse,
+    window_shift,
 )
 from .arch import resolve_arch
 from .swin import NORM_EPS, SwinArch, SwinBase
@@ -88,14 +89,7 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 
     Paper: arXiv 2402.11301, residual attention.
     """
-    maps = logits.flatten(1, 2)
-    old, new = maps.shape[1], num_windows * num_heads
-    if not may_be_nonzero(old % new):
-        maps = maps[:, ::old // new]  # a view
-    else:
-        index = torch.arange(new, device=maps.device) * old // new
-        maps = maps.index_select(1, index.int())  # Core ML's quotients of integers are floats
-    return maps.unflatten(1, (num_windows, num_heads))
+    return nearest(logits.flatten(1, 2), num_windows * num_heads).unflatten(1, (num_windows, num_heads))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +179,7 @@ class ReSwin(SwinBase):
         Paper: arXiv 2103.14030, figure 2.
         """
         rows, columns = self.grid_of_windows(x)
-        has_several = is_positive(rows - 1) * is_positive(columns - 1)  # more than one window along both sides
-        shift = has_several * (self.window_size // 2)
-        if not may_be_nonzero(shift):
-            return windows
+        shift = window_shift(rows, columns, self.window_size)
         height, width = rows * self.window_size, columns * self.window_size
         mask = shifted_window_mask(height, width, self.window_size, shift, like=x)
         return Windows(windows.positions, shift, mask)

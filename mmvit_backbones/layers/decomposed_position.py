@@ -4,9 +4,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops.sizes import may_be_nonzero
+from ..ops.exportable import floor_quotient
+from ..ops.resizing import interpolate
 from .block import trunc_normal_
-from .resize import interpolate, resize_on_load
+from .resize import resize_on_load
 
 
 class DecomposedPosition(nn.Module):
@@ -53,13 +54,11 @@ class DecomposedPosition(nn.Module):
     def vectors(table: Tensor, num_queries: int, num_keys: int) -> Tensor:
         """Returns the vectors for all pairs of query and key along an axis, ``(num_queries, num_keys, channels)``."""
         longer = max(num_queries, num_keys)
-        if may_be_nonzero(len(table) - (2 * longer - 1)):
-            table = resize_table(table, (2 * longer - 1, table.shape[1]))
+        table = resize_table(table, (2 * longer - 1, table.shape[1]))
         query = torch.arange(num_queries, device=table.device) * num_keys
         key = torch.arange(num_keys - 1, -1, -1, device=table.device) * num_queries
         shorter = num_queries + num_keys - longer
-        distance = (query[:, None] + key) // shorter  # in tokens of the finer grid, starting at 0
-        distance = distance.int()  # Core ML's quotients of integers are floats
+        distance = floor_quotient(query[:, None] + key, shorter)  # in tokens of the finer grid, starting at 0
         return table.index_select(0, distance.flatten()).unflatten(0, (num_queries, num_keys))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops.weighted_sum import add_weighted
+from ..ops.exportable import add_weighted
 
 
 class DropPath(nn.Module):

@@ -2,8 +2,9 @@
 import torch
 from torch import Tensor, nn
 
+from ..ops.resizing import interpolate
 from .block import trunc_normal_
-from .resize import interpolate, resize_on_load
+from .resize import resize_on_load
 
 
 class RelativePositionTable(nn.Module):

@@ -1,12 +1,12 @@
 """Learned absolute position embedding (ViT, Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, sections 3.1 and 3.2)."""
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..ops.sizes import ceil_div, may_be_nonzero
-from .resize import interpolate, resize_on_load
+from ..ops.resizing import resize_positions
+from ..ops.sizes import ceil_div
+from .resize import resize_on_load
 
 Interpolation = Literal['bicubic', 'bilinear']
 
@@ -45,8 +45,6 @@ class PositionEmbedding(nn.Module):
 
     def forward(self, height: int, width: int) -> Tensor:
         """Returns the positions ``(1, [1 +] height * width, channels)``, the class token first if there is one."""
-        if not may_be_nonzero(height - self.grid_size, width - self.grid_size):
-            return self.pos_embed
         return resize_positions(self.pos_embed, height, width, self.num_prefix_tokens, self.interpolation)
 
     def resize_table(self, table: Tensor, shape: torch.Size) -> Tensor:
@@ -54,16 +52,3 @@ class PositionEmbedding(nn.Module):
         if round(num_patches**0.5)**2 != num_patches:
             raise ValueError(f'pos_embed must have {self.num_prefix_tokens} + n * n positions, got {table.shape[1]}')
         return resize_positions(table, self.grid_size, self.grid_size, self.num_prefix_tokens)
-
-
-def resize_positions(table: Tensor, height: int, width: int, num_prefix_tokens: int,
-                     mode: Interpolation = 'bicubic') -> Tensor:
-    """Resizes the square grid of positions after those of the prefix tokens; bilinear interpolation aligns corners."""
-    if num_prefix_tokens:
-        grid = resize_positions(table[:, num_prefix_tokens:], height, width, 0, mode)
-        return torch.cat([table[:, :num_prefix_tokens], grid], dim=1)
-    side = math.isqrt(int(table.shape[1]))
-    # ExecuTorch misreads the result, without an error, if the channels are last in memory.
-    grid = table.unflatten(1, (side, side)).permute(0, 3, 1, 2).contiguous()
-    grid = interpolate(grid, (height, width), mode, align_corners=mode == 'bilinear')
-    return grid.flatten(2).transpose(1, 2)

@@ -2,6 +2,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from .exportable import softmax_of_maps
 from .precision import at_least_float32
 
 
@@ -22,8 +23,6 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
     Returns:
         Tensor: ``(B, num_heads, N, d)``.
     """
-    # Three dimensions, because ExecuTorch's XNNPACK backend normalizes over the heads if a convolution with four
-    # dimensions precedes the softmax (docs/export.md).
-    attn = logits.flatten(0, 1).softmax(-1, dtype=at_least_float32(logits))
-    attn = F.layer_norm(attn, attn.shape[1:], eps=eps)  # per head; F.instance_norm rejects 1 x 1 maps
-    return attn.view_as(logits).to(value.dtype) @ (value - value.mean(2, keepdim=True))
+    attn = softmax_of_maps(logits, at_least_float32(logits))
+    attn = F.layer_norm(attn, attn.shape[2:], eps=eps)  # per head; F.instance_norm rejects 1 x 1 maps
+    return attn.to(value.dtype) @ (value - value.mean(2, keepdim=True))

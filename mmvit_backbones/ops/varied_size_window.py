@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dispatch import Backend, Kernel, Operator, is_plain
+from .exportable import windows_by_head
 from .precision import at_least_float32
 from .transforms import is_transformed
 from .triton import MAX_WINDOW_SIZE, why_not_channels
-from .window import crop, position_bias, relative_position_index, window_reverse, windows_by_head
+from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -221,9 +222,7 @@ def sample_grid(features: Tensor, grid: Tensor) -> Tensor:
 def needs_gathers(*tensors: Tensor) -> bool:
     """Returns whether :func:`gather_tokens` samples a map instead of ``F.grid_sample``.
 
-    ``F.grid_sample`` has only first derivatives, and no forward mode. On GPUs, its gradients are sums in any order. In
-    ONNX files, which are made from exported programs, OpenVINO and ONNX Runtime are faster without ``GridSample``, and
-    TensorRT computes it wrongly in opset 20 (docs/export.md).
+    ``F.grid_sample`` has only first derivatives, and no forward mode. On GPUs, its gradients are sums in any order.
     """
     return (is_plain() or is_transformed(*tensors)
             or not tensors[0].is_cpu and torch.are_deterministic_algorithms_enabled())
@@ -276,9 +275,8 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
-    # In five dimensions, (B * heads, 2, nh, nw, ws), which Core ML Tools takes.
-    moved = (1 + scale.flatten(0, 1)[..., None]) * (token - center) + offset.flatten(0, 1)[..., None]
-    x, y = (axis.unflatten(0, scale.shape[:2]) for axis in moved.unbind(1))
+    x, y = (stretch[..., None] * (token - center) + shift[..., None]
+            for stretch, shift in zip((1 + scale).unbind(2), offset.unbind(2)))
     return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 

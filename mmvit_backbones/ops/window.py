@@ -1,10 +1,13 @@
 """Window operations of Swin (Liu et al., ICCV 2021, arXiv 2103.14030, section 3.2) on channels-last maps."""
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .dispatch import is_exporting
-from .sizes import are_fixed, may_be_nonzero, to_multiple
+from .exportable import roll, rows_and_columns, windows_by_head
+from .sizes import are_fixed, is_positive, may_be_nonzero, to_multiple
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float | None = None) -> Tensor:
@@ -35,11 +38,8 @@ def crop(x: Tensor, height: int, width: int, top: int = 0, left: int = 0) -> Ten
     This function uses no slices for symbolic sizes, because torch can't simplify them (see :mod:`.sizes`).
     """
     bottom, right = x.shape[1] - height - top, x.shape[2] - width - left
-    if are_fixed(top, left, bottom, right):  # ExecuTorch can't pad by negative numbers
-        for dim, start, length in ((1, top, height), (2, left, width)):
-            if length != x.shape[dim]:  # Core ML Tools refuses slices of all
-                x = x.narrow(dim, start, length)
-        return x
+    if are_fixed(top, left, bottom, right):
+        return rows_and_columns(x, top, left, height, width)
     return pad(x, top=-top, left=-left, bottom=-bottom, right=-right)
 
 
@@ -61,7 +61,7 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
         tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
             ``N = window_size ** 2`` and the windows in row-major order.
     """
-    if is_exporting():  # more copies, of at most six dimensions, which is the limit of ExecuTorch's XNNPACK backend
+    if is_exporting():
         q, k, v = (windows_by_head(part, num_heads, window_size) for part in qkv.chunk(3, dim=-1))
         return q, k, v
     b, h, w, c = qkv.shape
@@ -69,14 +69,6 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
     qkv = qkv.view(b, h // s, s, w // s, s, 3, num_heads, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
     q, k, v = qkv.reshape(3, b, (h // s) * (w // s), num_heads, s * s, d).unbind(0)
     return q, k, v
-
-
-def windows_by_head(x: Tensor, num_heads: int, window_size: int) -> Tensor:
-    """Partitions a map ``(B, H, W, num_heads * d)`` into windows and heads ``(B, windows, num_heads, N, d)``."""
-    b, h, w, c = x.shape
-    s = window_size
-    x = x.reshape(b * (h // s), s, w // s, s, num_heads, c // num_heads).permute(0, 2, 4, 1, 3, 5)
-    return x.reshape(b, (h // s) * (w // s), num_heads, s * s, c // num_heads)
 
 
 def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tensor:
@@ -90,26 +82,35 @@ def window_reverse(x: Tensor, window_size: int, height: int, width: int) -> Tens
 def cyclic_shift(x: Tensor, shift: int) -> Tensor:
     """Rolls a channels-last map ``(B, H, W, C)`` up and left by ``shift`` tokens, or down and right if ``shift`` < 0.
 
-    ``torch.roll`` is not used, because exporters don't support it with a shift that depends on the map's size.
-
     Paper: arXiv 2103.14030, figure 4.
     """
-    for dim in (1, 2):
-        length = x.shape[dim]
-        start = shift % length
-        first, last = x.split([start, length - start], dim=dim)
-        x = torch.cat([last, first], dim=dim)
-    return x
+    return roll(roll(x, -shift, 1), -shift, 2)
 
 
-def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor:
+def window_shift(rows: int, columns: int, window_size: int) -> int:
+    """Returns the shift of a map with rows and columns of windows: half a window, or 0 if one covers a side of the map.
+
+    Paper: arXiv 2103.14030, figure 2.
+    """
+    return is_positive(rows - 1) * is_positive(columns - 1) * (window_size // 2)
+
+
+def windows_exceed(size: Sequence[int], grid: Sequence[int], window_size: int) -> bool:
+    """Returns whether a grid of windows is larger than a map of ``size``; always True in graphs for several sizes."""
+    return may_be_nonzero(*(count * window_size - length for length, count in zip(size, grid)))
+
+
+def shifted_window_mask(height: int, width: int, window_size: int, shift: int, like: Tensor) -> Tensor | None:
     """Returns the ``attn_mask`` of shifted windows, which restricts attention to tokens of the same image region.
 
     The mask is for a map of complete windows that is rolled up and left by ``shift`` tokens. Its shape is
     ``(windows, 1, N, N)``, with 0 within a region and -100 between regions, in the dtype and on the device of ``like``.
+    For a shift of 0, the mask is None, or zeros in graphs for several sizes.
 
     Paper: arXiv 2103.14030, figure 4.
     """
+    if not may_be_nonzero(shift):
+        return None
     s = window_size
     # Only the windows of the last row and of the last column contain several regions.
     rows, columns = ((torch.arange(length, device=like.device) >= length - shift).long() for length in (height, width))

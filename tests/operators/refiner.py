@@ -13,8 +13,9 @@ from mmvit_backbones.backbones.refiner_vit import (
 )
 from mmvit_backbones.datasets import PoolTokenLabels
 from mmvit_backbones.heads import TokenLabelHead
-from mmvit_backbones.layers.position_embedding import PositionEmbedding, resize_positions
+from mmvit_backbones.layers.position_embedding import PositionEmbedding
 from mmvit_backbones.losses import MapSimilarityLoss
+from mmvit_backbones.ops.resizing import resize_positions
 from mmvit_backbones.zoo.converters import refiner
 from mmvit_backbones.zoo.converters.layout import rename
 

@@ -3,7 +3,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from numbers import Integral
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from mmengine.logging import print_log
@@ -18,6 +18,16 @@ from ..utils import versions
 from ..utils.argument_docs import with_arguments_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
+
+
+class CommonArguments(TypedDict):
+    """The arguments of :class:`Backbone` that all networks have, documented there."""
+    in_channels: int
+    out_indices: Sequence[int] | int | None
+    frozen_stages: int
+    norm_eval: bool
+    with_cp: bool
+    init_cfg: dict | list[dict] | None
 
 
 class Backbone(BaseModule):

@@ -16,7 +16,7 @@ from ..layers import Block, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
 from ..ops.window import channels_last
 from .arch import PyramidArch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 OUT_NORMS = (None, 'side', 'in_stream')
 
@@ -163,10 +163,7 @@ class ResTArch(PyramidArch):
 
 
 class ResTBase(Backbone):
-    """Base class of ResT and ResTv2, which differ in the classes of their modules.
-
-    ``common`` are the common arguments of :class:`Backbone`.
-    """
+    """Base class of ResT and ResTv2, which differ in the classes of their modules."""
     arch_zoo: dict[str, ResTArch] = {}
     stem = ('patch_embeds.0', )
     image_convs = ('patch_embeds.0.conv1', )
@@ -176,7 +173,7 @@ class ResTBase(Backbone):
     zero_biases: tuple[type[nn.Linear | nn.Conv2d], ...]  # types of layers whose biases are initialized with 0
 
     def __init__(self, arch: ResTArch, out_norm: Literal['side', 'in_stream'] | None, drop_path_rate: float,
-                 **common) -> None:
+                 common: CommonArguments) -> None:
         super().__init__(channels=arch.channels, strides=arch.strides, **common)
         if out_norm not in OUT_NORMS:
             raise ValueError(f'out_norm must be one of {OUT_NORMS}, got {out_norm!r}')
@@ -275,9 +272,9 @@ class ResT(ResTBase):
                  init_cfg: dict | list[dict] | None = None) -> None:
         self.head_interaction = head_interaction
         super().__init__(
-            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
 
     def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
         return EMSA(channels, num_heads, reduction, self.norm_eps, self.head_interaction)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..ops.window import channels_last, crop
 from .arch import resolve_arch
+from .base import CommonArguments
 from .rest import PixelAttention, ReducedAttention, ResTArch, ResTBase
 
 NORM_EPS = 1e-6
@@ -135,9 +136,9 @@ class ResTv2(ResTBase):
                  init_cfg: dict | list[dict] | None = None) -> None:
         self.upsampling = upsampling
         super().__init__(
-            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            resolve_arch(arch, self.arch_zoo), out_norm, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
 
     def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
         return EMSAv2(channels, num_heads, reduction, self.norm_eps, self.upsampling)

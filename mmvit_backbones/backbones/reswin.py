@@ -26,6 +26,7 @@ from ..ops.window import (
     window_shift,
 )
 from .arch import resolve_arch
+from .base import CommonArguments
 from .swin import NORM_EPS, SwinArch, SwinBase
 
 ALPHA = 0.5  # weight of a block's own logits; a constant in the published network
@@ -142,9 +143,9 @@ class ReSwin(SwinBase):
                  with_cp: bool = False, drop_path_rate: float = 0.1,
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
         self.residual_logits = residual_logits
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
 from .arch import PyramidArch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 4
 NORM_EPS = 1e-5
@@ -62,12 +62,13 @@ class SwinStage(nn.Module):
 class SwinBase(Backbone):
     """Base class of networks that replace the blocks of Swin Transformer.
 
-    Subclasses build their blocks in ``make_block``. ``common`` are the common arguments of :class:`Backbone`.
+    Subclasses build their blocks in ``make_block``.
 
     Paper: arXiv 2103.14030, figure 3.
     """
 
-    def __init__(self, arch: SwinArch, window_size: int | None, drop_path_rate: float, **common) -> None:
+    def __init__(self, arch: SwinArch, window_size: int | None, drop_path_rate: float,
+                 common: CommonArguments) -> None:
         window_size = arch.window_size if window_size is None else window_size
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')

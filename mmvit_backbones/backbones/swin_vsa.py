@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..layers import ContextPosition, DropPath, Mlp, VariedSizeWindowAttention, init_linear
 from .arch import resolve_arch
+from .base import CommonArguments
 from .swin import NORM_EPS, SwinArch, SwinBase
 
 
@@ -101,9 +102,9 @@ class SwinVSA(SwinBase):
                  init_cfg: dict | list[dict] | None = None) -> None:
         self.varied_windows = varied_windows
         super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            resolve_arch(arch, self.arch_zoo), window_size, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
 
     def init_layers(self) -> None:
         self.apply(init_linear)

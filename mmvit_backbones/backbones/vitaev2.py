@@ -22,7 +22,7 @@ from ..layers.vitae_cell import (
     first_convs,
 )
 from .arch import Arch, resolve_arch
-from .base import Backbone
+from .base import Backbone, CommonArguments
 
 NUM_STAGES = 4
 NORMAL_GROUPS = (1, 32, 64, 128)
@@ -100,15 +100,13 @@ class ViTAEv2Arch(CellArch):
 
 
 class CellPyramid(Backbone):
-    """Base class of ViTAEv2 and ViTAEv2-VSA; subclasses build attention in ``make_attention``.
-
-    ``common`` are the common arguments of :class:`Backbone`.
-    """
+    """Base class of ViTAEv2 and ViTAEv2-VSA; subclasses build attention in ``make_attention``."""
     stem = ('stages.0.reduction', )
     image_convs = first_convs('stages.0.reduction')
     position_type = nn.Identity  # position encoding before the attention's LayerNorm
 
-    def __init__(self, arch: CellArch, window_size: int, drop_rate: float, drop_path_rate: float, **common) -> None:
+    def __init__(self, arch: CellArch, window_size: int, drop_rate: float, drop_path_rate: float,
+                 common: CommonArguments) -> None:
         if window_size < 1:
             raise ValueError(f'window_size must be at least 1, got {window_size}')
         super().__init__(channels=arch.embed_dims, strides=[4, 8, 16, 32], **common)
@@ -240,8 +238,9 @@ class ViTAEv2(CellPyramid):
                  init_cfg: dict | list[dict] | None = None) -> None:
         self.arch: ViTAEv2Arch = resolve_arch(arch, self.arch_zoo)
         super().__init__(
-            self.arch, window_size, drop_rate, drop_path_rate, in_channels=in_channels, out_indices=out_indices,
-            frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg)
+            self.arch, window_size, drop_rate, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
 
     def make_attention(self, stage: int, in_channels: int, num_heads: int, reduces: bool) -> nn.Module:
         channels = self.channels[stage]

@@ -11,6 +11,7 @@ from torch import nn
 from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projections
 from ..layers.varied_size_attention import OffsetDivisor, WindowPadding
 from .arch import resolve_arch
+from .base import CommonArguments
 from .vitaev2 import CellArch, CellPyramid
 
 
@@ -118,9 +119,9 @@ class ViTAEv2VSA(CellPyramid):
         self.offset_divisor: OffsetDivisor = offset_divisor
         self.varied_windows = varied_windows
         super().__init__(
-            resolve_arch(arch, self.arch_zoo), window_size, drop_rate, drop_path_rate, in_channels=in_channels,
-            out_indices=out_indices, frozen_stages=frozen_stages, norm_eval=norm_eval, with_cp=with_cp,
-            init_cfg=init_cfg)
+            resolve_arch(arch, self.arch_zoo), window_size, drop_rate, drop_path_rate,
+            CommonArguments(in_channels=in_channels, out_indices=out_indices, frozen_stages=frozen_stages,
+                            norm_eval=norm_eval, with_cp=with_cp, init_cfg=init_cfg))
 
     def init_layers(self) -> None:
         super().init_layers()

@@ -16,8 +16,10 @@ from golden_files import GOLDENS, NETWORKS, SMALL
 from helpers import ROOT
 from mmengine.registry import MODELS
 from operators import DETAILS, OPERATORS, TRAINING_PASSES
+from torch import nn
 
 from mmvit_backbones import convert_state_dict
+from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.variants import VARIANTS
 
 # Operators whose goldens are tested in ops/test_varied_size_window.py, layers/test_varied_size_attention.py and
@@ -90,11 +92,21 @@ def outputs(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.Ten
     kind = type(model.backbone).__name__
     if case['call'] == 'train':
         return TRAINING_PASSES[kind](model, case, images)
-    maps, stages = model.backbone.forward_with_stages(images)
-    logits = model.head(model.neck(maps) if model.with_neck else maps)
     details = DETAILS[kind](model, images) if kind in DETAILS else {}
-    outs = {f'stage{i}': x for i, x in enumerate(stages, start=1)}
-    return {'logits': logits, 'featmap': stages[-1], **outs, **details}
+    return {**Classification(model)(images), **details}
+
+
+class Classification(nn.Module):
+    """Returns logits and the maps of all stages by their names in goldens."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps, stages = self.model.backbone.forward_with_stages(images)
+        logits = self.model.head(self.model.neck(maps) if self.model.with_neck else maps)
+        return {'logits': logits, 'featmap': stages[-1], **{f'stage{i}': x for i, x in enumerate(stages, start=1)}}
 
 
 def deviations(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, float]:
@@ -141,6 +153,27 @@ def test_outputs(golden, case, dtype, measured, request):
         if not request.config.getoption('write_goldens'):
             stated = stated_deviations()[golden['variant']]
             assert largest <= 10 * float(stated), f'docs/zoo.md states {stated}; see the top of this file'
+
+
+def smallest_classifiers() -> dict[str, dict]:
+    """Returns the golden of the smallest classifier of each family; its first case, the last in the list, is of it."""
+    ordered = sorted(NETWORKS.values(), key=lambda golden: golden['num_params'], reverse=True)
+    return {VARIANTS[golden['variant']].family.name: golden for golden in ordered
+            if golden['inputs'][0]['call'] == 'classify'}
+
+
+@pytest.mark.compiler
+@pytest.mark.skipif(versions.is_older('2.7'), reason='torch.export contains operators of this package')
+@pytest.mark.parametrize('family, golden', smallest_classifiers().items())
+def test_exported_programs(family, golden):
+    """What is deployed is what is compared with the authors' code."""
+    case = golden['inputs'][0]
+    model, images = build(golden, case, torch.float64), make_input(case['shape'], case['seed'], torch.float64)
+    with torch.no_grad():
+        found = torch.export.export(Classification(model), (images, ), strict=False).module()(images)
+    compared = ['logits'] if model.backbone.plain_blocks else found  # goldens divide plain networks into stages
+    worst = {name: deviation(found[name], case['outputs'][name]) for name in compared if name in case['outputs']}
+    assert 'logits' in worst and max(worst.values()) <= golden['rtol'], worst
 
 
 def test_every_network_has_a_golden():

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from helpers import ROOT
 
 TOOLS = ROOT / 'tools'
@@ -27,6 +28,14 @@ def test_modules_import_only_from_earlier_levels():
              if component_of(module) != component_of(other)
              and LEVEL[component_of(module)] <= LEVEL[component_of(other)]]
     assert not wrong
+
+
+@pytest.mark.parametrize('folder', ['backbones', 'layers'])
+def test_networks_name_no_runtime(folder):
+    """What runtimes need is in ops/exportable.py, and questions about symbolic sizes are asked in ops."""
+    names = r'Core ?ML|ExecuTorch|LiteRT|OpenVINO|TensorRT|ONNX|is_exporting|are_fixed|may_be_nonzero'
+    assert not [(path.name, found) for path in (ROOT / 'mmvit_backbones' / folder).glob('*.py')
+                if (found := re.findall(names, path.read_text(encoding='utf-8')))]
 
 
 def test_no_circular_imports():

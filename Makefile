@@ -74,7 +74,7 @@ test: setup  ## run the tests, except slow ones of compilers, exporters and larg
 	$(PYTEST) -m 'not compiler and not large'
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
-	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/analysis/test_flops.py
+	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/measuring/test_flops.py
 
 test-compilers: setup  ## run the slow tests of compilers and exporters: torch.compile, Triton, CUDA, ONNX
 	$(PYTEST) -m compiler
@@ -84,7 +84,7 @@ test-quick: setup  ## run fast tests of the networks and what they are made of, 
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
 test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the adapter with Transformers 5 (make test uses 4), and of LightlyTrain
-	$(call PYTEST_IN,.venv-extras) tests/analysis/test_serve.py tests/integrations/test_huggingface.py \
+	$(call PYTEST_IN,.venv-extras) tests/inference/test_serve.py tests/integrations/test_huggingface.py \
 		tests/integrations/test_adapters.py tests/integrations/test_lightly_train.py
 
 test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users

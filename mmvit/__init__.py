@@ -8,19 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analysis.comparison import compare
-    from .analysis.speed import benchmark
+    from .comparing.comparison import compare
     from .deployment.exporting import export_model
     from .inference.predictor import Predictor
+    from .measuring.speed import benchmark
     from .recipes.folder import fine_tune
-    from .running.run import test, train
+    from .running.runner import test, train
 
 __all__ = ['Predictor', 'benchmark', 'compare', 'export_model', 'fine_tune', 'test', 'train']
 
 # Importing torch and the frameworks takes seconds, which `mmvit --help` should not.
 _MODULES = dict(
-    Predictor='inference.predictor', benchmark='analysis.speed', compare='analysis.comparison',
-    export_model='deployment.exporting', fine_tune='recipes.folder', test='running.run', train='running.run')
+    Predictor='inference.predictor', benchmark='measuring.speed', compare='comparing.comparison',
+    export_model='deployment.exporting', fine_tune='recipes.folder', test='running.runner', train='running.runner')
 
 
 def __getattr__(name: str) -> Any:

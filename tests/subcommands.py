@@ -12,5 +12,5 @@ def parser_of(subcommand: str) -> ArgumentParser:
 def call(subcommand: str, *arguments: object) -> None:
     """Runs a subcommand. Its exceptions propagate to the test."""
     words = list(map(str, arguments))
-    args = parser_of(subcommand).parse_args(words, Namespace(arguments=words))
+    args = parser_of(subcommand).parse_args(words, Namespace(command=[*subcommand.split(), *words]))
     importlib.import_module(f'mmvit.cli.{SUBCOMMANDS[subcommand][0]}').run(args)

@@ -15,7 +15,8 @@ TOOLS = ROOT / 'tools'
 # modules of the two packages.
 LIBRARY_LEVELS = ['version errors', 'utils', 'ops', 'layers', 'backbones necks heads losses', 'zoo',
                   'datasets evaluation', 'engine', 'export', '', 'integrations']
-COMMAND_LEVELS = ['utils', 'folders', 'running inference', 'deployment', 'recipes', 'analysis', '', 'cli', '__main__']
+COMMAND_LEVELS = ['utils', 'folders', 'running inference', 'deployment', 'recipes', 'drawing',
+                  'measuring comparing', '', 'cli', '__main__']
 LEVELS = [[f'{package}.{name}'.rstrip('.') for name in level.split(' ')]
           for package, levels in (('mmvit_backbones', LIBRARY_LEVELS), ('mmvit', COMMAND_LEVELS)) for level in levels]
 LEVEL = {component: number for number, components in enumerate(LEVELS) for component in components}
@@ -114,7 +115,7 @@ def test_networks_are_measured_without_openmmlab_and_exporters():
     code = """
 import sys
 sys.modules.update(dict.fromkeys(('mmcv', 'mmdet', 'mmseg', 'mmpretrain')))
-import mmvit.analysis
+import mmvit.measuring
 assert not [name for name in sys.modules if name.startswith(('mmvit.deployment', 'mmvit_backbones.export'))]
 """
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)

@@ -22,7 +22,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvit.analysis.counters import count
+from mmvit.utils.counters import count
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.variants import VARIANTS
 

@@ -16,7 +16,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401
-from mmvit.analysis.curves import CURVES
+from mmvit.drawing.curves import CURVES
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.zoo.variants import VARIANTS

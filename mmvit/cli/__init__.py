@@ -34,7 +34,7 @@ SUBCOMMANDS = {
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),
     'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
-    'reproduce': ('reproduce', 'test published weights and compare the results with the published ones'),
+    'reproduce': ('reproduce', 'test published weights beside the published figures'),
     'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
     'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
@@ -67,7 +67,7 @@ def execute(subcommand: str, arguments: list[str]) -> None:
     parser = module.get_parser()
     parser.prog = f'mmvit {subcommand}'
     try:
-        args = parser.parse_args(arguments, Namespace(arguments=arguments))
+        args = parser.parse_args(arguments, Namespace(command=[*subcommand.split(), *arguments]))
         if os.path.expanduser('~') == '~':  # e.g. `docker run --user 1000` without HOME; libraries fail in many ways
             sys.exit('error: the user has no home folder; set the environment variable HOME to one that can be written')
         errors = importlib.import_module('mmvit_backbones.errors')

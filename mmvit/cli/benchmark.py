@@ -61,8 +61,8 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', metavar='IMAGE')
     parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table to a file')
-    return with_help(parser, 'analysis.speed.benchmark', 'analysis.speed.measure_throughput',
-                     'analysis.speed.compare_runtimes')
+    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.measure_throughput',
+                     'measuring.speed.compare_runtimes')
 
 
 def run(args: Namespace) -> None:
@@ -71,8 +71,8 @@ def run(args: Namespace) -> None:
 
     from mmvit_backbones.utils.file_access import check_outputs
 
-    from ..analysis import benchmark, compare_runtimes, measure_throughput
-    from ..analysis.networks import is_checkpoint
+    from ..measuring import benchmark, compare_runtimes, measure_throughput
+    from ..measuring.networks_by_name import is_checkpoint
     if args.csv:
         check_outputs('--csv', [args.csv], [*args.networks, args.config, *(args.images or ())])
     if args.throughput:

@@ -47,13 +47,14 @@ def get_parser() -> ArgumentParser:
     add_size_argument(parser, is_square=False)
     parser.add_argument('--layer-decay', type=float, metavar='FACTOR')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
-    return with_help(parser, 'analysis.comparison.Settings', 'analysis.comparison.compare', 'recipes.folder.fine_tune')
+    return with_help(parser, 'comparing.comparison.Settings', 'comparing.comparison.compare',
+                     'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
     from dataclasses import fields
 
-    from ..analysis.comparison import Settings, compare
+    from ..comparing.comparison import Settings, compare
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
     given = {field.name: value for field in fields(Settings) if (value := getattr(args, field.name)) is not None}
     result = compare(args.networks, seeds=args.seeds, out=args.out, **given)

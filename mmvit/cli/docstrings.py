@@ -14,8 +14,8 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
 
     Args:
         parser (ArgumentParser): The parser.
-        functions (str): Functions or classes with arguments of the options' names, e.g. ``analysis.flops.count_flops``;
-            the first that documents an argument counts.
+        functions (str): Functions or classes with arguments of the options' names, such as
+            ``measuring.flops.count_flops``; the first that documents an argument counts.
     """
     for action in parser._actions:
         if action.help is None:

@@ -16,7 +16,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..analysis.doctor import diagnose
+    from ..measuring.doctor import diagnose
     lines, problems = diagnose()
     print('\n'.join(lines))
     if problems:

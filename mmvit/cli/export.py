@@ -68,7 +68,7 @@ def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
     from mmvit_backbones.errors import UsageError
 
     from ..deployment.exporting import is_network
-    from ..utils.config import is_config, path_hint
+    from ..utils.config_files import is_config, path_hint
     names = list(names)
     path = Path(names.pop()) if names[-1].endswith('.onnx') else None
     if names and is_config(names[0]):

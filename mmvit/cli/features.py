@@ -22,7 +22,7 @@ from .docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.features.evaluate_features")}')
+    parser = new_parser(f'{__doc__}\n{explanation_of("comparing.features.evaluate_features")}')
     parser.add_argument('network', metavar='NETWORK')
     parser.add_argument('checkpoint', nargs='?',
                         help="checkpoint file or http(s) URL, in the authors' layout or ours (default: the published "
@@ -35,14 +35,14 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N')
     parser.add_argument('--save', type=output_file, metavar='FILE.npz')
     parser.add_argument('--device')
-    return with_help(parser, 'analysis.features.evaluate_features', 'recipes.folder.fine_tune')
+    return with_help(parser, 'comparing.features.evaluate_features', 'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.utils.file_access import check_outputs
 
-    from ..analysis import evaluate_features
+    from ..comparing import evaluate_features
     if args.checkpoint and args.pretrained:
         raise UsageError(f'pass either CHECKPOINT or --pretrained, got {args.checkpoint} and {args.pretrained}')
     args.pretrained = args.checkpoint or args.pretrained

@@ -20,7 +20,7 @@ from .docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.flops.count_flops")}')
+    parser = new_parser(f'{__doc__}\n{explanation_of("measuring.flops.count_flops")}')
     parser.add_argument('networks', nargs='+')
     add_size_argument(parser)
     parser.add_argument('--backbone', dest='task', action='store_const', const='backbone',
@@ -31,11 +31,11 @@ def get_parser() -> ArgumentParser:
     traffic.add_argument('--batch-size', type=positive)
     traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'])
     traffic.add_argument('--with-cp', action='store_const', const=True)
-    return with_help(parser, 'analysis.flops.count_flops', 'analysis.flops.count_traffic')
+    return with_help(parser, 'measuring.flops.count_flops', 'measuring.flops.count_traffic')
 
 
 def run(args: Namespace) -> None:
-    from ..analysis import Flops, count_flops, count_traffic
+    from ..measuring import Flops, count_flops, count_traffic
     if args.traffic:
         counted = call(count_traffic, args, omit=('traffic', 'json'))
         found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}

@@ -177,7 +177,7 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
     """
     import torch
 
-    from ..running.processes import check_launcher, check_number_of_processes, set_ranks
+    from ..running.ranks import check_launcher, check_number_of_processes, set_ranks
     from ..utils.devices import number_of_accelerators
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     set_ranks(args.launcher)

@@ -1,27 +1,27 @@
-"""Tests a published checkpoint and compares the results with the published ones.
+"""Tests the published weights of a network or config, and prints the published figures beside the measured ones.
 
     mmvit reproduce restv2_tiny                          # the classifier, on ImageNet
     mmvit reproduce configs/upernet_restv2_t.py
-    mmvit reproduce configs/mask_rcnn_restv2_t.py --checkpoint CHECKPOINT
 
+Short for `mmvit test CONFIG official://NAME`, whose options it has.
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_config_options, call, new_parser, output_folder
-from .docstrings import explanation_of, with_help
+from . import test
+from .arguments import new_parser
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(f'{__doc__}{explanation_of("analysis.reproduction.reproduce")}')
-    parser.add_argument('name')
-    parser.add_argument('--checkpoint')
-    parser.add_argument('--data-root', metavar='FOLDER')
-    parser.add_argument('--real', metavar='FILE')
-    parser.add_argument('--work-dir', type=output_folder)
-    add_config_options(parser)
-    return with_help(parser, 'analysis.reproduction.reproduce')
+    parser = new_parser(__doc__)
+    parser.add_argument('name', help='name of a network, whose classifier is tested on ImageNet, or a config')
+    return test.add_options(parser)
 
 
 def run(args: Namespace) -> None:
-    from ..analysis import reproduce
-    print(call(reproduce, args))
+    from mmvit_backbones.zoo.config_weights import published_checkpoint
+    from mmvit_backbones.zoo.variants import VARIANTS
+
+    from ..utils.config_files import find_config
+    args.config = find_config(f'imagenet_{VARIANTS[args.name].short_name}' if args.name in VARIANTS else args.name)
+    args.checkpoint = published_checkpoint(args.config)
+    test.run(args)

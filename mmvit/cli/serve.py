@@ -25,10 +25,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--port', type=whole(1, 65535), default=7860)
     parser.add_argument('--device')
     add_runtime_arguments(parser)
-    return with_help(parser, 'analysis.serving.serve')
+    return with_help(parser, 'inference.serving.serve')
 
 
 def run(args: Namespace) -> None:
-    from ..analysis import serve
+    from ..inference.serving import serve
     serve(args.models, host=args.host, port=args.port, configs=args.config, names=args.name, examples=args.examples,
           device=args.device, runtime=args.runtime, precision=args.precision)

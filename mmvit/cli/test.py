@@ -41,6 +41,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
                         help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
+    return add_options(parser)
+
+
+def add_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument('--out', type=output_of)
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--show-dir', metavar='FOLDER')
@@ -61,13 +65,13 @@ def output_of(path: str) -> str:
 def run(args: Namespace) -> None:
     from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
 
-    from ..folders.checks import check_data
+    from ..folders.data_set_files import check_data
     from ..inference import Predictor, evaluate, is_exported
     from ..recipes import other_data
     from ..running import shorthand_options, test, testing_config
     from ..running.checks import check_test_outputs
-    from ..running.run import show_metrics
-    from ..utils.config import read_config
+    from ..running.runner import show_metrics
+    from ..utils.config_files import read_config
     from ..utils.distributed import is_first_process
     from .processes import CHECKED, connected, number_of_nodes, start
 
@@ -99,7 +103,7 @@ def run(args: Namespace) -> None:
         return cfg
 
     if args.processes and number_of_nodes() > 1:
-        start(['test', *args.arguments], args.processes)
+        start(args.command, args.processes)
         return
     with connected(args) as processes:
         config, checkpoint, work_dir, options = processes.of_first(prepare)
@@ -109,7 +113,7 @@ def run(args: Namespace) -> None:
                 print('ok')
             return
         if args.processes:
-            start(['test', *args.arguments], args.processes)
+            start(args.command, args.processes)
         elif is_exported(checkpoint):
             model = Predictor(checkpoint)
             show_metrics(evaluate(cfg, model.model.run, model.classes, checkpoint))
@@ -136,7 +140,7 @@ def find(args: Namespace) -> tuple[str, str]:
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.zoo.reading import find_checkpoint
 
-    from ..utils.config import config_beside, is_config, path_hint
+    from ..utils.config_files import config_beside, is_config, path_hint
     if args.checkpoint is not None:
         return args.config, find_checkpoint(args.checkpoint)
     if is_config(args.config) or not osp.exists(args.config):

@@ -90,7 +90,7 @@ def run(args: Namespace) -> None:
     from ..running import train
     from .processes import connected, number_of_nodes, start
     if args.processes and number_of_nodes() > 1:  # only the processes of all machines can agree on a recipe
-        start(['train', *args.arguments], args.processes)
+        start(args.command, args.processes)
         return
     with connected(args) as processes:
         config, recipe = processes.of_first(lambda: prepare(args, processes.number))
@@ -100,7 +100,7 @@ def run(args: Namespace) -> None:
                 print('ok')
             return
         if args.processes:
-            start(['train', *run_arguments(args, config)], args.processes)
+            start(run_arguments(args, config), args.processes)
             return
         runner = train(cfg, verbose=args.verbose)
     if runner.rank == 0:
@@ -161,7 +161,7 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
     from mmvit_backbones.zoo.variants import VARIANTS
 
     from ..recipes import fine_tune, save, summary
-    from ..utils.config import is_config, named_configs
+    from ..utils.config_files import is_config, named_configs
     from ..utils.devices import has_mixed_precision
     values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
     given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
@@ -196,13 +196,13 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
 
 
 def run_arguments(args: Namespace, config: str) -> list[str]:
-    """Returns the arguments of the processes that run a config: those of the call that are not for a recipe."""
+    """Returns the command of the processes that run a config: that of this process, without what is for a recipe."""
     from .processes import without
 
     def others(parser: ArgumentParser) -> None:
         add_recipe_arguments(parser)
         parser.add_argument('--no-amp', action='store_true')
 
-    rest = without(args.arguments, others)
+    rest = without(args.command, others)
     rest[rest.index(args.config)] = config
     return rest

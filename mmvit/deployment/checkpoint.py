@@ -17,10 +17,10 @@ from ..inference.sources import find_images
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file
-from .images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
-from .models import COMPANIONS, check_path, store_deviations, write_parts
 from .parts import Half, Parts, check_exportable, split
 from .quantize import to_int8
+from .sample_images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
+from .whole_models import COMPANIONS, check_path, store_deviations, write_parts
 
 METRIC_DROP = 0.01  # largest drop of the metric by int8, as a share
 

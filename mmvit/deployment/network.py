@@ -11,7 +11,7 @@ from mmvit_backbones.zoo.building import get_model
 from .agreement import compare_in_runtimes, deviations_of
 from .differences import compare_onnx
 from .files import ExportedFile, check_packages, progress, size_of_file
-from .models import COMPANIONS, check_path, store_deviations
+from .whole_models import COMPANIONS, check_path, store_deviations
 
 LIMITS = dict(difference=1e-3)  # ResT's instance norm amplifies rounding with random weights; others differ by 1e-5
 SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all networks

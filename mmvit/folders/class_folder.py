@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
+from .class_lists import check_class_names, cleaned
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
 from .rasters import Raster
 from .rules import Problem, Rule, apply
-from .text import check_class_names, cleaned
 
 LAYOUT = 'train/CLASS/ and val/CLASS/; or, with --val-fraction 0.1, train/CLASS/ or CLASS/ alone'
 

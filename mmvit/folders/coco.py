@@ -15,10 +15,10 @@ from mmvit_backbones.utils.messages import short_path
 
 from ..utils.distributed import is_first_process, warn
 from ..utils.images import SUFFIXES, is_hidden
+from .class_lists import BYTE_ORDER_MARK
 from .folders import composed
 from .rasters import Raster
 from .segmentations import Usable, is_given, usable_segmentation
-from .text import BYTE_ORDER_MARK
 
 REQUIRED = dict(images=('id', 'file_name'), annotations=(), categories=('id', 'name'))
 IDS = 'id', 'image_id', 'category_id'

@@ -11,9 +11,9 @@ from mmengine.utils import track_iter_progress
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.config import datasets_of
+from ..utils.config_files import datasets_of
 from . import FOLDERS
-from .checks import Once, annotation_problems, check_data, evaluated_files, rasters_of, uses_masks
+from .data_set_files import Once, annotation_problems, check_data, evaluated_files, rasters_of, uses_masks
 from .folders import one_folder
 from .rasters import RASTER_RULES, Raster, Rasters, look
 from .rules import Problem, apply

@@ -11,10 +11,10 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
 from ..utils.images import IGNORED, images_in
+from .class_lists import read_class_list
 from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
 from .rasters import MAX_CLASSES, READERS, Raster, labels_of
 from .rules import Problem, Rule, apply
-from .text import read_class_list
 
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')

@@ -12,7 +12,7 @@ from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.config import config_beside, is_config, path_hint, read_config
+from ..utils.config_files import config_beside, is_config, path_hint, read_config
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames

@@ -20,7 +20,7 @@ from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
-from ..utils.config import leaf_datasets
+from ..utils.config_files import leaf_datasets
 from ..utils.frameworks import import_quietly
 from .results import Color
 

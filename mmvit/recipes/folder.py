@@ -18,9 +18,9 @@ from ..folders.folders import one_folder
 from ..folders.rules import report
 from ..utils.devices import has_mixed_precision
 from . import classifier, detector, segmenter
+from .config_text import Name, Section, text_of
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
-from .text import Name, Section, text_of
 
 # Argument of the folder -> recipe of the task, and its name.
 TASKS: dict[str, tuple[Any, str]] = dict(

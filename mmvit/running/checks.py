@@ -32,8 +32,8 @@ from mmvit_backbones.utils.openmmlab_models import unwrap_model
 from mmvit_backbones.zoo.config_weights import build_on_meta, is_readable, load_pretrained, try_to_read
 from mmvit_backbones.zoo.loading import check_finite, check_overlap, load_weights, read_checkpoint, read_state
 
-from ..folders.checks import check_data, paths_of
-from ..utils.config import datasets_of, metrics_of
+from ..folders.data_set_files import check_data, paths_of
+from ..utils.config_files import datasets_of, metrics_of
 from ..utils.devices import has_mixed_precision
 from ..utils.frameworks import import_quietly, quiet
 from .settings import check_settings, named, why

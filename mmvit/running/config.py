@@ -12,7 +12,7 @@ from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST, last_of
 
-from ..utils.config import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
+from ..utils.config_files import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
 from .work_dir import check_copy
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'

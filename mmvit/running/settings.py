@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 
-from ..utils.config import LOADERS, SPLITS, metrics_of
+from ..utils.config_files import LOADERS, SPLITS, metrics_of
 from ..utils.frameworks import import_quietly
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.

@@ -11,8 +11,14 @@ from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
 from .checkpoints import OFFICIAL, read_checkpoint
 from .loading import load_backbone
+from .published import PUBLISHED
 from .reading import find_checkpoint
-from .variants import VARIANTS, find_variant
+from .variants import VARIANTS, find_variant, parse_config_name
+
+# Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
+MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
+            'val_loss': ('loss', 1), 'box': ('coco/bbox_mAP', 100), 'mask': ('coco/segm_mAP', 100),
+            'ade20k': ('mIoU', 1), 'cityscapes': ('mIoU', 1)}
 
 
 def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
@@ -43,6 +49,43 @@ def official_name(network: str, tag: str | Literal[True]) -> str:
     """Returns the ``official://`` name of a network's weights; raises CheckpointError for unknown weights."""
     find_variant(network).published_weights(tag)
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
+
+
+def published_checkpoint(config: str) -> str:
+    """Returns the ``official://`` name of the authors' weights of a config of this package, by the config's name.
+
+    Raises:
+        UsageError: If the name does not begin with a task and a variant.
+        CheckpointError: If the authors published no weights for the config.
+    """
+    name = osp.splitext(osp.basename(config))[0]
+    task, variant, differences = parse_config_name(name)
+    tags = {variant.config_name(tag): tag for tag in variant.weights}
+    wanted = '_'.join([*([] if task == 'imagenet' else [task]), *differences]) or str(variant.img_size)
+    return official_name(variant.name, tags.get(name, wanted))
+
+
+def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, tuple[str, str]]:
+    """Returns the published figure and its source of each metric, if a checkpoint is the published one of a config.
+
+    Args:
+        config (str): File of the config.
+        checkpoint (str): What the config is tested with; there are figures for ``official://`` names only.
+        is_tta (bool): Whether the test has test-time augmentation.
+    """
+    name = osp.splitext(osp.basename(config))[0]
+    network, _, tag = checkpoint.removeprefix(OFFICIAL).partition('/')
+    if not checkpoint.startswith(OFFICIAL) or network not in VARIANTS:
+        return {}
+    variant, found = VARIANTS[network], {}
+    if variant.config_name(variant.published_weights(tag or True).tag) != name:
+        return {}
+    for line in PUBLISHED:
+        key = line['key'].removesuffix('_22k')
+        if line['config'] == name and key.endswith('_ms') == is_tta and key.removesuffix('_ms') in MEASURED:
+            metric, factor = MEASURED[key.removesuffix('_ms')]
+            found.setdefault(metric, (f'{float(line["value"]) / factor:.4g}', line['source']))
+    return found
 
 
 def build_on_meta(cfg: Config) -> Backbone | None:

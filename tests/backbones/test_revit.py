@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.analysis.counters import count
+from mmvit.utils.counters import count
 
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
 each_network = pytest.mark.parametrize('network', NETWORKS)

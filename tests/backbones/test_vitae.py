@@ -5,7 +5,7 @@ from helpers import fresh_model, images, raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.analysis.counters import Counter
+from mmvit.utils.counters import Counter
 from mmvit_backbones.backbones.vitaev2 import published_drop_paths
 
 TINY, TINY_V2 = TINY_CONFIGS['ViTAE']['arch'], TINY_CONFIGS['ViTAEv2']['arch']

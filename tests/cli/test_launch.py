@@ -19,7 +19,7 @@ from subcommands import call
 import mmvit.cli
 from mmvit.inference.sources import find_images
 from mmvit.recipes import fine_tune
-from mmvit.utils.config import read_config
+from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 TRAINING = ROOT / 'tests/running'

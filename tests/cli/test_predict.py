@@ -14,7 +14,7 @@ from runs import TINY
 from subcommands import call
 
 from mmvit.inference.runtimes import build_model
-from mmvit.utils.config import datasets_of
+from mmvit.utils.config_files import datasets_of
 
 FLOWERS = ROOT / 'data/flowers_mini/val'
 

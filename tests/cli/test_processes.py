@@ -7,7 +7,7 @@ import pytest
 from helpers import raises
 
 from mmvit.cli.processes import start
-from mmvit.running import processes
+from mmvit.running import ranks
 from mmvit_backbones.errors import UsageError
 
 MPI = dict(OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_SIZE='4',
@@ -36,26 +36,26 @@ def test_ranks_of_slurm(environment, tmp_path):
     program.chmod(0o755)
     environment(dict(SLURM, PATH=f'{tmp_path}:{os.environ["PATH"]}'))
     for launcher in 'none', 'mpi', 'pytorch':
-        processes.set_ranks(launcher)
+        ranks.set_ranks(launcher)
         assert 'RANK' not in os.environ
-    processes.set_ranks('slurm')
+    ranks.set_ranks('slurm')
     expected = dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1', MASTER_ADDR='n3', MASTER_PORT='23456')
     assert {name: os.environ[name] for name in expected} == expected
 
 
 def test_ranks_of_mpi(environment):
     environment(MPI)
-    processes.set_ranks('slurm')
+    ranks.set_ranks('slurm')
     assert 'RANK' not in os.environ
     with raises(UsageError, 'mpi', 'MASTER_ADDR'):
-        processes.set_ranks('mpi')
+        ranks.set_ranks('mpi')
     environment(dict(MPI, MASTER_ADDR='n1'))
-    processes.set_ranks('mpi')
+    ranks.set_ranks('mpi')
     assert {name: os.environ[name] for name in (
         'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')} == dict(
             RANK='3', WORLD_SIZE='4', LOCAL_RANK='1', LOCAL_WORLD_SIZE='2', MASTER_ADDR='n1', MASTER_PORT='29500')
     environment(dict(MPI, OMPI_COMM_WORLD_SIZE='2', MASTER_PORT='7'))
-    processes.set_ranks('mpi')
+    ranks.set_ranks('mpi')
     assert os.environ['MASTER_ADDR'] == '127.0.0.1' and os.environ['MASTER_PORT'] == '7'
 
 
@@ -104,17 +104,17 @@ def test_variables_of_several_machines_are_checked(name, value, environment):
 def test_a_launcher_must_have_started_the_process(environment):
     environment(dict(RANK='0', WORLD_SIZE='2', MASTER_ADDR='n1'))
     with raises(UsageError, '--launcher pytorch', 'MASTER_PORT'):
-        processes.check_launcher('pytorch')
+        ranks.check_launcher('pytorch')
 
 
 @pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])
 def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment):
     environment(dict(LOCAL_RANK='3'))
-    assert processes.gpu_of_process(gpus) == index
+    assert ranks.gpu_of_process(gpus) == index
 
 
 def test_each_process_needs_a_gpu_if_there_are_gpus():
     for given in (8, 0), (2, 2), (1, 1):
-        processes.check_number_of_processes(*given)
+        ranks.check_number_of_processes(*given)
     with raises(UsageError, 3, 2):
-        processes.check_number_of_processes(3, 2)
+        ranks.check_number_of_processes(3, 2)

@@ -17,11 +17,11 @@ from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes, deviations_of
 from mmvit.deployment.checkpoint import check_metric
 from mmvit.deployment.files import progress
-from mmvit.deployment.images import generated_images, has_test_set, images_to_compare, read
-from mmvit.deployment.models import COMPANIONS, store_deviations
+from mmvit.deployment.sample_images import generated_images, has_test_set, images_to_compare, read
+from mmvit.deployment.whole_models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
-from mmvit.utils.config import read_config
+from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.file_access import written_as_a_whole
 

@@ -32,9 +32,9 @@ from mmvit.deployment.agreement import below_limits
 from mmvit.deployment.detection import TwoStageInstances, paste
 from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
 from mmvit.deployment.examples import examples_of
-from mmvit.deployment.models import write_parts
 from mmvit.deployment.parts import check_exportable, split
 from mmvit.deployment.preprocess import Geometry, Preprocess
+from mmvit.deployment.whole_models import write_parts
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, build_model, installed_runtimes, open_session
 from mmvit_backbones.errors import UsageError

@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as masks_of_pycocotools
 
 from mmvit.folders import read_coco_folder
-from mmvit.folders.checks import find_problems
+from mmvit.folders.data_set_files import find_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frozen')

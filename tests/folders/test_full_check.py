@@ -9,7 +9,7 @@ from PIL import Image
 from subcommands import call
 
 from mmvit.folders.full_check import config_problems, errors_and_warnings, folder_problems
-from mmvit.utils.config import read_config
+from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frozen')

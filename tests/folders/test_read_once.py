@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmvit.folders.checks import check_data
+from mmvit.folders.data_set_files import check_data
 from mmvit.folders.full_check import folder_problems
 from mmvit.recipes import fine_tune
 

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmvit.folders import read_seg_folder
-from mmvit.folders.checks import check_data
+from mmvit.folders.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frozen')

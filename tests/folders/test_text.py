@@ -2,7 +2,7 @@
 import pytest
 from helpers import raises
 
-from mmvit.folders.text import check_class_names, read_class_list
+from mmvit.folders.class_lists import check_class_names, read_class_list
 from mmvit_backbones.errors import UsageError
 
 NAMES = 'road\ncafé\n'

@@ -11,7 +11,7 @@ from helpers import raises
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
-from mmvit.analysis import self_check
+from mmvit.measuring import self_check
 from mmvit_backbones.ops import dispatch, triton, use_kernels, varied_size_window_attention
 from mmvit_backbones.ops.residual_attention import residual_attention
 from mmvit_backbones.ops.triton import probe

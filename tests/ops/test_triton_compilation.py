@@ -56,7 +56,7 @@ def launches_of_kernels() -> dict:
     """Returns the arguments and constants of launches on meta tensors, by kernel and whether windows are one block."""
     import torch
 
-    from mmvit.analysis import self_check
+    from mmvit.measuring import self_check
     from mmvit_backbones.ops import dispatch
     from mmvit_backbones.ops import triton as kernels
     from mmvit_backbones.ops.residual_attention import residual_attention

@@ -20,7 +20,7 @@ from varied_size_windows import (
     sampling_of,
 )
 
-from mmvit.analysis import self_check
+from mmvit.measuring import self_check
 from mmvit_backbones.ops import (
     dispatch,
     library,

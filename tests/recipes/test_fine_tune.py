@@ -13,11 +13,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
-from mmvit.folders.checks import check_data
+from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import fine_tune, save, summary
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
-from mmvit.utils.config import datasets_of, metrics_of, read_config
+from mmvit.utils.config_files import datasets_of, metrics_of, read_config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.variants import VARIANTS

@@ -6,7 +6,7 @@ from runs import TINY
 from mmvit import running as training
 from mmvit.running import shorthand_options, training_config
 from mmvit.running.checks import check_test_outputs
-from mmvit.utils.config import read_config
+from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import UsageError
 
 MASKS, STREETS = (str(ROOT / f'tests/configs/{name}.py') for name in ('mask_rcnn_reswin_t', 'upernet_reswin_t_camvid'))

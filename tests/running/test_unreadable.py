@@ -8,7 +8,7 @@ from helpers import ROOT, raises
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmvit.running.run import named_images
+from mmvit.running.runner import named_images
 from mmvit_backbones.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures('frozen')

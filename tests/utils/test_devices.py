@@ -4,7 +4,7 @@ from helpers import raises
 from runs import TINY
 
 from mmvit.running import check_run, training_config
-from mmvit.running.processes import check_number_of_processes
+from mmvit.running.ranks import check_number_of_processes
 from mmvit.utils.devices import has_mixed_precision, number_of_accelerators
 from mmvit_backbones.errors import UsageError
 

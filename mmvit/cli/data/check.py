@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
 
     from ...folders.full_check import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
-    from ...utils.config import read_config
+    from ...utils.config_files import read_config
     folders = {name: folder for name in FOLDERS if (folder := getattr(args, name))}
     if bool(folders) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')

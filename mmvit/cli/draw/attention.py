@@ -15,7 +15,7 @@ from ..docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(f'{__doc__}\n{explanation_of("analysis.attention.draw_attention")}')
+    parser = new_parser(f'{__doc__}\n{explanation_of("drawing.attention.draw_attention")}')
     parser.add_argument('image', metavar='IMAGE')
     parser.add_argument('--network', required=True, metavar='NAME')
     parser.add_argument('--checkpoint')
@@ -27,10 +27,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--blocks', type=whole(0), nargs='+')
     parser.add_argument('--heads', type=whole(0), nargs='+')
     parser.add_argument('--out', type=figure_file, default='attention.png')
-    return with_help(parser, 'analysis.attention.draw_attention')
+    return with_help(parser, 'drawing.attention.draw_attention')
 
 
 def run(args: Namespace) -> None:
-    from ...analysis import draw_attention
+    from ...drawing import draw_attention
     call(draw_attention, args)
     print(f'{args.image} -> {args.out}')

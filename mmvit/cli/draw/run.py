@@ -16,10 +16,10 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR')
     parser.add_argument('--published', action='store_true')
     parser.add_argument('--out', type=figure_file, default='run.png')
-    return with_help(parser, 'analysis.runs.draw_runs')
+    return with_help(parser, 'drawing.run.draw_runs')
 
 
 def run(args: Namespace) -> None:
-    from ...analysis import draw_runs
+    from ...drawing import draw_runs
     different = draw_runs(args.work_dirs, args.out, published=args.published)
     print(*different, f'{", ".join(args.work_dirs)} -> {args.out}', sep='\n')

@@ -22,10 +22,10 @@ def get_parser() -> ArgumentParser:
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y')
     parser.add_argument('--out', type=figure_file, default='windows.png')
-    return with_help(parser, 'analysis.windows.draw_windows')
+    return with_help(parser, 'drawing.windows.draw_windows')
 
 
 def run(args: Namespace) -> None:
-    from ...analysis import draw_windows
+    from ...drawing import draw_windows
     call(draw_windows, args)
     print(f'{args.image} -> {args.out}')

@@ -1,0 +1,507 @@
+"""Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
+import csv
+import itertools
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, init_default_scope
+
+from mmvit_backbones.engine.optimizers.layer_decay import level_scales
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.messages import markdown_table
+from mmvit_backbones.zoo.reading import last_of
+
+from ..inference import Predictor
+from ..recipes import fine_tune, summary
+from ..recipes.networks import find_network
+from ..recipes.other_config import with_backbone, with_level_decay
+from ..utils.config_files import read_config
+from ..utils.counters import Counter, count_macs
+from ..utils.frameworks import import_quietly
+from ..utils.shell import as_typed, same_mmvit
+
+METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
+               mmseg=('mIoU', 'mIoU, %', 1))
+PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
+SETTINGS, REPORT = 'settings.json', ('README.md', 'results.csv', 'plot.png')
+WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of :func:`compare`.
+
+    Args:
+        rows (list[dict]): Figures of each network, best first: ``network``, ``metric`` (mean of the seeds), ``lowest``,
+            ``highest``, ``seeds``, parameters, GMACs, times in milliseconds and memory in GB.
+        differences (list[str]): Sentences that say which networks differ by more than their seeds.
+        unit (str): Name of the metric.
+        out (Path): Folder with README.md, results.csv, plot.png and the runs.
+    """
+
+    rows: list[dict]
+    differences: list[str]
+    unit: str
+    out: Path
+
+    def __str__(self) -> str:
+        return f'{table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all runs of a comparison have in common.
+
+    Args:
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
+            :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
+        config (str | None): Config whose data, neck, heads and schedule are used instead.
+        epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
+        budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
+        pretrained (bool): Whether to start from each network's published weights. Defaults to False.
+        freeze (bool): Whether to train only neck and heads. Defaults to False.
+        layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
+            a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
+            Defaults to None: 0.9, and 1 from random weights; with ``config``, the config's, if it has
+            :class:`~mmvit_backbones.engine.LayerDecayConstructor` or no decay by layers.
+
+    Raises:
+        UsageError: If settings are out of range or exclude each other.
+    """
+
+    class_folder: str | None = None
+    coco_folder: str | None = None
+    seg_folder: str | None = None
+    val_fraction: float | None = None
+    split_seed: int = 0
+    size: Sequence[int] | None = None
+    batch_size: int | None = None
+    boxes_only: bool = False
+    layer_decay: float | None = None
+    config: str | None = None
+    epochs: int | None = None
+    budget: float | None = None
+    pretrained: bool = False
+    freeze: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs and self.budget:
+            raise UsageError(f'epochs and budget are mutually exclusive, got {self.epochs} and {self.budget}')
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise UsageError(f'layer_decay must be above 0 and at most 1, got {self.layer_decay}')
+        given = [name for name, value in asdict(self).items() if value and name not in WITH_CONFIG]
+        if self.config and given:
+            raise UsageError(f'config {self.config} has its own data and schedule; got {", ".join(given)}, too')
+        if not self.data:
+            raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
+
+    @property
+    def data(self) -> str | None:
+        """The config or folder with the data."""
+        return self.config or self.class_folder or self.coco_folder or self.seg_folder
+
+    def of_recipe(self) -> dict[str, Any]:
+        """Returns the arguments of ``fine_tune`` that are the same in all runs, apart from the epochs."""
+        others = 'config', 'epochs', 'budget', 'pretrained', 'freeze'
+        return {name: value for name, value in asdict(self).items() if value is not None and name not in others}
+
+
+def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **settings: Any) -> Comparison:
+    """Trains a model with each of several backbones, and returns their metrics, times and sizes.
+
+    Each run is an ordinary training in a process of its own, whose config and log are in ``out``. Necks and heads start
+    equal for all backbones where their shapes are equal. A second call continues a stopped comparison, or adds networks
+    and seeds. On a CPU, the same call in another folder gives the same metrics.
+
+    Args:
+        networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
+            ``model.backbone`` is compared.
+        seeds (int): Runs per network. Defaults to 3.
+        out (str): Output folder. Defaults to 'compare'.
+        settings: Arguments of :class:`Settings`, such as ``coco_folder``, ``epochs`` or ``pretrained``.
+
+    Raises:
+        UsageError: If an argument is invalid, ``out`` holds a comparison with other settings or another README.md, or a
+            training fails.
+    """
+    folder, names = Path(out), list(dict.fromkeys(networks))
+    if seeds < 1 or not names:
+        raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
+    shared = Settings(**settings)
+    before = read_settings(folder, shared)
+    recipes = recipes_of(names, shared, shared.epochs, folder)
+    rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
+    epochs = before.get('epochs_of_budget')
+    if shared.budget:
+        if epochs is None:
+            write_recipes(recipes, folder)
+            epochs = epochs_within(recipes, shared.budget, seeds, folder)
+        recipes = recipes_of(names, shared, epochs, folder)
+    write_recipes(recipes, folder)
+    write(folder / SETTINGS, json.dumps({**asdict(shared), 'epochs_of_budget': epochs}, indent=1))
+    results = train_all(recipes, seeds, folder)
+    rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
+    return report(folder, rows, recipes, shared, next(iter(rates.values())))
+
+
+def read_settings(out: Path, now: Settings) -> dict:
+    """Returns the settings of the comparison in ``out``, if any; raises UsageError if they differ from those of now."""
+    file = out / SETTINGS
+    if not file.exists():
+        if others := [name for name in REPORT if (out / name).exists()]:
+            raise UsageError(f'out (--out): {out} has a {others[0]} of something else, which would be replaced; choose '
+                             'another folder')
+        return {}
+    before = json.loads(file.read_text(encoding='utf-8'))
+    for name, value in json.loads(json.dumps(asdict(now))).items():
+        if before.get(name) != value:
+            raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now {name}={value}; pass '
+                             'the same options, or another --out')
+    return before
+
+
+# ---- recipes
+
+
+def recipes_of(names: Sequence[str], settings: Settings, epochs: int | None, out: Path) -> dict[str, Config]:
+    """Returns the config of each network, which differ in the backbone and the channels of its maps."""
+    pretrained, freeze = settings.pretrained, settings.freeze
+    if settings.config:
+        return {name: other_recipe(settings.config, name, pretrained, freeze, settings.layer_decay) for name in names}
+    arguments = dict(settings.of_recipe(), epochs=epochs, out=str(out / 'data'))
+    common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
+    return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
+                            check_files=False, **arguments) for name in names}
+
+
+def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
+    """Returns a config with the backbone of a network, heads that start equal, and learning rates by levels."""
+    cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
+    import_quietly(cfg.default_scope)
+    common = with_backbone(cfg, find_network(dict(type='NoBackbone'), pretrained=False))
+    return with_backbone(cfg, find_network(network, pretrained), hooks(common, freeze),
+                         optim_wrapper=with_level_decay(cfg, layer_decay))
+
+
+def hooks(common: Config, freeze: bool) -> list[dict]:
+    """Returns the hooks that give all heads the same start, and keep the backbone's weights."""
+    model = {**common.model.to_dict(), 'backbone': dict(type='NoBackbone'), '_scope_': common.default_scope}
+    return [dict(type='EqualHeadsHook', models=[model]), *([dict(type='FrozenBackboneHook')] if freeze else [])]
+
+
+def rates_of(network: str, cfg: Config) -> str:
+    """Returns a phrase with the learning rates by level, which are equal for all networks.
+
+    Raises:
+        UsageError: If the layers of the network are unknown.
+    """
+    wrapper = cfg.optim_wrapper
+    decay = wrapper.paramwise_cfg.decay_rate if wrapper.get('constructor') == 'LayerDecayConstructor' else 1
+    if decay == 1:
+        return 'learning rates, of all networks: without decay by layers'
+    try:
+        stem, *levels, after = level_scales(cfg.model.backbone.to_dict(), decay)
+    except (ValueError, UsageError) as error:
+        raise UsageError(f'the layers of {network} are unknown, so that its learning rates cannot be those of the '
+                         f'other networks; pass layer_decay=1 (--layer-decay 1) for equal rates in all layers: {error}'
+                         ) from error
+    return (f'learning rates, of all networks: times {stem:.3g} in the stem, {", ".join(f"{x:.3g}" for x in levels)} '
+            f'in four levels, {after:.3g} after them')
+
+
+def folder_of(out: Path, network: str) -> Path:
+    return out / re.sub(r'[^\w.-]+', '_', network)
+
+
+def write_recipes(recipes: Mapping[str, Config], out: Path) -> None:
+    """Writes the config of each network, from which its runs are started."""
+    for name, cfg in recipes.items():
+        write(folder_of(out, name) / 'recipe.py', cfg.text)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file that is either complete or does not exist, even if the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_complete(path) as part:
+        part.write_text(text, encoding='utf-8')
+
+
+# ---- runs
+
+
+def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str, list[dict]]:
+    """Trains all recipes with each seed, seed by seed, and returns the results of each network."""
+    results: dict[str, list[dict]] = {name: [] for name in recipes}
+    runs = [(name, seed) for seed in range(seeds) for name in recipes]
+    for number, (name, seed) in enumerate(runs, 1):
+        place, about = folder_of(out, name), f'[{number}/{len(runs)}] {name}, seed {seed}'
+        if not (place / f'seed{seed}.json').exists():
+            print(f'{about}: training, log in {place}/seed{seed}.log', flush=True)
+        result = train_once(place, f'seed{seed}', recipes[name].default_scope, ['--seed', str(seed)])
+        results[name].append(result)
+        print(f'{about}: {METRICS[recipes[name].default_scope][1]} {result["metric"]:.1f}', flush=True)
+    return results
+
+
+def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) -> dict:
+    """Trains the recipe in a folder once, unless it has already ended, and returns its metric, time and memory."""
+    work_dir, done = folder / name, folder / f'{name}.json'
+    if not done.exists():
+        begin = time.monotonic()
+        memory = run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', *options],
+                     folder / f'{name}.log')
+        entries = [json.loads(line) for log in sorted(work_dir.glob('*/vis_data/scalars.json'))
+                   for line in log.read_text(encoding='utf-8').splitlines()]
+        times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
+        gpu = [entry['memory'] * 2**20 for entry in entries if entry.get('memory')]
+        key, _, factor = METRICS[framework]
+        metric = [entry[key] for entry in entries if key in entry]
+        write(done, json.dumps(dict(
+            metric=metric[-1] * factor if metric else 0., step=statistics.median(times[-max(1, len(times) // 2):]),
+            memory=max(gpu, default=memory), seconds=time.monotonic() - begin)))
+    return json.loads(done.read_text(encoding='utf-8'))
+
+
+def run(arguments: Sequence[str], log: Path) -> int:
+    """Runs a subcommand of mmvit, and returns the largest resident memory of its process in bytes.
+
+    Raises:
+        UsageError: If the subcommand fails; the message has its last line.
+    """
+    with log.open('a', encoding='utf-8') as file:
+        process = subprocess.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
+        try:
+            memory = wait(process)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode:
+        last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
+        if process.returncode == -9:  # SIGKILL, which Windows lacks
+            last = 'it was killed, most often because memory is full'
+        raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
+    return memory
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Waits for a process, and returns its largest resident memory in bytes."""
+    if hasattr(os, 'wait4'):  # Popen.wait() does not return the memory
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    memory, seen = 0, psutil.Process(process.pid)
+    while process.poll() is None:  # on Windows
+        with suppress(psutil.NoSuchProcess):
+            memory = max(memory, seen.memory_info().rss)
+        time.sleep(0.1)
+    return memory
+
+
+def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Path) -> int:
+    """Returns the number of epochs for which all runs together take about ``budget`` seconds.
+
+    Raises:
+        UsageError: If one epoch takes longer.
+    """
+    per_epoch = fixed = 0.
+    for network, cfg in recipes.items():
+        print(f'{network}: measuring the time of a step', flush=True)
+        images = cfg.train_dataloader.batch_size
+        options = [f'train_dataloader.dataset.indices={PROBE_STEPS * images}', 'train_cfg.max_epochs=1', 'val_cfg=None',
+                   'val_dataloader=None', 'val_evaluator=None', 'default_hooks.logger.interval=1']
+        found = train_once(folder_of(out, network), 'probe', cfg.default_scope, ['--cfg-options', *options])
+        per_epoch += found['step'] * math.ceil(num_training_images(cfg) / images) * 1.2  # a fifth for evaluations
+        fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
+    epochs = int((budget / seeds - fixed) / per_epoch)
+    if epochs < 1:
+        least = math.ceil(seeds * (fixed + per_epoch) / 60)
+        raise UsageError(f'budget must be at least {least}m, the time for one epoch of all runs, got {budget / 60:g}m')
+    print(f'{epochs} epochs in each run, in all about {seeds * (fixed + epochs * per_epoch) / 60:.0f} minutes')
+    return epochs
+
+
+# ---- figures
+
+
+def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
+    """Returns parameters, GMACs, ms per image and memory of prediction, of the model with each backbone.
+
+    The networks take turns, so that a busy machine slows down all of them.
+    """
+    predictors, figures = {}, {}
+    for network in recipes:
+        folder = folder_of(out, network)
+        checkpoint = last_of(folder / 'seed0/last_checkpoint')
+        predictors[network] = Predictor(checkpoint, str(folder / 'recipe.py'))
+    image = next(iter(validation_images(next(iter(recipes.values())))))
+    for network, predictor in predictors.items():
+        module = predictor.model.module
+        figures[network] = dict(parameters=sum(weight.numel() for weight in module.parameters()),
+                                gmacs=count_macs(partial(predictor, image)), memory=memory_of(predictor, image),
+                                times=[])
+    for path in itertools.islice(validation_images(next(iter(recipes.values()))), TIMED_IMAGES):
+        for network, predictor in predictors.items():
+            begin = time.perf_counter()
+            predictor(path)
+            figures[network]['times'].append(time.perf_counter() - begin)
+    return figures
+
+
+def memory_of(predictor: Predictor, image: str) -> int:
+    """Returns the bytes of a model's weights and of what a prediction adds at its peak, whatever else is loaded."""
+    model: Any = predictor.model
+    module = model.module
+    weights = sum(x.numel() * x.element_size() for x in itertools.chain(module.parameters(), module.buffers()))
+    with Counter() as counter:
+        predictor(image)
+    if not torch.cuda.is_available():
+        return weights + counter.peak
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()  # with the weights of the other networks
+    predictor(image)
+    return weights + torch.cuda.max_memory_allocated() - before
+
+
+def validation_images(cfg: Config) -> Iterator[str]:
+    """Yields the paths of the validation images."""
+    dataset = dataset_of(cfg, 'val')
+    for index in range(len(dataset)):
+        yield dataset.get_data_info(index)['img_path']
+
+
+def dataset_of(cfg: Config, split: str) -> Any:
+    import_quietly(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    return DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset))
+
+
+def num_training_images(cfg: Config) -> int:
+    return len(dataset_of(cfg, 'train'))
+
+
+def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes: dict[str, Config]) -> list[dict]:
+    """Returns a row per network, best first."""
+    rows = []
+    for network, runs in results.items():
+        cfg, measured, metrics = recipes[network], figures[network], [run['metric'] for run in runs]
+        rows.append({
+            'network': network, 'metric': statistics.mean(metrics), 'lowest': min(metrics), 'highest': max(metrics),
+            'seeds': len(runs), 'parameters, M': measured['parameters'] / 1e6, 'GMACs': measured['gmacs'],
+            'ms per image, inference': 1000 * statistics.median(measured['times']),
+            'ms per image, training': 1000 * statistics.median(run['step'] for run in runs)
+            / cfg.train_dataloader.batch_size,
+            'GB, inference': measured['memory'] / 1e9, 'GB, training': max(run['memory'] for run in runs) / 1e9,
+            'images seen': images_seen(cfg)})
+    return sorted(rows, key=lambda row: (-row['metric'], row['network']))
+
+
+def images_seen(cfg: Config) -> int:
+    """Returns the number of training images times the number of epochs."""
+    if 'max_epochs' not in cfg.train_cfg:
+        return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
+    return cfg.train_cfg.max_epochs * num_training_images(cfg)
+
+
+def differences(rows: list[dict], images: int) -> list[str]:
+    """Returns sentences: which networks differ by more than their seeds."""
+    sentences, seeds = [], min(row['seeds'] for row in rows)
+    if seeds < 2:
+        sentences.append('There is one seed per network, so nothing is known about the spread between seeds, and no '
+                         'network can be called better; pass --seeds 3.')
+    else:
+        for row, *others in (rows[index:] for index in range(len(rows) - 1)):
+            below = [other['network'] for other in others if other['highest'] < row['lowest']]
+            equal = [other['network'] for other in others if other['highest'] >= row['lowest']]
+            all_below = len(below) > 2 and below == [other['network'] for other in others[-len(below):]]
+            named = f'{below[0]} and all networks below it' if all_below else ', '.join(below)
+            parts = [f'better than {named} in every seed'] if below else []
+            parts += [f'not distinguishable from {", ".join(equal)}: the ranges of the seeds overlap'] if equal else []
+            sentences.append(f'{row["network"]} is {"; ".join(parts)}.')
+        chance = 2 / math.comb(2 * seeds, seeds)
+        sentences.append(f'By chance, all {seeds} seeds of one network are above those of the other in {chance:.0%} of '
+                         f'all pairs of equal networks{"; pass --seeds 3 or more" if seeds == 2 else ""}.')
+    if images < FEW_IMAGES:
+        sentences.append(f'The metric comes from only {images} validation images; other images can give another order '
+                         'even where the seeds agree.')
+    return sentences
+
+
+def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Settings,
+           rates: str) -> Comparison:
+    """Writes README.md, results.csv and plot.png, and returns the comparison."""
+    cfg = next(iter(recipes.values()))
+    images = sum(1 for _ in validation_images(cfg))
+    result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
+    size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
+    conditions = [
+        f'- data: {settings.data}, {images} validation images'
+        + (f', {" ".join(size.split())}' if size else ''),
+        f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
+        f'{"published" if settings.pretrained else "random"} weights'
+        f'{", frozen backbone" if settings.freeze else ""}, the metric of the last evaluation; brackets: lowest and '
+        'highest seed',
+        f'- {rates}',
+        f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
+        'time, all networks in turn',
+        '- memory, training: peak of the allocator on a GPU, resident memory of the process on a CPU; inference: '
+        'weights and activations, by the allocator on a GPU, counted on a CPU',
+        '- on a CPU, the same command in another folder gives the same metrics; times and resident memory vary',
+        '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
+    title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
+    write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
+          + '\n'.join(conditions) + '\n')
+    with replaced_when_complete(out / 'results.csv') as part, open(part, 'w', encoding='utf-8', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    from ..drawing.ranking import draw_ranking
+    draw_ranking(out / 'plot.png', rows, result.unit)
+    return result
+
+
+def length_of(cfg: Config) -> str:
+    return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
+
+
+def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:
+    """Returns the command of the comparison, without --out."""
+    words = ['mmvit', 'compare', *networks]
+    for name, value in dict(asdict(settings), seeds=seeds).items():
+        flag = f'--{name.replace("_", "-")}'
+        if not value:
+            continue
+        if value is True:
+            words.append(flag)
+        else:
+            values = [f'{value:g}s'] if name == 'budget' else value if isinstance(value, (list, tuple)) else [value]
+            words += [flag, *map(str, values)]
+    return as_typed(words)
+
+
+def table(rows: list[dict], unit: str) -> str:
+    names = [name for name in rows[0] if name not in ('metric', 'lowest', 'highest', 'seeds')]
+    lines = []
+    for row in rows:
+        metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
+        numbers = [f'{row[name]:.3g}' if isinstance(row[name], float) else str(row[name]) for name in names[1:]]
+        lines.append([row['network'], metric, *numbers])
+    return markdown_table([names[0], unit, *names[1:]], lines)

@@ -1,0 +1,403 @@
+"""Draws the attention maps of all blocks of a network in one figure."""
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor, nn
+
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.backbones.refiner_vit import RefinerAttention, RefinerViT, SharedAttention
+from mmvit_backbones.backbones.regionvit import RegionViT, RegionViTStage, region_partition, region_reverse
+from mmvit_backbones.backbones.remvitv2 import PooledAttention
+from mmvit_backbones.backbones.reswin import Windows
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.layers.plain_attention import WindowAttention
+from mmvit_backbones.ops.window import window_reverse
+from mmvit_backbones.utils.file_access import check_file, check_outputs
+from mmvit_backbones.utils.openmmlab_models import only_warnings
+from mmvit_backbones.zoo.building import get_backbone
+from mmvit_backbones.zoo.config_weights import official_name
+from mmvit_backbones.zoo.loading import read_state
+from mmvit_backbones.zoo.reading import find_checkpoint
+from mmvit_backbones.zoo.variants import find_variant
+
+from ..utils.distributed import warn
+from ..utils.images import read_rgb
+from .figures import save_figure
+from .normalizing import as_network
+
+MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
+SIGNED = 'refined', 'residual'  # kinds of maps with both signs
+SCALE = 0.08  # width of a color scale, in panels
+VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
+
+Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
+
+
+def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
+                   pretrained: bool | str = False, query: tuple[int, int] | None = None, cam: int | None = None,
+                   size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None,
+                   heads: Sequence[int] = (0, 1)) -> None:
+    """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
+
+    The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
+
+    The maps show the attention of one pixel, or with ``cam`` that of all positions that support a class, weighted by
+    each position's contribution to the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
+
+    Args:
+        image (str): Image file.
+        network (str): Name of a network.
+        out (str): File of the figure.
+        checkpoint (str | None): Published weights or a training checkpoint. Defaults to None: random weights.
+        pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
+        query (tuple[int, int] | None): x and y of the pixel whose attention is drawn. Defaults to None: the center of
+            the image.
+        cam (int | None): Index of a class, or -1 for the predicted class, instead of ``query``.
+        size (int | Sequence[int]): Shorter side of the network's input in pixels, or height and width; they become
+            multiples of 32. Defaults to 224.
+        blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
+        heads (Sequence[int]): Indices of the heads to draw in addition to the mean. Defaults to (0, 1).
+
+    Raises:
+        UsageError: If an argument is invalid.
+        CheckpointError: If the weights cannot be read or are for another network.
+    """
+    check_file(image, 'image')
+    check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
+    variant = find_variant(network)
+    if checkpoint and pretrained:
+        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
+    if query is not None and cam is not None:
+        raise UsageError(f'query and cam are mutually exclusive, got {query} and {cam}')
+    if pretrained:
+        checkpoint = official_name(network, pretrained)
+    if cam is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
+        raise UsageError(f'cam requires a classifier with global average pooling, got {network}; use query')
+    if not checkpoint:
+        warn(f'{network} has random weights; set pretrained or checkpoint')
+    source = read_rgb(image)
+    pixels = resize(source, size)
+    with only_warnings():  # a figure needs no head and no output norms
+        backbone = get_backbone(network, checkpoint).eval()
+    images = as_network(variant, checkpoint)(pixels)
+    if cam is None:
+        queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
+    else:
+        queries = class_activation(backbone, images, classifier(checkpoint), cam)
+    found = record(backbone, images, queries)
+    names = list(found)
+    numbers = range(len(found)) if blocks is None else blocks
+    if not all(0 <= number < len(found) for number in numbers):
+        raise UsageError(f'blocks must be from 0 to {len(found) - 1}, got {blocks}')
+    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, heads, out,
+         f'{network}, {f"weights {checkpoint}" if checkpoint else "random weights: nothing was learned"}')
+
+
+def resize(image: Image.Image, size: int | Sequence[int]) -> Tensor:
+    """Resizes an image and returns RGB values ``(3, H, W)`` from 0 to 255.
+
+    Args:
+        image (Image.Image): The image.
+        size (int | Sequence[int]): Its new shorter side, or height and width; both sides become multiples of
+            ``MULTIPLE``.
+    """
+    given = [size] if isinstance(size, int) else list(size)
+    if len(given) == 1:
+        scale = given[0] / min(image.size) / MULTIPLE
+        sides = [side * scale for side in image.size]
+    else:
+        sides = [side / MULTIPLE for side in reversed(given)]  # width, height
+    image = image.resize([max(round(side), 1) * MULTIPLE for side in sides], Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+# ---- recording
+
+
+def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Maps]:
+    """Returns the attention maps of each block for the query weights ``(H, W)`` in an image ``(1, 3, H, W)``.
+
+    Attention outputs a weighted sum of values, so the gradient of the output with respect to the values gives the
+    weights. This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
+    """
+    blocks, watchers = {}, []
+    rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
+    for name, block in backbone.named_modules():
+        attn = getattr(block, 'attn', None)
+        if attn is not None and isinstance(backbone, RegionViT):
+            stage = backbone.stages[int(name.split('.')[1])]  # name is stages.STAGE.blocks.BLOCK
+            watchers.append(RegionalWatcher(attn, name, queries, stage, blocks))
+        elif attn is not None:
+            watchers.append(Watcher(attn, name, queries, (rows, columns), blocks))
+    backbone.requires_grad_(False)
+    with torch.enable_grad():
+        backbone(images)
+    for watcher in watchers:
+        watcher.remove()
+    return pair_up(blocks) if isinstance(backbone, RefinerViT) else blocks
+
+
+class Watcher:
+    """Hooks on an attention module that store its maps in ``blocks[name]``.
+
+    Args:
+        attn (nn.Module): Module with an output projection ``proj`` and one of ``VALUES``.
+        name (str): Name of the block.
+        queries (Tensor): Weights of the query positions ``(H, W)``.
+        patches (tuple[int, int]): Numbers of rows and columns of the tokens, if they are flattened.
+        blocks (dict): Dict to store the maps in, by name of the block.
+    """
+
+    attn: Any  # its attributes depend on the network
+
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, patches: tuple[int, int],
+                 blocks: dict[str, Maps]) -> None:
+        self.attn, self.name, self.queries, self.patches, self.blocks = attn, name, queries, patches, blocks
+        self.num_heads = getattr(attn, 'num_heads', 1)
+        values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
+        self.hooks = [attn.register_forward_pre_hook(self.start, with_kwargs=True),
+                      values.register_forward_hook(self.take_values),
+                      attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
+                      attn.register_forward_hook(self.record_residual)]
+        if hasattr(attn, 'up'):  # ResTv2 also adds upsampled values to the output, which are not part of the attention
+            self.hooks.append(attn.get_submodule('up').register_forward_pre_hook(
+                lambda module, inputs: inputs[0].detach()))
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def start(self, attn: nn.Module, inputs: tuple, options: dict[str, Any]) -> None:
+        self.arguments = signature(attn.forward).bind(*inputs, **options).arguments
+        x = self.arguments['x']
+        self.grid = size_of(x) if x.ndim == 4 else self.patches
+
+    @property
+    def shift(self) -> int:
+        """Returns the shift of ReSwin's windows in tokens, or 0 for other networks."""
+        windows = self.arguments.get('windows')
+        return windows.shift if isinstance(windows, Windows) else 0
+
+    def take_values(self, module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
+        self.values = out.detach().requires_grad_()
+        return self.values
+
+    def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        out, = inputs
+        grid = size_of(out) if out.ndim == 4 else self.grid
+        weights = self.pool(grid)[..., None]
+        weights_of_values = self.gradient((weights * self.first_channels(to_map(out, grid))).sum())
+        self.keep('attention', self.place_values(weights_of_values))
+        return out.detach()
+
+    def gradient(self, output: Tensor) -> Tensor:
+        """Returns the gradient with respect to the first channel of each head's values, ``(..., heads)``."""
+        gradient, = torch.autograd.grad(output, self.values)
+        if gradient.ndim == 5:  # values (1, heads, h, w, d)
+            return gradient[..., 0].permute(0, 2, 3, 1)
+        return self.first_channels(gradient[..., -self.attn.proj.in_features:])
+
+    def first_channels(self, x: Tensor) -> Tensor:
+        """Returns the first channel of every head, ``(..., heads)`` of ``(..., C)``."""
+        return x.unflatten(-1, (self.num_heads, -1))[..., 0]
+
+    def pool(self, grid: tuple[int, int]) -> Tensor:
+        """Returns the query weights pooled to ``grid`` (rows, columns), with a sum of 1."""
+        weights = F.adaptive_avg_pool2d(self.queries[None], grid)[0]
+        return weights / weights.sum()
+
+    def place_values(self, x: Tensor) -> Tensor:
+        """Rearranges the weights of the values from the order in the attention module to a map ``(heads, h, w)``."""
+        x = to_map(x, size_of(x) if x.ndim == 4 else self.grid)
+        if hasattr(self.attn, 'window_size'):  # values are padded to whole windows, and shifted in ReSwin
+            x = x.roll((self.shift, ) * 2, (0, 1))
+            is_centered = isinstance(self.attn, WindowAttention)
+            top, left = [(given - kept) // 2 * is_centered for given, kept in zip(x.shape, self.grid)]
+            x = x[top:top + self.grid[0], left:left + self.grid[1]]
+        return x.permute(2, 0, 1)
+
+    def keep(self, kind: str, maps: Tensor) -> None:
+        self.blocks.setdefault(self.name, {})[kind] = maps.detach()
+
+    def record_residual(self, attn: nn.Module, inputs: tuple, outputs: Tensor | tuple[Tensor, Tensor]) -> None:
+        """Stores the logits passed to the next block."""
+        if not isinstance(outputs, tuple) or isinstance(attn, (RefinerAttention, SharedAttention)):
+            return  # no residual; Refiner-ViT returns its attention maps instead
+        logits = outputs[1][0]
+        if hasattr(attn, 'window_size'):
+            self.keep('residual', self.in_windows(logits, self.shift))
+            return
+        grids = attn.logits_shape(self.grid)[1:] if isinstance(attn, PooledAttention) else (*self.grid, *self.grid)
+        logits = logits.reshape(-1, *grids)
+        self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
+
+    def in_windows(self, logits: Tensor, shift: int) -> Tensor:
+        """Averages logits ``(windows, heads, N, N)`` over the query positions of each window, as ``(heads, H, W)``."""
+        side = self.attn.window_size
+        (height, width), padded = self.grid, [-(-length // side) * side for length in self.grid]
+        weights = F.pad(self.pool(self.grid), (0, padded[1] - width, 0, padded[0] - height))
+        weights = weights.roll((-shift, -shift), (0, 1)).unflatten(1, (-1, side)).unflatten(0, (-1, side))
+        weights = weights.transpose(1, 2).flatten(2).flatten(0, 1)  # (windows, N)
+        maps = torch.einsum('wq,whqk->whk', weights, logits) / weights.sum(1).clamp(min=1e-12)[:, None, None]
+        maps = window_reverse(maps[None, ..., None], side, *padded)[0]
+        return maps.roll((shift, shift), (0, 1))[:height, :width].permute(2, 0, 1)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Returns height and width of ``(1, H, W, ...)``."""
+    height, width = x.shape[1:3]
+    return height, width
+
+
+class RegionalWatcher(Watcher):
+    """Watches an attention module of RegionViT, which is called once for regional tokens and once for windows.
+
+    Args:
+        stage (RegionViTStage): Stage that contains the block.
+    """
+
+    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: RegionViTStage,
+                 blocks: dict[str, Maps]) -> None:
+        super().__init__(attn, name, queries, (0, 0), blocks)
+        self.window_size = stage.window_size
+        self.shapes: list[tuple[int, int]] = []  # resolutions of the local and the regional map
+        self.hooks.append(stage.projection.register_forward_hook(
+            lambda module, inputs, out: self.shapes.append(size_of(out))))
+
+    def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        out, = inputs
+        size, grid = self.shapes
+        weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
+        if self.arguments.get('index') is None:  # regional tokens (1, windows, C)
+            maps = self.gradient((weights.sum(2) * self.first_channels(out)).sum()).unflatten(1, grid)
+            maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
+            self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
+        else:  # windows (1, windows, 1 + w * w, C), regional token first
+            maps = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.first_channels(out)).sum())[:, :, 1:]
+            self.keep('local', region_reverse(maps, grid, size)[0].permute(2, 0, 1))
+        return out.detach()
+
+
+def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Converts ``(1, h, w, C)`` or tokens ``(1, N, C)``, with or without a class token, to ``(h, w, C)``."""
+    return x[0].flatten(0, -2)[-grid[0] * grid[1]:].unflatten(0, grid)
+
+
+def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
+    """Joins each pair of Refiner-ViT's blocks: the second block refines the maps of the first."""
+    names = list(blocks)
+    return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
+            for raw, refined in zip(names[::2], names[1::2])}
+
+
+# ---- query positions
+
+
+def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
+    """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
+    if not all(0 <= position < length for position, length in zip(query, image_size)):
+        raise UsageError(f'query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
+                         'pixels (width x height)')
+    queries = torch.zeros(*shape)
+    x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
+    queries[y, x] = 1
+    return queries
+
+
+def classifier(checkpoint: str | None) -> Tensor:
+    """Returns the weights of the classification layer in a checkpoint, ``(classes, C)``."""
+    if checkpoint is None:
+        raise UsageError('cam requires the checkpoint of a classifier, or pretrained')
+    weights = read_state(checkpoint, map_location='cpu')['state_dict']
+    if 'head.fc.weight' not in weights:
+        raise UsageError(f'cam requires a classifier, but {checkpoint} has no head.fc.weight')
+    return weights['head.fc.weight'].float()
+
+
+@torch.no_grad()
+def class_activation(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
+    """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
+    if not -1 <= number < len(weights):
+        raise UsageError(f'cam must be from -1 to {len(weights) - 1}, got {number}')
+    maps = backbone(images)[-1][0]  # (C, h, w), after the output norm
+    if number == -1:
+        number = int((weights @ maps.mean((1, 2))).argmax())
+    parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
+    return F.interpolate(parts[None, None], images.shape[2:], mode='bilinear')[0, 0] + 1e-9
+
+
+# ---- the figure
+
+
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequence[int], path: str,
+         title: str) -> None:
+    """Draws a row per block: the image with the query positions, the mean over the heads, and single heads.
+
+    The panels of a kind of map in a row have one color scale, which is beside them.
+    """
+    kinds = kinds_of(blocks)
+    widths = [1, *[*[1] * (1 + len(heads)), SCALE] * len(kinds)]
+    aspect = pixels.shape[1] / pixels.shape[2]
+    figure = Figure(figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
+    grid = figure.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths)
+    is_place = int((queries > 0).sum()) == 1
+    for row, (name, maps_by_kind) in zip(grid, blocks.items()):
+        label(row[0], name)
+        if is_place:
+            row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
+            mark(row[0], queries)
+        else:
+            show(row[0], pixels, queries, float(queries.max()))
+        panels = iter(row[1:])
+        for kind in kinds:
+            maps = maps_by_kind[kind]
+            shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in heads)]
+            largest = max(float(heat.abs().max()) for _, heat in shown if heat is not None)
+            drawn = []
+            for (text, heat), axes in zip(shown, panels):
+                label(axes, f'{kind}, {text}' if heat is not None else '')
+                if heat is not None:
+                    drawn.append(show(axes, pixels, heat, largest, kind))
+            add_scale(next(panels), drawn[0])
+    figure.suptitle(title, y=0.995, fontsize=12)  # above the color scale of the first row
+    figure.tight_layout(pad=0.3)
+    save_figure(figure, path, dpi=100)
+
+
+def kinds_of(blocks: dict[str, Maps]) -> list[str]:
+    return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
+
+
+def mark(axes: Axes, queries: Tensor) -> None:
+    """Draws a cross at the largest value of a map."""
+    y, x = divmod(int(queries.argmax()), queries.shape[1])
+    axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
+
+
+def label(axes: Axes, title: str) -> None:
+    axes.axis('off')
+    axes.set_title(title, fontsize=9, pad=3)
+
+
+def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '') -> AxesImage:
+    """Draws a map over the image in gray; the colors depend on its kind alone, and end at ``largest``."""
+    _, height, width = pixels.shape
+    axes.imshow(pixels.mean(0).numpy(), cmap='gray')
+    colors: dict = dict(cmap='coolwarm', vmin=-largest) if kind in SIGNED else dict(cmap='inferno', vmin=0)
+    return axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65, vmax=largest,
+                       extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)
+
+
+def add_scale(axes: Axes, image: AxesImage) -> None:
+    """Draws the color scale of a map."""
+    bar = axes.figure.colorbar(image, cax=axes, ticks=MaxNLocator(4))
+    bar.ax.tick_params(labelsize=7, pad=1, length=2)

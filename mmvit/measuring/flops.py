@@ -1,0 +1,167 @@
+"""Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory."""
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from mmengine.registry import MODELS
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.installation import install_command
+from mmvit_backbones.zoo.building import import_mmpretrain
+from mmvit_backbones.zoo.variants import VARIANTS, find_names
+
+from ..utils.counters import count, count_macs
+
+Task = Literal['classification', 'backbone']
+DTYPES = 'bfloat16', 'float16', 'float32'
+# The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
+# pass, then in a training step.
+AUTHORS = {
+    'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
+    'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
+    'rest_small': (277, 6.68, 768, 18.95), 'rest_base': (277, 9.64, 768, 27.48),
+    'restv2_tiny': (286, 8.98, 765, 24.46), 'restv2_small': (430, 12.09, 1143, 32.92),
+    'regionvit_tiny': (567, 10.78, 1755, 37.12), 'regionvit_small': (567, 16.16, 1755, 55.7),
+    'vitae_tiny': (316, 8.76, 850, 24.01), 'vitaev2_small': (517, 17.75, 1381, 51.36),
+    'vitaev2_vsa_small': (929, 23.69, 2460, 63.87), 'vitae_base': (306, 23.62, 878, 71.88),
+    'refiner_vit_small_plain': (444, 39.85, 1169, 107.23),
+}
+
+
+class Flops(NamedTuple):
+    """The size of a network and the cost of an image.
+
+    Attributes:
+        name (str): Name of the network.
+        height, width (int): Of the image, in pixels.
+        parameters (int): Number of parameters.
+        gmacs (float): Multiply-adds per image, in units of 1e9.
+        published_gmacs (float | None): The published number for a classifier at this image size.
+    """
+
+    name: str
+    height: int
+    width: int
+    parameters: int
+    gmacs: float
+    published_gmacs: float | None
+
+    HEADER = f'{"network":<24}{"height x width":>16}{"parameters":>14}{"GMACs":>10}{"published":>11}'
+
+    def __str__(self) -> str:
+        published = '' if self.published_gmacs is None else self.published_gmacs
+        return (f'{self.name:<24}{f"{self.height}x{self.width}":>16}{self.parameters:>14,}{self.gmacs:>10.2f}'
+                f'{published:>11}')
+
+
+class Traffic(NamedTuple):
+    """The kernels, bytes and memory of a network.
+
+    Attributes:
+        name (str): Name of the network.
+        forward, step (dict[str, float]): ``kernels``, ``moved_gb`` and ``peak_gb`` of a forward pass and of a training
+            step; ``step`` also has ``saved_gb``. 1 GB is 1e9 bytes.
+        authors (tuple | None): Kernels and GB moved of the authors' code in a forward pass, then in a training step,
+            if they are known for these settings.
+    """
+
+    name: str
+    forward: dict[str, float]
+    step: dict[str, float]
+    authors: tuple[int, float, int, float] | None = None
+
+    def __str__(self) -> str:
+        lines = []
+        for index, (part, ours) in enumerate(dict(forward=self.forward, step=self.step).items()):
+            saved = f', saved {ours["saved_gb"]:.2f} GB' if 'saved_gb' in ours else ''
+            line = f'{self.name:26} {part:8} {ours["kernels"]:5} kernels {ours["moved_gb"]:7.2f} GB moved'
+            if self.authors:
+                kernels, gb = self.authors[2 * index:2 * index + 2]
+                line += (f' (authors: {kernels} kernels, {gb} GB; ratios: {ours["kernels"] / kernels:.2f}, '
+                         f'{ours["moved_gb"] / gb:.2f})')
+            lines.append(f'{line}, peak {ours["peak_gb"]:.2f} GB{saved}')
+        return '\n'.join(lines)
+
+
+def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, task: Task = 'classification'
+                ) -> list[Flops]:
+    """Counts the parameters and multiply-adds of networks on PyTorch's meta device, which computes nothing.
+
+    The multiply-adds of convolutions and matrix products are counted, including attention. Papers usually report this
+    number as FLOPs. Norms, activations and additions are not counted.
+
+    Args:
+        networks (Sequence[str]): Names or shell patterns.
+        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: the published size.
+        task (str): ``'classification'``, or ``'backbone'`` for a backbone with all its maps. Defaults to
+            ``'classification'``.
+
+    Raises:
+        UsageError: If a name or ``task`` is unknown, or mmpretrain is missing for a classifier.
+    """
+    return [flops_of(name, size, task) for name in check(networks, task)]
+
+
+def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), batch_size: int = 64,
+                  dtype: str = 'bfloat16', task: Task = 'classification', with_cp: bool = False) -> list[Traffic]:
+    """Counts the kernels, bytes moved and peak memory of a forward pass and of a training step of networks.
+
+    The networks run on PyTorch's meta device, which computes nothing (see :func:`counters.count`).
+
+    Args:
+        networks (Sequence[str]): Names or shell patterns.
+        size (tuple[int, int]): As in :func:`count_flops`. Defaults to (224, 224).
+        batch_size (int): Images per batch. Defaults to 64.
+        dtype (str): Dtype of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
+            ``'bfloat16'``.
+        task (str): As in :func:`count_flops`. Defaults to ``'classification'``.
+        with_cp (bool): Whether to use activation checkpointing. Defaults to False.
+
+    Raises:
+        UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.
+    """
+    names = check(networks, task)
+    if dtype not in DTYPES:
+        raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype}')
+    settings = tuple(size), batch_size, dtype, task, with_cp
+    is_as_authors = settings == ((224, 224), 64, 'bfloat16', 'classification', False)
+    found = []
+    for name in names:
+        config = VARIANTS[name].model_config(task, with_cp=with_cp)
+        del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
+        with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
+            images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
+            model = MODELS.build(config).to(images.dtype)
+            counted = {part: in_gigabytes(values) for part, values in count(model, images).items()}
+        found.append(Traffic(name, **counted, authors=AUTHORS.get(name) if is_as_authors else None))
+    return found
+
+
+def check(networks: Sequence[str], task: str) -> list[str]:
+    """Returns the names of the networks, if they can be built for the task."""
+    names = find_names(networks)
+    if task not in ('classification', 'backbone'):
+        raise UsageError(f'task must be classification or backbone, got {task}')
+    if task == 'classification':
+        try:
+            import_mmpretrain()
+        except ImportError:
+            raise UsageError(f'task classification needs mmpretrain: {install_command("mmpretrain")}; or count only '
+                             'the backbone') from None
+    return names
+
+
+def flops_of(name: str, size: tuple[int, int] | None, task: Task) -> Flops:
+    variant = VARIANTS[name]
+    height, width = size or (variant.img_size, variant.img_size)
+    with torch.device('meta'):
+        model = MODELS.build(variant.model_config(task)).eval()
+        images = torch.empty(1, 3, height, width)
+    published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
+    return Flops(name, height, width, sum(p.numel() for p in model.parameters()),
+                 round(count_macs(model, images), 3), published)
+
+
+def in_gigabytes(counted: dict[str, int]) -> dict[str, float]:
+    sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted.items() if key != 'kernels'}
+    return dict(kernels=counted['kernels'], **sizes)

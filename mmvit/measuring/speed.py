@@ -1,0 +1,401 @@
+"""Measures networks and whole models: time and memory relative to a baseline, throughput, and several runtimes."""
+import csv
+import ctypes
+import gc
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+
+import psutil
+import torch
+
+from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.ops import use_kernels
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.messages import markdown_table
+from mmvit_backbones.zoo.variants import VARIANTS, find_names
+
+from ..inference.runtimes import find_device
+from ..utils.config_files import path_hint
+from ..utils.counters import SavedStorages
+from ..utils.distributed import warn
+from .networks_by_name import build, build_other, default_size, is_checkpoint
+from .timing import CALLS_ON_GPUS, graph_seconds, name_of, ratio, take_turns
+
+if TYPE_CHECKING:
+    from .subjects import TimedModel, TimedNetwork
+
+SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
+PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
+Precision = Literal['float32', 'float16', 'bfloat16']
+KernelChoice = Literal['default', 'reference', 'triton']
+IN_PYTORCH = 'eager', 'compile'  # runtimes that also train
+RATIOS = 'forward', 'train_step', 'saved_bytes_per_image', 'saved_ratio'  # in the JSON form
+
+# ---- tables
+
+COLUMNS = dict(  # heads and formats
+    model=('model', ''), runtime=('runtime', ''), kernels=('kernels', ''), file_mib=('file, MiB', '.1f'),
+    metric=('metric', ''), value=('value', '.4g'), deviation=('deviation', '.1e'), ms=('ms', '.1f'),
+    forward_ms=('forward, ms', '.4g'), step_ms=('step, ms', '.4g'), images_per_second=('images/s', '.2f'),
+    forward_graph_ms=('forward as graph, ms', '.4g'), step_graph_ms=('step as graph, ms', '.4g'),
+    gib=('GiB', '.2f'), saved_bytes_per_image=('saved bytes per image', ',d'), forward=('forward, ratio', '.2f'),
+    train_step=('step, ratio', '.2f'), saved_ratio=('saved, ratio', '.2f'), speedup=('times as fast', '.2f'),
+    memory_mib=('memory, MiB', '.0f'))
+
+
+class Table(NamedTuple):
+    """Figures of networks and models by setting. As text, it is a table in Markdown with its conditions.
+
+    Attributes:
+        about (str): The conditions.
+        rows (list[dict]): One row per ``model`` and setting, i.e. ``runtime`` and ``kernels``. Rows of
+            :func:`benchmark` have ``forward_ms``, the milliseconds of a forward pass in evaluation mode without
+            gradients; ``step_ms``, those of a forward and a backward pass in training mode; ``images_per_second`` of
+            forward passes; ``saved_bytes_per_image``; and ``forward``, ``train_step`` and ``saved_ratio``, relative to
+            the baseline in the first row. On a GPU, they also have ``forward_graph_ms`` and ``step_graph_ms``, the
+            milliseconds of the same kernels replayed as a CUDA graph, without the CPU, or ``'-'`` if none can be
+            captured; and ``gib``, the peak memory of a step. Rows of :func:`compare_runtimes` have ``file_mib``; the
+            name ``metric`` and ``value`` of a checkpoint's metric; ``deviation`` from eager PyTorch; ``ms`` for one
+            image; ``images_per_second`` for all images in one call; ``speedup``, the median ratio of the first
+            runtime's time for one image to this one's; ``memory_mib``, by which the process grew when the runtime
+            loaded the model and ran it; or ``error`` if the runtime fails.
+    """
+
+    about: str
+    rows: list[dict]
+
+    def __str__(self) -> str:
+        columns = [name for name in COLUMNS if any(row.get(name) is not None for row in self.rows)]
+
+        def cell(row: dict, name: str) -> str:
+            value = row.get(name)
+            return '' if value is None else value if isinstance(value, str) else format(value, COLUMNS[name][1])
+
+        figures = markdown_table((COLUMNS[name][0] for name in columns),
+                                 ([cell(row, name) for name in columns] for row in self.rows))
+        errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
+        return '\n'.join([self.about, '', figures, *errors])
+
+    def save(self, path: str | Path) -> None:
+        """Writes the rows to a CSV file; raises UsageError if the disk is full."""
+        with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
+            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+@contextmanager
+def measuring(threads: int) -> Iterator[None]:
+    """Sets the number of CPU threads, and reports measurements that fail, e.g. for too small images, as UsageError."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():  # training is measured wherever this is called
+            yield
+    except MMViTError:
+        raise
+    except (RuntimeError, ValueError) as error:  # e.g. too small images for batch norms, or too little memory
+        raise UsageError(f'the networks cannot be measured with these options: {first_line(error)}') from error
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- networks in PyTorch
+
+
+class Contender:
+    """A network with a setting; its figures are a row of a table.
+
+    Args:
+        name (str): Name for the table.
+        model (nn.Module): Network on the device of the images.
+        images (Tensor): ``(B, 3, H, W)``.
+        precision (str): Dtype of autocast, or ``'float32'`` without autocast.
+        kernels (str): A request of :class:`use_kernels`, or ``'default'``.
+        runtime (str): ``'eager'`` or ``'compile'``.
+    """
+
+    def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32',
+                 kernels: str = 'default', runtime: str = 'eager') -> None:
+        self.row: dict[str, Any] = dict(model=name, runtime=runtime, kernels=kernels)
+        self.model, self.images = model, images
+        self.run = torch.compile(model) if runtime == 'compile' else model
+        self.kernels = cast(Any, None if kernels == 'default' else kernels)
+        self.autocast = torch.autocast(images.device.type, getattr(torch, precision), precision != 'float32')
+
+    def outputs(self) -> Sequence[torch.Tensor]:
+        with self.autocast:
+            outputs = self.run(self.images)
+        return [outputs] if isinstance(outputs, torch.Tensor) else outputs
+
+    def forward(self) -> None:
+        with use_kernels(self.kernels), torch.no_grad():
+            self.outputs()
+
+    def step(self) -> None:
+        with use_kernels(self.kernels):
+            torch.as_tensor(sum(out.float().square().mean() for out in self.outputs())).backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def measure_memory(self) -> None:
+        """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
+        self.model.train()
+        if self.run is self.model:
+            with use_kernels(self.kernels), SavedStorages(self.model) as saved:
+                outputs = self.outputs()  # kept alive because reused addresses would be counted once
+                self.row['saved_bytes_per_image'] = saved.num_bytes // len(self.images)
+            del outputs, saved
+        if self.images.is_cuda:
+            self.step()  # compiles
+            torch.cuda.reset_peak_memory_stats()
+            others = torch.cuda.memory_allocated() - sum(
+                x.nbytes for x in (*self.model.parameters(), *self.model.buffers(), self.images))
+            self.step()
+            self.row['gib'] = (torch.cuda.max_memory_allocated() - others) / 2**30
+
+
+def time_contenders(contenders: Sequence[Contender], part: Literal['forward', 'step'], repeats: int) -> None:
+    """Adds the times of a part to the rows, and those relative to the first contender, beside which all are timed."""
+    for contender in contenders:
+        contender.model.train(part == 'step')
+    is_cuda = contenders[0].images.is_cuda
+    steps = [getattr(contender, part) for contender in contenders]
+    times = take_turns(steps, repeats, calls=CALLS_ON_GPUS if is_cuda else 1)
+    for contender, step, seconds in zip(contenders, steps, times):
+        if f'{part}_ms' in contender.row:  # the baseline, which runs again beside each network
+            continue
+        median = statistics.median(seconds)
+        contender.row[f'{part}_ms'] = 1000 * median
+        contender.row['forward' if part == 'forward' else 'train_step'] = round(ratio(seconds, times[0]), 3)
+        if part == 'forward':
+            contender.row['images_per_second'] = len(contender.images) / median
+        if is_cuda:
+            graph = graph_seconds(step, repeats)
+            contender.row[f'{part}_graph_ms'] = '-' if graph is None else 1000 * graph
+
+
+class Benchmark(NamedTuple):
+    """Figures of networks relative to a baseline; smaller is better. As text, it is JSON without the table.
+
+    Attributes:
+        about (str): The conditions.
+        torch (str): Version of PyTorch.
+        saved_bytes_per_image_of_baseline (int): Bytes that autograd saves for the backward pass of the baseline.
+        models (dict[str, dict[str, float]]): By network, with the first setting: ``forward``, the relative time of a
+            forward pass in evaluation mode without gradients; ``train_step``, that of a forward and a backward pass in
+            training mode; ``saved_bytes_per_image``, without parameters and buffers; and ``saved_ratio``, relative to
+            the baseline.
+        table (Table): All figures, with milliseconds.
+    """
+
+    about: str
+    torch: str
+    saved_bytes_per_image_of_baseline: int
+    models: dict[str, dict[str, float]]
+    table: Table
+
+    def __str__(self) -> str:
+        return json.dumps(dict(zip(self._fields, self[:4])), indent=1)
+
+
+def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict[str, Any] | None = None,
+              dense: bool = False, size: tuple[int, int] | None = None, batch_size: int | None = None,
+              repeats: int = 7, threads: int = 2, device: str = 'cpu', memory_only: bool = False,
+              precision: Precision = 'float32', kernels: Sequence[KernelChoice] = ('default', ),
+              runtimes: Sequence[Literal['eager', 'compile']] = ('eager', )) -> Benchmark:
+    """Measures the time and memory of networks with random weights relative to a baseline.
+
+    A network, with each setting, and the baseline are timed alternately, and each relative time is the median of
+    ``repeats`` ratios. Settings are all combinations of ``runtimes`` and ``kernels``; the baseline runs in eager mode
+    with the default kernels.
+
+    Args:
+        networks (Sequence[str]): Names, shell patterns, ``timm:NAME`` and ``mmpretrain:NAME``.
+        baseline (str): Name of a network, or ``timm:NAME`` or ``mmpretrain:NAME``. Defaults to timm's Swin-T.
+        override (dict[str, Any] | None): Arguments of the networks' backbones. Defaults to None.
+        dense (bool): Whether to measure backbones that return all feature maps, without heads. Defaults to False.
+        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: 224 and 224, or 448
+            and 672 if ``dense``.
+        batch_size (int | None): Images per batch. Defaults to None, which means 4, or 1 if ``dense``.
+        repeats (int): Number of measurements. Defaults to 7.
+        threads (int): Number of CPU threads. Defaults to 2.
+        device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
+        memory_only (bool): Whether to report only the saved bytes. Defaults to False.
+        precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast. Defaults
+            to ``'float32'``.
+        kernels (Sequence[str]): Kernels of this package's operators: ``'default'``, ``'reference'``, ``'triton'``.
+            Defaults to ('default',).
+        runtimes (Sequence[str]): ``'eager'``, ``'compile'``. Defaults to ('eager',).
+
+    Raises:
+        UsageError: If a network cannot be built or measured with these arguments.
+    """
+    check_values('precision', [precision], get_args(Precision))
+    check_values('kernels', kernels, get_args(KernelChoice))
+    check_values('runtimes', runtimes, IN_PYTORCH)
+    names, height_width = names_of(networks), size or default_size(dense)
+    with measuring(threads):
+        images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
+        with torch.cuda.device_of(images):
+            other_model = build_other(baseline, 'baseline', dense, height_width).to(images.device)
+            other = Contender(baseline, other_model, images, precision)
+            other.measure_memory()
+            rows = [other.row]
+            for name in names:
+                model = build(name, dense, override, height_width).to(images.device)
+                contenders = [Contender(name, model, images, precision, choice, runtime)
+                              for runtime in dict.fromkeys(runtimes) for choice in dict.fromkeys(kernels)]
+                for contender in contenders:
+                    contender.measure_memory()
+                for part in () if memory_only else ('forward', 'step'):
+                    time_contenders([other, *contenders], part, repeats)
+                rows += [contender.row for contender in contenders]
+                print(*(contender.row for contender in contenders), sep='\n', file=sys.stderr, flush=True)
+                torch.compiler.reset()  # frees compiled programs, whose number is limited
+    saved = other.row['saved_bytes_per_image']
+    for row in rows:
+        if 'saved_bytes_per_image' in row:
+            row['saved_ratio'] = round(row['saved_bytes_per_image'] / saved, 3)
+    models = {row['model']: {key: row[key] for key in RATIOS if key in row} for row in reversed(rows[1:])}
+    about = (f'{name_of(images.device)}, torch {torch.__version__}, {height_width[0]} x {height_width[1]} (height x '
+             f'width), batch {len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; '
+             f'ratios are relative to {baseline}')
+    return Benchmark(about, torch.__version__, saved, dict(reversed(models.items())), Table(about, rows))
+
+
+def measure_throughput(networks: Sequence[str], throughput: Sequence[int], override: dict[str, Any] | None = None,
+                       dense: bool = False, batch_size: int = 16, repeats: int = 7, threads: int = 2,
+                       device: str = 'cpu') -> dict[str, dict[int, float]]:
+    """Returns the median images per second in evaluation mode, by network and side of square images.
+
+    The table of :func:`benchmark` has them, too.
+
+    Args:
+        throughput (Sequence[int]): Sides of the square images in pixels.
+        networks, override, dense, batch_size, repeats, threads, device: As in :func:`benchmark`. ``batch_size``
+            defaults to 16.
+
+    Raises:
+        UsageError: As in :func:`benchmark`.
+    """
+    def images_per_second(name: str, side: int) -> float:
+        images = torch.randn(batch_size, 3, side, side, device=find_device(device))
+        contender = Contender(name, build(name, dense, override, (side, side)).to(images.device), images)
+        time_contenders([contender], 'forward', repeats)
+        return round(contender.row['images_per_second'], 2)
+
+    with measuring(threads):
+        return {name: {side: images_per_second(name, side) for side in throughput} for name in names_of(networks)}
+
+
+def names_of(networks: Sequence[str]) -> list[str]:
+    """Returns the networks of names and shell patterns, each once; those of other libraries have a colon."""
+    found = ([name] if ':' in name else find_names([name]) for name in networks)
+    return list(dict.fromkeys(chain.from_iterable(found)))
+
+
+def check_values(argument: str, values: Sequence[str], known: Sequence[str]) -> None:
+    if isinstance(values, str) or not values or set(values) - set(known):
+        raise UsageError(f'{argument} must be some of {", ".join(known)}, got {values!r}')
+
+
+# ---- several runtimes
+
+
+def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: str | None = None,
+                     images: Sequence[str | Path] = (), dense: bool = False, size: tuple[int, int] | None = None,
+                     batch_size: int = 4, repeats: int = 7, threads: int = 2) -> Table:
+    """Compares the speed, memory and accuracy of networks or whole models in several runtimes on the CPU.
+
+    Args:
+        networks (Sequence[str]): Names, shell patterns, ``timm:NAME``, ``mmpretrain:NAME``, and checkpoints (.pth) or
+            work dirs of trainings. Checkpoints are timed from images to results.
+        runtimes (Sequence[str]): Runtimes to compare on the CPU: ``eager``, ``compile``, ``onnxruntime``, ``openvino``,
+            ``openvino-bf16``, ``int8``.
+        config (str | None): Config of the checkpoints. Defaults to None: the one that the training saved.
+        images (Sequence[str | Path]): Image files or folders to time checkpoints on, without a metric. Defaults to ():
+            the config's test set.
+        dense, size, batch_size, repeats, threads: As in :func:`benchmark`. ``size`` is for networks; checkpoints resize
+            images as in their test.
+
+    Raises:
+        UsageError: If a network cannot be built, a checkpoint or its data cannot be used, or an argument does not
+            concern any of ``networks``. An error in a runtime is a row of the table.
+    """
+    from .subjects import RUNTIMES, timed_model, timed_network  # exports need more than other functions
+    checkpoints = [name for name in networks if is_checkpoint(name)]
+    for name in networks:
+        if name in VARIANTS and (hint := path_hint(name)):
+            warn(f'{name} is the network{hint}')
+    check_values('runtimes', runtimes, list(RUNTIMES))
+    for name, given in dict(images=images, config=config).items():
+        if given and not checkpoints:
+            raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
+    if size and len(checkpoints) == len(networks):
+        raise UsageError('size requires a network; checkpoints resize images as in their test')
+    rows = []
+    with measuring(threads):
+        for name in dict.fromkeys(chain.from_iterable(
+                [name] if name in checkpoints else names_of([name]) for name in networks)):
+            subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
+                       timed_network(name, dense, size, batch_size))
+            rows += measure_subject(subject, runtimes, repeats)
+    versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
+    return Table(f'{name_of(torch.device("cpu"))}, {threads} threads, {versions}; median of {repeats}', rows)
+
+
+def measure_subject(subject: 'TimedNetwork | TimedModel', runtimes: Sequence[str], repeats: int) -> list[dict]:
+    """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`Table`)."""
+    from .subjects import RUNTIMES, provide_file
+    chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
+    expected = subject.load('eager', Path())(subject.images)
+    with tempfile.TemporaryDirectory() as folder:
+        for runtime in chosen:
+            rows[runtime] = dict(model=subject.name, runtime=runtime)
+            try:
+                path = provide_file(subject, runtime, Path(folder))
+                before = resident()
+                function = subject.load(runtime, path)
+                function(subject.images[:1])
+                outputs = function(subject.images)
+                rows[runtime].update(
+                    memory_mib=(resident() - before) / 2**20, deviation=subject.deviation(outputs, expected),
+                    file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function))
+                functions[runtime] = function
+            except Exception as error:  # a compiler can raise any exception
+                while error.__cause__:
+                    error = error.__cause__
+                rows[runtime]['error'] = first_line(cast(Exception, error))[:200]
+        for runtime, figures in time_functions(functions, subject.images, repeats).items():
+            rows[runtime].update(figures)
+    return list(rows.values())
+
+
+def time_functions(functions: dict[str, Callable], images: Any, repeats: int) -> dict[str, dict[str, float]]:
+    """Returns the figures of each function for one image and for all images (:class:`Table`)."""
+    batches = [images[:1], images] if len(images) > 1 else [images]
+    times = iter(take_turns([partial(function, batch) for function in functions.values() for batch in batches],
+                            repeats, PAUSE))
+    seconds = {name: [next(times) for _ in batches] for name in functions}
+    first = next(iter(seconds.values()), [[]])[0]
+    return {name: dict(
+        ms=1000 * statistics.median(single), images_per_second=len(images) / statistics.median(seconds[name][-1]),
+        speedup=ratio(first, single)) for name, (single, *_) in seconds.items()}
+
+
+def resident() -> int:
+    """Returns the resident memory of this process in bytes without freed memory."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc has this function
+        ctypes.CDLL(None).malloc_trim(0)
+    return psutil.Process().memory_info().rss

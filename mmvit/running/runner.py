@@ -1,0 +1,267 @@
+"""Trains and tests finished configs with MMEngine's runner."""
+import os.path as osp
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from importlib import import_module
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
+from torch import nn
+
+from mmvit_backbones.engine import OwnFilesHook, TerminalHook
+from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
+from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.evaluation.fonts import families_for
+from mmvit_backbones.utils.classes import classes_of
+from mmvit_backbones.utils.file_access import full_disk_named
+from mmvit_backbones.utils.messages import short_path
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.config_weights import is_readable, published_figures
+from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
+
+from ..utils.distributed import is_first_process
+from ..utils.frameworks import import_quietly, quiet
+from ..utils.images import quick_error
+from ..utils.killed import killed_processes_named
+from .checks import (
+    AnyRunner,
+    check_batches,
+    check_start,
+    check_test_outputs,
+    check_tested,
+    model_of,
+    warn_of_others,
+)
+from .ranks import init_processes
+from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
+
+LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
+PIPED = 200  # columns of a table that is not printed to a terminal
+
+
+def train(cfg: Config, verbose: bool = False) -> AnyRunner:
+    """Trains the model of a config as MMEngine's runner does, and returns the runner.
+
+    The run gets the config as it is. Before it starts, a work dir that is in use, a data set without a batch and a
+    checkpoint of another network are refused. Checkpoints are read without running code in them. For a recipe of
+    ``recipes.fine_tune``, the terminal shows a bar, validations and warnings; for other configs, OpenMMLab's log.
+
+    Args:
+        cfg (Config): A finished config, such as those of :func:`training_config` and ``recipes.fine_tune``, with a
+            ``work_dir``.
+        verbose (bool): Whether to show the log in any case. Defaults to False.
+
+    Raises:
+        UsageError: If the work dir is in use, or the data are too few for a batch.
+        CheckpointError: If ``load_from`` cannot be read, or is for another network.
+        TrainingError: If training cannot go on, e.g. on a full disk.
+
+    Example:
+        >>> from mmvit.running import train, training_config
+        >>> runner = train(training_config('mask_rcnn_reswin_t', work_dir='run'))  # doctest: +SKIP
+    """
+    check_copy(cfg)
+    lock = lock_work_dir(cfg.work_dir) if is_first_process() else nullcontext()
+    full_disk = full_disk_named(f'work dir {cfg.work_dir}', TrainingError)
+    with full_disk, lock, safe_loading():
+        if is_first_process():
+            point_to_own(cfg.work_dir)
+        runner = build_runner(cfg, verbose)
+        if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
+            runner.register_hook(OwnFilesHook())
+        with killed_processes_named('train', 'val', work_dir=cfg.work_dir), terminal(runner), \
+                named_images(runner, 'train', 'val'):
+            check_batches(runner)
+            check_start(runner, cfg)
+            warn_of_others(runner, cfg)
+            runner.train()
+    return runner
+
+
+def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
+    """Tests the checkpoint ``load_from`` of a config as MMEngine's runner does, and returns the metrics.
+
+    Prints the metrics and where the log is. The terminal shows the images as in :func:`train`.
+
+    Args:
+        cfg (Config): A finished config, such as those of :func:`testing_config`, with a ``work_dir``.
+        verbose (bool): Whether to show the log in any case. Defaults to False.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read, or is for another network.
+        UsageError: If the checkpoint was trained with the test's classes in another order.
+    """
+    from matplotlib import rc_context
+    check_copy(cfg)
+    check_test_outputs(cfg)
+    with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
+        runner = build_runner(cfg, verbose)
+        with killed_processes_named('test'), terminal(runner), named_images(runner, 'test'):
+            if is_readable(cfg.load_from):
+                checkpoint = read_checkpoint(cfg.load_from, mmap=True)
+                check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
+                weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
+                load_weights(model_of(runner), weights, cfg.load_from)
+            names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
+            fonts = families_for(names if drawings_of(cfg, runner) else ())  # of mmdet's and mmpretrain's drawings
+            more: dict[Any, Any] = {'font.sans-serif': fonts, 'font.monospace': fonts} if len(fonts) > 1 else {}
+            with rc_context(more):
+                metrics = runner.test()
+    if runner.rank == 0:
+        show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
+        print(*drawings_of(cfg, runner), f'log and metrics: {short_path(runner.log_dir)}', sep='\n')
+    return metrics
+
+
+test.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@contextmanager
+def terminal(runner: Any) -> Iterator[None]:
+    """Lets the :class:`TerminalHook` of a runner, if there is one, show all that follows; restores the terminal."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, TerminalHook)]
+    try:
+        for hook in hooks:
+            hook.before_run(runner)
+        yield
+    finally:
+        for hook in hooks:
+            hook.after_run(runner)
+
+
+def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str, str]] | None = None) -> None:
+    """Prints a table of metrics, without those of sizes of objects that the data lack.
+
+    Published figures (:func:`.published_figures`) and their sources are beside the measured ones.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+    table = Table('metric', box=None, header_style='bold')
+    table.add_column('value', justify='right')
+    if published:
+        table.add_column('published', justify='right')
+        table.add_column('source')
+    for name, value in metrics.items():
+        if value != NO_OBJECTS:
+            table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
+    console = Console()
+    console.print(table, width=console.width if console.is_terminal else PIPED)
+
+
+def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
+    """Returns a line with the folder of a test's drawings, if the config asks for drawings."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    if hook.get('test_out_dir'):  # of mmdet
+        folder = osp.join(runner.work_dir, runner.timestamp, hook['test_out_dir'])
+    elif hook.get('enable') and hook.get('out_dir'):  # of mmpretrain
+        folder = hook['out_dir']
+    elif hook.get('draw') and (cfg.get('visualizer') or {}).get('save_dir'):  # of mmseg
+        folder = osp.join(cfg.visualizer.save_dir, 'vis_data', 'vis_image')
+    else:
+        return []
+    return [f'drawings: {short_path(folder)}']
+
+
+def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
+    """Builds the runner of a config; no two runners that are built here write to the same logs.
+
+    Runners of recipes get a :class:`TerminalHook`, except with ``verbose``. MMEngine names the folder after the
+    second in which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its
+    name is the same.
+    """
+    init_processes(cfg)
+    import_quietly(cfg.default_scope)
+    if cfg.get('strategy'):
+        import_module('mmvit_backbones.engine.strategies.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
+    name = (cfg.get('visualizer') or {}).get('name')
+    if name and Visualizer.check_instance_created(name):
+        cfg = deepcopy(cfg)
+        del cfg.visualizer['name']  # MMEngine's default is the name of the log
+    build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    is_quiet = not verbose and is_recipe(cfg)
+    with quiet() if is_quiet else nullcontext(), unused_second(cfg):
+        runner = build(cfg)
+    if is_quiet:
+        for handler in console_handlers(runner.logger):
+            handler.setStream(sys.stdout)
+        if not any(isinstance(hook, TerminalHook) for hook in runner.hooks):
+            runner.register_hook(TerminalHook())
+    if verbose:
+        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
+    if isinstance(runner.model, nn.Module) and runner.distributed and get_device() == 'cpu':
+        revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
+    return runner
+
+
+def is_recipe(cfg: Config) -> bool:
+    """Returns whether a config has the hooks of recipes; older ones also name :class:`TerminalHook`."""
+    names = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
+    return 'TerminalHook' in names or names >= {'ExactResumeHook', 'OwnFilesHook'}
+
+
+@contextmanager
+def unused_second(cfg: Config) -> Iterator[None]:
+    """Waits until no log of this second is in the work dir or in this process, and keeps other processes waiting."""
+    if not is_first_process():
+        yield
+        return
+    name = cfg.get('experiment_name') or osp.splitext(osp.basename(cfg.filename or ''))[0]
+    with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
+        while True:
+            now = time.strftime('%Y%m%d_%H%M%S')
+            logger = f'{name}_{now}' if name else now
+            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(logger):
+                break
+            time.sleep(0.05)
+        yield
+
+
+@contextmanager
+def named_images(runner: Any, *splits: str) -> Iterator[None]:
+    """Replaces an exception of the transforms that load images by one line with the file.
+
+    Searches the data sets of the runner only after such an exception, so that a run without a fault is as it was.
+
+    Args:
+        runner (Any): Runner of MMEngine.
+        splits (str): Splits that the run uses, of 'train', 'val' and 'test'.
+
+    Raises:
+        TrainingError: If a transform failed because an image or a mask cannot be read.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = ''.join(traceback.format_exception(error))  # of a worker process, the message has its traceback
+        if LOADING not in text:
+            raise
+        named = re.search(r'AssertionError: failed to load image: (.+)', text)
+        if named:
+            found = quick_error(named[1]) or f'image {named[1]} cannot be read'
+        else:  # OpenCV and Pillow do not name the file
+            found = next(filter(None, map(quick_error, _files(runner, splits))), '')
+        if not found:
+            raise
+        raise TrainingError(f'{found}; mmvit data check finds all such files') from error
+
+
+def _files(runner: Any, splits: Iterable[str]) -> Iterator[str]:
+    """Yields the images and masks of a runner's data sets."""
+    for split in splits:
+        dataset: Any = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
+        if hasattr(dataset, 'get_data_info'):
+            for index in range(len(dataset)):
+                info = dataset.get_data_info(index)
+                yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))

@@ -1,0 +1,62 @@
+"""Published weights are tested on four images in ImageNet's layout, with random weights in the authors' layout."""
+import shutil
+
+import pytest
+import torch
+from golden import fill_state_dict
+from golden_files import NETWORKS
+from helpers import ROOT, raises
+from subcommands import call
+
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.zoo.config_weights import published_checkpoint, published_figures
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    for folder in ('val', 'meta'):
+        (tmp_path / folder).mkdir()
+    images = sorted(ROOT.glob('data/flowers_mini/val/*/*.jpg'))[:4]
+    lines = []
+    for number, image in enumerate(images, start=1):
+        name = f'ILSVRC2012_val_{number:08d}.JPEG'
+        shutil.copy(image, tmp_path / 'val' / name)
+        lines.append(f'{name} {number}')
+    (tmp_path / 'meta/val.txt').write_text('\n'.join(lines))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_published_figures_are_beside_the_measured_ones(imagenet, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('MMVIT_HOME', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'cache').mkdir()
+    golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == 'vitae_tiny')
+    torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), tmp_path / 'cache/vitae_tiny.pth')
+    call('reproduce', 'vitae_tiny', '--data-root', imagenet, '--work-dir', tmp_path / 'work',
+                   '--cfg-options', 'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0',
+                   'test_dataloader.persistent_workers=False', 'test_dataloader.pin_memory=False')
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()
+            if line.strip().startswith('accuracy/')}
+    assert [row[1] for row in rows.values()] == ['75.3', '92.7'] and all(len(row) == 3 for row in rows.values())
+    assert all(0 <= float(row[0]) <= 100 for row in rows.values())
+
+
+def test_the_weights_of_a_config():
+    for config, weights in [('imagenet_reswin_t', 'official://reswin_tiny/224'),
+                            ('configs/imagenet_restv2_t_384.py', 'official://restv2_tiny/384'),
+                            ('mask_rcnn_regionvit_s', 'official://regionvit_small/mask_rcnn')]:
+        assert published_checkpoint(config) == weights
+    with raises(CheckpointError, 'vitaev2_small', 'mask_rcnn'):
+        published_checkpoint('mask_rcnn_vitaev2_s')
+
+
+def test_only_published_weights_with_their_config_have_published_figures():
+    found = published_figures('configs/mask_rcnn_regionvit_s.py', 'official://regionvit_small/mask_rcnn', is_tta=False)
+    assert found.keys() == {'coco/bbox_mAP', 'coco/segm_mAP'} and 0.3 < float(found['coco/bbox_mAP'][0]) < 0.6
+    for is_tta, metrics in (False, []), (True, ['mIoU']):  # published for several scales alone
+        figures = published_figures('upernet_restv2_t.py', 'official://restv2_tiny/upernet', is_tta)
+        assert list(figures) == metrics
+    for config, weights in [('imagenet_restv2_t.py', 'official://restv2_tiny/384'), ('own.py', 'official://restv2_tiny'),
+                            ('imagenet_restv2_t.py', 'work_dirs/epoch_1.pth')]:
+        assert not published_figures(config, weights, is_tta=False)

@@ -1,0 +1,195 @@
+"""`mmvit compare`: heads start equal, runs continue, settings are kept, and differences are stated with the spread."""
+import json
+import shlex
+import signal
+import time
+from argparse import ArgumentTypeError, Namespace
+from functools import partial
+from pathlib import Path
+
+import mmseg
+import pytest
+import torch
+from helpers import ROOT, raises
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+from runs import Run
+
+from mmvit.cli import compare as arguments_of_compare
+from mmvit.comparing import compare
+from mmvit.comparing.comparison import Settings, command_of, differences, other_recipe, plot, rates_of
+from mmvit.recipes import fine_tune
+from mmvit.recipes.networks import find_network
+from mmvit.recipes.other_config import with_backbone
+from mmvit.utils.config_files import read_config
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.heads import EqualHeadsHook
+
+FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
+
+
+def arguments(out, *options: str) -> Namespace:
+    return arguments_of_compare.get_parser().parse_args([*options, '--out', str(out)])
+
+
+@pytest.fixture
+def few_flowers(tmp_path):
+    """Returns a class folder with 4 training and 2 validation images per class."""
+    for split, number in (('train', 4), ('val', 2)):
+        for folder in Path(FLOWERS, split).iterdir():
+            target = tmp_path / 'flowers' / split / folder.name
+            target.mkdir(parents=True)
+            for image in sorted(folder.iterdir())[:number]:
+                (target / image.name).symlink_to(image)
+    return tmp_path / 'flowers'
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers, tmp_path):
+    """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""
+    out = tmp_path / 'out'
+    options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '1', '--seeds', '1', '--freeze',
+               '--batch-size', '4', '--out', str(out)]
+    first = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', *options)
+    log = out / 'rest_lite/seed0.log'
+    while not log.exists() or not log.read_text():
+        assert first.process.is_alive(), first.text
+        time.sleep(0.01)
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 128 + signal.SIGTERM
+    commands = [path.read_bytes() for path in Path('/proc').glob('[0-9]*/cmdline') if path.exists()]
+    assert commands and not [command for command in commands if str(out).encode() in command]
+    assert not [*out.glob('rest_lite/seed*.json')]
+
+    run('compare', 'rest_lite', *options)
+    result, recipe = out / 'rest_lite/seed0.json', str(out / 'rest_lite/recipe.py')
+    metric = json.loads(result.read_text())['metric']
+    assert 0 <= metric <= 100
+    result.unlink()  # so that it continues from the checkpoint of the last epoch
+    table = run('compare', 'rest_lite', recipe, *options)  # a config with the same backbone
+    assert [json.loads(path.read_text())['metric'] for path in out.glob('*/seed0.json')] == [metric, metric]
+    text = (out / 'README.md').read_text()
+    assert recipe in table and recipe in text and 'GMACs' in text and '10 validation images' in text
+    assert (out / 'plot.png').stat().st_size > 1000
+    assert (out / 'results.csv').read_text().count('\n') == 3
+    ended = result.read_text()
+    again = partial(compare, ['rest_lite'], class_folder=str(few_flowers), size=[32], seeds=1, freeze=True,
+                    batch_size=4, out=str(out))
+    again(epochs=1)
+    assert result.read_text() == ended
+    with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
+        again(epochs=2)
+
+
+def test_all_networks_get_the_same_rates(few_flowers):
+    pytest.importorskip('timm')
+    networks = ('rest_lite', 'revit_base', 'timm:resnet18', 'resnet50')
+    rates = [rates_of(name, fine_tune(name, class_folder=str(few_flowers), size=32, pretrained=False, layer_decay=0.9,
+                                      decay_type='level_wise')) for name in networks]
+    assert len(set(rates)) == 1 and '0.59 in the stem' in rates[0]
+    unknown = dict(type='mmpretrain.MobileNetV2')
+    with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):
+        rates_of('mobilenet', Config(dict(model=dict(backbone=unknown), optim_wrapper=dict(
+            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
+    with raises(UsageError, 'layer_decay', '1.5'):
+        fine_tune('rest_lite', class_folder=str(few_flowers), layer_decay=1.5)
+
+
+def test_all_networks_get_the_same_rates_with_a_config():
+    """Published configs decay learning rates by the layers of their own backbone."""
+    configs = Path(mmseg.__file__).parent / '.mim/configs'
+    published = str(configs / 'convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py')
+    networks = ('restv2_tiny', 'timm:resnet18', 'resnet50')
+    with raises(UsageError, 'LearningRateDecayOptimizerConstructor', published, '--layer-decay'):
+        other_recipe(published, networks[0], False, False, None)
+    for config, decay, stem in ((published, 0.8, '0.328'), (published, 1, 'without'), ('upernet_reswin_t', 0.9, '0.59'),
+                                ('upernet_restv2_s', None, '0.59'), ('upernet_reswin_t', None, 'without')):
+        recipes = [other_recipe(config, name, False, False, decay) for name in networks]
+        rates = {rates_of(name, cfg) for name, cfg in zip(networks, recipes)}
+        assert len(rates) == 1 and stem in rates.pop()
+
+
+def test_heads_start_equal(tmp_path):
+    """The heads that follow the pyramid have the same weights for backbones with other channels."""
+    heads = {}
+    init_default_scope('mmseg')
+    arguments = dict(seg_folder=STREETS, epochs=1, check_files=False, pretrained=False, work_dir=str(tmp_path))
+    common = fine_tune(dict(type='NoBackbone'), **arguments).model.to_dict()
+    for network in ('rest_lite', 'timm:resnet18', 'vitae_tiny'):
+        cfg = fine_tune(network, **arguments)
+        torch.manual_seed(len(heads))
+        model = MODELS.build({**cfg.model.to_dict(), 'backbone': dict(type='NoBackbone')})
+        hook = EqualHeadsHook([dict(common, backbone=dict(type='NoBackbone'))])
+        hook.before_train(Namespace(iter=0, model=model, seed=3, cfg=cfg))
+        heads[network] = model.decode_head.conv_seg.weight, model.decode_head.fpn_convs[0].conv.weight
+    for other in ('timm:resnet18', 'vitae_tiny'):
+        assert all(torch.equal(a, b) for a, b in zip(heads['rest_lite'], heads[other]))
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn_rest_s', 'upernet_reswin_t', 'imagenet_rest_lite'])
+def test_a_config_takes_another_backbone(name):
+    """Neck and heads take the maps of the other backbone; a plain network gets a pyramid."""
+    cfg = read_config(name)
+    init_default_scope(cfg.default_scope)
+    for network in ('timm:resnet18', 'vitae_tiny', 'vitae_base'):
+        found = find_network(network, pretrained=False)
+        if cfg.default_scope == 'mmpretrain' and network != 'timm:resnet18':
+            continue
+        changed = with_backbone(cfg, found)
+        with torch.device('meta'):
+            backbone = MODELS.build(found.backbone).eval()
+            maps = backbone(torch.empty(1, 3, 64, 64))
+            if changed.model.get('neck'):
+                maps = MODELS.build(dict(changed.model.neck))(maps)
+        assert len(maps) >= 1
+    assert 'ResT' in str(cfg.model.backbone.type) or 'ReSwin' in cfg.model.backbone.type  # the config is unchanged
+
+
+def test_words_follow_the_ranges_of_the_seeds():
+    rows = [dict(network=name, lowest=low, highest=high, seeds=3)
+            for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
+    sentences = differences(rows, 500)
+    assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
+    assert len(sentences) == 3 and 'c in every seed' in sentences[1] and '10%' in sentences[2]
+    assert any('7 validation images' in line for line in differences(rows, 7))
+    single = differences([dict(row, seeds=1) for row in rows], 500)
+    assert len(single) == 1 and '--seeds' in single[0]
+
+
+@pytest.mark.parametrize('count', [1, 12])
+def test_a_plot_of_all_networks_is_written(count, tmp_path):
+    rows = [{'network': f'timm:network_{index}', 'metric': 40 - index, 'lowest': 39 - index, 'highest': 42 - index,
+             'ms per image, inference': 1 + 7 * index % 40} for index in range(count)]
+    plot(tmp_path / 'plot.png', rows, 'box AP, %')
+    with Image.open(tmp_path / 'plot.png') as image:
+        assert len(image.convert('RGB').getcolors(10**6)) > 3 * min(count, 10)
+
+
+def test_the_command_of_a_comparison_is_stated(tmp_path):
+    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'a b', '--budget', '2m', '--seeds', '2', '--freeze',
+               '--size', '96', '128']
+    args = arguments(tmp_path, *options)
+    settings = Settings(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size)
+    words = shlex.split(command_of(args.networks, args.seeds, settings))
+    again = arguments_of_compare.get_parser().parse_args(words[2:])
+    assert vars(again) == {**vars(args), 'out': 'compare'}
+
+
+def test_unknown_networks_and_durations():
+    for name in ('reswin_tinny', 'timm:nothing'):
+        with raises(UsageError, name.removeprefix('timm:')):
+            print(find_network(name, pretrained=False).maps)
+    assert arguments_of_compare.seconds('1.5h') == 5400
+    for text in ('2', '0h', 'soon'):
+        with pytest.raises(ArgumentTypeError, match=text):
+            arguments_of_compare.seconds(text)
+
+
+@pytest.mark.parametrize('given, words', [
+    ({}, ['class_folder', 'config']), (dict(config='upernet_reswin_t', epochs=3), ['upernet_reswin_t', 'epochs']),
+    (dict(class_folder='x', seeds=0), ['seeds', '0']), (dict(class_folder='x', epochs=1, budget=9.), ['budget', '9'])])
+def test_wrong_arguments_are_refused(given, words, tmp_path):
+    with raises(UsageError, *words):
+        compare(['rest_lite'], out=str(tmp_path), **given)

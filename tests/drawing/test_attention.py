@@ -1,0 +1,151 @@
+"""The attention maps of blocks are recorded and drawn."""
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, fresh_model, raises
+from PIL import Image
+from tiny_configs import TINY_CONFIGS
+
+from mmvit.drawing import attention, draw_attention
+from mmvit_backbones import get_model
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.layers.plain_attention import GlobalAttention
+
+KINDS = {'ReViT': ['attention', 'residual'], 'ReMViTv2': ['attention', 'residual'], 'ReSwin': ['attention', 'residual'],
+         'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional', 'local']}
+# Maps whose sum can exceed 1: ResT applies instance norm, Refiner-ViT adds the previous maps and refines the sums, and
+# RegionViT's regional maps are repeated for every local token of a region.
+UNNORMALIZED = {'ResT': ['attention'], 'RefinerViT': ['raw', 'refined'], 'RegionViT': ['regional']}
+
+
+@pytest.mark.parametrize('network', sorted(TINY_CONFIGS))
+def test_attention_sums_to_at_most_one(network):
+    """Attention to class tokens and padding is not drawn, so the sum can be below 1."""
+    model, image = fresh_model(network).eval(), torch.rand(1, 3, 96, 128)
+    blocks = attention.record(model, image, attention.place((50, 60), (128, 96), (96, 128)))
+    pairs = 2 if network == 'RefinerViT' else 1
+    assert len(blocks) * pairs == sum(hasattr(module, 'attn') for module in model.modules())
+    for maps in blocks.values():
+        assert list(maps) == KINDS.get(network, ['attention'])
+        for kind, seen in maps.items():
+            assert seen.isfinite().all() and seen.any() and 96 / seen.shape[1] == 128 / seen.shape[2]
+            if kind != 'residual' and kind not in UNNORMALIZED.get(network, []):
+                total = seen.sum((1, 2))
+                assert (seen >= 0).all() and (total > 0.1).all() and (total < 1 + 1e-5).all()
+
+
+@torch.no_grad()
+def test_maps_equal_the_softmax():
+    model, image = fresh_model('ViTAE').eval(), torch.rand(1, 3, 96, 128)
+    cell, inputs = model.cells[1].attn, []
+    assert isinstance(cell, GlobalAttention)
+    hook = cell.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    queries = attention.place((16 * 3 + 2, 16 * 2 + 5), (128, 96), (96, 128))
+    blocks = attention.record(model, image, queries)
+    hook.remove()
+    query, key, _ = cell.qkv(inputs[0]).flatten(1, 2).unflatten(-1, (3, cell.num_heads, -1))[0].permute(1, 2, 0, 3)
+    expected = (query @ key.transpose(1, 2) * key.shape[-1]**-0.5).softmax(-1)[:, 2 * 8 + 3]
+    torch.testing.assert_close(blocks['cells.1']['attention'].flatten(1), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [dict(query=(100, 90), blocks=[1, 8]), dict(cam=-1)], ids=['query', 'cam'])
+def test_figure_is_written(options, tmp_path):
+    torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
+    image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
+    draw_attention(str(image), 'remvitv2_tiny', str(tmp_path / 'out.png'), size=64,
+                   checkpoint=str(tmp_path / 'weights.pth'), **options)
+    assert (tmp_path / 'out.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize('image, network, options, words', [
+    ('data/coco_mini/val', 'rest_lite', {}, ['image', 'val', 'folder']),
+    ('README.md', 'rest_*', {}, ['rest_*', 'rest_lite']),
+    ('README.md', 'rest_lite', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
+    ('README.md', 'rest_lite', dict(query=(1, 1), cam=-1), ['query', 'cam']),
+    ('README.md', 'vitae_base', dict(cam=-1), ['cam', 'vitae_base', 'query']),
+], ids=['image', 'network', 'weights', 'positions', 'pooling'])
+def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
+    with raises(UsageError, *words):
+        draw_attention(str(ROOT / image), network, str(tmp_path / 'a.png'), **options)
+
+
+@pytest.mark.parametrize('size, shape', [
+    ((300, 200), (224, 352)), ((200, 300), (352, 224)), ((30, 3000), (22400, 224))])
+def test_sides_of_the_input_are_multiples_of_32(size, shape):
+    image = Image.new('RGB', size, (10, 20, 30))
+    pixels = attention.resize(image, 224)
+    assert pixels.shape == (3, *shape) and pixels.mean((1, 2)).tolist() == [10, 20, 30]
+    assert attention.resize(image, (40, 100)).shape[1:] == (32, 96)
+    assert attention.resize(image, 1).shape[1:] == tuple(max(1, round(side / 32)) * 32 for side in (
+        (1, 1) if max(size) < 3000 else (100, 1)))
+
+
+def test_position_of_the_query():
+    """A pixel of the image file is one position of the resized image."""
+    for query, position in ((0, 0), (0, 0)), ((299, 199), (222, 350)), ((150, 50), (56, 176)):
+        queries = attention.place(query, (300, 200), (224, 352))
+        assert queries.sum() == 1 and queries[position] == 1
+    for query in (300, 0), (0, 200), (-1, 0), (0, -1):
+        with raises(UsageError, f'{query[0]},{query[1]}', '300 x 200'):
+            attention.place(query, (300, 200), (224, 352))
+
+
+def test_class_activation():
+    """The map is the positive part of each position's contribution; -1 is the predicted class."""
+    maps = torch.tensor([[[[1., 0.], [3., 1.]], [[0., 2.], [1., 1.]]]])  # (1, 2, 2, 2)
+    weights = torch.tensor([[1., 0.], [0., 1.], [-1., 1.], [2., 0.]])
+    def backbone(images):
+        return [None, maps]
+
+    for number, expected in (0, [[1, 0], [3, 1]]), (2, [[0, 2], [0, 0]]), (3, [[2, 0], [6, 2]]), (-1, [[2, 0], [6, 2]]):
+        found = attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+        torch.testing.assert_close(found, torch.tensor(expected).float(), atol=1e-6, rtol=0)
+    assert attention.class_activation(backbone, torch.zeros(1, 3, 8, 6), weights, 0).shape == (8, 6)
+    for number in -2, 4:
+        with raises(UsageError, 'cam', '-1 to 3', number):
+            attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
+
+
+def test_class_activation_needs_a_classifier(tmp_path):
+    torch.save(dict(state_dict={'head.fc.weight': torch.ones(4, 2).half()}), tmp_path / 'a.pth')
+    assert attention.classifier(str(tmp_path / 'a.pth')).dtype == torch.float32
+    torch.save(dict(state_dict={'backbone.weight': torch.ones(4, 2)}), tmp_path / 'b.pth')
+    with raises(UsageError, 'cam', 'b.pth'):
+        attention.classifier(str(tmp_path / 'b.pth'))
+    with raises(UsageError, 'cam', 'checkpoint'):
+        attention.classifier(None)
+
+
+def test_panels(tmp_path, monkeypatch):
+    """A row has the image, and for each kind of map the mean, the chosen heads that exist, and their color scale."""
+    shown = []
+    monkeypatch.setattr(attention, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    maps = torch.arange(24.).view(3, 2, 4) - 4
+    blocks = {'0: a': dict(attention=maps.abs(), residual=maps),
+              '1: b': dict(attention=maps[2:], residual=maps[2:])}
+    pixels, queries = torch.full((3, 64, 128), 90.), torch.zeros(64, 128)
+    queries[10, 100] = 1
+    attention.draw(pixels, queries, blocks, [0, 2], 'out.png', 'rest_lite, random weights')
+    figure, = shown
+    assert 'random weights' in figure.get_suptitle()
+    grid = np.reshape(figure.axes, (2, 9))
+    scales, panels = grid[:, [4, 8]].flatten(), np.delete(grid, [4, 8], axis=1).flatten()
+    assert [panel.get_title() for panel in panels] == [
+        '0: a', 'attention, mean', 'attention, head 0', 'attention, head 2', 'residual, mean', 'residual, head 0',
+        'residual, head 2', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
+        '']
+    assert [line.get_xydata().tolist() for line in panels[0].lines] == [[[100, 10]]]
+    mean = panels[1].images[1]
+    np.testing.assert_array_equal(mean.get_array(), torch.where(maps.abs().mean(0) == 0, torch.nan,
+                                                                maps.abs().mean(0)))
+    assert mean.get_extent() == [-0.5, 127.5, 63.5, -0.5]  # the map covers the image
+    assert np.isnan(panels[2].images[1].get_array().filled(np.nan)).sum() == 1 and 0 < mean.get_alpha() < 1
+    # The maps of a kind in a row have one scale; colors depend on the kind, not on the values.
+    limits = [[panel.images[1].get_clim() for panel in panels[i:i + 3] if panel.images] for i in (1, 4, 8, 11)]
+    assert limits == [[(0, 19)] * 3, [(-19, 19)] * 3, [(0, 19)] * 2, [(-19, 19)] * 2]
+    assert [panels[i].images[1].get_cmap().name for i in (1, 4, 8, 11)] == ['inferno', 'coolwarm'] * 2
+    assert [scale.get_ylim() for scale in scales] == [(0, 19), (-19, 19)] * 2
+    assert panels[0].images[0].get_array().shape == (64, 128, 3) and panels[0].axison is False
+    attention.draw(pixels, queries + .5, dict(a=dict(attention=maps)), [], 'out.png', '')
+    assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # activation is shown as a map

@@ -1,0 +1,43 @@
+"""Published curves belong to the recipes of this package, and tell noise from falling behind."""
+import pytest
+from helpers import ROOT
+from mmengine.config import Config
+
+from mmvit.drawing.curves import CURVES
+from mmvit_backbones.zoo.published import RESULTS
+
+MAIN = {'imagenet': ('accuracy/top1', 'top1', 1), 'mask': ('coco/bbox_mAP', 'box', 100),
+        'cascade': ('coco/bbox_mAP', 'box', 100), 'upernet': ('mIoU', 'ade20k', 1)}
+
+
+@pytest.mark.parametrize('name', CURVES)
+def test_curves_belong_to_recipes(name):
+    """The recipe has the length of the published run, and the published result is in the curve."""
+    curve, config = CURVES[name], Config.fromfile(ROOT / f'configs/{name}.py')
+    assert config.train_cfg.get(f'max_{"epochs" if curve.unit == "epoch" else "iters"}') == curve.length
+    metric, key, factor = MAIN[name.split('_')[0]]
+    values = curve.values(metric)
+    assert 1 <= min(values) and max(values) <= curve.length
+    if 'independent' not in curve.remark:
+        assert min(abs(factor * value - RESULTS[name][key]) for value in values.values()) < 0.05
+
+
+def test_epochs_are_counted_from_1_and_averaged_weights_are_told_apart():
+    """The published logs of classifiers begin with epoch 0."""
+    curve = CURVES['imagenet_vitaev2_s']
+    assert curve.values('lr')[1] == 1e-6 and curve.values('accuracy/top1', averaged=False)[2] == 10.53
+    assert curve.values('accuracy/top1')[275] == 82.63 and 275 - 1 == 274  # the epoch in the log
+    raw = CURVES['imagenet_regionvit_t']  # its log has no averaged weights
+    assert raw.values('accuracy/top1') == raw.values('accuracy/top1', averaged=False) != {}
+    assert CURVES['upernet_vitaev2_s'].values('mIoU')[16000] == 38.6
+
+
+@pytest.mark.parametrize('short', ['mask_rcnn_vitaev2_s', 'cascade_mask_rcnn_vitaev2_s'])
+@pytest.mark.parametrize('metric', ['coco/bbox_mAP', 'coco/segm_mAP'])
+def test_a_second_published_run_is_not_behind(short, metric):
+    """Both schedules have the same learning rate for eight epochs. A run that is 6 AP worse is behind."""
+    runs = CURVES[short], CURVES[f'{short}_3x']
+    for run, other in (runs, runs[::-1]):
+        values = other.values(metric)
+        assert all(values[epoch] >= run.low(metric, epoch) for epoch in range(1, 9))
+        assert all(values[epoch] - 0.06 < run.low(metric, epoch) for epoch in range(6, 9))

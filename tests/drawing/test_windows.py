@@ -1,0 +1,127 @@
+"""The windows that the operator samples are drawn."""
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, raises
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from PIL import Image
+
+from mmvit.drawing import draw_windows, windows
+from mmvit.drawing.normalizing import as_network, as_preprocessor
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.ops import varied_size_window_sample
+from mmvit_backbones.zoo.variants import find_variant
+
+
+@pytest.fixture
+def image(tmp_path):
+    Image.new('RGB', (90, 60), 'teal').save(tmp_path / 'image.png')
+    return tmp_path / 'image.png'
+
+
+def test_frames_equal_the_sampled_windows():
+    """Each pixel of the map contains its coordinates, so the samples are the sampled positions."""
+    window_size, stride, pad = 4, 8, (1, 2)
+    scale, offset = 0.1 * torch.randn(2, 1, 3, 2, 9, 9).double()
+    x = torch.arange(40.).double().expand(1, 3, 40, 40)
+    sampled = varied_size_window_sample(torch.stack([x, x.mT], 2), scale, offset, window_size, pad)
+    tokens = sampled[0, :, :, 16:20, 16:20].flatten(2) + 0.5  # of window (4, 4); + 0.5 is the center of a pixel
+    _, _, frames = windows.to_pixels(scale, offset, pad, window_size, stride)
+    torch.testing.assert_close(frames[:, :2, 4, 4], stride * tokens.mean(2))
+    extent = (tokens.amax(2) - tokens.amin(2)) * window_size / (window_size - 1)
+    torch.testing.assert_close(frames[:, 2:, 4, 4], stride * extent)
+
+
+@pytest.mark.slow
+def test_windows_of_a_network_and_of_a_config_are_drawn(image, tmp_path):
+    for network in 'swin_vsa_tiny', str(ROOT / 'configs/upernet_vitaev2_vsa_s.py'):
+        draw_windows(str(image), network, str(tmp_path / 'windows.png'), queries=[(5, 5), (80, 50)])
+        with Image.open(tmp_path / 'windows.png') as drawing:
+            assert drawing.width > drawing.height > 300
+        (tmp_path / 'windows.png').unlink()
+
+
+@pytest.mark.parametrize('network, options, words', [
+    ('swin_vsa_tiny', dict(queries=[(90, 5)]), ['90,5', '90 x 60']), ('rest_lite', {}, ['varied-size windows']),
+    ('swin_vsa_tiny', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
+    ('nothing', {}, ['nothing', 'swin_vsa_tiny'])], ids=['query', 'network', 'weights', 'name'])
+def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
+    with raises(UsageError, *words):
+        draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
+
+
+@pytest.mark.parametrize('preprocessor, is_rgb', [
+    (dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True), True),
+    (dict(type='mmpretrain.ClsDataPreprocessor'), False),
+    (dict(type='mmdet.DetDataPreprocessor', bgr_to_rgb=True), True),
+    (dict(type='mmseg.SegDataPreProcessor', bgr_to_rgb=True), True)])
+@pytest.mark.parametrize('statistics', [dict(mean=[10., 20., 30.], std=[2., 3., 4.]), {}])
+def test_images_are_normalized_as_by_the_model(preprocessor, is_rgb, statistics):
+    import_module(f'{preprocessor["type"].split(".")[0]}.models')
+    model = MODELS.build({**preprocessor, **statistics})
+    pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    expected = model(dict(inputs=[pixels.flip(0)], data_samples=None), False)['inputs']  # pipelines have BGR
+    torch.testing.assert_close(as_preprocessor(model)(pixels), torch.as_tensor(expected[0])[None].float())
+
+
+def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
+    """Weights by name have the statistics of their library, a run those of its config."""
+    variant, pixels = find_variant('swin_vsa_tiny'), torch.full((3, 1, 1), 255.)
+    published, timm = (as_network(variant, name)(pixels) for name in (None, 'timm://vit_small_patch16_224'))
+    torch.testing.assert_close(timm, torch.ones(1, 3, 1, 1))
+    assert not torch.equal(published, timm)
+    cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
+    cfg.data_preprocessor.update(mean=[255.] * 3)
+    cfg.dump(tmp_path / 'config.py')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'a.pth'))
+    (tmp_path / 'a.pth').touch()
+    assert not as_network(variant, str(tmp_path / 'a.pth'))(pixels).any()
+
+
+@pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
+                                           ((57, 27), (26, -4))])
+def test_the_default_window_contains_the_query(query, corner):
+    axes = Figure().subplots()
+    frames = torch.arange(24.).view(3, 4, 2, 1).expand(3, 4, 2, 2) + torch.arange(2.) / 2  # 3 heads, 2 x 2 windows
+    windows.draw_frames(axes, query, 32, (4, 6), frames)
+    black, white, *heads = axes.patches
+    for frame in black, white:
+        assert frame.get_bbox().bounds == (*corner, 32, 32)
+    row, column = (corner[1] + 4) // 32, (corner[0] + 6) // 32
+    for frame, (x, y, width, height) in zip(heads, frames[:, :, row, column].tolist(), strict=True):
+        assert frame.get_bbox().bounds == (x - width / 2, y - height / 2, width, height)
+        assert not frame.get_fill()
+    assert len({frame.get_edgecolor() for frame in axes.patches}) == 5
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[list(query)]] * 2
+
+
+def test_stages_have_panels(monkeypatch):
+    """A row per query and a panel per stage, which shows a margin around the image."""
+    shown, image = [], np.zeros((60, 90, 3), np.uint8)
+    monkeypatch.setattr(windows, 'save_figure', lambda figure, path, **options: shown.append(figure))
+    stages = [(32, (0, 0), torch.ones(heads, 4, 2, 3)) for heads in (1, 2, 4)]
+    windows.draw(image, [(5, 5), (80, 50)], stages, 'about', 'out.png')
+    figure, = shown
+    titles = ['stage 1, 1 heads', 'stage 2, 2 heads', 'stage 3, 4 heads']
+    assert [axes.get_title() for axes in figure.axes] == titles * 2 and figure.get_suptitle() == 'about'
+    axes = figure.axes[0]
+    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [-9, 99, 66, -6])
+    assert len(figure.axes[2].patches) == 6
+
+
+def test_the_default_queries_are_on_the_diagonal(image, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(windows, 'build_backbone', lambda *arguments: (torch.nn.Identity(), torch.clone))
+    monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
+    monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
+    draw_windows(str(image), 'x', 'a.png')
+    draw_windows(str(image), 'x', 'a.png', queries=[(0, 0), (89, 59)], pretrained=True)
+    assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', 'a.png')
+    assert drawn[1][0] == [(0, 0), (89, 59)] and drawn[1][2] == 'x, published weights'
+    for query in (90, 0), (0, 60):
+        with raises(UsageError, f'{query[0]},{query[1]}'):
+            draw_windows(str(image), 'x', 'a.png', queries=[query])

@@ -1,0 +1,104 @@
+"""Configs are found, read, checked and changed by options."""
+import json
+import sys
+
+import pytest
+from helpers import raises
+from mmengine.config import Config
+
+from mmvit.utils.config_files import (
+    SPLITS,
+    config_beside,
+    datasets_of,
+    find_config,
+    is_config,
+    merge_options,
+    metrics_of,
+    path_hint,
+    read_config,
+)
+from mmvit_backbones.errors import CheckpointError, UsageError
+
+CLASSIFIER, DETECTOR = 'imagenet_reswin_t', 'mask_rcnn_reswin_t'
+
+
+def test_only_hooks_of_mmengine_can_be_none():
+    cfg = read_config(CLASSIFIER)
+    merge_options(cfg, {'default_hooks.logger': None})
+    assert cfg.default_hooks.logger is None
+    with raises(UsageError, 'default_hooks.visualization', 'None', 'logger'):
+        merge_options(cfg, {'default_hooks.visualization': None})
+
+
+def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
+    assert find_config(CLASSIFIER).endswith(f'configs/{CLASSIFIER}.py')
+    with raises(UsageError, 'imagenet_reswin_x', CLASSIFIER):
+        find_config('imagenet_reswin_x')
+    monkeypatch.chdir(tmp_path)
+    assert is_config(CLASSIFIER) and is_config('NET.PY') and is_config('net.yml')
+    assert not is_config('epoch_1.pth')
+    (tmp_path / CLASSIFIER).write_bytes(b'weights')
+    assert find_config(CLASSIFIER).endswith('.py') and is_config(CLASSIFIER)
+    assert not is_config(f'./{CLASSIFIER}') and f'./{CLASSIFIER}' in path_hint(CLASSIFIER)
+
+
+def test_the_config_beside_a_checkpoint_is_found(tmp_path):
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    with raises(CheckpointError, checkpoint, 'does not exist'):
+        config_beside(checkpoint)
+    for name in 'epoch_1.pth', 'last_checkpoint':
+        (tmp_path / name).touch()
+    for path in checkpoint, 'https://example.org/a.pth':
+        with raises(UsageError, path, 'no config', '--config'):
+            config_beside(path)
+    (tmp_path / 'reswin.py').touch()
+    assert config_beside(checkpoint) == str(tmp_path / 'reswin.py')
+    (tmp_path / 'rest.py').touch()
+    with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
+        config_beside(checkpoint)
+
+
+@pytest.mark.parametrize('change, needs, words', [
+    (dict(default_scope='mmthing'), (), ['mmthing', 'mmpretrain']),
+    (dict(model=3), ('model', ), ['model must be a dict', 3]),
+    (dict(), ('model', ), ['model must be a dict', None]),
+    (dict(val_dataloader=[1]), (), ['val_dataloader must be a dict', '[1]']),
+    (dict(val_dataloader=dict(dataset=7)), (), ['val_dataloader.dataset', 7]),
+    (dict(val_evaluator=3), ('val_evaluator', ), ['val_evaluator', 3]),
+    (dict(model=[1]), ('model', ), ['model must be a dict', '[1]'])], ids=str)
+def test_missing_and_wrong_entries_are_named(change, needs, words, tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(dict(default_scope='mmpretrain'), **change)))
+    with raises(UsageError, path, *words):
+        read_config(str(path), needs=needs)
+
+
+def test_a_framework_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmseg', None)
+    (tmp_path / 'a.json').write_text('{"default_scope": "mmseg"}')
+    with raises(UsageError, 'a.json needs mmseg', 'not installed'):
+        read_config(str(tmp_path / 'a.json'))
+
+
+def test_several_evaluators_are_allowed(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(default_scope='mmpretrain', val_evaluator=[dict(type='Accuracy')])))
+    assert metrics_of(read_config(str(path), needs=['val_evaluator']), 'val') == [dict(type='Accuracy')]
+
+
+def test_collate_fn_is_set_only_for_mmpretrain():
+    for name, is_set in [(CLASSIFIER, True), (DETECTOR, False)]:
+        assert ('collate_fn' in read_config(name).train_dataloader) == is_set
+
+
+def test_data_sets_are_found_in_wrappers():
+    one, two, three = ({'type': name} for name in 'abc')
+    repeated = dict(type='RepeatDataset', dataset=dict(datasets=[two, three]))
+    wrapped = dict(type='ConcatDataset', datasets=[one, repeated])
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    assert datasets_of(cfg, 'train') == [one, two, three] and datasets_of(cfg, 'val') == []
+
+
+def test_metrics_are_lists():
+    cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')]))
+    assert [metrics_of(cfg, split) for split in SPLITS] == [[], [dict(type='a')], [dict(type='b')]]

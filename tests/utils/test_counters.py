@@ -1,0 +1,47 @@
+"""Kernels, memory traffic, peak memory and saved activations are counted without computing them."""
+import pytest
+import torch
+from torch import nn
+
+from mmvit.utils.counters import Counter, SavedStorages, count
+
+BYTES = 4 * 2 * 3 * 5 * 7  # of the images
+
+
+class Scale(nn.Module):
+    """Two elementwise kernels, without and with saved activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight).relu().flatten(1)
+
+
+def test_kernels_and_bytes_of_a_model():
+    """The result of the product is freed before the loss; the result of ReLU is saved."""
+    found = count(Scale().to('meta'), torch.empty(2, 3, 5, 7, device='meta'))
+    assert found['forward'] == dict(kernels=2, moved=4 * BYTES + 4, peak=2 * BYTES)
+    assert found['step']['saved'] == BYTES and found['step']['peak'] >= 2 * BYTES
+    assert found['step']['kernels'] > 4 and found['step']['moved'] > 10 * BYTES
+
+
+def test_a_kernel_without_results_writes_to_its_arguments():
+    x, y = torch.zeros(6), torch.zeros(2)
+    with Counter() as counter:
+        x.view(2, 3)
+        torch._foreach_add_([x, y], 1.)
+    assert counter.kernels == 1 and counter.moved == 2 * 4 * (6 + 2) and counter.peak == 0
+
+
+@pytest.mark.parametrize('ignore', ['none', 'model', 'input'])
+def test_each_saved_storage_is_counted_once(ignore):
+    model, x = nn.Sequential(Scale(), Scale()), torch.ones(2, 3, 5, 7, requires_grad=True)
+    ignored = dict(none=(), model=(model, ), input=(model, x))[ignore]
+    with SavedStorages(*ignored) as saved:
+        model[0](x)
+        model[0](x)
+    assert saved.num_bytes == 3 * BYTES + 4 - dict(none=0, model=4, input=4 + BYTES)[ignore]
+    model[1](x)  # after the end
+    assert len(saved.tensors) == 4 - dict(none=0, model=1, input=2)[ignore]

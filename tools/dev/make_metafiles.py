@@ -29,6 +29,7 @@ import yaml
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
+from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.utils.messages import markdown_table
@@ -54,7 +55,7 @@ recorded outputs have ten digits.
 """
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
-               'images and masks': RASTER_RULES}
+               'Images and masks': RASTER_RULES}
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
@@ -244,16 +245,26 @@ def networks() -> str:
 
 
 def rules() -> str:
-    """Returns the table of the rules for data."""
-    return table(['data', 'what is found', 'training', 'evaluation', 'in a folder'], [
-        [data, rule.name, *(severity(level, rule.error_from) for level in (rule.training, rule.evaluation)),
-         'repaired' if rule.repair else '–'] for data, group in RULE_TABLES.items() for rule in group])
+    """Returns the rules for data, by how severe they are."""
+    parts = []
+    for data, group in RULE_TABLES.items():
+        names = {}
+        for rule in group:
+            names.setdefault(severity(rule), []).append(rule.name)
+        parts += [f'\n{data}:\n\n', *(f'- {degree}: {"; ".join(found)}\n' for degree, found in names.items())]
+    return ''.join(parts)
 
 
-def severity(level: str, error_from: float | None) -> str:
-    if level != 'warning':
-        return level or '–'
-    return level + {None: '', 0.5: ', error from half', 1.0: ', error if all'}[error_from]
+def severity(rule: Rule) -> str:
+    """Returns how severe a rule is, and whether what it finds is repaired in a folder."""
+    limit = {None: '', HALF: ', error from half', 1.0: ', error if all'}[rule.error_from]
+    levels = [(level + limit * (level == 'warning'), stage)
+              for level, stage in ((rule.training, 'training'), (rule.evaluation, 'evaluation')) if level]
+    if rule.training == rule.evaluation:
+        texts = [level for level, _ in levels[:1]]
+    else:
+        texts = [f'{level} in {stage}' for level, stage in levels]
+    return '; '.join(texts + ['repaired in a folder'] * bool(rule.repair))
 
 
 def members() -> list[tuple[str, Family, list[Variant]]]:

@@ -1,8 +1,7 @@
 """Data sets, samplers and transforms that OpenMMLab lacks; importing this package registers them."""
-from .repeated_augmentation import RepeatedAugmentationSampler
 from .resize_by_orientation import ResizeByOrientation
 from .resumable import ResumableBatchSampler, SeededDataset
 from .token_label_maps import LoadTokenLabels, PoolTokenLabels, TransformWithTokenLabels
 
-__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'RepeatedAugmentationSampler', 'ResizeByOrientation',
-           'ResumableBatchSampler', 'SeededDataset', 'TransformWithTokenLabels']
+__all__ = ['LoadTokenLabels', 'PoolTokenLabels', 'ResizeByOrientation', 'ResumableBatchSampler', 'SeededDataset',
+           'TransformWithTokenLabels']

@@ -54,29 +54,24 @@ class TimmBackbone(BaseModule):
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``."""
-        return self._layer_depths[param_name.removeprefix(prefix)]
+        return self._depths[False][param_name.removeprefix(prefix)]
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return self._stage_depths[param_name.removeprefix(prefix)]
+        return self._depths[True][param_name.removeprefix(prefix)]
 
     @cached_property
-    def _layer_depths(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=False)
-
-    @cached_property
-    def _stage_depths(self) -> dict[str, tuple[int, int]]:
-        return self._depths(coarse=True)
-
-    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
+    def _depths(self) -> list[dict[str, tuple[int, int]]]:
+        """The depths of all parameters in layers and in stages."""
         if not hasattr(self.model, 'group_matcher'):
             raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
                              'by decay_rate=1')
         names = [name for name, _ in self.model.named_parameters()]
         after = 'after_all_layers'  # belongs to no layer, as the names of heads
         named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
-        groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
-        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
+        kinds: Any = [group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
+                      for coarse in (False, True)]
+        return [{f'model.{name}': (groups[name], groups[after] + 1) for name in names} for groups in kinds]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns one map ``(B, C, H / stride, W / stride)`` per stride; pads images to multiples of the largest."""

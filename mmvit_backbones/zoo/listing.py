@@ -10,7 +10,7 @@ from ..errors import CheckpointError, UsageError
 from .checkpoints import read_published
 from .download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
 from .published import RESULTS
-from .variants import VARIANTS, Variant, list_models
+from .variants import VARIANTS, Variant, find_names
 from .weights import OTHER_FILES, Weights
 
 
@@ -73,9 +73,7 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
     Raises:
         UsageError: If nothing matches, or ``sort`` is unknown.
     """
-    names = list_models(pattern)
-    if not names:
-        raise UsageError(f'no network matches {pattern}; available networks are {", ".join(list_models())}')
+    names = find_names([pattern])
     keys = {'name': lambda variant: variant.name, 'parameters': lambda variant: variant.num_params,
             'gmacs': lambda variant: variant.gmacs, 'top1': lambda variant: -(variant.top1 or 0)}
     if sort not in keys:

@@ -6,7 +6,6 @@ the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables 
 """
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
+from ..utils.messages import near_names
 from .converters.layout import Layout
 from .published import RESULTS
 from .weights import WEIGHTS, Weights
@@ -177,12 +177,10 @@ def find_variant(name: str) -> Variant:
     """Returns the variant with the given name.
 
     Raises:
-        UsageError: If the name is unknown; the message lists all names and, if there is one, a similar name.
+        UsageError: If the name is unknown; the message lists all names, and similar ones.
     """
     if name not in VARIANTS:
-        near = get_close_matches(str(name), VARIANTS)
-        hint = f'; did you mean {near[0]!r}?' if near else ''
-        raise UsageError(f'name must be one of {list_models()}, got {name!r}{hint}')
+        raise UsageError(f'name must be one of {list_models()}, got {name!r}{near_names(str(name), VARIANTS)}')
     return VARIANTS[name]
 
 

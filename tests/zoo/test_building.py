@@ -21,11 +21,12 @@ def test_list_models():
 
 def test_unknown_names_are_errors():
     for name, near in (('reswin_tiniest', 'reswin_tiny'), ('vitae_tny', 'vitae_tiny')):
-        with raises(ValueError, f'got {name!r}; did you mean {near!r}?', 'regionvit_small_plus'):
+        with raises(ValueError, name, 'regionvit_small_plus') as caught:
             get_model(name)
-    with raises(ValueError, "got '?'") as caught:
+        assert near in str(caught.value).split(name)[1]  # after the list of all names
+    with raises(ValueError) as caught:
         get_model('?')
-    assert 'did you mean' not in str(caught.value)
+    assert str(caught.value).endswith("got '?'")
     with raises(ValueError, 'name must be one of', 'got None'):
         get_model(None)
     with raises(ValueError, 'task', 'segmentation', 'backbone'):

@@ -47,10 +47,10 @@ TABLE = '<!-- networks: written by tools/dev/make_metafiles.py -->\n', '<!-- end
 BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-- end of backbones -->\n'
 CLASSIFIERS = """\
 Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit
-flops`/published; for ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code, where ResT has 1.54,
-2.11, 4.65 and 8.39. Deviation: the largest difference from the outputs of the authors' code in float64, relative to
-their standard deviation, with generated weights, measured by `pytest tests/test_goldens.py --write-goldens`; 1e-10 is
-the precision of the recorded outputs.
+flops`/published; for ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code, where ResT has
+1.54, 2.11, 4.65 and 8.39. Deviation: the largest difference from the outputs of the authors' code in float64, relative
+to their standard deviation, with generated weights, measured by `pytest tests/test_goldens.py --write-goldens`; 1e-10
+is the precision of the recorded outputs.
 """
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,

@@ -9,14 +9,11 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
 
 FOLDER = Path(__file__).parent
 # Column -> name in the logs of our runs. Columns of averaged weights end with `_ema`.
 NAMES = {'lr': 'lr', 'train_loss': 'loss', 'top1': 'accuracy/top1', 'top5': 'accuracy/top5',
          'bbox_mAP': 'coco/bbox_mAP', 'segm_mAP': 'coco/segm_mAP', 'mIoU': 'mIoU', 'mAcc': 'mAcc', 'aAcc': 'aAcc'}
-NEIGHBORS = 10  # evaluations on each side, from which the noise is estimated
-SIGMAS = 4  # 3 standard deviations of the difference of two noisy runs
 
 
 @dataclass(frozen=True)
@@ -25,22 +22,16 @@ class Curve:
 
     Args:
         config (str): Name of the recipe's config.
-        images (int): Training images.
-        images_per_update (int): Images per update of the weights, in all processes.
         updates_per_epoch (int | None): None if ``unit`` is ``'iteration'``.
         length (int): Length of the training in units.
         unit (str): ``'epoch'`` or ``'iteration'``.
-        source (str): Repository, commit and file of the log.
         remark (str): What is missing in the log, or ''.
     """
 
     config: str
-    images: int
-    images_per_update: int
     updates_per_epoch: int | None
     length: int
     unit: str
-    source: str
     remark: str
 
     def values(self, name: str, averaged: bool = True) -> dict[int, float]:
@@ -57,26 +48,6 @@ class Curve:
         shift = 1 - times[0] if self.unit == 'epoch' else 0  # the first epoch is 0 or 1
         return {at + shift: value for at, value in zip(times, columns.get(column, [])) if not math.isnan(value)}
 
-    def low(self, name: str, at: int, averaged: bool = True) -> float:
-        """Returns a metric's lowest value at an epoch or iteration that the noise of the curve explains.
-
-        This is the lowest published value of this evaluation and the two before, minus four standard deviations of the
-        noise of the raw weights. Averaged weights have less noise, but not less difference between two runs.
-        """
-        values = self.values(name, averaged)
-        return min([values[t] for t in sorted(values) if t <= at][-3:]) - SIGMAS * self.noise(name, at)
-
-    def noise(self, name: str, at: int) -> float:
-        """Returns the standard deviation of a metric of the raw weights around the line through its neighbors."""
-        values = self.values(name, averaged=False)
-        times = sorted(values)
-        residuals = {now: values[now] - (values[before] + values[after]) / 2
-                     for before, now, after in zip(times, times[1:], times[2:])}
-        nearest = sorted(residuals, key=lambda t: abs(t - at))[:2 * NEIGHBORS + 1]
-        # The median ignores steps of the learning rate. For normal noise, it is 0.67 standard deviations of a residual,
-        # whose variance is 1.5 times the noise's.
-        return median(abs(residuals[t]) for t in nearest) / 0.6745 / 1.5**0.5
-
 
 @cache
 def _read(config: str) -> dict[str, list[float]]:
@@ -90,9 +61,8 @@ def _read_sources() -> dict[str, Curve]:
     with (FOLDER / 'sources.csv').open(newline='', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     return {row['config']: Curve(
-        config=row['config'], images=int(row['images']), images_per_update=int(row['images_per_update']),
-        updates_per_epoch=int(row['updates_per_epoch']) if row['updates_per_epoch'] else None,
-        length=int(row['length']), unit=row['unit'], source=row['source'], remark=row['remark']) for row in rows}
+        row['config'], int(row['updates_per_epoch']) if row['updates_per_epoch'] else None, int(row['length']),
+        row['unit'], row['remark']) for row in rows}
 
 
 CURVES = _read_sources()  # by name of the config

@@ -35,12 +35,12 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..measuring import Flops, count_flops, count_traffic
+    from ..measuring import count_flops, count_traffic
+    from ..utils.tables import as_markdown
     if args.traffic:
         counted = call(count_traffic, args, omit=('traffic', 'json'))
         found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}
+        rows = [row for network in counted for row in network.rows]
     else:
-        counted = call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))
-        found = [row._asdict() for row in counted]
-    header = [] if args.traffic else [Flops.HEADER]
-    print(json.dumps(found, indent=1) if args.json else '\n'.join(map(str, [*header, *counted])))
+        rows = found = [row._asdict() for row in call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))]
+    print(json.dumps(found, indent=1) if args.json else as_markdown(rows))

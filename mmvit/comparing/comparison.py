@@ -1,13 +1,10 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
-import csv
 import itertools
 import json
 import math
-import os
 import re
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +22,6 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.reading import last_of
 
 from ..inference import Predictor
@@ -36,6 +32,7 @@ from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
 from ..utils.frameworks import import_quietly
 from ..utils.shell import as_typed, same_mmvit
+from ..utils.tables import as_markdown, write_csv
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
                mmseg=('mIoU', 'mIoU, %', 1))
@@ -303,12 +300,8 @@ def run(arguments: Sequence[str], log: Path) -> int:
 
 def wait(process: subprocess.Popen) -> int:
     """Waits for a process, and returns its largest resident memory in bytes."""
-    if hasattr(os, 'wait4'):  # Popen.wait() does not return the memory
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
     memory, seen = 0, psutil.Process(process.pid)
-    while process.poll() is None:  # on Windows
+    while process.poll() is None:
         with suppress(psutil.NoSuchProcess):
             memory = max(memory, seen.memory_info().rss)
         time.sleep(0.1)
@@ -366,18 +359,13 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
 
 
 def memory_of(predictor: Predictor, image: str) -> int:
-    """Returns the bytes of a model's weights and of what a prediction adds at its peak, whatever else is loaded."""
+    """Returns the bytes of a model's weights and of what a prediction allocates at its peak."""
     model: Any = predictor.model
     module = model.module
     weights = sum(x.numel() * x.element_size() for x in itertools.chain(module.parameters(), module.buffers()))
     with Counter() as counter:
         predictor(image)
-    if not torch.cuda.is_available():
-        return weights + counter.peak
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()  # with the weights of the other networks
-    predictor(image)
-    return weights + torch.cuda.max_memory_allocated() - before
+    return weights + counter.peak
 
 
 def validation_images(cfg: Config) -> Iterator[str]:
@@ -463,17 +451,14 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- memory, training: peak of the allocator on a GPU, resident memory of the process on a CPU; inference: '
-        'weights and activations, by the allocator on a GPU, counted on a CPU',
+        'weights and activations, counted',
         '- on a CPU, the same command in another folder gives the same metrics; times and resident memory vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
     title = f'# Comparison of {len(rows)} backbones\n\n    {command_of(list(recipes), rows[0]["seeds"], settings)}'
     write(out / 'README.md', f'{title}\n\n{result}\n![Metric against latency](plot.png)\n\n'
           + '\n'.join(conditions) + '\n')
-    with replaced_when_complete(out / 'results.csv') as part, open(part, 'w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
     from ..drawing.ranking import draw_ranking
+    write_csv(rows, out / 'results.csv')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result
 
@@ -498,10 +483,10 @@ def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:
 
 
 def table(rows: list[dict], unit: str) -> str:
-    names = [name for name in rows[0] if name not in ('metric', 'lowest', 'highest', 'seeds')]
-    lines = []
+    """Returns a Markdown table, in which the metric has its range in brackets."""
+    shown = []
     for row in rows:
+        others = {name: value for name, value in row.items() if name not in ('metric', 'lowest', 'highest', 'seeds')}
         metric = f'{row["metric"]:.1f} [{row["lowest"]:.1f}, {row["highest"]:.1f}]'
-        numbers = [f'{row[name]:.3g}' if isinstance(row[name], float) else str(row[name]) for name in names[1:]]
-        lines.append([row['network'], metric, *numbers])
-    return markdown_table([names[0], unit, *names[1:]], lines)
+        shown.append({'network': row['network'], unit: metric, **others})
+    return as_markdown(shown)

@@ -1,6 +1,6 @@
 """Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory."""
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -46,13 +46,6 @@ class Flops(NamedTuple):
     gmacs: float
     published_gmacs: float | None
 
-    HEADER = f'{"network":<24}{"height x width":>16}{"parameters":>14}{"GMACs":>10}{"published":>11}'
-
-    def __str__(self) -> str:
-        published = '' if self.published_gmacs is None else self.published_gmacs
-        return (f'{self.name:<24}{f"{self.height}x{self.width}":>16}{self.parameters:>14,}{self.gmacs:>10.2f}'
-                f'{published:>11}')
-
 
 class Traffic(NamedTuple):
     """The kernels, bytes and memory of a network.
@@ -70,17 +63,14 @@ class Traffic(NamedTuple):
     step: dict[str, float]
     authors: tuple[int, float, int, float] | None = None
 
-    def __str__(self) -> str:
-        lines = []
-        for index, (part, ours) in enumerate(dict(forward=self.forward, step=self.step).items()):
-            saved = f', saved {ours["saved_gb"]:.2f} GB' if 'saved_gb' in ours else ''
-            line = f'{self.name:26} {part:8} {ours["kernels"]:5} kernels {ours["moved_gb"]:7.2f} GB moved'
-            if self.authors:
-                kernels, gb = self.authors[2 * index:2 * index + 2]
-                line += (f' (authors: {kernels} kernels, {gb} GB; ratios: {ours["kernels"] / kernels:.2f}, '
-                         f'{ours["moved_gb"] / gb:.2f})')
-            lines.append(f'{line}, peak {ours["peak_gb"]:.2f} GB{saved}')
-        return '\n'.join(lines)
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of a table: the forward pass and the step."""
+        kernels, moved, *of_step = self.authors or [None] * 4
+        authors = [dict(authors_kernels=kernels, authors_moved_gb=moved),
+                   dict(authors_kernels=of_step[0], authors_moved_gb=of_step[1])]
+        return [{'name': self.name, 'pass': part, **getattr(self, part), **others}
+                for part, others in zip(('forward', 'step'), authors)]
 
 
 def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, task: Task = 'classification'

@@ -1,5 +1,4 @@
 """Measures networks and whole models: time and memory relative to a baseline, throughput, and several runtimes."""
-import csv
 import ctypes
 import gc
 import json
@@ -20,15 +19,14 @@ import torch
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.ops import use_kernels
-from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..inference.runtimes import find_device
 from ..utils.config_files import path_hint
 from ..utils.counters import SavedStorages
 from ..utils.distributed import warn
-from .networks_by_name import build, build_other, default_size, is_checkpoint
+from ..utils.tables import as_markdown, write_csv
+from .networks_by_name import build, default_size, is_checkpoint
 from .timing import CALLS_ON_GPUS, graph_seconds, name_of, ratio, take_turns
 
 if TYPE_CHECKING:
@@ -39,19 +37,11 @@ PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin af
 Precision = Literal['float32', 'float16', 'bfloat16']
 KernelChoice = Literal['default', 'reference', 'triton']
 IN_PYTORCH = 'eager', 'compile'  # runtimes that also train
-RATIOS = 'forward', 'train_step', 'saved_bytes_per_image', 'saved_ratio'  # in the JSON form
+# Figure in the JSON form -> column of the table.
+RELATIVE = dict(forward='forward_ratio', train_step='step_ratio', saved_bytes_per_image='saved_bytes_per_image',
+                saved_ratio='saved_ratio')
 
 # ---- tables
-
-COLUMNS = dict(  # heads and formats
-    model=('model', ''), runtime=('runtime', ''), kernels=('kernels', ''), file_mib=('file, MiB', '.1f'),
-    metric=('metric', ''), value=('value', '.4g'), deviation=('deviation', '.1e'), ms=('ms', '.1f'),
-    forward_ms=('forward, ms', '.4g'), step_ms=('step, ms', '.4g'), images_per_second=('images/s', '.2f'),
-    forward_graph_ms=('forward as graph, ms', '.4g'), step_graph_ms=('step as graph, ms', '.4g'),
-    gib=('GiB', '.2f'), saved_bytes_per_image=('saved bytes per image', ',d'), forward=('forward, ratio', '.2f'),
-    train_step=('step, ratio', '.2f'), saved_ratio=('saved, ratio', '.2f'), speedup=('times as fast', '.2f'),
-    memory_mib=('memory, MiB', '.0f'))
-
 
 class Table(NamedTuple):
     """Figures of networks and models by setting. As text, it is a table in Markdown with its conditions.
@@ -61,37 +51,27 @@ class Table(NamedTuple):
         rows (list[dict]): One row per ``model`` and setting, i.e. ``runtime`` and ``kernels``. Rows of
             :func:`benchmark` have ``forward_ms``, the milliseconds of a forward pass in evaluation mode without
             gradients; ``step_ms``, those of a forward and a backward pass in training mode; ``images_per_second`` of
-            forward passes; ``saved_bytes_per_image``; and ``forward``, ``train_step`` and ``saved_ratio``, relative to
-            the baseline in the first row. On a GPU, they also have ``forward_graph_ms`` and ``step_graph_ms``, the
-            milliseconds of the same kernels replayed as a CUDA graph, without the CPU, or ``'-'`` if none can be
-            captured; and ``gib``, the peak memory of a step. Rows of :func:`compare_runtimes` have ``file_mib``; the
-            name ``metric`` and ``value`` of a checkpoint's metric; ``deviation`` from eager PyTorch; ``ms`` for one
-            image; ``images_per_second`` for all images in one call; ``speedup``, the median ratio of the first
-            runtime's time for one image to this one's; ``memory_mib``, by which the process grew when the runtime
-            loaded the model and ran it; or ``error`` if the runtime fails.
+            forward passes; ``saved_bytes_per_image``; and ``forward_ratio``, ``step_ratio`` and ``saved_ratio``,
+            relative to the baseline in the first row. On a GPU, they also have ``forward_graph_ms`` and
+            ``step_graph_ms``, the milliseconds of the same kernels replayed as a CUDA graph, without the CPU, or
+            ``'-'`` if none can be captured; and ``gib``, the peak memory of a step. Rows of :func:`compare_runtimes`
+            have ``file_mib``; the name ``metric`` and ``value`` of a checkpoint's metric; ``deviation`` from eager
+            PyTorch; ``ms`` for one image; ``images_per_second`` for all images in one call; ``speedup``, the median
+            ratio of the first runtime's time for one image to this one's; ``memory_mib``, by which the process grew
+            when the runtime loaded the model and ran it; or ``error`` if the runtime fails.
     """
 
     about: str
     rows: list[dict]
 
     def __str__(self) -> str:
-        columns = [name for name in COLUMNS if any(row.get(name) is not None for row in self.rows)]
-
-        def cell(row: dict, name: str) -> str:
-            value = row.get(name)
-            return '' if value is None else value if isinstance(value, str) else format(value, COLUMNS[name][1])
-
-        figures = markdown_table((COLUMNS[name][0] for name in columns),
-                                 ([cell(row, name) for name in columns] for row in self.rows))
+        figures = [{name: value for name, value in row.items() if name != 'error'} for row in self.rows]
         errors = [f'{row["model"]} in {row["runtime"]} failed: {row["error"]}' for row in self.rows if 'error' in row]
-        return '\n'.join([self.about, '', figures, *errors])
+        return '\n'.join([self.about, '', as_markdown(figures), *errors])
 
     def save(self, path: str | Path) -> None:
         """Writes the rows to a CSV file; raises UsageError if the disk is full."""
-        with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
-            writer = csv.DictWriter(file, [*COLUMNS, 'error'])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(self.rows, path)
 
 
 @contextmanager
@@ -176,7 +156,7 @@ def time_contenders(contenders: Sequence[Contender], part: Literal['forward', 's
             continue
         median = statistics.median(seconds)
         contender.row[f'{part}_ms'] = 1000 * median
-        contender.row['forward' if part == 'forward' else 'train_step'] = round(ratio(seconds, times[0]), 3)
+        contender.row[f'{part}_ratio'] = round(ratio(seconds, times[0]), 3)
         if part == 'forward':
             contender.row['images_per_second'] = len(contender.images) / median
         if is_cuda:
@@ -247,12 +227,12 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
         with torch.cuda.device_of(images):
-            other_model = build_other(baseline, 'baseline', dense, height_width).to(images.device)
+            other_model = build(baseline, 'baseline', dense, height_width).to(images.device)
             other = Contender(baseline, other_model, images, precision)
             other.measure_memory()
             rows = [other.row]
             for name in names:
-                model = build(name, dense, override, height_width).to(images.device)
+                model = build(name, 'network', dense, height_width, override).to(images.device)
                 contenders = [Contender(name, model, images, precision, choice, runtime)
                               for runtime in dict.fromkeys(runtimes) for choice in dict.fromkeys(kernels)]
                 for contender in contenders:
@@ -266,11 +246,13 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
     for row in rows:
         if 'saved_bytes_per_image' in row:
             row['saved_ratio'] = round(row['saved_bytes_per_image'] / saved, 3)
-    models = {row['model']: {key: row[key] for key in RATIOS if key in row} for row in reversed(rows[1:])}
+    models: dict[str, dict[str, float]] = {}
+    for row in rows[1:]:
+        models.setdefault(row['model'], {name: row[key] for name, key in RELATIVE.items() if key in row})
     about = (f'{name_of(images.device)}, torch {torch.__version__}, {height_width[0]} x {height_width[1]} (height x '
              f'width), batch {len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; '
              f'ratios are relative to {baseline}')
-    return Benchmark(about, torch.__version__, saved, dict(reversed(models.items())), Table(about, rows))
+    return Benchmark(about, torch.__version__, saved, models, Table(about, rows))
 
 
 def measure_throughput(networks: Sequence[str], throughput: Sequence[int], override: dict[str, Any] | None = None,
@@ -290,7 +272,7 @@ def measure_throughput(networks: Sequence[str], throughput: Sequence[int], overr
     """
     def images_per_second(name: str, side: int) -> float:
         images = torch.randn(batch_size, 3, side, side, device=find_device(device))
-        contender = Contender(name, build(name, dense, override, (side, side)).to(images.device), images)
+        contender = Contender(name, build(name, 'network', dense, (side, side), override).to(images.device), images)
         time_contenders([contender], 'forward', repeats)
         return round(contender.row['images_per_second'], 2)
 

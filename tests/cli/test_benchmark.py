@@ -49,7 +49,7 @@ def test_outputs(run, tmp_path):
     assert float(row['forward_ms']) > 0 and float(row['step_ms']) > 0
     row, = json.loads(run('flops', 'rest_lite', '--json', '--backbone', '--size', '64', '96'))
     assert row['name'] == 'rest_lite' and row['height'] == 64
-    header, row = run('flops', 'rest_lite', '--backbone', '--size', '64', '96').splitlines()
-    assert 'height x width' in header and '64x96' in row
+    header, _, row = run('flops', 'rest_lite', '--backbone', '--size', '64', '96').splitlines()
+    assert header.startswith('| name | height | width |') and row.startswith('| rest_lite | 64 | 96 |')
     found = json.loads(run('flops', 'rest_lite', '--traffic', '--backbone', '--size', '64', '96', '--json'))
     assert found['rest_lite']['step']['kernels'] > 100

@@ -34,9 +34,9 @@ def test_a_failed_runtime_has_its_error_as_result():
     assert rows[0]['speedup'] == 1 and rows[0]['deviation'] == 0 and 'data-dependent' in rows[1]['error']
     about, empty, *table = str(Table('about', rows)).splitlines()
     assert about == 'about' and not empty
-    assert table[0].startswith('| model | runtime | deviation | ms |')
-    assert table[2].startswith('| net | eager | 0.0e+00 |')
-    assert table[3] == '| net | onnxruntime |  |  |  |  |  |' and table[4].startswith('net in onnxruntime failed: ')
+    assert table[0].startswith('| model | runtime | memory_mib | deviation | ms |')
+    assert table[2].startswith('| net | eager | ') and table[3] == '| net | onnxruntime |  |  |  |  |  |'
+    assert table[4].startswith('net in onnxruntime failed: ')
 
 
 def test_outputs_of_another_runtime_are_compared():

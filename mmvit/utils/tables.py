@@ -1,0 +1,35 @@
+"""Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown or as a CSV file."""
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.messages import markdown_table
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def columns_of(rows: Rows) -> list[str]:
+    """Returns the columns that have a value in some row, in order."""
+    return list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
+
+
+def as_markdown(rows: Rows) -> str:
+    """Returns rows as a table in Markdown, where numbers have four digits."""
+    columns = columns_of(rows)
+    return markdown_table(columns, ([cell_of(row.get(name)) for name in columns] for row in rows))
+
+
+def cell_of(value: Any) -> str:
+    if isinstance(value, float):
+        return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+    return '' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
+
+
+def write_csv(rows: Rows, path: str | Path) -> None:
+    """Writes rows to a CSV file; raises UsageError if the disk is full."""
+    with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
+        writer = csv.DictWriter(file, columns_of(rows))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -110,13 +110,16 @@ def test_import_loads_only_own_modules():
     assert not done.stdout.split()
 
 
-def test_networks_are_measured_without_openmmlab_and_exporters():
-    """`mmvit flops` and `mmvit benchmark` need MMEngine alone, and any supported PyTorch; exports need PyTorch 2.8."""
+def test_rooms_load_only_what_they_need():
+    """Networks are measured with MMEngine and any supported PyTorch alone; a comparison leaves Matplotlib alone."""
     code = """
 import sys
 sys.modules.update(dict.fromkeys(('mmcv', 'mmdet', 'mmseg', 'mmpretrain')))
+def loaded(*names): return [name for name in sys.modules if name.startswith(names)]
+import mmvit.comparing
+assert not loaded('mmvit.measuring', 'mmvit.drawing', 'matplotlib')
 import mmvit.measuring
-assert not [name for name in sys.modules if name.startswith(('mmvit.deployment', 'mmvit_backbones.export'))]
+assert not loaded('mmvit.drawing', 'mmvit.deployment', 'mmvit_backbones.export', 'matplotlib')
 """
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 

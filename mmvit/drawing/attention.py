@@ -22,17 +22,13 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.file_access import check_file, check_outputs
-from mmvit_backbones.utils.openmmlab_models import only_warnings
-from mmvit_backbones.zoo.building import get_backbone
-from mmvit_backbones.zoo.config_weights import official_name
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import find_variant
 
-from ..utils.distributed import warn
 from ..utils.images import read_rgb
 from .figures import save_figure
-from .normalizing import as_network
+from .normalizing import drawn_network
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs
@@ -73,22 +69,14 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     """
     check_file(image, 'image')
     check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
-    variant = find_variant(network)
-    if checkpoint and pretrained:
-        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     if query is not None and cam is not None:
         raise UsageError(f'query and cam are mutually exclusive, got {query} and {cam}')
-    if pretrained:
-        checkpoint = official_name(network, pretrained)
-    if cam is not None and (variant.family.neck or {}).get('type') != 'GlobalAveragePooling':
+    if cam is not None and (find_variant(network).family.neck or {}).get('type') != 'GlobalAveragePooling':
         raise UsageError(f'cam requires a classifier with global average pooling, got {network}; use query')
-    if not checkpoint:
-        warn(f'{network} has random weights; set pretrained or checkpoint')
+    backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
     source = read_rgb(image)
     pixels = resize(source, size)
-    with only_warnings():  # a figure needs no head and no output norms
-        backbone = get_backbone(network, checkpoint).eval()
-    images = as_network(variant, checkpoint)(pixels)
+    images = normalize(pixels)
     if cam is None:
         queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
     else:
@@ -344,7 +332,7 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
 
     The panels of a kind of map in a row have one color scale, which is beside them.
     """
-    kinds = kinds_of(blocks)
+    kinds = list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
     widths = [1, *[*[1] * (1 + len(heads)), SCALE] * len(kinds)]
     aspect = pixels.shape[1] / pixels.shape[2]
     figure = Figure(figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
@@ -354,7 +342,8 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
         label(row[0], name)
         if is_place:
             row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
-            mark(row[0], queries)
+            y, x = divmod(int(queries.argmax()), queries.shape[1])
+            row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
         else:
             show(row[0], pixels, queries, float(queries.max()))
         panels = iter(row[1:])
@@ -367,20 +356,11 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
                 label(axes, f'{kind}, {text}' if heat is not None else '')
                 if heat is not None:
                     drawn.append(show(axes, pixels, heat, largest, kind))
-            add_scale(next(panels), drawn[0])
+            scale = figure.colorbar(drawn[0], cax=next(panels), ticks=MaxNLocator(4))
+            scale.ax.tick_params(labelsize=7, pad=1, length=2)
     figure.suptitle(title, y=0.995, fontsize=12)  # above the color scale of the first row
     figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
-
-
-def kinds_of(blocks: dict[str, Maps]) -> list[str]:
-    return list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
-
-
-def mark(axes: Axes, queries: Tensor) -> None:
-    """Draws a cross at the largest value of a map."""
-    y, x = divmod(int(queries.argmax()), queries.shape[1])
-    axes.plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
 
 
 def label(axes: Axes, title: str) -> None:
@@ -395,9 +375,3 @@ def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '
     colors: dict = dict(cmap='coolwarm', vmin=-largest) if kind in SIGNED else dict(cmap='inferno', vmin=0)
     return axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65, vmax=largest,
                        extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)
-
-
-def add_scale(axes: Axes, image: AxesImage) -> None:
-    """Draws the color scale of a map."""
-    bar = axes.figure.colorbar(image, cax=axes, ticks=MaxNLocator(4))
-    bar.ax.tick_params(labelsize=7, pad=1, length=2)

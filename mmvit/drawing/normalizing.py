@@ -1,4 +1,4 @@
-"""Normalizes the images of drawings as the data preprocessor of the drawn model does."""
+"""Builds the networks of drawings, and normalizes images as their data preprocessors do."""
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,48 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmvit_backbones.utils.openmmlab_models import takes_rgb
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.openmmlab_models import only_warnings, takes_rgb
+from mmvit_backbones.zoo.building import get_backbone
+from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, official_name
 from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.reading import LAST
-from mmvit_backbones.zoo.variants import Variant
+from mmvit_backbones.zoo.variants import Variant, find_variant
 
 from ..inference.runtimes import build_model
-from ..utils.config_files import config_beside, read_config
+from ..utils.config_files import config_beside, is_config, read_config
+from ..utils.distributed import warn
 from ..utils.frameworks import import_quietly
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
 Normalize = Callable[[Tensor], Tensor]
+
+
+def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
+                  ) -> tuple[Backbone, Normalize, str | None]:
+    """Returns the backbone of a network or a config, the function that normalizes its images, and its checkpoint."""
+    if checkpoint and pretrained:
+        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
+    torch.manual_seed(0)
+    with only_warnings():  # a figure needs no head and no output norms
+        if is_config(network):
+            cfg = read_config(network)
+            if build_on_meta(cfg) is None:
+                raise UsageError(f'the backbone of {network} is not a network of this package')
+            model = model_of(cfg)
+            backbone, normalize = model.backbone, as_preprocessor(model.data_preprocessor)
+            if checkpoint or pretrained:
+                checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
+                load_backbone(backbone, checkpoint)
+        else:
+            variant = find_variant(network)
+            checkpoint = official_name(network, pretrained) if pretrained else checkpoint
+            backbone, normalize = get_backbone(network, checkpoint), as_network(variant, checkpoint)
+    if not checkpoint:
+        warn(f'{network} has random weights; set pretrained or checkpoint')
+    return backbone.eval(), normalize, checkpoint
 
 
 def as_preprocessor(preprocessor: nn.Module) -> Normalize:

@@ -13,18 +13,11 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers import VariedSizeWindowAttention
 from mmvit_backbones.utils.file_access import check_file, check_outputs
-from mmvit_backbones.utils.openmmlab_models import only_warnings
-from mmvit_backbones.zoo.building import get_backbone
-from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
-from mmvit_backbones.zoo.loading import load_backbone
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import find_variant
 
-from ..utils.config_files import is_config, read_config
-from ..utils.distributed import warn
 from ..utils.images import read_rgb
 from .figures import save_figure
-from .normalizing import Normalize, as_network, as_preprocessor, model_of
+from .normalizing import drawn_network
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
@@ -59,30 +52,9 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
         if not (0 <= x < width and 0 <= y < height):
             raise UsageError(f'queries must be inside the image of {width} x {height} pixels (width x height), got '
                              f'{x},{y}')
-    with only_warnings():
-        backbone, normalize = build_backbone(network, checkpoint, pretrained)
-    frames = predict_frames(backbone.eval(), normalize(torch.from_numpy(pixels).permute(2, 0, 1)))
-    weights = checkpoint or ('published weights' if pretrained else 'random weights')
-    if weights == 'random weights':
-        warn(f'{network} has random weights; set pretrained or checkpoint')
-    draw(pixels, queries, frames, f'{network}, {weights}', out)
-
-
-def build_backbone(network: str, checkpoint: str | None, pretrained: bool | str) -> tuple[Backbone, Normalize]:
-    """Returns the backbone of a network or a config, and the function that normalizes its images."""
-    if checkpoint and pretrained:
-        raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
-    torch.manual_seed(0)
-    if not is_config(network):
-        variant = find_variant(network)
-        return get_backbone(variant.name, checkpoint, pretrained), as_network(variant, checkpoint)
-    cfg = read_config(network)
-    build_on_meta(cfg)
-    model = model_of(cfg)
-    backbone = model.backbone
-    if checkpoint or pretrained:
-        load_backbone(backbone, choose_checkpoint(cfg, checkpoint, pretrained))
-    return backbone, as_preprocessor(model.data_preprocessor)
+    backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
+    frames = predict_frames(backbone, normalize(torch.from_numpy(pixels).permute(2, 0, 1)))
+    draw(pixels, queries, frames, f'{network}, {checkpoint or "random weights"}', out)
 
 
 @torch.no_grad()

@@ -54,6 +54,13 @@ def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
         draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
 
 
+def test_networks_of_other_libraries_are_refused(image, tmp_path):
+    (tmp_path / 'other.py').write_text("default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier', "
+                                       "backbone=dict(type='mmpretrain.ResNet', depth=18))")
+    with raises(UsageError, 'other.py', 'of this package'):
+        draw_windows(str(image), str(tmp_path / 'other.py'), str(tmp_path / 'a.png'))
+
+
 @pytest.mark.parametrize('preprocessor, is_rgb', [
     (dict(type='mmpretrain.ClsDataPreprocessor', to_rgb=True), True),
     (dict(type='mmpretrain.ClsDataPreprocessor'), False),
@@ -115,13 +122,13 @@ def test_stages_have_panels(monkeypatch):
 
 def test_the_default_queries_are_on_the_diagonal(image, monkeypatch):
     drawn = []
-    monkeypatch.setattr(windows, 'build_backbone', lambda *arguments: (torch.nn.Identity(), torch.clone))
+    monkeypatch.setattr(windows, 'drawn_network', lambda *arguments: (torch.nn.Identity(), torch.clone, None))
     monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
     monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
     draw_windows(str(image), 'x', 'a.png')
-    draw_windows(str(image), 'x', 'a.png', queries=[(0, 0), (89, 59)], pretrained=True)
+    draw_windows(str(image), 'x', 'a.png', queries=[(0, 0), (89, 59)])
     assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', 'a.png')
-    assert drawn[1][0] == [(0, 0), (89, 59)] and drawn[1][2] == 'x, published weights'
+    assert drawn[1][0] == [(0, 0), (89, 59)]
     for query in (90, 0), (0, 60):
         with raises(UsageError, f'{query[0]},{query[1]}'):
             draw_windows(str(image), 'x', 'a.png', queries=[query])

@@ -3,16 +3,15 @@
 ``strategies`` are imported by the configs that name one.
 """
 from . import atomic  # noqa: F401  registers the file backend
-from .hooks import (
-    ExactResumeHook,
-    FiniteLossHook,
-    FrozenBackboneHook,
-    InterruptHook,
-    OwnFilesHook,
-    ResumableEarlyStoppingHook,
-    TerminalHook,
-)
-from .optimizers import LayerDecayConstructor, weight_decay_cfg
+from .hooks.early_stop import ResumableEarlyStoppingHook
+from .hooks.exact_resume import ExactResumeHook
+from .hooks.finite_loss import FiniteLossHook
+from .hooks.frozen_backbone import FrozenBackboneHook
+from .hooks.interrupt import InterruptHook
+from .hooks.own_files import OwnFilesHook
+from .hooks.terminal import TerminalHook
+from .optimizers.layer_decay import LayerDecayConstructor
+from .optimizers.weight_decay import weight_decay_cfg
 
 __all__ = ['ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook', 'weight_decay_cfg']

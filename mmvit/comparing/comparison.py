@@ -1,12 +1,11 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds."""
-import itertools
 import json
 import math
 import re
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import last_of
 
+from ..deployment.images import images_of
 from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
@@ -321,7 +321,7 @@ def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Pa
         options = [f'train_dataloader.dataset.indices={PROBE_STEPS * images}', 'train_cfg.max_epochs=1', 'val_cfg=None',
                    'val_dataloader=None', 'val_evaluator=None', 'default_hooks.logger.interval=1']
         found = train_once(folder_of(out, network), 'probe', cfg.default_scope, ['--cfg-options', *options])
-        per_epoch += found['step'] * math.ceil(num_training_images(cfg) / images) * 1.2  # a fifth for evaluations
+        per_epoch += found['step'] * math.ceil(number_of_images(cfg, 'train') / images) * 1.2  # a fifth for evaluations
         fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
     epochs = int((budget / seeds - fixed) / per_epoch)
     if epochs < 1:
@@ -339,50 +339,36 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
 
     The networks take turns, so that a busy machine slows down all of them.
     """
+    images = images_of(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
     predictors, figures = {}, {}
     for network in recipes:
         folder = folder_of(out, network)
-        checkpoint = last_of(folder / 'seed0/last_checkpoint')
-        predictors[network] = Predictor(checkpoint, str(folder / 'recipe.py'))
-    image = next(iter(validation_images(next(iter(recipes.values())))))
-    for network, predictor in predictors.items():
-        module = predictor.model.module
-        figures[network] = dict(parameters=sum(weight.numel() for weight in module.parameters()),
-                                gmacs=count_macs(partial(predictor, image)), memory=memory_of(predictor, image),
-                                times=[])
-    for path in itertools.islice(validation_images(next(iter(recipes.values()))), TIMED_IMAGES):
+        predictor: Any = Predictor(last_of(folder / 'seed0/last_checkpoint'), str(folder / 'recipe.py'))
+        predictors[network] = predictor
+        figures[network] = dict(
+            parameters=sum(weight.numel() for weight in predictor.model.module.parameters()),
+            gmacs=count_macs(partial(predictor, images[0])), memory=memory_of(predictor, images[0]), times=[])
+    for image in images:
         for network, predictor in predictors.items():
             begin = time.perf_counter()
-            predictor(path)
+            predictor(image)
             figures[network]['times'].append(time.perf_counter() - begin)
     return figures
 
 
-def memory_of(predictor: Predictor, image: str) -> int:
+def memory_of(predictor: Any, image: str) -> int:
     """Returns the bytes of a model's weights and of what a prediction allocates at its peak."""
-    model: Any = predictor.model
-    module = model.module
-    weights = sum(x.numel() * x.element_size() for x in itertools.chain(module.parameters(), module.buffers()))
+    module = predictor.model.module
+    weights = sum(x.nbytes for x in (*module.parameters(), *module.buffers()))
     with Counter() as counter:
         predictor(image)
     return weights + counter.peak
 
 
-def validation_images(cfg: Config) -> Iterator[str]:
-    """Yields the paths of the validation images."""
-    dataset = dataset_of(cfg, 'val')
-    for index in range(len(dataset)):
-        yield dataset.get_data_info(index)['img_path']
-
-
-def dataset_of(cfg: Config, split: str) -> Any:
+def number_of_images(cfg: Config, split: str) -> int:
     import_quietly(cfg.default_scope)
     init_default_scope(cfg.default_scope)
-    return DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset))
-
-
-def num_training_images(cfg: Config) -> int:
-    return len(dataset_of(cfg, 'train'))
+    return len(DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset)))
 
 
 def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes: dict[str, Config]) -> list[dict]:
@@ -405,7 +391,7 @@ def images_seen(cfg: Config) -> int:
     """Returns the number of training images times the number of epochs."""
     if 'max_epochs' not in cfg.train_cfg:
         return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
-    return cfg.train_cfg.max_epochs * num_training_images(cfg)
+    return cfg.train_cfg.max_epochs * number_of_images(cfg, 'train')
 
 
 def differences(rows: list[dict], images: int) -> list[str]:
@@ -418,9 +404,7 @@ def differences(rows: list[dict], images: int) -> list[str]:
         for row, *others in (rows[index:] for index in range(len(rows) - 1)):
             below = [other['network'] for other in others if other['highest'] < row['lowest']]
             equal = [other['network'] for other in others if other['highest'] >= row['lowest']]
-            all_below = len(below) > 2 and below == [other['network'] for other in others[-len(below):]]
-            named = f'{below[0]} and all networks below it' if all_below else ', '.join(below)
-            parts = [f'better than {named} in every seed'] if below else []
+            parts = [f'better than {", ".join(below)} in every seed'] if below else []
             parts += [f'not distinguishable from {", ".join(equal)}: the ranges of the seeds overlap'] if equal else []
             sentences.append(f'{row["network"]} is {"; ".join(parts)}.')
         chance = 2 / math.comb(2 * seeds, seeds)
@@ -436,14 +420,16 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
            rates: str) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
-    images = sum(1 for _ in validation_images(cfg))
+    images = number_of_images(cfg, 'val')
     result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
+    length = (f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else
+              f'{cfg.train_cfg.max_iters} steps')
     size = next((line for line in summary(cfg) if line.startswith('image size')), '') if 'recipe' in cfg else ''
     conditions = [
         f'- data: {settings.data}, {images} validation images'
         + (f', {" ".join(size.split())}' if size else ''),
-        f'- {length_of(cfg)}, {cfg.train_dataloader.batch_size} images per step, '
+        f'- {length}, {cfg.train_dataloader.batch_size} images per step, '
         f'{"published" if settings.pretrained else "random"} weights'
         f'{", frozen backbone" if settings.freeze else ""}, the metric of the last evaluation; brackets: lowest and '
         'highest seed',
@@ -461,10 +447,6 @@ def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Se
     write_csv(rows, out / 'results.csv')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result
-
-
-def length_of(cfg: Config) -> str:
-    return f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else f'{cfg.train_cfg.max_iters} steps'
 
 
 def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:

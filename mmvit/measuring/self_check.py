@@ -15,8 +15,8 @@ from mmvit_backbones.ops.dispatch import Backend, Operator, why_not_backend
 from mmvit_backbones.ops.triton import INTERPRETED
 from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
-from mmvit_backbones.utils.messages import markdown_table
 
+from ..utils.tables import as_markdown
 from .timing import graph_seconds, take_turns
 
 # Maximum deviation from the reference in float64, relative to the largest element. A kernel may also deviate four times
@@ -209,12 +209,8 @@ ARGUMENTS: dict[str, Callable[[Randn, int, int, int], dict]] = {  # by operator
 
 def table(rows: list[Row]) -> str:
     """Returns a Markdown table of the rows."""
-    kernels = sorted({backend for row in rows for backend in row.figures if backend != 'reference'})
-    heads = ['operator', 'dtype', 'tokens', 'reference, ms (deviation)', *(f'{backend}, ms' for backend in kernels)]
-    return markdown_table(heads, (
-        [operator.name, str(dtype)[6:], '{} x {}'.format(*size),
-         *(describe(figures[backend]) if backend in figures else '' for backend in ('reference', *kernels))]
-        for operator, dtype, size, figures in rows))
+    return as_markdown([dict(operator=row.operator.name, dtype=str(row.dtype)[6:], tokens='{} x {}'.format(*row.size),
+                             **{backend: describe(found) for backend, found in row.figures.items()}) for row in rows])
 
 
 def describe(found: Figures) -> str:

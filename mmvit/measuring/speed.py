@@ -23,7 +23,7 @@ from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..inference.runtimes import find_device
 from ..utils.config_files import path_hint
-from ..utils.counters import SavedStorages
+from ..utils.counters import bytes_of, saved_storages
 from ..utils.distributed import warn
 from ..utils.tables import as_markdown, write_csv
 from .networks_by_name import build, default_size, is_checkpoint
@@ -131,10 +131,10 @@ class Contender:
         """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
         self.model.train()
         if self.run is self.model:
-            with use_kernels(self.kernels), SavedStorages(self.model) as saved:
-                outputs = self.outputs()  # kept alive because reused addresses would be counted once
-                self.row['saved_bytes_per_image'] = saved.num_bytes // len(self.images)
-            del outputs, saved
+            with use_kernels(self.kernels), saved_storages(self.model) as saved:
+                self.outputs()
+            self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
+            del saved
         if self.images.is_cuda:
             self.step()  # compiles
             torch.cuda.reset_peak_memory_stats()

@@ -1,8 +1,8 @@
 """Counts the multiply-adds, kernels, memory traffic, saved activations and peak memory of models."""
 import math
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -133,31 +133,23 @@ def tensors_in(x: object) -> list[Tensor]:
     return [leaf for leaf in versions.tree_leaves(x) if isinstance(leaf, Tensor)]
 
 
-class SavedStorages:
-    """Context manager that records each storage saved for the backward pass once, except those of ``ignored``.
+@contextmanager
+def saved_storages(*ignored: nn.Module | Tensor) -> Iterator[list[Tensor]]:
+    """Yields a list of the tensors saved for the backward pass: one per storage, except those of ``ignored``."""
+    tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
+    known = {storage_key(tensor) for tensor in tensors}
+    saved: list[Tensor] = []  # keeps storages alive, so that their addresses are not reused
 
-    Attributes:
-        tensors (list[Tensor]): One saved tensor per storage, in the order of the forward pass.
-    """
-
-    def __init__(self, *ignored: nn.Module | Tensor) -> None:
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.record, lambda tensor: tensor)
-        tensors = [t for x in ignored for t in ([x] if isinstance(x, Tensor) else [*x.parameters(), *x.buffers()])]
-        self.keys, self.tensors = {storage_key(t) for t in tensors}, []
-
-    def __enter__(self) -> 'SavedStorages':
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hooks.__exit__(*error)
-
-    def record(self, tensor: Tensor) -> Tensor:
-        if storage_key(tensor) not in self.keys:
-            self.keys.add(storage_key(tensor))
-            self.tensors.append(tensor)  # keeps the storage alive, so that its address is not reused
+    def record(tensor: Tensor) -> Tensor:
+        if storage_key(tensor) not in known:
+            known.add(storage_key(tensor))
+            saved.append(tensor)
         return tensor
 
-    @property
-    def num_bytes(self) -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in self.tensors)
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        yield saved
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Returns the size of the storages of tensors."""
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)

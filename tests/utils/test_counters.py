@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvit.utils.counters import Counter, SavedStorages, count
+from mmvit.utils.counters import Counter, bytes_of, count, saved_storages
 
 BYTES = 4 * 2 * 3 * 5 * 7  # of the images
 
@@ -39,9 +39,9 @@ def test_a_kernel_without_results_writes_to_its_arguments():
 def test_each_saved_storage_is_counted_once(ignore):
     model, x = nn.Sequential(Scale(), Scale()), torch.ones(2, 3, 5, 7, requires_grad=True)
     ignored = dict(none=(), model=(model, ), input=(model, x))[ignore]
-    with SavedStorages(*ignored) as saved:
+    with saved_storages(*ignored) as saved:
         model[0](x)
         model[0](x)
-    assert saved.num_bytes == 3 * BYTES + 4 - dict(none=0, model=4, input=4 + BYTES)[ignore]
+    assert bytes_of(saved) == 3 * BYTES + 4 - dict(none=0, model=4, input=4 + BYTES)[ignore]
     model[1](x)  # after the end
-    assert len(saved.tensors) == 4 - dict(none=0, model=1, input=2)[ignore]
+    assert len(saved) == 4 - dict(none=0, model=1, input=2)[ignore]

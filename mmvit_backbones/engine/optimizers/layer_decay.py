@@ -95,10 +95,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def scales(self, model: nn.Module) -> dict[int, float]:
         """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""
         backbones = [module for module in model.modules() if isinstance(module, Backbone)]
+        backbones = backbones or [module for name, module in model.named_children() if name == 'backbone']
         if not backbones:
-            if not isinstance(backbone := getattr(model, 'backbone', None), nn.Module):
-                raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
-            backbones = [backbone]
+            raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
         if self.decay_rate == 1:
             return {}
         scales = {}
@@ -122,7 +121,7 @@ def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]
         ValueError: If the network does not define its layers.
     """
     names = [name for name, _ in backbone.named_parameters()]
-    layers, stages = layers_of(backbone), stages_of(backbone)
+    layers, stages = depth_functions(backbone)
     if decay_type == 'layer_wise' and layers:
         return {name: layers(name) for name in names}
     if decay_type != 'layer_wise' and stages and (decay_type == 'stage_wise' or stages(names[0])[1] == NUM_LEVELS + 2):
@@ -158,19 +157,12 @@ def level_of(depth: int, num_depths: int) -> int:
     return 1 + (depth - 1) * NUM_LEVELS // num_layers
 
 
-def layers_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
-    """Returns a function from a parameter's name to its layer and the number of layers, if they are defined."""
+def depth_functions(backbone: Any) -> tuple[Callable[[str], tuple[int, int]] | None, ...]:
+    """Returns functions from a parameter's name to its layer, or its stage, and their number; None if not defined."""
     if hasattr(backbone, 'res_layers'):
         blocks = [f'{stage}.{i}.' for stage in backbone.res_layers for i in range(len(getattr(backbone, stage)))]
-        return partial(depth_in, blocks)
-    return getattr(backbone, 'get_layer_depth', None)
-
-
-def stages_of(backbone: Any) -> Callable[[str], tuple[int, int]] | None:
-    """Returns a function from a parameter's name to its stage and the number of stages, if they are defined."""
-    if hasattr(backbone, 'res_layers'):
-        return partial(depth_in, [f'{stage}.' for stage in backbone.res_layers])
-    return getattr(backbone, 'get_stage_depth', None)
+        return partial(depth_in, blocks), partial(depth_in, [f'{stage}.' for stage in backbone.res_layers])
+    return getattr(backbone, 'get_layer_depth', None), getattr(backbone, 'get_stage_depth', None)
 
 
 def depth_in(prefixes: Sequence[str], name: str) -> tuple[int, int]:

@@ -251,6 +251,7 @@ def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Se
 
     The maps are resized to that of the first chosen stage and concatenated, and the scores are resized to the image.
     """
+    from mmseg.evaluation import IoUMetric
     generator, vectors, labels = torch.Generator().manual_seed(0), [], []
     for levels, sample in maps('train'):
         joined, truth = join(levels), sample.gt_sem_seg.data
@@ -261,20 +262,20 @@ def evaluate_pixels(maps: Maps, about: str, num_classes: int, regularization: Se
         labels.append(grid[chosen])
         keep(maps.key('train', sample), joined.half().numpy())
     probe, strength = linear_probe(torch.cat(vectors).numpy(), torch.cat(labels).numpy(), regularization)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
+    areas = []
     for levels, sample in maps('test'):
-        joined, truth = join(levels), sample.gt_sem_seg.data[0].cpu().numpy()
+        joined, truth = join(levels), sample.gt_sem_seg.data[0].cpu()
         scores = probe.decision_function(joined.flatten(1).T.numpy())
         if scores.ndim == 1:  # two classes
             scores = np.stack([-scores, scores], axis=1)
         scores = torch.from_numpy(scores.T).reshape(1, -1, *joined.shape[1:])
-        best = F.interpolate(scores, size=truth.shape, mode='bilinear', align_corners=False)[0].argmax(0).numpy()
-        known = truth != IGNORED
-        np.add.at(confusion, (truth[known], probe.classes_[best[known]]), 1)
+        best = F.interpolate(scores, size=truth.shape, mode='bilinear', align_corners=False)[0].argmax(0)
+        predicted = torch.from_numpy(probe.classes_)[best]
+        areas.append(IoUMetric.intersect_and_union(predicted, truth, num_classes, IGNORED))
         keep(maps.key('test', sample), joined.half().numpy())
-    hits, total = np.diag(confusion), confusion.sum(0) + confusion.sum(1)
-    iou = hits[total > 0] / (total - hits)[total > 0]
-    return FeatureReport(about, {}, 100 * float(iou.mean()), strength, 100 * float(hits.sum() / confusion.sum()), {})
+    hits, union, _, pixels = (torch.stack(parts).double().sum(0) for parts in zip(*areas))
+    return FeatureReport(about, {}, 100 * (hits / union).nanmean().item(), strength,
+                         100 * (hits.sum() / pixels.sum()).item(), {})
 
 
 def join(maps: list[Tensor]) -> Tensor:

@@ -38,9 +38,7 @@ def run(args: Namespace) -> None:
     from ..measuring import count_flops, count_traffic
     from ..utils.tables import as_markdown
     if args.traffic:
-        counted = call(count_traffic, args, omit=('traffic', 'json'))
-        found = {row.name: dict(forward=row.forward, step=row.step) for row in counted}
-        rows = [row for network in counted for row in network.rows]
+        rows = call(count_traffic, args, omit=('traffic', 'json'))
     else:
-        rows = found = [row._asdict() for row in call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))]
-    print(json.dumps(found, indent=1) if args.json else as_markdown(rows))
+        rows = [row._asdict() for row in call(count_flops, args, 'without --traffic', omit=('traffic', 'json'))]
+    print(json.dumps(rows, indent=1) if args.json else as_markdown(rows))

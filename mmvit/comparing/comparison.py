@@ -23,7 +23,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import last_of
 
-from ..deployment.images import images_of
+from ..deployment.sample_images import images_of
 from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network

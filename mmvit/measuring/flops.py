@@ -1,6 +1,6 @@
 """Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory."""
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -47,32 +47,6 @@ class Flops(NamedTuple):
     published_gmacs: float | None
 
 
-class Traffic(NamedTuple):
-    """The kernels, bytes and memory of a network.
-
-    Attributes:
-        name (str): Name of the network.
-        forward, step (dict[str, float]): ``kernels``, ``moved_gb`` and ``peak_gb`` of a forward pass and of a training
-            step; ``step`` also has ``saved_gb``. 1 GB is 1e9 bytes.
-        authors (tuple | None): Kernels and GB moved of the authors' code in a forward pass, then in a training step,
-            if they are known for these settings.
-    """
-
-    name: str
-    forward: dict[str, float]
-    step: dict[str, float]
-    authors: tuple[int, float, int, float] | None = None
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Rows of a table: the forward pass and the step."""
-        kernels, moved, *of_step = self.authors or [None] * 4
-        authors = [dict(authors_kernels=kernels, authors_moved_gb=moved),
-                   dict(authors_kernels=of_step[0], authors_moved_gb=of_step[1])]
-        return [{'name': self.name, 'pass': part, **getattr(self, part), **others}
-                for part, others in zip(('forward', 'step'), authors)]
-
-
 def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, task: Task = 'classification'
                 ) -> list[Flops]:
     """Counts the parameters and multiply-adds of networks on PyTorch's meta device, which computes nothing.
@@ -93,7 +67,7 @@ def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, ta
 
 
 def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), batch_size: int = 64,
-                  dtype: str = 'bfloat16', task: Task = 'classification', with_cp: bool = False) -> list[Traffic]:
+                  dtype: str = 'bfloat16', task: Task = 'classification', with_cp: bool = False) -> list[dict]:
     """Counts the kernels, bytes moved and peak memory of a forward pass and of a training step of networks.
 
     The networks run on PyTorch's meta device, which computes nothing (see :func:`counters.count`).
@@ -107,6 +81,11 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
         task (str): As in :func:`count_flops`. Defaults to ``'classification'``.
         with_cp (bool): Whether to use activation checkpointing. Defaults to False.
 
+    Returns:
+        list[dict]: Two rows of a table per network, with the ``network``, the ``pass`` (``'forward'``, or ``'step'`` of
+        a training), ``kernels``, ``moved_gb``, ``peak_gb`` and, of a step, ``saved_gb``; 1 GB is 1e9 bytes. If the
+        authors' counts are known for these settings, also ``authors_kernels`` and ``authors_moved_gb``.
+
     Raises:
         UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.
     """
@@ -115,16 +94,21 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
         raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype}')
     settings = tuple(size), batch_size, dtype, task, with_cp
     is_as_authors = settings == ((224, 224), 64, 'bfloat16', 'classification', False)
-    found = []
+    rows = []
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=with_cp)
         del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
         with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
             images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
             model = MODELS.build(config).to(images.dtype)
-            counted = {part: in_gigabytes(values) for part, values in count(model, images).items()}
-        found.append(Traffic(name, **counted, authors=AUTHORS.get(name) if is_as_authors else None))
-    return found
+            counted = count(model, images)
+        authors = AUTHORS.get(name, ()) if is_as_authors else ()
+        for part, of_authors in (('forward', authors[:2]), ('step', authors[2:])):
+            kernels = counted[part].pop('kernels')
+            sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted[part].items()}
+            rows.append({'network': name, 'pass': part, 'kernels': kernels, **sizes,
+                         **dict(zip(('authors_kernels', 'authors_moved_gb'), of_authors))})
+    return rows
 
 
 def check(networks: Sequence[str], task: str) -> list[str]:
@@ -150,8 +134,3 @@ def flops_of(name: str, size: tuple[int, int] | None, task: Task) -> Flops:
     published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
     return Flops(name, height, width, sum(p.numel() for p in model.parameters()),
                  round(count_macs(model, images), 3), published)
-
-
-def in_gigabytes(counted: dict[str, int]) -> dict[str, float]:
-    sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted.items() if key != 'kernels'}
-    return dict(kernels=counted['kernels'], **sizes)

@@ -32,7 +32,7 @@ from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
-from ..utils.images import quick_error
+from ..utils.images import look_at
 from ..utils.killed import killed_processes_named
 from .checks import (
     AnyRunner,
@@ -249,9 +249,9 @@ def named_images(runner: Any, *splits: str) -> Iterator[None]:
             raise
         named = re.search(r'AssertionError: failed to load image: (.+)', text)
         if named:
-            found = quick_error(named[1]) or f'image {named[1]} cannot be read'
+            found = look_at(named[1]).fault or f'image {named[1]} cannot be read'
         else:  # OpenCV and Pillow do not name the file
-            found = next(filter(None, map(quick_error, _files(runner, splits))), '')
+            found = next((fault for path in _files(runner, splits) if (fault := look_at(path).fault)), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

@@ -2,11 +2,11 @@
 import io
 import os
 import os.path as osp
-import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ JPEG = 'JPEG', 'MPO'
 QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
+OPENING = Lock()  # of images without Pillow's limit, which is a global setting
 IGNORED = 255  # mmseg's label for pixels without a class
 DEEP = {'F': 'floating-point', 'I': '32-bit'}
 TIFF = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'  # how files start, with addresses of 32 or 64 bits
@@ -101,10 +102,9 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
             except UnidentifiedImageError:
                 pixels = decode_tiff(whole(file))  # raises an error if it is in no format that OpenCV reads
                 return Look('', pixels.shape[1::-1])
-            if image.format == 'PNG':  # EXIF data may follow the pixels, which Pillow would decode to find them
-                size = rotated_size(image) if b'eXIf' in whole(file) else image.size
-            else:
-                size = rotated_size(image)
+            # Of a PNG file without EXIF data, Pillow would decode the pixels to look behind them.
+            is_plain = image.format == 'PNG' and b'eXIf' not in whole(file)
+            size = image.size if is_plain else rotated_size(image)
             if fault := fault_of(image, file):
                 return Look(f'{name} {fault}', size)
             if (decodes or image.format not in QUICK) and decode(whole(file)) is None:
@@ -114,42 +114,32 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
         return Look(str(unreadable(name, error)).split('\n')[0], None)
 
 
-def quick_error(path: str | Path) -> str:
-    """Returns why an image file cannot be used, or an empty string; see :func:`look_at`."""
-    return look_at(path).fault
-
-
-def open_image(file: BinaryIO, formats: Iterable[str] = ()) -> Image.Image:
+def open_image(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
     """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
 
     Args:
         file (BinaryIO): The file.
-        formats (Iterable[str]): Allowed formats. Defaults to all.
+        formats (Sequence[str] | None): Allowed formats. Defaults to None: all.
 
     Raises:
         UnidentifiedImageError: If the file is in none of these formats.
         ValueError: If the file is empty.
     """
-    Image.init()
     file.seek(0)
-    start = file.read(16)
-    if not start:
+    if not file.read(1):
         raise ValueError('the file is empty')
-    for name in formats or Image.ID:
-        reader, accepts = Image.OPEN[name]
-        accepted = accepts is None or accepts(start)
-        if accepted and not isinstance(accepted, str):  # a string says why the format is not supported
-            file.seek(0)
-            try:
-                return reader(file, '')
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                pass  # in another format
-    raise UnidentifiedImageError
+    with OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def whole(file: BinaryIO) -> bytes:
-    """Returns the content of a file from its start."""
-    file.seek(0)
+    """Returns the content of a file from its start, or what is left of a stream."""
+    with suppress(OSError, AttributeError):  # a stream
+        file.seek(0)
     return file.read()
 
 
@@ -238,7 +228,7 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
         if isinstance(source, (str, Path)):
             content = Path(source).read_bytes()
         else:
-            content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else _content(source)
+            content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else whole(source)
         file = io.BytesIO(content)
         try:
             fault = fault_of(open_image(file, FORMATS), file, max_pixels)
@@ -250,12 +240,6 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
     if pixels is None:
         raise UsageError(f'{name} {fault or "cannot be read by OpenCV, which OpenMMLab uses"}')
     return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
-
-
-def _content(file: BinaryIO) -> bytes:
-    with suppress(OSError, AttributeError):  # a stream
-        file.seek(0)
-    return file.read()
 
 
 def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, int] | None, np.ndarray | None]:
@@ -284,14 +268,12 @@ def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, i
 
 def convert(image: Image.Image, name: str) -> Image.Image:
     """Converts a Pillow image to RGB and applies its EXIF orientation; drops the alpha channel."""
+    if not min(image.size):
+        raise UsageError(f'{name} has no pixels')
+    if image.mode == 'F':
+        raise UsageError(f'{name} has {DEEP["F"]} pixels; scale the values to 0 to 255 and pass them with 8 bits')
     try:
-        if not min(image.size):
-            raise UsageError(f'{name} has no pixels')
-        if image.mode == 'F':
-            raise UsageError(f'{name} has {DEEP["F"]} pixels; scale the values to 0 to 255 and pass them with 8 bits')
         image.load()
-    except UsageError:
-        raise
     except Exception as error:
         raise unreadable(name, error) from error
     orientation = orientation_of(image)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit_backbones.errors import UsageError
@@ -191,14 +190,9 @@ def evaluated_files(cfg: Config, split: str) -> list[dict]:
 
 def uses_masks(cfg: Config, split: str) -> bool:
     """Returns whether a config of mmdet loads or evaluates the masks of objects."""
-    if any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)):
-        return True
-    datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
-    if datasets:
-        import_quietly(cfg.default_scope)
-        init_default_scope(cfg.default_scope)
-    return any(getattr(step, 'with_mask', False) for dataset in datasets
-               for step in Compose(dataset.get('pipeline', ())).transforms)
+    steps = [step for dataset in datasets_of(cfg, split) if is_coco(dataset) for step in dataset.get('pipeline') or ()]
+    return any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)) or any(
+        step.get('with_mask') for step in steps)
 
 
 def is_coco(dataset: dict) -> bool:

@@ -14,7 +14,6 @@ from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, init_default_scope
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmvit_backbones.engine.atomic import PREFIX
@@ -173,35 +172,24 @@ def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
 
 
 def reduced(data: dict) -> dict:
-    """Returns a batch whose images, boxes and masks are reduced to about 128 pixels."""
+    """Returns a batch whose images, boxes and masks of objects are reduced to about 128 pixels.
+
+    The losses of mmseg's segmenters take masks of any size.
+    """
     images = data['inputs']
     if not isinstance(images, Tensor) or images.ndim != 4 or max(images.shape[2:]) <= SIDE:
         return data
     height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
     scale = width / images.shape[3], height / images.shape[2]
-    samples = data.get('data_samples') or []
-    for sample in samples:
-        sizes = dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width))
-        sample.set_metainfo(sizes)
+    for sample in data.get('data_samples') or []:
+        sample.set_metainfo(dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width)))
         for name in ('gt_instances', 'ignored_instances'):
-            found = sample.get(name)
-            if found is not None and 'bboxes' in found:
-                _rescale(found, scale, (height, width))
-        if 'gt_sem_seg' in sample:
-            labels = sample.gt_sem_seg.data
-            small = F.interpolate(labels[None].float(), size=(height, width), mode='nearest')[0].to(labels.dtype)
-            sample.gt_sem_seg = PixelData(data=small)
-    return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area'), 'data_samples': samples}
-
-
-def _rescale(instances: Any, scale: tuple[float, float], size: tuple[int, int]) -> None:
-    boxes = instances.bboxes
-    if isinstance(boxes, Tensor):
-        instances.bboxes = boxes * boxes.new_tensor([*scale, *scale])
-    else:
-        boxes.rescale_(scale)
-    if 'masks' in instances:
-        instances.masks = instances.masks.resize(size)
+            found = sample.get(name, {})
+            if isinstance(boxes := found.get('bboxes'), Tensor):
+                found.bboxes = boxes * boxes.new_tensor([*scale, *scale])
+            if 'masks' in found:
+                found.masks = found.masks.resize((height, width))
+    return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area')}
 
 
 # ---- what a test writes
@@ -212,16 +200,13 @@ def check_test_outputs(cfg: Config) -> None:
 
     OpenMMLab writes label images and drawings into files that exist.
     """
-    metrics, hook = metrics_of(cfg, 'test'), (cfg.get('default_hooks') or {}).get('visualization') or {}
+    metrics = metrics_of(cfg, 'test')
     files = [str(metric['out_file_path']).removeprefix(PREFIX) for metric in metrics if metric.get('out_file_path')]
     check_outputs('out (--out)', files, [cfg.filename, cfg.get('load_from'), *(
         path for dataset in datasets_of(cfg, 'test') for path in paths_of(dataset))])
     shown = {'out (--out)': [metric['output_dir'] for metric in metrics if metric.get('output_dir')],
-             'show_dir (--show-dir)': [
-                 hook.get('test_out_dir'), hook.get('enable') and hook.get('out_dir'),
-                 hook.get('draw') and (save_dir := (cfg.get('visualizer') or {}).get('save_dir'))
-                 and osp.join(save_dir, 'vis_data', 'vis_image')]}
-    existing = {name: [path for folder in folders if folder and osp.isdir(folder) for path in Path(folder).iterdir()]
+             'show_dir (--show-dir)': [folder_of_drawings(cfg)]}
+    existing = {name: [path for folder in folders if osp.isdir(folder) for path in Path(folder).iterdir()]
                 for name, folders in shown.items()}
     if not any(existing.values()):
         return
@@ -233,6 +218,15 @@ def check_test_outputs(cfg: Config) -> None:
                              'folder')
 
 
+def folder_of_drawings(cfg: Config) -> str:
+    """Returns the folder of a test's drawings, which mmdet puts into that of the log; empty for none."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    save_dir = (cfg.get('visualizer') or {}).get('save_dir')
+    if hook.get('draw') and save_dir:  # of mmseg
+        return osp.join(save_dir, 'vis_data', 'vis_image')
+    return hook.get('test_out_dir') or hook.get('enable') and hook.get('out_dir') or ''
+
+
 def files_of(cfg: Config, split: str) -> Iterator[str]:
     """Yields the images and masks of a split's data."""
     import_quietly(cfg.default_scope)
@@ -240,9 +234,14 @@ def files_of(cfg: Config, split: str) -> Iterator[str]:
     for part in datasets_of(cfg, split):
         with quiet():  # pycocotools prints its steps
             dataset: Any = DATASETS.build(dict(part, pipeline=[]))
-        for index in range(len(dataset)):
-            info = dataset.get_data_info(index)
-            yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))
+        yield from files_in(dataset)
+
+
+def files_in(dataset: Any) -> Iterator[str]:
+    """Yields the images and masks of a data set."""
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))
 
 
 # ---- a runner, before it starts

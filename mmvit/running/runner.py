@@ -40,6 +40,8 @@ from .checks import (
     check_start,
     check_test_outputs,
     check_tested,
+    files_in,
+    folder_of_drawings,
     model_of,
     warn_of_others,
 )
@@ -114,13 +116,17 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
                 weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
                 load_weights(model_of(runner), weights, cfg.load_from)
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
-            fonts = families_for(names if drawings_of(cfg, runner) else ())  # of mmdet's and mmpretrain's drawings
+            drawings = folder_of_drawings(cfg)
+            fonts = families_for(names if drawings else ())  # of mmdet's and mmpretrain's drawings
             more: dict[Any, Any] = {'font.sans-serif': fonts, 'font.monospace': fonts} if len(fonts) > 1 else {}
             with rc_context(more):
                 metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
-        print(*drawings_of(cfg, runner), f'log and metrics: {short_path(runner.log_dir)}', sep='\n')
+        if drawings:
+            below = osp.join(runner.work_dir, runner.timestamp) if cfg.default_scope == 'mmdet' else ''
+            print(f'drawings: {short_path(osp.join(below, drawings))}')
+        print(f'log and metrics: {short_path(runner.log_dir)}')
     return metrics
 
 
@@ -158,20 +164,6 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
             table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
     console = Console()
     console.print(table, width=console.width if console.is_terminal else PIPED)
-
-
-def drawings_of(cfg: Config, runner: AnyRunner) -> list[str]:
-    """Returns a line with the folder of a test's drawings, if the config asks for drawings."""
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    if hook.get('test_out_dir'):  # of mmdet
-        folder = osp.join(runner.work_dir, runner.timestamp, hook['test_out_dir'])
-    elif hook.get('enable') and hook.get('out_dir'):  # of mmpretrain
-        folder = hook['out_dir']
-    elif hook.get('draw') and (cfg.get('visualizer') or {}).get('save_dir'):  # of mmseg
-        folder = osp.join(cfg.visualizer.save_dir, 'vis_data', 'vis_image')
-    else:
-        return []
-    return [f'drawings: {short_path(folder)}']
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
@@ -262,6 +254,4 @@ def _files(runner: Any, splits: Iterable[str]) -> Iterator[str]:
     for split in splits:
         dataset: Any = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
         if hasattr(dataset, 'get_data_info'):
-            for index in range(len(dataset)):
-                info = dataset.get_data_info(index)
-                yield from (info[key] for key in ('img_path', 'seg_map_path') if info.get(key))
+            yield from files_in(dataset)

@@ -50,12 +50,11 @@ def read_class_list(path: str | Path) -> ClassList:
         if not _is_header(lines[0], rows):
             raise UsageError(f'{path}: {lines[0]!r} must have the same form as the next line, {lines[1]!r}')
         warn(f'{path}: the first line is skipped, because it seems to be a header: {lines[0]!r}')
-    colored = [line for line in lines if FORMS[1].fullmatch(line)]
-    if colored and not (rows and rows[0].get('color')):
-        raise UsageError(f'{path}: {colored[0]!r} has a color, but other lines have none')
     if rows is None:
         _check_plain_names(path, lines)
         rows = [dict(name=line) for line in lines]
+    elif colored := [row['name'] for row in rows if not row.get('color') and FORMS[1].fullmatch(row['name'])]:
+        raise UsageError(f'{path}: {colored[0]!r} has a color, but other lines have none')
     if any(row.get('number') for row in rows):
         rows = _by_number(path, rows)
     names = tuple(_unquoted(row['name']) for row in rows)
@@ -92,21 +91,15 @@ def _is_header(line: str, rows: Rows) -> bool:
 
 def _check_plain_names(path: str | Path, lines: list[str]) -> None:
     """Raises UsageError if lines are not just names."""
-    numbered = [line for line in lines if FORMS[2].fullmatch(line)]
-    plain = [line for line in lines if line not in numbered]
-    if numbered:
-        raise UsageError(f'{path}: {numbered[0]!r} has a number, but {plain[0]!r} has none; number all lines from '
-                         '0, or write names that start with a number in quotes')
     first_numbers = [int(match[1]) for line in lines if (match := re.match(r'(\d+)\D', line))]
-    if len(lines) > 1 and first_numbers == [*range(len(lines))]:
-        raise UsageError(f'{path}: numbers must be divided from names by a space, comma, tab or colon, got '
-                         f'{lines[0]!r}; write names that start with a number in quotes')
-    if wrong := [line for line in lines if not re.match(NAME, line)]:
-        raise UsageError(f'{path}: a line must start with a name or a number, got {wrong[0]!r}')
-    if lines and all(re.fullmatch(r'\d+|.*\S\s*[:=,;|\t]\s*\d+', line) for line in lines):
-        raise UsageError(f'{path}: lines must be names, or numbers from 0 and names, got {lines[0]!r}')
-    if lines and set(re.split(r'[\W_]+', lines[0].lower())) <= COLUMNS and (
-            len(re.split(r'[\W_]+', lines[0])) > 1 or lines[0].lower() in HEADINGS):
+    are_numbered = len(lines) > 1 and first_numbers == [*range(len(lines))] or all(
+        re.fullmatch(r'\d+|.*\S\s*[:=,;|\t]\s*\d+', line) for line in lines)
+    if wrong := [line for line in lines if are_numbered or any(form.fullmatch(line) for form in FORMS)
+                 or not re.match(NAME, line)]:
+        raise UsageError(f'{path}: {wrong[0]!r} is not a name alone; write names, or in all lines a number from 0, a '
+                         'space, comma, tab or colon, and a name; names that have a number are written in quotes')
+    titles = re.split(r'[\W_]+', lines[0].lower()) if lines else []
+    if titles and COLUMNS.issuperset(titles) and (len(titles) > 1 or HEADINGS.issuperset(titles)):
         raise UsageError(f'{path}: {lines[0]!r} seems to be a header; delete the line, or write it in quotes if it '
                          'names a class')
 

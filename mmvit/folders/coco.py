@@ -3,7 +3,6 @@ import json
 import os.path as osp
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..utils.images import SUFFIXES, is_hidden
 from .class_lists import BYTE_ORDER_MARK
 from .folders import composed
 from .rasters import Raster
-from .segmentations import Usable, is_given, usable_segmentation
+from .segmentations import Usable, are_numbers, is_given, usable_segmentation
 
 REQUIRED = dict(images=('id', 'file_name'), annotations=(), categories=('id', 'name'))
 IDS = 'id', 'image_id', 'category_id'
@@ -234,14 +233,6 @@ def is_size(value: Any) -> bool:
 
 def is_box(value: Any) -> bool:
     return are_numbers(value) and len(value) == 4
-
-
-def are_numbers(values: object) -> bool:
-    """Returns whether a value is a list of finite numbers."""
-    try:
-        return isinstance(values, list) and isfinite(sum(values))
-    except (TypeError, OverflowError):
-        return False
 
 
 def _rows(values: list, columns: int) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .class_lists import alike_names, cleaned, is_name
-from .coco import MAX_ID, Coco, are_numbers, is_box, is_id, is_size
+from .coco import MAX_ID, Coco, is_box, is_id, is_size
 from .folders import composed
 from .rules import HALF, Problem, Rule, apply
+from .segmentations import are_numbers
 
 BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
 SCALE = 'multiply x by the width of the image and y by its height'

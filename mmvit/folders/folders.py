@@ -128,27 +128,26 @@ class Split:
 
 def _with_all_labels(chosen: set[int], labels: Sequence[Collection[str]], generator: random.Random) -> set[int]:
     """Returns the positions for validation after moving as few as necessary to have each label in both parts."""
+    names = [(*found, '') if found else () for found in labels]  # '' is for any label
     groups: dict[str, list[int]] = {}
-    for i, found in enumerate(labels):
-        for name in (*found, '') if found else ():  # '' is for any label
+    for i, own in enumerate(names):
+        for name in own:
             groups.setdefault(name, []).append(i)
-    groups = {name: group for name, group in groups.items() if len(group) > 1}
-    number, own = len(chosen), [[name for name in (*found, '') if name in groups] if found else [] for found in labels]
-    inside = {name: sum(i in chosen for i in group) for name, group in groups.items()}  # in the validation
+    number, inside = len(chosen), Counter(name for i in chosen for name in names[i])  # inside the validation
 
     def lacking(name: str, change: int = 0) -> bool:
-        return not 0 < inside[name] + change < len(groups[name])
+        return len(groups[name]) > 1 and not 0 < inside[name] + change < len(groups[name])
+
+    def step(i: int) -> int:
+        return -1 if i in chosen else 1
 
     def move(i: int) -> None:
-        step = -1 if i in chosen else 1
+        inside.update(dict.fromkeys(names[i], step(i)))
         chosen.symmetric_difference_update({i})
-        for name in own[i]:
-            inside[name] += step
 
     def gain(i: int) -> int:
         """Returns how many labels more would be in both parts if an item were moved."""
-        step = -1 if i in chosen else 1
-        return sum(lacking(name) - lacking(name, step) for name in own[i])
+        return sum(lacking(name) - lacking(name, step(i)) for name in names[i])
 
     for _ in range(MOVES * len(groups)):
         wrong = [name for name in groups if lacking(name)]

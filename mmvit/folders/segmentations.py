@@ -3,7 +3,7 @@
 pycocotools checks neither: with run lengths that add up to less than the image, its IoU does not end.
 """
 from math import isfinite
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,54 +48,47 @@ def usable_segmentation(segmentation: Any, height: int, width: int) -> Usable:
 
 def polygon_error(polygon: Any) -> str:
     """Returns why a polygon ``[x1, y1, x2, y2, ...]`` cannot be used, or an empty string if it can."""
-    if not isinstance(polygon, list):
-        return f'a polygon must be a list of numbers, got a {type(polygon).__name__}'
-    if any(isinstance(value, (list, dict, str)) for value in polygon[:1]) or len(polygon) == 2:
-        return ('a polygon must be one list of numbers x1, y1, x2, y2, ... with at least three points, got '
-                f'{polygon!r:.40}')
-    if len(polygon) < 6:
-        return f'a polygon must have at least three points, got {len(polygon)} numbers'
-    if len(polygon) % 2:
-        return f'a polygon must have x and y of each point, got {len(polygon)} numbers'
-    try:
-        is_finite = isfinite(sum(polygon))
-    except (TypeError, OverflowError):
-        is_finite = False
-    if not is_finite:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or isinstance(polygon[0], (list, dict)):
+        return f'a polygon must be a list of x1, y1, x2, y2, ... of at least three points, got {polygon!r:.40}'
+    if not are_numbers(polygon):
         return 'a polygon must have finite numbers'
-    if max(polygon) > MAX_COORDINATE or min(polygon) < -MAX_COORDINATE:
+    if max(map(abs, polygon)) > MAX_COORDINATE:
         return f'a polygon must have coordinates from {-MAX_COORDINATE} to {MAX_COORDINATE}'
     return ''
+
+
+def are_numbers(values: object) -> bool:
+    """Returns whether a value is a list of finite numbers."""
+    try:
+        return isinstance(values, list) and isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False
 
 
 def _usable_run_lengths(segmentation: dict, height: int, width: int) -> Usable:
     size, counts = segmentation.get('size'), segmentation.get('counts')
     if not isinstance(size, list) or size != [height, width]:
-        given = ' x '.join(map(str, size)) if _are_whole(size) else 'no valid size'
         return Usable(None, [f'run lengths must be for the size of the image, {height} x {width} (height x width), '
-                             f'got {given:.40}'])
+                             f'got {size!r:.40}'])
     if isinstance(counts, str):
         lengths = decode_run_lengths(counts)
         if lengths is None:
             return Usable(None, ['the string of compressed run lengths is damaged'])
-    elif _are_whole(counts):
+    elif isinstance(counts, list) and all(_is_whole(count) for count in counts):
         lengths = [int(count) for count in counts]
     else:
         return Usable(None, ['run lengths must be a string, or a list of whole numbers'])
-    if any(length < 0 for length in lengths):
-        return Usable(None, ['run lengths must not be negative'])
-    if (total := sum(lengths)) != height * width:
-        given = 'more' if total > height * width else total
+    total, is_negative = sum(lengths), any(length < 0 for length in lengths)
+    if total != height * width or is_negative:
+        given = 'negative ones' if is_negative else 'more' if total > height * width else total
         return Usable(None, [f'run lengths must add up to {height} x {width} = {height * width}, got {given}'])
-    if type(size[0]) is type(size[1]) is int and (isinstance(counts, str) or counts == lengths and all(
-            type(count) is int for count in counts)):
-        return Usable(segmentation, [])
-    return Usable(dict(size=[height, width], counts=counts if isinstance(counts, str) else lengths), [])
+    used = dict(size=[height, width], counts=counts if isinstance(counts, str) else lengths)
+    is_whole = all(type(number) is int for number in (*size, *(() if isinstance(counts, str) else counts)))
+    return Usable(segmentation if is_whole else used, [])
 
 
-def _are_whole(values: object) -> TypeGuard[list]:
-    return isinstance(values, list) and all(
-        isinstance(value, int) or isinstance(value, float) and value.is_integer() for value in values)
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) or isinstance(value, float) and value.is_integer()
 
 
 def decode_run_lengths(text: str) -> list[int] | None:

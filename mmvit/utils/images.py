@@ -131,7 +131,7 @@ def open_image(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Im
     with OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=formats)
+            return Image.open(file, formats=formats and list(formats))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -16,6 +16,7 @@ from ..utils.file_access import written_as_a_whole
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
 MERGED_OUTPUTS = 4  # outputs per group
+CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # permutations to and from (B, H, W, C)
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
             masks=['instances', 'height', 'width'])
@@ -28,6 +29,7 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     Dynamic axes are named as in ``AXES``; those of other tensors are named ``TENSOR_0``, ``TENSOR_1`` and so on.
     """
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnusedNodesPass
+    from onnxscript.rewriter import rewrite
     with ignore_deprecations():
         program = torch.onnx.export(
             model.eval(), inputs, dynamo=True, verbose=False, opset_version=opset, input_names=takes,
@@ -39,9 +41,8 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     # nodes first takes 18 instead of 52 s.
     CommonSubexpressionEliminationPass()(program.model)
     program.optimize()
+    rewrite(program.model, sum_rules())
     graph = program.model.graph
-    add_before_transposing(graph)
-    add_as_tokens(graph)
     merge_groups(graph)
     RemoveUnusedNodesPass()(program.model)
     # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
@@ -60,46 +61,51 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     return program
 
 
-def add_as_tokens(graph: Any) -> None:
-    """Replaces sums of channels-last maps by sums of tokens ``(B, H * W, C)``.
+def sum_rules() -> list:
+    """Returns rewrites of sums, which OpenVINO would compute in the layout of the convolution before."""
+    from onnxscript.rewriter.pattern import RewriteRule
 
-    In a sum of four dimensions with the output of a convolution, OpenVINO would transpose the other summand to the
-    layout of the convolution, and the sum back. Tokens take 0.90 to 0.97 times as long in ResT, ReSwin, ViTAEv2 and
-    ViTAEv2-VSA.
-    """
-    from onnxscript import ir
-    for node in list(graph):
-        out = node.outputs[0]
-        if node.op_type != 'Add' or out.is_graph_output() or not is_channels_last(out):
-            continue
-        if any(value.shape is None or value.shape != out.shape for value in node.inputs):
-            continue
-        new = ir.tape.Tape()
-        shape = new.op('Constant', [], dict(value_ints=[0, -1, out.shape[3]]))
-        tokens = new.op('Add', [new.op('Reshape', [value, shape]) for value in node.inputs])
-        maps = new.op('Reshape', [tokens, new.op('Shape', [node.inputs[0]])])
-        replace(graph, node, new.nodes, maps)
+    def sum_of_transposed(op: Any, x: Any, y: Any) -> Any:
+        return op.Add(op.Transpose(x, perm=CHANNELS_LAST), op.Transpose(y, perm=CHANNELS_LAST))
+
+    def transposed_sum(op: Any, x: Any, y: Any) -> Any:
+        return op.Transpose(op.Add(x, y), perm=CHANNELS_LAST)
+
+    def transposed_back(op: Any, x: Any) -> Any:
+        return op.Transpose(op.Transpose(x, perm=CHANNELS_LAST), perm=CHANNELS_FIRST)
+
+    def sum_of_tokens(op: Any, x: Any, y: Any) -> Any:
+        shape = op.Constant(value_ints=[0, -1, x.shape[3]])
+        return op.Reshape(op.Add(op.Reshape(x, shape), op.Reshape(y, shape)), op.Shape(x))
+
+    return [
+        # A depthwise convolution whose output is added to its input keeps the layout of its maps. In OpenVINO,
+        # ViTAEv2-VSA-S takes 0.89 times as long.
+        RewriteRule(sum_of_transposed, transposed_sum, have_equal_shapes, remove_nodes=False),
+        RewriteRule(transposed_back, lambda op, x: op.Identity(x), remove_nodes=False),
+        # In a sum of four dimensions with the output of a convolution, OpenVINO would transpose the other summand, and
+        # the sum back. Tokens (B, H * W, C) take 0.90 to 0.97 times as long in ResT, ReSwin, ViTAEv2 and ViTAEv2-VSA.
+        RewriteRule(lambda op, x, y: op.Add(x, y), sum_of_tokens, are_channels_last)]
 
 
-def add_before_transposing(graph: Any) -> None:
-    """Adds maps before they are transposed to channels-last, and removes transpositions back to channels-first.
+def have_equal_shapes(context: Any, x: Any, y: Any) -> bool:
+    return x.shape is not None and x.shape == y.shape
 
-    A depthwise convolution whose output is added to its input keeps the layout of its maps. In OpenVINO, ViTAEv2-VSA-S
-    takes 0.89 times as long.
-    """
-    from onnxscript import ir
-    for node in list(graph):
-        if node.op_type == 'Transpose' and permutation(node) == [0, 3, 1, 2]:
-            source = channels_first(node.inputs[0])
-            if source is not None and not node.outputs[0].is_graph_output():
-                node.outputs[0].replace_all_uses_with(source)
-                graph.remove(node, safe=True)
-        elif node.op_type == 'Add' and not node.outputs[0].is_graph_output():
-            first, second = map(channels_first, node.inputs)
-            if first and second and first.shape and first.shape == second.shape:
-                new = ir.tape.Tape()
-                total = new.op('Transpose', [new.op('Add', [first, second])], dict(perm=[0, 2, 3, 1]))
-                replace(graph, node, new.nodes, total)
+
+def are_channels_last(context: Any, x: Any, y: Any) -> bool:
+    """Returns whether equal maps ``(B, H, W, C)`` are added, one of which was transposed, or is of a linear layer."""
+    return have_equal_shapes(context, x, y) and x.shape.rank() == 4 and any(map(is_channels_last, (x, y)))
+
+
+def is_channels_last(value: Any) -> bool:
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == 'Transpose':
+        return list(node.attributes['perm'].as_ints()) == CHANNELS_LAST
+    if node.op_type == 'MatMul':
+        return node.inputs[1].is_initializer()
+    return node.op_type == 'Add' and any(map(is_channels_last, node.inputs))
 
 
 def merge_groups(graph: Any) -> None:
@@ -121,38 +127,6 @@ def merge_groups(graph: Any) -> None:
         graph.register_initializer(merged)
         node.replace_input_with(1, merged)
         node.attributes['group'] = ir.AttrInt64('group', groups // 2)
-
-
-def replace(graph: Any, node: Any, nodes: Sequence[Any], value: Any) -> None:
-    """Replaces a node by others, of which one returns ``value`` in place of the node's output."""
-    out = node.outputs[0]
-    value.shape = out.shape
-    graph.insert_before(node, nodes)
-    out.replace_all_uses_with(value)
-    graph.remove(node, safe=True)
-
-
-def permutation(node: Any) -> list[int]:
-    """Returns the axes of a Transpose node."""
-    return list(node.attributes['perm'].as_ints())
-
-
-def channels_first(value: Any) -> Any | None:
-    """Returns the map ``(B, C, H, W)`` from which a value was transposed to ``(B, H, W, C)``, or None."""
-    node = value.producer()
-    return node.inputs[0] if node and node.op_type == 'Transpose' and permutation(node) == [0, 2, 3, 1] else None
-
-
-def is_channels_last(value: Any) -> bool:
-    """Returns whether a value of four dimensions is a transposed map, a linear layer's output, or a sum with one."""
-    node = value.producer()
-    if node is None or value.shape is None or value.shape.rank() != 4:
-        return False
-    if node.op_type == 'Transpose':
-        return permutation(node) == [0, 2, 3, 1]
-    if node.op_type == 'MatMul':
-        return node.inputs[1].is_initializer()
-    return node.op_type == 'Add' and any(map(is_channels_last, node.inputs))
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:

@@ -84,7 +84,7 @@ def sum_rules() -> list:
         RewriteRule(sum_of_transposed, transposed_sum, have_equal_shapes, remove_nodes=False),
         RewriteRule(transposed_back, lambda op, x: op.Identity(x), remove_nodes=False),
         # In a sum of four dimensions with the output of a convolution, OpenVINO would transpose the other summand, and
-        # the sum back. Tokens (B, H * W, C) take 0.90 to 0.97 times as long in ResT, ReSwin, ViTAEv2 and ViTAEv2-VSA.
+        # the sum back. Tokens (B, H * W, C) take 0.89 to 0.98 times as long in ResT, ResTv2, ViTAEv2 and ViTAEv2-VSA.
         RewriteRule(lambda op, x, y: op.Add(x, y), sum_of_tokens, are_channels_last)]
 
 
@@ -111,8 +111,9 @@ def is_channels_last(value: Any) -> bool:
 def merge_groups(graph: Any) -> None:
     """Merges pairs of groups of convolutions with few outputs per group into groups with zeros in their weights.
 
-    CPUs compute vectors of 8 outputs. ViTAEv2-S and ViTAEv2-VSA-S, with 4 outputs per group, take 0.93 to 0.95 times as
-    long in ONNX Runtime, and not longer in OpenVINO. Depthwise convolutions have kernels of their own.
+    With AVX2, CPUs compute vectors of 8 outputs. ViTAEv2-S and ViTAEv2-VSA-S, with 4 outputs per group, take 0.93 to
+    0.95 times as long in ONNX Runtime, and not longer in OpenVINO; with AVX-512, 1.02 to 1.03 times in ONNX Runtime,
+    and 0.97 to 0.99 times in OpenVINO. Depthwise convolutions have kernels of their own.
     """
     from onnxscript import ir
     for node in graph:
@@ -195,9 +196,10 @@ def translations() -> dict:
         # OpenVINO 2026.4 fuses attention with four dimensions, and its results are wrong after an image with a single
         # key. It does not fuse five dimensions, which take the same time.
         torch.ops.aten.scaled_dot_product_attention.default: attention,
-        torch.ops.aten.einsum.default: einsum,  # ONNX Runtime is slow for Einsum
-        torch.ops.aten.gelu.default: gelu,  # ONNX Runtime fuses GELU only in this form
-        # OpenVINO transposes channels-last maps around a LayerNorm with four dimensions.
+        torch.ops.aten.einsum.default: einsum,  # ONNX Runtime is slow for Einsum: ReMViTv2-T takes 0.95 times as long
+        torch.ops.aten.gelu.default: gelu,  # ONNX Runtime fuses GELU only in this form: 0.96 to 0.97 times
+        # OpenVINO 2026.4 transposes channels-last maps around a LayerNorm with four dimensions (0.90 to 0.98 times as
+        # long without), and does not compile that of ViTAEv2-S with AVX-512.
         torch.ops.aten.layer_norm.default: layer_norm,
         # torch's upper bounds of sizes may exceed int64.
         operator.le: lambda a, b: op.LessOrEqual(a, min(b, 2**63 - 1) if isinstance(b, int) else b),

@@ -1,26 +1,14 @@
 """Decides whether a file agrees with PyTorch: it must in ONNX Runtime; what other runtimes deviate is recorded."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from mmvit_backbones.errors import UsageError, first_line
 
 from ..inference.runtimes import REFERENCE, installed_runtimes
+from .files import Agreement, progress
 
 REMEDY = 'pass --allow-accuracy-drop, or allow_accuracy_drop=True in Python, to write it anyway'
 UPPER_LIMITS = 'resized', 'scores', 'difference'  # other figures have lower limits
-
-
-class Agreement(NamedTuple):
-    """The differences of a file from PyTorch in a runtime, in words.
-
-    Attributes:
-        figures (str): All figures with their limits, or why the runtime fails.
-        deviation (str): The figures beyond their limits, or why the runtime fails; empty if the file agrees.
-    """
-
-    figures: str
-    deviation: str = ''
 
 
 def below_limits(figures: dict[str, float], limits: dict[str, float]) -> list[str]:
@@ -59,18 +47,16 @@ def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]
     Raises:
         UsageError: If the file does not agree with PyTorch in ONNX Runtime.
     """
-    found = {REFERENCE: agreement_of(figures_in(REFERENCE), limits)}
+    def compared(runtime: str) -> Agreement:
+        with progress(f'comparing with PyTorch in {runtime}'):
+            return agreement_of(figures_in(runtime), limits)
+
+    found = {REFERENCE: compared(REFERENCE)}
     check_reference(path, found[REFERENCE], allow_accuracy_drop)
     for runtime in installed_runtimes():
         if runtime != REFERENCE:
             try:
-                found[runtime] = agreement_of(figures_in(runtime), limits)
+                found[runtime] = compared(runtime)
             except Exception as error:  # the runtimes' exceptions have no public base class
-                cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-                found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
+                found[runtime] = Agreement(*2 * [f'fails with {first_line(error.__cause__ or error)}'])
     return found
-
-
-def deviations_of(agreement: dict[str, Agreement]) -> dict[str, str]:
-    """Returns what each runtime deviates beyond the limits, without the runtimes that agree with PyTorch."""
-    return {runtime: found.deviation for runtime, found in agreement.items() if found.deviation}

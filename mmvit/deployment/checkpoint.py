@@ -14,7 +14,7 @@ from ..inference.metric import metric_of
 from ..inference.predictor import config_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
-from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes, deviations_of
+from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file
 from .parts import Half, Parts, check_exportable, split
@@ -65,13 +65,9 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
             notes = quantize(cfg if uses_test_set and preprocessing else None, parts, partial,
                              inputs_of(reference, calibration, preprocessing), path, allow_accuracy_drop)
         limits = LOSSY if fp16 or int8 else EXACT
-
-        def figures_in(runtime: str) -> dict[str, float]:
-            with progress(f'comparing with PyTorch in {runtime}'):
-                return outputs.compare(partial, limits, runtime)
-
-        agreement = compare_in_runtimes(path, figures_in, limits, allow_accuracy_drop)
-        store_deviations(partial, deviations_of(agreement))
+        agreement = compare_in_runtimes(
+            path, lambda runtime: outputs.compare(partial, limits, runtime), limits, allow_accuracy_drop)
+        store_deviations(partial, agreement)
     return ExportedFile(path, size_of_file(path), origin, agreement, notes)
 
 

@@ -1,18 +1,27 @@
 """Describes exported files, and shows the progress of the steps."""
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event, Thread
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mmvit_backbones.errors import UsageError
 
-from .agreement import Agreement
 
-SECONDS_PER_LINE = 10  # of progress
+class Agreement(NamedTuple):
+    """The differences of a file from PyTorch in a runtime, in words.
+
+    Attributes:
+        figures (str): All figures with their limits, or why the runtime fails.
+        deviation (str): The figures beyond their limits, or why the runtime fails; empty if the file agrees.
+    """
+
+    figures: str
+    deviation: str = ''
 
 
 @dataclass
@@ -54,18 +63,8 @@ def check_packages() -> None:
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Prints a step of the export, and every few seconds how long it has taken, to stderr."""
-    begin, ended = time.monotonic(), Event()
-
-    def report() -> None:
-        while not ended.wait(SECONDS_PER_LINE):
-            print(f'{text}: {time.monotonic() - begin:.0f} s', file=sys.stderr, flush=True)
-
-    print(f'{text} ...', file=sys.stderr, flush=True)
-    thread = Thread(target=report, daemon=True)
-    thread.start()
-    try:
+    """Shows a step of the export and how long it takes on stderr."""
+    with Progress(SpinnerColumn(), TextColumn('{task.description}'), TimeElapsedColumn(),
+                  console=Console(stderr=True)) as shown:
+        shown.add_task(text, total=None)
         yield
-    finally:
-        ended.set()
-        thread.join()

@@ -8,7 +8,7 @@ from mmvit_backbones.export.onnx_export import check_opset, export_onnx
 from mmvit_backbones.utils.file_access import written_as_a_whole
 from mmvit_backbones.zoo.building import get_model
 
-from .agreement import compare_in_runtimes, deviations_of
+from .agreement import compare_in_runtimes
 from .differences import compare_onnx
 from .files import ExportedFile, check_packages, progress, size_of_file
 from .whole_models import COMPANIONS, check_path, store_deviations
@@ -34,12 +34,9 @@ def write_network(network: str, path: Path, checkpoint: str | None, pretrained: 
         with progress('exporting the network'):
             export_onnx(model, partial, opset, sizes[0] if size else None)
         onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
-
-        def figures_in(runtime: str) -> dict[str, float]:
-            with progress(f'comparing with PyTorch in {runtime}'):
-                return dict(difference=max(compare_onnx(model, partial, sizes, runtime).values()))
-
-        agreement = compare_in_runtimes(path, figures_in, LIMITS, allow_accuracy_drop)
-        store_deviations(partial, deviations_of(agreement))
+        agreement = compare_in_runtimes(
+            path, lambda runtime: dict(difference=max(compare_onnx(model, partial, sizes, runtime).values())), LIMITS,
+            allow_accuracy_drop)
+        store_deviations(partial, agreement)
     images = ', '.join(f'{height} x {width}' for height, width in sizes)
     return ExportedFile(path, size_of_file(path), f'random images of {images} pixels (height x width)', agreement)

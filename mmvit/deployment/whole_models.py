@@ -14,6 +14,7 @@ from mmvit_backbones.utils.file_access import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
 from .examples import examples_of, join
+from .files import Agreement
 from .parts import Parts
 
 COMPANIONS = '.data', '.json'  # suffixes, after that of the file, of the files beside an exported one
@@ -42,12 +43,13 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.n
     Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
-def store_deviations(path: str | PathLike, deviations: dict[str, str]) -> None:
+def store_deviations(path: str | PathLike, agreement: dict[str, Agreement]) -> None:
     """Writes what each runtime deviates from PyTorch into the metadata of a file, and into ``PATH.json`` if it exists.
 
-    Does nothing if ``deviations`` is empty.
+    Leaves the file as it is if all runtimes agree.
     """
     import onnx
+    deviations = {runtime: found.deviation for runtime, found in agreement.items() if found.deviation}
     if not deviations:
         return
     model = onnx.load(path, load_external_data=False)

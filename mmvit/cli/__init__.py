@@ -49,14 +49,10 @@ def dispatch(arguments: list[str]) -> None:
         execute(subcommand, arguments[len(subcommand.split()):])
         return
     words = [word for word in arguments[:2] if not word.startswith('-')]
-    group = {name: text for name, (_, text) in SUBCOMMANDS.items() if words[:1] == name.split()[:1]} if words else {}
-    asks_for_help = not words or arguments[-1] in ('-h', '--help')
-    if group and (len(words) == 1 or asks_for_help):
-        print(usage(group))
-    elif asks_for_help and not words:
-        print(usage({name: text for name, (_, text) in SUBCOMMANDS.items()}))
-    else:
+    group = {name: text for name, (_, text) in SUBCOMMANDS.items() if name.split()[:len(words)] == words}
+    if not group:
         sys.exit(unknown_subcommand(' '.join(words)))
+    print(usage(group))
 
 
 def execute(subcommand: str, arguments: list[str]) -> None:
@@ -71,12 +67,8 @@ def execute(subcommand: str, arguments: list[str]) -> None:
         if os.path.expanduser('~') == '~':  # e.g. `docker run --user 1000` without HOME; libraries fail in many ways
             sys.exit('error: the user has no home folder; set the environment variable HOME to one that can be written')
         errors = importlib.import_module('mmvit_backbones.errors')
-    except ModuleNotFoundError as error:
-        if error.name != 'mmengine':
-            raise
-        sys.exit(f'error: {error}')
-    except ValueError as error:
-        if type(error).__name__ != 'UsageError':  # of a wrong environment variable
+    except (ModuleNotFoundError, ValueError) as error:
+        if getattr(error, 'name', '') != 'mmengine' and type(error).__name__ != 'UsageError':  # of a wrong variable
             raise
         sys.exit(f'error: {error}')
     if getattr(args, 'launcher', 'none') == 'none':  # the variables are of another program

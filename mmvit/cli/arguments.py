@@ -58,17 +58,9 @@ def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str])
 
 def output_file(path: str) -> str:
     """Checks that a file can be written, and creates its folder."""
-    if not path or osp.exists(path) and not osp.isfile(path):
-        raise argparse.ArgumentTypeError(f'{path!r} is not a file')
-    folder = osp.dirname(path) or '.'
-    os.makedirs(output_folder(folder), exist_ok=True)
-    try:  # the file is written under another name, and replaces what has its name
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if osp.isfile(path):
-            os.close(os.open(path, os.O_RDWR))
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f'{path!r} cannot be written ({error.strerror})') from error
+    if not path or osp.exists(path) and not (osp.isfile(path) and os.access(path, os.W_OK)):
+        raise argparse.ArgumentTypeError(f'{path!r} is not a file that can be written')
+    os.makedirs(output_folder(osp.dirname(path) or '.'), exist_ok=True)
     return path
 
 
@@ -161,11 +153,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE',
                         help='override settings of the config, e.g. train_dataloader.num_workers=8; quote lists: '
                              'KEY="[1,2]"')
-
-
-def rate(text: str) -> float | str:
-    """Parses a learning rate, or ``auto``."""
-    return text if text == 'auto' else above_zero(text)
 
 
 class ImageSize(argparse.Action):

@@ -67,7 +67,6 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     import json
-    import sys
 
     from mmvit_backbones.utils.file_access import check_outputs
 
@@ -76,10 +75,8 @@ def run(args: Namespace) -> None:
     if args.csv:
         check_outputs('--csv', [args.csv], [*args.networks, args.config, *(args.images or ())])
     if args.throughput:
-        print('the table of mmvit benchmark NETWORK --size SIZE has images/s and more', file=sys.stderr)
         print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
     elif args.memory_only:
-        print('the table of mmvit benchmark NETWORK has the saved bytes and more', file=sys.stderr)
         print(call(benchmark, args, 'with --memory-only'))
     else:
         is_run = args.runtimes and any(map(is_checkpoint, args.networks))

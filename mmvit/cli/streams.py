@@ -16,9 +16,9 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stdin = sys.stdin or open(os.devnull, encoding='utf-8')  # noqa: SIM115  stays open
-    sys.stdout = sys.stdout or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115
+    sys.stdin = sys.stdin or open(0, encoding='utf-8', closefd=False)  # noqa: SIM115  stays open
+    sys.stdout = sys.stdout or open(1, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
     for stream in sys.stdout, sys.stderr:
         # A console shows ? for characters that it lacks, and for bytes in names of files that are no text.
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != 'utf-8' or stream.errors == 'strict'):
@@ -31,41 +31,27 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if type(stream) is io.TextIOWrapper:
             stream.flush()
-            setattr(sys, name, Outliving(stream))
+            file = io.BufferedWriter(Outliving(stream.fileno(), 'w', closefd=False))
+            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, None, stream.line_buffering,
+                                                stream.write_through))
 
 
-class Outliving(io.TextIOWrapper):
-    """A stream that goes to the null device when its reader has ended, which is said once."""
+class Outliving(io.FileIO):
+    """A file that becomes the null device when its reader has ended; standard output says so once."""
 
-    def __init__(self, stream: io.TextIOWrapper) -> None:
-        super().__init__(io.BufferedWriter(io.FileIO(stream.fileno(), 'w', closefd=False)), encoding=stream.encoding,
-                         errors=stream.errors, line_buffering=stream.line_buffering,
-                         write_through=stream.write_through)
-        self.stream = stream  # whose end would close the file
-
-    def write(self, text: str) -> int:
+    def write(self, data) -> int | None:
         try:
-            return super().write(text)
+            return super().write(data)
         except OSError as error:
-            self.go_on(error)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            super().flush()
-        except OSError as error:
-            self.go_on(error)
-
-    def go_on(self, error: OSError) -> None:
-        if error.errno not in NO_READER:
-            raise error
+            if error.errno not in NO_READER:
+                raise
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.fileno())
         os.close(null)
-        super().flush()
-        if self is sys.stdout:
+        if self.fileno() == 1:
             from mmengine.logging import print_log
             text = ('standard output was closed, e.g. by a pager or a remote shell that ended; the run goes on without '
                     'it, see its log. Next time, start it with nohup, or with > FILE')
             print(f'warning: {text}', file=sys.stderr, flush=True)
-            print_log(text, 'current', 30)
+            print_log(text, 'current', 30)  # standard output, which writes already, ignores it
+        return len(data)

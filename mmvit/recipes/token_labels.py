@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmvit_backbones.backbones.refiner_vit import TokenFeatures
-from mmvit_backbones.datasets.token_label_maps import TOP_K, read_token_labels
+from mmvit_backbones.datasets.token_label_maps import TOP_K
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
@@ -61,16 +61,15 @@ def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoi
     height, width = (size, size) if isinstance(size, int) else size
     annotate = build(model, checkpoint, device)
     try:
-        num_classes = annotate(torch.zeros(1, 3, height, width, dtype=torch.uint8, device=device)).shape[1]
+        yield from write_missing(targets, annotate, (height, width), batch_size, device)
     except AssertionError as error:  # raised by networks of timm and mmpretrain with a fixed size
         raise UsageError(f'{model} does not support images of {height} x {width} pixels: {error}') from None
-    yield from write_missing(targets, annotate, num_classes, (height, width), batch_size, device)
 
 
-def write_missing(targets: dict[Path, Path], annotate: Annotate, num_classes: int, size: tuple[int, int],
-                  batch_size: int, device: torch.device) -> Iterator[str]:
-    """Writes the label files of :func:`plan` that are missing or broken; see :func:`write_token_labels`."""
-    missing = [(path, file) for path, file in targets.items() if not is_whole(file, num_classes)]
+def write_missing(targets: dict[Path, Path], annotate: Annotate, size: tuple[int, int], batch_size: int,
+                  device: torch.device) -> Iterator[str]:
+    """Writes the label files of :func:`plan` that are missing; see :func:`write_token_labels`."""
+    missing = [(path, file) for path, file in targets.items() if not file.exists()]
     yield f'{len(targets)} images, {len(targets) - len(missing)} already have token labels'
     for i in range(0, len(missing), batch_size):
         batch = missing[i:i + batch_size]
@@ -89,14 +88,6 @@ def plan(images: Path, out: Path) -> dict[Path, Path]:
     if len(set(targets.values())) < len(targets):
         raise UsageError(f'{images} has images of one class whose names differ only in the suffix')
     return targets
-
-
-def is_whole(file: Path, num_classes: int) -> bool:
-    try:
-        read_token_labels(file, num_classes)
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
 
 
 def read(path: Path, height: int, width: int) -> Tensor:

@@ -6,7 +6,7 @@
     mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
 The classifier's head is applied to each position instead of to the pooled map. If the command is run again, it writes
-only missing or broken files.
+only missing files.
 """
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

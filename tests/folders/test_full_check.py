@@ -93,11 +93,14 @@ def test_splits_without_data_are_an_error(tmp_path):
         config_problems(read_config(str(config)), ['test'])
 
 
+CONFIG = ROOT / 'tests/configs/imagenet_reswin_t.py'
+
+
 @pytest.mark.parametrize('arguments, words', [
     ([], ['config', '--coco-folder']), (['a.py', '--coco-folder', 'a'], ['config', '--coco-folder']),
-    (['a.py', '--val-fraction', '0.1'], ['--val-fraction', 'folder']),
+    ([CONFIG, '--val-fraction', '0.1'], ['--val-fraction', 'folder']),
     (['--seg-folder', 'a', '--data-root', 'b'], ['--data-root', 'config']),
-    (['--seg-folder', 'a', '--boxes'], ['--boxes', 'coco_folder']), (['a.py', '--boxes'], ['--boxes', 'folder']),
+    (['--seg-folder', 'a', '--boxes'], ['--boxes', 'coco_folder']), ([CONFIG, '--boxes'], ['--boxes', 'folder']),
     (['--seg-folder', 'a', '--splits', 'test'], ['--splits', 'test']),
     (['--class-folder', 'nowhere'], ['nowhere', 'train'])])
 def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):

@@ -9,11 +9,10 @@ has one line per error and per kind of warning; the exit code is 1 if there are 
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_config_options, add_folder_arguments, new_parser, whole
+from ..arguments import add_config_options, add_folder_arguments, call, new_parser, whole
 from ..docstrings import with_help
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
-FOLDER_OPTIONS, CONFIG_OPTIONS = ('val_fraction', 'split_seed', 'boxes_only'), ('data_root', 'cfg_options')
 
 
 def get_parser() -> ArgumentParser:
@@ -34,22 +33,17 @@ def run(args: Namespace) -> None:
     from ...folders.full_check import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
     from ...utils.config_files import read_config
-    folders = {name: folder for name in FOLDERS if (folder := getattr(args, name))}
-    if bool(folders) == bool(args.config):
+    if any(getattr(args, name) for name in FOLDERS) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
-    for name in CONFIG_OPTIONS if folders else FOLDER_OPTIONS:
-        if getattr(args, name) is not None:
-            raise UsageError(f'--{name.replace("_", "-")} is for {"a config" if folders else "a folder"}')
-    if folders:
-        if 'test' in args.splits:
-            raise UsageError('--splits of a folder must be train, val or both, got test')
-        problems = folder_problems(**folders, val_fraction=args.val_fraction, split_seed=args.split_seed or 0,
-                                   boxes_only=bool(args.boxes_only), splits=args.splits, jobs=args.jobs)
+    if args.config:
+        options = shorthand_options(read_config(args.config), data_root=args.data_root)
+        args.cfg = read_config(args.config, options={**options, **(args.cfg_options or {})})
+        problems = call(config_problems, args, 'with a config, only with a folder',
+                        omit=['config', 'data_root', 'cfg_options'])
+    elif 'test' in args.splits:
+        raise UsageError('--splits of a folder must be train, val or both, got test')
     else:
-        cfg = read_config(args.config)
-        options = shorthand_options(cfg, data_root=args.data_root)
-        problems = config_problems(read_config(args.config, options={**options, **(args.cfg_options or {})}),
-                                   args.splits, args.jobs)
+        problems = call(folder_problems, args, 'with a folder, only with a config')
     errors, warnings = errors_and_warnings(problems)
     print(*(f'warning: {text}' for text in warnings), *errors,
           '1 error' if len(errors) == 1 else f'{len(errors)} errors', sep='\n')

@@ -38,6 +38,6 @@ class TrainingError(MMViTError, RuntimeError):
         super().__init__(message.strip().split(f'{type(self).__name__}: ')[-1].split('\n')[0])
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the class name of an error and the first line of its message, if it has one."""
     return f'{type(error).__name__}: {str(error).strip()}'.split('\n')[0].rstrip(': ')

@@ -114,7 +114,7 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
         return Look(str(unreadable(name, error)).split('\n')[0], None)
 
 
-def open_image(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
+def open_image(file: BinaryIO, formats: list[str] | None = None) -> Image.Image:
     """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
 
     Args:
@@ -131,7 +131,7 @@ def open_image(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Im
     with OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=formats and list(formats))
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -71,12 +71,9 @@ class Schedule:
                       min_delta=change, rule='greater')] if self.early_stop else []
         return dict(
             default_hooks=dict(
-                timer=dict(type='IterTimerHook'),
                 logger=dict(type='LoggerHook', interval=20),
-                param_scheduler=dict(type='ParamSchedulerHook'),
                 checkpoint=dict(type='CheckpointHook', interval=self.val_interval, max_keep_ckpts=3, save_best=metric,
                                 backend_args=dict(backend='atomic')),
-                sampler_seed=dict(type='DistSamplerSeedHook'),
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),

@@ -17,8 +17,7 @@ def frame(data: FolderData) -> dict:
         default_scope='mmseg',
         env_cfg=dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
                      dist_cfg=dict(backend='nccl')),
-        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'),
-        log_processor=dict(by_epoch=True), log_level='INFO', load_from=None, resume=False)
+        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'))
 
 
 def model(network: Network, data: FolderData) -> dict:

@@ -140,13 +140,13 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
 
 
 def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
-    """Returns a line about the layer in which a model failed, with the channels that it takes and gets."""
+    """Returns a line about the layer in which a model failed, with the channels of its part and of the backbone."""
     names = {module: name for name, module in model.named_modules() if name}
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
     if not inside:
         return f'the model fails in a training step: {why(error)}'
-    layer, name = inside[-1]['self'], names[inside[-1]['self']]
+    name = names[inside[-1]['self']]
     part = name.split('.')[0]
     setting = part_setting(cfg, part)
     about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
@@ -154,12 +154,6 @@ def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str
         with torch.no_grad():
             maps = model.get_submodule('backbone')(inputs)
         about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'
-    takes = getattr(layer, 'in_channels', getattr(layer, 'in_features', None))
-    first = next((x for x in inside[-1].values() if isinstance(x, Tensor)), None)
-    if first is not None and isinstance(takes, int):
-        gets = first.shape[-1] if isinstance(layer, nn.Linear) else first.shape[1]
-        if gets != takes:
-            return f'model.{name} takes {takes} channels, but gets {gets}{about}'
     return f'model.{name} fails in a training step: {why(error)}{about}'
 
 

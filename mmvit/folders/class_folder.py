@@ -11,7 +11,7 @@ from ..utils.images import SUFFIXES, images_in, is_hidden
 from .class_lists import check_class_names, cleaned
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
 from .rasters import Raster
-from .rules import Problem, Rule, apply
+from .rules import Rule, apply
 
 LAYOUT = 'train/CLASS/ and val/CLASS/; or, with --val-fraction 0.1, train/CLASS/ or CLASS/ alone'
 
@@ -76,7 +76,8 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
         for name in images['train']:
             images['train'][name], images['val'][name] = split.divide(images['train'][name])
     remark = '' if is_test else _folders_below([osp.join(folder, prefixes['train'], name) for name in classes])
-    problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val'], remark), is_test)
+    problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val'], remark), is_test,
+                     place=folder)
     out, datasets, rasters = output_folder(out), {}, {}
     for part, of_class in images.items():
         named = [(file, label) for label, name in enumerate(classes) for file in of_class.get(name, ())]
@@ -86,8 +87,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
                               ann_file=seen_from(folder, write(out, f'{part}.txt', ''.join(lines))),
                               metainfo=dict(classes=classes))
     data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(rasters.get('train', ())),
-                      len(rasters['val']), rasters=rasters, problems=tuple(Problem(f'{folder}: {text}', is_error)
-                                                        for text, is_error in problems))
+                      len(rasters['val']), rasters=rasters, problems=tuple(problems))
     if check_files:
         data.check()
     return data

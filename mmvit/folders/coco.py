@@ -151,10 +151,13 @@ class Coco:
     @property
     def is_left_out(self) -> np.ndarray:
         """Whether mmdet's data sets leave out an annotation of the training."""
-        corners, sizes = self.corners, self.sizes
-        is_outside = (np.minimum(corners[:, 2:], sizes) <= np.maximum(corners[:, :2], 0)).any(1)
-        return (is_outside | (self.areas <= 0) | (self.boxes[:, 2:] < 1).any(1) | ~self.has_known_category
+        return (self.is_outside | (self.areas <= 0) | (self.boxes[:, 2:] < 1).any(1) | ~self.has_known_category
                 | np.array([bool(annotation.get('ignore')) for annotation in self.annotations], dtype=bool))
+
+    @property
+    def is_outside(self) -> np.ndarray:
+        """Whether a box has nothing in common with its image."""
+        return (np.minimum(self.corners[:, 2:], self.sizes) <= np.maximum(self.corners[:, :2], 0)).any(1)
 
     @cached_property
     def corners(self) -> np.ndarray:

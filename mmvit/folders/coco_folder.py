@@ -12,7 +12,7 @@ from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
 from .coco import Coco, report_images
 from .coco_rules import coco_problems
-from .folders import FolderData, Split, output_folder, refuse_others, seen_from, write
+from .folders import FolderData, Split, output_folder, seen_from, write
 from .rules import Problem
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
@@ -58,7 +58,9 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         coco.needs_masks, coco.classes, changes = has_masks, classes, []
         problems += coco_problems(coco, changes)
         classes = classes or coco.names
-        refuse_others(classes, coco.used_names)
+        if others := coco.used_names - set(classes):
+            raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
+                             f'{sorted(classes)}')
         if changes:
             warn(f'{coco.file}: {", ".join(changes)}; used in a copy, the file stays as it is')
         parts = [part for part in files if files[part] == file]

@@ -21,8 +21,7 @@ MIN_IOU = 0.5  # of a box and the bounding box of its polygons
 
 def coco_problems(coco: Coco, repairs: list[str] | None = None) -> list[Problem]:
     """Returns the problems of a COCO file; with ``repairs``, after repairing what can be repaired, which is added."""
-    return [Problem(f'{coco.file}: {text}', is_error)
-            for text, is_error in apply(COCO_RULES, coco, coco.is_evaluated, repairs)]
+    return apply(COCO_RULES, coco, coco.is_evaluated, repairs, place=coco.file)
 
 
 def each(of: str, is_wrong: Callable[[dict], Any]) -> Callable[[Coco], list[int]]:
@@ -189,19 +188,6 @@ def _changed_masks(coco: Coco) -> list[int]:
             and annotation['segmentation'] is not coco.masks[i].usable] if coco.needs_masks else []
 
 
-def _is_bare(coco: Coco, i: int) -> bool:
-    """Returns whether a mask is one usable polygon instead of a list of polygons."""
-    return isinstance(coco.annotations[i]['segmentation'], list) and not coco.masks[i].reasons
-
-
-def _bare_polygons(coco: Coco) -> list[int]:
-    return [i for i in _changed_masks(coco) if _is_bare(coco, i)]
-
-
-def _unusable_masks(coco: Coco) -> list[int]:
-    return [i for i in _changed_masks(coco) if not _is_bare(coco, i)]
-
-
 def _reason(coco: Coco, i: int) -> str:
     number = coco.annotations[i].get('id')
     name = f'annotation {number!r:.40}' if number is not None else f'the annotation at position {i + 1}, without id'
@@ -237,10 +223,6 @@ def _boxes_as_masks(coco: Coco, found: list[int]) -> None:
 
 def _is_relative(coco: Coco) -> Any:
     return (coco.corners[:, 2:].max(1) <= 1.01) & (coco.sizes.min(1) > 1.01)
-
-
-def _is_outside(coco: Coco) -> Any:
-    return (np.minimum(coco.corners[:, 2:], coco.sizes) <= np.maximum(coco.corners[:, :2], 0)).any(1)
 
 
 def _is_beyond(coco: Coco) -> Any:
@@ -325,13 +307,11 @@ COCO_RULES = [
     Rule('iscrowd is neither 0 nor 1', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd', 0) not in (0, 1)),
          'iscrowd of annotations {ids} must be 0 or 1'),
-    Rule('one polygon in place of a list of polygons', 'annotations', _bare_polygons,
-         'segmentation of annotations {ids} must be a list of polygons, got the numbers of one', repair=_take_usable,
-         repaired='the polygons of {count} annotations put into lists'),
     Rule('masks with unusable parts: fewer than three points, no finite numbers, run lengths that do not add up to the '
-         'image', 'annotations', _unusable_masks, 'masks of annotations {ids} cannot be used, the first is '
-         'that of {detail}', detail=_reason, repair=_take_usable,
-         repaired='unusable parts of the masks of {count} annotations left out, the first in {detail}'),
+         'image, or one polygon in place of a list', 'annotations', _changed_masks,
+         'masks of annotations {ids} cannot be used, the first is that of {detail}', detail=_reason,
+         repair=_take_usable,
+         repaired='masks of {count} annotations without their unusable parts, the first is that of {detail}'),
     Rule('objects without usable mask, if others have one', 'objects', _objects_without_mask,
          '{count} of {total} objects have no mask that can be used, the first is {detail}; add the missing masks, or '
          'train boxes alone: a folder with boxes_only=True (--boxes-only), a config with a detector without masks, '
@@ -369,7 +349,7 @@ COCO_RULES = [
     _suspicion('boxes without area, or with a side below one pixel', LEFT_OUT + 'no area, or a side shorter than one '
                'pixel', lambda coco: (coco.areas <= 0) | (coco.boxes[:, 2:] < 1).any(1)),
     _suspicion('boxes outside their images', LEFT_OUT + 'box outside its image; check the width and height of the '
-               'image', _is_outside),
+               'image', lambda coco: coco.is_outside),
     _suspicion('crowds; only crowds are an error', LEFT_OUT + 'iscrowd=1, which marks groups of objects that training '
                'ignores', lambda coco: np.array([bool(entry.get('iscrowd')) for entry in coco.annotations]), 1.0),
     _suspicion('boxes that seem to be x1, y1, x2, y2', f'boxes of {THEM} seem to be x1, y1, x2, y2; {BOX}',

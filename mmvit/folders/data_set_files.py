@@ -19,7 +19,7 @@ from .class_folder import CLASS_RULES, ClassFolder
 from .class_lists import BYTE_ORDER_MARK
 from .coco import Coco
 from .coco_rules import coco_problems
-from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
+from .rasters import Looks, Raster
 from .rules import Problem, apply, report
 from .seg_folder import MANY_CLASSES, SegFolder
 
@@ -34,21 +34,20 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 
 @dataclass
 class Once:
-    """What was read before, so that each file is read once: COCO files by their paths, and rasters."""
+    """What was read before, so that each file is read once: COCO files by their paths, and rasters.
 
+    With ``is_whole``, all images of all data sets are read.
+    """
+
+    looks: Looks = field(default_factory=Looks)
+    is_whole: bool = False
     files: dict[str, Coco] = field(default_factory=dict)
-    seen: dict[Raster, Seen] = field(default_factory=dict)
 
     def coco(self, file: str, folder: str, **use) -> Coco:
         """Returns a COCO file for another use."""
         if file not in self.files:
             self.files[file] = Coco.read(file, folder)
         return Coco(file, self.files[file].content, folder, has_mark=self.files[file].has_mark, **use)
-
-    def look_at(self, rasters: Sequence[Raster]) -> Rasters:
-        new = [raster for raster in rasters if raster not in self.seen]
-        self.seen.update(zip(new, look_at_all(new)))
-        return Rasters([self.seen[raster] for raster in rasters])
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
@@ -64,21 +63,28 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
     Raises:
         UsageError: If a file is missing, a folder is missing, empty or not readable, or the data have errors.
     """
-    once = Once()
     for split in splits:
-        for dataset in datasets_of(cfg, split):
-            if dataset.get('backend_args') or _kind(dataset).startswith('CIFAR'):
-                continue  # the files are not on a local disk, or mmpretrain downloads them if they are missing
+        for dataset in local_datasets(cfg, split):
             if missing := next((path for path in paths_of(dataset) if not _is_there(path)), None):
                 raise UsageError(_message(cfg, split, missing))
-            if content:
-                report(find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once))
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
-        for dataset in evaluated_files(cfg, split) if content else ():
-            report(find_problems(dataset, True, uses_masks(cfg, split), cfg.default_scope, once))
+    if content:
+        report(problems_of(cfg, splits, Once()))
+
+
+def problems_of(cfg: Config, splits: Sequence[str], once: Once) -> list[Problem]:
+    """Returns the problems in the data sets of a config; see :func:`find_problems`."""
+    return [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
+            for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once)]
+
+
+def local_datasets(cfg: Config, split: str) -> list[dict]:
+    """Returns the data sets of a split on a local disk, except those that mmpretrain downloads if they are missing."""
+    return [dataset for dataset in datasets_of(cfg, split)
+            if not dataset.get('backend_args') and not _kind(dataset).startswith('CIFAR')]
 
 
 def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = False, framework: str = '',
@@ -95,14 +101,16 @@ def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = 
         framework (str): Framework of the data set.
         once (Once | None): What was read before. Defaults to None: nothing.
     """
+    if not is_first_process():
+        return []
     once = once or Once()
-    problems = annotation_problems(dataset, is_evaluated, needs_masks, once) if is_first_process() else []
-    has_rasters = is_first_process() and (is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset))
+    problems = annotation_problems(dataset, is_evaluated, needs_masks, once)
+    has_rasters = once.is_whole or is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset)
     if has_rasters and not any(problem.is_error for problem in problems):
         rasters = rasters_of(dataset, framework, needs_masks, once)
-        step = -(-len(rasters) // IMAGES_TO_CHECK) or 1
+        step = 1 if once.is_whole else -(-len(rasters) // IMAGES_TO_CHECK) or 1
         chosen = [raster for i, raster in enumerate(rasters) if i % step == 0 or raster.has_run_lengths]
-        problems += apply(RASTER_RULES, once.look_at(chosen), is_evaluated)
+        problems += once.looks.problems(chosen, is_evaluated)
     return problems
 
 
@@ -118,8 +126,7 @@ def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, on
         folder = osp.expanduser(paths_of(dataset)[0])
         names = (dataset.get('metainfo') or {}).get('classes') or sorted(
             entry.name for entry in os.scandir(folder) if entry.is_dir())
-        return [Problem(f'{folder}: {text}', is_error) for text, is_error in apply(
-            CLASS_RULES[:1], ClassFolder(names, {}, {}), is_evaluated)]
+        return apply(CLASS_RULES[:1], ClassFolder(names, {}, {}), is_evaluated, place=folder)
     return []
 
 

@@ -14,8 +14,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
-from .rasters import RASTER_RULES, Raster, Rasters, Seen, look_at_all
-from .rules import Problem, apply, report
+from .rasters import Looks, Raster
+from .rules import Problem, report
 
 # Of the search for a split: moves per class, items among which each is chosen, and share of moves that are the best.
 MOVES, TRIED, GREEDY = 50, 50, 0.8
@@ -54,13 +54,12 @@ class FolderData:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
         report(self.problems)
-        seen: dict[Raster, Seen] = {}
-        for rasters in self.rasters.values():
-            new = [raster for raster in rasters if raster not in seen]
-            seen.update(zip(new, look_at_all(new)))
-        report([problem for part, rasters in self.rasters.items() for problem in apply(
-            RASTER_RULES, Rasters([seen[raster] for raster in rasters], needs_labels=part == 'train'),
-            is_evaluated=part == 'val')])
+        report(self.problems_of_files(Looks()))
+
+    def problems_of_files(self, looks: Looks, parts: Collection[str] = ('train', 'val')) -> list[Problem]:
+        """Returns the problems in the images and masks of parts."""
+        return [problem for part, rasters in self.rasters.items() if part in parts
+                for problem in looks.problems(rasters, part == 'val', needs_labels=part == 'train')]
 
 
 @dataclass(frozen=True)
@@ -239,10 +238,3 @@ def report_files(place: str, taken: int, left: Counter) -> None:
         warn(f'{place}: {total} of {total + taken} files left out: {reasons}')
     elif is_first_process():
         print(f'{place}: {taken} files found, all taken')
-
-
-def refuse_others(classes: Sequence[str], of_val: set[str]) -> None:
-    """Raises UsageError if the validation data have classes that the training lacks."""
-    if others := of_val - set(classes):
-        raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
-                         f'{sorted(classes)}')

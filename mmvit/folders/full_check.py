@@ -1,7 +1,7 @@
 """Finds all problems in the data of a folder or a config, by reading every annotation, image and mask."""
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -12,11 +12,11 @@ from mmengine.utils import track_iter_progress
 from mmvit_backbones.errors import UsageError
 
 from ..utils.config_files import datasets_of
-from . import FOLDERS
-from .data_set_files import Once, annotation_problems, check_data, evaluated_files, rasters_of, uses_masks
+from . import read_folder
+from .data_set_files import Once, check_data, problems_of
 from .folders import one_folder
-from .rasters import RASTER_RULES, Raster, Rasters, look
-from .rules import Problem, apply
+from .rasters import Looks, Raster, Seen, look
+from .rules import Problem
 
 
 def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,
@@ -38,13 +38,8 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
             killed.
     """
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    if boxes_only and key != 'coco_folder':
-        raise UsageError(f'boxes_only (--boxes-only) requires coco_folder, got {key}')
-    _, read = FOLDERS[key]
-    data = read(folder, val_fraction=val_fraction, split_seed=split_seed, check_files=False,
-                **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
-    return [*data.problems, *_problems_of([(rasters, part == 'val') for part, rasters in data.rasters.items()
-                                           if part in splits], jobs, needs_labels=key == 'seg_folder')]
+    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed, check_files=False)
+    return [*data.problems, *data.problems_of_files(Looks(partial(_look_at_all, jobs), lists_errors=True), splits)]
 
 
 def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs: int = 4) -> list[Problem]:
@@ -59,48 +54,24 @@ def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs:
         UsageError: If a file or folder of a data set is missing, there is no data set, or a process was killed.
     """
     check_data(cfg, splits, content=False)
-    once, problems, parts = Once(), [], []
-    datasets = [(dataset, split != 'train', uses_masks(cfg, split)) for split in splits
-                for dataset in datasets_of(cfg, split)]
-    if not datasets:
+    if not any(datasets_of(cfg, split) for split in splits):
         raise UsageError(f'config {cfg.filename} has no data set for {" or ".join(splits)}')
-    for dataset, is_evaluated, needs_masks in datasets:
-        found = annotation_problems(dataset, is_evaluated, needs_masks, once)
-        problems += found
-        if not any(problem.is_error for problem in found):
-            parts.append((rasters_of(dataset, cfg.default_scope, needs_masks, once), is_evaluated))
-    for split in splits:
-        for dataset in evaluated_files(cfg, split):
-            problems += annotation_problems(dataset, True, uses_masks(cfg, split), once)
-    return [*problems, *_problems_of(parts, jobs)]
+    return problems_of(cfg, splits, Once(Looks(partial(_look_at_all, jobs), lists_errors=True), is_whole=True))
 
 
-def errors_and_warnings(problems: Iterable[Problem]) -> tuple[list[str], list[str]]:
+def errors_and_warnings(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
     """Returns the texts of errors and warnings, without repetitions."""
-    errors, warnings = ([problem.text for problem in problems if problem.is_error is is_error]
+    errors, warnings = (list(dict.fromkeys(problem.text for problem in problems if problem.is_error is is_error))
                         for is_error in (True, False))
-    errors = [text for text in dict.fromkeys(errors) if not any(other in text for other in errors if other != text)]
-    return errors, list(dict.fromkeys(warnings))
+    return errors, warnings
 
 
-def _problems_of(parts: Iterable[tuple[list[Raster], bool]], jobs: int, needs_labels: bool = False) -> list[Problem]:
-    """Returns the problems in images and masks, each of which is read once.
-
-    Args:
-        parts (Iterable): Rasters, and whether they are evaluated.
-        jobs (int): Number of processes.
-        needs_labels (bool): Whether the masks of a training must have different labels. Defaults to False.
-    """
-    parts = list(parts)
-    rasters = list(dict.fromkeys(raster for part, _ in parts for raster in part))
+def _look_at_all(jobs: int, rasters: Sequence[Raster]) -> list[Seen]:
+    """Returns what is seen in images and masks, which are all decoded, in several processes."""
     try:
         with ProcessPoolExecutor(jobs) as pool:
             looks = pool.map(partial(look, decodes=True), rasters, chunksize=8)
-            found = list(track_iter_progress((looks, len(rasters)), file=sys.stderr)) if rasters else []
+            return list(track_iter_progress((looks, len(rasters)), file=sys.stderr)) if rasters else []
     except BrokenProcessPool as error:
         raise UsageError(f'one of {jobs} processes that read the images was killed, most often because memory is full; '
                          'use fewer jobs') from error
-    seen = dict(zip(rasters, found))
-    return [problem for part, is_evaluated in parts for problem in apply(
-        RASTER_RULES, Rasters([seen[raster] for raster in part], needs_labels and not is_evaluated), is_evaluated,
-        lists_errors=True)]

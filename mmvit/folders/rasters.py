@@ -1,7 +1,7 @@
 """Looks once at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import inf
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..utils.images import IGNORED, look_at, read_mask
-from .rules import HALF, Rule
+from .rules import HALF, Problem, Rule, apply
 
 READERS = 16  # threads that read files
 MASKS_TO_DECODE = 100  # keeps the start of training fast
@@ -178,3 +178,24 @@ RASTER_RULES = [
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),
 ]
+
+
+@dataclass
+class Looks:
+    """Looks once at each raster of several parts of data.
+
+    Args:
+        look_at_all (Callable): Looks at rasters. Defaults to :func:`look_at_all`.
+        lists_errors (bool): Whether errors have a line for each file. Defaults to False: where the rule says so.
+    """
+
+    look_at_all: Callable[[Sequence[Raster]], Iterable[Seen]] = look_at_all
+    lists_errors: bool = False
+    seen: dict[Raster, Seen] = field(default_factory=dict)
+
+    def problems(self, rasters: Sequence[Raster], is_evaluated: bool, needs_labels: bool = False) -> list[Problem]:
+        """Returns the problems of a part; ``needs_labels``: its masks must have different labels."""
+        new = [raster for raster in dict.fromkeys(rasters) if raster not in self.seen]
+        self.seen.update(zip(new, self.look_at_all(new)))
+        seen = Rasters([self.seen[raster] for raster in rasters], needs_labels)
+        return apply(RASTER_RULES, seen, is_evaluated, lists_errors=self.lists_errors)

@@ -67,7 +67,7 @@ class Rule:
 
 
 def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[str] | None = None,
-          lists_errors: bool = False) -> list[Problem]:
+          lists_errors: bool = False, place: str = '') -> list[Problem]:
     """Returns the problems that a table of rules finds in data.
 
     Args:
@@ -76,8 +76,9 @@ def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[st
         is_evaluated (bool): Whether the data are for evaluation rather than training.
         repairs (list[str] | None): Where to say what was repaired. Defaults to None: repairs nothing.
         lists_errors (bool): Whether errors have a line for each entry. Defaults to False: where the rule says so.
+        place (str): File or folder that is named first. Defaults to nothing.
     """
-    problems, known = [], defaultdict(set)
+    problems, known, start = [], defaultdict(set), f'{place}: ' if place else ''
     for rule in rules:
         severity = rule.evaluation if is_evaluated else rule.training
         is_repaired = rule.repair is not None and repairs is not None
@@ -96,7 +97,7 @@ def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[st
         share = len(found) / len(getattr(data, rule.of))
         is_error = severity == 'error' or rule.error_from is not None and share >= rule.error_from
         is_listed = rule.each or lists_errors and is_error
-        problems += [Problem(rule.say(rule.sentence, data, entries, len(found)), is_error)
+        problems += [Problem(start + rule.say(rule.sentence, data, entries, len(found)), is_error)
                      for entries in ([[position] for position in found] if is_listed else [found])]
     return problems
 

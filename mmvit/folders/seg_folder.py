@@ -14,7 +14,7 @@ from ..utils.images import IGNORED, images_in
 from .class_lists import read_class_list
 from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
 from .rasters import MAX_CLASSES, READERS, Raster, labels_of
-from .rules import Problem, Rule, apply
+from .rules import Rule, apply
 
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')
@@ -98,8 +98,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
-        problems += [Problem(f'{place}: {text}', is_error)
-                     for text, is_error in apply(SEG_RULES, data, part == 'val')]
+        problems += apply(SEG_RULES, data, part == 'val', place=place)
         rasters[part] = [Raster(osp.join(place, image), mask=osp.join(masks, mask_of(image)), last=len(names) - 1)
                           for image in images[part] if data.mask(image) == mask_of(image)]
         stems = [osp.splitext(image)[0] for image in images[part]]

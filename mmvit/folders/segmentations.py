@@ -38,10 +38,11 @@ def usable_segmentation(segmentation: Any, height: int, width: int) -> Usable:
         return _usable_run_lengths(segmentation, height, width)
     if not isinstance(segmentation, list):
         return Usable(None, [f'a mask must be polygons or run lengths, got a {type(segmentation).__name__}'])
-    polygons = segmentation if any(isinstance(each, (list, dict, str)) for each in segmentation) else [segmentation]
+    is_bare = not any(isinstance(each, (list, dict, str)) for each in segmentation)
+    polygons = [segmentation] if is_bare else segmentation
     reasons = [polygon_error(polygon) for polygon in polygons]
-    if not any(reasons) and polygons is segmentation:
-        return Usable(segmentation, [])
+    if not any(reasons):
+        return Usable(polygons, ['a mask must be a list of polygons, got the numbers of one'] if is_bare else [])
     kept = [polygon for polygon, reason in zip(polygons, reasons) if not reason]
     return Usable(kept or None, [reason for reason in reasons if reason])
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
-from ..folders import FOLDERS, FolderData
+from ..folders import FolderData, read_folder
 from ..folders.folders import one_folder
 from ..folders.rules import report
 from ..utils.devices import has_mixed_precision
@@ -22,9 +22,10 @@ from .config_text import Name, Section, text_of
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
 
-# Argument of the folder -> recipe of the task, and its name.
-TASKS: dict[str, tuple[Any, str]] = dict(
-    class_folder=(classifier, 'classifier'), coco_folder=(detector, 'detector'), seg_folder=(segmenter, 'segmenter'))
+# Argument of the folder -> framework, recipe of the task, and its name.
+TASKS: dict[str, tuple[str, Any, str]] = dict(
+    class_folder=('mmpretrain', classifier, 'classifier'), coco_folder=('mmdet', detector, 'detector'),
+    seg_folder=('mmseg', segmenter, 'segmenter'))
 PRECISIONS = 'float32', 'float16', 'bfloat16'
 
 
@@ -86,22 +87,20 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
     """
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    (framework, read), (task, task_name) = FOLDERS[key], TASKS[key]
+    framework, task, task_name = TASKS[key]
     _check(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop, processes=processes, freeze=freeze,
            layer_decay=layer_decay, lr=lr, precision=precision)
-    if boxes_only and key != 'coco_folder':
-        raise UsageError(f'boxes_only requires coco_folder, got {key}')
     fitted = _size(task, size)
     found = find_network(network, pretrained)
     if freeze is not None:
         if found.backbone['type'] == 'TimmBackbone':
             raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
-        found = found.with_arguments(frozen_stages=freeze)
+        found = replace(found, backbone={**found.backbone, 'frozen_stages': freeze})
     title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
     work_dir = work_dir or osp.join('work_dirs', title)
     split = dict(val_fraction=val_fraction, split_seed=split_seed)
-    data = read(folder, **split, out=out or osp.join(work_dir, 'recipe'), check_files=check_files,
-                **(dict(boxes_only=boxes_only) if key == 'coco_folder' else {}))
+    data = read_folder(key, folder, boxes_only, **split, out=out or osp.join(work_dir, 'recipe'),
+                       check_files=check_files)
     report(data.problems if not check_files else ())
     has_gpu = torch.cuda.is_available()
     per_process: int = batch_size or task.BATCH_SIZE
@@ -212,11 +211,10 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     key, folder = one_folder(**given) if is_other else (trained, recipe[trained])
     if key != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
-    (_, read), (task, _) = FOLDERS[key], TASKS[key]
-    options = dict(boxes_only=cfg.model.type != 'MaskRCNN') if key == 'coco_folder' else {}
-    if not is_other:
-        options |= {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
-    data = read(folder, out=out, classes=cfg.val_dataloader.dataset.metainfo.classes, **options)
+    _, task, _ = TASKS[key]
+    split = {} if is_other else {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
+    data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
+                       classes=cfg.val_dataloader.dataset.metainfo.classes, **split)
     tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')))
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}

@@ -43,10 +43,6 @@ class Network:
     imports: tuple[str, ...] = ('mmvit_backbones', )
     variant: Variant | None = None
 
-    def with_arguments(self, **arguments) -> 'Network':
-        """Returns the network with other arguments of the backbone."""
-        return replace(self, backbone={**self.backbone, **arguments})
-
     @property
     def maps(self) -> list[tuple[int, int]]:
         """Returns the channels and the stride of each map, of the backbone on the meta device or else on the CPU."""

@@ -3,7 +3,6 @@ import io
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -114,7 +113,7 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
         return Look(str(unreadable(name, error)).split('\n')[0], None)
 
 
-def open_image(file: BinaryIO, formats: list[str] | None = None) -> Image.Image:
+def open_image(file: BinaryIO, formats: list[str] | tuple[str, ...] | None = None) -> Image.Image:
     """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
 
     Args:

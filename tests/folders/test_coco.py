@@ -166,7 +166,7 @@ def test_ids_that_pycocotools_cannot_use(number, content, tmp_path):
 def test_one_polygon_in_place_of_a_list_is_an_error(content, tmp_path):
     content['annotations'][3]['segmentation'] = [1, 2, 3, 4, 5, 6]
     text, = errors(content, tmp_path, needs_masks=True)
-    assert 'segmentation of annotations 3 must be a list of polygons' in text
+    assert 'masks of annotations 3 cannot be used' in text and 'a mask must be a list of polygons' in text
 
 
 @pytest.mark.parametrize('mask', [[[1, 2]], [1, 2, 3, 4], dict(size=[HEIGHT, WIDTH], counts=[100]), 'text'])

@@ -195,7 +195,7 @@ def test_a_polygon_outside_of_a_list_is_used(part, folder, capsys):
     change(folder, part, 1, segmentation=POLYGON[0])
     assert content_of(read_coco_folder(folder), part)['annotations'][1]['segmentation'] == POLYGON
     err = capsys.readouterr().err
-    assert 'polygons of 1 annotations put into lists' in err and 'left out' not in err
+    assert 'masks of 1 annotations' in err and 'a mask must be a list of polygons' in err
 
 
 @pytest.mark.parametrize('part', PARTS)
@@ -205,12 +205,12 @@ def test_parts_of_masks_are_left_out(part, folder, capsys):
     data = read_coco_folder(folder)
     assert [a['segmentation'] for a in content_of(data, part)['annotations']] == [POLYGON] * 6
     err = capsys.readouterr().err
-    assert f'{file_of(folder, part)}: unusable parts of the masks of 2' in err and 'annotation 2 (a polygon' in err
+    assert f'{file_of(folder, part)}: masks of 2 annotations without' in err and 'annotation 2 (a polygon' in err
     assert evaluate(data)['coco/segm_mAP'] == 1
 
 
 @pytest.mark.parametrize('mask, reason', [
-    ([[[2, 3], [22, 3], [22, 33]]], 'one list of numbers'), ([['2', '3', '22', '3', '2', '3']], 'one list of numbers'),
+    ([[[2, 3], [22, 3], [22, 33]]], 'a list of x1, y1'), ([['2', '3', '22', '3', '2', '3']], 'finite numbers'),
     ([[1, 2]], 'three points'), (dict(size=[1, 1], counts=[1]), 'for the size of the image')])
 def test_masks_that_are_given_and_unusable_are_an_error(mask, reason, folder):
     """Boxes alone would be another task."""

@@ -8,7 +8,6 @@ from unicodedata import normalize
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import read_text
 
-from ..utils.distributed import warn
 from ..utils.images import IGNORED
 
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'  # of UTF-8
@@ -37,8 +36,8 @@ def read_class_list(path: str | Path) -> ClassList:
     """Reads class names from a file with one class per line.
 
     Lines may also have the number of the class, counted from 0, and its color: ``0 sky 128 128 128``. A class with the
-    number 255 is skipped, because 255 marks ignored pixels in masks. Lines that start with ``#`` are comments. A header
-    is skipped, which is said. Names that start with a number are written in quotes.
+    number 255 is skipped, because 255 marks ignored pixels in masks. Lines that start with ``#`` are comments. Names
+    that start with a number are written in quotes.
 
     Raises:
         UsageError: If the file cannot be read, lines have different forms, or a number, color or name is invalid.
@@ -46,10 +45,6 @@ def read_class_list(path: str | Path) -> ClassList:
     lines = [line.strip().rstrip(',;:| \t') for line in read_text(path).splitlines()]
     lines = [re.sub(r'(["\'])(\d+)\1', r'\2', line) for line in lines if line and not line.startswith('#')]
     rows = _rows(lines)
-    if rows is None and (rows := _rows(lines[1:])) is not None:
-        if not _is_header(lines[0], rows):
-            raise UsageError(f'{path}: {lines[0]!r} must have the same form as the next line, {lines[1]!r}')
-        warn(f'{path}: the first line is skipped, because it seems to be a header: {lines[0]!r}')
     if rows is None:
         _check_plain_names(path, lines)
         rows = [dict(name=line) for line in lines]
@@ -80,17 +75,12 @@ def _rows(lines: list[str]) -> Rows | None:
     return None
 
 
-def _is_header(line: str, rows: Rows) -> bool:
-    """Returns whether a line in front of ``rows`` has titles of columns, or the rows have all numbers without it."""
-    if re.match(r'[-+]?\d', line):
-        return False
-    numbers = sorted(int(row['number']) for row in rows if row.get('number') and int(row['number']) != IGNORED)
-    is_title = set(re.split(r'[\W_]+', line.lower())) <= COLUMNS
-    return is_title or bool(numbers) and not any(row.get('color') for row in rows) and numbers == [*range(len(numbers))]
-
-
 def _check_plain_names(path: str | Path, lines: list[str]) -> None:
     """Raises UsageError if lines are not just names."""
+    titles = re.split(r'[\W_]+', lines[0].lower()) if lines else ['']
+    if _rows(lines[1:]) or COLUMNS.issuperset(titles) and (len(titles) > 1 or HEADINGS.issuperset(titles)):
+        raise UsageError(f'{path}: {lines[0]!r} has another form than the next line, or seems to be a header; delete a '
+                         'header, or write the name of a class in quotes')
     first_numbers = [int(match[1]) for line in lines if (match := re.match(r'(\d+)\D', line))]
     are_numbered = len(lines) > 1 and first_numbers == [*range(len(lines))] or all(
         re.fullmatch(r'\d+|.*\S\s*[:=,;|\t]\s*\d+', line) for line in lines)
@@ -98,10 +88,6 @@ def _check_plain_names(path: str | Path, lines: list[str]) -> None:
                  or not re.match(NAME, line)]:
         raise UsageError(f'{path}: {wrong[0]!r} is not a name alone; write names, or in all lines a number from 0, a '
                          'space, comma, tab or colon, and a name; names that have a number are written in quotes')
-    titles = re.split(r'[\W_]+', lines[0].lower()) if lines else []
-    if titles and COLUMNS.issuperset(titles) and (len(titles) > 1 or HEADINGS.issuperset(titles)):
-        raise UsageError(f'{path}: {lines[0]!r} seems to be a header; delete the line, or write it in quotes if it '
-                         'names a class')
 
 
 def _unquoted(name: str) -> str:

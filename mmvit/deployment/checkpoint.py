@@ -30,11 +30,8 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
                         int8: str | Path | None, license: str, allow_accuracy_drop: bool) -> ExportedFile:
     """Writes a classifier, segmenter or detector, as :func:`export_model`, and compares the file's predictions."""
     check_packages()
-    check_path(path)
     if fp16 and int8:
         raise UsageError(f'pass either fp16 or int8, got fp16={fp16} and int8={int8}')
-    if not config and not checkpoint:
-        raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
     checkpoint = checkpoint and find_checkpoint(checkpoint)
     check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, checkpoint, cfg_options)
@@ -42,7 +39,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     check_exportable(cfg)
     build_on_meta(cfg)
     try_to_read(checkpoint)
-    uses_test_set = not images and has_test_set(cfg, is_needed=bool(config))
+    uses_test_set = not images and has_test_set(cfg)
     compared, origin = images_to_compare(cfg if uses_test_set else None, images, int8)
     calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []
     reference = PyTorchModel(cfg, checkpoint)

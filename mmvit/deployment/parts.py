@@ -17,8 +17,6 @@ from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
-DEFORMABLE = "mmcv's deformable attention branches on values of a tensor, which torch.export does not support"
-REFUSED = dict(DINO=DEFORMABLE, Mask2Former=DEFORMABLE)
 ROI_HEADS = 'StandardRoIHead', 'CascadeRoIHead'
 DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
 
@@ -48,8 +46,6 @@ def check_exportable(cfg: Config) -> Geometry:
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
-    if model.get('type') in REFUSED:
-        raise UsageError(f'model {model.type} cannot be exported: {REFUSED[model.type]}')
     if model.get('type') not in allowed:
         raise UsageError(f'model {model.get("type")} cannot be exported; allowed for {framework} are '
                          f'{", ".join(allowed) or "none"}')

@@ -97,16 +97,11 @@ class Geometry:
         """Raises UsageError if some resized images are smaller than the crop, or if the crop needs padding."""
         kind: str | None = self.resize['type']
         scale: Any = self.resize.get('scale')
-        if kind == 'ResizeEdge':
-            if self.resize.get('edge', 'short') != 'short':
-                raise UsageError(f"ResizeEdge before CenterCrop must have edge='short', got {self.resize['edge']!r}")
-            sides = scale, scale
-        elif kind is None or self.resize.get('keep_ratio'):
-            before = f'after {kind} with keep_ratio=True' if kind else 'without a resizing step before it'
-            raise UsageError(f'CenterCrop {before} cannot be exported, because images may be smaller than the crop; '
-                             'allowed before it are ResizeEdge, and other resizing steps with keep_ratio=False')
-        else:
-            sides = scale if kind == 'Resize' else [min(scale)] * 2
+        if kind is None or self.resize.get('keep_ratio') or self.resize.get('edge', 'short') != 'short':
+            raise UsageError("CenterCrop can be exported after ResizeEdge with edge='short' and other steps with "
+                             'keep_ratio=False, because images may be smaller than the crop; got '
+                             f'{self.resize if kind else None}')
+        sides = dict(ResizeEdge=[scale] * 2, Resize=scale).get(kind) or [min(scale)] * 2
         if width > sides[0] or height > sides[1]:
             raise UsageError(f'crop_size of CenterCrop must be at most {sides[0]} x {sides[1]} pixels after {kind} '
                              f'with scale={scale}, got {width} x {height} (width x height)')

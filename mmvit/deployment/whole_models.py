@@ -28,11 +28,7 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.n
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
         example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
-
-    Raises:
-        UsageError: If the file cannot be written, or its suffix is not ``.onnx``.
     """
-    check_path(path)
     image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
     if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
         image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])

@@ -107,11 +107,9 @@ def test_images_to_compare(files):
     assert numbers(None, [], folder) == [1, 3, 5, 7, 11, 13, 15, 19]  # not those for calibration
     images, origin = images_to_compare(None)
     assert images[0].shape == (480, 640, 3) and 'generated' in origin
-    assert has_test_set(cfg, False) and 'test set' in images_to_compare(cfg, [], folder)[1]
+    assert has_test_set(cfg) and 'test set' in images_to_compare(cfg, [], folder)[1]
     cfg.test_dataloader.dataset.data_root = folder
-    assert not has_test_set(cfg, False)
-    with raises(UsageError, '--images'):
-        has_test_set(cfg, True)
+    assert not has_test_set(cfg)
 
 
 @pytest.mark.parametrize('after, allowed', [(0.792, False), (0.7, True), (0.7, False)])

@@ -48,13 +48,13 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
 
 @pytest.mark.parametrize('change, message', [
-    (dict(model=dict(type='DINO')), "DINO cannot be exported: mmcv's deformable attention"),
+    (dict(model=dict(type='DINO')), 'DINO cannot be exported; allowed'),
     (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; allowed for mmdet are RetinaNet'),
     (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
     *[(dict(test_dataloader=dict(dataset=dict(pipeline=[
         dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
-      for edge, side, message in [('long', 64, "edge='short', got 'long'"), ('short', 65, 'at most 64 .* got 65'),
+      for edge, side, message in [('long', 64, "edge='short' .* got .*'long'"), ('short', 65, 'at most 64 .* got 65'),
                                   ('short', 64, 'CenterCrop in the test pipeline of a detector')]],
 ])
 def test_models_that_cannot_be_exported_are_refused(change, message):
@@ -65,9 +65,9 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
 
 
 @pytest.mark.parametrize('resize, options, message', [
-    (None, {}, 'without a resizing step'), (None, dict(auto_pad=True), 'without a resizing step'),
-    (dict(type='Resize', scale=(80, 64), keep_ratio=True), {}, 'after Resize with keep_ratio=True'),
-    (dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True), {}, 'ResizeByOrientation with keep_ratio=True'),
+    (None, {}, 'got None'), (None, dict(auto_pad=True), 'got None'),
+    (dict(type='Resize', scale=(80, 64), keep_ratio=True), {}, "keep_ratio=False, .* got .*'Resize'"),
+    (dict(type='ResizeByOrientation', scale=(80, 64), keep_ratio=True), {}, "keep_ratio=False, .* got .*'Res"),
     (dict(type='Resize', scale=(80, 55)), {}, 'at most 80 x 55 pixels .* got 56 x 56'),
     (dict(type='ResizeByOrientation', scale=(80, 55)), {}, 'at most 55 x 55 pixels .* got 56 x 56')])
 def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):

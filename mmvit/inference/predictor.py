@@ -84,7 +84,7 @@ class Predictor:
             images (object): One or more files, folders, http(s) URLs, videos, encoded images as bytes, open
                 files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
                 recursively for images, but not for videos.
-            batch_size (int): Maximum number of images per batch. Batches contain images of one shape. Defaults to 1.
+            batch_size (int): Number of images per batch. A batch of several shapes runs image by image. Defaults to 1.
             score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
         Returns:

@@ -69,20 +69,13 @@ class PyTorchModel:
     @torch.no_grad()
     def run_prepared(self, data: Sequence[dict]) -> list[Arrays]:
         """Returns the outputs for the results of :meth:`prepare`; raises UsageError if the model fails."""
-        groups = {}
-        for number, sample in enumerate(data):  # images of different shapes would be padded
-            groups.setdefault(tuple(sample['inputs'].shape), []).append(number)
-        found = {}
-        for numbers in groups.values():
-            samples = self._test_step([data[number] for number in numbers])
-            found.update({number: arrays_of(sample) for number, sample in zip(numbers, samples)})
-        return [found[number] for number in range(len(data))]
-
-    def _test_step(self, data: list[dict]) -> Sequence[BaseDataElement]:
+        if len({sample['inputs'].shape for sample in data}) > 1:  # they would be padded
+            return [found for sample in data for found in self.run_prepared([sample])]
         try:
-            return self.module.test_step(self.collate(data))
+            samples = self.module.test_step(self.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
             raise UsageError(f'the model failed: {first_line(error)}') from error
+        return list(map(arrays_of, samples))
 
     def preprocess(self, image: np.ndarray) -> dict:
         """Returns the network's ``inputs`` ``(1, 3, H, W)`` and ``data_samples`` for an image, in a dict.

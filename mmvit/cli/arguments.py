@@ -41,17 +41,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', type=output_folder)
     add_config_options(parser)
-    add_process_arguments(parser, ['none', 'pytorch', 'slurm', 'mpi'])
     parser.add_argument('--verbose', action='store_true', help='show the log of a fine-tuning, too')
-
-
-def add_process_arguments(parser: argparse.ArgumentParser, launchers: list[str]) -> None:
-    """Adds the arguments of subcommands that can run in several processes."""
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--processes', type=whole(1, 1024), metavar='N',
                          help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
                               'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
-    several.add_argument('--launcher', choices=launchers, default='none')
+    several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
@@ -93,9 +88,7 @@ def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[s
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or not low <= value <= high or not ends and value in (low, high):
-            limits = f'of at least {low:g}' if ends else f'above {low:g}'
-            if high < math.inf:
-                limits = f'from {low:g} to {high:g}' if ends else f'above {low:g} and below {high:g}'
+            limits = f'from {low:g} to {high:g}' if ends else f'above {low:g} and below {high:g}'
             raise argparse.ArgumentTypeError(f'{text!r} is not a finite number {limits}')
         return value
 

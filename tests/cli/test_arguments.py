@@ -36,7 +36,7 @@ def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, option
     ('train', '--lr', 'inf', 'finite'), ('train', '--lr', 'nan', 'finite'), ('serve', '--port', '65536', 'to 65535'),
     ('test', '--out', '', "'' is not a folder"), ('train', '--work-dir', f'{TINY}/work', 'is not a folder'),
     ('train', '--val-fraction', '0', 'above 0 and below 1'), ('train', '--val-fraction', '1', 'above 0 and below 1'),
-    ('test', '--wait-time', '-0.1', 'of at least 0'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
+    ('test', '--wait-time', '-0.1', 'from 0 to inf'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
     ('train', '--processes', '1025', 'from 1 to 1024'), ('train', '--processes', '0', 'from 1 to 1024'),
     ('train', '--processes', 'two', "'two' is not an integer from 1"),
     ('data check', '--jobs', '1025', 'to 1024'),

@@ -13,27 +13,18 @@ from torch import Tensor, nn
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.resizing import pooling_matrix
 
-KERNELS = {('cv2', 'bilinear'), ('cv2', 'area'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
+KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
 
 
-def matrix(size: int, position: Tensor, out: Tensor, kernel: tuple[str, str]) -> Tensor:
-    """Returns the matrix ``(len(position), size)`` that resizes ``size`` pixels to ``out`` pixels.
+def matrix(size: int, position: Tensor, out: Tensor, interpolation: str) -> Tensor:
+    """Returns the matrix ``(len(position), size)`` by which Pillow resizes ``size`` pixels to ``out`` pixels.
 
     The result is computed only for the output pixels ``position``.
     """
     pixel = torch.arange(size, dtype=torch.float64, device=position.device)
     ratio = size / out.double()
     center = (position.double()[:, None] + 0.5) * ratio - 0.5
-    backend, interpolation = kernel
-    if backend == 'cv2':  # area interpolation; when shrinking, a pixel's weight is its covered fraction
-        start = position.double()[:, None] * ratio
-        first = start.floor()
-        beyond = position.double()[:, None] + 1 - (first + 1) / ratio
-        beyond = torch.where(beyond > 0, beyond - beyond.floor(), 0.)
-        enlarged = (pixel == first) * (1 - beyond) + (pixel == (first + 1).clamp(max=size - 1)) * beyond
-        covered = (torch.minimum(pixel + 1, start + ratio) - torch.maximum(pixel, start)).clamp(min=0) / ratio
-        return torch.where(ratio > 1, covered, enlarged).float()
     distance = ((pixel - center) / ratio.clamp(min=1)).abs()
     if interpolation == 'bilinear':
         weight = (1 - distance).clamp(min=0)
@@ -177,12 +168,12 @@ class Preprocess(nn.Module):
 
     def _resize(self, x: Tensor, rows: Tensor, columns: Tensor, sizes: tuple[Tensor, Tensor]) -> Tensor:
         height, width = x.shape[2:]
-        if self.geometry.kernel == ('cv2', 'bilinear'):
+        backend, interpolation = self.geometry.kernel
+        if backend == 'cv2':
             return bilinear(bilinear(x, 3, columns, sizes[1]), 2, rows, sizes[0]).round()
-        x = x @ matrix(width, columns, sizes[1], self.geometry.kernel).T
-        if self.geometry.kernel[0] == 'pillow':  # Pillow rounds to uint8 between its two passes
-            x = x.round().clamp(0, 255)
-        return (matrix(height, rows, sizes[0], self.geometry.kernel) @ x).round().clamp(0, 255)
+        x = x @ matrix(width, columns, sizes[1], interpolation).T
+        x = x.round().clamp(0, 255)  # Pillow rounds to uint8 between its two passes
+        return (matrix(height, rows, sizes[0], interpolation) @ x).round().clamp(0, 255)
 
     def _positions(self, size: Tensor, axis: int) -> Tensor:
         """Returns each output row's or column's position in the resized image; positions beyond its end are padding."""

@@ -13,7 +13,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=60, edge='short', interpolation='area'),
+    dict(type='ResizeEdge', scale=60, edge='short'),
     dict(type='CenterCrop', crop_size=56),
     dict(type='PackInputs'),
 ]

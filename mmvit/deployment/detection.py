@@ -1,7 +1,5 @@
 """Postprocessing of RetinaNet and of Faster, Mask and Cascade R-CNN, for one image, in modules that can be exported."""
-import operator
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -17,14 +15,12 @@ from .preprocess import Geometry, as_tuple, size_of
 STRIPS = 16  # of masks that are pasted into the image one after the other
 
 
-def postprocess_of(model: nn.Module, geometry: Geometry) -> tuple[nn.Module, list[str]]:
+def postprocess_of(model: SingleStageDetector | TwoStageDetector, geometry: Geometry) -> tuple[nn.Module, list[str]]:
     """Returns the postprocessing of a detector, and the names of its outputs."""
     names = ['labels', 'scores', 'boxes']
     if isinstance(model, TwoStageDetector):
         return TwoStageInstances(model, geometry), names + ['masks'] * model.roi_head.with_mask
-    if isinstance(model, SingleStageDetector):
-        return RetinaNetBoxes(model, geometry), names
-    raise TypeError(f'model must be a SingleStageDetector or a TwoStageDetector, got a {type(model).__name__}')
+    return RetinaNetBoxes(model, geometry), names
 
 
 def decode(coder, boxes: Tensor, deltas: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
@@ -118,7 +114,7 @@ class TwoStageInstances(Dense):
             logits.append(score)
             regressed = delta.reshape(-1, 1 if head.reg_class_agnostic else head.num_classes, 4)
             refined = decode(head.bbox_coder, boxes, of_class(regressed, score[:, :-1].argmax(1)), size)
-        last, scores = heads[-1], mean_of(logits).softmax(1)[:, :-1].flatten()
+        last, scores = heads[-1], torch.stack(logits).mean(0).softmax(1)[:, :-1].flatten()
         chosen = (scores > self.rcnn['score_thr']).nonzero()[:, 0]
         roi, labels = torch.div(chosen, last.num_classes, rounding_mode='floor'), chosen % last.num_classes
         boxes, scores = decode(last.bbox_coder, boxes[roi], of_class(regressed[roi], labels), size), scores[chosen]
@@ -132,8 +128,8 @@ class TwoStageInstances(Dense):
         for head, extractor in zip(stages(roi_head.mask_head), stages(roi_head.mask_roi_extractor)):
             mask, = self.run(head, extractor, pyramid, boxes)
             masks.append(of_class(mask.sigmoid(), labels))
-        boxes = boxes / scale
-        return labels, scores, boxes, paste(mean_of(masks), boxes, size_of(image), self.rcnn['mask_thr_binary'])
+        boxes, mask = boxes / scale, torch.stack(masks).mean(0)
+        return labels, scores, boxes, paste(mask, boxes, size_of(image), self.rcnn['mask_thr_binary'])
 
     def run(self, head: nn.Module, extractor: SingleRoIExtractor, pyramid: tuple[Tensor, ...],
             boxes: Tensor) -> list[Tensor]:
@@ -169,10 +165,6 @@ class TwoStageInstances(Dense):
 def stages(part: nn.Module) -> list:
     """Returns a list of one module per stage: several for Cascade R-CNN, one for other detectors."""
     return list(part) if isinstance(part, nn.ModuleList) else [part]
-
-
-def mean_of(values: Sequence[Tensor]) -> Tensor:
-    return reduce(operator.add, values) / len(values)
 
 
 def of_class(values: Tensor, labels: Tensor) -> Tensor:

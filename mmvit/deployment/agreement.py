@@ -58,5 +58,6 @@ def compare_in_runtimes(path: Path, figures_in: Callable[[str], dict[str, float]
             try:
                 found[runtime] = compared(runtime)
             except Exception as error:  # the runtimes' exceptions have no public base class
-                found[runtime] = Agreement(*2 * [f'fails with {first_line(error.__cause__ or error)}'])
+                cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+                found[runtime] = Agreement(*2 * [f'fails with {first_line(cause)}'])
     return found

@@ -1,6 +1,7 @@
 """Postprocessing of RetinaNet and of Faster, Mask and Cascade R-CNN, for one image, in modules that can be exported."""
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads import AnchorHead
@@ -15,7 +16,7 @@ from .preprocess import Geometry, as_tuple, size_of
 STRIPS = 16  # of masks that are pasted into the image one after the other
 
 
-def postprocess_of(model: SingleStageDetector | TwoStageDetector, geometry: Geometry) -> tuple[nn.Module, list[str]]:
+def postprocess_of(model: Any, geometry: Geometry) -> tuple[nn.Module, list[str]]:
     """Returns the postprocessing of a detector, and the names of its outputs."""
     names = ['labels', 'scores', 'boxes']
     if isinstance(model, TwoStageDetector):

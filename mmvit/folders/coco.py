@@ -149,13 +149,13 @@ class Coco:
         return np.array([annotation.get('category_id') in known for annotation in self.annotations], dtype=bool)
 
     @property
-    def is_left_out(self) -> np.ndarray:
+    def is_left_out(self) -> Any:
         """Whether mmdet's data sets leave out an annotation of the training."""
         return (self.is_outside | (self.areas <= 0) | (self.boxes[:, 2:] < 1).any(1) | ~self.has_known_category
                 | np.array([bool(annotation.get('ignore')) for annotation in self.annotations], dtype=bool))
 
     @property
-    def is_outside(self) -> np.ndarray:
+    def is_outside(self) -> Any:
         """Whether a box has nothing in common with its image."""
         return (np.minimum(self.corners[:, 2:], self.sizes) <= np.maximum(self.corners[:, :2], 0)).any(1)
 

@@ -17,11 +17,10 @@ from mmvit_backbones.datasets.token_label_maps import TOP_K
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 from mmvit_backbones.utils.installation import install_command
-from mmvit_backbones.zoo.building import get_model, import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import list_models
 
 from ..inference.runtimes import build_model, find_device
 from ..utils.config_files import is_config, read_config
@@ -45,9 +44,8 @@ def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoi
     Args:
         images (str | Path): Folder with one folder of images per class.
         out (str | Path): Folder for the token labels.
-        model (str): Classifier: ``timm:NAME``, ``mmpretrain:NAME``, a network of this package, or a config.
-        checkpoint (str | None): Weights of the classifier. Defaults to None: the pretrained weights of timm and
-            mmpretrain.
+        model (str): Classifier: ``timm:NAME``, or a config of mmpretrain: its file, or its name in this package.
+        checkpoint (str | None): Weights of the classifier. Defaults to None: the pretrained weights of timm.
         size (int | Sequence[int]): Side of the square images in pixels, or height and width. Defaults to 224.
         batch_size (int): Images per batch. Defaults to 16.
         device (str | torch.device | None): Device of the classifier. Defaults to None: a GPU if there is one.
@@ -113,32 +111,19 @@ def save(labels: Tensor, file: Path) -> None:
 @safe_loading()
 def build(name: str, checkpoint: str | None, device: torch.device) -> Annotate:
     """Returns a classifier's scores at each position; the arguments are those of :func:`write_token_labels`."""
-    library, _, rest = name.rpartition(':')
-    if library == 'timm':
-        return build_timm(rest, checkpoint, device)
+    if name.startswith('timm:'):
+        return build_timm(name.removeprefix('timm:'), checkpoint, device)
+    if not is_config(name):
+        raise UsageError(f'model must be timm:NAME, or the file or name of a config, got {name}')
+    file = require_weights(name, checkpoint)
     try:
         import_mmpretrain()
     except ImportError:
         raise UsageError(f'{name} needs mmpretrain: {install_command("mmpretrain")}, or use timm:NAME') from None
     from mmpretrain.models import ImageClassifier
     init_default_scope('mmpretrain')
-    if library == 'mmpretrain':
-        from mmpretrain import ModelHub
-        from mmpretrain import get_model as get_theirs
-        try:
-            default = ModelHub.get(rest).weights
-        except ValueError:
-            raise UsageError(f'mmpretrain has no model {rest}') from None
-        model = get_theirs(rest, pretrained=require_weights(name, checkpoint or default))
-    elif name in list_models():
-        model = get_model(name, checkpoint=require_weights(name, checkpoint))
-    elif is_config(name):
-        file = require_weights(name, checkpoint)
-        model = build_model(read_config(name))
-        load_weights(model, find_weights(model, read_checkpoint(file), file)[0], file)
-    else:
-        raise UsageError(f'model must be timm:NAME, mmpretrain:NAME, a config, or one of {", ".join(list_models())}, '
-                         f'got {name}')
+    model = build_model(read_config(name))
+    load_weights(model, find_weights(model, read_checkpoint(file), file)[0], file)
     if not isinstance(model, ImageClassifier):
         raise UsageError(f'{name} must be an ImageClassifier of mmpretrain, got a {type(model).__name__}')
     use_feature_maps(model.backbone)

@@ -121,10 +121,8 @@ def test_scores_of_timms_networks(name, to_map, tmp_path):
 
 @pytest.mark.parametrize('name, words', [
     *[(name, [f'{name} requires --checkpoint']) for name in (
-        'rest_lite', 'configs/imagenet_rest_lite.py', 'imagenet_rest_lite', 'timm:nfnet_f0',
-        'mmpretrain:hivit-tiny-p16_16xb64_in1k')],
-    ('mmpretrain:none', ['mmpretrain has no model none']), ('timm:none', ['timm has no model none']),
-    ('unknown', ['timm:NAME', 'rest_lite', 'unknown'])])
+        'configs/imagenet_rest_lite.py', 'imagenet_rest_lite', 'timm:nfnet_f0')],
+    ('timm:none', ['timm has no model none']), ('unknown', ['timm:NAME', 'config', 'unknown'])])
 def test_models_that_cannot_be_used(name, words):
     with raises(UsageError, *words):
         token_labels.build(name, None, torch.device('cpu'))

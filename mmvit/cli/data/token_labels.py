@@ -1,8 +1,7 @@
 """Generates token labels for the images in a folder: the classes that a classifier predicts at each position.
 
     mmvit data token-labels IMAGES OUT timm:dm_nfnet_f6 --size 576
-    mmvit data token-labels IMAGES OUT mmpretrain:convnext-base_32xb128_in1k
-    mmvit data token-labels IMAGES OUT vitaev2_base --checkpoint checkpoints/vitaev2_base.pth
+    mmvit data token-labels IMAGES OUT imagenet_vitaev2_b --checkpoint official://vitaev2_base
     mmvit data token-labels IMAGES OUT configs/mine.py --checkpoint work_dirs/mine/epoch_300.pth
 
 The classifier's head is applied to each position instead of to the pooled map. If the command is run again, it writes

@@ -100,23 +100,19 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         UsageError: If an output would replace an image, a folder cannot be created, or a file not be written, e.g. on a
             full disk.
     """
-    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir), predictor.task, save_results, video),
-                  [*names, *reads])
+    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir), video), [*names, *reads])
     return _write(predictor, names, _Outputs(names, Path(out_dir), save_results, video), batch_size, score_thr)
 
 
-def _planned(names: dict[str, str], out_dir: Path, task: str, save_results: bool, video: bool) -> Iterator[Path]:
-    """Yields the files that will be written; of the frames of a video, those that exist."""
+def _planned(names: dict[str, str], out_dir: Path, video: bool) -> Iterator[Path]:
+    """Yields the files that models of any task may write; of the frames of a video, those that exist."""
     for source, name in names.items():
         is_film, pattern = source.lower().endswith(VIDEOS), f'{escape(name)}_{6 * "[0-9]"}*.png'
         if is_film and video:
             yield out_dir / f'{name}.mp4'
         for folder in (out_dir, out_dir / 'labels'):
             yield from folder.glob(pattern) if is_film else [folder / f'{name}.png']
-            if not save_results or task != 'segmentation':
-                break
-    if save_results:
-        yield out_dir / ('results.csv' if task == 'classification' else 'results.json')
+    yield from (out_dir / 'results.csv', out_dir / 'results.json')
 
 
 def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', batch_size: int, score_thr: float

@@ -46,7 +46,8 @@ class Result:
         return self.classes[label] if label < len(self.classes) else str(label)
 
     def color(self, label: int) -> Color:
-        return color_of(label, self.palette)
+        """Returns the color of a class; labels beyond the palette get colors that can be told apart."""
+        return self.palette[label] if label < len(self.palette) else class_color(label)
 
     def items(self) -> list[dict]:
         """Returns one dict per item, best first, with ``label``, ``score`` and, if available, ``box`` and ``mask``."""
@@ -201,8 +202,6 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
         order = np.argsort(-outputs['scores'], kind='stable')
         kept = order[outputs['scores'][order] >= score_thr]
         return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
-    if 'labels' in outputs:  # annotations, in any order
-        return Classification(*about, outputs['labels'], outputs['scores'])
     labels = np.argsort(-outputs['scores'], kind='stable')
     return Classification(*about, labels, outputs['scores'][labels])
 
@@ -259,12 +258,6 @@ def place_label(corners: Sequence[tuple[float, float]], size: tuple[int, int], o
     covers = ((places < drawn[..., 2:]) & (drawn[..., :2] < places + size)).all(2).any(0)
     x, y = places[covers.argmin()]  # the first that is False
     return float(x), float(y)
-
-
-def color_of(label: int, palette: Sequence[Color]) -> Color:
-    """Returns the color of a class; labels beyond the palette get colors that can be told apart."""
-    red, green, blue = palette[label] if label < len(palette) else class_color(label)
-    return red, green, blue
 
 
 def contour_of(mask: np.ndarray) -> np.ndarray:

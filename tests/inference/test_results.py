@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvit.inference import Classification, Detection, Segmentation
-from mmvit.inference.results import Result, color_of, contour_of, place_label, result_of
+from mmvit.inference.results import Result, contour_of, place_label, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 # What color-blind people see of red, green and blue (Machado et al., 2009, severity 1).
@@ -66,7 +66,7 @@ def test_outputs_become_results():
     assert [item['mask'].tolist() for item in found.items()] == [(segmentation == label).tolist() for label in (1, 0)]
     assert repr(found) == "Segmentation('a', 3 x 2: 1 50.0%, 0 16.7%)"
     palette = np.array(found.label_image().getpalette()).reshape(-1, 3)
-    assert [tuple(color) for color in palette.tolist()] == [RED, *(color_of(label, []) for label in range(1, 256))]
+    assert [tuple(color) for color in palette.tolist()] == [RED, *(found.color(label) for label in range(1, 256))]
     for labels, names in ([[1, 299]], []), ([[1, 2]], ['a'] * 257):  # 8 bits would wrap
         found = result_of(dict(segmentation=np.array(labels)), 'a', image[:1, :2], names, [])
         assert found.label_image().mode == 'I;16' and np.array(found.label_image()).tolist() == labels
@@ -74,8 +74,9 @@ def test_outputs_become_results():
 
 def test_colors():
     """Classes without a color have different ones, which color-blind people can tell apart, too."""
-    assert color_of(0, [RED]) == RED
-    found = [color_of(label, [RED]) for label in range(1, 33)]
+    color_of = Result('a', np.zeros((4, 6, 3), np.uint8), [], [RED]).color
+    assert color_of(0) == RED
+    found = [color_of(label) for label in range(1, 33)]
     assert len(set(found)) == 32
     seen = np.array(found[:6]) / 255
     for name, rows in COLOR_BLIND.items():

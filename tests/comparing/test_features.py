@@ -14,7 +14,7 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 
 pytestmark = [pytest.mark.skipif(not find_spec('sklearn'), reason='features are evaluated with scikit-learn'),
-              pytest.mark.usefixtures('frozen')]
+              pytest.mark.usefixtures('frameworks')]
 
 FLOWERS, STREETS, OBJECTS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini', 'coco_mini'))
 

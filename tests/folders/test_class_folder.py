@@ -14,7 +14,7 @@ from mmvit.folders import read_class_folder
 from mmvit.folders.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 FLOWERS = ROOT / 'data/flowers_mini'
 

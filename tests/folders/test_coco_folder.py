@@ -17,7 +17,7 @@ from mmvit.folders import read_coco_folder
 from mmvit.folders.data_set_files import find_problems
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 HEIGHT, WIDTH = 40, 60
 PARTS = 'train', 'val'

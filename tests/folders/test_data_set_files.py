@@ -10,7 +10,7 @@ from mmvit.folders import data_set_files
 from mmvit.folders.data_set_files import check_data, find_problems
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 
 def coco(folder, num_images: int = 4) -> dict:

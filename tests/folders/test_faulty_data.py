@@ -15,7 +15,7 @@ from mmvit.utils.config_files import read_config
 from mmvit.utils.images import look_at
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 COCO = ROOT / 'data/coco_mini'
 BOX = [10., 10., 50., 40.]

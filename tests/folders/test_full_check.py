@@ -12,7 +12,7 @@ from mmvit.folders.full_check import config_problems, errors_and_warnings, folde
 from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 DATA = ROOT / 'data'
 

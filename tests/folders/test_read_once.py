@@ -14,7 +14,7 @@ from mmvit.folders.data_set_files import check_data
 from mmvit.folders.full_check import folder_problems
 from mmvit.recipes import fine_tune
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 TASKS = dict(class_folder='flowers_mini', coco_folder='coco_mini', seg_folder='camvid_mini')
 opened: list[str] = []

@@ -15,7 +15,7 @@ from mmvit.folders import read_seg_folder
 from mmvit.folders.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 CLASSES = 'background', 'traffic light'
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]

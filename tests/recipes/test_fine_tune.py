@@ -31,7 +31,7 @@ OTHERS = dict(
     timm='timm:resnet18', timm_plain='timm:vit_tiny_patch16_224.augreg_in21k',
     config=str(ROOT / 'configs/mask_rcnn_rest_lite.py'))
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 
 @TASKS

@@ -13,7 +13,7 @@ from mmvit import running as training
 from mmvit.recipes import other_data, save
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 
 def config_for(cfg: Config, tmp_path: Path, **options) -> Config:

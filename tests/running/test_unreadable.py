@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from mmvit.running.runner import named_images
 from mmvit_backbones.errors import TrainingError
 
-pytestmark = pytest.mark.usefixtures('frozen')
+pytestmark = pytest.mark.usefixtures('frameworks')
 
 
 def run(folder, workers: int) -> None:

@@ -1,4 +1,6 @@
 """`mmvit train` before its first step: options of the two doors, and `--check`."""
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import ROOT, raises
@@ -10,6 +12,19 @@ from mmvit_backbones.errors import UsageError
 
 CONFIGS = dict(mmpretrain='imagenet_reswin_t', mmdet='mask_rcnn_reswin_t', mmseg='upernet_reswin_t_camvid')
 FLOWERS = str(ROOT / 'data/flowers_mini')
+SHALLOW = """
+_base_ = '{}/tests/configs/{}.py'
+arch = dict(
+    _delete_=True, embed_dims=96, depths=[1, 1, 1, 1], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=1)
+model = dict(backbone=dict(arch=arch))
+"""
+
+
+def config_of(framework: str, folder: Path) -> Path:
+    """Writes the config of a framework with a shallow network, which is built sooner."""
+    path = folder / 'config.py'
+    path.write_text(SHALLOW.format(ROOT, CONFIGS[framework]))
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +59,7 @@ def test_a_wrong_name_is_answered_with_networks_and_configs(folder, tmp_path):
 
 @pytest.mark.parametrize('framework', CONFIGS)
 def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
-    call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run')
+    call('train', config_of(framework, tmp_path), '--check', '--work-dir', tmp_path / 'run')
     assert capsys.readouterr().out.splitlines()[-1] == 'ok' and not (tmp_path / 'run').exists()
 
 
@@ -73,7 +88,7 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
         ('val_evaluator.type', 'X'), ('param_scheduler.0.type', 'X')))])
 def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     with raises(UsageError, *words) as caught:
-        call('train', ROOT / f'tests/configs/{CONFIGS[framework]}.py', '--check', '--work-dir', tmp_path / 'run',
+        call('train', config_of(framework, tmp_path), '--check', '--work-dir', tmp_path / 'run',
              '--cfg-options', option)
     assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
 

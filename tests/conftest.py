@@ -51,14 +51,14 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture(scope='module', autouse=True)
-def frozen():
+def uncollected():
     """Excludes what is imported from MMEngine's garbage collections, which would take half a second per data set."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope='module')
-def frameworks(frozen):
+def frameworks(uncollected):
     """Imports the frameworks, and excludes them, too."""
     for framework in filter(find_spec, ('mmdet', 'mmseg', 'mmpretrain')):
         importlib.import_module(f'{framework}.datasets')

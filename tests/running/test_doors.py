@@ -20,7 +20,7 @@ pytestmark = pytest.mark.training
 
 FOLDERS = dict(mmpretrain=('class_folder', 'flowers_mini'), mmdet=('coco_folder', 'coco_mini'),
                mmseg=('seg_folder', 'camvid_mini'))
-STEPS = 20  # in two epochs
+STEPS = 8  # in two epochs
 OPTIONS = ['--cfg-options', f'train_dataloader.dataset.indices={STEPS}', 'val_dataloader.dataset.indices=2',
            'test_dataloader.dataset.indices=4', 'default_hooks.logger.interval=1', 'log_processor.window_size=1']
 # Narrow heads and few proposals save time.

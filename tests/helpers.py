@@ -14,6 +14,7 @@ from mmengine.fileio.handlers import YamlHandler
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
+from yapf.yapflib import yapf_api
 
 import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.utils import versions
@@ -35,6 +36,18 @@ class MetafileHandler(YamlHandler):
 @cache
 def parse_metafile(text: str) -> dict:
     return YamlHandler().load_from_fileobj(StringIO(text))
+
+
+def format_once(text: str, **options) -> tuple[str, bool]:
+    """Formats each config only once; MMEngine's runner formats its config for the log, a file and every checkpoint."""
+    key = text, repr(options)
+    if key not in FORMATTED:
+        FORMATTED[key] = format_code(text, **options)
+    return FORMATTED[key]
+
+
+FORMATTED: dict[tuple[str, str], tuple[str, bool]] = {}
+format_code, yapf_api.FormatCode = yapf_api.FormatCode, format_once
 
 
 def fresh_model(network: str, **arguments) -> nn.Module:

@@ -22,7 +22,7 @@ from ..layers.vitae_cell import (
     ReductionCell,
     first_convs,
 )
-from ..ops.window import pad_to_multiple
+from ..ops.window import pad_to_multiple, with_contiguous_gradient
 from .arch import Arch, resolve_arch
 from .base import Backbone
 
@@ -217,7 +217,7 @@ class ViTAE(Backbone):
             if stage == self.num_stages:
                 for cell in self.cells:
                     x = self.run_block(cell, x)
-            yield x, x
+            yield x, with_contiguous_gradient(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""

@@ -21,6 +21,7 @@ from ..layers.vitae_cell import (
     ReductionCell,
     first_convs,
 )
+from ..ops.window import with_contiguous_gradient
 from .arch import Arch, resolve_arch
 from .base import Backbone, CommonArguments
 
@@ -150,7 +151,7 @@ class CellPyramid(Backbone):
             x = self.run_block(stage.reduction, x)
             for cell in stage.cells:
                 x = self.run_block(cell, x)
-            yield x, x
+            yield x, with_contiguous_gradient(x)
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per cell of the stage, without the first stage's reduction cell, which is the stem."""

@@ -48,6 +48,14 @@ def channels_last(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
+def with_contiguous_gradient(x: Tensor) -> Tensor:
+    """Returns a tensor as it is; if it is contiguous, its gradient is made contiguous, too.
+
+    Residual connections would pass other strides to all earlier blocks, whose linear layers copy such gradients.
+    """
+    return x.flatten().view(x.shape) if not is_exporting() and x.is_contiguous() else x
+
+
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Partitions a packed projection into windows and heads, in one copy.
 

@@ -7,6 +7,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.utils.counters import Counter
 from mmvit_backbones.backbones.vitaev2 import published_drop_paths
+from mmvit_backbones.layers.vitae_cell import BaseNormalCell
 
 TINY, TINY_V2 = TINY_CONFIGS['ViTAE']['arch'], TINY_CONFIGS['ViTAEv2']['arch']
 
@@ -83,3 +84,14 @@ def test_published_rates_of_stochastic_depth():
     """A stage starts at the rate with the index of the previous stage's depth."""
     rates = [[round(100 * rate) for rate in stage] for stage in published_drop_paths(0.13, [2, 2, 8, 2])]
     assert rates == [[0, 1], [2, 3], [2, 3, 4, 5, 6, 7, 8, 9], [8, 9]]
+
+
+@pytest.mark.parametrize('network', ['ViTAE', 'ViTAEv2', 'ViTAEv2VSA'])
+def test_gradients_reach_cells_in_the_layout_of_their_maps(network):
+    """Else, each linear layer before a residual connection copies its gradient."""
+    model, strides = fresh_model(network).train(), []
+    cells = [module for module in model.modules() if isinstance(module, BaseNormalCell)]
+    for cell in cells:
+        cell.register_full_backward_pre_hook(lambda cell, grads: strides.append(grads[0].is_contiguous()))
+    sum(out.square().mean() for out in model(torch.rand(1, 3, 96, 64))).backward()
+    assert strides == [True] * len(cells) and cells

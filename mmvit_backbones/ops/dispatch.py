@@ -114,7 +114,7 @@ class Operator(Generic[Result]):
 
     This depends only on the device, dtype and shapes of the arguments, on these requests and on what is compiled, so
     that all processes of a training run the same kernels. Meta tensors are treated like tensors on an
-    NVIDIA GPU of capability 9.0 for which these are compiled.
+    NVIDIA GPU of capability 9.0, for which all kernels are compiled if those in C++ are.
     Programs of ``torch.export`` and ONNX files contain only the reference.
 
     Args:
@@ -162,7 +162,8 @@ class Operator(Generic[Result]):
             if reason is None:
                 log_choice(self.name, device, backend, missed)
                 return backend
-            is_missing = is_usual(backend, device) and why_not_backend(backend, x) or backend == 'triton' and is_default
+            is_missing = (is_usual(backend, device) and why_not_backend(backend, x)
+                          or backend == 'triton' and is_default and x.is_cuda)
             if backend == requested or is_missing:
                 missed += f'; its {backend} backend cannot run: {reason}'
         raise AssertionError('the reference always runs')
@@ -181,7 +182,7 @@ class Operator(Generic[Result]):
     def available(self, device: torch.device) -> list[Backend]:
         """Returns the backends that can run on a device, in order of preference, apart from limits of shapes."""
         x = torch.empty(0, device=device)
-        return [backend for backend in self.order(device.type, self.name in triton.DEFAULTS)
+        return [backend for backend in self.order(device.type, triton.may_be_default(self.name, x))
                 if (why_not_backend(backend, x) or self.why_not_compiled(backend, x)) is None]
 
     def usual(self, device: torch.device) -> Backend:
@@ -231,8 +232,9 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
         return None
     if backend == 'triton':
         return why_not_triton(x)
-    if library.MISSING[backend] is not None:
-        return library.MISSING[backend]
+    # On meta tensors, CUDA's operators need only what the C++ library defines.
+    if reason := library.MISSING['cpp' if x.is_meta else backend]:
+        return reason
     device = 'cpu' if backend == 'cpp' else 'cuda'
     if x.device.type not in (device, 'meta'):
         return f'tensors must be on {device}, got {x.device}'

@@ -32,7 +32,7 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
         mask (Tensor | None): Added to the logits only for the softmax. Broadcastable to ``(..., N, M)``. Must not
             require a gradient, because kernels don't compute it.
         backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None: the reference, unless
-            :class:`.use_kernels` requests Triton.
+            :class:`.use_kernels` requests Triton or it is measured to be faster.
 
     Returns:
         tuple[Tensor, Tensor]: ``(..., N, d)`` and the logits ``(..., N, M)``, both in the dtype of ``q``, unless

@@ -21,12 +21,12 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from . import WINDOWS
 from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
 BLOCK = 32  # rows and keys per block; larger blocks of 128 channels would not fit in registers
-WINDOWS = 16, 25, 36, 49, 64  # tokens of the windows that are one block
 MAX_WINDOW_CHANNELS = 32  # of these windows; with more, registers would be spilled
 
 

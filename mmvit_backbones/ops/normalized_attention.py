@@ -1,17 +1,18 @@
 """Attention with an instance-normalized softmax map (ResT, Zhang and Yang, NeurIPS 2021, arXiv 2105.13677)."""
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .exportable import softmax_of_maps
-from .precision import at_least_float32
 
 
 def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Tensor:
     """Returns ``IN(softmax(logits)) v``, where IN is the instance norm of each head's map.
 
-    Softmax and norm are computed in at least float32. With the default ``eps``, the norm amplifies the rounding errors
-    of nearly uniform attention up to 316 times. To reduce these errors, the mean of the values is subtracted. The exact
-    result is the same, because each row of the normalized map sums to 0.
+    With the default ``eps``, the norm amplifies the rounding errors of nearly uniform attention up to 316 times. To
+    reduce these errors, the mean of the values is subtracted. The exact result and gradients are the same, because each
+    row of the normalized map sums to 0. For float16, the map is also computed in float32. For bfloat16 it is not: the
+    network's logits are rounded as coarsely.
 
     Paper: arXiv 2105.13677, equation 4.
 
@@ -23,6 +24,6 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
     Returns:
         Tensor: ``(B, num_heads, N, d)``.
     """
-    attn = softmax_of_maps(logits, at_least_float32(logits))
+    attn = softmax_of_maps(logits, torch.float32 if logits.dtype == torch.float16 else logits.dtype)
     attn = F.layer_norm(attn, attn.shape[2:], eps=eps)  # per head; F.instance_norm rejects 1 x 1 maps
-    return attn.to(value.dtype) @ (value - value.mean(2, keepdim=True))
+    return attn.to(value.dtype) @ (value - value.detach().mean(2, keepdim=True))

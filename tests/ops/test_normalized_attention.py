@@ -29,7 +29,7 @@ def test_gradients_per_image():
     torch.testing.assert_close(per_image, expected)
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float16, 1e-2), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-4), (torch.float16, 1e-2), (torch.bfloat16, 0.1)])
 def test_nearly_uniform_attention_is_accurate(dtype, tolerance):
     """The instance norm amplifies rounding errors most if attention is nearly uniform and values have a large mean."""
     logits, value = 0.02 * torch.randn(2, 2, 144, 144), 3 + torch.randn(2, 2, 144, 32)

@@ -1,6 +1,7 @@
 """Autograd support for operators that launch Triton kernels."""
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
     The returned function takes keyword arguments only.
 
     Args:
-        forward (Callable): Takes tensors, numbers or None, and returns a tuple of tensors: the results, followed by
-            other tensors that the backward pass needs.
+        forward (Callable): Takes tensors or None, and numbers, which are annotated as int or float. Returns a tuple of
+            tensors: the results, followed by other tensors that the backward pass needs.
         backward (Callable): ``backward(outputs, grads, **arguments)`` returns a dict of gradients by argument name.
             ``outputs`` is the tuple that ``forward`` returned. ``grads`` has the gradients of the results, None for
             unused results.
@@ -37,19 +38,19 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
         shapes_of (Sequence[str]): Names of tensors that are not saved. ``backward`` gets only their shapes. Defaults
             to an empty tuple.
     """
-    names = tuple(inspect.signature(forward).parameters)
-    shapes = [number for number, name in enumerate(names) if name in shapes_of]
+    parameters = inspect.signature(forward).parameters
+    names = tuple(parameters)
+    others = [name for name in names if name in shapes_of or parameters[name].annotation in (int, float)]
+    tensors = [name for name in names if name not in others]
+    indices, other_indices = ([names.index(name) for name in group] for group in (tensors, others))
 
     class Kernels(torch.autograd.Function):
 
         @staticmethod
         def forward(ctx, *arguments):  # without setup_context, which takes as long as a kernel's launch
-            output, saved = forward(*arguments), list(arguments)
-            for number in shapes:
-                saved[number] = None if arguments[number] is None else arguments[number].shape
-            tensors = [number for number, x in enumerate(saved) if isinstance(x, Tensor)]
-            ctx.save_for_backward(*[saved[number] for number in tensors], *output)
-            ctx.tensors, ctx.others = tensors, [None if isinstance(x, Tensor) else x for x in saved]
+            output = forward(*arguments)
+            ctx.save_for_backward(*[arguments[index] for index in indices], *output)
+            ctx.others = [x.shape if isinstance(x, Tensor) else x for x in [arguments[index] for index in other_indices]]
             if len(output) > num_results:
                 ctx.mark_non_differentiable(*output[num_results:])
             ctx.set_materialize_grads(False)
@@ -57,11 +58,10 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
 
         @staticmethod
         def backward(ctx, *grads):
-            saved, arguments = ctx.saved_tensors, list(ctx.others)
-            for number, x in zip(ctx.tensors, saved):
-                arguments[number] = x
-            with torch.no_grad():
-                gradients = backward(saved[len(ctx.tensors):], grads[:num_results], **dict(zip(names, arguments)))
+            saved = ctx.saved_tensors
+            arguments = dict(zip(tensors, saved)) | dict(zip(others, ctx.others))
+            with torch.no_grad() if torch.is_grad_enabled() else nullcontext():  # the former takes time
+                gradients = backward(saved[len(tensors):], grads[:num_results], **arguments)
             if torch.is_grad_enabled() and not versions.is_compiling():  # create_graph=True
                 gradients = {name: FirstDerivative.apply(x, *saved, *grads) for name, x in gradients.items()}
             return tuple([gradients.get(name) for name in names])

@@ -87,9 +87,10 @@ def num_blocks(size: int, block: int) -> int:
 
 def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
     """Returns the block size for a dimension: a power of two, and at least 16, which ``tl.dot`` requires."""
-    return max(16, triton.next_power_of_2(min(size, largest)))  # pyright: ignore[reportReturnType] - it is an int
+    # Not triton.next_power_of_2, which takes as long as operators of PyTorch.
+    return max(16, 1 << (int(min(size, largest)) - 1).bit_length())
 
 
-def matmul_precision() -> str:
-    """Returns the precision of matrix products in float32, according to torch's setting for TF32."""
-    return 'tf32' if versions.allows_tf32() else 'ieee'
+def matmul_precision(dtype: torch.dtype) -> str:
+    """Returns the precision of matrix products, which matters in float32: that of torch's setting for TF32."""
+    return 'tf32' if dtype == torch.float32 and versions.allows_tf32() else 'ieee'

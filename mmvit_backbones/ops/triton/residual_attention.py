@@ -243,7 +243,7 @@ def grad_keys(q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, mask: Tensor | Non
     launch(_grad_keys_kernel, (b * windows * heads, num_blocks(m, BLOCK)), *with_strides(q),
            *optional(mask, logits, q), *with_strides(grad), alpha, d**-0.5, logits, lse, grad_logits,
            *with_strides(grad_k, grad_v), windows, heads, n, m, d, HAS_PREV=has_prev, HAS_MASK=mask is not None,
-           BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision())
+           BLOCK=BLOCK, BLOCK_D=block_of(d), PRECISION=matmul_precision(q.dtype))
     return grad_k, grad_v
 
 
@@ -262,13 +262,13 @@ def blocks_of(q: Tensor, k: Tensor, *maps: Tensor | None) -> dict[str, Any]:
     """Returns the constants of a kernel that depend on shapes and precision."""
     count, d = tokens_of_block(q, k, *maps), q.shape[4]
     return dict(d=d, TOKENS=count, BLOCK=block_of(count) if count else BLOCK, BLOCK_D=block_of(d),
-                PRECISION=matmul_precision())
+                PRECISION=matmul_precision(q.dtype))
 
 
 def tokens(q: Tensor) -> Tensor:
     """Allocates a tensor ``(B, windows, heads, n, d)``, stored as ``(B, windows, n, heads, d)``."""
-    b, windows, heads, n, d = q.shape
-    return q.new_empty((b, windows, n, heads, d)).transpose(2, 3)
+    _, windows, heads, n, d = q.shape
+    return q.new_empty_strided(q.shape, (windows * n * heads * d, n * heads * d, d, heads * d, 1))
 
 
 def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
@@ -298,8 +298,8 @@ def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *
     if bias is not None:
         gradients['bias'] = grad_logits.sum_to_size(bias)
     if prev is not None:
-        gradients['prev'] = (1 - alpha) * grad_logits.sum_to_size(prev.shape)
-        gradients['alpha'] = grad_alpha.sum().to(alpha.dtype)
+        gradients['prev'] = torch.rsub(alpha, 1) * grad_logits.sum_to_size(prev.shape)
+        gradients['alpha'] = grad_alpha.sum(dtype=alpha.dtype)
     return gradients
 
 

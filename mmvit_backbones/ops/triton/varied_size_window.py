@@ -143,7 +143,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bi
     out, lse = empty_map(q, *q.shape), scale.new_empty((b, rows, columns, heads, window_size**2))
     arguments = *with_strides(q, k, v), scale, offset, bias_table, out, lse, softmax_scale
     launch_windows(_attention_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_N=block_of(window_size**2), PRECISION=matmul_precision())
+                   BLOCK_N=block_of(window_size**2), PRECISION=matmul_precision(q.dtype))
     return out, lse
 
 
@@ -168,7 +168,7 @@ def grad(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     arguments = (*with_strides(q, k, v), grad, scale, offset, bias_table, lse, grad_q, tokens, tables, b,
                  softmax_scale)
     launch_windows(_grad_kernel, scale.numel() // 2, arguments, q, scale, window_size, top, left,
-                   BLOCK_M=block_m, BLOCK_N=block, PRECISION=matmul_precision())
+                   BLOCK_M=block_m, BLOCK_N=block, PRECISION=matmul_precision(q.dtype))
     return grad_q, tokens, tables
 
 

@@ -50,7 +50,8 @@ def differentiable(forward: Callable, backward: Callable, num_results: int = 1,
         def forward(ctx, *arguments):  # without setup_context, which takes as long as a kernel's launch
             output = forward(*arguments)
             ctx.save_for_backward(*[arguments[index] for index in indices], *output)
-            ctx.others = [x.shape if isinstance(x, Tensor) else x for x in [arguments[index] for index in other_indices]]
+            found = [arguments[index] for index in other_indices]
+            ctx.others = [x.shape if isinstance(x, Tensor) else x for x in found]
             if len(output) > num_results:
                 ctx.mark_non_differentiable(*output[num_results:])
             ctx.set_materialize_grads(False)

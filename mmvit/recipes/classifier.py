@@ -44,7 +44,7 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Height and width of the crops in pixels.
     """
     height, width = size
     pipeline = [
@@ -66,7 +66,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Height and width of the crops in pixels.
         batch_size (int): Images per process and step.
     """
     pipeline = [
@@ -77,8 +77,3 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
         dict(type='PackInputs'),
     ]
     return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
-
-
-def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
-    """Returns height and width of the crops in pixels; by default, they are squares."""
-    return height, width or height

@@ -47,7 +47,7 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
     """
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -67,7 +67,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
         batch_size (int): Images per process and step.
     """
     pipeline = [
@@ -79,12 +79,3 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
     ]
     return dict(batch_size=batch_size, batch_sampler=dict(type='AspectRatioBatchSampler'),
                 dataset={**data.train, 'filter_cfg': dict(filter_empty_gt=True), 'pipeline': pipeline})
-
-
-def fit_size(one: int, other: int | None = None) -> tuple[int, int]:
-    """Returns the largest short and long side of the images in pixels; images keep their aspect ratio.
-
-    By default, the sides have the ratio of ``SIZE``.
-    """
-    other = other or round(SIZE[1] * one / SIZE[0])
-    return min(one, other), max(one, other)

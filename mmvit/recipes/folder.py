@@ -229,7 +229,9 @@ def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
     sides = (size, ) if isinstance(size, int) else tuple(size)
     if not 1 <= len(sides) <= 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UsageError(f'size must be one or two positive integers, got {size}')
-    return task.fit_size(*sides)
+    if len(sides) == 1:  # the other one by the ratio of the default
+        sides = sides[0], round(task.SIZE[1] * sides[0] / task.SIZE[0])
+    return (min(sides), max(sides)) if task is detector else (sides[0], sides[1])
 
 
 def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, size: tuple[int, int], folder: str,

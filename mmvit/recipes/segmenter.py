@@ -58,7 +58,7 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Height and width of the crops in pixels; images of the tests have this height.
     """
     height, width = size
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
@@ -78,7 +78,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Of :func:`fit_size`.
+        size (tuple[int, int]): Height and width of the crops in pixels.
         batch_size (int): Images per process and step.
     """
     height, width = size
@@ -92,8 +92,3 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
         dict(type='PackSegInputs'),
     ]
     return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})
-
-
-def fit_size(height: int, width: int | None = None) -> tuple[int, int]:
-    """Returns height and width of the crops in pixels, by default squares; images of the tests have this height."""
-    return height, width or height

@@ -9,7 +9,7 @@ import numpy as np
 from .class_lists import alike_names, cleaned, is_name
 from .coco import MAX_ID, Coco, is_box, is_id, is_size
 from .folders import composed
-from .rules import HALF, Problem, Rule, apply
+from .rules import HALF, Problem, Rule, apply, each
 from .segmentations import are_numbers
 
 BOX = 'a box is x, y, width, height, not x1, y1, x2, y2'
@@ -24,11 +24,6 @@ def coco_problems(coco: Coco, repairs: list[str] | None = None) -> list[Problem]
     return apply(COCO_RULES, coco, coco.is_evaluated, repairs, place=coco.file)
 
 
-def each(of: str, is_wrong: Callable[[dict], Any]) -> Callable[[Coco], list[int]]:
-    """Returns a function that finds the entries of a list for which ``is_wrong`` holds."""
-    return lambda coco: [i for i, entry in enumerate(getattr(coco, of)) if is_wrong(entry)]
-
-
 def column(is_wrong: Callable[[Coco], Any]) -> Callable[[Coco], list[int]]:
     """Returns a function that finds the annotations for which a column is true."""
     return lambda coco: np.flatnonzero(is_wrong(coco)).tolist() if coco.annotations else []
@@ -41,6 +36,14 @@ def repeated(of: str) -> Callable[[Coco], list[int]]:
         return [i for i, entry in enumerate(getattr(coco, of))
                 if entry.get('id') is not None and (entry['id'] in known or known.add(entry['id']))]
     return find
+
+
+def changed(of: str, change: Callable[[dict], Any]) -> Callable[[Coco, list[int]], None]:
+    """Returns a repair that changes the entries of a list that were found."""
+    def repair(coco: Coco, found: list[int]) -> None:
+        for i in found:
+            change(getattr(coco, of)[i])
+    return repair
 
 
 # ---- lists
@@ -84,23 +87,12 @@ def _use_found_files(coco: Coco, found: list[int]) -> None:
     coco.__dict__.pop('files', None)
 
 
-def _make_sizes_whole(coco: Coco, found: list[int]) -> None:
-    for i in found:
-        for key in 'width', 'height':
-            coco.images[i][key] = int(coco.images[i][key])
-
-
 def _has_float_size(image: dict) -> bool:
     size: Any = [image.get('width'), image.get('height')]
     return is_size(size) and float in map(type, size) and all(side % 1 == 0 for side in size)
 
 
 # ---- categories
-
-
-def _clean_names(coco: Coco, found: list[int]) -> None:
-    for i in found:
-        coco.categories[i]['name'] = cleaned(coco.categories[i]['name'])
 
 
 def _number_categories(coco: Coco, found: list[int]) -> None:
@@ -151,17 +143,15 @@ def _order_categories(coco: Coco, found: list[int]) -> None:
 # ---- annotations
 
 
-def _area_of_box(coco: Coco, found: list[int]) -> None:
-    for i in found:
-        annotation = coco.annotations[i]
-        box: Any = annotation.get('bbox')
-        if annotation.get('area') is None and is_box(box):
-            annotation['area'] = box[2] * box[3]
+def _add_area(annotation: dict) -> None:
+    box: Any = annotation.get('bbox')
+    if annotation.get('area') is None and is_box(box):
+        annotation['area'] = box[2] * box[3]
 
 
-def _no_crowds(coco: Coco, found: list[int]) -> None:
-    for i in found:
-        coco.annotations[i]['iscrowd'] = 0
+def _use_box_as_mask(annotation: dict) -> None:
+    x, y, width, height = annotation['bbox']
+    annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
 def _number_annotations(coco: Coco, found: list[int]) -> None:
@@ -210,12 +200,6 @@ def _objects_without_mask(coco: Coco) -> list[int]:
 def _crowds_without_mask(coco: Coco) -> list[int]:
     return [i for i, annotation in enumerate(coco.annotations) if coco.has_size[i] and annotation.get('iscrowd')
             and not annotation.get('segmentation') and is_box(annotation.get('bbox'))] if coco.needs_masks else []
-
-
-def _boxes_as_masks(coco: Coco, found: list[int]) -> None:
-    for i in found:
-        x, y, width, height = coco.annotations[i]['bbox']
-        coco.annotations[i]['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
 # ---- suspicious annotations
@@ -277,7 +261,8 @@ COCO_RULES = [
          each('images', lambda image: not is_size([image.get('width'), image.get('height')])),
          'width and height of images {ids} must be positive numbers of pixels'),
     Rule('sizes of images such as 640.0', 'images', each('images', _has_float_size), '', '', '',
-         repair=_make_sizes_whole, repaired='sizes of images made integers'),
+         repair=changed('images', lambda image: image.update(width=int(image['width']), height=int(image['height']))),
+         repaired='sizes of images made integers'),
     Rule('names of categories that are empty or no text', 'categories',
          each('categories', lambda category: not is_name(category['name'])),
          'the name of a class must be a string that is not empty, got {ids}', shown='name'),
@@ -286,7 +271,7 @@ COCO_RULES = [
          shown='name'),
     Rule('names of categories with spaces around them, tabs, line breaks, or composed accents', 'categories',
          each('categories', lambda entry: is_name(entry['name']) and entry['name'] != cleaned(entry['name'])),
-         '', '', '', repair=_clean_names,
+         '', '', '', repair=changed('categories', lambda entry: entry.update(name=cleaned(entry['name']))),
          repaired='spaces stripped from the names of {count} categories, or accents composed'),
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, annotation in enumerate(coco.annotations)
@@ -300,10 +285,11 @@ COCO_RULES = [
     Rule('areas that are missing or not finite', 'annotations',
          each('annotations', lambda entry: not are_numbers([entry.get('area')])),
          'area of annotations {ids} must be a finite number, such as width * height',
-         repair=_area_of_box, repaired='area added to {count} annotations'),
+         repair=changed('annotations', _add_area), repaired='area added to {count} annotations'),
     Rule('iscrowd is missing, which pycocotools needs', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd') is None), 'iscrowd of annotations {ids} must be given',
-         training='', repair=_no_crowds, repaired='iscrowd added to {count} annotations'),
+         training='', repair=changed('annotations', lambda entry: entry.update(iscrowd=0)),
+         repaired='iscrowd added to {count} annotations'),
     Rule('iscrowd is neither 0 nor 1', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd', 0) not in (0, 1)),
          'iscrowd of annotations {ids} must be 0 or 1'),
@@ -317,8 +303,8 @@ COCO_RULES = [
          'train boxes alone: a folder with boxes_only=True (--boxes-only), a config with a detector without masks, '
          'e.g. configs/retinanet_*.py', detail=lambda coco, position: _reason(coco, coco.objects[position])),
     Rule('crowds without mask, if objects have one', 'annotations', _crowds_without_mask,
-         'crowds {ids} have no mask; use --coco-folder, which takes their box', repair=_boxes_as_masks,
-         repaired='{count} crowds without mask get their box as mask'),
+         'crowds {ids} have no mask; use --coco-folder, which takes their box',
+         repair=changed('annotations', _use_box_as_mask), repaired='{count} crowds without mask get their box as mask'),
     Rule('annotations without id', 'annotations', each('annotations', lambda entry: entry.get('id') is None),
          'all annotations must have an id, {count} of {total} have none; --coco-folder numbers them',
          repair=_number_annotations, repaired='{count} annotations numbered, because they have no id'),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..utils.images import IGNORED, look_at, read_mask
-from .rules import HALF, Problem, Rule, apply
+from .rules import HALF, Problem, Rule, apply, each
 
 READERS = 16  # threads that read files
 MASKS_TO_DECODE = 100  # keeps the start of training fast
@@ -116,10 +116,6 @@ def look_at_all(rasters: Sequence[Raster]) -> list[Seen]:
     return [seen[i] for i in range(len(rasters))]
 
 
-def _where(is_wrong: Callable[[Seen], object], of: str = 'seen') -> Callable[[Rasters], list[int]]:
-    return lambda data: [i for i, seen in enumerate(getattr(data, of)) if is_wrong(seen)]
-
-
 def _sizes(data: Rasters, i: int) -> str:
     seen = data.seen[i]
     assert seen.size and seen.raster.size
@@ -151,27 +147,28 @@ def _only_label(data: Rasters, i: int) -> str:
 SIZES = 'correct the sizes in the annotations, and the boxes if they were drawn for those sizes'
 RASTER_RULES = [
     Rule('images that are cut off, no images, or have floating-point or 32-bit pixels', 'seen',
-         _where(lambda seen: seen.fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].fault),
+         each('seen', lambda seen: seen.fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].fault),
     Rule('sizes that differ from the image, if it has run lengths', 'seen',
-         _where(lambda seen: seen.has_other_size and seen.raster.has_run_lengths),
+         each('seen', lambda seen: seen.has_other_size and seen.raster.has_run_lengths),
          '{detail}; its run lengths are of no use then', each=True, detail=_sizes),
     Rule('sizes that differ from the image', 'seen',
-         _where(lambda seen: seen.has_other_size and not seen.raster.has_run_lengths),
+         each('seen', lambda seen: seen.has_other_size and not seen.raster.has_run_lengths),
          f'{{detail}}; {{count}} of {{total}} images have another size: {SIZES}', 'warning', 'warning', HALF,
          detail=_sizes),
     Rule('masks that are cut off, no images, or have more than 179 million pixels', 'seen',
-         _where(lambda seen: seen.mask_fault), '{detail}', each=True, detail=lambda data, i: data.seen[i].mask_fault),
-    Rule('masks with several channels', 'seen', _where(lambda seen: seen.channels > 1), '{detail}', each=True,
+         each('seen', lambda seen: seen.mask_fault), '{detail}', each=True,
+         detail=lambda data, i: data.seen[i].mask_fault),
+    Rule('masks with several channels', 'seen', each('seen', lambda seen: seen.channels > 1), '{detail}', each=True,
          detail=lambda data, i: f'mask {data.seen[i].raster.mask} must have one channel with the class index of each '
                                 f'pixel, got {data.seen[i].channels}'),
     Rule('labels above the last class, or no whole numbers', 'decoded',
-         _where(lambda seen: seen.wrong_labels, 'decoded'), f'{{detail}} and {IGNORED}', each=True,
+         each('decoded', lambda seen: seen.wrong_labels), f'{{detail}} and {IGNORED}', each=True,
          detail=_label_range),
-    Rule('masks of another size than their image', 'seen', _where(lambda seen: seen.has_mask_of_other_size),
+    Rule('masks of another size than their image', 'seen', each('seen', lambda seen: seen.has_mask_of_other_size),
          '{detail}; {count} of {total} masks have another size than their image, which evaluation does not allow',
          'warning', 'error', HALF, detail=_mask_sizes),
     Rule(f'masks with only the ignored label {IGNORED}', 'decoded',
-         _where(lambda seen: set(seen.labels or ()) == {IGNORED}, 'decoded'),
+         each('decoded', lambda seen: set(seen.labels or ()) == {IGNORED}),
          f'mask {{detail}} has only the ignored label {IGNORED}; {{count}} of {{total}} masks have no other',
          'warning', 'warning', HALF, detail=lambda data, i: data.decoded[i].raster.mask),
     Rule('the same label in all masks', 'decoded', _single_label,

@@ -66,6 +66,11 @@ class Rule:
                                total=len(entries), detail=self.detail(data, found[0]) if self.detail else '', data=data)
 
 
+def each(of: str, is_wrong: Callable[[Any], object]) -> Callable[[Any], list[int]]:
+    """Returns a function that finds the entries of an attribute for which ``is_wrong`` holds."""
+    return lambda data: [i for i, entry in enumerate(getattr(data, of)) if is_wrong(entry)]
+
+
 def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[str] | None = None,
           lists_errors: bool = False, place: str = '') -> list[Problem]:
     """Returns the problems that a table of rules finds in data.

@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
 from ..utils.images import IGNORED, images_in
 from .class_lists import read_class_list
-from .folders import FolderData, Split, composed, listed, output_folder, report_files, seen_from, write
+from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
 from .rasters import MAX_CLASSES, READERS, Raster, labels_of
 from .rules import Rule, apply
 
@@ -28,15 +27,10 @@ class SegFolder:
     images: list[str]
     place: str
 
-    def mask(self, image: str) -> str | None:
-        """Returns the name of an image's mask, perhaps in another Unicode form, or None if there is none."""
-        name = mask_of(image)
-        return name if osp.isfile(osp.join(self.place, name)) else self.others.get(composed(name))
-
-    @cached_property
-    def others(self) -> dict[str, str]:
-        names = images_in(self.place, suffixes=('.png', )) if osp.isdir(self.place) else []
-        return {composed(name): name for name in names}
+    def mask(self, image: str) -> str:
+        """Returns the path of an image's mask, or '' if there is none."""
+        path = osp.join(self.place, mask_of(image))
+        return path if osp.isfile(path) else ''
 
     @property
     def suffixes(self) -> list[str]:
@@ -53,14 +47,10 @@ SEG_RULES = [
     MANY_CLASSES,
     Rule('images with different suffixes', 'suffixes', lambda data: range(1, len(data.suffixes)),
          'all images in images/ must have the same suffix, got {data.suffixes}'),
-    Rule('images whose mask has a name in another Unicode form (NFC, NFD)', 'images',
-         lambda data: [i for i, image in enumerate(data.images) if data.mask(image) not in (None, mask_of(image))],
-         'the mask of the image {ids} is named {detail}, which differs in its Unicode form (NFC or NFD); give both '
-         'files the same name', detail=lambda data, i: data.mask(data.images[i]) or ''),
     Rule('images without mask', 'images',
-         lambda data: [i for i, image in enumerate(data.images) if data.mask(image) is None],
-         '{count} of {total} images have no mask: {ids}; the first must have {detail}',
-         detail=lambda data, i: mask_of(data.images[i])),
+         lambda data: [i for i, image in enumerate(data.images) if not data.mask(image)],
+         '{count} of {total} images have no mask: {ids}; the first must have {detail}, in the same Unicode form (NFC, '
+         'NFD)', detail=lambda data, i: mask_of(data.images[i])),
 ]
 
 
@@ -99,8 +89,8 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
         problems += apply(SEG_RULES, data, part == 'val', place=place)
-        rasters[part] = [Raster(osp.join(place, image), mask=osp.join(masks, mask_of(image)), last=len(names) - 1)
-                          for image in images[part] if data.mask(image) == mask_of(image)]
+        rasters[part] = [Raster(osp.join(place, image), mask=mask, last=len(names) - 1)
+                          for image in images[part] if (mask := data.mask(image))]
         stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
@@ -117,8 +107,8 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
 
 def _labels(data: SegFolder) -> list[list[str]] | None:
     """Returns the classes in the mask of each image, or None if a mask cannot be used, which is reported elsewhere."""
-    masks = [osp.join(data.place, mask) for image in data.images if (mask := data.mask(image))]
-    if len(masks) < len(data.images):
+    masks = [data.mask(image) for image in data.images]
+    if not all(masks):
         return None
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(labels_of, masks))

@@ -113,12 +113,12 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
         return Look(str(unreadable(name, error)).split('\n')[0], None)
 
 
-def open_image(file: BinaryIO, formats: list[str] | tuple[str, ...] | None = None) -> Image.Image:
+def open_image(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
     """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
 
     Args:
         file (BinaryIO): The file.
-        formats (Sequence[str] | None): Allowed formats. Defaults to None: all.
+        formats (tuple[str, ...] | None): Allowed formats. Defaults to None: all.
 
     Raises:
         UnidentifiedImageError: If the file is in none of these formats.
@@ -158,7 +158,7 @@ def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -
         return f'has {kind}, which OpenMMLab does not read; scale the values to 0 to 255 and save them with 8 bits'
     if image.format == 'PNG':
         file.seek(0)
-        open_image(file, ['PNG']).verify()
+        open_image(file, ('PNG', )).verify()
     elif image.format in JPEG:
         file.seek(max(0, file.seek(0, 2) - TAIL))
         if END_OF_JPEG not in file.read():
@@ -259,7 +259,7 @@ def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, i
             return (f'{name} has {image.width} x {image.height} pixels; Pillow, with which mmseg reads masks, allows '
                     f'at most {PILLOW_PIXELS}; cut image and mask into parts', image.size, None)
         if image.format == 'PNG':
-            open_image(io.BytesIO(content), ['PNG']).verify()
+            open_image(io.BytesIO(content), ('PNG', )).verify()
         return '', image.size, np.array(image) if decodes else None
     except Exception as error:
         return str(unreadable(name, error)).split('\n')[0], None, None

@@ -20,5 +20,5 @@ def read_folder(argument: str, folder: str | os.PathLike, boxes_only: bool = Fal
     if argument == 'coco_folder':
         return read_coco_folder(folder, boxes_only=boxes_only, **options)
     if boxes_only:
-        raise UsageError(f'boxes_only (--boxes-only) requires coco_folder, got {argument}')
+        raise UsageError(f'boxes_only requires coco_folder, got {argument}')
     return (read_class_folder if argument == 'class_folder' else read_seg_folder)(folder, **options)

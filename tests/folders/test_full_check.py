@@ -100,7 +100,7 @@ CONFIG = ROOT / 'tests/configs/imagenet_reswin_t.py'
     ([], ['config', '--coco-folder']), (['a.py', '--coco-folder', 'a'], ['config', '--coco-folder']),
     ([CONFIG, '--val-fraction', '0.1'], ['--val-fraction', 'folder']),
     (['--seg-folder', 'a', '--data-root', 'b'], ['--data-root', 'config']),
-    (['--seg-folder', 'a', '--boxes'], ['--boxes', 'coco_folder']), ([CONFIG, '--boxes'], ['--boxes', 'folder']),
+    (['--seg-folder', 'a', '--boxes'], ['boxes_only', 'coco_folder']), ([CONFIG, '--boxes'], ['--boxes', 'folder']),
     (['--seg-folder', 'a', '--splits', 'test'], ['--splits', 'test']),
     (['--class-folder', 'nowhere'], ['nowhere', 'train'])])
 def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):

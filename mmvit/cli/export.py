@@ -16,9 +16,10 @@ The config of a checkpoint is the one that the training saved beside it, or --co
 For models, the metadata of the file and FILE.json also describe inputs and outputs.
 """
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
-from .arguments import add_config_options, add_pretrained_argument, add_size_argument, new_parser, whole
+from .arguments import add_config_options, add_pretrained_argument, add_size_argument, call, new_parser, whole
 from .docstrings import with_help
 
 
@@ -55,12 +56,9 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..deployment import export_model
-    model, checkpoint, path = read_names(args.names)
-    print(export_model(
-        model, path, checkpoint=checkpoint, pretrained=args.pretrained or False, task=args.task, opset=args.opset,
-        size=args.size, config=args.config, cfg_options=args.cfg_options,
-        preprocessing=args.preprocessing == 'inside', images=args.images, fp16=args.fp16, int8=args.int8,
-        license=args.license, allow_accuracy_drop=args.allow_accuracy_drop))
+    model, args.checkpoint, args.path = read_names(args.names)
+    args.preprocessing = args.preprocessing == 'inside'
+    print(call(partial(export_model, model), args, omit=['names']))
 
 
 def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:

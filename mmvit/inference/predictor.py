@@ -145,6 +145,6 @@ def config_of(config: str | None, checkpoint: str | None, options: Mapping | Non
     """Loads ``config`` with options, or else the config that the training saved beside the checkpoint."""
     if config is None:
         if checkpoint is None:
-            raise UsageError('pass a config or a checkpoint')
+            raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
         config = config_beside(checkpoint)
     return read_config(config, ('model', 'test_dataloader'), options)

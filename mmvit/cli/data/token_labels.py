@@ -10,7 +10,7 @@ only missing files.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..arguments import add_size_argument, new_parser, output_folder, positive
+from ..arguments import add_size_argument, call, new_parser, output_folder, positive
 from ..docstrings import explanation_of, with_help
 
 
@@ -28,6 +28,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ...recipes.token_labels import write_token_labels
-    for line in write_token_labels(args.images, args.out, args.model, args.checkpoint, args.size, args.batch_size,
-                                   args.device):
+    for line in call(write_token_labels, args):
         print(line, flush=True)

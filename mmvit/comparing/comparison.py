@@ -3,7 +3,6 @@ import json
 import math
 import re
 import statistics
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,6 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import last_of
 
-from ..deployment.sample_images import images_of
 from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
@@ -147,9 +145,8 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
     rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
     epochs = before.get('epochs_of_budget')
     if shared.budget:
-        if epochs is None:
-            write_recipes(recipes, folder)
-            epochs = epochs_within(recipes, shared.budget, seeds, folder)
+        write_recipes(recipes, folder)
+        epochs = epochs or epochs_within(recipes, shared.budget, seeds, folder)
         recipes = recipes_of(names, shared, epochs, folder)
     write_recipes(recipes, folder)
     write(folder / SETTINGS, json.dumps({**asdict(shared), 'epochs_of_budget': epochs}, indent=1))
@@ -282,10 +279,14 @@ def run(arguments: Sequence[str], log: Path) -> int:
     Raises:
         UsageError: If the subcommand fails; the message has its last line.
     """
+    memory = 0
     with log.open('a', encoding='utf-8') as file:
-        process = subprocess.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
+        process = psutil.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
         try:
-            memory = wait(process)
+            while process.poll() is None:
+                with suppress(psutil.NoSuchProcess):
+                    memory = max(memory, process.memory_info().rss)
+                time.sleep(0.1)
         except BaseException:
             process.terminate()
             process.wait()
@@ -295,16 +296,6 @@ def run(arguments: Sequence[str], log: Path) -> int:
         if process.returncode == -9:  # SIGKILL, which Windows lacks
             last = 'it was killed, most often because memory is full'
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
-    return memory
-
-
-def wait(process: subprocess.Popen) -> int:
-    """Waits for a process, and returns its largest resident memory in bytes."""
-    memory, seen = 0, psutil.Process(process.pid)
-    while process.poll() is None:
-        with suppress(psutil.NoSuchProcess):
-            memory = max(memory, seen.memory_info().rss)
-        time.sleep(0.1)
     return memory
 
 
@@ -339,6 +330,7 @@ def measure(recipes: dict[str, Config], out: Path) -> dict[str, dict]:
 
     The networks take turns, so that a busy machine slows down all of them.
     """
+    from ..deployment.sample_images import images_of  # needs more than other functions
     images = images_of(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
     predictors, figures = {}, {}
     for network in recipes:
@@ -375,23 +367,15 @@ def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes:
     """Returns a row per network, best first."""
     rows = []
     for network, runs in results.items():
-        cfg, measured, metrics = recipes[network], figures[network], [run['metric'] for run in runs]
+        batch_size = recipes[network].train_dataloader.batch_size
+        measured, metrics = figures[network], [run['metric'] for run in runs]
         rows.append({
             'network': network, 'metric': statistics.mean(metrics), 'lowest': min(metrics), 'highest': max(metrics),
             'seeds': len(runs), 'parameters, M': measured['parameters'] / 1e6, 'GMACs': measured['gmacs'],
             'ms per image, inference': 1000 * statistics.median(measured['times']),
-            'ms per image, training': 1000 * statistics.median(run['step'] for run in runs)
-            / cfg.train_dataloader.batch_size,
-            'GB, inference': measured['memory'] / 1e9, 'GB, training': max(run['memory'] for run in runs) / 1e9,
-            'images seen': images_seen(cfg)})
+            'ms per image, training': 1000 * statistics.median(run['step'] for run in runs) / batch_size,
+            'GB, inference': measured['memory'] / 1e9, 'GB, training': max(run['memory'] for run in runs) / 1e9})
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
-
-
-def images_seen(cfg: Config) -> int:
-    """Returns the number of training images times the number of epochs."""
-    if 'max_epochs' not in cfg.train_cfg:
-        return cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
-    return cfg.train_cfg.max_epochs * number_of_images(cfg, 'train')
 
 
 def differences(rows: list[dict], images: int) -> list[str]:

@@ -314,9 +314,7 @@ class Backbone(BaseModule):
         return self.stem_modules() + [module for i in range(stage + 1) for module in self.stage_modules(i)]
 
     def frozen_modules(self) -> list[nn.Module]:
-        modules = self.stem_modules() if self.frozen_stages >= 0 else []
-        for stage in range(self.frozen_stages):
-            modules += self.stage_modules(stage)
+        modules = self.modules_until(self.frozen_stages - 1) if self.frozen_stages >= 0 else []
         return modules + [self.output_norm(stage) for stage in self.normed_stages if stage < self.frozen_stages]
 
     def freeze(self) -> None:

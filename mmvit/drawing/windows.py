@@ -1,5 +1,5 @@
 """Draws varied-size windows: a row per query, a column per stage, a colored frame per head."""
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -96,20 +96,14 @@ def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Fra
     figure = Figure(figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.9), layout='constrained')
     grid = figure.subplots(len(queries), len(stages), squeeze=False)
     for query, row in zip(queries, grid):
-        draw_stages(row, image, query, stages)
+        for i, (axes, (side, pad, frames)) in enumerate(zip(row, stages)):
+            axes.imshow(image)
+            axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
+                     facecolor='0.3', xticks=[], yticks=[])
+            axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
+            draw_frames(axes, query, side, pad, frames)
     figure.suptitle(title, fontsize=20)  # of a figure that pages show at half its size
     save_figure(figure, path, dpi=80)
-
-
-def draw_stages(panels: Iterable[Axes], image: np.ndarray, query: tuple[int, int], stages: list[Frames]) -> None:
-    """Draws the windows of a query, one panel per stage."""
-    height, width = image.shape[:2]
-    for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
-        axes.imshow(image)
-        axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
-                 facecolor='0.3', xticks=[], yticks=[])
-        axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
-        draw_frames(axes, query, side, pad, frames)
 
 
 def draw_frames(axes: Axes, query: tuple[int, int], side: int, pad: tuple[int, int], frames: Tensor) -> None:

@@ -34,15 +34,14 @@ class Curve:
     unit: str
     remark: str
 
-    def values(self, name: str, averaged: bool = True) -> dict[int, float]:
+    def values(self, name: str) -> dict[int, float]:
         """Returns ``'lr'``, ``'loss'`` or a metric such as ``'accuracy/top1'``, by number of epochs or iterations.
 
-        With ``averaged``, metrics are those of averaged weights if the log has them. The dict is empty if the log does
-        not have the name.
+        Metrics are those of averaged weights if the log has them. The dict is empty if the log does not have the name.
         """
         columns = _read(self.config)
         column = next((column for column, ours in NAMES.items() if ours == name), '')
-        if averaged and f'{column}_ema' in columns:
+        if f'{column}_ema' in columns:
             column = f'{column}_ema'
         times = [int(at) for at in columns[self.unit]]
         shift = 1 - times[0] if self.unit == 'epoch' else 0  # the first epoch is 0 or 1

@@ -30,6 +30,6 @@ def cell_of(value: Any) -> str:
 def write_csv(rows: Rows, path: str | Path) -> None:
     """Writes rows to a CSV file; raises UsageError if the disk is full."""
     with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, columns_of(rows))
+        writer = csv.DictWriter(file, columns_of(rows), extrasaction='ignore')
         writer.writeheader()
         writer.writerows(rows)

@@ -2,7 +2,6 @@
 import platform
 from importlib import import_module
 from importlib.metadata import distributions
-from typing import NamedTuple
 
 import torch
 
@@ -19,19 +18,12 @@ from .self_check import describe_defaults, measure, table, wrong_kernels
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 
 
-class Diagnosis(NamedTuple):
-    """What :func:`diagnose` found.
+def diagnose() -> tuple[list[str], list[str]]:
+    """Checks the installed OpenMMLab packages, and compares and times the kernels on the GPU, or else on the CPU.
 
-    Args:
-        lines (list[str]): A report, whose last line is the verdict.
-        problems (list[str]): What does not work; empty if everything that is installed works.
+    Returns:
+        tuple[list[str], list[str]]: A report, whose last line is the verdict, and what does not work.
     """
-    lines: list[str]
-    problems: list[str]
-
-
-def diagnose() -> Diagnosis:
-    """Checks the installed OpenMMLab packages, and compares and times the kernels on the GPU, or else on the CPU."""
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
     lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels()]
     problems, rows = [*find_conflicts(), *broken_packages()], measure(OPERATORS.values(), device)
@@ -41,7 +33,7 @@ def diagnose() -> Diagnosis:
         problems += [f'wrong results or gradients: {kernel}' for kernel in wrong_kernels(rows)]
     lines += [line for operator in OPERATORS.values() for line in describe_defaults(operator, device)]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
-    return Diagnosis([*lines, *problems, f'verdict: {verdict}'], problems)
+    return [*lines, *problems, f'verdict: {verdict}'], problems
 
 
 def describe_machine() -> str:

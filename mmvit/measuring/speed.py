@@ -36,7 +36,6 @@ SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
 Precision = Literal['float32', 'float16', 'bfloat16']
 KernelChoice = Literal['default', 'reference', 'triton']
-IN_PYTORCH = 'eager', 'compile'  # runtimes that also train
 # Figure in the JSON form -> column of the table.
 RELATIVE = dict(forward='forward_ratio', train_step='step_ratio', saved_bytes_per_image='saved_bytes_per_image',
                 saved_ratio='saved_ratio')
@@ -222,7 +221,7 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
     """
     check_values('precision', [precision], get_args(Precision))
     check_values('kernels', kernels, get_args(KernelChoice))
-    check_values('runtimes', runtimes, IN_PYTORCH)
+    check_values('runtimes', runtimes, ('eager', 'compile'))
     names, height_width = names_of(networks), size or default_size(dense)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
@@ -280,9 +279,9 @@ def measure_throughput(networks: Sequence[str], throughput: Sequence[int], overr
         return {name: {side: images_per_second(name, side) for side in throughput} for name in names_of(networks)}
 
 
-def names_of(networks: Sequence[str]) -> list[str]:
-    """Returns the networks of names and shell patterns, each once; those of other libraries have a colon."""
-    found = ([name] if ':' in name else find_names([name]) for name in networks)
+def names_of(networks: Sequence[str], checkpoints: Sequence[str] = ()) -> list[str]:
+    """Returns names and what shell patterns match, each once; networks of other libraries have a colon."""
+    found = ([name] if ':' in name or name in checkpoints else find_names([name]) for name in networks)
     return list(dict.fromkeys(chain.from_iterable(found)))
 
 
@@ -327,8 +326,7 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
         raise UsageError('size requires a network; checkpoints resize images as in their test')
     rows = []
     with measuring(threads):
-        for name in dict.fromkeys(chain.from_iterable(
-                [name] if name in checkpoints else names_of([name]) for name in networks)):
+        for name in names_of(networks, checkpoints):
             subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
                        timed_network(name, dense, size, batch_size))
             rows += measure_subject(subject, runtimes, repeats)

@@ -44,6 +44,7 @@ class Seen(NamedTuple):
     mask_size: tuple[int, int] | None = None
     channels: int = 1
     labels: tuple[int, ...] | None = None
+    pages: int = 1
 
     @property
     def has_other_size(self) -> bool:
@@ -74,14 +75,14 @@ class Rasters:
 
 def look(raster: Raster, decodes: bool = False, decodes_mask: bool = True) -> Seen:
     """Opens the image and the mask of a raster, each once."""
-    fault, size = look_at(raster.image, decodes)
+    fault, size, pages = look_at(raster.image, decodes)
     if not raster.mask:
-        return Seen(raster, fault, size)
+        return Seen(raster, fault, size, pages=pages)
     mask_fault, mask_size, values = read_mask(raster.mask, decodes_mask)
     if values is None:
-        return Seen(raster, fault, size, mask_fault, mask_size)
+        return Seen(raster, fault, size, mask_fault, mask_size, pages=pages)
     channels = values.shape[2] if values.ndim > 2 else 1
-    return Seen(raster, fault, size, mask_fault, mask_size, channels, _labels_in(values))
+    return Seen(raster, fault, size, mask_fault, mask_size, channels, _labels_in(values), pages)
 
 
 def labels_of(mask: str) -> tuple[int, ...] | None:
@@ -174,6 +175,10 @@ RASTER_RULES = [
     Rule('the same label in all masks', 'decoded', _single_label,
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),
+    Rule('images of several pages', 'seen', each('seen', lambda seen: seen.pages > 1),
+         'image {detail} pages, of which OpenMMLab reads the first; {count} of {total} images have several: save each '
+         'page that is to be used as an image', 'warning', 'warning',
+         detail=lambda data, i: f'{data.seen[i].raster.image} has {data.seen[i].pages}'),
 ]
 
 

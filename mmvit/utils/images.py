@@ -19,6 +19,7 @@ FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix i
 END_OF_JPEG = b'\xff\xd9'  # perhaps followed by other data
 TAIL = 64  # bytes
 JPEG = 'JPEG', 'MPO'
+STACKS = 'TIFF', 'GIF'
 QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
@@ -78,10 +79,17 @@ def _refuse(error: OSError) -> None:
 
 
 class Look(NamedTuple):
-    """What is known of an image file: why it cannot be used, or '', and its width and height as OpenCV rotates it."""
+    """What is known of an image file.
+
+    Args:
+        fault (str): Why it cannot be used, or ''.
+        size (tuple | None): Width and height as OpenCV rotates it, or None if not known.
+        pages (int): Pages of a TIFF or GIF image, of which OpenCV reads the first. Defaults to 1.
+    """
 
     fault: str
     size: tuple[int, int] | None
+    pages: int = 1
 
 
 def look_at(path: str | Path, decodes: bool = False) -> Look:
@@ -108,9 +116,16 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
                 return Look(f'{name} {fault}', size)
             if (decodes or image.format not in QUICK) and decode(whole(file)) is None:
                 return Look(f'{name} cannot be read by OpenCV, which OpenMMLab uses', size)
-            return Look('', size)
+            return Look('', size, pages_of(image))
     except Exception as error:
         return Look(str(unreadable(name, error)).split('\n')[0], None)
+
+
+def pages_of(image: Image.Image) -> int:
+    """Returns the number of pages of an open TIFF or GIF image; 1 for other formats, and if later pages are damaged."""
+    with suppress(Exception):  # OpenCV does not read later pages, of which Pillow can raise any exception
+        return getattr(image, 'n_frames', 1) if image.format in STACKS else 1
+    return 1
 
 
 def open_image(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:

@@ -92,3 +92,11 @@ def test_damaged_files(name, tmp_path, raster):
         seen = look(given, decodes, decodes)
         assert 'cannot be read' in seen.fault + seen.mask_fault
     assert [is_error for is_error, _ in problems([given])] == [True]
+
+
+@pytest.mark.parametrize('name', ['a.tif', 'a.gif'])
+def test_a_stack_of_pages_is_named(name, tmp_path):
+    pages = [Image.new('RGB', (8, 8), (40 * i, 0, 0)) for i in range(3)]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    problem, = apply(RASTER_RULES, Rasters(look_at_all([Raster(str(tmp_path / name))])), is_evaluated=True)
+    assert name in problem.text and '3 pages' in problem.text and not problem.is_error

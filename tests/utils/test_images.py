@@ -29,7 +29,7 @@ def test_orientation_is_applied(orientation, tmp_path):
     with Image.open(tmp_path / 'a.png') as image:
         expected = ImageOps.exif_transpose(image)
     assert (np.array(read_rgb(tmp_path / 'a.png')) == np.array(expected)).all()
-    assert look_at(tmp_path / 'a.png') == ('', expected.size)
+    assert look_at(tmp_path / 'a.png')[:2] == ('', expected.size)
 
 
 def test_damaged_orientation_is_ignored():
@@ -72,7 +72,7 @@ def test_files_that_are_not_images_are_named(tmp_path):
         assert look_at(tmp_path / name).fault.startswith(f'image {tmp_path / name} cannot be read: ')
         assert words in look_at(tmp_path / name).fault
     (tmp_path / 'whole.jpg').write_bytes(whole)
-    assert look_at(tmp_path / 'whole.jpg', decodes=True) == ('', (270, 180))
+    assert look_at(tmp_path / 'whole.jpg', decodes=True)[:2] == ('', (270, 180))
 
 
 def variants() -> dict[str, Image.Image]:
@@ -94,7 +94,7 @@ def test_predictions_see_the_pixels_of_the_training(name, suffix, tmp_path):
     expected = mmcv.imread(str(path), channel_order='rgb')
     for source in path, path.read_bytes(), io.BytesIO(path.read_bytes()):
         np.testing.assert_array_equal(np.array(read_rgb(source)), expected)
-    assert look_at(path) == look_at(path, decodes=True) == ('', (30, 20))
+    assert look_at(path)[:2] == look_at(path, decodes=True)[:2] == ('', (30, 20))
 
 
 @pytest.mark.parametrize('dtype, word', [(np.float32, 'floating-point'), (np.int32, '32-bit')])
@@ -120,7 +120,7 @@ def test_tiff_images_of_more_bands_are_read_as_by_opencv_or_named(bands, dtype, 
     tifffile.imwrite(path, pixels.squeeze(2) if bands == 1 else pixels, photometric='minisblack',
                      planarconfig=None if bands == 1 else 'contig')
     if not words:
-        assert look_at(path) == ('', (30, 20))
+        assert look_at(path)[:2] == ('', (30, 20))
         np.testing.assert_array_equal(np.array(read_rgb(path)), mmcv_read(path))
         return
     assert all(word in look_at(path).fault for word in words)
@@ -152,7 +152,7 @@ def black_png(side: int) -> bytes:
 def test_large_images_are_read_as_by_opencv(tmp_path):
     """Pillow, with which mmseg reads masks, refuses more than 179 million pixels."""
     (tmp_path / 'a.png').write_bytes(black_png(14000))
-    assert look_at(tmp_path / 'a.png') == ('', (14000, 14000))
+    assert look_at(tmp_path / 'a.png')[:2] == ('', (14000, 14000))
     fault, size, _ = read_mask(tmp_path / 'a.png')
     assert 'Pillow' in fault and size == (14000, 14000)
     (tmp_path / 'a.png').write_bytes(black_png(40000))

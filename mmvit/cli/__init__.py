@@ -96,7 +96,7 @@ def with_option(message: str, parser: ArgumentParser) -> str:
     name = re.match(r'\w+(?=[ =:])', message)
     option = f'--{name[0].replace("_", "-")}' if name else ''
     is_option = name and re.search(rf'(?<![\w-]){option}(?![\w-])', parser.format_help())
-    return option + message.removeprefix(name[0]) if name and is_option else message
+    return option + message.removeprefix(name[0]).removeprefix(f' ({option})') if name and is_option else message
 
 
 def usage(subcommands: dict[str, str]) -> str:

@@ -2,9 +2,12 @@
 import io
 import os
 import os.path as osp
+import sys
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,13 +19,14 @@ from mmvit_backbones.errors import UsageError, first_line
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 FORMATS = tuple(dict.fromkeys(Image.registered_extensions()[suffix] for suffix in SUFFIXES))
-END_OF_JPEG = b'\xff\xd9'  # perhaps followed by other data
+START_OF_JPEG, END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'  # perhaps followed by other data
 TAIL = 64  # bytes
 JPEG = 'JPEG', 'MPO'
 STACKS = 'TIFF', 'GIF'
 QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
+PRINTING = Lock()  # to standard error, which the process has once
 OPENING = Lock()  # of images without Pillow's limit, which is a global setting
 IGNORED = 255  # mmseg's label for pixels without a class
 DEEP = {'F': 'floating-point', 'I': '32-bit'}
@@ -114,7 +118,7 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
             size = image.size if is_plain else rotated_size(image)
             if fault := fault_of(image, file):
                 return Look(f'{name} {fault}', size)
-            if (decodes or image.format not in QUICK) and decode(whole(file)) is None:
+            if (decodes or image.format not in QUICK) and decode(whole(file), name) is None:
                 return Look(f'{name} cannot be read by OpenCV, which OpenMMLab uses', size)
             return Look('', size, pages_of(image))
     except Exception as error:
@@ -181,13 +185,31 @@ def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -
     return ''
 
 
-def decode(content: bytes) -> np.ndarray | None:
+def decode(content: bytes, name: str = 'the image') -> np.ndarray | None:
     """Decodes an image as the training pipelines do: 8-bit BGR, rotated as its EXIF data say; None if that fails."""
     import cv2
-    try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+    is_jpeg = content.startswith(START_OF_JPEG) and sys.stderr is not None
+    with named_warnings(name) if is_jpeg else nullcontext():
+        try:
+            return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            return None
+
+
+@contextmanager
+def named_warnings(name: str) -> Iterator[None]:
+    """Adds the name of an image to what libjpeg prints of damaged data, which OpenCV then fills with gray."""
+    with PRINTING, TemporaryFile() as printed:
+        before = os.dup(2)
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+        printed.seek(0)
+        if text := printed.read().decode(errors='replace').strip():
+            print(f'warning: {name}: {text}', file=sys.stderr)
 
 
 def decode_tiff(content: bytes) -> np.ndarray:
@@ -246,7 +268,7 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
         file = io.BytesIO(content)
         try:
             fault = fault_of(open_image(file, FORMATS), file, max_pixels)
-            pixels = None if fault else decode(content)
+            pixels = None if fault else decode(content, name)
         except UnidentifiedImageError:
             fault, pixels = '', decode_tiff(content)
     except Exception as error:

@@ -158,3 +158,16 @@ def test_large_images_are_read_as_by_opencv(tmp_path):
     (tmp_path / 'a.png').write_bytes(black_png(40000))
     with raises(UsageError, tmp_path / 'a.png', '40000 x 40000', 2**30):
         read_rgb(tmp_path / 'a.png')
+
+
+def test_what_libjpeg_says_of_damaged_data_has_the_name_of_the_file(tmp_path, capfd):
+    path = tmp_path / 'photo.jpg'
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    assert read_rgb(path) and not capfd.readouterr().err
+    content[len(content) // 2:len(content) // 2 + 40] = b'\xff\xd9' * 20
+    path.write_bytes(content)
+    for read in read_rgb, lambda path: look_at(path, decodes=True):
+        read(path)
+        lines = capfd.readouterr().err.splitlines()
+        assert lines and str(path) in lines[0] and 'Corrupt JPEG' in lines[0]

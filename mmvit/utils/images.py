@@ -132,15 +132,11 @@ def pages_of(image: Image.Image) -> int:
     return 1
 
 
-def open_image(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
     """Opens an image as Pillow does, but without its limit of 179 million pixels, which OpenCV does not have.
 
-    Args:
-        file (BinaryIO): The file.
-        formats (tuple[str, ...] | None): Allowed formats. Defaults to None: all.
-
     Raises:
-        UnidentifiedImageError: If the file is in none of these formats.
+        UnidentifiedImageError: If Pillow does not know the file's format.
         ValueError: If the file is empty.
     """
     file.seek(0)
@@ -149,7 +145,7 @@ def open_image(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.
     with OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=formats)
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -177,7 +173,7 @@ def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -
         return f'has {kind}, which OpenMMLab does not read; scale the values to 0 to 255 and save them with 8 bits'
     if image.format == 'PNG':
         file.seek(0)
-        open_image(file, ('PNG', )).verify()
+        open_image(file).verify()
     elif image.format in JPEG:
         file.seek(max(0, file.seek(0, 2) - TAIL))
         if END_OF_JPEG not in file.read():
@@ -249,13 +245,12 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
     the alpha channel, or in TIFF files multiplies the colors by it. Reads only the first frame.
 
     Args:
-        source (Content): Path, encoded image or open file in one of ``FORMATS``, or a Pillow image.
+        source (Content): Path, encoded image or open file that OpenCV reads, or a Pillow image.
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
         max_pixels (int): Maximum number of pixels of a file. Defaults to OpenCV's limit.
 
     Raises:
-        UsageError: If the image cannot be read, has no or too many pixels or floating-point pixels, or is not in one of
-            ``FORMATS``.
+        UsageError: If OpenCV cannot read the image, or it has no or too many pixels, or floating-point pixels.
     """
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
@@ -267,7 +262,7 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
             content = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else whole(source)
         file = io.BytesIO(content)
         try:
-            fault = fault_of(open_image(file, FORMATS), file, max_pixels)
+            fault = fault_of(open_image(file), file, max_pixels)
             pixels = None if fault else decode(content, name)
         except UnidentifiedImageError:
             fault, pixels = '', decode_tiff(content)
@@ -296,7 +291,7 @@ def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, i
             return (f'{name} has {image.width} x {image.height} pixels; Pillow, with which mmseg reads masks, allows '
                     f'at most {PILLOW_PIXELS}; cut image and mask into parts', image.size, None)
         if image.format == 'PNG':
-            open_image(io.BytesIO(content), ('PNG', )).verify()
+            open_image(io.BytesIO(content)).verify()
         return '', image.size, np.array(image) if decodes else None
     except Exception as error:
         return str(unreadable(name, error)).split('\n')[0], None, None

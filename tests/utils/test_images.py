@@ -56,13 +56,13 @@ def test_an_image_without_pixels_is_refused():
 
 
 def test_files_that_are_not_images_are_named(tmp_path):
-    """Formats other than those of image files are refused, although Pillow can read them."""
+    """Formats that OpenCV does not read are refused, although Pillow can read them."""
     whole = encode(Image.fromarray(np.tile(PIXELS, (9, 9, 1))), 'JPEG')
     (tmp_path / 'half.jpg').write_bytes(whole[:len(whole) // 2])
     (tmp_path / 'text.jpg').write_text('text')
-    (tmp_path / 'a.gif').write_bytes(encode(Image.fromarray(PIXELS), 'GIF'))
+    (tmp_path / 'tga.jpg').write_bytes(encode(Image.fromarray(PIXELS), 'TGA'))
     for name, read, words in [
-            ('half.jpg', read_rgb, ['truncated']), ('a.gif', read_rgb, ['not an image', 'PNG']),
+            ('half.jpg', read_rgb, ['truncated']), ('tga.jpg', read_rgb, ['OpenCV']),
             ('none.jpg', read_rgb, ['No such file']), ('text.jpg', read_rgb, ['not an image', 'PNG'])]:
         with raises(UsageError, f'image {tmp_path / name} cannot be read', *words):
             read(tmp_path / name)

@@ -31,7 +31,7 @@ def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Seq
 
     from mmvit_backbones.errors import UsageError
     given = {name: value for name, value in vars(args).items()
-             if value is not None and name not in ('arguments', *omit)}
+             if value is not None and name not in ('command', *omit)}
     if wrong := given.keys() - signature(function).parameters.keys():
         raise UsageError(f'--{min(wrong).replace("_", "-")} cannot be used {mode}')
     return function(**given)

@@ -18,7 +18,8 @@ from runs import Run
 
 from mmvit.cli import compare as arguments_of_compare
 from mmvit.comparing import compare
-from mmvit.comparing.comparison import Settings, command_of, differences, other_recipe, plot, rates_of
+from mmvit.comparing.comparison import Settings, command_of, differences, other_recipe, rates_of
+from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
 from mmvit.recipes.other_config import with_backbone
@@ -163,7 +164,7 @@ def test_words_follow_the_ranges_of_the_seeds():
 def test_a_plot_of_all_networks_is_written(count, tmp_path):
     rows = [{'network': f'timm:network_{index}', 'metric': 40 - index, 'lowest': 39 - index, 'highest': 42 - index,
              'ms per image, inference': 1 + 7 * index % 40} for index in range(count)]
-    plot(tmp_path / 'plot.png', rows, 'box AP, %')
+    draw_ranking(tmp_path / 'plot.png', rows, 'box AP, %')
     with Image.open(tmp_path / 'plot.png') as image:
         assert len(image.convert('RGB').getcolors(10**6)) > 3 * min(count, 10)
 

@@ -249,7 +249,7 @@ def test_a_file_for_one_size_is_simpler(tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['missing.pth', 'out.onnx', '--size', '64', '64'], '(--size) is for'),
+    (['missing.pth', 'out.onnx', '--size', '64', '64'], '--size is for'),
     (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
     (['rest_*'], 'name must be one of'),
     (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),
@@ -258,8 +258,8 @@ def test_a_file_for_one_size_is_simpler(tmp_path):
     (['missing.pth', 'out.onnx'], 'checkpoint missing.pth does not exist'),
     (['missing.pth'], 'missing.pth model.onnx'),
     (['missing.pth', 'out.bin'], '.onnx, got out.bin'),
-    (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '(--opset) is for'),
-    (['rest_lite', 'out.onnx', '--fp16'], '(--fp16) is for'),
+    (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for'),
+    (['rest_lite', 'out.onnx', '--fp16'], '--fp16 is for'),
     (['out.onnx'], 'pass the work dir of a training or a checkpoint'),
     (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
 ])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
-FIGURE_SUFFIXES = '.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg'
 
 
 def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
@@ -59,11 +58,17 @@ def output_file(path: str) -> str:
     return path
 
 
-def figure_file(path: str) -> str:
-    """Checks that a figure can be written and that its suffix is known, and creates its folder."""
-    if not path.lower().endswith(FIGURE_SUFFIXES):
-        raise argparse.ArgumentTypeError(f'{path!r} must end with one of {", ".join(FIGURE_SUFFIXES)}')
-    return output_file(path)
+def file_ending_with(*suffixes: str) -> Callable[[str], str]:
+    """Returns an argument type for :func:`output_file` with one of the suffixes, which images and checkpoints lack."""
+    def parse(path: str) -> str:
+        if not path.lower().endswith(suffixes):
+            raise argparse.ArgumentTypeError(f'{path!r} must end with {" or ".join(suffixes)}')
+        return output_file(path)
+
+    return parse
+
+
+figure_file = file_ending_with('.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg')
 
 
 def whole(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:

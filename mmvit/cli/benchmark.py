@@ -28,8 +28,8 @@ from .arguments import (
     ConfigOptions,
     add_size_argument,
     call,
+    file_ending_with,
     new_parser,
-    output_file,
     pixels,
     positive,
     whole,
@@ -60,7 +60,7 @@ def get_parser() -> ArgumentParser:
                         choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'))
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', metavar='IMAGE')
-    parser.add_argument('--csv', type=output_file, metavar='FILE', help='also write the table to a file')
+    parser.add_argument('--csv', type=file_ending_with('.csv'), metavar='FILE', help='also write the table to a file')
     return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.measure_throughput',
                      'measuring.speed.compare_runtimes')
 
@@ -68,12 +68,8 @@ def get_parser() -> ArgumentParser:
 def run(args: Namespace) -> None:
     import json
 
-    from mmvit_backbones.utils.file_access import check_outputs
-
     from ..measuring import benchmark, compare_runtimes, measure_throughput
     from ..measuring.networks_by_name import is_checkpoint
-    if args.csv:
-        check_outputs('--csv', [args.csv], [*args.networks, args.config, *(args.images or ())])
     if args.throughput:
         print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
     elif args.memory_only:

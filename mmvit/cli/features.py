@@ -13,8 +13,8 @@ from .arguments import (
     add_pretrained_argument,
     add_size_argument,
     call,
+    file_ending_with,
     new_parser,
-    output_file,
     positive,
     whole,
 )
@@ -33,19 +33,16 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--neighbors', type=positive, nargs='+', metavar='K')
     parser.add_argument('--regularization', type=above_zero, nargs='+', metavar='C')
     parser.add_argument('--stages', type=whole(0), nargs='+', metavar='N')
-    parser.add_argument('--save', type=output_file, metavar='FILE.npz')
+    parser.add_argument('--save', type=file_ending_with('.npz'), metavar='FILE.npz')
     parser.add_argument('--device')
     return with_help(parser, 'comparing.features.evaluate_features', 'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.file_access import check_outputs
 
     from ..comparing import evaluate_features
     if args.checkpoint and args.pretrained:
         raise UsageError(f'pass either CHECKPOINT or --pretrained, got {args.checkpoint} and {args.pretrained}')
     args.pretrained = args.checkpoint or args.pretrained
-    if args.save:
-        check_outputs('--save', [args.save], [args.network, args.pretrained])
     print(call(evaluate_features, args, omit=['checkpoint']))

@@ -101,6 +101,8 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         raise UsageError('evaluating features needs scikit-learn: pip install scikit-learn')
     if stages is not None and class_folder:
         raise UsageError('stages requires seg_folder or coco_folder, got class_folder')
+    if save is not None and not str(save).endswith('.npz'):
+        raise UsageError(f'save must end with .npz, got {save}')
     if not regularization or not all(strength > 0 for strength in regularization):
         raise UsageError(f'regularization must have values above 0, got {list(regularization)}')
     if not find_network(network, pretrained).is_pretrained:

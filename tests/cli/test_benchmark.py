@@ -12,7 +12,7 @@ SMALL = '--size', '32', '32', '--repeats', '1', '--batch-size', '2'
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['benchmark', 'rest_lite', '--memory-only', '--csv', 'a'], ['--csv', '--memory-only']),
+    (['benchmark', 'rest_lite', '--memory-only', '--csv', 'a.csv'], ['--csv', '--memory-only']),
     (['benchmark', 'rest_lite', '--images', 'a'], ['--images', 'checkpoint']),
     (['benchmark', 'rest_lite', '--throughput', '32', '--size', '8', '8'], ['--size', '--throughput']),
     (['benchmark', 'rest_lite', '--throughput', '32', '--baseline', 'rest_lite'], ['--baseline', '--throughput']),

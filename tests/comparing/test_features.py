@@ -102,7 +102,8 @@ def test_boxes_are_classified_from_pooled_maps(weights):
     ('rest_lite', dict(pretrained=False), ['rest_lite', 'pretrained']),
     ('imagenet_reswin_t', {}, ['imagenet_reswin_t', 'pretrained']),
     ('rest_lite', dict(stages=[1]), ['stages', 'class_folder']), ('none', {}, ['none']),
-    ('rest_lite', dict(regularization=[0.1, 0]), ['regularization', '0'])])
+    ('rest_lite', dict(regularization=[0.1, 0]), ['regularization', '0']),
+    ('rest_lite', dict(save='data/val/rose/1.jpg'), ['save', '.npz', '1.jpg'])])
 def test_wrong_arguments_are_refused(network, options, words):
     with raises(UsageError, *words):
         evaluate_features(network, class_folder=FLOWERS, **options)

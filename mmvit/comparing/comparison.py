@@ -152,7 +152,7 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
     write(folder / SETTINGS, json.dumps({**asdict(shared), 'epochs_of_budget': epochs}, indent=1))
     results = train_all(recipes, seeds, folder)
     rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
-    return report(folder, rows, recipes, shared, next(iter(rates.values())))
+    return write_report(folder, rows, recipes, shared, next(iter(rates.values())))
 
 
 def read_settings(out: Path, now: Settings) -> dict:
@@ -400,8 +400,8 @@ def differences(rows: list[dict], images: int) -> list[str]:
     return sentences
 
 
-def report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Settings,
-           rates: str) -> Comparison:
+def write_report(out: Path, rows: list[dict], recipes: dict[str, Config], settings: Settings,
+                 rates: str) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
     images = number_of_images(cfg, 'val')

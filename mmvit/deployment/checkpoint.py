@@ -17,7 +17,7 @@ from ..inference.sources import find_images
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file
-from .parts import Half, Parts, check_exportable, split
+from .parts import Half, Parts, exported_geometry, split
 from .quantize import to_int8
 from .sample_images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
 from .whole_models import COMPANIONS, check_path, store_deviations, write_parts
@@ -36,7 +36,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, checkpoint, cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
-    check_exportable(cfg)
+    exported_geometry(cfg)
     build_on_meta(cfg)
     try_to_read(checkpoint)
     uses_test_set = not images and has_test_set(cfg)
@@ -95,10 +95,10 @@ def quantize(cfg: Config | None, parts: Parts, partial: Path, samples: list[np.n
     batched = parts.takes == 'images' and parts.preprocess
     with progress('quantizing the model'):
         chosen = to_int8(partial, [image[None] for image in samples] if batched else samples, parts.takes)
-    return [chosen] + ([check_metric(path, before, metric(), allow_accuracy_drop)] if cfg else [])
+    return [chosen] + ([change_of_metric(path, before, metric(), allow_accuracy_drop)] if cfg else [])
 
 
-def check_metric(path: Path, before: dict, after: dict, allow_accuracy_drop: bool) -> str:
+def change_of_metric(path: Path, before: dict, after: dict, allow_accuracy_drop: bool) -> str:
     """Returns the metrics of the test set before and after quantization; raises UsageError if they differ too much."""
     text = f'{before["metric"]} of the test set is {before["value"]:.4g} in float32 and {after["value"]:.4g} in int8'
     if not allow_accuracy_drop and after['value'] < (1 - METRIC_DROP) * before['value']:

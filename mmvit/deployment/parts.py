@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     details: dict = {}  # stored in the file, see docs/export.md
 
 
-def check_exportable(cfg: Config) -> Geometry:
+def exported_geometry(cfg: Config) -> Geometry:
     """Returns the geometry of a config's test pipeline, after checking that its model can be exported.
 
     Raises:
@@ -94,9 +94,9 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
         preprocessing (bool): Whether the parts include resizing and normalization. Defaults to True.
 
     Raises:
-        UsageError: See :func:`check_exportable`.
+        UsageError: See :func:`exported_geometry`.
     """
-    geometry, framework = check_exportable(cfg), cfg.default_scope
+    geometry, framework = exported_geometry(cfg), cfg.default_scope
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
     mean, std = source.get_buffer('mean'), source.get_buffer('std')

@@ -20,7 +20,7 @@ from .class_lists import BYTE_ORDER_MARK
 from .coco import Coco
 from .coco_rules import coco_problems
 from .rasters import Looks, Raster
-from .rules import Problem, apply, report
+from .rules import Problem, apply, raise_or_warn
 from .seg_folder import MANY_CLASSES, SegFolder
 
 IMAGES_TO_CHECK = 100  # keeps the start of a training fast
@@ -72,7 +72,7 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
     if content:
-        report(problems_of(cfg, splits, Once()))
+        raise_or_warn(problems_of(cfg, splits, Once()))
 
 
 def problems_of(cfg: Config, splits: Sequence[str], once: Once) -> list[Problem]:
@@ -144,7 +144,7 @@ def rasters_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> 
     built = DATASETS.build(dict(dataset, pipeline=[]))
     names = built.metainfo.get('classes') or ()
     if framework == 'mmseg' and _loads_masks(dataset):
-        report(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
+        raise_or_warn(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
     ignored = getattr(built, 'ignore_index', IGNORED)
     last = max(len(names) - 1, ignored if ignored != IGNORED else 0) if names else np.inf
     infos = (built.get_data_info(index) for index in range(len(built)))

@@ -15,7 +15,7 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
 from .rasters import Looks, Raster
-from .rules import Problem, report
+from .rules import Problem, raise_or_warn
 
 # Of the search for a split: moves per class, items among which each is chosen, and share of moves that are the best.
 MOVES, TRIED, GREEDY = 50, 50, 0.8
@@ -53,8 +53,8 @@ class FolderData:
         Raises:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
-        report(self.problems)
-        report(self.problems_of_files(Looks()))
+        raise_or_warn(self.problems)
+        raise_or_warn(self.problems_of_files(Looks()))
 
     def problems_of_files(self, looks: Looks, parts: Collection[str] = ('train', 'val')) -> list[Problem]:
         """Returns the problems in the images and masks of parts."""

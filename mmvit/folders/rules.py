@@ -107,7 +107,7 @@ def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[st
     return problems
 
 
-def report(problems: Sequence[Problem]) -> None:
+def raise_or_warn(problems: Sequence[Problem]) -> None:
     """Raises UsageError if there are errors; otherwise prints the problems as warnings."""
     if errors := [problem.text for problem in problems if problem.is_error]:
         more = f' (error 1 of {len(errors)}; list all with mmvit data check)' if len(errors) > 1 else ''

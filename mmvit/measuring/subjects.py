@@ -16,7 +16,7 @@ from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
-from ..deployment.parts import check_exportable, split
+from ..deployment.parts import exported_geometry, split
 from ..deployment.preprocess import as_tuple
 from ..deployment.quantize import to_int8
 from ..deployment.sample_images import CALIBRATION_IMAGES, images_of, read
@@ -99,7 +99,7 @@ class TimedModel:
         self.calibration, self.has_metric = calibration, has_metric
 
     def export(self, path: Path) -> None:
-        check_exportable(self.cfg)
+        exported_geometry(self.cfg)
         model = PyTorchModel(self.cfg, self.checkpoint)
         write_parts(split(model.module, self.cfg), path, model.details, self.images[0])
 

@@ -15,7 +15,7 @@ from mmvit_backbones.utils.file_access import check_outputs, replaced_when_compl
 
 from ..folders import FolderData, read_folder
 from ..folders.folders import one_folder
-from ..folders.rules import report
+from ..folders.rules import raise_or_warn
 from ..utils.devices import has_mixed_precision
 from . import classifier, detector, segmenter
 from .config_text import Name, Section, text_of
@@ -101,7 +101,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     split = dict(val_fraction=val_fraction, split_seed=split_seed)
     data = read_folder(key, folder, boxes_only, **split, out=out or osp.join(work_dir, 'recipe'),
                        check_files=check_files)
-    report(data.problems if not check_files else ())
+    raise_or_warn(data.problems if not check_files else ())
     has_gpu = torch.cuda.is_available()
     per_process: int = batch_size or task.BATCH_SIZE
     images = per_process * processes

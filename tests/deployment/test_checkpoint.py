@@ -15,7 +15,7 @@ import onnx
 
 from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes
-from mmvit.deployment.checkpoint import check_metric
+from mmvit.deployment.checkpoint import change_of_metric
 from mmvit.deployment.files import progress
 from mmvit.deployment.sample_images import generated_images, has_test_set, images_to_compare, read
 from mmvit.deployment.whole_models import COMPANIONS, store_deviations
@@ -117,9 +117,9 @@ def test_int8_may_lose_one_percent_of_the_metric(after, allowed):
     arguments = Path('a.onnx'), dict(metric='mIoU', value=0.8), dict(metric='mIoU', value=after), allowed
     if after < 0.79 and not allowed:
         with raises(UsageError, 'a.onnx was not written', 'mIoU', '0.8', '0.7', '1%', '--allow-accuracy-drop'):
-            check_metric(*arguments)
+            change_of_metric(*arguments)
     else:
-        assert f'0.8 in float32 and {after} in int8' in check_metric(*arguments)
+        assert f'0.8 in float32 and {after} in int8' in change_of_metric(*arguments)
 
 
 # ---- a file that must agree with PyTorch in ONNX Runtime, and may differ in other runtimes

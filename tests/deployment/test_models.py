@@ -32,7 +32,7 @@ from mmvit.deployment.agreement import below_limits
 from mmvit.deployment.detection import TwoStageInstances, paste
 from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
 from mmvit.deployment.examples import examples_of
-from mmvit.deployment.parts import check_exportable, split
+from mmvit.deployment.parts import exported_geometry, split
 from mmvit.deployment.preprocess import Geometry, Preprocess
 from mmvit.deployment.whole_models import write_parts
 from mmvit.inference import Predictor
@@ -61,7 +61,7 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
     cfg = Config.fromfile(ROOT / 'tests/configs/mask_rcnn_reswin_t.py')
     cfg.merge_from_dict(change)
     with pytest.raises(UsageError, match=message):
-        check_exportable(cfg)
+        exported_geometry(cfg)
 
 
 @pytest.mark.parametrize('resize, options, message', [
@@ -75,14 +75,14 @@ def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, messag
     crop = dict(type='CenterCrop', crop_size=56, **options)
     cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (resize, crop) if step]
     with pytest.raises(UsageError, match=message):
-        check_exportable(cfg)
+        exported_geometry(cfg)
 
 
 def test_padded_crops_are_refused():
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     cfg.data_preprocessor.pad_size_divisor = 32
     with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
-        check_exportable(cfg)
+        exported_geometry(cfg)
 
 
 @pytest.mark.parametrize('step, default', [

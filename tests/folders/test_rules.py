@@ -2,7 +2,7 @@
 import pytest
 from helpers import raises
 
-from mmvit.folders.rules import Problem, Rule, apply, report
+from mmvit.folders.rules import Problem, Rule, apply, raise_or_warn
 from mmvit_backbones.errors import UsageError
 
 
@@ -54,10 +54,10 @@ def test_what_remains_after_a_repair_is_a_problem():
 
 
 def test_warnings_are_printed_once(capsys, monkeypatch):
-    report([Problem('a', False)])
+    raise_or_warn([Problem('a', False)])
     assert capsys.readouterr().err == 'warning: a\n'
     with raises(UsageError, 'b (error 1 of 2'):
-        report([Problem('a', False), Problem('b', True), Problem('c', True)])
+        raise_or_warn([Problem('a', False), Problem('b', True), Problem('c', True)])
     monkeypatch.setenv('RANK', '1')
-    report([Problem('a', False)])
+    raise_or_warn([Problem('a', False)])
     assert capsys.readouterr() == ('', '')

@@ -99,12 +99,9 @@ def check_optimization(cfg: Config) -> None:
     for i, scheduler in enumerate([schedulers] if isinstance(schedulers, Mapping) else schedulers):
         if isinstance(scheduler, Mapping) and 'type' in scheduler:
             with named(f'param_scheduler.{i}'):
-                settings = dict(scheduler)
-                if settings.pop('convert_to_iter_based', False):
-                    kind: Any = type_of(PARAM_SCHEDULERS, settings.pop('type'))
-                    kind.build_iter_from_epoch(**settings, optimizer=optimizer, epoch_length=STEPS)
-                else:
-                    PARAM_SCHEDULERS.build(settings, default_args=dict(optimizer=optimizer))
+                end = find(cfg, f'train_cfg.max_{"epochs" if scheduler.get("by_epoch", True) else "iters"}')
+                PARAM_SCHEDULERS.build(dict(scheduler), default_args=dict(
+                    optimizer=optimizer, epoch_length=STEPS, **(dict(end=end) if end else {})))
 
 
 def check_arguments(name: str, registry: Any, settings: Mapping) -> None:

@@ -9,7 +9,6 @@ from mmvit.running.settings import check_settings
 
 @pytest.mark.parametrize('path', [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
-    'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py',
     'mmpretrain::shufflenet_v2/shufflenet-v2-1x_16xb64_in1k.py',
     'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py'])
 def test_configs_of_the_frameworks_are_accepted(path, tmp_path):

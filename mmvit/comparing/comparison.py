@@ -15,7 +15,7 @@ import psutil
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
@@ -28,7 +28,7 @@ from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import import_quietly, use_framework
 from ..utils.shell import as_typed, same_mmvit
 from ..utils.tables import as_markdown, write_csv
 
@@ -358,8 +358,7 @@ def memory_of(predictor: Any, image: str) -> int:
 
 
 def number_of_images(cfg: Config, split: str) -> int:
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     return len(DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset)))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_
 from ..inference.runtimes import build_model, find_device
 from ..recipes import fine_tune
 from ..recipes.networks import find_network
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import use_framework
 from ..utils.images import IGNORED
 from ..utils.killed import killed_processes_named
 from .probes import check_neighbors, linear_probe, nearest_neighbors
@@ -112,8 +112,7 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
             network, class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, size=size,
             pretrained=pretrained, boxes_only=coco_folder is not None, val_fraction=val_fraction,
             split_seed=split_seed, out=folder)
-        import_quietly(cfg.default_scope)
-        init_default_scope(cfg.default_scope)
+        use_framework(cfg.default_scope)
         place = find_device(device)
         if class_folder:
             model = classifier_of(cfg, network, pretrained).to(place).eval()

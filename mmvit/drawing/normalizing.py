@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
@@ -21,7 +20,7 @@ from mmvit_backbones.zoo.variants import Variant, find_variant
 from ..inference.runtimes import build_model
 from ..utils.config_files import config_beside, is_config, read_config
 from ..utils.distributed import warn
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import use_framework
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
 Normalize = Callable[[Tensor], Tensor]
@@ -79,6 +78,5 @@ def as_statistics(mean: Tensor, std: Tensor, is_rgb: bool = True) -> Normalize:
 
 def model_of(cfg: Config) -> Any:
     """Builds the model of a config with random weights."""
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     return build_model(cfg)

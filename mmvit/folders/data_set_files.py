@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
 from ..utils.config_files import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import use_framework
 from ..utils.images import IGNORED
 from .class_folder import CLASS_RULES, ClassFolder
 from .class_lists import BYTE_ORDER_MARK
@@ -139,8 +139,7 @@ def rasters_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> 
     if is_coco(dataset):
         coco = _coco(dataset, once, needs_masks)
         return coco.rasters(coco.images)
-    import_quietly(framework)
-    init_default_scope(framework)
+    use_framework(framework)
     built = DATASETS.build(dict(dataset, pipeline=[]))
     names = built.metainfo.get('classes') or ()
     if framework == 'mmseg' and _loads_masks(dataset):

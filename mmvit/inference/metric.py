@@ -7,13 +7,12 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
-from ..utils.frameworks import import_quietly, quiet
+from ..utils.frameworks import quiet, use_framework
 from .runtimes import Arrays
 
 MAIN_METRICS = 'bbox_mAP', 'mIoU', 'top1'  # endings of the metrics' names
@@ -39,8 +38,7 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
         FileNotFoundError: If a file of the test set is missing.
     """
     import mmcv  # not needed to measure networks, which import this module, too
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     loader: Any = Runner.build_dataloader({**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False})
     check_labels(classes, classes_of(loader.dataset.metainfo), source, 'the test data', 'test on data with the same '
                  'classes in the same order')

@@ -12,7 +12,7 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
@@ -21,7 +21,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..utils.config_files import leaf_datasets
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import use_framework
 from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
@@ -41,8 +41,7 @@ class PyTorchModel:
     def __init__(self, cfg: Config, checkpoint: str, device: str | torch.device = 'cpu') -> None:
         self.cfg, framework = cfg, cfg.default_scope
         self.task = TASKS[framework]
-        import_quietly(framework)
-        init_default_scope(framework)
+        use_framework(framework)
         state = read_checkpoint(checkpoint)
         self.module = build_model(cfg)
         load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)

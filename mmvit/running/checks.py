@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS
 from mmengine.runner import FlexibleRunner, Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ from mmvit_backbones.zoo.loading import check_finite, check_overlap, load_weight
 from ..folders.data_set_files import check_data, paths_of
 from ..utils.config_files import datasets_of, metrics_of
 from ..utils.devices import has_mixed_precision
-from ..utils.frameworks import import_quietly, quiet
+from ..utils.frameworks import quiet, use_framework
 from .settings import check_settings, named, why
 
 AnyRunner = Runner | FlexibleRunner
@@ -85,8 +85,7 @@ def check_step(cfg: Config) -> None:
     Raises:
         UsageError: If the model fails; the message names the layer and, where channels do not fit, both numbers.
     """
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     dataset = first_sample(cfg, 'train')
     if cfg.get('val_dataloader'):
         first_sample(cfg, 'val')
@@ -223,8 +222,7 @@ def folder_of_drawings(cfg: Config) -> str:
 
 def files_of(cfg: Config, split: str) -> Iterator[str]:
     """Yields the images and masks of a split's data."""
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     for part in datasets_of(cfg, split):
         with quiet():  # pycocotools prints its steps
             dataset: Any = DATASETS.build(dict(part, pipeline=[]))

@@ -16,7 +16,6 @@ from mmengine.registry import (
     METRICS,
     PARAM_SCHEDULERS,
     VISUALIZERS,
-    init_default_scope,
 )
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,7 +23,7 @@ from torch.utils.data import DataLoader
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 
 from ..utils.config_files import LOADERS, SPLITS, metrics_of
-from ..utils.frameworks import import_quietly
+from ..utils.frameworks import use_framework
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
 COUNTS: dict[str, int | None] = {
@@ -53,8 +52,7 @@ def check_settings(cfg: Config) -> None:
     for key in NUMBERS:
         if (value := find(cfg, key)) is not None and type(value) not in (int, float):
             raise UsageError(f'{key} must be a number, got {value!r}')
-    import_quietly(cfg.default_scope)
-    init_default_scope(cfg.default_scope)
+    use_framework(cfg.default_scope)
     for name in LOADERS:
         if cfg.get(name):
             with named(name):

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
+from mmengine.registry import init_default_scope
+
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -25,3 +27,9 @@ def import_quietly(framework: str) -> None:
     with redirect_stdout(io.StringIO()):
         import_module(f'{framework}.datasets')
         import_module(f'{framework}.models')
+
+
+def use_framework(framework: str) -> None:
+    """Imports a framework quietly, and lets names in configs mean its classes."""
+    import_quietly(framework)
+    init_default_scope(framework)

@@ -27,8 +27,8 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.images import read_rgb
+from .drawn_networks import drawn_network
 from .figures import save_figure
-from .normalizing import drawn_network
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs

@@ -16,8 +16,8 @@ from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
+from .drawn_networks import drawn_network
 from .figures import save_figure
-from .normalizing import drawn_network
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from mmvit.drawing import draw_windows, windows
-from mmvit.drawing.normalizing import as_network, as_preprocessor
+from mmvit.drawing.drawn_networks import as_network, as_preprocessor
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
 from mmvit_backbones.zoo.variants import find_variant

@@ -198,9 +198,9 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
 
 
 def is_recipe(cfg: Config) -> bool:
-    """Returns whether a config has the hooks of recipes; older ones also name :class:`TerminalHook`."""
-    names = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
-    return 'TerminalHook' in names or names >= {'ExactResumeHook', 'OwnFilesHook'}
+    """Returns whether a config is of ``recipes.fine_tune``, or names :class:`TerminalHook` itself."""
+    hooks = cfg.get('custom_hooks') or []
+    return 'recipe' in cfg or any(isinstance(hook, dict) and hook.get('type') == 'TerminalHook' for hook in hooks)
 
 
 @contextmanager

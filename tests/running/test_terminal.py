@@ -22,10 +22,11 @@ DUMPED = 'System environment', 'Hooks will be executed', 'Exp name'
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> Path:
-    """Returns the tiny classifier's config with the hooks of recipes."""
+    """Returns the tiny classifier's config as a recipe."""
     path = tmp_path_factory.mktemp('config') / 'shown.py'
     path.write_text(f"""
 _base_ = {str(TINY)!r}
+recipe = dict(network='rest_lite')
 custom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]
 default_hooks = dict(checkpoint=dict(save_best='accuracy/top1'))
 test_evaluator = [dict(type='Accuracy'), dict(type='PerClassAccuracy')]
@@ -64,12 +65,15 @@ def test_the_log_file_has_every_line(trained):
 
 @pytest.mark.training
 def test_without_a_terminal_there_is_no_bar(config, tmp_path):
-    """Other configs, and --verbose, show OpenMMLab's log; older recipes name the hook."""
+    """Other configs, also with the hooks of recipes, and --verbose show OpenMMLab's log, unless they name the hook."""
     older = tmp_path / 'older.py'
-    older.write_text(config.read_text().replace("'OwnFilesHook'", "'TerminalHook', interval=1"))
+    text = config.read_text().replace('recipe = ', 'others = ')
+    older.write_text(text.replace("'OwnFilesHook'", "'TerminalHook', interval=1"))
     quiet = start(tmp_path / 'quiet', config=older)
     assert quiet.wait(200) == 0, quiet.text
-    verbose, other = start(tmp_path / 'verbose', '--verbose', config=config), start(tmp_path / 'other')
+    own = tmp_path / 'own.py'
+    own.write_text(f"_base_ = {str(TINY)!r}\ncustom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]")
+    verbose, other = start(tmp_path / 'verbose', '--verbose', config=config), start(tmp_path / 'other', config=own)
     assert [run.wait(200) for run in (verbose, other)] == [0, 0]
     assert not BAR.search(quiet.text) and '\x1b' not in quiet.text and SAVED not in quiet.text
     assert quiet.text.count('step ') == 12 and 'step 12/12, loss ' in quiet.text

@@ -102,7 +102,7 @@ docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; v
 
 fuzz: setup  ## run the tests with random inputs on 50 times as many inputs; variables: FUZZ_FACTOR, FUZZ_SEED
 	FUZZ_FACTOR=$(or $(FUZZ_FACTOR),50) $(call PYTEST_IN,.venv) tests/test_fuzz.py \
-		tests/ops/test_triton.py tests/ops/test_varied_size_window_triton.py tests/ops/test_varied_size_window.py::test_random_shapes
+		tests/ops/test_triton.py tests/ops/test_varied_size_window.py::test_random_shapes
 
 # Without the variable, pyright would ask PyPI whether there is a newer version.
 lint: setup .venv-docs/stamp  ## check style and types, and that the public API keeps what it promises

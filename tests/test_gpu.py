@@ -12,9 +12,9 @@ from mmvit_backbones.ops import use_kernels
 
 os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # required by deterministic algorithms
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-WITH_KERNELS = 'ReMViTv2', 'ReSwin', 'ReViT', 'SwinVSA', 'ViTAEv2VSA'
-CHOICES = [(network, kernels) for network in sorted(TINY_CONFIGS)
-           for kernels in ((None, 'reference', 'triton') if network in WITH_KERNELS else (None, ))]
+KERNELS = {**dict.fromkeys(['ReMViTv2', 'ReSwin', 'ReViT'], (None, 'reference', 'triton')),
+           **dict.fromkeys(['SwinVSA', 'ViTAEv2VSA'], (None, 'reference'))}
+CHOICES = [(network, kernels) for network in sorted(TINY_CONFIGS) for kernels in KERNELS.get(network, (None, ))]
 each_choice = pytest.mark.parametrize('network, kernels', CHOICES)
 
 

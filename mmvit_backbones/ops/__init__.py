@@ -1,4 +1,4 @@
-"""Operators in plain PyTorch, with kernels in C++ and CUDA, if compiled, and in Triton."""
+"""Operators in plain PyTorch, with kernels in C++, CUDA and Triton."""
 from .dispatch import plain_pytorch, use_kernels
 from .varied_size_window import varied_size_window_attention, varied_size_window_sample
 

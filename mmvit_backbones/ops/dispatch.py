@@ -96,9 +96,12 @@ class Kernel(NamedTuple):
         run (Callable): The function; it takes the arguments by keyword.
         why_not (Callable): ``why_not(**arguments)`` returns the reason why it can't take these arguments, or None if it
             can. What all kernels of a backend have in common is in :func:`why_not_backend`.
+        is_faster (Callable): ``is_faster(**arguments)`` returns whether Triton's kernel was measured to be faster with
+            such arguments, and therefore runs without a request.
     """
     run: Callable[..., Any]
     why_not: Callable[..., str | None] = lambda **arguments: None
+    is_faster: Callable[..., bool] = lambda **arguments: False
 
 
 class Operator(Generic[Result]):
@@ -108,7 +111,7 @@ class Operator(Generic[Result]):
     can't run raises a ValueError with the reason. If no backend is requested, the first of these that can run is used:
 
     - ``triton``, if :class:`use_kernels` or the environment variable ``MMVIT_KERNELS`` requests it, or where it is
-      measured to be faster (see :data:`.triton.DEFAULTS`);
+      measured to be faster (:class:`Kernel`);
     - ``cpp`` on CPUs; ``cuda`` on GPUs, unless algorithms must be deterministic;
     - the reference, in plain PyTorch, also for ``torch.func`` transforms and forward mode.
 
@@ -146,17 +149,12 @@ class Operator(Generic[Result]):
         x = arguments[self.like]
         # The last, because it compiles kernels.
         return (why_not_backend(backend, x) or self.kernels[backend].why_not(**arguments)
-                or self.why_not_compiled(backend, x))
-
-    def why_not_compiled(self, backend: Backend, x: Tensor) -> str | None:
-        """Returns why Triton can't compile and run this operator's kernels on the tensor's GPU, or None if it can."""
-        has_probe = backend == 'triton' and x.is_cuda and self.name in probe.PROBES
-        return probe.why_not_run(self.name, x.device.index) if has_probe else None
+                or why_not_compiled(backend, x))
 
     def choose(self, arguments: dict) -> Backend:
         """Returns the first backend that can run, and logs it."""
         x, missed = arguments[self.like], ''
-        device, is_default = x.device.type, triton.is_default(self.name, x, arguments)
+        device, is_default = x.device.type, self.runs_triton_by_default(x, arguments)
         for backend in self.order(device, is_default):
             reason = self.why_not(backend, arguments)
             if reason is None:
@@ -167,6 +165,10 @@ class Operator(Generic[Result]):
             if backend == requested or is_missing:
                 missed += f'; its {backend} backend cannot run: {reason}'
         raise AssertionError('the reference always runs')
+
+    def runs_triton_by_default(self, x: Tensor, arguments: dict) -> bool:
+        return ('triton' in self.kernels and triton.may_be_default(x)
+                and self.kernels['triton'].is_faster(**arguments))
 
     def order(self, device: str, is_triton_default: bool = False) -> list[Backend]:
         """Returns the backends that may run on a type of device, in order of preference."""
@@ -182,12 +184,8 @@ class Operator(Generic[Result]):
     def available(self, device: torch.device) -> list[Backend]:
         """Returns the backends that can run on a device, in order of preference, apart from limits of shapes."""
         x = torch.empty(0, device=device)
-        return [backend for backend in self.order(device.type, triton.may_be_default(self.name, x))
-                if (why_not_backend(backend, x) or self.why_not_compiled(backend, x)) is None]
-
-    def usual(self, device: torch.device) -> Backend:
-        """Returns the first of :meth:`available`."""
-        return self.available(device)[0]
+        return [backend for backend in self.order(device.type, triton.is_measured(x))
+                if (why_not_backend(backend, x) or why_not_compiled(backend, x)) is None]
 
 
 OPERATORS: dict[str, Operator] = {}  # by name
@@ -239,6 +237,11 @@ def why_not_backend(backend: str, x: Tensor) -> str | None:
     if x.device.type not in (device, 'meta'):
         return f'tensors must be on {device}, got {x.device}'
     return library.why_not_on_gpu(x.device.index) if backend == 'cuda' and x.is_cuda else None
+
+
+def why_not_compiled(backend: str, x: Tensor) -> str | None:
+    """Returns the reason why Triton can't compile and run its kernels on the tensor's GPU, or None if it can."""
+    return probe.why_not_run(x.device.index) if backend == 'triton' and x.is_cuda else None
 
 
 def is_usual(backend: str, device: str) -> bool:

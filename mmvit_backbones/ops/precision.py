@@ -19,10 +19,3 @@ def without_autocast(device_type: str) -> AbstractContextManager:
     """
     is_on = device_type != 'meta' and versions.is_autocast_enabled(device_type)
     return torch.autocast(device_type, enabled=False) if is_on else nullcontext()
-
-
-def product_dtype(x: Tensor) -> torch.dtype:
-    """Returns the autocast dtype of the tensor's device, or the tensor's dtype without autocast."""
-    device = x.device.type
-    autocast = device != 'meta' and versions.is_autocast_enabled(device)
-    return versions.get_autocast_dtype(device) if autocast else x.dtype

@@ -2,8 +2,8 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). Each
 window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are sampled bilinearly on a grid, which is
-shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling, ``triton/``
-has kernels in Triton, and ``docs/ops.md`` lists the derivatives.
+shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling, and
+``docs/ops.md`` lists the derivatives.
 """
 import operator
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from .dispatch import Backend, Kernel, Operator, is_plain
 from .exportable import windows_by_head
 from .precision import at_least_float32
 from .transforms import is_transformed
-from .triton import MAX_WINDOW_SIZE, why_not_channels
 from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -45,8 +44,8 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
         offset (Tensor): Shift of the windows in feature-map pixels, with the shape of ``scale``.
         window_size (int): Number of tokens along each side of a window.
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` or ``'triton'``. Defaults to None: C++ on CPUs and
-            CUDA on GPUs if they are compiled, else the reference (see :class:`.use_kernels`).
+        backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'``. Defaults to None: C++ on CPUs and CUDA on GPUs
+            if they are compiled, else the reference (see :class:`.use_kernels`).
 
     Returns:
         Tensor: ``(B, heads, C, nh * window_size, nw * window_size)`` in the dtype of ``features``.
@@ -91,9 +90,9 @@ def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor,
         window_size (int): Number of tokens along each side of a window.
         pad (tuple[int, int]): Number of zero rows above and of zero columns left of the map, (top, left).
         softmax_scale (float | None): Factor of the logits. Defaults to None, which means ``d ** -0.5``.
-        backend (str | None): ``'reference'``, ``'cpp'``, ``'cuda'`` (sampling in CUDA, then
-            ``scaled_dot_product_attention``) or ``'triton'``. Defaults to None: C++ on CPUs and CUDA on GPUs if they
-            are compiled, else the reference (see :class:`.use_kernels`).
+        backend (str | None): ``'reference'``, ``'cpp'`` or ``'cuda'`` (sampling in CUDA, then
+            ``scaled_dot_product_attention``). Defaults to None: C++ on CPUs and CUDA on GPUs if they are compiled, else
+            the reference (see :class:`.use_kernels`).
 
     Returns:
         Tensor: ``(B, heads, d, H, W)``, stored as ``(B, H, W, heads, d)``.
@@ -341,37 +340,18 @@ def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     return out
 
 
-def launch_sample(**arguments) -> Tensor:
-    from .triton import window_sampling  # imported here because Triton may be missing
-    return window_sampling.run(**arguments)
-
-
-def launch_attention(**arguments) -> Tensor:
-    from .triton import varied_size_window  # imported here because Triton may be missing
-    return varied_size_window.run(**arguments)
-
-
-def why_not_beyond(largest: int, like: str, why_not_heads: Callable[[int], str | None] = lambda channels: None
-                   ) -> Callable:
-    """Returns the predicate of a kernel for windows of at most ``largest`` tokens along each side.
-
-    ``like`` is the argument whose third dimension are the channels of a head.
-    """
+def why_not_beyond(largest: int) -> Callable[..., str | None]:
+    """Returns the predicate of a kernel for windows of at most ``largest`` tokens along each side."""
     def why_not(window_size: int, **arguments) -> str | None:
-        if window_size > largest:
-            return f'window_size must be at most {largest}, got {window_size}'
-        return why_not_heads(arguments[like].shape[2])
+        return None if window_size <= largest else f'window_size must be at most {largest}, got {window_size}'
     return why_not
 
 
-# The largest windows are those of csrc/operators.h and triton/__init__.py. Attention in C++ stores a window's logits.
+# The largest windows are those of csrc/operators.h. Attention in C++ stores a window's logits.
 SAMPLING = Operator(
     'varied-size window sampling', sample_reference, like='features',
-    cpp=Kernel(compiled_sample, why_not_beyond(256, 'features')),
-    cuda=Kernel(compiled_sample, why_not_beyond(256, 'features')),
-    triton=Kernel(launch_sample, why_not_beyond(MAX_WINDOW_SIZE, 'features', why_not_channels)))
+    cpp=Kernel(compiled_sample, why_not_beyond(256)), cuda=Kernel(compiled_sample, why_not_beyond(256)))
 ATTENTION = Operator(
     'varied-size window attention', attention_reference, like='q',
-    cpp=Kernel(compiled_attention, why_not_beyond(32, 'q')),
-    cuda=Kernel(attention_with_sampling_in_cuda, why_not_beyond(256, 'q')),
-    triton=Kernel(launch_attention, why_not_beyond(MAX_WINDOW_SIZE, 'q', why_not_channels)))
+    cpp=Kernel(compiled_attention, why_not_beyond(32)),
+    cuda=Kernel(attention_with_sampling_in_cuda, why_not_beyond(256)))

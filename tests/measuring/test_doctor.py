@@ -13,8 +13,11 @@ def add_distribution(folder, name: str) -> None:
     (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
 
 
-def test_broken_packages_are_problems(run, tmp_path, monkeypatch, capsys):
-    """Reports a package that cannot be imported, and two distributions of one package, beside all others."""
+def test_broken_packages_are_problems(run, frameworks, tmp_path, monkeypatch, capsys):
+    """Reports a package that cannot be imported, and two distributions of one package, beside all others.
+
+    The frameworks were imported before, because mmcv reads its version from the distributions.
+    """
     for name in [name for name in sys.modules if name.partition('.')[0] == 'mmseg']:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / 'mmseg.py').write_text('import no_such_module')

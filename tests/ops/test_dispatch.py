@@ -13,6 +13,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import dispatch, library, plain_pytorch, triton, use_kernels
 from mmvit_backbones.ops.triton import probe
 
+why_not_run = probe.why_not_run
 needs_triton = pytest.mark.skipif(not triton.IS_INSTALLED, reason='Triton is not installed')
 
 
@@ -25,6 +26,7 @@ def own_state(monkeypatch):
     monkeypatch.setattr(dispatch, 'requested', None)
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
     monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: None)
+    monkeypatch.setattr(probe, 'why_not_run', lambda index: None)
 
 
 class OnGpu:
@@ -36,12 +38,12 @@ class HalfOnGpu(OnGpu):
     dtype = torch.bfloat16
 
 
-def operator_of(**kernels) -> dispatch.Operator:
+def operator_of(is_faster=lambda x: False, **kernels) -> dispatch.Operator:
     """Returns an operator whose results are the names of its backends, unless functions are given."""
     kernels = kernels or {name: lambda x, name=name: name for name in ('cpp', 'cuda', 'triton')}
     reference = kernels.pop('reference', lambda x: 'reference')
-    return dispatch.Operator('operator', reference, like='x',
-                             **{name: dispatch.Kernel(run) for name, run in kernels.items()})
+    return dispatch.Operator('operator', reference, like='x', **{
+        name: dispatch.Kernel(run, is_faster=is_faster) for name, run in kernels.items()})
 
 
 def chosen(operator: dispatch.Operator) -> tuple:
@@ -85,10 +87,9 @@ def test_meta_tensors_count_kernels_that_are_not_compiled_here(monkeypatch):
 
 
 @needs_triton
-def test_triton_runs_without_a_request_where_it_is_measured_to_be_faster(monkeypatch):
+def test_triton_runs_without_a_request_where_it_is_measured_to_be_faster():
     """Meta tensors are like those on a new GPU."""
-    monkeypatch.setitem(triton.DEFAULTS, 'operator', lambda x: len(x) > 4)
-    operator, x = operator_of(), torch.empty(9, device='meta', dtype=torch.bfloat16)
+    operator, x = operator_of(lambda x: len(x) > 4), torch.empty(9, device='meta', dtype=torch.bfloat16)
     assert operator(x=x) == 'triton' and operator(x=x.float()) == operator(x=x[:4]) == 'cuda'
     assert operator(x=torch.empty(9, dtype=torch.bfloat16)) == 'cpp'
     with plain_pytorch():
@@ -99,18 +100,14 @@ def test_triton_runs_without_a_request_where_it_is_measured_to_be_faster(monkeyp
 
 @needs_triton
 def test_operators_that_run_triton_by_default():
-    """Those of ReViT and ReSwin, in large batches; not of ReMViTv2, which adds a bias to whole maps, and not VSA."""
+    """Those of ReViT and ReSwin, in large batches; not of ReMViTv2, which adds a bias to whole maps."""
     image, windows = (torch.empty(*lead, 12, n, 32, device='meta', dtype=torch.bfloat16)
                       for lead, n in (((64, ), 197), ((64, 16), 49)))
-    residual, attention = (dispatch.OPERATORS[name] for name in ('residual attention', 'varied-size window attention'))
     for q, bias, backend in [(image, None, 'triton'), (image, image, 'reference'), (image[:1], None, 'reference'),
                              (windows, windows, 'triton'), (windows[:1], None, 'reference'),
                              (windows[..., :40, :], None, 'reference'), (image.float(), None, 'reference')]:
         arguments = dict(q=q, k=q, v=q, prev_logits=None, alpha=0.5, bias=bias, mask=None)
-        assert residual.choose(arguments) == backend
-    scale = torch.empty(256, 3, 2, 8, 8, device='meta')
-    q = torch.empty(256, 3, 32, 56, 56, device='meta', dtype=torch.bfloat16)
-    assert attention.choose(dict(q=q, k=q, v=q, scale=scale, window_size=7)) == 'cuda'
+        assert dispatch.OPERATORS['residual attention'].choose(arguments) == backend
 
 
 def test_unknown_backends_are_refused():
@@ -226,13 +223,13 @@ def test_triton_that_cannot_compile_is_a_warning_and_refuses_requests(monkeypatc
         tries.append(torch.is_grad_enabled() and type(torch.ones(1)) is torch.Tensor)
         raise RuntimeError('no C compiler\n')
 
-    monkeypatch.setitem(probe.PROBES, 'operator', fail)
-    monkeypatch.setitem(triton.DEFAULTS, 'operator', lambda x: True)
-    operator = operator_of()
+    monkeypatch.setattr(probe, 'why_not_run', why_not_run)
+    monkeypatch.setattr(probe, 'run_kernels', fail)
+    operator = operator_of(lambda x: True)
 
     @torch.compile(fullgraph=True, backend='eager')
     def function(x):
-        return x + 1 if probe.why_not_run('operator', None) else x
+        return x + 1 if why_not_run(None) else x
 
     torch._dynamo.reset()
     with use_kernels(requested), torch.no_grad(), FakeTensorMode():
@@ -263,19 +260,16 @@ def test_reasons_why_a_backend_cannot_run(monkeypatch):
         assert operator.why_not(backend, dict(features=x.to(device), window_size=1)) is None
 
 
-@needs_triton
-def test_largest_windows_of_gpu_kernels():
-    def reasons(backend, channels, window_size):
-        x = torch.empty(1, 1, channels, 1, 1, device='meta')
+def test_largest_windows_of_kernels():
+    def reasons(backend, window_size):
+        x = torch.empty(1, 1, 999, 1, 1, device='meta')
         return [dispatch.OPERATORS[f'varied-size window {name}'].why_not(backend, {key: x, 'window_size': window_size})
                 for name, key in (('sampling', 'features'), ('attention', 'q'))]
 
-    fitting = [('cpp', 999, 32), ('cuda', 999, 256), ('triton', 128, 8)]
-    assert [reasons(*sizes) for sizes in fitting] == [[None, None]] * len(fitting)
-    assert reasons('cpp', 1, 256)[0] is None
-    for sizes, words in [(('cuda', 1, 257), ['window_size', '256', '257']),
-                         (('triton', 128, 9), ['window_size', '8', '9']), (('triton', 129, 8), ['128', '129'])]:
-        assert all(word in reason for reason in reasons(*sizes) for word in words)
+    assert reasons('cpp', 32) == reasons('cuda', 256) == [None, None] and reasons('cpp', 256)[0] is None
+    for backend, reason in ('cpp', reasons('cpp', 33)[1]), *(('cuda', reason) for reason in reasons('cuda', 257)):
+        words = ['window_size', *dict(cpp=['32', '33'], cuda=['256', '257'])[backend]]
+        assert all(word in reason for word in words)
 
 
 @needs_triton

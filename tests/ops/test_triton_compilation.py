@@ -56,8 +56,6 @@ def launches_of_kernels() -> dict:
     """Returns the arguments and constants of launches on meta tensors, by kernel and whether windows are one block."""
     import torch
 
-    from mmvit.measuring import self_check
-    from mmvit_backbones.ops import dispatch
     from mmvit_backbones.ops import triton as kernels
     from mmvit_backbones.ops.residual_attention import residual_attention
     launches = {}
@@ -68,13 +66,12 @@ def launches_of_kernels() -> dict:
 
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f'{kernels.__name__}.{module.name}').launch = record
-    for operator in dispatch.OPERATORS.values():
-        arguments = self_check.arguments_of(operator, self_check.SIZES[0], torch.device('meta'), torch.float16)
-        self_check.values_of(operator, 'triton', arguments)
-    q, logits = (torch.empty(1, 4, 2, 49, n, device='meta', dtype=torch.float16, requires_grad=True) for n in (32, 49))
-    attended, others = residual_attention(q, q, q, prev_logits=logits, alpha=0.5, bias=logits, mask=logits.detach(),
-                                          backend='triton')
-    (attended.sum() + others.sum()).backward()
+    for tokens, channels in (49, 32), (197, 64), (197, 128):  # a window that is one block, and maps of several blocks
+        q, logits = (torch.empty(1, 4, 2, tokens, n, device='meta', dtype=torch.float16, requires_grad=True)
+                     for n in (channels, tokens))
+        attended, others = residual_attention(q, q, q, prev_logits=logits, alpha=0.5, bias=logits,
+                                              mask=logits.detach(), backend='triton')
+        (attended.sum() + others.sum()).backward()
     return launches
 
 

@@ -29,29 +29,24 @@ from mmvit_backbones.ops import (
     varied_size_window_attention,
     varied_size_window_sample,
 )
-from mmvit_backbones.ops.triton import why_not_triton
 from mmvit_backbones.ops.window import position_bias, relative_position_index, window_partition, window_reverse
 from mmvit_backbones.utils import versions
 
 
 def why_missing(backend: str) -> str | None:
-    if backend == 'triton':
-        return why_not_triton(torch.empty(1, device=DEVICES[backend]))
     reason = library.MISSING.get(backend)
     if backend == 'cuda' and reason is None and not torch.cuda.is_available():
         return 'no GPU'
     return reason
 
 
-def marks(backend: str) -> list[pytest.MarkDecorator]:
+def mark(backend: str) -> pytest.MarkDecorator:
     why = why_missing(backend)
-    missing = pytest.mark.skipif(why is not None, reason=f'backend {backend!r}: {why}')
-    # Triton's interpreter is slow; test_varied_size_window_triton.py compares a few windows.
-    return [missing, pytest.mark.compiler] if backend == 'triton' else [missing]
+    return pytest.mark.skipif(why is not None, reason=f'backend {backend!r}: {why}')
 
 
 def backends(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize('backend', [pytest.param(name, marks=marks(name)) for name in names])
+    return pytest.mark.parametrize('backend', [pytest.param(name, marks=mark(name)) for name in names])
 
 
 every_backend = backends('reference', 'cpp', 'cuda')
@@ -61,24 +56,16 @@ every_compiled_backend = backends('cpp', 'cuda')
 # ---- goldens
 
 
-def each_golden(operator: str, *names: str) -> pytest.MarkDecorator:
-    """Parametrizes a test by case and backend. Triton's interpreter takes a minute for the first case."""
-    cases = golden_cases(operator)
-    return pytest.mark.parametrize('case, rtol, backend', [
-        pytest.param(case, rtol, name, marks=marks(name), id=f'{case["name"]}-{name}') for name in names
-        for case, rtol in (cases[:1] if name == 'triton' and DEVICES[name] == 'cpu' else cases)])
+def each_golden(operator: str) -> pytest.MarkDecorator:
+    cases = [pytest.param(case, rtol, id=case['name']) for case, rtol in golden_cases(operator)]
+    return pytest.mark.parametrize('case, rtol', cases)
 
 
-def precision(backend: str, rtol: float) -> tuple[torch.dtype, float]:
-    """Returns the dtype in which a golden is computed, and its relative tolerance."""
-    return (torch.float32, 1e-4) if backend == 'triton' else (torch.float64, rtol)
-
-
-@each_golden('vsa_sampling', 'reference', 'cpp', 'cuda', 'triton')
+@every_backend
+@each_golden('vsa_sampling')
 def test_golden_sampling(case, rtol, backend):
     inputs = golden_inputs(case)
-    dtype, rtol = precision(backend, rtol)
-    features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend], dtype)
+    features, scale, offset, grad = (inputs[k][None].to(DEVICES[backend]).double()
                                      for k in ('features', 'scale', 'offset', 'grad_output'))
     out = varied_size_window_sample(features, scale, offset, case['window_size'], case['pad'], backend)[0]
     (out * grad[0]).sum().backward()
@@ -87,11 +74,11 @@ def test_golden_sampling(case, rtol, backend):
     assert max(worst.values()) <= rtol, worst
 
 
-@each_golden('vsa_attention_core', 'reference', 'cpp', 'cuda', 'triton')
+@every_backend
+@each_golden('vsa_attention_core')
 def test_golden_core(case, rtol, backend):
     inputs = golden_inputs(case)
-    dtype, rtol = precision(backend, rtol)
-    tensors = {name: x.to(DEVICES[backend], dtype) for name, x in inputs.items()}
+    tensors = {name: x.to(DEVICES[backend]).double() for name, x in inputs.items()}
     maps = [tensors[k].unflatten(0, (case['batch'], case['heads'])) for k in ('q', 'k', 'v', 'scale', 'offset')]
     out = varied_size_window_attention(*maps, tensors['bias_table'], case['window_size'], case['pad'],
                                        case['softmax_scale'], backend).flatten(0, 1)

@@ -67,16 +67,12 @@ def warps_of(constants: dict, dtype: torch.dtype, warp_size: int) -> int:
     """Returns the number of warps of a kernel. Fewer warps let more programs run at once, as long as registers suffice.
 
     A whole window (``TOKENS``) has 16 rows per 32 threads, which then need not exchange sums. Other matrix products
-    need the registers of 128 threads, or of 256 for wide heads and without tensor cores. Kernels without products load
-    16 tokens at once, and 8 channels per thread.
+    need the registers of 128 threads, or of 256 for wide heads and without tensor cores.
     """
-    channels = constants.get('BLOCK_D', 16)
     if constants.get('TOKENS'):
         threads = 2 * constants['BLOCK']
-    elif 'BLOCK_N' in constants or 'BLOCK' in constants:
-        threads = 256 if channels > 32 or 'PRECISION' in constants and dtype == torch.float32 else 128
     else:
-        threads = 2 * channels
+        threads = 256 if constants['BLOCK_D'] > 32 or dtype == torch.float32 else 128
     return max(threads // warp_size, 1)
 
 
@@ -85,10 +81,10 @@ def num_blocks(size: int, block: int) -> int:
     return (size + block - 1) // block
 
 
-def block_of(size: int, largest: int = MAX_HEAD_CHANNELS) -> int:
+def block_of(size: int) -> int:
     """Returns the block size for a dimension: a power of two, and at least 16, which ``tl.dot`` requires."""
     # Not triton.next_power_of_2, which takes as long as operators of PyTorch.
-    return max(16, 1 << (int(min(size, largest)) - 1).bit_length())
+    return max(16, 1 << (int(min(size, MAX_HEAD_CHANNELS)) - 1).bit_length())
 
 
 def matmul_precision(dtype: torch.dtype) -> str:

@@ -14,15 +14,15 @@ Each program processes one head of one window: a block of keys in ``_grad_keys_k
 kernels. Small windows are one block (see :func:`tokens_of_block`), for which ``_grad_rows_kernel`` also computes what
 ``_grad_keys_kernel`` does. Their sizes and strides are constants, so that offsets take no registers.
 """
-from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
 
+from ...utils import versions
 from . import WINDOWS
-from .autograd import differentiable
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
 
@@ -278,33 +278,63 @@ def optional(x: Tensor | None, logits: Tensor, other: Tensor) -> tuple:
     return x, *(x if x.shape == logits.shape else x.expand(logits.shape)).stride()
 
 
-def launch_forward(q: Tensor, k: Tensor, v: Tensor, prev: Tensor | None, alpha: Tensor, bias: Tensor | None,
-                   mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    return forward(q, k, v, prev, alpha, bias, mask)
+class FirstDerivative(torch.autograd.Function):
+    """Returns a gradient as it is, and raises an error if it is differentiated by any of its sources."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor | None, *sources: Tensor | None) -> Tensor | None:
+        return gradient
+
+    @staticmethod
+    def backward(ctx, *grads):
+        raise RuntimeError('kernels have only first derivatives; for second derivatives, compute the forward pass '
+                           'inside `with mmvit_backbones.ops.plain_pytorch():`')
 
 
-def launch_backward(outputs: Sequence[Tensor], grads: Sequence[Tensor | None], *, q: Tensor, k: Tensor, v: Tensor,
-                    prev: Tensor | None, alpha: Tensor, bias: torch.Size | None,
-                    mask: Tensor | None) -> dict[str, Tensor]:
-    """Returns the gradients by argument name; ``bias`` is the shape of the bias."""
-    (out, logits, lse), (grad, grad_logits) = outputs, grads
+class Attend(torch.autograd.Function):
+    """Returns :func:`forward` with gradients, except of the mask."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, prev, alpha, bias, mask):  # without setup_context, which takes as long as a launch
+        out, logits, lse = forward(q, k, v, prev, alpha, bias, mask)
+        ctx.save_for_backward(q, k, v, prev, alpha, mask, out, logits, lse)
+        ctx.bias_shape = None if bias is None else bias.shape  # a bias may be as large as the logits
+        ctx.mark_non_differentiable(lse)
+        ctx.set_materialize_grads(False)
+        return out, logits, lse
+
+    @staticmethod
+    def backward(ctx, *grads):
+        grad, grad_logits, _ = grads
+        with torch.no_grad() if torch.is_grad_enabled() else nullcontext():  # the former takes time
+            gradients = gradients_of(grad, grad_logits, ctx.bias_shape, *ctx.saved_tensors)
+        if torch.is_grad_enabled() and not versions.is_compiling():  # create_graph=True
+            gradients = [FirstDerivative.apply(x, *ctx.saved_tensors, *grads) for x in gradients]
+        return *gradients, None
+
+
+def gradients_of(grad: Tensor | None, grad_logits: Tensor | None, bias_shape: torch.Size | None, q: Tensor, k: Tensor,
+                 v: Tensor, prev: Tensor | None, alpha: Tensor, mask: Tensor | None, out: Tensor, logits: Tensor,
+                 lse: Tensor) -> list[Tensor | None]:
+    """Returns the gradients of q, k, v, prev, alpha and the bias, from those of both results, None if unused."""
     grad = torch.zeros_like(out) if grad is None else grad
     grad_logits = None if grad_logits is None else grad_logits.contiguous()
     grad_q, grad_logits, grad_alpha, grad_k, grad_v = grad_rows(q, k, v, prev, alpha, mask, out, logits, lse, grad,
                                                                 grad_logits)
     if grad_k.ndim == 1:  # a question about sizes would be answered differently while a graph is traced
         grad_k, grad_v = grad_keys(q, k, v, alpha, mask, prev is not None, logits, lse, grad, grad_logits)
-    gradients = dict(q=grad_q, k=grad_k, v=grad_v)
-    if bias is not None:
-        gradients['bias'] = grad_logits.sum_to_size(bias)
-    if prev is not None:
-        gradients['prev'] = torch.rsub(alpha, 1) * grad_logits.sum_to_size(prev.shape)
-        gradients['alpha'] = grad_alpha.sum(dtype=alpha.dtype)
-    return gradients
+    grad_bias = None if bias_shape is None else grad_logits.sum_to_size(bias_shape)
+    if prev is None:
+        return [grad_q, grad_k, grad_v, None, None, grad_bias]
+    grad_prev = torch.rsub(alpha, 1) * grad_logits.sum_to_size(prev.shape)
+    return [grad_q, grad_k, grad_v, grad_prev, grad_alpha.sum(dtype=alpha.dtype), grad_bias]
 
 
-# The bias may be as large as the logits, and the backward pass needs only its shape.
-attend = differentiable(launch_forward, launch_backward, num_results=2, shapes_of=['bias'])
+def attend(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Returns O and S; without gradients, by the kernel alone, because an autograd function takes time."""
+    is_differentiated = torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in arguments])
+    out, logits, _ = (Attend.apply if is_differentiated else forward)(*arguments)
+    return out, logits
 
 
 def run(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: float | Tensor, bias: Tensor | None,
@@ -312,8 +342,8 @@ def run(q: Tensor, k: Tensor, v: Tensor, prev_logits: Tensor | None, alpha: floa
     """Returns the output and the logits. Arguments without a window dimension are processed as one window."""
     alpha = alpha if torch.is_tensor(alpha) else torch.full((), alpha, device=q.device)
     if q.ndim == 5:
-        return attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
+        return attend(q, k, v, prev_logits, alpha, bias, mask)
     q, k, v = (x.unsqueeze(1) for x in (q, k, v))
     prev_logits, bias, mask = (x if x is None or x.ndim < 4 else x.unsqueeze(1) for x in (prev_logits, bias, mask))
-    out, logits = attend(q=q, k=k, v=v, prev=prev_logits, alpha=alpha, bias=bias, mask=mask)
+    out, logits = attend(q, k, v, prev_logits, alpha, bias, mask)
     return out.squeeze(1), logits.squeeze(1)

@@ -1,20 +1,19 @@
-"""Writes converted classifiers as folders for Hugging Face's hub, or for a mirror of the authors' weights."""
+"""Writes converted classifiers as folders for Hugging Face's hub."""
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import CheckpointError, UsageError
 from ..zoo.building import has_img_size
 from ..zoo.convert import read_source
-from ..zoo.download import CONVERTED, write_hash
 from ..zoo.loading import IMAGENET_CLASSES, load_weights
 from ..zoo.variants import find_networks
 from .huggingface import MMViTConfig, MMViTForImageClassification
 
 
 def convert_to_folder(source: str, out: str | Path, network: str | None = None, tag: str | None = None) -> str:
-    """Converts a classifier's weights to a folder for a hub or a mirror, and returns a description of it.
+    """Converts a classifier's weights to a folder for a hub, and returns a description of it.
 
-    The folder has the weights, their SHA-256, and the config and image processor of Transformers.
+    The folder has the weights, and the config and image processor of Transformers.
 
     Args:
         source (str): A network's published weights, ``NAME`` or ``NAME/TAG``, which are downloaded if necessary; or a
@@ -43,14 +42,7 @@ def convert_to_folder(source: str, out: str | Path, network: str | None = None, 
     model = MMViTForImageClassification(config)
     load_weights(model.model, weights, origin, strict=True)
     model.save_pretrained(folder, max_shard_size='100GB')
-    file = folder / CONVERTED
-    file.chmod((folder / 'config.json').stat().st_mode)  # safetensors makes files private; web servers must read them
-    write_hash(file)
-    text = f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}'
-    published = variant.weights.get(tag)
-    if published and folder.resolve().name != published.name:
-        text += f'\nto use the folder in a mirror, rename it to {published.name}'
-    return text
+    return f'{folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}'
 
 
 def class_names(num_classes: int) -> dict:

@@ -76,7 +76,7 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         layout = variant.family.layout
         weights = find_state_dict(load_checkpoint_file(path), variant.name,
                                   lambda weights: layout.find_prefix(weights) is not None)
-        if layout.find_prefix(weights) is not None:  # otherwise, a mirror has converted them
+        if layout.find_prefix(weights) is not None:  # otherwise, someone has saved a converted file
             weights = layout.convert(weights, variant.name)
         if not any(key.startswith('backbone.') for key in weights):
             raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')

@@ -1,8 +1,7 @@
 """Downloads the authors' checkpoints once into a cache, and checks the files.
 
 The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by default. ``$MMVIT_MIRROR`` is the base
-URL of a mirror, which is tried first. A mirror may have folders of converted weights, and the authors'
-files under the same names as in the cache.
+URL of a mirror, which is tried first. A mirror has the authors' files under the same names as the cache.
 """
 import glob
 import hashlib
@@ -11,7 +10,6 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlparse
 
@@ -22,7 +20,6 @@ from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import web
 from .weights import BY_BROWSER, Weights, host_of
 
-CONVERTED = 'model.safetensors'  # name of the weights in folders of converted weights
 HASH = '.sha256'  # suffix of files that store a hash
 
 
@@ -32,9 +29,8 @@ def cache_folder() -> Path:
 
 
 def cached_file(weights: Weights) -> Path:
-    """Returns the cache path of published weights: the converted file if it exists, or else the authors' file."""
-    converted = cache_folder() / f'{weights.name}.safetensors'
-    return converted if weights.tag and os.path.exists(converted) else cache_folder() / weights.file_name
+    """Returns the cache path of published weights."""
+    return cache_folder() / weights.file_name
 
 
 def fetch(weights: Weights, use_mirror: bool = True) -> Path:
@@ -49,13 +45,11 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
-    if not os.path.exists(cached_file(weights)):
-        with locked(cache_folder() / f'{weights.file_name}.lock'):
-            is_here = os.path.exists(cached_file(weights)) or (
-                mirror and weights.tag and _download_converted(mirror, weights))
-            if not is_here:
-                _download(cached_file(weights), weights, [*mirrored, *weights.urls])
     target = cached_file(weights)
+    if not os.path.exists(target):
+        with locked(cache_folder() / f'{weights.file_name}.lock'):
+            if not os.path.exists(target):
+                _download(target, weights, [*mirrored, *weights.urls])
     check_unchanged(target)
     return target
 
@@ -97,22 +91,6 @@ def fetch_url(url: str) -> Path:
     return fetch(Weights(f'{folder}/checkpoint', '', (url, ), suffix=suffix), use_mirror=False)
 
 
-def _download_converted(mirror: str, weights: Weights) -> bool:
-    """Downloads converted weights from a mirror, and returns whether this succeeded."""
-    import requests
-    url = f'{mirror}/{quote(weights.name)}/{CONVERTED}'
-    try:
-        with requests.get(f'{url}{HASH}', timeout=web.TIMEOUT) as response:
-            sha256 = response.text[:64] if response.ok else ''
-        if not re.fullmatch('[0-9a-f]{64}', sha256):
-            return False
-        _download(cache_folder() / f'{weights.name}.safetensors', replace(weights, sha256=sha256), [url])
-    except (requests.RequestException, CheckpointError) as error:
-        print_log(f'{url} cannot be downloaded: {error}', logger='current')
-        return False
-    return True
-
-
 def _download(target: Path, weights: Weights, urls: list[str]) -> None:
     problems = []
     if weights.remark:
@@ -120,12 +98,12 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
     for url in urls:
         try:
             incoming = _download_from(url, target, weights)
-            _check_file(incoming, weights.sha256, target)
+            _check_file(incoming, target)
         except CheckpointError as error:
             problems.append(str(error))
             continue
         os.replace(incoming, target)
-        record(target, weights.sha256)
+        record(target)
         if problems:
             print_log(f'{target.name} was downloaded from {url} after errors: {"; ".join(problems)}',
                       logger='current')
@@ -200,7 +178,7 @@ def _find_in_folder(url: str, member: str) -> str:
 # ---- checks
 
 
-def _check_file(path: Path, sha256: str, target: Path) -> None:
+def _check_file(path: Path, target: Path) -> None:
     """Sets a downloaded file aside and raises CheckpointError if the file is invalid."""
     with open(path, 'rb') as file:
         start = file.read(4096)
@@ -212,8 +190,6 @@ def _check_file(path: Path, sha256: str, target: Path) -> None:
         problem = 'the file is truncated'
     elif not start:
         problem = 'the file is empty'
-    elif sha256 and hash_of(path) != sha256:
-        problem = f'the SHA-256 of the file is {hash_of(path)} instead of {sha256}'
     else:
         return
     raise CheckpointError(f'{problem}{set_aside(path, target)}')
@@ -269,15 +245,10 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
             record(path)
 
 
-def record(path: Path, sha256: str = '') -> None:
-    """Records the hash and the size of a file in the cache."""
-    write_hash(path, sha256, f'# {path.stat().st_size} bytes\n')
-
-
-def write_hash(path: Path, sha256: str = '', comment: str = '') -> None:
-    """Writes the SHA-256 of a file, which is computed if it is not given, next to it in the format of ``sha256sum``."""
+def record(path: Path) -> None:
+    """Writes the SHA-256 of a file next to it in the format of ``sha256sum``, with the size in a comment."""
     partial = path.with_name(f'{path.name}.{os.getpid()}')
-    partial.write_text(f'{sha256 or hash_of(path)}  {path.name}\n{comment}', encoding='utf-8')
+    partial.write_text(f'{hash_of(path)}  {path.name}\n# {path.stat().st_size} bytes\n', encoding='utf-8')
     os.replace(partial, _hash_file(path))
 
 

@@ -22,9 +22,9 @@ from mmengine.logging import HistoryBuffer, print_log
 from ..errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError, first_line
 from ..utils import versions
 from ..utils.file_access import problem_of_file
-from .download import CONVERTED
 from .same_run import are_of_one_run, recorded_best
 
+CONVERTED = 'model.safetensors'  # name of the weights in folders of Transformers
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
 
 # ---- what a path means
@@ -129,7 +129,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
 def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
     """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):  # a folder of converted weights, as Transformers writes it
+    if osp.isfile(osp.join(path, CONVERTED)):
         path = osp.join(path, CONVERTED)
     if reason := problem_of_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError

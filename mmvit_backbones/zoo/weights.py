@@ -40,7 +40,6 @@ class Weights:
     urls: tuple[str, ...]  # URLs; those that do not require a browser come first
     access_code: str = ''  # for Baidu's URLs
     member: str = ''  # part of the file name, if the URL is a folder with several checkpoints
-    sha256: str = ''  # empty if unknown
     suffix: str = '.pth'
     remark: str = ''  # logged when the file is downloaded
 

@@ -1,13 +1,12 @@
-"""Converts the authors' weights to a folder for a hub or a mirror, or to a single file.
+"""Converts the authors' weights to a folder for a hub, or to a single file.
 
     mmvit weights convert restv2_tiny --out restv2_tiny              # downloads the weights if necessary
     mmvit weights convert restv2_tiny/384 --out restv2_tiny_384      # weights with another tag
     mmvit weights convert checkpoints/model.pth --out reswin_tiny    # a file from the authors
     mmvit weights convert reswin_tiny --out reswin_tiny.safetensors --task backbone
 
-A folder contains the classifier's weights (model.safetensors), their SHA-256, the config and the image processor of
-Hugging Face Transformers. It can be uploaded to a hub, with a model card of your own. A web server with folders named
-like the files in `mmvit weights list`, without suffix, is a mirror: set MMVIT_MIRROR to the URL of the parent folder.
+A folder contains the classifier's weights (model.safetensors), and the config and the image processor of Hugging Face
+Transformers. It can be uploaded to a hub, with a model card of your own.
 
 A single file has mmpretrain's keys for a classifier (`backbone.*` and `head.fc.*`), and mmdet's or mmseg's keys for a
 detector or segmenter. With --task backbone, it has only the backbone's weights, without a prefix. In a config, both

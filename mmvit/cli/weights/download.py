@@ -4,7 +4,7 @@
     mmvit weights download 'vitae*' --check    # checks cached files against their networks
 
 A pattern matches the names of networks or files. Files are cached in $MMVIT_HOME, by default the checkpoints folder of
-torch.hub. If $MMVIT_MIRROR is the URL of a mirror, the mirror is tried first.
+torch.hub. If $MMVIT_MIRROR is the URL of a mirror, which has the same files, the mirror is tried first.
 """
 import sys
 from argparse import ArgumentParser, Namespace

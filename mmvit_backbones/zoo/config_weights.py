@@ -1,6 +1,6 @@
 """Selects weights for a config, and checks the backbone and pretrained weights before a model is built."""
-import os.path as osp
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -39,7 +39,7 @@ def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | Non
         raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models()')
     # Variants that differ only in window size or head share type and arch; prefer a variant with weights, then the one
     # in the config's name.
-    name = f'{osp.splitext(osp.basename(cfg.filename))[0]}_'
+    name = f'{Path(cfg.filename).stem}_'
     best = max(variants, key=lambda variant: (
         variant.has_weights(tag), len(variant.short_name) * (f'_{variant.short_name}_' in name)))
     return official_name(best.name, tag)
@@ -58,7 +58,7 @@ def published_checkpoint(config: str) -> str:
         UsageError: If the name does not begin with a task and a variant.
         CheckpointError: If the authors published no weights for the config.
     """
-    name = osp.splitext(osp.basename(config))[0]
+    name = Path(config).stem
     task, variant, differences = parse_config_name(name)
     tags = {variant.config_name(tag): tag for tag in variant.weights}
     wanted = '_'.join([*([] if task == 'imagenet' else [task]), *differences]) or str(variant.img_size)
@@ -73,7 +73,7 @@ def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, t
         checkpoint (str): What the config is tested with; there are figures for ``official://`` names only.
         is_tta (bool): Whether the test has test-time augmentation.
     """
-    name = osp.splitext(osp.basename(config))[0]
+    name = Path(config).stem
     network, _, tag = checkpoint.removeprefix(OFFICIAL).partition('/')
     if not checkpoint.startswith(OFFICIAL) or network not in VARIANTS:
         return {}

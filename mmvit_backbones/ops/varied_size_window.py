@@ -2,8 +2,17 @@
 
 VSA: Learning Varied-Size Window Attention in Vision Transformers (Zhang et al., ECCV 2022, arXiv 2204.08446). Each
 window of ``ws x ws`` queries attends to ``ws x ws`` keys and values. They are sampled bilinearly on a grid, which is
-shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling, and
-``docs/ops.md`` lists the derivatives.
+shifted by an offset and stretched by a scale. ``csrc/`` has kernels in C++, and in CUDA for the sampling.
+
+A value at (x, y) is interpolated from four pixels of the map f, with weights from ``fx = x - x0``, ``fy = y - y0``,
+``x0 = floor(x)`` and ``y0 = floor(y)``. Let g be its gradient. The gradient of each pixel is g times the pixel's
+weight. The gradients of offset and scale are sums over the window's tokens (i, j) and channels, with
+``m = (window_size - 1) / 2`` (the same for y)::
+
+    df/dx = (1 - fy) (f[y0, x0+1] - f[y0, x0]) + fy (f[y0+1, x0+1] - f[y0+1, x0])
+    d offset_x = sum of g df/dx,   d scale_x = sum of (j - m) g df/dx
+
+At integer positions, df/dx is the right-hand derivative.
 """
 import operator
 from collections.abc import Callable

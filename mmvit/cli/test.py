@@ -146,7 +146,7 @@ def find(args: Namespace) -> tuple[str, str]:
     if is_config(args.config) or not osp.exists(args.config):
         raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)
-    config = config_beside(checkpoint)
+    config = config_beside(checkpoint, f'first: mmvit test CONFIG {checkpoint}')
     print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)
     return config, checkpoint
 

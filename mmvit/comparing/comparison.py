@@ -28,7 +28,7 @@ from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
-from ..utils.frameworks import import_quietly, use_framework
+from ..utils.frameworks import import_quietly, quiet, use_framework
 from ..utils.shell import as_typed, same_mmvit
 from ..utils.tables import as_markdown, write_csv
 
@@ -359,7 +359,8 @@ def memory_of(predictor: Any, image: str) -> int:
 
 def number_of_images(cfg: Config, split: str) -> int:
     use_framework(cfg.default_scope)
-    return len(DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset)))
+    with quiet():  # pycocotools prints its steps
+        return len(DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset)))
 
 
 def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes: dict[str, Config]) -> list[dict]:

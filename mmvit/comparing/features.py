@@ -25,7 +25,7 @@ from mmvit_backbones.zoo.loading import adapt, find_weights, load_weights, safe_
 from ..inference.runtimes import build_model, find_device
 from ..recipes import fine_tune
 from ..recipes.networks import find_network
-from ..utils.frameworks import use_framework
+from ..utils.frameworks import quiet, use_framework
 from ..utils.images import IGNORED
 from ..utils.killed import killed_processes_named
 from .probes import check_neighbors, linear_probe, nearest_neighbors
@@ -150,9 +150,10 @@ class Data:
     def __init__(self, cfg: Config, preprocessor: nn.Module) -> None:
         pipeline = cfg.val_dataloader.dataset.pipeline
         datasets = dict(train={**cfg.train_dataloader.dataset, 'pipeline': pipeline}, test=cfg.val_dataloader.dataset)
-        self.loaders: dict[str, Any] = {
-            split: Runner.build_dataloader({**cfg.val_dataloader, 'dataset': dataset})
-            for split, dataset in datasets.items()}
+        with quiet():  # pycocotools prints its steps
+            self.loaders: dict[str, Any] = {
+                split: Runner.build_dataloader({**cfg.val_dataloader, 'dataset': dataset})
+                for split, dataset in datasets.items()}
         self.preprocessor = preprocessor
 
     def batches(self, split: str) -> Iterator[dict]:

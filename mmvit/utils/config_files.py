@@ -1,4 +1,5 @@
 """Loads and checks config files."""
+import ast
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -97,8 +98,11 @@ def find_config(name: str) -> str:
     raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
 
 
-def config_beside(checkpoint: str) -> str:
+def config_beside(checkpoint: str, remedy: str = 'with --config FILE, or config=FILE in Python') -> str:
     """Returns the config that the training saved beside its checkpoint.
+
+    Other programs in the folder, which loading them as a config would run, are left alone. ``remedy`` says how to pass
+    a config.
 
     Raises:
         UsageError: If there is none, or more than one.
@@ -106,12 +110,21 @@ def config_beside(checkpoint: str) -> str:
     """
     if '://' not in checkpoint and (reason := problem_of_file(checkpoint)):
         raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
-    found = [] if '://' in checkpoint else sorted(Path(checkpoint).parent.glob('*.py'))
+    found = [] if '://' in checkpoint else [file for file in sorted(Path(checkpoint).parent.glob('*.py'))
+                                            if assigns_only(file)]
     if len(found) != 1:
         reason = f'are several configs, {", ".join(file.name for file in found)},' if found else 'is no config'
-        raise UsageError(f'there {reason} beside checkpoint {checkpoint}; pass its config with --config FILE, or '
-                         'config=FILE in Python')
+        raise UsageError(f'there {reason} beside checkpoint {checkpoint}; pass its config {remedy}')
     return str(found[0])
+
+
+def assigns_only(file: Path) -> bool:
+    """Returns whether a Python file is only made of assignments, as the configs that MMEngine saves."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return all(isinstance(statement, ast.Assign) for statement in tree.body)
 
 
 def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,

@@ -51,7 +51,11 @@ def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     for path in checkpoint, 'https://example.org/a.pth':
         with raises(UsageError, path, 'no config', '--config'):
             config_beside(path)
-    (tmp_path / 'reswin.py').touch()
+    (tmp_path / 'train.py').write_text('print(1)')  # a program, which must not run
+    (tmp_path / 'notes.py').write_text('not Python')
+    with raises(UsageError, checkpoint, 'no config', '--config'):
+        config_beside(checkpoint)
+    (tmp_path / 'reswin.py').write_text('# of a training\nmodel = dict(\n    type="ImageClassifier")\n')
     assert config_beside(checkpoint) == str(tmp_path / 'reswin.py')
     (tmp_path / 'rest.py').touch()
     with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):

@@ -275,7 +275,7 @@ def neighbors(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     low = position.floor()
     pairs = [(low, 1 - (position - low)), (low + 1, position - low)]
     nearest = [pixel.clamp(0, size - 1) for pixel, _ in pairs]
-    return [(index.long(), torch.where(index == pixel, weight, 0.)) for index, (pixel, weight) in zip(nearest, pairs)]
+    return [(index.long(), weight.masked_fill(index != pixel, 0.)) for index, (pixel, weight) in zip(nearest, pairs)]
 
 
 def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, left: int) -> tuple[Tensor, Tensor]:
@@ -283,8 +283,7 @@ def window_positions(scale: Tensor, offset: Tensor, window_size: int, top: int, 
     center = (window_size - 1) / 2
     row, column, token = (torch.arange(n, dtype=scale.dtype, device=scale.device)
                           for n in (*scale.shape[3:], window_size))
-    x, y = (stretch[..., None] * (token - center) + shift[..., None]
-            for stretch, shift in zip((1 + scale).unbind(2), offset.unbind(2)))
+    x, y = ((1 + scale[:, :, axis, ..., None]) * (token - center) + offset[:, :, axis, ..., None] for axis in (0, 1))
     return column[:, None] * window_size + center - left + x, row[:, None, None] * window_size + center - top + y
 
 

@@ -15,7 +15,6 @@ import psutil
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DATASETS
 
 from mmvit_backbones.engine.optimizers.layer_decay import level_scales
 from mmvit_backbones.errors import UsageError
@@ -28,7 +27,7 @@ from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
-from ..utils.frameworks import import_quietly, quiet, use_framework
+from ..utils.frameworks import build_dataset, import_quietly
 from ..utils.shell import as_typed, same_mmvit
 from ..utils.tables import as_markdown, write_csv
 
@@ -312,7 +311,8 @@ def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Pa
         options = [f'train_dataloader.dataset.indices={PROBE_STEPS * images}', 'train_cfg.max_epochs=1', 'val_cfg=None',
                    'val_dataloader=None', 'val_evaluator=None', 'default_hooks.logger.interval=1']
         found = train_once(folder_of(out, network), 'probe', cfg.default_scope, ['--cfg-options', *options])
-        per_epoch += found['step'] * math.ceil(number_of_images(cfg, 'train') / images) * 1.2  # a fifth for evaluations
+        steps = math.ceil(len(build_dataset(cfg, 'train')) / images)
+        per_epoch += found['step'] * steps * 1.2  # a fifth for evaluations
         fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
     epochs = int((budget / seeds - fixed) / per_epoch)
     if epochs < 1:
@@ -357,12 +357,6 @@ def memory_of(predictor: Any, image: str) -> int:
     return weights + counter.peak
 
 
-def number_of_images(cfg: Config, split: str) -> int:
-    use_framework(cfg.default_scope)
-    with quiet():  # pycocotools prints its steps
-        return len(DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset)))
-
-
 def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes: dict[str, Config]) -> list[dict]:
     """Returns a row per network, best first."""
     rows = []
@@ -404,7 +398,7 @@ def write_report(out: Path, rows: list[dict], recipes: dict[str, Config], settin
                  rates: str) -> Comparison:
     """Writes README.md, results.csv and plot.png, and returns the comparison."""
     cfg = next(iter(recipes.values()))
-    images = number_of_images(cfg, 'val')
+    images = len(build_dataset(cfg, 'val'))
     result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     length = (f'{cfg.train_cfg.max_epochs} epochs' if 'max_epochs' in cfg.train_cfg else

@@ -5,13 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from mmvit_backbones.errors import UsageError
 
 from ..folders.data_set_files import check_data
 from ..inference.sources import find_images
-from ..utils.frameworks import quiet, use_framework
+from ..utils.frameworks import build_dataset
 from ..utils.images import read_rgb
 
 CHECKED_IMAGES = 8
@@ -55,9 +54,7 @@ def has_test_set(cfg: Config) -> bool:
 
 def images_of(cfg: Config, split: str) -> list[str]:
     """Returns the paths of the first images in the data set of 'train' or 'test'."""
-    use_framework(cfg.default_scope)
-    with quiet():  # pycocotools prints its steps
-        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    dataset = build_dataset(cfg, split)
     return [dataset.get_data_info(number)['img_path'] for number in range(min(CALIBRATION_IMAGES, len(dataset)))]
 
 

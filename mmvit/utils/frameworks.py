@@ -4,8 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
+from typing import Any
 
-from mmengine.registry import init_default_scope
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
@@ -33,3 +35,10 @@ def use_framework(framework: str) -> None:
     """Imports a framework quietly, and lets names in configs mean its classes."""
     import_quietly(framework)
     init_default_scope(framework)
+
+
+def build_dataset(cfg: Config, split: str) -> Any:
+    """Returns the data set of 'train', 'val' or 'test' of a config."""
+    use_framework(cfg.default_scope)
+    with quiet():  # pycocotools prints its steps
+        return DATASETS.build(cfg[f'{split}_dataloader'].dataset)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ...utils import versions
-from . import INTERPRETED, MAX_HEAD_CHANNELS
+from . import INTERPRETED
 
 
 def jit(function: Callable) -> Any:
@@ -84,7 +84,7 @@ def num_blocks(size: int, block: int) -> int:
 def block_of(size: int) -> int:
     """Returns the block size for a dimension: a power of two, and at least 16, which ``tl.dot`` requires."""
     # Not triton.next_power_of_2, which takes as long as operators of PyTorch.
-    return max(16, 1 << (int(min(size, MAX_HEAD_CHANNELS)) - 1).bit_length())
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def matmul_precision(dtype: torch.dtype) -> str:

@@ -28,7 +28,7 @@ from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.images import read_rgb
 from .drawn_networks import drawn_network
-from .figures import save_figure
+from .figures import save_figure, wrapped
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs
@@ -358,7 +358,7 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequen
                     drawn.append(show(axes, pixels, heat, largest, kind))
             scale = figure.colorbar(drawn[0], cax=next(panels), ticks=MaxNLocator(4))
             scale.ax.tick_params(labelsize=7, pad=1, length=2)
-    figure.suptitle(title, y=0.995, fontsize=12)  # above the color scale of the first row
+    figure.suptitle(wrapped(title, 15 * len(widths)), y=0.995, fontsize=12)  # above the color scale of the first row
     figure.tight_layout(pad=0.3)
     save_figure(figure, path, dpi=100)
 

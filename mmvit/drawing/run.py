@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 
 from .curves import CURVES, NAMES, Curve
-from .figures import save_figure
+from .figures import save_figure, wrapped
 
 COLUMNS = 3
 ORDER = ['loss', 'learning rate']
@@ -128,8 +128,8 @@ def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
                     label = name if len(runs) == 1 else f'{run}: {name}'
                     if points:
                         style = dict(color='black', linestyle='--') if run.startswith(PUBLISHED) else {}
-                        axes.plot(*zip(*points), label=label, marker='o' if len(points) < 30 else None, markersize=3,
-                                  linewidth=2 if name in MAIN else 1, **style)
+                        axes.plot(*zip(*points), label=wrapped(label, 40), marker='o' if len(points) < 30 else None,
+                                  markersize=3, linewidth=2 if name in MAIN else 1, **style)
         axes.set_title(panel)
         axes.set_xlabel('iteration' if panel in ORDER else 'epoch or iteration')
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -138,7 +138,7 @@ def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
         axes.legend(fontsize=8)
     for axes in grid.flat[len(panels):]:
         axes.axis('off')
-    figure.suptitle(title)
+    figure.suptitle(wrapped(title, 60 * columns))
     figure.tight_layout()
     save_figure(figure, path, dpi=100)
 

@@ -17,7 +17,7 @@ from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
 from .drawn_networks import drawn_network
-from .figures import save_figure
+from .figures import save_figure, wrapped
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
 
@@ -102,7 +102,7 @@ def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Fra
                      facecolor='0.3', xticks=[], yticks=[])
             axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
             draw_frames(axes, query, side, pad, frames)
-    figure.suptitle(title, fontsize=20)  # of a figure that pages show at half its size
+    figure.suptitle(wrapped(title, 25 * len(stages)), fontsize=20)  # of a figure that pages show at half its size
     save_figure(figure, path, dpi=80)
 
 

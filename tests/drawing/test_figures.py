@@ -32,7 +32,8 @@ def draw_maps(out, folder):
 
 
 def draw_frames(out, folder):
-    windows.draw(np.zeros((9, 9, 3)), [(1, 1)], [(7, (0, 0), torch.ones(1, 4, 9, 9))], f'swin_vsa_tiny, {PATH}', str(out))
+    stage = 7, (0, 0), torch.ones(1, 4, 9, 9)
+    windows.draw(np.zeros((9, 9, 3)), [(1, 1)], [stage], f'swin_vsa_tiny, {PATH}', str(out))
 
 
 @pytest.mark.parametrize('draw', [draw_networks, draw_losses, draw_maps, draw_frames])

@@ -11,8 +11,10 @@ def normalized_attention(logits: Tensor, value: Tensor, eps: float = 1e-5) -> Te
 
     With the default ``eps``, the norm amplifies the rounding errors of nearly uniform attention up to 316 times. To
     reduce these errors, the mean of the values is subtracted. The exact result and gradients are the same, because each
-    row of the normalized map sums to 0. For float16, the map is also computed in float32. For bfloat16 it is not: the
-    network's logits are rounded as coarsely.
+    row of the normalized map sums to 0. For float16, the map is also computed in float32. For bfloat16 it is not, which
+    would move more bytes than the authors' code does: the features of tiny networks with random weights, whose
+    attention is nearly uniform, deviate by 8 to 24 % from those in float32, instead of 4 to 8 %. PyTorch's autocast
+    for GPUs computes softmax and norm in float32 in any case.
 
     Paper: arXiv 2105.13677, equation 4.
 

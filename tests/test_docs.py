@@ -33,6 +33,7 @@ MODULES = [name for package in (mmvit_backbones, mmvit)
            for _, name, _ in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')]
 DOCS = sorted(ROOT.glob('docs/*.md'))
 README = ROOT / 'README.md'
+NOTEBOOKS = sorted(ROOT.glob('docs/tutorials/*.ipynb'))
 PAGES = {page.name: page for page in (README, *DOCS)}
 QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
 YOUR_OWN = {'configs/my_config.py', 'docs/patch_mixer.md'}
@@ -243,7 +244,14 @@ def test_examples_in_the_help_can_be_parsed(subcommand, monkeypatch, tmp_path):
         parser_of(subcommand).parse_args(words)
 
 
-@pytest.mark.parametrize('notebook', sorted(ROOT.glob('docs/tutorials/*.ipynb')), ids=lambda path: path.stem)
+@pytest.mark.parametrize('page', [README, ROOT / 'CONTRIBUTING.md', *DOCS, *NOTEBOOKS], ids=lambda path: path.name)
+def test_modules_on_page_exist(page):
+    text = page.read_text(encoding='utf-8')
+    for name in set(re.findall(r'(?<![\w./-])mmvit(?:_backbones)?(?:\.[a-zA-Z_]\w*)+(?![\w/-])', text)):
+        pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_of_notebook_are_current(notebook):
     """The outputs are from a complete run of the current code, without errors."""
     content = json.loads(notebook.read_text())

@@ -39,10 +39,10 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from rich.console import Console
     from rich.progress import track
 
     from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.messages import console_of
 
     from ..inference import Predictor
     from ..inference.outputs import find_sources, write_predictions
@@ -55,8 +55,8 @@ def run(args: Namespace) -> None:
     written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr,
                                 reads=[args.checkpoint, args.config])
     predicted, failed, last = 0, 0, None
-    for each in track(written, 'predicting', len(names), console=Console(stderr=True),
-                      disable=not sys.stderr.isatty()):
+    console = console_of(sys.stderr)
+    for each in track(written, 'predicting', len(names), console=console, disable=not console.is_terminal):
         predicted, failed = predicted + (each.error is None), failed + (each.error is not None)
         if each.error or each.file != last:  # one line per video
             print(each, file=sys.stderr if each.error else sys.stdout)

@@ -1,4 +1,5 @@
 """Describes exported files, and shows the progress of the steps."""
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -6,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.messages import console_of
 
 
 class Agreement(NamedTuple):
@@ -65,6 +66,6 @@ def check_packages() -> None:
 def progress(text: str) -> Iterator[None]:
     """Shows a step of the export and how long it takes on stderr."""
     with Progress(SpinnerColumn(), TextColumn('{task.description}'), TimeElapsedColumn(),
-                  console=Console(stderr=True)) as shown:
+                  console=console_of(sys.stderr)) as shown:
         shown.add_task(text, total=None)
         yield

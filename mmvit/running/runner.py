@@ -25,7 +25,7 @@ from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.evaluation.fonts import families_for
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
-from mmvit_backbones.utils.messages import short_path
+from mmvit_backbones.utils.messages import console_of, short_path
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import is_readable, published_figures
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
@@ -151,7 +151,6 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
 
     Published figures (:func:`.published_figures`) and their sources are beside the measured ones.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
     table = Table('metric', box=None, header_style='bold')
@@ -162,7 +161,7 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
     for name, value in metrics.items():
         if value != NO_OBJECTS:
             table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
-    console = Console()
+    console = console_of(sys.stdout)
     console.print(table, width=console.width if console.is_terminal else PIPED)
 
 

@@ -1,7 +1,11 @@
-"""Parts of messages: similar names, tables and paths."""
+"""Parts of messages: similar names, tables and paths, and where they are shown."""
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def near_names(name: str, known: Iterable[str], kind: str = 'names') -> str:
@@ -23,3 +27,10 @@ def short_path(path: str) -> str:
     except ValueError:  # on another drive of Windows
         return path
     return relative if os.path.isabs(path) and not relative.startswith(os.pardir) else path
+
+
+def console_of(file: TextIO) -> 'Console':
+    """Returns rich's console for a file; with FORCE_COLOR, which Jupyter sets, rich would draw bars into pipes."""
+    from rich.console import Console
+    is_terminal = getattr(file, 'isatty', bool)()  # which a user's replacement of sys.stdout may lack
+    return Console(file=file, force_terminal=None if is_terminal else False)

@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ...utils.messages import short_path
+from ...utils.messages import console_of, short_path
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,11 +54,10 @@ class TerminalHook(Hook):
         """Begins, unless a program has called this method before MMEngine does, which first reads the data sets."""
         if self.changes is not None or not is_main_process():
             return
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         self.changes = ExitStack()
         atexit.register(self.after_run)  # after an error, MMEngine does not call after_run
-        self.console = Console(file=sys.stdout)
+        self.console = console_of(sys.stdout)
         if self.console.is_interactive:
             # Without a thread that draws, no worker process inherits a locked standard output.
             self.bar = self.changes.enter_context(Progress(

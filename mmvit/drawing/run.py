@@ -138,7 +138,7 @@ def draw(runs: dict[str, Curves], path: str, title: str = '') -> None:
         axes.legend(fontsize=8)
     for axes in grid.flat[len(panels):]:
         axes.axis('off')
-    figure.suptitle(wrapped(title, 60 * columns))
+    figure.suptitle(wrapped(title, 50 * columns))
     figure.tight_layout()
     save_figure(figure, path, dpi=100)
 

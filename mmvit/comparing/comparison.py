@@ -132,12 +132,17 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
         settings: Arguments of :class:`Settings`, such as ``coco_folder``, ``epochs`` or ``pretrained``.
 
     Raises:
-        UsageError: If an argument is invalid, ``out`` holds a comparison with other settings or another README.md, or a
-            training fails.
+        UsageError: If an argument is invalid, two networks would have the same folder, ``out`` holds a comparison with
+            other settings or another README.md, or a training fails.
     """
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
+    owners = {folder_of(folder, name): name for name in names}
+    for name in names:
+        if (owner := owners[folder_of(folder, name)]) != name:
+            raise UsageError(f'networks {name} and {owner} would both have the folder {folder_of(folder, name)}; rename '
+                             'one of the files')
     shared = Settings(**settings)
     before = read_settings(folder, shared)
     recipes = recipes_of(names, shared, shared.epochs, folder)

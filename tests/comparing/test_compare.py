@@ -195,3 +195,10 @@ def test_unknown_networks_and_durations():
 def test_wrong_arguments_are_refused(given, words, tmp_path):
     with raises(UsageError, *words):
         compare(['rest_lite'], out=str(tmp_path), **given)
+
+
+def test_networks_never_share_a_folder(few_flowers, tmp_path):
+    """Otherwise the second one would have the results of the first."""
+    names = [str(tmp_path / name) for name in ('my/recipe.py', 'my_recipe.py')]
+    with raises(UsageError, *names, 'rename'):
+        compare(names, out=str(tmp_path / 'out'), class_folder=str(few_flowers))

@@ -224,8 +224,13 @@ class _Pen:
         self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
 
     def label(self, text: str, font: Font, color: Color, sides: np.ndarray | None, row: int) -> None:
-        """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner."""
+        """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner.
+
+        Letters of a label that is wider than the image become smaller.
+        """
         letters = ImageFont.truetype(font.path, self.size)
+        if (length := letters.getlength(text)) > self.drawing.width:
+            letters = ImageFont.truetype(font.path, max(1, int(self.size * self.drawing.width / length)))
         length = math.ceil(letters.getlength(text))
         corners = [(0, row * self.height)]
         if sides is not None:

@@ -134,6 +134,13 @@ def test_small_images_are_enlarged(side, expected):
     assert objects([], height=side, width=side).draw().size == (expected, expected)
 
 
+def test_long_names_end_inside_a_narrow_drawing():
+    image, palette = np.zeros((900, 150, 3), np.uint8), [RED]
+    first, second = (Classification('a.jpg', image, [f'{"a dog of a long name, " * 4}{end}'], palette, np.array([0]),
+                                    np.array([0.9])).draw() for end in 'ab')
+    assert first.tobytes() != second.tobytes()
+
+
 def test_classes_are_listed_best_first():
     drawing = Classification(*about(), np.array([1, 0]), np.array([.7, .3])).draw()
     assert colors(drawing, 1, [0, 31, 33, 63, 66]) == [GREEN, GREEN, RED, RED, (0, 0, 0)]

@@ -141,8 +141,8 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
     owners = {folder_of(folder, name): name for name in names}
     for name in names:
         if (owner := owners[folder_of(folder, name)]) != name:
-            raise UsageError(f'networks {name} and {owner} would both have the folder {folder_of(folder, name)}; rename '
-                             'one of the files')
+            raise UsageError(f'networks {name} and {owner} would both have the folder {folder_of(folder, name)}; '
+                             'rename one of the files')
     shared = Settings(**settings)
     before = read_settings(folder, shared)
     recipes = recipes_of(names, shared, shared.epochs, folder)

@@ -117,7 +117,7 @@ class Result:
         for number, item in enumerate(items):
             score = '<1%' if item['score'] < 0.005 else f'{item["score"]:.0%}'
             name, font = self.name(item['label']), font_for(self.name(item['label']))
-            pen.label(f' {name if font else item["label"]} {score} ', font or default_font(),
+            pen.label(name if font else str(item['label']), score, font or default_font(),
                       self.color(item['label']), item.get('box'), number)
         return pen.drawing
 
@@ -223,14 +223,16 @@ class _Pen:
         x1, y1, x2, y2 = self.scale * sides
         self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
 
-    def label(self, text: str, font: Font, color: Color, sides: np.ndarray | None, row: int) -> None:
+    def label(self, name: str, score: str, font: Font, color: Color, sides: np.ndarray | None, row: int) -> None:
         """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner.
 
-        Letters of a label that is wider than the image become smaller.
+        Of a name that is wider than the image, only the beginning is drawn.
         """
         letters = ImageFont.truetype(font.path, self.size)
-        if (length := letters.getlength(text)) > self.drawing.width:
-            letters = ImageFont.truetype(font.path, max(1, int(self.size * self.drawing.width / length)))
+        text = f' {name} {score} '
+        while letters.getlength(text) > self.drawing.width and name:
+            name = name[:-1]
+            text = f' {name}... {score} '
         length = math.ceil(letters.getlength(text))
         corners = [(0, row * self.height)]
         if sides is not None:

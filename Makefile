@@ -24,7 +24,7 @@ help:  ## list the targets
 setup: .venv/stamp  ## create .venv with all packages, which takes minutes on the first call
 
 # uv keeps what it downloads and compiles in its cache. Without nvcc, mmcv's operators are compiled for CPUs only.
-UV = $(if $(shell command -v nvcc),,CUDA_VISIBLE_DEVICES=) PYTHONPATH=$(CURDIR)/tools/dev/mmcv_build tools/dev/uv.sh
+UV = $(if $(shell command -v nvcc),,CUDA_VISIBLE_DEVICES=) PYTHONPATH="$(CURDIR)/tools/dev/mmcv_build" tools/dev/uv.sh
 VERSION = $(or $(PYTHON),>=3.10,<3.14)
 define SYNC
 @[ -e $(@D)/bin/python ] || $(UV) venv --quiet --clear --python '$(VERSION)' $(@D)
@@ -95,7 +95,7 @@ test-oldest: .venv-oldest/stamp  ## install and test with Python 3.10, PyTorch 2
 
 test-exports: setup .venv-extras/stamp  ## export all tiny networks to ONNX, by mmvit and by torch, to ExecuTorch and to LiteRT, and compare outputs for many image sizes; test-compilers exports only three
 	EXPORT_ALL=1 $(call PYTEST_IN,.venv) -m compiler tests/export/test_onnx_export.py tests/export/test_own_models.py -k 'one_file or own_models'
-	PATH=$(CURDIR)/.venv-extras/bin:$$PATH $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py tests/export/test_exportable.py
+	PATH="$(CURDIR)/.venv-extras/bin:$$PATH" $(call PYTEST_IN,.venv-extras) tests/export/test_phones.py tests/export/test_exportable.py
 
 docker-test:  ## build docker/Dockerfile.cpu, and train and test in the image; variables: BASE_IMAGE, OPTIONS
 	docker/test.sh

@@ -99,7 +99,8 @@ def test_only_a_wheel_with_operators_is_for_one_platform(checkout, tmp_path, com
     writes = 'while [ "$1" != -o ]; do shift; done; : > "$2"'
     compiler.write_text(f'#!/bin/sh\n{writes if compiles else "exit 1"}\n')
     compiler.chmod(0o755)
-    path = build_wheel(checkout, tmp_path, MMVIT_BUILD_OPS='auto', CXX=str(compiler), CUDA_HOME=str(tmp_path / 'none'))
+    path = build_wheel(checkout, tmp_path, MMVIT_BUILD_OPS='auto', CXX='compiler', CUDA_HOME=str(tmp_path / 'none'),
+                       PATH=f'{tmp_path}:{os.environ["PATH"]}')
     with zipfile.ZipFile(path) as archive:
         has_library = any(name.endswith('.so') for name in archive.namelist())
         assert not [name for name in archive.namelist() if 'deleted' in name or 'torch1.0' in name]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
+from shlex import quote
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def tiny_checkpoint(tmp_path_factory):
 def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = tmp_path / 'tiny.py'
-    config.write_text(f"_base_ = '{TINY}'\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
+    config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n")
     with pytest.raises(SystemExit) as ended:
         run('train', str(config))
     error, = capsys.readouterr().err.splitlines()
@@ -148,8 +149,8 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
     """Replaces Slurm's programs; the first srun exits with the code for SIGTERM, the second with 0."""
     notes = tmp_path / 'notes'
     for name in ('srun', 'scontrol'):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {notes}\n[ {name} = scontrol ] || '
-                                     f'[ $(grep -c . {notes}) -gt 1 ] || exit 143\n')
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {quote(str(notes))}\n[ {name} = scontrol ] || '
+                                     f'[ $(grep -c . {quote(str(notes))}) -gt 1 ] || exit 143\n')
         (tmp_path / name).chmod(0o755)
     result = run(str(ROOT / 'tools/slurm_train.sh'), 'gpu', 'job', 'config.py', 'work', '--amp',
                  PATH=f'{tmp_path}:{os.environ["PATH"]}', **variables)
@@ -165,7 +166,7 @@ def test_two_processes_take_the_same_step(tmp_path):
     """They have the variables of Open MPI; test_sharded.py has those of torchrun."""
     runs = train_together(tmp_path / 'work', launcher='mpi', config=TRAINING / 'two_processes.py')
     end(runs)
-    assert [run.text.splitlines().count(f'  mmvit test {tmp_path / "work"}') for run in runs] == [1, 0]
+    assert [run.text.splitlines().count(f'  mmvit test {quote(str(tmp_path / "work"))}') for run in runs] == [1, 0]
     assert (tmp_path / 'work/epoch_1.pth').exists()
 
 
@@ -232,7 +233,8 @@ def test_processes_start_after_one_check(tmp_path):
 def test_the_process_that_fails_is_named(tmp_path):
     (tmp_path / 'fails_in_second.py').write_text(FAILS_IN_SECOND)
     config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = '{TINY}'\ncustom_imports = dict(imports=['mmvit_backbones', 'fails_in_second'])\n")
+    config.write_text(f"_base_ = {str(TINY)!r}\n"
+                      "custom_imports = dict(imports=['mmvit_backbones', 'fails_in_second'])\n")
     result = run(str(ROOT / 'tools/dist_train.sh'), str(config), '2', '--work-dir', str(tmp_path / 'work'),
                  PYTHONPATH=os.pathsep.join([str(tmp_path), environment()['PYTHONPATH']]))
     assert result.returncode == 3, result.stderr

@@ -13,7 +13,7 @@ from mmvit_backbones.errors import UsageError
 CONFIGS = dict(mmpretrain='imagenet_reswin_t', mmdet='mask_rcnn_reswin_t', mmseg='upernet_reswin_t_camvid')
 FLOWERS = str(ROOT / 'data/flowers_mini')
 SHALLOW = """
-_base_ = '{}/tests/configs/{}.py'
+_base_ = {!r}
 arch = dict(
     _delete_=True, embed_dims=96, depths=[1, 1, 1, 1], num_heads=[3, 6, 12, 24], window_size=7, mlp_ratio=1)
 model = dict(backbone=dict(arch=arch))
@@ -23,7 +23,7 @@ model = dict(backbone=dict(arch=arch))
 def config_of(framework: str, folder: Path) -> Path:
     """Writes the config of a framework with a shallow network, which is built sooner."""
     path = folder / 'config.py'
-    path.write_text(SHALLOW.format(ROOT, CONFIGS[framework]))
+    path.write_text(SHALLOW.format(str(ROOT / f'tests/configs/{CONFIGS[framework]}.py')))
     return path
 
 

@@ -87,8 +87,8 @@ def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
 
 def test_splits_without_data_are_an_error(tmp_path):
     config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = '{ROOT}/configs/imagenet_reswin_t.py'\ntest_dataloader = test_evaluator = None\n"
-                      'test_cfg = None\n')
+    config.write_text(f"_base_ = {str(ROOT / 'configs/imagenet_reswin_t.py')!r}\n"
+                      'test_dataloader = test_evaluator = test_cfg = None\n')
     with raises(UsageError, 'no data set for test'):
         config_problems(read_config(str(config)), ['test'])
 

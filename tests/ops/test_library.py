@@ -51,8 +51,9 @@ def test_library_of_a_read_only_package_is_in_a_folder_of_the_user(tmp_path, mon
     compiler = tmp_path / 'compiler'
     compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; echo no library > "$2"\n')
     compiler.chmod(0o755)
-    for name, value in ('CXX', compiler), ('TORCH_HOME', tmp_path / 'home'), ('MMVIT_BUILD_OPS', 'cpp'):
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    for name, value in ('CXX', 'compiler'), ('TORCH_HOME', str(tmp_path / 'home')), ('MMVIT_BUILD_OPS', 'cpp'):
+        monkeypatch.setenv(name, value)
     access = os.access  # tests may run as root, who writes everywhere
     monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK and access(path, mode))
     monkeypatch.setattr(sys, 'argv', ['build'])

@@ -3,6 +3,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -51,7 +52,7 @@ def test_a_terminal_shows_a_bar_and_what_comes_next(trained):
     best, = (line for line in lines if 'best: accuracy/top1' in line)
     assert re.search(r'epoch_\d\.pth$', best) and Path(best.rpartition(', ')[2]).is_file()
     assert all(f'mmvit {command}' in ' '.join(lines[-4:]) for command in ('test', 'predict IMAGE', 'export'))
-    assert str(work_dir) in lines[-2]
+    assert quote(str(work_dir)) in lines[-2]
 
 
 @pytest.mark.training

@@ -76,7 +76,7 @@ def test_one_step_and_evaluation(name, tmp_path):
 
 
 TEACHER = f"""
-_base_ = '{ROOT}/tests/configs/imagenet_reswin_t.py'
+_base_ = {str(ROOT / 'tests/configs/imagenet_reswin_t.py')!r}
 arch = dict(_delete_=True, embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], window_size=7, mlp_ratio=2)
 model = dict(backbone=dict(arch=arch), head=dict(in_channels=128))
 optim_wrapper = dict(optimizer=dict(lr=4e-3))

@@ -138,11 +138,11 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    owners = {folder_of(folder, name): name for name in names}
+    owners: dict[Path, str] = {}
     for name in names:
-        if (owner := owners[folder_of(folder, name)]) != name:
-            raise UsageError(f'networks {name} and {owner} would both have the folder {folder_of(folder, name)}; '
-                             'rename one of the files')
+        place = folder_of(folder, name)
+        if (owner := owners.setdefault(place, name)) != name:
+            raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
     shared = Settings(**settings)
     before = read_settings(folder, shared)
     recipes = recipes_of(names, shared, shared.epochs, folder)

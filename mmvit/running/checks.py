@@ -34,7 +34,7 @@ from mmvit_backbones.zoo.loading import check_finite, check_overlap, load_weight
 from ..folders.data_set_files import check_data, paths_of
 from ..utils.config_files import datasets_of, metrics_of
 from ..utils.devices import has_mixed_precision
-from ..utils.frameworks import quiet, use_framework
+from ..utils.frameworks import build_dataset, quiet, use_framework
 from .settings import check_settings, named, why
 
 AnyRunner = Runner | FlexibleRunner
@@ -121,8 +121,8 @@ def check_step(cfg: Config) -> None:
 
 def first_sample(cfg: Config, split: str) -> Any:
     """Returns the data set of a split after reading its first sample, if there is one."""
-    with named(f'{split}_dataloader.dataset'), quiet():  # pycocotools prints its steps
-        dataset: Any = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    with named(f'{split}_dataloader.dataset'), quiet():  # data sets may be read only with the first sample
+        dataset = build_dataset(cfg, split)
         if len(dataset):
             dataset[0]
     return dataset

@@ -101,6 +101,10 @@ def test_boxes_and_their_labels_are_drawn():
                                                                                   black]
     wrong = objects([[90, 90, 40, 40]], height=100, width=100)  # a model may predict it
     assert wrong.draw().getpixel((450, 450)) == RED
+    long = objects([[50, 50, 90, 90]], height=100, width=100)
+    long.classes = ['x' * 200]
+    drawing = long.draw()
+    assert [drawing.getpixel((x, 240)) for x in (4, 499)] == [RED] * 2  # from edge to edge
 
 
 def test_labels_do_not_cover_each_other():

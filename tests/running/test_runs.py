@@ -47,7 +47,7 @@ def test_a_run(name, written, tmp_path, run, own_loaders, monkeypatch):
     saved, checkpoint = work_dir / f'{name}.py', work_dir / 'epoch_1.pth'
     before = {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()}
     assert {saved, checkpoint, work_dir / 'last_checkpoint'} <= before.keys()
-    said = run('test', str(work_dir))
+    said = [line.split(maxsplit=1)[-1] for line in run('test', str(work_dir)).splitlines() if line.strip()]
     assert str(checkpoint) in said and str(saved) in said
     run('test', str(work_dir))
     assert {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()} == before

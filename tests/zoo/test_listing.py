@@ -26,7 +26,7 @@ def test_list_shows_cached_and_missing_weights(home):
     assert 'browser' in rows['restv2_tiny', '384']
     assert 'https://pan.baidu.com/s/1fEMs_OrDa_xF7Cw1DiBU9w (code rest)' in rows['restv2_tiny', '384']
     assert 'top1 83.7' in rows['restv2_tiny', '384'] and 'unpublished' in rows['swin_vsa_tiny', '-']
-    assert str(home) in table.splitlines()[-1]
+    assert table.splitlines()[-1].split(maxsplit=1) == ['folder:', str(home)]
 
 
 def test_networks_have_figures_and_weights(home):

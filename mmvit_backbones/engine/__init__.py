@@ -4,6 +4,7 @@
 """
 from . import atomic  # noqa: F401  registers the file backend
 from .hooks.early_stop import ResumableEarlyStoppingHook
+from .hooks.equal_heads import EqualHeadsHook
 from .hooks.exact_resume import ExactResumeHook
 from .hooks.finite_loss import FiniteLossHook
 from .hooks.frozen_backbone import FrozenBackboneHook
@@ -13,5 +14,5 @@ from .hooks.terminal import TerminalHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook', 'weight_decay_cfg']

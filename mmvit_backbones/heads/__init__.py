@@ -1,5 +1,4 @@
-"""Heads that OpenMMLab lacks, and heads that start equal; importing this package registers them."""
-from .equal_heads import EqualHeadsHook, NoBackbone
+"""Heads that OpenMMLab lacks; importing this package registers them."""
 from .token_label_head import TokenLabelHead
 
-__all__ = ['EqualHeadsHook', 'NoBackbone', 'TokenLabelHead']
+__all__ = ['TokenLabelHead']

@@ -24,8 +24,8 @@ from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
 from mmvit.recipes.other_config import with_backbone
 from mmvit.utils.config_files import read_config
+from mmvit_backbones.engine import EqualHeadsHook
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.heads import EqualHeadsHook
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
 

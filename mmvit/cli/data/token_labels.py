@@ -15,7 +15,7 @@ from ..docstrings import explanation_of, with_help
 
 
 def get_parser() -> ArgumentParser:
-    parser = new_parser(f'{__doc__}\n{explanation_of("recipes.token_labels.write_token_labels")}')
+    parser = new_parser(f'{__doc__}\n{explanation_of("inference.token_labels.write_token_labels")}')
     parser.add_argument('images', type=Path)
     parser.add_argument('out', type=output_folder)
     parser.add_argument('model')
@@ -23,10 +23,10 @@ def get_parser() -> ArgumentParser:
     add_size_argument(parser, default=[224, 224])
     parser.add_argument('--batch-size', type=positive, default=16)
     parser.add_argument('--device')
-    return with_help(parser, 'recipes.token_labels.write_token_labels')
+    return with_help(parser, 'inference.token_labels.write_token_labels')
 
 
 def run(args: Namespace) -> None:
-    from ...recipes.token_labels import write_token_labels
+    from ...inference.token_labels import write_token_labels
     for line in call(write_token_labels, args):
         print(line, flush=True)

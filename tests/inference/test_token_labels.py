@@ -14,7 +14,7 @@ pytest.importorskip('timm')
 
 import timm
 
-from mmvit.recipes import token_labels
+from mmvit.inference import token_labels
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.building import import_mmpretrain

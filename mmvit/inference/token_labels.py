@@ -22,9 +22,9 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..inference.runtimes import build_model, find_device
 from ..utils.config_files import is_config, read_config
 from ..utils.images import SUFFIXES, read_rgb
+from .runtimes import build_model, find_device
 
 if TYPE_CHECKING:
     from mmpretrain.models import ImageClassifier

@@ -1,26 +1,12 @@
-"""Neck and heads that start equal, whatever the backbone, for comparisons of backbones."""
+"""Initial values of necks and heads for comparisons of backbones."""
 from collections.abc import Sequence
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModule
 from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner, set_random_seed
-from torch import Tensor
 
-from ..utils.openmmlab_models import init_weights, unwrap_model
-
-
-@MODELS.register_module()
-class NoBackbone(BaseModule):
-    """Takes the place of the backbone in models whose heads serve as initial values.
-
-    Returns maps of zeros ``(B, 256, H / stride, W / stride)`` for the strides 4, 8, 16 and 32.
-    """
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        height, width = images.shape[2:]
-        return tuple(images.new_zeros(len(images), 256, -(-height // s), -(-width // s)) for s in (4, 8, 16, 32))
+from ...utils.openmmlab_models import init_weights, unwrap_model
 
 
 @HOOKS.register_module()

@@ -2,7 +2,6 @@
 import gc
 import importlib
 import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -91,15 +90,6 @@ def logged(caplog, own_mmengine):
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
-
-
-@pytest.fixture
-def own_signals():
-    """Restores the signal handlers after the test, because an interrupted training leaves its handlers."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGURG)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

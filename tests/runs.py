@@ -25,6 +25,14 @@ os.environ.pop('PYTHONUNBUFFERED', None)  # most users do not set it
 os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.environ.get('PYTHONPATH', '')])
 
 
+def in_own_process(function: Callable, *arguments: object) -> None:
+    """Calls a function of a test's file in a new process, in which other tests have left no memory and no files."""
+    process = CONTEXT.Process(target=_call, args=(function.__code__.co_filename, function.__name__, *arguments))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f'{function.__name__} failed; see its traceback'
+
+
 class Run:
     """Runs a subcommand of `mmvit`, or a script, in a separate process.
 
@@ -122,6 +130,10 @@ def assert_same_weights(path: Path, other: Path) -> None:
     assert expected.keys() == actual.keys()
     different = [key for key in expected if not torch.equal(expected[key], actual[key])]
     assert not different, f'{len(different)} of {len(expected)} tensors differ, the first is {different[0]}'
+
+
+def _call(file: str, name: str, *arguments: object) -> None:
+    runpy.run_path(file)[name](*arguments)
 
 
 def _run(log: str, arguments: list[str], limits: dict[int, int], before: Callable[[], None] | None) -> None:

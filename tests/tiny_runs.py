@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
+from mmvit.running.runners import runner_type
+
 CLASSES = 'cat', 'dog'
 NUMBERS = count()  # MMEngine shares loggers, message hubs and visualizers of runners with the same name
 
@@ -60,7 +62,7 @@ def loader_of(batch_size: int = 2, sampler: str = 'DefaultSampler', num_workers:
     return dict(batch_size=batch_size, dataset=dict(type='Samples', **dataset), sampler=dict(type=sampler), **workers)
 
 
-def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
+def runner_of(work_dir, kind: str = 'Runner', **changes) -> Runner:
     """Returns the runner of a training of three epochs of four steps, with our hooks; ``changes`` are arguments."""
     arguments = dict(
         model=Line(), work_dir=str(work_dir), train_dataloader=loader_of(),
@@ -71,7 +73,8 @@ def runner_of(work_dir, kind: type = Runner, **changes) -> Runner:
         experiment_name=f'tiny{next(NUMBERS)}')
     arguments.update(changes)
     plain = 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'resume', 'load_from'
-    return kind(**arguments, cfg=dict(model={}, **{name: arguments[name] for name in plain if name in arguments}))
+    cfg = dict(model={}, **{name: arguments[name] for name in plain if name in arguments})
+    return runner_type(kind)(**arguments, cfg=cfg)
 
 
 def log_of(work_dir) -> str:

@@ -30,7 +30,7 @@ def gpu_of_process(num_gpus: int) -> int:
 
 
 def init_processes(cfg: Config) -> None:
-    """Connects the processes on machines without accelerators, and adapts the config; MMEngine's launchers need some.
+    """Connects the processes on machines without accelerators; MMEngine's launchers need some.
 
     Raises:
         UsageError: If the launcher has not started this process.
@@ -45,9 +45,6 @@ def init_processes(cfg: Config) -> None:
             os.environ['SLURM_LOCALID'] = str(gpu_of_process(accelerators))
         return
     torch.distributed.init_process_group('gloo')
-    unused = cfg.get('find_unused_parameters', False)
-    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=unused)
-    cfg.model_wrapper_cfg = dict(cfg.get('model_wrapper_cfg') or wrapper, device_ids=None)
 
 
 def set_ranks(launcher: str) -> None:

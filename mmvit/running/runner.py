@@ -11,13 +11,8 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
-from torch import nn
 
 from mmvit_backbones.engine import OwnFilesHook, TerminalHook
 from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
@@ -46,6 +41,7 @@ from .checks import (
     warn_of_others,
 )
 from .ranks import init_processes
+from .runners import runner_type
 from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
 
 LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
@@ -180,10 +176,9 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     if name and Visualizer.check_instance_created(name):
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
-    build: Any = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     is_quiet = not verbose and is_recipe(cfg)
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
-        runner = build(cfg)
+        runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
     if is_quiet:
         for handler in console_handlers(runner.logger):
             handler.setStream(sys.stdout)
@@ -191,8 +186,6 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
             runner.register_hook(TerminalHook())
     if verbose:
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
-    if isinstance(runner.model, nn.Module) and runner.distributed and get_device() == 'cpu':
-        revert_sync_batchnorm(runner.model)  # SyncBN has no CPU kernel, so each process uses its own statistics
     return runner
 
 

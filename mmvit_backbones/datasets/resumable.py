@@ -1,10 +1,13 @@
 """Makes training data reproducible, even if training resumes within an epoch."""
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
+from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import set_random_seed
@@ -93,5 +96,16 @@ class SeededDataset(Dataset):
 
 
 def seed_all(*entropy: int) -> None:
-    """Seeds Python, NumPy and PyTorch with a hash of the numbers."""
-    set_random_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+    """Seeds Python, NumPy and PyTorch with a hash of the numbers.
+
+    Where CUDA is not initialized, as in workers, ``torch.manual_seed`` would format the stack for each sample.
+    """
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    if get_device() not in ('cpu', 'cuda'):
+        set_random_seed(seed)
+        return
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

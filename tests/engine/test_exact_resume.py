@@ -13,7 +13,6 @@ from mmvit_backbones.engine.hooks.exact_resume import check_backends
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.ops.residual_attention import residual_attention
 
-pytestmark = pytest.mark.usefixtures('own_signals')
 BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=loader_of(sampler='InfiniteSampler'),
                 default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)))
 WORKERS = dict(train_dataloader=loader_of(num_workers=2))
@@ -59,7 +58,8 @@ def test_only_endless_batches_are_skipped(sampler, skips, tmp_path):
     """A finite sampler starts again later, where no batch may be skipped, so MMEngine itself advances the data."""
     batches = {}
     for step in (0, 2):
-        runner = runner_of(tmp_path, **{**BY_STEPS, 'train_dataloader': loader_of(sampler=sampler)})
+        runner = runner_of(tmp_path, custom_hooks=[dict(type='ExactResumeHook')],
+                           **{**BY_STEPS, 'train_dataloader': loader_of(sampler=sampler)})
         loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
         loop._iter = step
         runner.call_hook('before_train')
@@ -123,6 +123,20 @@ def test_same_number_of_images_per_step_in_other_processes_is_a_warning(saved, t
         path = with_meta(saved, tmp_path / 'other.pth', **meta)
         runner_of(folder, load_from=path, resume=True, train_cfg=dict(by_epoch=True, max_epochs=1)).train()
         assert (text in log_of(folder)) == ('process(es)' in log_of(folder)) == bool(meta)
+
+
+@pytest.mark.parametrize('before, now, words', [
+    ([], [dict(type='EMAHook')], ['no EMAHook', 'momentum=0.1']), ([dict(type='EMAHook')], [], ['no EMAHook']),
+    ([dict(type='EMAHook')], [dict(type='EMAHook', momentum=0.2)], ['momentum=0.1', 'momentum=0.2']),
+    ([dict(type='EMAHook')], [dict(type='EMAHook')], [])])
+def test_other_averages_than_those_of_the_checkpoint_are_a_warning(before, now, words, tmp_path):
+    own = dict(type='ExactResumeHook')
+    averages = [[own, *(dict(momentum=0.1) | hook for hook in hooks)] for hooks in (before, now)]
+    runner_of(tmp_path / 'run', custom_hooks=averages[0], train_cfg=dict(by_epoch=True, max_epochs=1)).train()
+    runner_of(tmp_path / 'next', custom_hooks=averages[1], resume=True,
+              load_from=str(tmp_path / 'run/epoch_1.pth')).train()
+    said = [line for line in log_of(tmp_path / 'next').splitlines() if 'the checkpoint was written with' in line]
+    assert len(said) == bool(words) and all(word in line for line in said for word in words)
 
 
 class Attending(Line):

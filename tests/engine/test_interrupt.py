@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DATASETS
 from runs import assert_same_weights
 from tiny_runs import Samples, Sender, loader_of, log_of, runner_of
 
 from mmvit_backbones.engine import InterruptHook
-
-pytestmark = pytest.mark.usefixtures('own_signals')
+from mmvit_backbones.engine.hooks.interrupt import SIGNALS
 
 
 def interrupted(work_dir, number, step, **changes) -> None:
@@ -58,6 +58,21 @@ def test_several_optimizers_stop_after_any_step(tmp_path):
     hook.receive(signal.SIGTERM, None)
     with pytest.raises(SystemExit):
         hook.after_train_iter(runner, 0)
+
+
+class Fault(Hook):
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        raise ValueError
+
+
+def test_the_handlers_are_restored_after_an_exception(tmp_path):
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    runner = runner_of(tmp_path)
+    runner.register_hook(Fault())
+    with pytest.raises(ValueError):
+        runner.train()
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
 
 
 def test_training_in_a_thread_leaves_the_handlers(tmp_path):

@@ -4,7 +4,6 @@ import signal
 import pytest
 import torch
 from helpers import ROOT, each_network, fresh_model, images
-from mmengine.runner import FlexibleRunner
 from runs import TINY, end, train, train_together, weights
 from tiny_runs import Line, runner_of
 from torch import nn
@@ -82,14 +81,14 @@ def process_group(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
-@pytest.mark.usefixtures('process_group', 'own_signals')
+@pytest.mark.usefixtures('process_group')
 def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
     """A single process has all shards. A resumed run takes the same steps."""
     changes = dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
                    param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=9)])
 
     def sharded() -> dict:  # FlexibleRunner adds its work dir and its name to the strategy
-        return dict(kind=FlexibleRunner, strategy=dict(type='ShardedStrategy'), **changes)
+        return dict(kind='FlexibleRunner', strategy=dict(type='ShardedStrategy'), **changes)
 
     def hooks(**options) -> dict:
         return dict(checkpoint=dict(type='CheckpointHook', interval=1, **options))
@@ -112,13 +111,13 @@ def test_checkpoints_of_a_sharded_training_are_whole(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the process group is for CPUs')
-@pytest.mark.usefixtures('process_group', 'own_signals')
+@pytest.mark.usefixtures('process_group')
 @pytest.mark.parametrize('options, missing', [
     ({}, 'param_schedulers'), (dict(save_optimizer=False), 'optimizer'),
     (dict(save_param_scheduler=False), 'param_schedulers')])
 def test_parts_of_a_sharded_checkpoint(options, missing, tmp_path):
     schedule = dict(param_scheduler=[dict(type='ConstantLR', by_epoch=False)]) if options else {}
-    runner = runner_of(tmp_path, FlexibleRunner, strategy=dict(type='ShardedStrategy'), custom_hooks=[],
+    runner = runner_of(tmp_path, 'FlexibleRunner', strategy=dict(type='ShardedStrategy'), custom_hooks=[],
                        train_cfg=dict(by_epoch=True, max_epochs=1), **schedule)
     runner.train()
     runner.strategy.save_checkpoint(str(tmp_path / 'a.pth'), **options)

@@ -12,8 +12,6 @@ from mmvit.running.work_dir import point_to_own
 from mmvit_backbones.engine.hooks.terminal import best_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-pytestmark = pytest.mark.usefixtures('own_signals')
-
 
 class Scores(BaseMetric):
     """Gives a score for each validation, by the epoch that it follows."""

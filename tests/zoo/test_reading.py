@@ -2,7 +2,6 @@
 import argparse
 import errno
 import functools
-import gc
 import importlib
 import io
 import os
@@ -11,8 +10,7 @@ import resource
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from helpers import raises
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import CheckpointLoader
+from runs import in_own_process
 from safetensors.torch import save_file
 
 from mmvit_backbones import get_model
@@ -64,7 +63,20 @@ class Reduced:
 def reader(request, monkeypatch):
     """Reads files as with the installed PyTorch, or as before PyTorch 2.6."""
     if request.param == 'old':
-        monkeypatch.setattr(versions, 'is_older', lambda version: True)
+        monkeypatch.setattr(versions, 'is_older', is_older_than_all)
+
+
+def is_older_than_all(version: str) -> bool:
+    return True
+
+
+def use_reader(is_old: bool) -> None:
+    """Reads files in this process as the fixture ``reader`` does."""
+    if is_old:
+        versions.is_older = is_older_than_all
+
+
+each_reader = pytest.mark.parametrize('is_old', [False, True], ids=['new', 'old'])
 
 
 def write_pickle(value: object, path: Path) -> None:
@@ -188,17 +200,6 @@ def test_a_folder_with_converted_weights_is_read(tmp_path, monkeypatch):
         assert load_checkpoint_file(path, None)['weight'].sum() == 3
 
 
-@contextmanager
-def limited(kind: int, number: int) -> Iterator[None]:
-    """Limits a resource of this process."""
-    before = resource.getrlimit(kind)
-    resource.setrlimit(kind, (number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, before)
-
-
 def unread(path: Path, reason: int, **options) -> None:
     """Expects that reading fails for a reason of the system, and that a file in the cache stays there."""
     with raises(UnreadCheckpointError, path, os.strerror(reason)) as error, first_reading(path):
@@ -206,27 +207,43 @@ def unread(path: Path, reason: int, **options) -> None:
     assert 'corrupt' not in str(error.value) and path.exists() and not path.with_name(f'{path.name}.bad').exists()
 
 
-@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs the file system /proc')
-def test_full_memory_is_no_damage(reader, tmp_path):
-    archive, other = tmp_path / 'a.pth', tmp_path / 'a.safetensors'
-    for path in (archive, other):
-        (torch.save if path.suffix == '.pth' else save_file)({'weight': torch.zeros(2**26)}, path)
-    gc.collect()
+def read_in_full_memory(archive: Path, other: Path, is_old: bool) -> None:
+    use_reader(is_old)
+    load_checkpoint_file(archive, mmap=True)  # imports what it needs
     used = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[0]) * resource.getpagesize()
-    with limited(resource.RLIMIT_AS, used + 2**26):
-        for path, mmap in ((archive, False), (archive, True), (other, False)):
-            unread(path, errno.ENOMEM, mmap=mmap)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, most))
+    for path, mmap in ((archive, False), (archive, True), (other, False)):
+        unread(path, errno.ENOMEM, mmap=mmap)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     assert load_checkpoint_file(archive, mmap=True)['weight'].numel() == 2**26
 
 
-def test_too_many_open_files_are_no_damage(reader, tmp_path):
+@each_reader
+@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs the file system /proc')
+def test_full_memory_is_no_damage(is_old, tmp_path):
+    archive, other = tmp_path / 'a.pth', tmp_path / 'a.safetensors'
+    for path in (archive, other):
+        (torch.save if path.suffix == '.pth' else save_file)({'weight': torch.zeros(2**26)}, path)
+    in_own_process(read_in_full_memory, archive, other, is_old)
+
+
+def read_without_files(archive: Path, other: Path, is_old: bool) -> None:
+    use_reader(is_old)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for path in (archive, other):
+        load_checkpoint_file(path)  # imports what it needs
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+        unread(path, errno.EMFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        load_checkpoint_file(path)
+
+
+@each_reader
+def test_too_many_open_files_are_no_damage(is_old, tmp_path):
     torch.save({}, tmp_path / 'a.pth')
     save_file({}, tmp_path / 'a.safetensors')
-    for path in (tmp_path / 'a.pth', tmp_path / 'a.safetensors'):
-        load_checkpoint_file(path)  # imports what it needs
-        with limited(resource.RLIMIT_NOFILE, 0):
-            unread(path, errno.EMFILE)
-        load_checkpoint_file(path)
+    in_own_process(read_without_files, tmp_path / 'a.pth', tmp_path / 'a.safetensors', is_old)
 
 
 @pytest.mark.parametrize('write, words', [

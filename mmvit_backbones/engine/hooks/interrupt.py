@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from mmengine.dist import all_reduce, barrier, is_main_process
@@ -28,6 +28,9 @@ class InterruptHook(Hook):
     is ignored, as by ``nohup``, stays so. The file contains the whole training state; with :class:`ExactResumeHook`, a
     resumed run continues with the next step.
 
+    The handlers of before are restored when training ends, or is stopped by a signal. MMEngine calls no hook after an
+    exception, so a program that goes on after one must call :meth:`restore_handlers`, as ``mmvit.train`` does.
+
     Raises:
         SystemExit: After the checkpoint is saved.
         KeyboardInterrupt: At the second SIGINT.
@@ -38,10 +41,11 @@ class InterruptHook(Hook):
 
     def __init__(self) -> None:
         self.received = 0
+        self.previous: dict[int, Any] = {}  # handlers by signal
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self.receive) for number in SIGNALS
+            self.previous = {number: signal.signal(number, self.receive) or signal.SIG_DFL for number in SIGNALS
                              if number in SIGNALS[:2] or signal.getsignal(number) != signal.SIG_IGN}
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
@@ -51,8 +55,9 @@ class InterruptHook(Hook):
         self.restore_handlers()
 
     def restore_handlers(self) -> None:
-        for number, handler in getattr(self, 'previous', {}).items():
-            signal.signal(number, handler)
+        """Restores the handlers that were there before training, if this has not been done."""
+        while self.previous:
+            signal.signal(*self.previous.popitem())
 
     def receive(self, number: int, frame) -> None:
         # Schedulers may send the others twice; torchrun sends SIGINT and SIGTERM for the first and the second Ctrl-C.
@@ -84,6 +89,7 @@ class InterruptHook(Hook):
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {runner.iter + 1}; '
                               f'resume from {path}')
         barrier()  # the launcher kills all processes when one process exits
+        self.restore_handlers()
         raise SystemExit(128 + number)
 
 

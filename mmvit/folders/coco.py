@@ -34,13 +34,16 @@ class Coco:
         classes (Sequence[str] | None): Classes that the categories must have in this order. Defaults to None: any.
         needs_masks (bool): Whether the masks of objects are used. Defaults to False.
         is_evaluated (bool): Whether the file is used for evaluation. Defaults to True.
+        by_class (bool): Whether the evaluation has figures of each class. Defaults to True.
         has_mark (bool): Whether the file starts with a byte order mark. Defaults to False.
     """
 
     def __init__(self, file: str, content: dict, folder: str, classes: Sequence[str] | None = None,
-                 needs_masks: bool = False, is_evaluated: bool = True, has_mark: bool = False) -> None:
+                 needs_masks: bool = False, is_evaluated: bool = True, by_class: bool = True,
+                 has_mark: bool = False) -> None:
         self.file, self.content, self.folder, self.classes = file, content, folder, classes
-        self.needs_masks, self.is_evaluated, self.has_mark = needs_masks, is_evaluated, has_mark
+        self.needs_masks, self.is_evaluated, self.by_class = needs_masks, is_evaluated, by_class
+        self.has_mark = has_mark
 
     @classmethod
     def read(cls, file: str, folder: str, **use) -> 'Coco':
@@ -89,7 +92,7 @@ class Coco:
     def names(self) -> tuple[str, ...]:
         return tuple(category['name'] for category in self.categories)
 
-    @cached_property
+    @property
     def objects(self) -> list[int]:
         """Positions of the annotations that are no crowds."""
         return [i for i, annotation in enumerate(self.annotations) if not annotation.get('iscrowd')]

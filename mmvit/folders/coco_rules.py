@@ -1,7 +1,9 @@
 """Rules for COCO files: what mmdet and pycocotools cannot use, or leave out, and what is probably a mistake."""
 import os.path as osp
+import re
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -95,14 +97,51 @@ def _has_float_size(image: dict) -> bool:
 # ---- categories
 
 
+def _make_ids_integers(coco: Coco, found: list[int]) -> None:
+    """Gives all categories the integers that their ids state, such as '7' and 7.0, or else numbers."""
+    stated = [_stated(category['id']) for category in coco.categories]
+    if None in stated or len(set(stated)) < len(stated):
+        _number_categories(coco, found)
+        return
+    for category, number in zip(coco.categories, stated):
+        category['id'] = number
+    for annotation in coco.annotations:
+        number = _stated(annotation.get('category_id'))
+        annotation['category_id'] = annotation.get('category_id') if number is None else number
+
+
+def _stated(value: Any) -> int | None:
+    """Returns the integer that an id states, or None."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r'-?[0-9]{1,15}', value) else None
+    return int(value) if value is not None and abs(value) <= MAX_ID and value % 1 == 0 else None
+
+
 def _number_categories(coco: Coco, found: list[int]) -> None:
-    """Gives all categories integers as ids, unless ids are repeated."""
+    """Numbers all categories from 1, unless ids are repeated; no annotation gets a category by that."""
     new: dict[Any, int] = {category['id']: i for i, category in enumerate(coco.categories, 1)}
     if len(new) == len(coco.categories):
         for category in coco.categories:
             category['id'] = new[category['id']]
+        taken = set(new.values())
         for annotation in coco.annotations:
-            annotation['category_id'] = new.get(annotation.get('category_id'), annotation.get('category_id'))
+            before = annotation.get('category_id')
+            annotation['category_id'] = new.get(before, 0 if before in taken else before)
+
+
+def _unsorted_categories(coco: Coco) -> list[int]:
+    """Returns the positions of the categories that are classes, if their ids do not ascend."""
+    found = [i for i, name in enumerate(coco.names) if coco.classes is None or name in coco.classes]
+    ids = [coco.categories[i]['id'] for i in found]
+    return found if coco.by_class and all(type(number) is int for number in ids) and ids != sorted(ids) else []
+
+
+def _sort_categories(coco: Coco, found: list[int]) -> None:
+    """Sorts the categories by their ids, or, where their order is that of a training, numbers them in this order."""
+    if coco.classes is None:
+        coco.content = dict(coco.content, categories=sorted(coco.categories, key=itemgetter('id')))
+    else:
+        _number_categories(coco, found)
 
 
 def _shifted_ids(coco: Coco) -> list[int]:
@@ -143,10 +182,21 @@ def _order_categories(coco: Coco, found: list[int]) -> None:
 # ---- annotations
 
 
-def _add_area(annotation: dict) -> None:
+def _use_area_of_box(annotation: dict) -> None:
     box: Any = annotation.get('bbox')
-    if annotation.get('area') is None and is_box(box):
+    if is_box(box):
         annotation['area'] = box[2] * box[3]
+
+
+def _has_too_small_area(coco: Coco) -> Any:
+    """Returns for each annotation whether its area is 0 or less, or below a pixel, though its box has more."""
+    sides = coco.boxes[:, 2:]
+    return (coco.areas <= 0) & (sides > 0).all(1) | (coco.areas <= 1) & (sides >= 2).all(1)
+
+
+def _make_crowd(annotation: dict) -> None:
+    annotation.pop('ignore')
+    annotation['iscrowd'] = 1
 
 
 def _use_box_as_mask(annotation: dict) -> None:
@@ -230,8 +280,9 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
-def _suspicion(name: str, sentence: str, is_wrong: Callable[[Coco], Any], error_from: float | None = HALF) -> Rule:
-    return Rule(name, 'annotations', column(is_wrong), sentence, 'warning', 'warning', error_from)
+def _suspicion(name: str, sentence: str, is_wrong: Callable[[Coco], Any], error_from: float | None = HALF,
+               **repair: Any) -> Rule:
+    return Rule(name, 'annotations', column(is_wrong), sentence, 'warning', 'warning', error_from, **repair)
 
 
 COCO_RULES = [
@@ -243,8 +294,8 @@ COCO_RULES = [
          lambda coco: [i for i, key in enumerate(coco.lists) if not coco.content[key]], '{ids} is empty', each=True),
     Rule('ids of categories that are no integers, which pycocotools needs', 'categories',
          each('categories', lambda entry: type(entry['id']) is not int or abs(entry['id']) > MAX_ID),
-         'ids of categories must be integers, by which pycocotools finds their names, got {ids}; --coco-folder numbers '
-         'them', training='', repair=_number_categories, repaired='categories numbered, because ids must be integers'),
+         'ids of categories must be integers, by which pycocotools finds their names, got {ids}; --coco-folder '
+         'makes them integers', training='', repair=_make_ids_integers, repaired='ids of categories made integers'),
     *(Rule(f'ids of {key} that are not finite, or too large', key,
            each(key, lambda entry: not isinstance(entry['id'], str) and not abs(entry['id']) <= MAX_ID),
            f'ids of {key} must be finite, and at most {MAX_ID}, got {{ids}}') for key in ('images', 'categories')),
@@ -285,7 +336,12 @@ COCO_RULES = [
     Rule('areas that are missing or not finite', 'annotations',
          each('annotations', lambda entry: not are_numbers([entry.get('area')])),
          'area of annotations {ids} must be a finite number, such as width * height',
-         repair=changed('annotations', _add_area), repaired='area added to {count} annotations'),
+         repair=changed('annotations', _use_area_of_box), repaired='area added to {count} annotations'),
+    _suspicion('areas that are 0 or less, or relative to the image', f'the field area of {THEM} is at most 1, but '
+               'their boxes are larger; mmdet leaves out objects with an area of 0 in training, and pycocotools counts '
+               'all of them as small: set area to width * height, or use --coco-folder', _has_too_small_area,
+               repair=changed('annotations', _use_area_of_box),
+               repaired='area of {count} annotations, which was at most 1, set to width * height'),
     Rule('iscrowd is missing, which pycocotools needs', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd') is None), 'iscrowd of annotations {ids} must be given',
          training='', repair=changed('annotations', lambda entry: entry.update(iscrowd=0)),
@@ -293,6 +349,14 @@ COCO_RULES = [
     Rule('iscrowd is neither 0 nor 1', 'annotations',
          each('annotations', lambda entry: entry.get('iscrowd', 0) not in (0, 1)),
          'iscrowd of annotations {ids} must be 0 or 1'),
+    Rule('ignore is neither 0 nor 1', 'annotations',
+         each('annotations', lambda entry: entry.get('ignore') not in (None, 0, 1)),
+         'ignore of annotations {ids} must be 0 or 1'),
+    _suspicion('objects with ignore=1', f'{THEM} have ignore=1: mmdet leaves them out of the training, where they are '
+               'background, but pycocotools counts them as objects to be found; set iscrowd=1 in place of it, or use '
+               '--coco-folder', lambda coco: np.array([bool(entry.get('ignore')) for entry in coco.annotations]), 1.0,
+               repair=changed('annotations', _make_crowd),
+               repaired='iscrowd=1 in place of ignore=1 in {count} annotations'),
     Rule('masks with unusable parts: fewer than three points, no finite numbers, run lengths that do not add up to the '
          'image, or one polygon in place of a list', 'annotations', _changed_masks,
          'masks of annotations {ids} cannot be used, the first is that of {detail}', detail=_reason,
@@ -321,6 +385,10 @@ COCO_RULES = [
          'the categories must be in the order of the classes in the config, {detail}, got {ids}; use --coco-folder to '
          'match them by name', shown='name', detail=_classes,
          repair=_order_categories, repaired='categories put in the order of the classes'),
+    Rule('ids of categories that do not ascend, where figures are by class', 'categories', _unsorted_categories,
+         'ids of categories must ascend, as pycocotools sorts them, and mmdet would give each class the AP of another '
+         'one; got {ids}: use --coco-folder, sort the categories, or set classwise=False in the evaluator', training='',
+         repair=_sort_categories, repaired='categories in the order of their ids'),
     Rule('images with the same file', 'images', _repeated_files,
          '{count} of {total} images have the same file as another image, e.g. {detail}', 'warning', 'warning', HALF,
          detail=_most_repeated_file),

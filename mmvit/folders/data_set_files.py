@@ -3,6 +3,7 @@ import os
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -13,7 +14,7 @@ from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
 from ..utils.config_files import datasets_of, metrics_of
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import use_framework
+from ..utils.frameworks import metainfo_of, use_framework
 from ..utils.images import IGNORED
 from .class_folder import CLASS_RULES, ClassFolder
 from .class_lists import BYTE_ORDER_MARK
@@ -78,7 +79,8 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 def problems_of(cfg: Config, splits: Sequence[str], once: Once) -> list[Problem]:
     """Returns the problems in the data sets of a config; see :func:`find_problems`."""
     return [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
-            for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once)]
+            for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once,
+                                         has_figures_by_class(cfg, split))]
 
 
 def local_datasets(cfg: Config, split: str) -> list[dict]:
@@ -88,7 +90,7 @@ def local_datasets(cfg: Config, split: str) -> list[dict]:
 
 
 def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = False, framework: str = '',
-                  once: Once | None = None) -> list[Problem]:
+                  once: Once | None = None, by_class: bool = True) -> list[Problem]:
     """Returns the problems in the annotations of a data set, and in a part of its images and masks.
 
     Images and masks are those of data sets in COCO format and of mmseg. Returns an empty list in all processes except
@@ -100,11 +102,12 @@ def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = 
         needs_masks (bool): Whether masks of objects are used. Defaults to False.
         framework (str): Framework of the data set.
         once (Once | None): What was read before. Defaults to None: nothing.
+        by_class (bool): Whether the evaluation has figures of each class. Defaults to True.
     """
     if not is_first_process():
         return []
     once = once or Once()
-    problems = annotation_problems(dataset, is_evaluated, needs_masks, once)
+    problems = annotation_problems(dataset, is_evaluated, needs_masks, framework, once, by_class)
     has_rasters = once.is_whole or is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset)
     if has_rasters and not any(problem.is_error for problem in problems):
         rasters = rasters_of(dataset, framework, needs_masks, once)
@@ -114,11 +117,13 @@ def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = 
     return problems
 
 
-def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, once: Once) -> list[Problem]:
+def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, framework: str, once: Once,
+                        by_class: bool) -> list[Problem]:
     """Returns the problems in the annotations of a COCO data set, in a list of images, or in the classes."""
     try:
         if is_coco(dataset):
-            return coco_problems(_coco(dataset, once, needs_masks, is_evaluated))
+            return coco_problems(_coco(dataset, once, classes=class_names(dataset, framework), needs_masks=needs_masks,
+                                       is_evaluated=is_evaluated, by_class=by_class))
         check_list(dataset)
     except UsageError as error:
         return [Problem(str(error), True)]
@@ -137,7 +142,7 @@ def rasters_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> 
         UsageError: If masks cannot hold the classes.
     """
     if is_coco(dataset):
-        coco = _coco(dataset, once, needs_masks)
+        coco = _coco(dataset, once, needs_masks=needs_masks)
         return coco.rasters(coco.images)
     use_framework(framework)
     built = DATASETS.build(dict(dataset, pipeline=[]))
@@ -165,10 +170,18 @@ def _loads_masks(dataset: dict) -> bool:
     return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
 
 
-def _coco(dataset: dict, once: Once, needs_masks: bool = False, is_evaluated: bool = True) -> Coco:
+def _coco(dataset: dict, once: Once, **use: Any) -> Coco:
     file, folder, *_ = map(osp.expanduser, paths_of(dataset))
-    return once.coco(file, folder, classes=(dataset.get('metainfo') or {}).get('classes'), needs_masks=needs_masks,
-                     is_evaluated=is_evaluated)
+    return once.coco(file, folder, **use)
+
+
+def class_names(dataset: dict, framework: str) -> Sequence[str] | None:
+    """Returns the classes of a data set: those of its metainfo, which may be a file, or those of its type."""
+    names = (dataset.get('metainfo') or {}).get('classes')
+    if names is not None and not isinstance(names, str) or not framework:
+        return names
+    use_framework(framework)
+    return metainfo_of(dataset).get('classes')
 
 
 def check_list(dataset: dict) -> None:
@@ -199,6 +212,11 @@ def uses_masks(cfg: Config, split: str) -> bool:
     steps = [step for dataset in datasets_of(cfg, split) if is_coco(dataset) for step in dataset.get('pipeline') or ()]
     return any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split)) or any(
         step.get('with_mask') for step in steps)
+
+
+def has_figures_by_class(cfg: Config, split: str) -> bool:
+    """Returns whether an evaluation of mmdet's has figures of each class."""
+    return any(metric.get('classwise') for metric in metrics_of(cfg, split))
 
 
 def is_coco(dataset: dict) -> bool:

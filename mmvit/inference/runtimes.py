@@ -12,7 +12,7 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
@@ -21,7 +21,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..utils.config_files import leaf_datasets
-from ..utils.frameworks import use_framework
+from ..utils.frameworks import metainfo_of, use_framework
 from .results import Color
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
@@ -115,12 +115,6 @@ def arrays_of(sample: BaseDataElement) -> Arrays:
     found = sample.get('pred_instances')
     names = dict(labels='labels', scores='scores', boxes='bboxes', masks='masks')
     return {name: found[key].cpu().numpy() for name, key in names.items() if key in found}
-
-
-def metainfo_of(dataset: dict) -> dict:
-    """Returns the metadata of a dataset, such as its classes, without building the dataset."""
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
 
 
 def palette_of(metainfo: dict) -> list[Color]:

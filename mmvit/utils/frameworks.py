@@ -42,3 +42,9 @@ def build_dataset(cfg: Config, split: str) -> Any:
     use_framework(cfg.default_scope)
     with quiet():  # pycocotools prints its steps
         return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def metainfo_of(dataset: dict) -> dict:
+    """Returns the metadata of a dataset, such as its classes, without building the dataset."""
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))

@@ -135,12 +135,17 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_missing_categories_are_added_in_the_order_of_the_classes(content, tmp_path):
-    """Existing categories keep their ids."""
+    """Ids ascend, as pycocotools sorts them; annotations keep the names of their categories, unknown ones none."""
+    content['annotations'][0]['category_id'] = 5
+    names = dict(enumerate('abc', 1))
+    before = [names.get(annotation['category_id']) for annotation in content['annotations']]
     coco, repairs = Coco('file.json', content, str(tmp_path), ('new', 'other', 'c', 'a', 'b')), []
     coco_problems(coco, repairs)
     assert coco.names == ('new', 'other', 'c', 'a', 'b') and repairs
     ids = [category['id'] for category in coco.categories]
-    assert ids[2:] == [3, 1, 2] and len(set(ids)) == 5
+    assert ids == sorted(set(ids)) and len(ids) == 5
+    names = {category['id']: category['name'] for category in coco.categories}
+    assert [names.get(annotation['category_id']) for annotation in coco.annotations] == before
 
 
 def test_what_evaluation_needs(content, tmp_path):
@@ -242,7 +247,7 @@ def test_order_of_the_classes(content, tmp_path):
     (dict(bbox=[33, 25, -1, 16]), 'negative width'), (dict(bbox=[33, 25, 20, -1]), 'negative width'),
     (dict(bbox=[33, 25, 0, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0]), 'no area'),
     (dict(bbox=[33, 25, 0.9, 16]), 'no area'), (dict(bbox=[33, 25, 20, 0.9]), 'no area'),
-    (dict(area=0), 'no area'), (dict(area=-1), 'no area'), (dict(bbox=[33, 25, 1, 1], area=1), None),
+    (dict(area=0), 'field area'), (dict(area=-1), 'field area'), (dict(area=.3), 'field area'), (dict(bbox=[33, 25, 1, 1], area=1), None),
     (dict(bbox=[33, 25, 0, 16], segmentation=[[33, 25, 33, 41, 33, 30]]), 'no area'),
     (dict(bbox=[0, 0, 1.01, 1], area=1), 'coordinates from 0 to 1'), (dict(bbox=[0, 0, 1.5, 1.5], area=2), None),
     (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),

@@ -251,6 +251,96 @@ def test_missing_fields_are_added(folder, capsys):
     assert ids_of(content) == [1, 2, 3, 4, 5, 6] and evaluate(data)['coco/segm_mAP'] > 0
 
 
+@pytest.mark.parametrize('area', [0, -600, .25, 1, True, NAN, INF, '600', None])
+def test_areas_that_cannot_be_those_of_the_boxes(area, folder, capsys):
+    """With 0, mmdet leaves out objects of a training, and pycocotools counts them as small."""
+    for part in PARTS:
+        for number in range(6):
+            change(folder, part, number, area=area)
+        assert any('area' in problem.text and 'width * height' in problem.text for problem in find_problems(
+            dict(type='CocoDataset', data_root=str(folder), ann_file=f'annotations/instances_{part}.json',
+                 data_prefix=dict(img=f'{part}/'))))
+    data = read_coco_folder(folder)
+    err = capsys.readouterr().err
+    for part in PARTS:
+        assert f'instances_{part}.json: area ' in err and 'warning' in err and '6 annotations' in err
+        assert {annotation['area'] for annotation in content_of(data, part)['annotations']} == {600}
+    assert evaluate(data)['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('ignore', [1, True])
+def test_ignored_objects_are_crowds(ignore, folder, capsys):
+    """mmdet leaves out objects with ``ignore`` of the training, and pycocotools counts them in the evaluation."""
+    for number in 0, 2, 3:
+        change(folder, 'train', number, ignore=ignore)
+        change(folder, 'val', number, ignore=ignore)
+    change(folder, 'val', 1, ignore=0)
+    data = read_coco_folder(folder)
+    assert 'iscrowd=1 in place of ignore=1 in 3 annotations' in capsys.readouterr().err
+    for part in PARTS:
+        found = content_of(data, part)['annotations']
+        assert [annotation['iscrowd'] for annotation in found] == [1, 0, 1, 1, 0, 1]
+        assert not any(annotation.get('ignore') for annotation in found)
+    assert evaluate(data)['coco/segm_mAP'] == 1
+
+
+@pytest.mark.parametrize('ignore, message', [('1', 'ignore of annotations 1, 2'), (1, 'leaves out 6 of 6 annotations')])
+@pytest.mark.parametrize('part', PARTS)
+def test_ignored_objects_that_cannot_be_used(ignore, message, part, folder):
+    for number in range(6):
+        change(folder, part, number, ignore=ignore)
+    with raises(UsageError, file_of(folder, part), message):
+        read_coco_folder(folder)
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_ignored_objects_of_a_config_are_said(part, folder):
+    change(folder, part, 0, ignore=1)
+    data = read_coco_folder(folder, check_files=False)
+    found = find_problems(dict(getattr(data, part), ann_file=f'annotations/instances_{part}.json'), part == 'val')
+    text, = (problem.text for problem in found if 'ignore=1' in problem.text and not problem.is_error)
+    assert '1 of 6 annotations' in text and 'iscrowd=1' in text
+
+
+@pytest.mark.parametrize('train, val', [
+    ((7, 3), (7, 3)), ((3, 7), (7, 3)), ((7, 3), (1, 9)), (('7', '3'), ('3', '7')), ((7., 3.), (.5, 1.5)),
+    (('n', 'd'), ('d', 'n')), ((-1, -9), (0, -1))])
+def test_each_class_has_its_own_figures(train, val, folder):
+    """Ids of categories only connect annotations with names; pycocotools sorts them, and mmdet does not."""
+    for part, ids in zip(PARTS, (train, val)):
+        def number(content):
+            content['categories'] = [dict(id=value, name=name) for value, name in zip(ids, ('nut', 'date'))]
+            content['annotations'] = [
+                dict(annotation, category_id=ids[annotation['category_id'] == 7]) for annotation in
+                content['annotations'] if part == 'train' or annotation['category_id'] == 3]
+        edit(file_of(folder, part), number)
+    data = read_coco_folder(folder)
+    figures = evaluate(data)
+    assert figures['coco/nut_precision'] == 1 and np.isnan(figures['coco/date_precision'])
+    if all(type(number) is int for number in train):  # so that predictions fit the user's file
+        names = dict(zip(train, ('nut', 'date')))
+        found = content_of(data, 'train')['categories']
+        assert {category['id']: category['name'] for category in found} == names
+        assert data.classes == tuple(names[number] for number in sorted(names))
+
+
+def test_categories_of_a_config_ascend(folder):
+    """Where figures are by class; the order in the file must also be that of the classes."""
+    edit(file_of(folder, 'val'), lambda content: content['categories'].reverse())
+    dataset = dict(type='CocoDataset', data_root=str(folder), ann_file='annotations/instances_val.json',
+                   data_prefix=dict(img='val/'), metainfo=dict(classes=('date', 'nut')))
+
+    def errors(**use) -> list[str]:
+        return [problem.text for problem in find_problems(dataset, **use) if problem.is_error]
+
+    text, = errors()
+    assert 'got 7, 3' in text and '--coco-folder' in text and 'classwise' in text
+    assert not errors(by_class=False) and not errors(is_evaluated=False)
+    for names in dict(classes=('nut', 'date')), {}:  # none are those of COCO
+        dataset['metainfo'] = names
+        assert any('order of the classes' in text for text in errors(framework='mmdet'))
+
+
 @pytest.mark.parametrize('entry', [dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a']), dict(bbox=[NAN] * 4),
                                    dict(image_id=99), dict(category_id=None), dict(image_id=None)])
 def test_invalid_annotations_are_left_to_the_checks(entry, folder):

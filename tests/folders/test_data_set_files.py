@@ -65,7 +65,12 @@ def test_other_data_sets_are_not_read(tmp_path):
 
 
 def test_order_of_the_classes_of_a_config(tmp_path):
+    """Names may be in a file, as MMEngine allows."""
     dataset = coco(tmp_path)
+    for name, number in ('cat', 0), ('dog', 1):
+        (tmp_path / f'{name}.txt').write_text(f'{name}\n')
+        names = dict(classes=str(tmp_path / f'{name}.txt'))
+        assert len(find_problems(dict(dataset, metainfo=names), framework='mmdet')) == number
     assert not find_problems(dict(dataset, metainfo=None)) and not find_problems(dict(dataset, metainfo={}))
     assert not find_problems(dict(dataset, metainfo=dict(classes=('cat', ))))
     found, = find_problems(dict(dataset, metainfo=dict(classes=('dog', ))))

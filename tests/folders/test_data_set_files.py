@@ -23,7 +23,8 @@ def coco(folder, num_images: int = 4) -> dict:
         annotations=[dict(id=number + 1, image_id=number, category_id=1, bbox=[3, 3, 9, 9], area=81, iscrowd=0)
                      for number in range(num_images)], categories=[dict(id=1, name='cat')])
     (folder / 'a.json').write_text(json.dumps(content))
-    return dict(type='CocoDataset', data_root=str(folder), ann_file='a.json', data_prefix=dict(img='images/'))
+    return dict(type='CocoDataset', data_root=str(folder), ann_file='a.json', data_prefix=dict(img='images/'),
+                metainfo=dict(classes=('cat', )))
 
 
 def change(folder, key: str, number: int, **values) -> None:

@@ -88,7 +88,7 @@ def test_invalid_annotation(key, value, coco, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('changes, reason', [
-    (dict(bbox=[10., 10., 0., 40.]), 'no area'), (dict(area=0.), 'no area'),
+    (dict(bbox=[10., 10., 0., 40.]), 'no area'), (dict(area=0.), 'field area'),
     (dict(bbox=[9000., 10., 50., 40.]), 'box outside'), (dict(category_id=9999), 'category_id not in'),
     (dict(bbox=[60., 50., -50., -40.]), 'negative width'), (dict(bbox=[0.1, 0.1, 0.5, 0.4]), 'coordinates from 0 to 1'),
 ])
@@ -96,7 +96,8 @@ def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
     coco['annotations'][1].update(changes)
     coco['annotations'].append(dict(coco['annotations'][0], id=2))
     assert not errors(coco, tmp_path)
-    assert any(f'mmdet leaves out 1 of 3 annotations (ids 1): {reason}' in line for line in problems(tmp_path)[1])
+    assert any(all(words in line for words in ('mmdet leaves out', '1 of 3 annotations (ids 1)', reason))
+               for line in problems(tmp_path)[1])
     assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [2, 0]
 
 

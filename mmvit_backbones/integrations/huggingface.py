@@ -86,7 +86,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
         ValueError: If ``backbone``, ``network`` or ``output_tokens`` is invalid, a stage does not exist, or
             ``out_features`` and ``out_indices`` differ. The order of the stages is checked when the backbone is built.
     """
-    model_type = 'mmvit'
+    model_type = 'mm_backbone'
 
     def __init__(self, backbone: dict | None = None, out_features: list[str] | None = None,
                  out_indices: list[int] | None = None, network: str | None = None, image_size: int | None = None,

@@ -1,6 +1,6 @@
 """Networks with timm's interface: classifiers, and feature pyramids with ``features_only=True``.
 
-Importing this module registers all networks as ``mmvit_NAME`` for timm's ``create_model``, ``train.py`` and
+Importing this module registers all networks as ``mm_NAME`` for timm's ``create_model``, ``train.py`` and
 ``validate.py``.
 https://huggingface.co/docs/timm
 """
@@ -45,7 +45,7 @@ class TimmFeatures(nn.Module):
     Example:
         >>> import timm, torch
         >>> import mmvit_backbones.integrations.timm
-        >>> model = timm.create_model('mmvit_reswin_tiny', features_only=True, out_indices=(1, 3))
+        >>> model = timm.create_model('mm_reswin_tiny', features_only=True, out_indices=(1, 3))
         >>> model.feature_info.channels(), model.feature_info.reduction()
         ([192, 768], [8, 32])
     """
@@ -161,10 +161,10 @@ class TimmClassifier(Classifier):
         self.feature_info = infos_of(self.backbone, self.backbone.strides, 'backbone.')  # of forward_intermediates
         self.num_features = self.head_hidden_size = self.head.in_features
         self.num_classes = num_classes
-        cfg = pretrained_cfg or asdict(default_cfgs[f'mmvit_{variant.name}'].default)
+        cfg = pretrained_cfg or asdict(default_cfgs[f'mm_{variant.name}'].default)
         stride = self.backbone.output_strides[-1]
         self.pretrained_cfg = self.default_cfg = cfg | dict(
-            architecture=f'mmvit_{variant.name}', num_classes=num_classes,
+            architecture=f'mm_{variant.name}', num_classes=num_classes,
             pool_size=None if self.has_tokens else tuple(-(-side // stride) for side in cfg['input_size'][1:]),
             first_conv=f'backbone.{self.backbone.image_convs[0]}')
 
@@ -280,7 +280,7 @@ class TimmClassifier(Classifier):
 
 
 def entry_point(name: str) -> Callable[..., nn.Module]:
-    """Returns timm's entry point for ``mmvit_{name}``, which passes further arguments to the backbone."""
+    """Returns timm's entry point for ``mm_{name}``, which passes further arguments to the backbone."""
     variant = VARIANTS[name]
 
     def create(pretrained: bool = False, pretrained_cfg: str | dict | PretrainedCfg | None = None,
@@ -320,7 +320,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                     arguments['out_indices'] = indices
             features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=side,
                                                  **arguments), indices, image_size)
-            features.pretrained_cfg = features.default_cfg = cfg
+            features.pretrained_cfg = features.default_cfg = cfg | dict(architecture=f'mm_{name}')
             return features
         # If the checkpoint has another number of classes, it is loaded without its head.
         has_head = cfg['num_classes'] > 0  # False for a saved network without classifier
@@ -339,7 +339,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
         with nullcontext() if device is None else torch.device(device):
             return create(*args, **arguments).to(dtype=dtype)
 
-    create_on.__name__ = f'mmvit_{name}'
+    create_on.__name__ = f'mm_{name}'
     return create_on
 
 
@@ -355,7 +355,7 @@ def size_of(img_size: int | Sequence[int] | None) -> tuple[int, int] | None:
 
 def config_of(name: str, pretrained_cfg: str | dict | PretrainedCfg | None, overlay: dict | None) -> dict:
     """Returns timm's config of a network's weights, a tag or a config, with the overlay."""
-    cfgs = default_cfgs[f'mmvit_{name}']
+    cfgs = default_cfgs[f'mm_{name}']
     cfg = pretrained_cfg or cfgs.default
     if isinstance(cfg, str):
         cfg = cfgs.cfgs.get(cfg, cfgs.default)  # of weights without a classifier; others are refused on load
@@ -405,11 +405,11 @@ def published_cfgs(variant: Variant) -> dict[str, dict]:
     common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
                   classifier=classifier, license=family.license, origin_url=family.code, paper_name=family.title,
                   paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
-    cfgs = {f'mmvit_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
+    cfgs = {f'mm_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
     for tag, weights in variant.weights.items():
         if variant.config_name(tag).startswith('imagenet'):
             side = int(tag) if tag.isdigit() else variant.img_size
-            name = f'mmvit_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
+            name = f'mm_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
             cfgs[name] = dict(common, input_size=(3, side, side), url=weights.urls[0])
     return cfgs
 

@@ -28,7 +28,7 @@ def timm():
 
 
 def test_timm_builds_a_pyramid(timm):
-    model = timm.create_model('mmvit_reswin_tiny', features_only=True, out_indices=(1, 3), in_chans=4, arch=ARCH)
+    model = timm.create_model('mm_reswin_tiny', features_only=True, out_indices=(1, 3), in_chans=4, arch=ARCH)
     assert model.feature_info.channels() == [32, 128] and model.feature_info.reduction() == [8, 32]
     assert [info['index'] for info in model.feature_info.get_dicts()] == [1, 3]
     assert model.default_cfg['input_size'] == (3, 224, 224)
@@ -39,7 +39,7 @@ def test_timm_builds_a_pyramid(timm):
 def test_timm_loads_a_checkpoint(timm, tmp_path):
     saved, x = tiny_reswin(out_indices=(3, )).eval(), torch.randn(1, 3, 32, 32)
     torch.save(saved.state_dict(), tmp_path / 'model.pth')
-    loaded = timm.create_model('mmvit_reswin_tiny', features_only=True, arch=ARCH, out_indices=(3, ),
+    loaded = timm.create_model('mm_reswin_tiny', features_only=True, arch=ARCH, out_indices=(3, ),
                                checkpoint=str(tmp_path / 'model.pth'))
     assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
 
@@ -47,7 +47,7 @@ def test_timm_loads_a_checkpoint(timm, tmp_path):
 def test_transformers_reads_feature_info(timm):
     """Transformers uses more of timm's interface than other libraries."""
     transformers = pytest.importorskip('transformers')
-    config = transformers.TimmBackboneConfig(backbone='mmvit_reswin_tiny', out_indices=(0, 1, 2, 3),
+    config = transformers.TimmBackboneConfig(backbone='mm_reswin_tiny', out_indices=(0, 1, 2, 3),
                                              use_pretrained_backbone=False)
     model = transformers.TimmBackbone(config, arch=ARCH)
     assert model.channels == CHANNELS
@@ -55,7 +55,7 @@ def test_transformers_reads_feature_info(timm):
 
 
 def test_drop_path_is_off_by_default(timm):
-    model = timm.create_model('mmvit_reswin_tiny', arch=ARCH)
+    model = timm.create_model('mm_reswin_tiny', arch=ARCH)
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
 
 
@@ -65,7 +65,7 @@ def test_an_fx_graph_returns_the_maps(timm, network):
     """The backbone is a single node of the graph."""
     from torchvision.models.feature_extraction import create_feature_extractor
     arguments = {key: value for key, value in TINY_CONFIGS[network].items() if key != 'stage_norm'}
-    model = timm.create_model(f'mmvit_{NAMES[network]}', **arguments).eval()
+    model = timm.create_model(f'mm_{NAMES[network]}', **arguments).eval()
     graph = create_feature_extractor(model, ['backbone', 'head'], tracer_kwargs=dict(leaf_modules=[Backbone]))
     for size in ((64, 96), (70, 49)):
         x = torch.randn(1, 3, *size)
@@ -76,7 +76,7 @@ def test_an_fx_graph_returns_the_maps(timm, network):
 
 def test_timm_reports_the_strides_of_regional_maps(timm):
     arguments = dict(out_tokens='regional', window_size=4, features_only=True, out_indices=(1, 3))
-    model = timm.create_model('mmvit_regionvit_tiny', **arguments).eval()
+    model = timm.create_model('mm_regionvit_tiny', **arguments).eval()
     sides = [x.shape[-1] for x in model(torch.randn(1, 3, 128, 128))]
     assert model.feature_info.reduction() == [128 // side for side in sides] == [32, 128]
 

@@ -103,7 +103,7 @@ def replaced(config: Config, framework: str) -> torch.nn.Module:
 def test_segmenters_of_smp(arch, encoder, options):
     smp = pytest.importorskip('segmentation_models_pytorch')
     import mmvit_backbones.integrations.timm  # noqa: F401
-    model = smp.create_model(arch, f'tu-mmvit_{encoder}', encoder_weights=None, classes=5, **options)
+    model = smp.create_model(arch, f'tu-mm_{encoder}', encoder_weights=None, classes=5, **options)
     logits = model(torch.rand(2, 3, 64, 96))
     assert logits.shape == (2, 5, 64, 96) and not missing_gradients(model, logits.sum())
 
@@ -124,7 +124,7 @@ def test_smp_reads_maps_of_doubled_strides_through_timm(encoder, depth):
     """It takes the strides for powers of two, and one that is lacking at the start for a network without it."""
     timm = pytest.importorskip('timm')
     import mmvit_backbones.integrations.timm  # noqa: F401
-    strides = timm.create_model(f'mmvit_{encoder}', features_only=True).feature_info.reduction()
+    strides = timm.create_model(f'mm_{encoder}', features_only=True).feature_info.reduction()
     assert strides == [2**i for i in range(2, depth + 1)]
 
 

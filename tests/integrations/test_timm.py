@@ -18,7 +18,7 @@ each = pytest.mark.parametrize('network', sorted(NAMES))
 def create(network: str, **arguments) -> torch.nn.Module:
     torch.manual_seed(0)
     config = {key: value for key, value in TINY_CONFIGS[network].items() if key not in ('type', 'stage_norm')}
-    return timm.create_model(f'mmvit_{NAMES[network]}', **{**config, 'num_classes': 7, **arguments})
+    return timm.create_model(f'mm_{NAMES[network]}', **{**config, 'num_classes': 7, **arguments})
 
 
 @cache
@@ -91,11 +91,11 @@ def ours_and_timms(kind: str, **options) -> list[torch.nn.Module]:
     options = dict(img_size=64) | options
     if kind == 'pyramid':
         arch = dict(embed_dims=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window_size=7, mlp_ratio=4)
-        return [timm.create_model('mmvit_reswin_tiny', arch=arch, **options),
+        return [timm.create_model('mm_reswin_tiny', arch=arch, **options),
                 timm.create_model('swin_tiny_patch4_window7_224', embed_dim=12, depths=(2, 2, 2, 2),
                                   num_heads=(1, 2, 4, 8), **options)]
     arch = dict(embed_dims=48, depth=5, num_heads=3, mlp_ratio=4)
-    return [timm.create_model('mmvit_revit_base', arch=arch, **options),
+    return [timm.create_model('mm_revit_base', arch=arch, **options),
             timm.create_model('vit_tiny_patch16_224', embed_dim=48, depth=5, **options)]
 
 
@@ -305,11 +305,19 @@ def test_state_dict_round_trip(network, tmp_path):
 
 
 def test_published_weights_are_in_timms_registry():
-    assert set(timm.list_models('mmvit_*')) == {f'mmvit_{name}' for name in list_models()}
-    assert {'mmvit_restv2_tiny', 'mmvit_restv2_tiny.384', 'mmvit_vitae_base.22k'} <= set(
-        timm.list_models('mmvit_*', pretrained=True))
-    cfg = timm.get_pretrained_cfg('mmvit_restv2_tiny.384')
+    assert set(timm.list_models('mm_*')) == {f'mm_{name}' for name in list_models()}
+    assert {'mm_restv2_tiny', 'mm_restv2_tiny.384', 'mm_vitae_base.22k'} <= set(
+        timm.list_models('mm_*', pretrained=True))
+    cfg = timm.get_pretrained_cfg('mm_restv2_tiny.384')
     assert cfg.input_size == (3, 384, 384) and cfg.tag == '384'
+
+
+@pytest.mark.parametrize('network', ['ReSwin', 'SwinVSA', 'ResT', 'ResTv2'])
+def test_networks_that_are_no_vits_have_no_vit_in_a_name(network):
+    for model in (shared(network), create(network, features_only=True)):  # programs look for it to tell ViTs
+        names = [model.default_cfg['architecture'], *model.state_dict(), type(model).__name__, repr(model)]
+        assert not [name for name in names if 'vit' in name.lower()]
+    assert timm.list_models(f'mm_{NAMES[network]}', module='timm')
 
 
 def test_img_size_sets_the_size_of_the_position_embedding():
@@ -341,13 +349,13 @@ def test_networks_are_built_on_a_device_with_a_dtype(features_only):
 
 
 def test_the_config_is_that_of_the_weights():
-    model = timm.create_model('mmvit_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
+    model = timm.create_model('mm_restv2_tiny.384', pretrained_cfg_overlay=dict(mean=(0., 0., 0.)))
     assert model.default_cfg['input_size'] == (3, 384, 384) and model.default_cfg['mean'] == (0., 0., 0.)
 
 
 def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'restv2_tiny', '512', '384'):
-        timm.create_model('mmvit_restv2_tiny.512', pretrained=True)
+        timm.create_model('mm_restv2_tiny.512', pretrained=True)
     with raises(ValueError, 'global_pool', 'max'):
         create('ReSwin', global_pool='max')
     with raises(ValueError, 'cache_dir', 'here'):

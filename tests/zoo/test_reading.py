@@ -40,7 +40,7 @@ def load_for_mmengine(path: str) -> dict:
 def load_for_timm(path: str) -> torch.nn.Module:
     timm = pytest.importorskip('timm')
     import mmvit_backbones.integrations.timm  # noqa: F401
-    return timm.create_model('mmvit_rest_lite', checkpoint=path)
+    return timm.create_model('mm_rest_lite', checkpoint=path)
 
 
 each_way = pytest.mark.parametrize('load', [

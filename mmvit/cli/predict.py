@@ -31,7 +31,7 @@ def get_parser() -> ArgumentParser:
                              '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
                              'classes)')
     parser.add_argument('--video', action='store_true')
-    parser.add_argument('--score-thr', type=finite(0, 1), default=0.3)
+    parser.add_argument('--score-thr', type=finite(0, 1))
     parser.add_argument('--batch-size', type=positive, default=1)
     parser.add_argument('--device')
     add_runtime_arguments(parser)

@@ -53,11 +53,13 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     if not has_masks and not boxes_only and any(coco.objects for coco in cocos.values()) and is_first_process():
         print(f'no object has a mask in {", ".join(coco.file for coco in cocos.values())}: boxes are used alone')
     problems: list[Problem] = []
-    paths, contents = {}, {}
+    paths, contents, ids = {}, {}, {}
     for file, coco in cocos.items():
         coco.needs_masks, coco.classes, changes = has_masks, classes, []
         problems += coco_problems(coco, changes)
         classes = classes or coco.names
+        if not ids and coco.names == tuple(classes):  # of the first file, which is that of the training
+            ids = dict(category_ids=tuple(category['id'] for category in coco.categories))
         if others := coco.used_names - set(classes):
             raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
                              f'{sorted(classes)}')
@@ -75,7 +77,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         part: dict(type='CocoDataset', data_root=osp.join(folder, ''),
                    ann_file=file if paths[part] == osp.join(folder, file) else seen_from(folder, paths[part]),
                    data_prefix=dict(img=osp.join(prefixes[part], '')),
-                   metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes))))
+                   metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes)), **ids))
         for part, file in files.items()}
     rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
     data = FolderData(

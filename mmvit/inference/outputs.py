@@ -79,7 +79,7 @@ def name_of(url: str) -> str:
 
 
 def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,
-                      video: bool = False, batch_size: int = 1, score_thr: float = SCORE_THR,
+                      video: bool = False, batch_size: int = 1, score_thr: float | None = None,
                       reads: Sequence[object] = ()) -> Iterator[Written]:
     """Predicts images, writes their drawings, and yields each; results are complete when the iterator ends or closes.
 
@@ -93,7 +93,8 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
             images with a palette), or ``results.csv`` (classifiers: the five best classes). Defaults to False.
         video (bool): Whether to write a video per video instead of an image per frame. Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
-        score_thr (float): Minimum score of detected objects. Defaults to 0.3.
+        score_thr (float | None): Minimum score of detected objects. Defaults to None: 0.3 in drawings; results have all
+            objects, as the average precision needs them.
         reads (Sequence[object]): What else is read and must not be replaced, such as the checkpoint. Defaults to ().
 
     Raises:
@@ -101,7 +102,9 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
             full disk.
     """
     check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir), video), [*names, *reads])
-    return _write(predictor, names, _Outputs(names, Path(out_dir), save_results, video), batch_size, score_thr)
+    drawn = SCORE_THR if score_thr is None else score_thr
+    outputs = _Outputs(names, Path(out_dir), save_results, video, drawn, predictor.category_ids)
+    return _write(predictor, names, outputs, batch_size, 0. if save_results and score_thr is None else drawn)
 
 
 def _planned(names: dict[str, str], out_dir: Path, video: bool) -> Iterator[Path]:
@@ -126,10 +129,15 @@ def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', bat
 
 
 class _Outputs:
-    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`."""
+    """Writes drawings and results to a folder; the arguments are those of :func:`write_predictions`.
 
-    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, video: bool) -> None:
+    ``drawn`` is the minimum score of objects in drawings, and ``category_ids`` are those of the classes, or None.
+    """
+
+    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, video: bool, drawn: float,
+                 category_ids: Sequence[int] | None) -> None:
         self.names, self.out_dir, self.save_results, self.makes_video = names, out_dir, save_results, video
+        self.drawn, self.category_ids = drawn, category_ids
         self.film, self.video, self.ended = None, cv2.VideoWriter(), ExitStack()
         self.entries, self.rows, self.count = [], [], 0
         self.file('')
@@ -138,7 +146,7 @@ class _Outputs:
         source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
         stem = self.names[source]
         name = f'{stem}_{int(frame):06}' if frame else stem
-        drawing = result.draw()
+        drawing = result.from_score(self.drawn).draw()
         if frame and self.makes_video:
             path, written = self.file(f'{stem}.mp4'), source
             self.add_frame(source, path, drawing)
@@ -160,7 +168,8 @@ class _Outputs:
             self.rows.append([result.source, *(value for item in best for value in (item['category'], item['score']))])
         else:
             self.count += 1
-            self.entries += [dict(entry, file_name=result.source) for entry in result.to_coco(self.count)]
+            self.entries += [dict(entry, file_name=result.source)
+                             for entry in result.to_coco(self.count, self.category_ids)]
 
     def file(self, name: str) -> Path:
         """Returns the path of an output, after creating its folder."""

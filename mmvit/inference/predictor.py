@@ -41,6 +41,7 @@ class Predictor:
         task (str): ``classification``, ``detection`` or ``segmentation``.
         classes (list[str]): Names of the classes; empty if the model has none.
         palette (list): RGB color of each class; empty if the model has none.
+        category_ids (list[int] | None): Ids of the classes in the COCO file of the training, if it was of a folder.
         model (PyTorchModel | Exported): ``model.run(images)`` takes RGB uint8 images ``(height, width, 3)`` and
             returns a dict of output arrays per image. ``model.details`` has ``classes``, ``palette`` and other
             metadata. ``model.runtime`` is ``eager``, ``onnxruntime`` or ``openvino``.
@@ -76,6 +77,7 @@ class Predictor:
             self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
+        self.category_ids = details.get('category_ids')
 
     def __call__(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR) -> list[Result]:
         """Runs the model on images and returns all results.

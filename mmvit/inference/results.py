@@ -1,7 +1,7 @@
 """Prediction results as arrays, JSON and drawings."""
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -48,6 +48,10 @@ class Result:
     def color(self, label: int) -> Color:
         """Returns the color of a class; labels beyond the palette get colors that can be told apart."""
         return self.palette[label] if label < len(self.palette) else class_color(label)
+
+    def from_score(self, threshold: float) -> 'Result':
+        """Returns the result without objects whose scores are lower; those of classifiers and segmenters stay."""
+        return self
 
     def items(self) -> list[dict]:
         """Returns one dict per item, best first, with ``label``, ``score`` and, if available, ``box`` and ``mask``."""
@@ -157,6 +161,11 @@ class Detection(Result):
     boxes: np.ndarray
     masks: np.ndarray | None = None
 
+    def from_score(self, threshold: float) -> 'Detection':
+        kept = self.scores >= threshold
+        return replace(self, labels=self.labels[kept], scores=self.scores[kept], boxes=self.boxes[kept],
+                       masks=None if self.masks is None else self.masks[kept])
+
     def items(self) -> list[dict]:
         columns = dict(label=self.labels.tolist(), score=self.scores.tolist(), box=self.boxes)
         if self.masks is not None:
@@ -200,8 +209,7 @@ def result_of(outputs: dict[str, np.ndarray], source: str, image: np.ndarray, cl
         return Segmentation(*about, outputs['segmentation'])
     if 'boxes' in outputs:
         order = np.argsort(-outputs['scores'], kind='stable')
-        kept = order[outputs['scores'][order] >= score_thr]
-        return Detection(*about, **{name: values[kept] for name, values in outputs.items()})
+        return Detection(*about, **{name: values[order] for name, values in outputs.items()}).from_score(score_thr)
     labels = np.argsort(-outputs['scores'], kind='stable')
     return Classification(*about, labels, outputs['scores'][labels])
 

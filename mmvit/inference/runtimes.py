@@ -56,6 +56,8 @@ class PyTorchModel:
         self.meta = {**metainfo_of(dataset), **trained}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
                             model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
+        if self.meta.get('category_ids'):
+            self.details['category_ids'] = list(self.meta['category_ids'])
 
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image.

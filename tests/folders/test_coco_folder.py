@@ -322,6 +322,7 @@ def test_each_class_has_its_own_figures(train, val, folder):
         found = content_of(data, 'train')['categories']
         assert {category['id']: category['name'] for category in found} == names
         assert data.classes == tuple(names[number] for number in sorted(names))
+        assert data.val['metainfo']['category_ids'] == tuple(sorted(names))
 
 
 def test_categories_of_a_config_ascend(folder):

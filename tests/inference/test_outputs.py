@@ -35,12 +35,13 @@ class Fixed:
     """Returns given results instead of predictions."""
 
     classes = ['cat', 'dog']
+    category_ids = None
 
     def __init__(self, task: str, results: list) -> None:
         self.task, self.results = task, results
 
     def stream(self, names, batch_size, score_thr):
-        return iter(self.results)
+        return iter([(frame, result and result.from_score(score_thr)) for frame, result in self.results])
 
 
 def about(name):
@@ -83,6 +84,19 @@ def test_objects_are_written(tmp_path):
                        dict(box, image_id=1, category_id=1, file_name='a.jpg'),
                        dict(box, image_id=2, category_id=1, file_name='b.jpg')]
     assert files(tmp_path) == {'a.png', 'b.png', 'c.png', 'results.json'}
+
+
+def test_results_have_all_scores(tmp_path, monkeypatch):
+    """The average precision needs them; drawings have those that a threshold leaves, which counts for both if given."""
+    monkeypatch.setattr(Fixed, 'category_ids', [3, 7])
+    found = objects('a.jpg', 1, 0)
+    found.scores = np.array([.5, .01])
+    drawings = {}
+    for options, ids in ({}, [7, 3]), (dict(score_thr=0.), [7, 3]), (dict(score_thr=.1), [7]):
+        write(tmp_path, 'detection', [found], {'a.jpg': 'a'}, **options)
+        assert [entry['category_id'] for entry in json.loads((tmp_path / 'results.json').read_text())] == ids
+        drawings[str(options)] = (tmp_path / 'a.png').read_bytes()
+    assert drawings['{}'] == drawings[str(dict(score_thr=.1))] != drawings[str(dict(score_thr=0.))]
 
 
 def test_frames_of_videos(tmp_path):

@@ -1,4 +1,8 @@
-"""Trains every tiny network as one of two processes with FSDP2; the first process also trains it without FSDP2."""
+"""Trains every tiny network as one of two processes with FSDP2; the first process also trains it without FSDP2.
+
+FSDP2 shards blocks, and then every module that owns parameters, where a network has modules that only return what they
+own.
+"""
 import copy
 import json
 from datetime import timedelta
@@ -9,6 +13,8 @@ from helpers import fresh_model, images, without_dropout
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
+
+from mmvit_backbones.layers import Gate, PositionEmbedding, RelativePositionTable
 
 RANKS, STEPS = 2, 2
 
@@ -44,17 +50,25 @@ def train(model: nn.Module, parts: list[Tensor]) -> list[list[float]]:
     return losses
 
 
+def owners(model: nn.Module) -> list[nn.Module]:
+    """Returns the modules that own parameters, inner ones first, if some only return what they own."""
+    if not any(isinstance(module, (Gate, PositionEmbedding, RelativePositionTable)) for module in model.modules()):
+        return []
+    return [module for module in reversed(list(model.modules())) if list(module.parameters(recurse=False))]
+
+
 def compare(network: str, rank: int) -> dict:
     model = without_dropout(fresh_model(network, drop_path_rate=0.))
     parts = images(40, 50, batch=2 * RANKS).chunk(RANKS)
-    sharded = copy.deepcopy(model)
-    inside = blocks(sharded, parts[0])
-    for block in inside:
-        fully_shard(block)
-    fully_shard(sharded)
-    together = [losses[0] for losses in train(sharded, [parts[rank]])]
+    together = {}
+    for what, find in dict(blocks=lambda model: blocks(model, parts[0]), modules=owners).items():
+        sharded = copy.deepcopy(model)
+        if inside := find(sharded):
+            for module in (*inside, sharded):
+                fully_shard(module)
+            together[what] = [losses[0] for losses in train(sharded, [parts[rank]])]
     alone = [list(losses) for losses in zip(*train(model, parts))] if rank == 0 else None
-    return dict(blocks=len(inside), alone=alone, together=together)
+    return dict(alone=alone, together=together)
 
 
 def run(folder: str, rank: int) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers import each_network, fresh_model, images, largest_error, trained_model, without_dropout
 from tiny_configs import FOLDERS, TINY_CONFIGS
-from torch import nn
-from torch.nn.utils import parametrizations
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from mmvit_backbones.utils import versions
 
@@ -51,6 +51,51 @@ def test_every_module_returns_tensors_with_dimensions(network):
             {name: [x.shape for x in versions.tree_leaves(args[-1]) if torch.is_tensor(x)]}))
     model(images(70, 90))
     assert not [name for name, found in shapes.items() if not found or not all(found)]
+
+
+@pytest.mark.parametrize('size', [(64, 64), (70, 90)], ids=str)  # the first, of stored positions
+@each_network
+@torch.no_grad()
+def test_no_module_returns_memory_of_its_parameters(network, size):
+    """Sharded training frees the parameters of a module when its forward pass has ended."""
+    model, sharing = model_in('train', network), []
+    parameters = {x.untyped_storage().data_ptr(): name for name, x in model.named_parameters()}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *args, name=name: sharing.extend(
+            (name, parameters.get(x.untyped_storage().data_ptr())) for x in versions.tree_leaves(args[-1])
+            if torch.is_tensor(x)))
+    model(images(*size).double())
+    assert not [(name, parameter) for name, parameter in sharing if parameter]
+
+
+class Watched(nn.Module):
+    """A parametrization that returns the parameter as it is, and notes whether its owner is in its forward pass."""
+
+    def __init__(self, active: set[str], owner: str, outside: set[str]) -> None:
+        super().__init__()
+        self.active, self.owner, self.outside = active, owner, outside
+
+    def forward(self, parameter: Tensor) -> Tensor:
+        if self.owner not in self.active:
+            self.outside.add(self.owner)
+        return parameter
+
+
+@with_and_without
+@each_network
+@torch.no_grad()
+def test_no_module_reads_parameters_of_others(network, size, mode):
+    """Sharded training gathers the parameters of a module for its forward pass; even a dtype is not read outside."""
+    model = model_in(mode, network)
+    active, outside = set(), set()
+    for name, module in list(model.named_modules()):
+        module.register_forward_pre_hook(lambda *_, name=name: active.add(name))
+        module.register_forward_hook(lambda *_, name=name: active.discard(name))
+        for own, _ in list(module.named_parameters(recurse=False)):
+            parametrize.register_parametrization(module, own, Watched(active, name, outside))
+    outside.clear()  # registering reads them
+    model(images(*size).double())
+    assert not outside
 
 
 @pytest.mark.filterwarnings('ignore:Full backward hook is firing:UserWarning')  # e.g. inputs that are indices
@@ -157,7 +202,10 @@ def test_spectral_norms_survive_saving_and_loading(network):
 
 @pytest.mark.slow
 def test_fsdp_takes_the_same_steps(tmp_path):
-    """Compares the losses of two processes, each with half of the batch, with the losses of a single process."""
+    """Compares the losses of two processes, each with half of the batch, with the losses of a single process.
+
+    The processes shard each block, and in some networks, then every module that owns parameters.
+    """
     if not hasattr(pytest.importorskip('torch.distributed.fsdp'), 'fully_shard'):
         pytest.skip('FSDP2 requires PyTorch 2.6')
     from runs import CONTEXT
@@ -178,8 +226,8 @@ def agree(ranks: list[dict]) -> bool:
     if any('error' in rank for rank in ranks):
         return False
     alone = ranks[0]['alone']
-    return all(rank['blocks'] > 0 and len(set(losses)) > 1 and rank['together'] == pytest.approx(losses, 1e-5)
-               for rank, losses in zip(ranks, alone, strict=True))
+    return all('blocks' in rank['together'] and len(set(losses)) > 1 and together == pytest.approx(losses, 1e-5)
+               for rank, losses in zip(ranks, alone, strict=True) for together in rank['together'].values())
 
 
 @each_network

@@ -64,7 +64,7 @@ def predict_frames(backbone: Backbone, images: Tensor) -> list[Frames]:
     predictions: dict[nn.Module, tuple[Tensor, Tensor, tuple[int, int]]] = {}
 
     def predict(layer: VariedSizeWindowAttention, inputs: tuple[Tensor]) -> None:
-        predictions[layer] = layer.predict_windows(*inputs)
+        predictions[layer] = layer.predict_windows(*inputs, layer.position_bias().dtype)
 
     hooks = [layer.register_forward_pre_hook(predict) for layer in layers]
     backbone.forward_stages(images)

@@ -67,7 +67,8 @@ class RefinerTokenEmbed(nn.Module):
         x = self.patches(pad_images(images, PATCH_SIZE))
         height, width = x.shape[2:]
         x = mix_tokens(x.permute(0, 2, 3, 1), bbox).flatten(1, 2)
-        return torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions(height, width)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
+        return self.positions(tokens, height, width)
 
 
 class Refiner(nn.Module):

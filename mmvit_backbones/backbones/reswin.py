@@ -18,7 +18,6 @@ from ..ops.window import (
     crop,
     cyclic_shift,
     pad_to_multiple,
-    position_bias,
     relative_position_index,
     shifted_window_mask,
     window_partition,
@@ -72,7 +71,7 @@ class ReSwinAttention(nn.Module):
         if windows.mask is not None:
             x = cyclic_shift(x, windows.shift)
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
-        bias = position_bias(self.position_bias().T, windows.positions)
+        bias = self.position_bias(windows.positions)
         out, logits = residual_attention(
             q, k, v, prev_logits=prev_logits, alpha=ALPHA, own_bias=bias, mask=windows.mask)
         x = window_reverse(out, self.window_size, *padded)

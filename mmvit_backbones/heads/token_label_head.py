@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers.mix_tokens import BBox, TokenFeatures, mix_tokens
+from ..ops.precision import at_least_float32
 
 
 @MODELS.register_module()
@@ -83,7 +84,9 @@ class TokenLabelHead(BaseModule):
                 neither one target per image nor one per token.
         """
         features = self.pre_logits(feats)
-        losses = self.losses(*self.logits(feats), self.targets(data_samples), features.grid, features.bbox)
+        class_logits, patch_logits = self.logits(feats)
+        target = self.targets(data_samples, at_least_float32(class_logits))
+        losses = self.losses(class_logits, patch_logits, target, features.grid, features.bbox)
         if self.map_loss is not None and features.maps:
             losses['loss_maps'] = self.map_loss(features.maps)
         return losses
@@ -109,13 +112,16 @@ class TokenLabelHead(BaseModule):
             losses['loss_dense'] = self.dense_weight * dense
         return losses
 
-    def targets(self, data_samples: Sequence) -> Tensor:
-        """Returns a target per image, ``(B, num_classes, 1)``, or per token, ``(B, num_classes, 1 + patches)``."""
+    def targets(self, data_samples: Sequence, dtype: torch.dtype) -> Tensor:
+        """Returns a target per image, ``(B, num_classes, 1)``, or per token, ``(B, num_classes, 1 + patches)``.
+
+        Targets of labels have the given dtype; those of ``gt_score`` keep theirs.
+        """
         if 'gt_score' in data_samples[0]:
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             labels = torch.cat([sample.gt_label for sample in data_samples])
-            target = F.one_hot(labels, self.num_classes).to(self.fc.weight.dtype)
+            target = F.one_hot(labels, self.num_classes).to(dtype)
         if target.shape[1] % self.num_classes:
             raise ValueError(f'the length of gt_score must be a multiple of num_classes={self.num_classes}, got '
                              f'{target.shape[1]}')

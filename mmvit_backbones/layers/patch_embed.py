@@ -61,4 +61,4 @@ class TokenEmbed(nn.Module):
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
         if self.class_token is not None:
             tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), tokens], dim=1)
-        return tokens + self.positions(height, width), height, width
+        return self.positions(tokens, height, width), height, width

@@ -119,8 +119,11 @@ class Gate(nn.Module):
         nn.init.constant_(self.weight, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the weight ``(1, )``, which does not depend on ``x``."""
-        return self.weight
+        """Returns a copy of the weight ``(1, )``, which does not depend on ``x``.
+
+        Sharded training frees the weight itself after this call.
+        """
+        return self.weight.clone()
 
 
 def layers_with_gate(blocks: Iterable[nn.Module], gate: Gate | None) -> list[list[nn.Module]]:

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.resizing import interpolate
+from ..ops.window import position_bias
 from .block import trunc_normal_
 from .resize import resize_on_load
 
@@ -25,9 +26,15 @@ class RelativePositionTable(nn.Module):
     def reset_parameters(self) -> None:
         trunc_normal_(self.relative_position_bias_table)
 
-    def forward(self) -> Tensor:
-        """Returns the table, ``((2 * window_size - 1) ** 2, num_heads)``."""
-        return self.relative_position_bias_table
+    def forward(self, index: Tensor | None = None) -> Tensor:
+        """Returns the biases ``(num_heads, N, N)`` for the ``index`` of :func:`.relative_position_index`.
+
+        Without ``index``, returns a copy of the table, ``((2 * window_size - 1) ** 2, num_heads)``: sharded training
+        frees the table itself after this call.
+        """
+        if index is None:
+            return self.relative_position_bias_table.clone()
+        return position_bias(self.relative_position_bias_table.T, index)
 
 
 def resize_flat_table(table: Tensor, shape: torch.Size) -> Tensor:

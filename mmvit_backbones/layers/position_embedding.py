@@ -43,9 +43,9 @@ class PositionEmbedding(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.pos_embed)
 
-    def forward(self, height: int, width: int) -> Tensor:
-        """Returns the positions ``(1, [1 +] height * width, channels)``, the class token first if there is one."""
-        return resize_positions(self.pos_embed, height, width, self.num_prefix_tokens, self.interpolation)
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Adds positions to tokens ``(B, [1 +] height * width, channels)``, the class token first if there is one."""
+        return tokens + resize_positions(self.pos_embed, height, width, self.num_prefix_tokens, self.interpolation)
 
     def resize_table(self, table: Tensor, shape: torch.Size) -> Tensor:
         num_patches = table.shape[1] - self.num_prefix_tokens

@@ -85,14 +85,16 @@ class VariedSizeWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps a normalized map ``(B, H, W, in_channels)`` of any size to ``(B, H, W, channels)``."""
-        scale, offset, padding = self.predict_windows(x)
-        return self.proj(packed_attention(self.qkv(x), scale, offset, self.position_bias(), self.window_size, padding,
+        table = self.position_bias()
+        scale, offset, padding = self.predict_windows(x, table.dtype)
+        return self.proj(packed_attention(self.qkv(x), scale, offset, table, self.window_size, padding,
                                           self.softmax_scale))
 
-    def predict_windows(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    def predict_windows(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Predicts the scale change and offset of each window of a normalized map ``(B, H, W, in_channels)``.
 
-        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 pixels to half pixels.
+        Predictions are computed without autocast, because bfloat16 rounds an offset near 100 pixels to half pixels, in
+        ``dtype``, which must be that of the position bias: weights of linear layers may be quantized.
 
         Paper: arXiv 2204.08446, figure 3b.
 
@@ -106,13 +108,11 @@ class VariedSizeWindowAttention(nn.Module):
         top, left = (pad_rows // 2, pad_columns // 2) if self.window_padding == 'center' else (0, 0)
         if not self.varied_windows:
             shape = x.shape[0], self.num_heads, 2, padded_height // self.window_size, padded_width // self.window_size
-            zeros = x.new_zeros(shape, dtype=self.position_bias.relative_position_bias_table.dtype)
+            zeros = x.new_zeros(shape, dtype=dtype)
             return zeros, zeros, (top, left)
         x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
         with without_autocast(x.device.type):
-            # Use the dtype of the position bias, because weights of linear layers may be quantized.
-            x = x.to(self.position_bias.relative_position_bias_table.dtype).permute(0, 3, 1, 2)
-            windows = F.avg_pool2d(x, self.window_size).permute(0, 2, 3, 1)
+            windows = F.avg_pool2d(x.to(dtype).permute(0, 3, 1, 2), self.window_size).permute(0, 2, 3, 1)
             scale, offset = self.predict(F.leaky_relu(windows))
         scale, offset = (y.permute(0, 3, 4, 1, 2) for y in (scale, offset))
         # A predicted offset of 1 means half a side of the padded map, divided by the number of windows.

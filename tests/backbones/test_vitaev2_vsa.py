@@ -9,7 +9,7 @@ from tiny_configs import TINY_CONFIGS
 @torch.no_grad()
 def test_position_biases_of_another_window_size_are_resized_on_load():
     small, large = fresh_model('ViTAEv2VSA'), fresh_model('ViTAEv2VSA', window_size=12)
-    small.stages[0].cells[0].attn.position_bias().fill_(7.)
+    small.stages[0].cells[0].attn.position_bias.relative_position_bias_table.fill_(7.)
     large.load_state_dict(small.state_dict())
     torch.testing.assert_close(large.stages[0].cells[0].attn.position_bias(), torch.full((23 * 23, 1), 7.))
 

@@ -213,7 +213,7 @@ def test_targets_pass_through_mmpretrain(augment):
     maps = tuple(torch.rand(4, 2, 5, 5) for _ in range(2))
     losses = head.loss((TokenFeatures(torch.randn(4, 5, 8), (2, 2), (0, 0, 1, 2), maps), ), data['data_samples'])
     assert losses.keys() == {'loss_class', 'loss_dense', 'loss_maps'} and all(x.isfinite() for x in losses.values())
-    assert head.targets(data['data_samples']).sum(1).allclose(torch.tensor(1.01))  # 1 + 0.1 / 10 classes
+    assert head.targets(data['data_samples'], torch.float32).sum(1).allclose(torch.tensor(1.01))  # 1 + 0.1 / 10 classes
 
 
 def test_logits_of_class_and_patches():

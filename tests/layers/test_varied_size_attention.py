@@ -63,7 +63,7 @@ def test_windows_are_predicted_in_float32_under_autocast():
     layer = VariedSizeWindowAttention(16, 16, 2)
     x = torch.randn(1, 14, 14, 16)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        scale, offset, _ = layer.predict_windows(x)
+        scale, offset, _ = layer.predict_windows(x, torch.float32)
         out = layer(x)
     assert layer.position_bias().shape == (13**2, 2) and scale.shape == (1, 2, 2, 2, 2)
     assert scale.dtype == offset.dtype == torch.float32 and out.dtype == torch.bfloat16

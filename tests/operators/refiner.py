@@ -90,7 +90,8 @@ def positions(golden: dict, case: dict, dtype: torch.dtype) -> dict[str, torch.T
     grid_size = round((table.shape[1] - 1)**0.5)
     module = PositionEmbedding(table.shape[2], 1, grid_size, interpolation='bilinear').to(dtype)
     module.pos_embed.copy_(table)
-    return {'out': module(*case['grid'])}
+    rows, columns = case['grid']
+    return {'out': module(torch.zeros(1, 1 + rows * columns, table.shape[2], dtype=dtype), rows, columns)}
 
 
 @torch.no_grad()

@@ -1,4 +1,6 @@
 """Configs of fine-tunings on the folders in `data/`."""
+from typing import Any
+
 import pytest
 from helpers import ROOT
 from mmengine.config import Config
@@ -10,7 +12,7 @@ FOLDERS = dict(class_folder=FLOWERS, coco_folder=COCO, seg_folder=STREETS)
 TASKS = pytest.mark.parametrize('task', FOLDERS)
 
 
-def recipe(tmp_path, task: str = 'class_folder', network='rest_lite', **options) -> Config:
+def recipe(tmp_path, task: str = 'class_folder', network: Any = 'rest_lite', **options) -> Config:
     """Returns a config for random weights, without the check of all images, which other tests cover."""
     defaults = {'pretrained': False, 'work_dir': str(tmp_path / 'run'), 'check_files': False, task: FOLDERS[task]}
     return fine_tune(network, **{**defaults, **options})

@@ -105,6 +105,10 @@ pixels = whole(1, 2**14)  # side of an image
 above_zero = finite(0, ends=False)
 
 
+def positive_or_auto(text: str) -> int | str:
+    return text if text == 'auto' else positive(text)
+
+
 def output_folder(path: str) -> str:
     """Checks that a folder is writable or can be created, without creating it.
 

@@ -21,6 +21,7 @@ from .arguments import (
     add_size_argument,
     new_parser,
     positive,
+    positive_or_auto,
     seed,
     whole,
 )
@@ -37,7 +38,8 @@ RECIPE_OPTIONS = dict(
     split_seed='train_dataloader.dataset',
     boxes_only='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
     iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
-    early_stop='custom_hooks', freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
+    early_stop='custom_hooks', ema='custom_hooks', light='model.roi_head',
+    freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
     no_pretrained='model.backbone.init_cfg', no_amp='optim_wrapper.type')
 
 
@@ -50,9 +52,11 @@ def add_recipe_arguments(parser: ArgumentParser) -> None:
     length = group.add_mutually_exclusive_group()
     length.add_argument('--epochs', type=positive)
     length.add_argument('--iters', type=positive)
-    group.add_argument('--batch-size', type=positive)
+    group.add_argument('--batch-size', type=positive_or_auto, metavar='N')
     group.add_argument('--lr', type=above_zero, metavar='RATE')
     group.add_argument('--early-stop', type=positive, metavar='N')
+    group.add_argument('--ema', action='store_true')
+    group.add_argument('--light', action='store_true')
     group.add_argument('--freeze', type=whole(0), metavar='N')
     weights = group.add_mutually_exclusive_group()
     weights.add_argument('--pretrained', metavar='WEIGHTS',
@@ -188,8 +192,8 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
         args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
         freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,
         val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
-        seed=args.seed, precision=precision, processes=processes, work_dir=args.work_dir,
-        **{name: given[name] for name in folders})
+        ema=args.ema, light=args.light, seed=args.seed, precision=precision, processes=processes,
+        work_dir=args.work_dir, **{name: given[name] for name in folders})
     path = save(cfg)
     print(*summary(cfg), f'config      {path}', sep='\n', flush=True)
     return path, cfg.text

@@ -2,17 +2,20 @@
 import json
 import os
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
-from .coco import Coco, report_images
+from .coco import Coco, is_box, is_size, report_images
 from .coco_rules import coco_problems
-from .folders import FolderData, Split, output_folder, seen_from, write
+from .folders import FolderData, Objects, Split, output_folder, seen_from, write
 from .rules import Problem
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
@@ -82,8 +85,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
     data = FolderData(
         datasets.get('train', {}), datasets['val'], tuple(classes),
-        _number_of_annotated(contents['train']) if 'train' in contents else 0, len(contents['val']['images']),
-        has_masks, paths['val'], rasters, tuple(problems))
+        len(contents['train']['images']) if 'train' in contents else 0, len(contents['val']['images']), has_masks,
+        paths['val'], objects_of(contents), rasters, tuple(problems))
     if check_files:
         data.check()
     return data
@@ -103,9 +106,19 @@ def _find_files(folder: str, split: Split, is_test: bool) -> tuple[dict[str, str
     return prefixes, files
 
 
-def _number_of_annotated(content: dict) -> int:
-    return len({annotation.get('image_id') for annotation in content['annotations']}
-               & {image['id'] for image in content['images']})
+def objects_of(contents: dict[str, dict]) -> Objects:
+    """Returns the objects of the parts of some data; those of the validation where there is no training."""
+    counts, sizes = Counter(), {}
+    for part, content in contents.items():
+        images = {image['id']: [image.get('width'), image.get('height')] for image in content['images']}
+        found = [annotation for annotation in content['annotations']
+                 if not annotation.get('iscrowd') and annotation.get('image_id') in images]
+        counts.update((part, annotation['image_id']) for annotation in found)
+        sizes[part] = [[*annotation['bbox'][2:], *images[annotation['image_id']]] for annotation in found
+                       if is_box(annotation.get('bbox')) and is_size(images[annotation['image_id']])]
+    first = next(iter(contents))
+    return Objects(np.array(sizes[first], dtype=float).reshape(-1, 4), max(counts.values(), default=0),
+                   len(contents[first]['images']) - sum(part == first for part, _ in counts))
 
 
 def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:

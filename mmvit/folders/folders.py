@@ -8,7 +8,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from unicodedata import normalize
+
+import numpy as np
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
@@ -21,6 +24,21 @@ from .rules import Problem, raise_or_warn
 MOVES, TRIED, GREEDY = 50, 50, 0.8
 
 
+class Objects(NamedTuple):
+    """The objects of a detector's data that are no crowds.
+
+    Args:
+        sizes (np.ndarray): Width and height of the box and of the image of each object in the training images,
+            ``(N, 4)``, in pixels.
+        most (int): The most objects in an image of any part.
+        num_empty (int): Number of training images without objects.
+    """
+
+    sizes: np.ndarray
+    most: int
+    num_empty: int
+
+
 @dataclass(frozen=True)
 class FolderData:
     """The data sets of a folder.
@@ -29,10 +47,11 @@ class FolderData:
         train, val (dict): Configs of the data sets without pipelines. ``train`` is empty if a folder was read with the
             classes of a training.
         classes (tuple[str, ...]): Names of the classes, by label.
-        num_train (int): Number of images that training uses; for detectors, of those with annotations.
+        num_train (int): Number of training images.
         num_val (int): Number of images for validation.
         has_masks (bool): Whether all objects of a detector's data have masks. Defaults to False.
         val_file (str): COCO file of the validation images, which an evaluation reads. Defaults to none.
+        objects (Objects | None): The objects of a detector's data. Defaults to None: of another task.
         rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
     """
@@ -44,6 +63,7 @@ class FolderData:
     num_val: int
     has_masks: bool = False
     val_file: str = ''
+    objects: Objects | None = field(default=None, compare=False)
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 

@@ -2,11 +2,15 @@
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
 """
+from collections.abc import Mapping
+
 from ..folders import FolderData
 from .networks import Network
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 5e-5, 5e-4
 SIZE = 224, 224
+MAGNITUDE = 5  # of RandAugment; 9 in mmpretrain's recipe of Swin, from random weights on ImageNet
+ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs from which it is used
 LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
 
 
@@ -37,7 +41,7 @@ def model(network: Network, data: FolderData) -> dict:
         model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
 
 
-def tests(data: FolderData, size: tuple[int, int]) -> dict:
+def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
@@ -45,6 +49,7 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Height and width of the crops in pixels.
+        model (Mapping): Not used.
     """
     height, width = size
     pipeline = [
@@ -61,19 +66,27 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
         dict(type='PerClassAccuracy', draw=True)])
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
+def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``.
 
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Height and width of the crops in pixels.
         batch_size (int): Images per process and step.
+        network (Network): The network; its mean, as gray, fills what is moved into an image.
+        epochs (int): Length of the training; in long ones, parts of images are erased.
     """
+    mean, std = network.mean[::-1], network.std[::-1]  # images are BGR
+    erasing = dict(type='RandomErasing', erase_prob=ERASING, mode='rand', min_area_ratio=0.02, max_area_ratio=1 / 3,
+                   fill_color=mean, fill_std=std)
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0), backend='pillow',
              interpolation='bicubic'),
         dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(type='RandAugment', policies='timm_increasing', num_policies=2, total_level=10, magnitude_level=MAGNITUDE,
+             magnitude_std=0.5, hparams=dict(pad_val=[round(value) for value in mean], interpolation='bicubic')),
+        *([erasing] if epochs >= ERASES_FROM else []),
         dict(type='PackInputs'),
     ]
     return dict(batch_size=batch_size, dataset={**data.train, 'pipeline': pipeline})

@@ -3,12 +3,21 @@
 Images ``(B, 3, height, width)``, padded to the largest of a batch, give boxes ``(N, 4)`` in pixels, scores and labels,
 and masks if the data has some.
 """
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
 from ..folders import FolderData
 from .networks import Network
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 5e-5, 5e-4
 SIZE = 800, 1333
 NORM = dict(type='GN', num_groups=32)
+SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
+COUNTED = 100  # detections in an image that pycocotools' mAP counts
+FEWEST, MOST = 100, 1000  # detections in an image that a model returns
+SMALL, TINY, MANY_TINY, MANY_EMPTY = 32, 16, 1 / 3, 1 / 2  # sides in pixels, and shares of objects and images
 
 
 def frame(data: FolderData) -> dict:
@@ -17,13 +26,14 @@ def frame(data: FolderData) -> dict:
     return dict(_base_=[f'mmdet::_base_/models/{model}.py', 'mmdet::_base_/default_runtime.py'])
 
 
-def model(network: Network, data: FolderData) -> dict:
+def model(network: Network, data: FolderData, light: bool = False) -> dict:
     """Returns ``model``, with what it has in place of mmdet's settings.
 
     Args:
         network (Network): The network; the settings have its backbone, the channels of its maps, and its mean and
             standard deviation.
-        data (FolderData): The data; the settings have its number of classes.
+        data (FolderData): The data; the settings have its number of classes, and find as many objects in an image.
+        light (bool): Whether mask heads are half as wide, and fewer proposals are used. Defaults to False.
     """
     channels, strides = zip(*network.maps)
     neck = dict(in_channels=list(channels), norm_cfg=NORM)
@@ -31,16 +41,37 @@ def model(network: Network, data: FolderData) -> dict:
         neck = dict(_delete_=True, type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=5)
     roi_head: dict = dict(bbox_head=dict(num_classes=len(data.classes)))
     if data.has_masks:
-        roi_head['mask_head'] = dict(num_classes=len(data.classes), conv_out_channels=128, norm_cfg=NORM)
+        width = dict(conv_out_channels=128) if light else {}
+        roi_head['mask_head'] = dict(num_classes=len(data.classes), **width, norm_cfg=NORM)
+    detections = max_detections(data)
     return dict(model=dict(
         data_preprocessor=dict(mean=network.mean, std=network.std),
         backbone=dict(_delete_=True, **network.backbone),
-        neck=neck, roi_head=roi_head,
-        train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=500), rcnn=dict(sampler=dict(num=128))),
-        test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=500))))
+        neck=neck, roi_head=roi_head, **proposals(detections, light)))
 
 
-def tests(data: FolderData, size: tuple[int, int]) -> dict:
+def max_detections(data: FolderData) -> int:
+    """Returns the most objects in an image, rounded up to a hundred, from 100 to 1000."""
+    most = data.objects.most if data.objects else 0
+    return min(max(100 * math.ceil(most / 100), FEWEST), MOST)
+
+
+def proposals(detections: int, light: bool) -> dict:
+    """Returns ``train_cfg`` and ``test_cfg``: mmdet's, but at least two proposals per detection.
+
+    Args:
+        detections (int): Number of detections per image.
+        light (bool): Whether to begin with half of mmdet's proposals, and a quarter of its samples.
+    """
+    number = max(500 if light else 1000, 2 * detections)
+    train, test = (1000, 500) if light else (2000, 1000)  # of each level, before non-maximum suppression
+    return dict(
+        train_cfg=dict(rpn_proposal=dict(nms_pre=max(train, number), max_per_img=number),
+                       rcnn=dict(sampler=dict(num=128 if light else 512))),
+        test_cfg=dict(rpn=dict(nms_pre=max(test, number), max_per_img=number), rcnn=dict(max_per_img=detections)))
+
+
+def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
@@ -48,6 +79,8 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
+        model (Mapping): The model; if it returns more than 100 detections per image, its mAP is also computed at that
+            number.
     """
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -57,25 +90,73 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
     ]
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
-    evaluator = dict(type='CocoMetric', ann_file=data.val_file, metric=['bbox', 'segm'] if data.has_masks else ['bbox'],
-                     classwise=True)
+    what = dict(ann_file=data.val_file, metric=['bbox', 'segm'] if data.has_masks else ['bbox'])
+    evaluator: dict | list = dict(type='CocoMetric', **what, classwise=True)
+    if (detections := model['test_cfg']['rcnn']['max_per_img']) > COUNTED:
+        evaluator = [evaluator, dict(type='CocoMetricAt', **what, max_dets=detections)]
     return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator)
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
+def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``.
+
+    The short side of an image is from 0.6 to 1.0 of the largest, as in mmdet's Swin 3x configs, without their crops.
 
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
         batch_size (int): Images per process and step.
+        network, epochs: Not used.
     """
+    short, long = size
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks),
-        dict(type='Resize', scale=size[::-1], keep_ratio=True),
+        dict(type='RandomChoiceResize', scales=[(long, round(scale * short)) for scale in SCALES], keep_ratio=True),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),
     ]
     return dict(batch_size=batch_size, batch_sampler=dict(type='AspectRatioBatchSampler'),
-                dataset={**data.train, 'filter_cfg': dict(filter_empty_gt=True), 'pipeline': pipeline})
+                dataset={**data.train, 'pipeline': pipeline})
+
+
+def about_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[str]]:
+    """Returns what a summary says of the objects, and warnings about them.
+
+    Args:
+        data (FolderData): The data.
+        size (tuple[int, int]): Largest short and long side of the images in pixels.
+    """
+    assert data.objects is not None
+    sizes, most, num_empty = data.objects
+    small, tiny = (share_below(sizes, size, side) for side in (SMALL, TINY))
+    line = (f'{len(sizes)} in the training images, at most {most} in an image; at this size, {small:.0%} are below '
+            f'{SMALL} pixels, {tiny:.0%} below {TINY}')
+    warnings = []
+    if num_empty:
+        line += f'; images without objects: {num_empty}'
+    if num_empty > MANY_EMPTY * data.num_train:
+        warnings.append(f'{num_empty} of {data.num_train} training images have no objects; all of them is background '
+                        'for the training, so leave out images that are not annotated yet')
+    if most > MOST:
+        warnings.append(f'an image has {most} objects, and the detector finds at most {MOST} in an image '
+                        '(model.test_cfg.rcnn.max_per_img); cut the images into parts')
+    if tiny > MANY_TINY:
+        warnings.append(f'{tiny:.0%} of the objects are below {TINY} x {TINY} pixels at this size, smaller than the '
+                        'anchors; raise size (--size), or lower model.rpn_head.anchor_generator.scales, [8] in mmdet')
+    return line, warnings
+
+
+def share_below(sizes: np.ndarray, size: tuple[int, int], side: int) -> float:
+    """Returns the share of objects whose box, in images that are fitted into a size, is below ``side * side`` pixels.
+
+    Args:
+        sizes (np.ndarray): Width and height of the box and of the image of each object, ``(N, 4)``.
+        size (tuple[int, int]): Largest short and long side of the images.
+        side (int): Side of a square with the area.
+    """
+    if not len(sizes):
+        return 0.
+    boxes, images = sizes[:, :2], np.sort(sizes[:, 2:], axis=1)
+    scale = (np.array(size) / images).min(1)
+    return float((np.sqrt(boxes.prod(1)) * scale < side).mean())

@@ -4,7 +4,9 @@ import os.path as osp
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +19,9 @@ from ..folders import FolderData, read_folder
 from ..folders.folders import one_folder
 from ..folders.rules import raise_or_warn
 from ..utils.devices import has_mixed_precision
+from ..utils.distributed import warn
 from . import classifier, detector, segmenter
+from .batch_size import AUTO, check_device, largest_batch_size
 from .config_text import Name, Section, text_of
 from .networks import Network, find_network
 from .schedule import Schedule, epochs_for
@@ -27,14 +31,15 @@ TASKS: dict[str, tuple[str, Any, str]] = dict(
     class_folder=('mmpretrain', classifier, 'classifier'), coco_folder=('mmdet', detector, 'detector'),
     seg_folder=('mmseg', segmenter, 'segmenter'))
 PRECISIONS = 'float32', 'float16', 'bfloat16'
+LIGHT_SAVES = 'half of the time'  # measured on two cores, at the size 256
 
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
               seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
-              iters: int | None = None, batch_size: int | None = None, lr: float | None = None,
+              iters: int | None = None, batch_size: int | Literal['auto'] | None = None, lr: float | None = None,
               freeze: int | None = None, pretrained: bool | str = True, boxes_only: bool = False,
               val_fraction: float | None = None, split_seed: int = 0, early_stop: int | None = None,
-              seed: int | None = None, layer_decay: float | None = None,
+              ema: bool = False, light: bool = False, seed: int | None = None, layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
               precision: str | None = None, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True,
@@ -55,9 +60,10 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             for the three tasks.
         epochs, iters (int | None): Length of the training in epochs or in steps, which are rounded up to whole epochs.
             Defaults to None: 100 epochs for up to 1000 images, then less, but at least 12.
-        batch_size (int | None): Images per step and process. Defaults to None: 16, 2 and 4 for the three tasks.
-        lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, in proportion to the
-            images per step; higher from random weights.
+        batch_size (int | str | None): Images per step and process; 'auto' is the largest power of two that fits into
+            the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
+        lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, times the square root
+            of the images per step over it; higher from random weights.
         freeze (int | None): Number of stages to freeze, together with the stem. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
             for random weights. Defaults to True.
@@ -65,6 +71,10 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
         early_stop (int | None): Number of validations without a better result after which training ends.
+        ema (bool): Whether to average weights and buffers over a tenth of the steps; validation, test and prediction
+            use the averages. Defaults to False.
+        light (bool): Whether to train a detector, on a CPU, with mask heads of half the width, half of the proposals
+            and a quarter of the samples. Defaults to False.
         seed (int | None): Seed of the training. Defaults to None: a random one.
         layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
             None: 0.9, and 1 from random weights.
@@ -86,52 +96,92 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         >>> from mmvit.recipes import fine_tune
         >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
     """
+    arguments = dict(locals())
+    given = SimpleNamespace(**arguments)  # with values in place of defaults
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    framework, task, task_name = TASKS[key]
-    _check(epochs=epochs, iters=iters, batch_size=batch_size, early_stop=early_stop, processes=processes, freeze=freeze,
-           layer_decay=layer_decay, lr=lr, precision=precision)
-    fitted = _size(task, size)
+    _, task, task_name = TASKS[key]
+    is_auto = batch_size == AUTO
+    _check(epochs=epochs, iters=iters, batch_size=None if is_auto else batch_size, early_stop=early_stop,
+           processes=processes, freeze=freeze, layer_decay=layer_decay, lr=lr, precision=precision)
+    if light and task is not detector:
+        raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {key}')
+    if is_auto:
+        check_device()
+    given.size = _size(task, size)
     found = find_network(network, pretrained)
     if freeze is not None:
         if found.backbone['type'] == 'TimmBackbone':
             raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
         found = replace(found, backbone={**found.backbone, 'frozen_stages': freeze})
     title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
-    work_dir = work_dir or osp.join('work_dirs', title)
-    split = dict(val_fraction=val_fraction, split_seed=split_seed)
-    data = read_folder(key, folder, boxes_only, **split, out=out or osp.join(work_dir, 'recipe'),
-                       check_files=check_files)
+    given.work_dir = work_dir or osp.join('work_dirs', title)
+    given.precision = precision or ('float16' if has_mixed_precision() else 'float32')
+    given.workers = (4 if torch.cuda.is_available() else 0) if workers is None else workers
+    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed,
+                       out=out or osp.join(given.work_dir, 'recipe'), check_files=check_files)
     raise_or_warn(data.problems if not check_files else ())
-    has_gpu = torch.cuda.is_available()
-    per_process: int = batch_size or task.BATCH_SIZE
-    images = per_process * processes
+    if task is detector:
+        for text in detector.about_objects(data, given.size)[1]:
+            warn(text)
+
+    def config(images: int) -> Config:
+        """Returns the config for a number of images per process and step."""
+        given.batch_size = images
+        used = dict(arguments, precision=given.precision, workers=given.workers, batch_size=images if is_auto else
+                    batch_size)  # the same on other machines
+        text = _text(key, found, data, given, {
+            name: value for name, value in used.items() if value != signature(fine_tune).parameters[name].default})
+        cfg = Config.fromstring(text, '.py')
+        return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, 'recipe', f'{title}.py'))
+
+    return config(largest_batch_size(config, data.num_train // processes) if is_auto else
+                  batch_size or task.BATCH_SIZE)
+
+
+def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any]) -> str:
+    """Returns the text of a config.
+
+    Args:
+        key (str): Argument of the folder.
+        network (Network): The network.
+        data (FolderData): The data.
+        given (SimpleNamespace): Arguments of :func:`fine_tune`, with values in place of most defaults.
+        recorded (dict): Those arguments that the text has.
+    """
+    framework, task, task_name = TASKS[key]
+    images = given.batch_size * given.processes
     steps_per_epoch = math.ceil(data.num_train / images)
+    lr = task.LR if network.is_pretrained else task.LR_OF_RANDOM_WEIGHTS
     schedule = Schedule(
-        epochs=epochs or (math.ceil(iters / steps_per_epoch) if iters else epochs_for(data.num_train)),
+        epochs=given.epochs or (math.ceil(given.iters / steps_per_epoch) if given.iters else
+                                epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
-        lr=lr or (task.LR if found.is_pretrained else task.LR_OF_RANDOM_WEIGHTS) * images / task.BATCH_SIZE,
-        layer_decay=layer_decay or (0.9 if found.is_pretrained else 1.0), decay_type=decay_type,
-        precision=precision or ('float16' if has_mixed_precision() else 'float32'), early_stop=early_stop)
-    loading = dict(num_workers=(4 if has_gpu else 0) if workers is None else workers, persistent_workers=False,
-                   pin_memory=has_gpu)
-    given = {'network': network, key: folder, 'size': size, **(split if val_fraction is not None else {})}
-    sections = [
+        lr=given.lr or lr * math.sqrt(images / task.BATCH_SIZE),
+        layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
+        precision=given.precision, early_stop=given.early_stop, ema=given.ema)
+    loading = dict(num_workers=given.workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
+    # the text has the classes once, as metainfo
+    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
+    model = task.model(network, data, **(dict(light=True) if given.light else {}))
+    tested = task.tests(named, given.size, model['model'])
+    trained = task.training(named, given.size, given.batch_size, network, schedule.epochs)
+    rate = '' if given.lr else (f': {lr:g} for {_count(task.BATCH_SIZE, "image")} per step' + (
+        f', times the square root of {images}/{task.BATCH_SIZE}' if images != task.BATCH_SIZE else ''))
+    summary = _summary(network, task_name, data, schedule, given, getattr(given, key), rate)
+    return text_of([*summary, *USAGE], [
         Section('', dict(task.frame(data), custom_imports=dict(
-            imports=list(dict.fromkeys([*found.imports, *custom_imports]))))),
-        Section('What was given, so that `mmvit test` can test on another folder.',
-                dict(recipe={name: value for name, value in given.items() if value is not None})),
-        Section(f'The model: {len(data.classes)} classes.', task.model(found, data)),
-        Section('The data.', _loaders(task, data, fitted, per_process, loading)),
+            imports=list(dict.fromkeys([*network.imports, *given.custom_imports]))))),
+        Section('What was given, for `mmvit test` on other folders and `mmvit train THIS_FILE --epochs N`.',
+                dict(recipe=recorded)),
+        Section(f'The model: {len(data.classes)} classes.', model),
+        Section('The data.', dict(metainfo=data.train['metainfo'], **_loaders(trained, tested, loading))),
         Section(f'{_count(schedule.epochs, "epoch")}: 5 % of the steps as warm-up, then cosine decay.',
                 {**schedule.loops(), **schedule.optimization(),
-                 **(dict(randomness=dict(seed=seed)) if seed is not None else {})}),
+                 **(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {})}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
-                'resumed run equals an uninterrupted one.', schedule.hooks(framework, tuple(custom_hooks))),
-        Section('', dict(work_dir=work_dir)),
-    ]
-    text = text_of([*_summary(found, task_name, data, schedule, fitted, folder, work_dir), *USAGE], sections)
-    cfg = Config.fromstring(text, '.py')
-    return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(work_dir, 'recipe', f'{title}.py'))
+                'resumed run equals an uninterrupted one.', schedule.hooks(framework, tuple(given.custom_hooks))),
+        Section('', dict(work_dir=given.work_dir)),
+    ])
 
 
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
@@ -156,15 +206,12 @@ def _check(*, freeze: int | None, layer_decay: float | None, lr: float | None, p
         raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
 
 
-def _loaders(task: Any, data: FolderData, size: tuple[int, int], batch_size: int, loading: dict) -> dict[str, Any]:
-    """Returns the loaders and the metrics of a folder; the text of the config has its classes once, as ``metainfo``."""
+def _loaders(trained: dict, tested: dict, loading: dict) -> dict[str, Any]:
+    """Returns the loaders and the metrics of a config, of what a task says of them."""
     sampler = dict(type='DefaultSampler', shuffle=False)
-    named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
-    tested = task.tests(named, size)
     is_same = tested['test_evaluator'] == tested['val_evaluator']
     return dict(
-        metainfo=data.train['metainfo'],
-        train_dataloader={**task.training(named, size, batch_size), **loading, 'sampler': dict(sampler, shuffle=True)},
+        train_dataloader={**trained, **loading, 'sampler': dict(sampler, shuffle=True)},
         val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
         val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
         test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
@@ -215,7 +262,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     split = {} if is_other else {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
     data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
                        classes=cfg.val_dataloader.dataset.metainfo.classes, **split)
-    tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')))
+    tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')), cfg.model)
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
@@ -234,26 +281,33 @@ def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
     return (min(sides), max(sides)) if task is detector else (sides[0], sides[1])
 
 
-def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, size: tuple[int, int], folder: str,
-             work_dir: str) -> list[str]:
+def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, given: SimpleNamespace, folder: str,
+             rate: str) -> list[str]:
     weights = network.backbone.get('init_cfg') or {}
-    model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if task == 'detector' else dict(
+    is_detector = task == 'detector'
+    model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if is_detector else dict(
         classifier='classifier', segmenter='UperNet')[task]
     shown = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
     start = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    hint = ''
+    if is_detector and not given.light and not torch.cuda.is_available():
+        hint = f'; without a GPU, --light saves {LIGHT_SAVES}'
+    size = given.size
     return [
-        f'network     {network.name}, {model}, starting from {start}',
+        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {start}{hint}',
         f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
         f'classes     {len(data.classes)}: {shown}',
-        f'image size  {size[0]} x {size[1]}' + (' at most, short x long side' if task == 'detector' else
-                                                ' (height x width)'),
+        *([f'objects     {detector.about_objects(data, size)[0]}'] if is_detector else []),
+        f'image size  {size[0]} x {size[1]}' + (
+            f' at most, short x long side; in the training, short sides from {round(detector.SCALES[0] * size[0])} on'
+            if is_detector else ' (height x width)'),
         f'length      {_count(schedule.epochs, "epoch")} of {_count(schedule.steps_per_epoch, "step")}, '
         f'{_count(schedule.images_per_step, "image")} per step; validation every '
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
-        f'rate        AdamW, {schedule.lr:.3g} at its peak'
-        + (f', times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
-           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}',
-        f'work dir    {work_dir}',
+        f'rate        AdamW, {schedule.lr:.3g} at its peak{rate}'
+        + (f'; times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
+           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * schedule.ema,
+        f'work dir    {given.work_dir}',
     ]
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP = 0.05  # share of the training
+AVERAGED = 0.1  # share of the training over which the weights are averaged
+LEAST_MOMENTUM, MOST_MOMENTUM = 0.0002, 0.1  # of the averages
 MOST_VALIDATIONS = 10
 # Metric that selects the best checkpoint, and the smallest change that counts as an improvement.
 MAIN_METRICS = dict(mmdet=('coco/bbox_mAP', 0.001), mmseg=('mIoU', 0.1), mmpretrain=('accuracy/top1', 0.1))
@@ -22,6 +24,7 @@ class Schedule:
         decay_type (str): What a layer is, for :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str): 'float32', 'float16' or 'bfloat16'.
         early_stop (int | None): Number of validations without improvement after which training ends.
+        ema (bool): Whether weights and buffers are averaged over a tenth of the training. Defaults to False.
     """
 
     epochs: int
@@ -32,6 +35,11 @@ class Schedule:
     decay_type: str
     precision: str
     early_stop: int | None = None
+    ema: bool = False
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
 
     @property
     def val_interval(self) -> int:
@@ -40,8 +48,7 @@ class Schedule:
 
     def optimization(self) -> dict:
         """Returns the optimizer and its schedule: AdamW, 5 % of the training as warm-up, then cosine decay."""
-        steps = self.epochs * self.steps_per_epoch
-        start = round(WARM_UP * steps)
+        start = round(WARM_UP * self.steps)
         if start < 2:  # MMEngine's warm-up would stay at its first rate
             start = 0
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
@@ -56,7 +63,7 @@ class Schedule:
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,
-                dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=steps)],
+                dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=self.steps)],
             auto_scale_lr=dict(enable=False, base_batch_size=self.images_per_step))
 
     def loops(self) -> dict:
@@ -69,6 +76,8 @@ class Schedule:
         metric, change = MAIN_METRICS[framework]
         early = [dict(type='ResumableEarlyStoppingHook', monitor=metric, patience=self.early_stop,
                       min_delta=change, rule='greater')] if self.early_stop else []
+        momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
+        averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.ema else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20),
@@ -77,7 +86,7 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *early, *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *others])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

@@ -2,6 +2,8 @@
 
 Images ``(B, 3, height, width)`` give logits ``(B, classes, height, width)``.
 """
+from collections.abc import Mapping
+
 from ..folders import FolderData
 from .networks import Network
 
@@ -50,7 +52,7 @@ def model(network: Network, data: FolderData) -> dict:
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 
-def tests(data: FolderData, size: tuple[int, int]) -> dict:
+def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader``, ``test_evaluator``, ``tta_model`` and
@@ -59,6 +61,7 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Height and width of the crops in pixels; images of the tests have this height.
+        model (Mapping): Not used.
     """
     height, width = size
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
@@ -73,21 +76,23 @@ def tests(data: FolderData, size: tuple[int, int]) -> dict:
         tta_pipeline=[load, dict(type='TestTimeAug', transforms=[[resize], flips, [annotate], [pack]])])
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int) -> dict:
-    """Returns the loader of the training, which is the value of ``train_dataloader``.
+def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
+    """Returns the loader of the training, which is the value of ``train_dataloader``, with mmseg's augmentation.
 
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Height and width of the crops in pixels.
         batch_size (int): Images per process and step.
+        network, epochs: Not used.
     """
     height, width = size
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        dict(type='RandomResize', scale=(4 * width, height), ratio_range=(0.75, 1.5), keep_ratio=True),
+        dict(type='RandomResize', scale=(4 * width, height), ratio_range=(0.5, 2.0), keep_ratio=True),
         dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.75),
         dict(type='RandomFlip', prob=0.5),
+        dict(type='PhotoMetricDistortion'),
         dict(type='Pad', size=(width, height), pad_val=dict(img=0, seg=255)),
         dict(type='PackSegInputs'),
     ]

@@ -62,6 +62,8 @@ def check_run(cfg: Config, takes_step: bool = False, processes: int = 1, checks_
                          'dtype')
     if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
         raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
+    if cfg.get('strategy') and any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or []):
+        raise UsageError('EMAHook (--ema) averages whole weights, and --strategy fsdp shards them; use one of them')
     check_settings(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])

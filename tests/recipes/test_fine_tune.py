@@ -90,7 +90,9 @@ def test_length_and_rate_follow_from_the_data_and_the_batch(tmp_path):
     warm_up, decay = cfg.param_scheduler
     steps = 100 * 30
     assert cfg.train_cfg.max_epochs == 100 and (warm_up.end, decay.begin, decay.end) == (steps // 20, ) * 2 + (steps, )
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2)  # half of the recipe's images per step
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2**0.5)  # half of the recipe's images per step
+    rate, = (line for line in summary(cfg) if line.startswith('rate'))
+    assert all(word in rate for word in ('0.000354', '0.0005', '16', '8/16'))
     assert cfg.optim_wrapper.type == ('AmpOptimWrapper' if torch.cuda.is_available() else 'OptimWrapper')
     assert [epochs_for(images) for images in (10, 1000, 4000, 10**6)] == [100, 100, 50, 12]
     several = recipe(tmp_path, batch_size=4, processes=2)
@@ -179,6 +181,27 @@ def refuse(*args):
     raise OSError('offline')
 
 
+# ---- augmentation
+
+
+def test_long_trainings_of_classifiers_erase_parts_of_images(tmp_path):
+    steps = [[step.type for step in recipe(tmp_path, epochs=epochs).train_dataloader.dataset.pipeline]
+             for epochs in (49, 50)]
+    assert all('RandAugment' in names for names in steps)
+    assert ['RandomErasing' in names for names in steps] == [False, True]
+
+
+def test_averages_are_over_a_tenth_of_the_training(tmp_path):
+    def momentum(epochs: int) -> float:
+        cfg = recipe(tmp_path, ema=True, epochs=epochs)
+        hook, = (hook for hook in cfg.custom_hooks if hook.type == 'EMAHook')
+        return hook.update_buffers and hook.momentum
+
+    steps = 15  # of an epoch
+    assert [momentum(epochs) for epochs in (2, 40, 10**4)] == [0.1, pytest.approx(10 / (40 * steps)), 0.0002]
+    assert 'EMAHook' not in {hook.type for hook in recipe(tmp_path).custom_hooks}
+
+
 # ---- size and data
 
 
@@ -190,9 +213,13 @@ def test_size(size, task, scale, tmp_path):
     """Two numbers are height and width; a detector fits images of both orientations into its size."""
     cfg = recipe(tmp_path, task, size=size)
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
-    kind, key = dict(class_folder=('RandomResizedCrop', 'scale'), coco_folder=('Resize', 'scale'),
-                     seg_folder=('RandomCrop', 'crop_size'))[task]
-    assert tuple(steps[kind][key]) == scale
+    if task == 'coco_folder':
+        scales = steps['RandomChoiceResize'].scales
+        assert max(scales) == scale == cfg.val_dataloader.dataset.pipeline[1].scale
+        assert len(scales) == 11 and min(scales) == (scale[0], 0.6 * scale[1])
+    else:
+        kind, key = dict(class_folder=('RandomResizedCrop', 'scale'), seg_folder=('RandomCrop', 'crop_size'))[task]
+        assert tuple(steps[kind][key]) == scale
     line, = (line for line in summary(cfg) if line.startswith('image size'))
     assert f'{min(scale)}' in line and f'{max(scale)}' in line
 
@@ -261,6 +288,7 @@ def test_the_file_is_the_config(task, tmp_path, monkeypatch):
     (dict(class_folder=FLOWERS, early_stop=0), ['early_stop', '0']),
     (dict(class_folder=FLOWERS, precision='int8'), ['precision', 'int8', 'bfloat16']),
     (dict(class_folder=FLOWERS, boxes_only=True), ['boxes_only', 'coco_folder']),
+    (dict(seg_folder=STREETS, light=True), ['light', 'coco_folder', 'seg_folder']),
     (dict(class_folder=FLOWERS, size=(1, 2, 3)), ['size', '(1, 2, 3)']),
     (dict(class_folder=FLOWERS, size=0), ['size', '0']),
     (dict(class_folder=FLOWERS, val_fraction=0.5), ['val_fraction', 'val']),

@@ -1,0 +1,98 @@
+"""Recipes of detectors follow from their objects: how many are found in an image, and images without any."""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fine_tunings import recipe
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from PIL import Image
+from tiny_configs import TINY_CONFIGS
+
+from mmvit.recipes import summary
+
+pytestmark = pytest.mark.usefixtures('frameworks')
+
+SIDE = 64
+TINY = dict(type='ResT', **TINY_CONFIGS['ResT'])
+
+
+def write_boxes(folder: Path, *, train: list[int], val: list[int], side: int = 20) -> str:
+    """Writes a folder of images with as many objects, with boxes and masks of one side in pixels, as are given."""
+    (folder / 'annotations').mkdir(parents=True)
+    for part, counts in dict(train=train, val=val).items():
+        (folder / part).mkdir()
+        content = dict(images=[], annotations=[], categories=[dict(id=1, name='cell')])
+        for i, count in enumerate(counts):
+            Image.effect_noise((SIDE, SIDE), 50).convert('RGB').save(folder / f'{part}/{i}.png')
+            content['images'].append(dict(id=i, file_name=f'{i}.png', width=SIDE, height=SIDE))
+            for number in range(count):
+                x, y = number % 40, number // 40
+                content['annotations'].append(dict(
+                    id=1 + len(content['annotations']), image_id=i, category_id=1, bbox=[x, y, side, side],
+                    area=side**2, iscrowd=0,
+                    segmentation=[[x, y, x + side, y, x + side, y + side, x, y + side]]))
+        (folder / f'annotations/instances_{part}.json').write_text(json.dumps(content))
+    return str(folder)
+
+
+@pytest.mark.parametrize('light', [False, True])
+@pytest.mark.parametrize('train, val, detections', [([3], [2], 100), ([5, 225], [1], 300), ([1], [101], 200),
+                                                    ([1200], [1], 1000)])
+def test_as_many_objects_are_found_as_images_have(train, val, detections, light, tmp_path, capsys):
+    folder = write_boxes(tmp_path / 'data', train=train, val=val)
+    cfg = recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, light=light)
+    assert cfg.model.test_cfg.rcnn.max_per_img == detections
+    proposals = max(500 if light else 1000, 2 * detections)
+    for rpn in cfg.model.test_cfg.rpn, cfg.model.train_cfg.rpn_proposal:
+        assert rpn.max_per_img == proposals <= rpn.nms_pre
+    metrics = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
+    assert [metric.max_dets for metric in metrics[1:]] == [detections] * (detections > 100)
+    assert f'at most {max(train + val)} in an image' in '\n'.join(summary(cfg))
+    assert ('1200' in capsys.readouterr().err) == (train == [1200])  # more than are ever found
+
+
+def test_light_heads_are_narrower(tmp_path):
+    folder = write_boxes(tmp_path / 'data', train=[3], val=[2])
+    full, light = (recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, light=light) for light in (False, True))
+    assert light.model.roi_head.mask_head.conv_out_channels == 128 and \
+        full.model.roi_head.mask_head.conv_out_channels == 256  # mmdet's
+    assert light.model.train_cfg.rcnn.sampler.num < full.model.train_cfg.rcnn.sampler.num == 512
+    assert light.recipe.light and '--light' in '\n'.join(summary(full)) and '--light' not in '\n'.join(summary(light))
+
+
+@pytest.mark.parametrize('side, size, small, tiny', [(20, SIDE, '100%', '0%'), (20, 2 * SIDE, '0%', '0%'),
+                                                     (20, SIDE // 2, '100%', '100%')])
+def test_objects_that_are_small_at_this_size_are_counted(side, size, small, tiny, tmp_path, capsys):
+    folder = write_boxes(tmp_path / 'data', train=[2, 2], val=[1], side=side)
+    line, = (line for line in summary(recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, size=size))
+             if line.startswith('objects'))
+    assert f'{small} are below 32' in line and f'{tiny} below 16' in line
+    warned = capsys.readouterr().err
+    assert ('--size' in warned and 'anchor_generator' in warned) == (tiny == '100%')
+
+
+def test_images_without_objects_are_trained_on(tmp_path, capsys):
+    """A batch of them alone gives every parameter a gradient, as processes that average gradients need."""
+    folder = write_boxes(tmp_path / 'data', train=[0, 0, 0, 2], val=[1])
+    cfg = recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, size=SIDE, light=True)
+    assert '3 of 4' in capsys.readouterr().err
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(dataset) == 4
+    model = MODELS.build(cfg.model).train()
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    losses = model.train_step(pseudo_collate([dataset[0], dataset[1]]), optimizer)
+    assert all(torch.isfinite(loss) for loss in losses.values()) and 'loss_mask' in losses
+    optimizer.zero_grad()
+    loss, _ = model.parse_losses(model(**model.data_preprocessor(pseudo_collate([dataset[0]]), True), mode='loss'))
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_no_warning_without_a_reason(tmp_path, capsys):
+    recipe(tmp_path, 'coco_folder', TINY, size=SIDE,
+           coco_folder=write_boxes(tmp_path / 'data', train=[0, 1], val=[1]))
+    assert 'warning' not in capsys.readouterr().err

@@ -1,12 +1,12 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, TypedDict
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -34,10 +34,10 @@ class Backbone(BaseModule):
     """Base class of all networks, with output norms, freezing and activation checkpointing.
 
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
-    network has output norms, then :meth:`init_layers` and :meth:`freeze`. The network defines ``arch_zoo``, ``stem``,
-    ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch,
-    ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these
-    arguments below, which ``help`` shows instead.
+    network has output norms, then :meth:`init_layers`. When it is complete, :meth:`freeze` is called. The network
+    defines ``arch_zoo``, ``stem``, ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other initial
+    values than those of PyTorch, ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for
+    the documentation of these arguments below, which ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -67,6 +67,7 @@ class Backbone(BaseModule):
     image_convs: tuple[str, ...] = ('patch_embed.proj', )  # names of the convolutions that read the images
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
+    optional: tuple[str, ...] = ()  # patterns of weights that files of classifiers lack; see zoo/loading.py
     no_decay: tuple[str, ...] = ()  # parts of names without weight decay: tables, tokens, gates
     plain_blocks: str | None = None  # list of blocks of a plain network, which has a single stage
 
@@ -100,6 +101,7 @@ class Backbone(BaseModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__doc__ = with_arguments_of('Backbone', Backbone.__doc__, cls.__doc__)
+        cls.__init__ = then_frozen(cls, cls.__init__)
 
     # ---- for networks to implement
 
@@ -218,28 +220,9 @@ class Backbone(BaseModule):
         self.normed_stages = self.out_indices if stages is None else tuple(stages)
         for stage in self.normed_stages:
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
-        self._register_load_state_dict_pre_hook(self._match_output_norms)
 
     def output_norm(self, stage: int) -> nn.Module:
         return getattr(self, f'norm{stage}', nn.Identity())
-
-    def _match_output_norms(self, state_dict: dict, prefix: str, *args) -> None:
-        """Makes checkpoints with output norms of other stages loadable, and logs the differences.
-
-        Output norms that the checkpoint lacks keep their values; published classifiers, for example, have only the norm
-        of the last stage. Norms in the checkpoint that the network lacks are ignored.
-        """
-        in_checkpoint = [s for s in range(self.num_stages) if f'{prefix}norm{s}.weight' in state_dict]
-        if not in_checkpoint:
-            return  # load_state_dict reports the missing keys
-        for stage in set(in_checkpoint) - set(self.normed_stages):
-            print_log(f'{prefix}norm{stage}: in the checkpoint, but not in the network; ignored', logger='current')
-            for kind in ('weight', 'bias'):
-                state_dict.pop(f'{prefix}norm{stage}.{kind}', None)
-        for stage in set(self.normed_stages) - set(in_checkpoint):
-            print_log(f'{prefix}norm{stage}: not in the checkpoint, so it keeps its initial values', logger='current')
-            for kind, value in getattr(self, f'norm{stage}').named_parameters():
-                state_dict[f'{prefix}norm{stage}.{kind}'] = value.detach()
 
     # ---- truncation
 
@@ -360,6 +343,16 @@ class Backbone(BaseModule):
         counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
         last_layers = list(accumulate(counts, initial=0))  # index of the last layer in the stem and in each stage
         return bisect_left(last_layers, depth), self.num_stages + 2
+
+
+def then_frozen(cls: type[Backbone], construct: Callable) -> Callable:
+    """Returns a constructor that freezes a network when it is complete: after the constructor of its own class."""
+    @wraps(construct)
+    def __init__(self: Backbone, *args, **kwargs) -> None:
+        construct(self, *args, **kwargs)
+        if type(self) is cls:
+            self.freeze()
+    return __init__
 
 
 def is_integer(value: object) -> bool:

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import BaseBlock, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
+from ..layers import BaseBlock, Mlp, PositionEmbedding, drop_path_schedule, init_linear, trunc_normal_
 from ..layers.mix_tokens import NO_BBOX, BBox, TokenFeatures, mix_tokens, sample_bbox
 from ..ops.exportable import add_weighted
 from ..ops.sizes import ceil_div
@@ -163,7 +163,7 @@ class RefinerBlock(BaseBlock):
 
     def __init__(self, channels: int, attention: nn.Module, mlp_ratio: float, drop_path: float) -> None:
         # LayerNorm of x / 2 equals LayerNorm of x with four times the epsilon.
-        super().__init__(channels, attention, mlp_ratio, drop_path, eps=4 * NORM_EPS)
+        super().__init__(channels, attention, Mlp(channels, int(mlp_ratio * channels)), drop_path, eps=4 * NORM_EPS)
         self.scale = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
 
@@ -283,7 +283,6 @@ class RefinerViT(Backbone):
             self.blocks.append(RefinerBlock(arch.embed_dims, attention, arch.mlp_ratio, drop_path))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
-        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

@@ -3,14 +3,12 @@
 RegionViT: Regional-to-Local Attention for Vision Transformers (Chen, Panda and Fan, ICLR 2022, arXiv 2106.02689).
 """
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -361,6 +359,7 @@ class RegionViT(Backbone):
     """
 
     no_decay = ('rel_pos', )
+    optional = (r'.*\.peg\.weight', r'norm\d\.\w+')  # detectors add position encodings and stage norms
     arch_zoo: dict[str, RegionViTArch] = {
         'tiny': RegionViTArch(
             local_embed='3conv', embed_dims=64, depths=(2, 2, 8, 2), num_heads=(2, 4, 8, 16), mlp_ratio=4),
@@ -408,8 +407,6 @@ class RegionViT(Backbone):
             if isinstance(module, RegionViTAttention):
                 resize_on_load(module, 'rel_pos', resize_table_of_heads, dims=[1])
         resize_on_load(self.region_embed.conv, 'weight', resize_kernel, dims=[2, 3])
-        self._register_load_state_dict_pre_hook(self._match_checkpoint)
-        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)
@@ -461,15 +458,3 @@ class RegionViT(Backbone):
 
     def stage_output(self, stage: int) -> nn.Module:
         return self.stages[stage]  # its blocks return windows
-
-    def _match_checkpoint(self, state_dict: dict, prefix: str, *args) -> None:
-        """Makes checkpoints without PEG or stage norms, such as those of classifiers, loadable."""
-        own = {f'{prefix}{name}': parameter.detach() for name, parameter in self.named_parameters()}
-        if not any(key.endswith('.attn.rel_pos') for key in own.keys() & state_dict.keys()):
-            return  # not a checkpoint of this network; load_state_dict reports the missing keys
-        for kind, pattern in dict(peg=r'.*\.peg\.weight', stage_norm=r'norm\d\.\w+').items():
-            keys = [key for key in own if re.fullmatch(pattern, key.removeprefix(prefix))]
-            if keys and not state_dict.keys() & set(keys):
-                print_log(f'RegionViT: {kind} is not in the checkpoint, so it keeps its initial values',
-                          logger='current')
-                state_dict.update({key: own[key] for key in keys})

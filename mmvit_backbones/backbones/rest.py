@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import Block, drop_path_schedule, trunc_normal_
+from ..layers import Block, Mlp, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
 from ..ops.window import channels_last
 from .arch import PyramidArch, resolve_arch
@@ -185,11 +185,11 @@ class ResTBase(Backbone):
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.init_layers()
-        self.freeze()
 
     def make_block(self, arch: ResTArch, stage: int, drop_path: float) -> Block:
         attn = self.make_attention(self.channels[stage], arch.num_heads[stage], arch.reductions[stage])
-        return Block(self.channels[stage], attn, arch.mlp_ratio, drop_path, self.norm_eps)
+        mlp = Mlp(self.channels[stage], int(arch.mlp_ratio * self.channels[stage]))
+        return Block(self.channels[stage], attn, mlp, drop_path, self.norm_eps)
 
     def make_attention(self, channels: int, num_heads: int, reduction: int) -> nn.Module:
         """Builds attention that keeps the shape ``(B, H, W, channels)``."""

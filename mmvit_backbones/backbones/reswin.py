@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import RelativePositionTable, ResidualAttentionBlock
+from ..layers import Mlp, RelativePositionTable, ResidualAttentionBlock
 from ..ops.residual_attention import residual_attention
 from ..ops.resizing import nearest
 from ..ops.sizes import ceil_div
@@ -149,7 +149,7 @@ class ReSwin(SwinBase):
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         attn = ReSwinAttention(channels, num_heads, self.window_size)
-        return ResidualAttentionBlock(channels, attn, mlp_ratio, drop_path, NORM_EPS)
+        return ResidualAttentionBlock(channels, attn, Mlp(channels, int(mlp_ratio * channels)), drop_path, NORM_EPS)
 
     def iter_stages(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         x = self.patch_embed(images)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..layers import (
     Gate,
+    Mlp,
     ResidualAttentionBlock,
     TokenEmbed,
     drop_path_schedule,
@@ -115,11 +116,11 @@ class ReViT(Backbone):
         self.gate = Gate() if residual_logits else None
         self.blocks = nn.ModuleList(
             ResidualAttentionBlock(
-                channels, ReViTAttention(channels, arch.num_heads), arch.mlp_ratio, rate, NORM_EPS)
+                channels, ReViTAttention(channels, arch.num_heads), Mlp(channels, int(arch.mlp_ratio * channels)), rate,
+                NORM_EPS)
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
-        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

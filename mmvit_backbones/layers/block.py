@@ -20,15 +20,18 @@ class Mlp(nn.Module):
 
 
 class BaseBlock(nn.Module):
-    """Base class of pre-norm blocks of attention and an MLP; subclasses define ``forward``."""
+    """Base class of pre-norm blocks of attention and an MLP; subclasses define ``forward``.
 
-    def __init__(self, channels: int, attn: nn.Module, mlp_ratio: float, drop_path: float, eps: float) -> None:
+    ``mlp`` (nn.Module), such as :class:`Mlp`, must keep the shape of its input.
+    """
+
+    def __init__(self, channels: int, attn: nn.Module, mlp: nn.Module, drop_path: float, eps: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=eps)
         self.attn = attn
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=eps)
-        self.mlp = Mlp(channels, int(mlp_ratio * channels))
+        self.mlp = mlp
 
 
 class Block(BaseBlock):

@@ -5,17 +5,19 @@ sizes and loading.
 """
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.registry import WEIGHT_INITIALIZERS
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_http, load_from_local
 from torch import Tensor, nn
 
+from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
 from ..utils.openmmlab_models import unwrap_model
@@ -37,6 +39,7 @@ LIBRARY_LAYOUTS = [layout for module in (swin, vit, mvit) for layout in vars(mod
                    if isinstance(layout, LibraryLayout)]
 # Weights that related networks lack: the gate of attention residuals, and what Swin-VSA adds to Swin.
 ADDED = re.compile(r'(?:backbone\.)?(?:gate|.*\.position\.conv|.*\.attn\.predictor)\.(?:weight|bias)')
+OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone
 
 # ---- checkpoint to model
 
@@ -179,7 +182,8 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
             ``'classification'``.
 
     Returns:
-        dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``.
+        dict[str, Tensor]: State dict for ``get_model(name, task).load_state_dict(..., strict=True)``. With a name, a
+        classifier's weights for a backbone get initial output norms for the stages whose norms they lack.
 
     Raises:
         ValueError: If ``name`` or ``task`` is unknown, or there are several sets of weights.
@@ -195,7 +199,16 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
         keys = ', '.join(list(weights)[:2])
         raise UnknownKeyError(f'not a published checkpoint of any network; its keys are {keys}, ...')
     weights = layout.convert(weights)
-    return strip_prefix(weights, 'backbone.') if task == 'backbone' else weights
+    if task == 'backbone':
+        weights = strip_prefix(weights, 'backbone.')
+    if task == 'backbone' and name is not None:
+        with torch.device('meta'):
+            backbone = MODELS.build(find_variant(name).backbone)
+        backbone.optional = ()  # a published file has all that its variant has, but for output norms
+        for stage in backbone.normed_stages:
+            backbone.output_norm(stage).to_empty(device='cpu').reset_parameters()
+        weights = with_initial_values(weights, backbone, 'the checkpoint')
+    return weights
 
 
 def check_task(task: str) -> None:
@@ -288,6 +301,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
     model = unwrap_model(model)
     check_tensors(model, weights, source)
     check_finite({name: weights[name] for name in model.state_dict().keys() & weights.keys()}, source)
+    weights = without_other_output_norms(with_initial_values(weights, model, source), model, source)
     try:
         keys = model.load_state_dict(weights, strict=False)
     except ValueError as error:  # a table of positions cannot be resized
@@ -302,6 +316,43 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
         raise _other_network(source, ', '.join(counts), [*missing[:2], *unknown[:2]])
     if unknown:
         print_log(f'checkpoint {source}: unknown keys were not loaded: {", ".join(unknown)}', logger='current')
+
+
+def with_initial_values(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
+    """Returns weights with the model's own values for what files of classifiers lack, which is named in the log.
+
+    This is the rest of the output norms, if the file has some, and what the network calls optional, if the file has
+    nothing of it.
+    """
+    added = {}
+    for name, backbone in backbones_in(model).items():
+        prefix = f'{name}.' if name else ''
+        own = {f'{prefix}{key}': value.detach() for key, value in backbone.named_parameters()}
+        for kind, if_given in ((OUTPUT_NORM, True), *((kind, False) for kind in backbone.optional)):
+            pattern = re.compile(re.escape(prefix) + kind)
+            if any(map(pattern.fullmatch, weights)) == if_given:
+                added |= {key: value for key, value in own.items() if key not in weights and pattern.fullmatch(key)}
+    if added:
+        print_log(f'{source}: lacks {modules_of(added)}, which start from their initial values', logger='current')
+    return {**weights, **added}
+
+
+def without_other_output_norms(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
+    """Returns weights without output norms that the model lacks, which are named in the log."""
+    own, prefixes = model.state_dict(), [f'{name}.' if name else '' for name in backbones_in(model)]
+    others = [key for key in weights if key not in own
+              and any(re.fullmatch(re.escape(prefix) + OUTPUT_NORM, key) for prefix in prefixes)]
+    if others:
+        print_log(f'{source}: has {modules_of(others)}, which the network lacks; not loaded', logger='current')
+    return {key: x for key, x in weights.items() if key not in others}
+
+
+def backbones_in(model: nn.Module) -> dict[str, Backbone]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, Backbone)}
+
+
+def modules_of(keys: Iterable[str]) -> str:
+    return ', '.join(dict.fromkeys(key.rpartition('.')[0] for key in keys))
 
 
 def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:

@@ -9,6 +9,8 @@ from io import BytesIO
 import pytest
 import torch
 from helpers import fresh_model, images, raises, shared_model
+from mmengine.logging import MMLogger
+from mmengine.runner import load_checkpoint
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
@@ -52,7 +54,7 @@ def test_all_arguments_are_listed_and_documented(network):
     cls = getattr(backbones, network)
     arguments = inspect.signature(cls).parameters
     assert {'arch', 'in_channels', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
-            'init_cfg'} < set(arguments)
+            'init_cfg'} <= set(arguments)
     assert [name for name in arguments if f' {name} (' not in cls.__doc__] == []
     for arch in cls.arch_zoo.values():
         documented = ''.join(base.__doc__ or '' for base in type(arch).__mro__)
@@ -201,20 +203,43 @@ def same(first: dict, second: dict) -> bool:
     return all(torch.equal(x, second[name]) for name, x in first.items())
 
 
-def test_a_checkpoint_of_a_classifier_loads_into_the_backbone_of_a_detector(logged):
-    """Output norms that the checkpoint lacks keep their initial values, which is logged."""
-    classifier, model = changed(fresh_model('ReSwin', out_indices=3)), changed(fresh_model('ReSwin'))
-    before = copy_of(model)
-    model.load_state_dict(classifier.state_dict())
-    after = model.state_dict()
-    assert same(classifier.state_dict(), after)
-    assert same({name: before[name] for name in before if name.startswith(('norm0', 'norm2'))}, after)
-    assert 'norm0: not in the checkpoint' in logged.text and 'norm3: ' not in logged.text
-    logged.clear()
-    fresh_model('ReSwin', out_indices=3).load_state_dict(model.state_dict())
-    assert 'norm0: in the checkpoint, but not in the network' in logged.text
-    with raises(RuntimeError, 'norm0.weight', 'norm3.bias'):
-        model.load_state_dict({name: x for name, x in after.items() if not name.startswith('norm')})
+@pytest.mark.parametrize('by_init_cfg', [True, False], ids=['init_cfg', 'load_from'])
+def test_a_checkpoint_of_a_classifier_loads_into_the_backbone_of_a_detector(by_init_cfg, tmp_path, logged):
+    """Output norms that the checkpoint lacks keep their initial values, and are named."""
+    def load(weights: dict, **arguments) -> nn.Module:
+        torch.save(dict(state_dict=weights, meta={}), tmp_path / 'weights.pth')
+        logged.clear()
+        if by_init_cfg:
+            pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'))
+            arguments['init_cfg'] = pretrained
+        model = fresh_model('ReSwin', **arguments)
+        if by_init_cfg:
+            model.init_weights()
+        else:  # as MMEngine's runner loads load_from
+            load_checkpoint(model, str(tmp_path / 'weights.pth'), logger=MMLogger.get_current_instance())
+        return model
+
+    def names_first_three() -> bool:
+        return any(all(f'norm{i}' in text for i in range(3)) and 'norm3' not in text for text in logged.messages)
+
+    classifier = changed(fresh_model('ReSwin', out_indices=3))
+    model = load(classifier.state_dict())
+    assert same(classifier.state_dict(), model.state_dict())
+    assert same({f'norm{i}.weight': torch.ones(16 * 2**i) for i in range(3)}, model.state_dict())
+    assert names_first_three()
+    assert same(load(model.state_dict(), out_indices=3).state_dict(), model.state_dict())
+    assert names_first_three()
+
+
+def test_missing_output_norms_are_missing_keys():
+    """``load_state_dict`` is PyTorch's, which names what is missing or unknown."""
+    classifier, model = fresh_model('ReSwin', out_indices=3), fresh_model('ReSwin')
+    with raises(RuntimeError, 'Missing key', 'norm0.weight'):
+        model.load_state_dict(classifier.state_dict())
+    keys = model.load_state_dict(classifier.state_dict(), strict=False)
+    assert set(keys.missing_keys) == {f'norm{i}.{kind}' for i in range(3) for kind in ('weight', 'bias')}
+    with raises(RuntimeError, 'Unexpected key', 'norm0.weight'):
+        classifier.load_state_dict(model.state_dict())
 
 
 def test_weights_are_not_initialized_again():

@@ -12,6 +12,8 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
+from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.zoo.loading import load_weights
 
 TINY = dict(local_embed='3conv', embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], mlp_ratio=2.)
 
@@ -110,23 +112,25 @@ def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny', 'backbone', window_size=14, peg=True, stage_norm=True)
     before = model.state_dict()['stages.2.peg.weight'].clone()
-    model.load_state_dict(weights)
+    load_weights(model, weights, 'classifier.pth')
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    for words in ('resized from (2, 169) to (2, 729)', 'peg is not in the checkpoint', 'stage_norm is not in'):
+    for words in ('resized from (2, 169) to (2, 729)', 'stages.2.peg', 'norm0, norm1, norm2, norm3'):
         assert words in logged.text
 
 
 def test_only_missing_weights_of_the_network_are_filled_and_logged(logged):
     plain, both = build(), build(peg=True, stage_norm=True)
-    plain.load_state_dict(build().state_dict())
-    both.load_state_dict(build(peg=True, stage_norm=True).state_dict())
+    load_weights(plain, build().state_dict(), 'plain.pth')
+    load_weights(both, build(peg=True, stage_norm=True).state_dict(), 'both.pth')
     assert not logged.messages
     detector = torch.nn.ModuleDict(dict(backbone=both))
-    detector.load_state_dict({f'backbone.{key}': x for key, x in plain.state_dict().items()})
-    assert 'peg is not in' in logged.text and 'stage_norm is not in' in logged.text
-    with raises(RuntimeError, 'stages.0.peg.weight', 'norm0.weight', 'stages.0.blocks.0.attn.rel_pos'):
-        both.load_state_dict({})
+    load_weights(detector, {f'backbone.{key}': x for key, x in plain.state_dict().items()}, 'plain.pth')
+    assert 'backbone.stages.0.peg' in logged.text and 'backbone.norm0' in logged.text
+    with raises(CheckpointError, 'empty.pth', 'missing'):
+        load_weights(both, {}, 'empty.pth')
+    with raises(RuntimeError, 'stages.0.peg.weight', 'norm0.weight'):  # PyTorch's function names what is missing
+        both.load_state_dict(plain.state_dict())
 
 
 @pytest.mark.slow
@@ -138,7 +142,7 @@ def test_init_cfg_resizes_weights_of_the_authors(tmp_path):
     model = MODELS.build(arguments)
     model.init_weights()
     expected = get_model('regionvit_tiny', 'backbone', window_size=14, stage_norm=True)
-    expected.load_state_dict(convert_state_dict('regionvit_tiny', weights, 'backbone'))
+    load_weights(expected, convert_state_dict('regionvit_tiny', weights, 'backbone'), 'authors.pth')
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
 
@@ -146,7 +150,7 @@ def test_init_cfg_resizes_weights_of_the_authors(tmp_path):
 def test_weights_are_resized_to_the_window_size_of_each_stage():
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny_plus', 'backbone')
-    model.load_state_dict(weights)
+    load_weights(model, weights, 'tiny.pth')
     assert [stage.blocks[0].attn.rel_pos.shape[1] for stage in model.stages] == [27**2, 27**2, 27**2, 13**2]
     assert torch.equal(model.stages[3].blocks[1].attn.rel_pos, weights['stages.3.blocks.1.attn.rel_pos'])
 

@@ -224,7 +224,10 @@ class MMViTPreTrainedModel(PreTrainedModel):
 
 
 class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
-    """A backbone with Transformers' interface, including ``save_pretrained`` and ``from_pretrained``."""
+    """A backbone with Transformers' interface, including ``save_pretrained`` and ``from_pretrained``.
+
+    ``out_features`` and ``out_indices`` can be set later, to stages whose output norms the backbone has.
+    """
     network_name = 'backbone'
     has_attentions = False
 
@@ -237,10 +240,32 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
         self.post_init()
 
     def build(self) -> backbones.Backbone:
-        indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
-        backbone = MODELS.build({**self.config.backbone_config, 'out_indices': indices})
+        backbone = self.plan()
         init_weights(backbone)
         return backbone
+
+    def plan(self) -> backbones.Backbone:
+        indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
+        return MODELS.build({**self.config.backbone_config, 'out_indices': indices})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; ``out_features`` and ``out_indices`` also set the stages that the backbone returns.
+
+        Raises:
+            ValueError: If a stage has no output norm, because it was not returned when the backbone was built.
+        """
+        before = self.out_features if name in ('out_features', 'out_indices') else None
+        super().__setattr__(name, value)
+        if before is None:
+            return
+        with torch.device('meta'):
+            planned = self.plan()
+        missing = sorted(planned.state_dict().keys() - self.backbone.state_dict().keys())
+        if missing:
+            super().__setattr__('out_features', before)
+            raise ValueError(f'{name} must be among {before}, set it in the config before the model is built: the '
+                             f'backbone has no {missing[0]}, got {value}')
+        self.backbone.out_indices = planned.out_indices
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs) -> BackboneOutput:

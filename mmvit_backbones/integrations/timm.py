@@ -172,6 +172,22 @@ class TimmClassifier(Classifier):
         check_size(images, self.image_size)
         return super().forward_features(images)
 
+    def set_input_size(self, img_size: int | Sequence[int] | None = None, patch_size: None = None) -> None:
+        """Sets the size that images must have with ``strict_img_size``; other networks read any size as they are.
+
+        Args:
+            img_size (int | Sequence[int] | None): Side, or height and width, in pixels. Defaults to None: unchanged.
+            patch_size (None): Cannot be changed.
+
+        Raises:
+            ValueError: If ``img_size`` is invalid, or ``patch_size`` is given.
+        """
+        if patch_size is not None:
+            raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
+        size = size_of(img_size)
+        if self.image_size is not None and size is not None:
+            self.image_size = size
+
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
                               intermediates_only: bool = False) -> list[Tensor] | tuple[Tensor, list[Tensor]]:

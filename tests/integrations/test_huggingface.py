@@ -184,6 +184,29 @@ def test_stages_of_a_backbone():
     assert [y.shape[1] for y in out.hidden_states] == [16, 32, 64, 128]
 
 
+@pytest.mark.parametrize('network', ['ReSwin', 'ResT', 'ResTv2', 'RegionViT'])
+@torch.no_grad()
+def test_stages_set_after_building_are_returned_or_refused(network):
+    arguments = {'type': network, **TINY_CONFIGS[network]}
+    model, x = MMViTBackbone(MMViTConfig(backbone=arguments, out_indices=[0, 1, 2, 3])).eval(), images()
+    maps = model(x).feature_maps
+    for attribute, value in dict(out_features=['stage1', 'stage3'], out_indices=[-3, -1]).items():
+        model.out_indices = [0]
+        setattr(model, attribute, value)
+        assert model.out_features == ['stage1', 'stage3']
+        assert model.channels == [maps[1].shape[1], maps[3].shape[1]]
+        found = model(x).feature_maps
+        assert len(found) == 2 and all(map(torch.equal, found, (maps[1], maps[3])))
+    last = MMViTBackbone(MMViTConfig(backbone=arguments)).eval()
+    if hasattr(last.backbone, 'norm3') and not hasattr(last.backbone, 'norm0'):
+        with raises(ValueError, 'out_features', 'norm0', 'stage3'):
+            last.out_features = ['stage0', 'stage3']
+        assert last.out_features == ['stage3']
+    else:
+        last.out_features = ['stage0', 'stage3']
+    assert [y.shape[1] for y in last(x).feature_maps] == last.channels
+
+
 @pytest.mark.parametrize('problem_type, labels, loss', [
     ('single_label_classification', torch.tensor([0, 2]), F.cross_entropy),
     ('multi_label_classification', torch.tensor([[1., 0, 1], [0, 0, 1]]), F.binary_cross_entropy_with_logits),

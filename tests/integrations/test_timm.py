@@ -339,6 +339,23 @@ def test_a_strict_image_size_refuses_others(options, features_only):
         create('ReSwin', features_only=features_only, **options)(images())
 
 
+@pytest.mark.parametrize('is_strict', [False, True])
+@torch.no_grad()
+def test_the_image_size_can_be_set_later(is_strict):
+    x = torch.randn(1, 3, 96, 32)
+    for network in ('ReSwin', 'RefinerViT'):
+        model = create(network, img_size=64, strict_img_size=is_strict).eval()
+        before = create(network, img_size=64).eval()(x)
+        model.set_input_size(img_size=(96, 32))
+        assert torch.equal(model(x), before)
+        if is_strict:
+            with raises(ValueError, '96 x 32', '64 x 64'):
+                model(images())
+        for wrong in (dict(img_size=(1, 2, 3)), dict(patch_size=8)):
+            with raises(ValueError, *wrong, *wrong.values()):
+                model.set_input_size(**wrong)
+
+
 @pytest.mark.parametrize('features_only', [False, True])
 def test_networks_are_built_on_a_device_with_a_dtype(features_only):
     model = create('ReSwin', device='meta', dtype=torch.bfloat16, features_only=features_only).eval()

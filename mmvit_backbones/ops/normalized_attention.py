@@ -1,5 +1,4 @@
 """Attention with an instance-normalized softmax map (ResT, Zhang and Yang, NeurIPS 2021, arXiv 2105.13677)."""
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -31,8 +31,8 @@ def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor |
             the dtype of the results.
         own_bias, bias (Tensor | None): Added to the logits, ``own_bias`` before and ``bias`` after they are blended.
             The returned logits include them. Broadcastable to ``(..., N, M)``; at most one of the two can be given.
-        mask (Tensor | None): Added to the logits only for the softmax. Broadcastable to ``(..., N, M)``. Must not
-            require a gradient, because kernels don't compute it.
+        mask (Tensor | None): Added to the logits only for the softmax. Broadcastable to ``(..., N, M)``. If it requires
+            a gradient, plain PyTorch runs, because kernels don't compute it.
         backend (str | None): ``'reference'`` or ``'triton'``. Defaults to None: the reference, unless
             :class:`.use_kernels` requests Triton or it is measured to be faster.
 
@@ -69,13 +69,15 @@ def launch_triton(**arguments) -> tuple[Tensor, Tensor]:
     return kernels.run(**arguments)
 
 
-def why_not_triton(q: Tensor, v: Tensor, **others) -> str | None:
+def why_not_triton(q: Tensor, v: Tensor, mask: Tensor | None, **others) -> str | None:
     if q.ndim not in (4, 5):
         return f'q must have 4 or 5 dimensions, got {q.ndim}'
     if v.shape[-1] != q.shape[-1]:
         return f'v must have as many channels as q, {q.shape[-1]}, got {v.shape[-1]}'
     if q.shape[-1] > MAX_HEAD_CHANNELS:
         return f'heads must have at most {MAX_HEAD_CHANNELS} channels, got {q.shape[-1]}'
+    if mask is not None and mask.requires_grad and torch.is_grad_enabled():
+        return 'mask must not require a gradient'
     return None
 
 

@@ -279,7 +279,7 @@ def test_largest_windows_of_kernels():
     ((1, 1, 2, 129), (1, 1, 2, 129), ['128', '129'])])
 def test_heads_that_triton_cannot_process(q, v, words):
     q, v = torch.empty(q, device='meta'), torch.empty(v, device='meta')
-    reason = dispatch.OPERATORS['residual attention'].why_not('triton', dict(q=q, v=v))
+    reason = dispatch.OPERATORS['residual attention'].why_not('triton', dict(q=q, v=v, mask=None))
     assert all(word in reason for word in words)
 
 

@@ -141,6 +141,39 @@ def test_compiled_graphs_contain_the_kernels_and_exported_programs_do_not(case):
             assert 'mmvit' not in exported
 
 
+@pytest.mark.compiler
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')  # of a row without keys, in Triton's interpreter
+@pytest.mark.parametrize('excluded', [slice(0, 40), slice(40, None)], ids=str)
+def test_keys_that_a_mask_excludes(excluded):
+    """Also all keys of the first blocks; a row without any key is NaN, as in plain PyTorch."""
+    q, weight = torch.randn(2, 1, 2, 70, 16, device=DEVICE)
+    mask = torch.zeros(1, 70, 70, device=DEVICE)
+    mask[:, :50, excluded] = -torch.inf
+
+    def run(backend, mask):
+        x = q.clone().requires_grad_()
+        out, _ = residual_attention(x, x, x, prev_logits=None, alpha=0.5, mask=mask, backend=backend)
+        return [out, *torch.autograd.grad(out, x, weight)]
+
+    for actual, expected in zip(run('triton', mask), run('reference', mask)):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    mask[:, 1] = -torch.inf
+    actual, expected = run('triton', mask)[0], run('reference', mask)[0]
+    assert actual[:, :, 1].isnan().all()
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4, equal_nan=True)
+
+
+def test_a_mask_that_requires_a_gradient_gets_one():
+    q, mask = torch.randn(1, 2, 5, 16, device=DEVICE), torch.zeros(2, 5, 5, device=DEVICE, requires_grad=True)
+    with use_kernels('triton'):
+        residual_attention(q, q, q, prev_logits=None, alpha=0.5, mask=mask)[0].square().sum().backward()
+    assert mask.grad is not None and mask.grad.any()
+    with raises(ValueError, 'mask', 'gradient'):
+        residual_attention(q, q, q, prev_logits=None, alpha=0.5, mask=mask, backend='triton')
+    with torch.no_grad():
+        residual_attention(q, q, q, prev_logits=None, alpha=0.5, mask=mask, backend='triton')
+
+
 def test_second_derivatives_need_plain_pytorch():
     cases = (residual_attention_case(random.Random(seed)) for seed in range(9))
     function, inputs = next((function, inputs) for function, inputs in cases if inputs[0].numel())

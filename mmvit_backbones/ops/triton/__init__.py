@@ -13,7 +13,7 @@ from ...utils import versions
 IS_INSTALLED = find_spec('triton') is not None
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'  # kernels run on the CPU, in Triton's interpreter
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MIN_CAPABILITY = 8, 0  # of NVIDIA's GPUs that run kernels without a request
+MEASURED_CAPABILITY = 9, 0  # of the NVIDIA GPUs on which kernels were measured, and run without a request
 WINDOWS = 16, 25, 36, 49, 64  # tokens of the windows that are processed as one block
 MAX_HEAD_CHANNELS = 128  # blocks with all channels of a head must fit in registers
 
@@ -40,11 +40,11 @@ def may_be_default(x: Tensor) -> bool:
 
 def is_measured(x: Tensor) -> bool:
     """Returns whether the tensor's device is like those on which kernels were measured to be faster."""
-    return x.is_meta or x.is_cuda and _is_new_enough(x.device.index)
+    return x.is_meta or x.is_cuda and _has_measured_capability(x.device.index)
 
 
 @versions.constant_in_graphs
-def _is_new_enough(index: int) -> bool:
+def _has_measured_capability(index: int) -> bool:
     if not torch.cuda.is_available():  # then tensors on GPUs are fake
         return True
-    return torch.version.hip is None and torch.cuda.get_device_capability(index) >= MIN_CAPABILITY
+    return torch.version.hip is None and torch.cuda.get_device_capability(index) == MEASURED_CAPABILITY

@@ -93,8 +93,9 @@ def _forward_kernel(q, q_b, q_w, q_h, q_n, q_d, k, k_b, k_w, k_h, k_m, k_d, v, v
             block += load_block(mask, mask_n, mask_m, row, key, rows, keys, n, m).to(tl.float32)
         block = tl.where(keys[None, :] < m - key, block, -float('inf'))
         new_highest = tl.maximum(highest, tl.max(block, 1))
-        attn = tl.exp(block - new_highest[:, None])
-        shrink = tl.exp(highest - new_highest)
+        shift = tl.where(new_highest == -float('inf'), 0., new_highest)  # if the mask excludes all keys so far
+        attn = tl.exp(block - shift[:, None])
+        shrink = tl.exp(highest - shift)
         total = total * shrink + tl.sum(attn, 1)
         value = load_block(v, v_m, v_d, key, 0, keys, channels, m, d)
         result = dot(attn.to(value.dtype), value, result * shrink[:, None], PRECISION)

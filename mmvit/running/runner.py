@@ -42,6 +42,7 @@ from .checks import (
 )
 from .ranks import init_processes
 from .runners import runner_type
+from .schedules import schedule_warning
 from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
 
 LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
@@ -83,6 +84,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             check_batches(runner)
             check_start(runner, cfg)
             warn_of_others(runner, cfg)
+            if text := schedule_warning(cfg, len(runner.train_dataloader)):
+                runner.logger.warning(text)
             runner.train()
     return runner
 

@@ -18,6 +18,8 @@ BY_STEPS = dict(train_cfg=dict(by_epoch=False, max_iters=12), train_dataloader=l
 WORKERS = dict(train_dataloader=loader_of(num_workers=2))
 BY_STEPS_WORKERS = {**BY_STEPS, 'train_dataloader': loader_of(sampler='InfiniteSampler', num_workers=2)}
 
+AVERAGED = dict(custom_hooks=[dict(type='ExactResumeHook'), dict(type='EMAHook', momentum=0.1, update_buffers=True)])
+
 
 class Crash(Hook):
     """Saves a checkpoint after a step, and ends the training."""
@@ -43,7 +45,7 @@ def crashed(work_dir, step: int, **changes) -> str:
 
 @pytest.mark.parametrize('changes, others', [
     ({}, WORKERS), (WORKERS, dict(train_dataloader=loader_of(num_workers=1))), (BY_STEPS, BY_STEPS_WORKERS),
-    (BY_STEPS_WORKERS, BY_STEPS)])
+    (BY_STEPS_WORKERS, BY_STEPS), (AVERAGED, AVERAGED)])
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(changes, others, tmp_path):
     """Samples and losses are random; the run ends within an epoch, and resumes with other workers and no seed."""
     runner_of(tmp_path / 'whole', **changes).train()

@@ -14,10 +14,12 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
 from mmvit.folders.data_set_files import check_data
-from mmvit.recipes import fine_tune, save, summary
+from mmvit.recipes import fine_tune, make_again, save, summary
+from mmvit.recipes.batch_size import largest_power, take_step
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
 from mmvit.utils.config_files import datasets_of, metrics_of, read_config
+from mmvit_backbones.backbones.rest import ResT
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -328,3 +330,89 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
     shutil.rmtree('data')
     with raises(UsageError, str(tmp_path / 'data'), 'test_dataloader', f'--{task.replace("_", "-")}'):
         check_data(found, ['test'])
+
+
+# ---- again
+
+
+@TASKS
+def test_a_recipe_of_another_length_is_that_of_its_arguments(task, tmp_path):
+    options = dict(seed=3, ema=True, layer_decay=0.8, early_stop=2, epochs=4, precision='bfloat16', workers=1)
+    saved = save(recipe(tmp_path, task, **options))
+    before = Path(saved).read_text(encoding='utf-8')
+    changed = make_again(saved, iters=100)
+    expected = recipe(tmp_path, task, **{**options, 'epochs': None}, iters=100, work_dir=f'{tmp_path}/run_iters_100')
+    assert changed.text == expected.text and changed.train_cfg.max_epochs > 4
+    assert changed.filename == expected.filename != saved and Path(saved).read_text(encoding='utf-8') == before
+    again = make_again(save(changed), epochs=7, work_dir=str(tmp_path / 'other'))
+    assert (again.train_cfg.max_epochs, again.work_dir) == (7, str(tmp_path / 'other'))
+    assert again.param_scheduler[-1].end / changed.param_scheduler[-1].end == 7 / changed.train_cfg.max_epochs
+
+
+def test_every_argument_is_recorded(tmp_path):
+    """Those that have another value than by default, and those whose default depends on the machine."""
+    options = dict(size=96, batch_size=3, lr=0.01, early_stop=2, ema=True, seed=5, layer_decay=0.5, split_seed=4,
+                   decay_type='stage_wise', out=str(tmp_path / 'out'), custom_imports=['mmvit_backbones.engine'])
+    recorded = recipe(tmp_path, **options).recipe.to_dict()
+    assert options.items() <= recorded.items()
+    assert {'precision', 'workers', 'network', 'class_folder'} <= recorded.keys()
+
+
+def test_edits_of_a_recipe_are_never_lost(tmp_path):
+    path = Path(save(recipe(tmp_path)))
+    edited = path.read_text(encoding='utf-8').replace('max_norm=5.0', 'max_norm=1.0')
+    path.write_text(edited, encoding='utf-8')
+    with raises(UsageError, str(path), 'train_cfg.max_epochs', 'param_scheduler'):
+        make_again(str(path), epochs=7)
+    assert path.read_text(encoding='utf-8') == edited and not list(tmp_path.glob('run_*'))
+
+
+# ---- the largest batch
+
+
+@pytest.mark.parametrize('most, share, limit, found', [(5, 0.5, 100, 4), (10**6, 0.5, 100, 64), (1, 0.5, 100, 1),
+                                                       (64, 0.03, 100, 16), (10**6, 0.5, 1, 1)])
+def test_batch_size_is_the_largest_power_of_two_that_fits(most, share, limit, found):
+    """Above ``most`` images, memory does not suffice; below, each image takes a share of it."""
+    tried = []
+
+    def step(images: int) -> float:
+        tried.append(images)
+        if images > most:
+            raise torch.cuda.OutOfMemoryError
+        return share * images if share < 0.1 else share
+
+    assert largest_power(step, limit) == found and tried == sorted(tried)
+
+
+def test_an_image_that_does_not_fit_is_an_error():
+    def step(images: int) -> float:
+        raise torch.cuda.OutOfMemoryError
+
+    with raises(UsageError, 'batch_size', 'size'):
+        largest_power(step, 8)
+
+
+@TASKS
+def test_a_step_of_the_largest_batch_has_the_largest_images(task, tmp_path, monkeypatch):
+    """On a CPU, in place of a GPU."""
+    cfg = recipe(tmp_path, task, size=[64, 96], **({'light': True} if task == 'coco_folder' else {}))
+    shapes, forward = [], ResT.forward
+    monkeypatch.setattr(ResT, 'forward', lambda self, images: shapes.append(images.shape) or forward(self, images))
+    take_step(cfg, 2, torch.device('cpu'))
+    assert shapes == [(2, 3, 64, 96)]
+
+
+def test_without_a_gpu_the_batch_size_is_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with raises(UsageError, 'batch_size', 'auto', 'number', '--batch-size 2'):
+        recipe(tmp_path, batch_size='auto')
+
+
+def test_the_number_is_written_into_the_recipe(tmp_path, monkeypatch):
+    from mmvit.recipes import batch_size
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(batch_size, 'step_memory', lambda cfg, images: 0.2 * cfg.train_dataloader.batch_size)
+    cfg = recipe(tmp_path, batch_size='auto', precision='float32')
+    assert cfg.train_dataloader.batch_size == cfg.recipe.batch_size == 4
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2)

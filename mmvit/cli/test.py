@@ -71,42 +71,40 @@ def run(args: Namespace) -> None:
     from ..running import shorthand_options, test, testing_config
     from ..running.checks import check_test_outputs
     from ..running.runner import show_metrics
-    from ..utils.config_files import read_config
     from ..utils.distributed import is_first_process
     from .processes import CHECKED, connected, number_of_nodes, start
 
-    def prepare() -> tuple[str, str, str, dict]:
-        """Returns the config, the checkpoint, the work dir and the options of other data."""
-        config, checkpoint = find(args)
-        base = read_config(config)
-        work_dir = args.work_dir or default_work_dir(config, base)
+    def prepare() -> tuple[str | None, str, str, dict]:
+        """Returns the config, the checkpoint or its work dir, the work dir of the test, the options of other data."""
+        config, source, base = find(args)
+        work_dir = args.work_dir or default_work_dir(base)
         folders = dict(class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder)
         options = shorthand_options(base, seed=args.seed, data_root=args.data_root)
         if args.size or any(folders.values()):
             options |= other_data(base, **folders, size=args.size, out=osp.join(work_dir, 'data'))
-        return config, checkpoint, work_dir, options
+        return config, source, work_dir, options
 
     def checked() -> 'Config':
         cfg = testing_config(
-            config, checkpoint, work_dir=work_dir, out=args.out, show=args.show, show_dir=args.show_dir,
+            config, source, work_dir=work_dir, out=args.out, show=args.show, show_dir=args.show_dir,
             wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
             launcher=args.launcher)
         if CHECKED not in os.environ:
             check_data(cfg, ['test'])
         if is_first_process():
             check_test_outputs(cfg)
-        if is_exported(checkpoint):
-            check_exported(args, checkpoint)
+        if is_exported(source):
+            check_exported(args, source)
         else:
             build_on_meta(cfg)
-            try_to_read(checkpoint)
+            try_to_read(cfg.load_from)
         return cfg
 
     if args.processes and number_of_nodes() > 1:
         start(args.command, args.processes)
         return
     with connected(args) as processes:
-        config, checkpoint, work_dir, options = processes.of_first(prepare)
+        config, source, work_dir, options = processes.of_first(prepare)
         cfg = processes.all_succeed(checked)
         if args.check:
             if processes.rank == 0:
@@ -114,9 +112,9 @@ def run(args: Namespace) -> None:
             return
         if args.processes:
             start(args.command, args.processes)
-        elif is_exported(checkpoint):
-            model = Predictor(checkpoint)
-            show_metrics(evaluate(cfg, model.model.run, model.classes, checkpoint))
+        elif is_exported(source):
+            model = Predictor(source)
+            show_metrics(evaluate(cfg, model.model.run, model.classes, source))
         else:
             test(cfg, verbose=args.verbose)
             if args.out and processes.rank == 0:
@@ -135,25 +133,25 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
         raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
 
 
-def find(args: Namespace) -> tuple[str, str]:
-    """Returns the config and the checkpoint; a work dir stands for its config and its best checkpoint."""
+def find(args: Namespace) -> tuple[str | None, str, 'Config']:
+    """Returns the config that was named, the checkpoint or its work dir, and the config's content."""
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.zoo.reading import find_checkpoint
 
-    from ..utils.config_files import config_beside, is_config, path_hint
+    from ..utils.config_files import config_of, is_config, path_hint, read_config
     if args.checkpoint is not None:
-        return args.config, find_checkpoint(args.checkpoint)
+        return args.config, args.checkpoint, read_config(args.config)
     if is_config(args.config) or not osp.exists(args.config):
         raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)
-    config = config_beside(checkpoint, f'first: mmvit test CONFIG {checkpoint}')
-    print(f'checkpoint  {checkpoint}\nconfig      {config}', flush=True)
-    return config, checkpoint
+    cfg = config_of(None, args.config, remedy=f'first: mmvit test CONFIG {checkpoint}')
+    print(f'checkpoint  {checkpoint}\nconfig      {cfg.filename}', flush=True)
+    return None, args.config, cfg
 
 
-def default_work_dir(config: str, cfg) -> str:
+def default_work_dir(cfg: 'Config') -> str:
     """Returns the folder ``test`` in that of the training, whose files must not be replaced."""
-    folder = osp.dirname(config)
+    folder = osp.dirname(cfg.filename)
     if osp.exists(osp.join(folder, 'last_checkpoint')):  # the config is of a run, which may have been moved
         return osp.join(folder, 'test')
-    return osp.join(cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(config))[0]), 'test')
+    return osp.join(cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0]), 'test')

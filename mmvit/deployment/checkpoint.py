@@ -11,9 +11,9 @@ from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint,
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..inference.metric import metric_of
-from ..inference.predictor import config_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
+from ..utils.config_files import config_of
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file
@@ -32,9 +32,9 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     check_packages()
     if fp16 and int8:
         raise UsageError(f'pass either fp16 or int8, got fp16={fp16} and int8={int8}')
-    checkpoint = checkpoint and find_checkpoint(checkpoint)
+    source, checkpoint = checkpoint, checkpoint and find_checkpoint(checkpoint)
     check_path(path, [checkpoint, config, *images])
-    cfg = config_of(config, checkpoint, cfg_options)
+    cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
     checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
     exported_geometry(cfg)
     build_on_meta(cfg)

@@ -18,7 +18,7 @@ from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
 from ..inference.runtimes import build_model
-from ..utils.config_files import config_beside, is_config, read_config
+from ..utils.config_files import config_of, is_config, read_config
 from ..utils.distributed import warn
 from ..utils.frameworks import use_framework
 
@@ -65,8 +65,8 @@ def as_network(variant: Variant, checkpoint: str | None) -> Normalize:
     These are the statistics in the config of the training that saved the checkpoint, those of another library's weights
     by name, or else those of the published weights.
     """
-    if checkpoint and (Path(checkpoint).parent / LAST).is_file():
-        return as_preprocessor(model_of(read_config(config_beside(checkpoint), ('model', ))).data_preprocessor)
+    if checkpoint and any((folder / LAST).is_file() for folder in (Path(checkpoint), Path(checkpoint).parent)):
+        return as_preprocessor(model_of(config_of(None, checkpoint, ('model', ))).data_preprocessor)
     images = (pretrained_settings(checkpoint) if checkpoint else None) or variant.family
     return as_statistics(torch.tensor(images.mean), torch.tensor(images.std))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
+from ..utils.saved_configs import values_of
 from .curves import CURVES, NAMES, Curve
 from .figures import save_figure, wrapped
 
@@ -44,7 +44,12 @@ def draw_runs(work_dirs: Sequence[str], out: str, *, published: bool = False) ->
     runs, different = {path: read_run(Path(path)) for path in work_dirs}, []
     for path in work_dirs if published else ():
         curve = published_curve(Path(path))
-        if found := differences(runs[path], curve, Config.fromfile(Path(path, f'{curve.config}.py'))):
+        file = Path(path, f'{curve.config}.py')
+        try:
+            settings = values_of(file)
+        except ValueError as error:
+            raise UsageError(f'config {file} {error}; it must be as the training saved it') from error
+        if found := differences(runs[path], curve, settings):
             different.append(f'{path} is not comparable with the published run: {", ".join(found)}')
         runs[PUBLISHED + curve.config] = curves_of(curve, runs[path])
     draw(runs, out, '\n'.join(different))
@@ -80,10 +85,10 @@ def published_curve(work_dir: Path) -> Curve:
     return CURVES[min(names)]
 
 
-def differences(run: Curves, curve: Curve, cfg: Config) -> list[str]:
+def differences(run: Curves, curve: Curve, settings: dict) -> list[str]:
     """Returns how the length of a run and its updates per epoch differ from the published run."""
     different = []
-    length = (cfg.get('train_cfg') or {}).get('max_epochs' if curve.unit == 'epoch' else 'max_iters', curve.length)
+    length = (settings.get('train_cfg') or {}).get('max_epochs' if curve.unit == 'epoch' else 'max_iters', curve.length)
     if length != curve.length:
         different.append(f'{length} {curve.unit}s instead of {curve.length}')
     epochs = run.get('epoch', {})

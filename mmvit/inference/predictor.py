@@ -1,18 +1,17 @@
 """Runs checkpoints and exported models on images."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.config_files import config_beside, is_config, path_hint, read_config
+from ..utils.config_files import config_of, is_config, path_hint
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames
@@ -72,7 +71,7 @@ class Predictor:
             else:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = find_checkpoint(str(source))
-            cfg = config_of(config, checkpoint)
+            cfg = config_of(config, str(source), ('model', 'test_dataloader'))
             build_on_meta(cfg)
             self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
@@ -141,12 +140,3 @@ def refuse(source: str, **arguments: object) -> None:
     for name, value in arguments.items():
         if value:
             raise UsageError(f'{name}={value} cannot be used with {source}')
-
-
-def config_of(config: str | None, checkpoint: str | None, options: Mapping | None = None) -> Config:
-    """Loads ``config`` with options, or else the config that the training saved beside the checkpoint."""
-    if config is None:
-        if checkpoint is None:
-            raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
-        config = config_beside(checkpoint)
-    return read_config(config, ('model', 'test_dataloader'), options)

@@ -18,7 +18,7 @@ from mmengine.structures import BaseDataElement
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import find_weights, load_weights
+from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
 from ..utils.config_files import leaf_datasets
 from ..utils.frameworks import metainfo_of, use_framework
@@ -134,7 +134,8 @@ def build_model(cfg: Config) -> BaseModel:
     """Builds the model of a config for a single process, without SyncBN."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    with safe_loading():  # some models read other checkpoints
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if not isinstance(model, BaseModel):
         raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')
     return model

@@ -31,8 +31,7 @@ class Served:
     """A model with its name and what its runtime deviates from PyTorch."""
 
     def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
-        file = find_checkpoint(str(path))
-        self.predictor = Predictor(file, config, **options)
+        self.predictor, file = Predictor(path, config, **options), find_checkpoint(str(path))
         self.name = name or '/'.join(Path(file).absolute().parts[-2:])
         self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
 

@@ -23,9 +23,9 @@ from ..deployment.sample_images import CALIBRATION_IMAGES, images_of, read
 from ..deployment.whole_models import write_parts
 from ..folders.data_set_files import check_data
 from ..inference.metric import metric_of
-from ..inference.predictor import config_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
+from ..utils.config_files import config_of
 from .networks_by_name import build, default_size
 
 # Name -> arguments of open_session; the first two run with PyTorch.
@@ -138,7 +138,7 @@ def timed_model(name: str, config: str | None, images: Sequence[str | Path], cou
                 ) -> TimedModel:
     """Checks a checkpoint, and reads the images to time it on: ``images``, or the first of the config's test set."""
     checkpoint = find_checkpoint(name)
-    cfg: Config = config_of(config, checkpoint)
+    cfg = config_of(config, name, ('model', 'test_dataloader'))
     build_on_meta(cfg)
     try_to_read(checkpoint)
     if images:

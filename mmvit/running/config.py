@@ -10,9 +10,18 @@ from mmengine.config import Config, ConfigDict
 
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.reading import LAST, last_of
+from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
-from ..utils.config_files import LOADERS, SPLITS, VISUALIZERS, check_parts, merge_options, metrics_of, read_config
+from ..utils.config_files import (
+    LOADERS,
+    SPLITS,
+    VISUALIZERS,
+    check_parts,
+    config_of,
+    merge_options,
+    metrics_of,
+    read_config,
+)
 from .work_dir import check_copy
 
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
@@ -50,7 +59,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
-    _set_run(cfg, config, work_dir, launcher)
+    _set_run(cfg, work_dir, launcher)
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if is_classifier:
@@ -76,14 +85,15 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     return cfg
 
 
-def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
+def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
                    show: bool = False, show_dir: str | None = None, wait_time: float = 2., tta: bool = False,
                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none') -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
 
     Args:
-        config (str): Config file, or the name of a config of this package.
-        checkpoint (str): File or URL of the weights.
+        config (str | None): Config file, or the name of a config of this package. None means the config that the
+            training saved beside the checkpoint.
+        checkpoint (str): File or URL of the weights, or the work dir of a training, for its best checkpoint.
         work_dir (str | None): Folder for logs and metrics. Defaults to None: the config's, or else ``work_dirs/NAME``.
         out (str | None): Where predictions are saved: a ``.pkl`` file, or for mmseg a folder of label images.
         show (bool): Whether to show the predictions in a window. Defaults to False.
@@ -97,12 +107,12 @@ def testing_config(config: str, checkpoint: str, *, work_dir: str | None = None,
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = read_config(config, TESTING)
+    cfg = config_of(config, checkpoint, TESTING)
     framework = cfg.default_scope
     if framework != 'mmpretrain':
         merge_options(cfg, cfg_options)
-    _set_run(cfg, config, work_dir, launcher)
-    cfg.load_from, cfg.resume = checkpoint, False
+    _set_run(cfg, work_dir, launcher)
+    cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
     if tta and (show or show_dir) and framework == 'mmpretrain':
         raise UsageError('--tta cannot be combined with --show and --show-dir: mmpretrain draws no augmented images')
     if show or show_dir:
@@ -165,12 +175,12 @@ def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
                              f'{key}.persistent_workers=False')
 
 
-def _set_run(cfg: Config, config: str, work_dir: str | None, launcher: str) -> None:
+def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(config))[0])
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0])
 
 
 def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:

@@ -1,5 +1,4 @@
 """Loads and checks config files."""
-import ast
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from mmvit_backbones.utils.messages import near_names
 
 from .frameworks import FRAMEWORKS
 from .options import check_option
+from .saved_configs import read_saved_config, values_of
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -31,7 +31,12 @@ INHERITING = """_base_ = {base!r}
 
 
 def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
-    """Loads a config, applies options such as ``{'a.b.c': value}``, and checks that it has the keys ``needs``.
+    """Loads a config that a person named, applies options, and checks that it has the keys ``needs``.
+
+    Args:
+        path (str): Config file, which is run, or the name of a config of this package.
+        needs (Sequence[str]): Keys.
+        options (Mapping | None): Settings that replace the config's, such as ``{'a.b.c': value}``.
 
     Raises:
         UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
@@ -41,7 +46,41 @@ def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = 
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
         raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
-    _use_own_lists(cfg, path)
+    return _with_options(cfg, needs, options)
+
+
+def config_of(config: str | None, source: str | None, needs: Sequence[str] = (), options: Mapping | None = None,
+              remedy: str = 'with --config FILE, or config=FILE in Python') -> Config:
+    """Loads ``config``, or else the config that a training saved in its work dir, which is not run.
+
+    Args:
+        config (str | None): Config that a person named.
+        source (str | None): Work dir of the training, or a checkpoint in it. The folder may have one file of values
+            (:func:`.values_of`).
+        needs, options: As for :func:`read_config`.
+        remedy (str): How a person names a config, for messages.
+
+    Raises:
+        UsageError: If there is no such config, or several, or it has more than values and registered classes; and as
+            :func:`read_config`.
+        CheckpointNotFoundError: If the checkpoint does not exist.
+    """
+    if config is not None:
+        return read_config(config, needs, options)
+    if source is None:
+        raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
+    file = saved_config(source, remedy)
+    try:
+        cfg = read_saved_config(file)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f'{file} {error}; nobody named it, so it may only set values and name registered '
+                         f'classes; if you trust it, pass it {remedy}') from error
+    return _with_options(cfg, needs, options)
+
+
+def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None) -> Config:
+    """Applies options to a config that was read, and checks that it has the keys ``needs``."""
+    _use_own_lists(cfg, cfg.filename)
     merge_options(cfg, options)
     check_parts(cfg, needs)
     if cfg.default_scope == 'mmpretrain':
@@ -98,33 +137,29 @@ def find_config(name: str) -> str:
     raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
 
 
-def config_beside(checkpoint: str, remedy: str = 'with --config FILE, or config=FILE in Python') -> str:
-    """Returns the config that the training saved beside its checkpoint.
-
-    Other programs in the folder, which loading them as a config would run, are left alone. ``remedy`` says how to pass
-    a config.
+def saved_config(source: str, remedy: str) -> Path:
+    """Returns the file of values (:func:`.values_of`) in a work dir, or beside a checkpoint: the training's config.
 
     Raises:
         UsageError: If there is none, or more than one.
         CheckpointNotFoundError: If the checkpoint does not exist.
     """
-    if '://' not in checkpoint and (reason := problem_of_file(checkpoint)):
-        raise CheckpointNotFoundError(f'checkpoint {checkpoint} {reason}')
-    found = [] if '://' in checkpoint else [file for file in sorted(Path(checkpoint).parent.glob('*.py'))
-                                            if assigns_only(file)]
-    if len(found) != 1:
-        reason = f'are several configs, {", ".join(file.name for file in found)},' if found else 'is no config'
-        raise UsageError(f'there {reason} beside checkpoint {checkpoint}; pass its config {remedy}')
-    return str(found[0])
-
-
-def assigns_only(file: Path) -> bool:
-    """Returns whether a Python file is only made of assignments, as the configs that MMEngine saves."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return all(isinstance(statement, ast.Assign) for statement in tree.body)
+    folder = Path(source) if osp.isdir(source) else Path(source).parent
+    if '://' not in source and folder != Path(source) and (reason := problem_of_file(source)):
+        raise CheckpointNotFoundError(f'checkpoint {source} {reason}')
+    found, others = [], []
+    for file in sorted(folder.glob('*.py')) if '://' not in source else ():
+        try:
+            values_of(file)
+            found.append(file)
+        except ValueError as error:
+            others.append(f'{file.name} {error}')
+    if len(found) == 1:
+        return found[0]
+    reason = (f'are several configs, {", ".join(file.name for file in found)},' if found else
+              f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
+    place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'
+    raise UsageError(f'there {reason} {place}; pass its config {remedy}')
 
 
 def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,

@@ -8,11 +8,10 @@ from importlib import import_module
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import torch
 import transformers
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from transformers import (
     AutoBackbone,
@@ -35,7 +34,7 @@ from ..errors import first_line
 from ..utils.openmmlab_models import init_weights
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, find_variant
-from .plain_classifier import Classifier
+from .plain_classifier import Classifier, build_backbone
 
 
 def major_version(version: str) -> int:
@@ -114,7 +113,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
                                  'config, and load weights by from_pretrained')
         try:
             with torch.device('meta'):
-                built = cast(backbones.Backbone, MODELS.build(self.backbone_config))
+                built = build_backbone(self.backbone_config)
         except Exception as error:  # invalid arguments can raise any exception
             raise ValueError(f'backbone cannot be built: {first_line(error)}') from error
         self.hidden_sizes = list(built.channels)
@@ -246,7 +245,7 @@ class MMViTBackbone(backbone_utils.BackboneMixin, MMViTPreTrainedModel):
 
     def plan(self) -> backbones.Backbone:
         indices = [self.stage_names.index(name) for name in self.out_features]  # out_indices may be negative
-        return MODELS.build({**self.config.backbone_config, 'out_indices': indices})
+        return build_backbone({**self.config.backbone_config, 'out_indices': indices})
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute; ``out_features`` and ``out_indices`` also set the stages that the backbone returns.

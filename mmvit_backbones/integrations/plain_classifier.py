@@ -1,8 +1,11 @@
 """A classifier for libraries other than mmpretrain, with mmpretrain's names of weights."""
+from collections.abc import Mapping
+
 import torch.fx
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from .. import backbones
 from ..backbones import Backbone
 from ..necks import LayerNormPooling
 from ..utils.openmmlab_models import init_weights
@@ -28,6 +31,11 @@ class Pooling(nn.Module):
 
     def extra_repr(self) -> str:
         return repr(self.pool_type)
+
+
+def build_backbone(config: Mapping) -> Backbone:
+    """Builds a network of this package; ``MODELS.build`` would also import a package that ``_scope_`` names."""
+    return getattr(backbones, config['type'])(**{key: value for key, value in config.items() if key != 'type'})
 
 
 def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
@@ -93,8 +101,10 @@ class Classifier(nn.Module):
         super().__init__()
         if img_size is not None and has_img_size(variant):
             arguments['img_size'] = img_size
+        if given := {'type', 'init_cfg'} & arguments.keys():  # a folder of a hub could name any function
+            raise ValueError(f'arguments must not have {min(given)}, got {arguments[min(given)]!r}')
         config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
-        self.backbone = MODELS.build(config)
+        self.backbone = build_backbone(config)
         init_weights(self.backbone)
         channels = self.backbone.channels[-1]
         self.has_tokens = config.get('out_type') == 'tokens'

@@ -1,4 +1,6 @@
 """Reads checkpoints by what names them: a file, a work dir, a URL, published weights, or those of a library."""
+import os.path as osp
+import re
 from typing import Literal
 
 from mmengine.runner import CheckpointLoader
@@ -7,13 +9,14 @@ from torch import Tensor
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.messages import near_names
 from .download import fetch, fetch_url, first_reading
-from .hubs import TIMM, TORCHVISION, fetch_torchvision, read_timm
+from .hubs import OPENMMLAB, TIMM, TORCHVISION, fetch_openmmlab, fetch_torchvision, read_timm
 from .reading import find_checkpoint, load_checkpoint_file
-from .state_dicts import find_state_dict
+from .state_dicts import find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant
 
 OFFICIAL = 'official://'
 WEB = 'http://', 'https://'
+UNSAFE = re.compile(r'(\S+:)?(s3|petrel)://|pavi://')  # as MMEngine's loaders, which unpickle any objects
 
 
 def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool = False) -> dict:
@@ -22,8 +25,8 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     Args:
         filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
             ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME`` or
-            ``torchvision://NAME``, downloaded by these libraries; or a name with another scheme, which is read by
-            MMEngine's loader for the scheme.
+            ``torchvision://NAME``, downloaded by these libraries; MMEngine's ``open-mmlab://NAME`` or ``mmcls://NAME``;
+            or a name with a scheme whose loader the user has registered in MMEngine.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`load_checkpoint_file`.
 
@@ -41,12 +44,23 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         path = fetch_url(filename)
         with first_reading(path):
             return load_checkpoint_file(path, map_location, mmap)
-    if '://' in filename:
+    if filename.startswith(OPENMMLAB):
+        checkpoint = load_checkpoint_file(fetch_openmmlab(filename), map_location, mmap)
+        return dict(state_dict=_of_backbone(checkpoint, filename)) if filename.startswith('mmcls://') else checkpoint
+    if UNSAFE.match(filename):
+        raise CheckpointError(f'checkpoint {filename} cannot be loaded without running code in it; use a file or an '
+                              'http(s) URL')
+    if '://' in filename and not osp.exists(osp.expanduser(filename)):
         try:
             return CheckpointLoader.load_checkpoint(filename, map_location)
         except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
             raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
     return load_checkpoint_file(find_checkpoint(filename), map_location, mmap)
+
+
+def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
+    """Returns the backbone's weights of a classifier, as MMEngine does for ``mmcls://``."""
+    return strip_prefix(find_state_dict(checkpoint, source), 'backbone.')
 
 
 def _read_official(name: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Pretrained weights that timm and torchvision publish under a name, and download.
+"""Pretrained weights that timm, torchvision and OpenMMLab publish under a name, and download.
 
 ``timm://NAME`` and ``torchvision://NAME`` can start a network with the same tensors; see ``converters/library.py``.
 """
@@ -13,13 +13,16 @@ from urllib.parse import quote
 
 import torch
 from mmengine.logging import print_log
+from mmengine.runner import checkpoint
 from torch import Tensor
 
-from ..errors import CheckpointError, UsageError, first_line
+from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
 from ..utils.installation import install_command
+from ..utils.messages import near_names
 from .download import cache_folder, locked
 
 TIMM, TORCHVISION = 'timm://', 'torchvision://'
+OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://'  # names in MMEngine's tables
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,17 @@ class PretrainedSettings:
     license: str
 
 
-def pretrained_settings(checkpoint: str) -> PretrainedSettings | None:
+def pretrained_settings(name: str) -> PretrainedSettings | None:
     """Returns mean, standard deviation and license of ``timm://NAME`` or ``torchvision://NAME``; None for other names.
 
     Raises:
         UsageError: If the name is unknown, or the library is not installed.
     """
-    if checkpoint.startswith(TIMM):
-        cfg = _timm_config(checkpoint)
+    if name.startswith(TIMM):
+        cfg = _timm_config(name)
         mean, std, terms = cfg['mean'], cfg['std'], cfg.get('license')
-    elif checkpoint.startswith(TORCHVISION):
-        transforms = _torchvision_weights(checkpoint).transforms()
+    elif name.startswith(TORCHVISION):
+        transforms = _torchvision_weights(name).transforms()
         mean, std, terms = transforms.mean, transforms.std, 'BSD-3-Clause'
     else:
         return None
@@ -68,13 +71,40 @@ def fetch_torchvision(name: str) -> Path:
         CheckpointError: If the weights cannot be downloaded.
     """
     with _downloading(name):
-        url = _torchvision_weights(name).url
-        path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
-        if not os.path.exists(path):
-            with locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
-                if not path.exists():
-                    digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
-                    torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
+        return _fetch_to_hub(_torchvision_weights(name).url)
+
+
+def fetch_openmmlab(name: str) -> Path:
+    """Returns the file of a name in MMEngine's tables in torch hub's cache, where MMEngine keeps it; downloads it once.
+
+    Args:
+        name (str): ``open-mmlab://NAME``, ``mmcls://NAME``, or what MMEngine means by ``torchvision://NAME``.
+
+    Raises:
+        CheckpointError: If the name is unknown, or the weights cannot be downloaded.
+    """
+    scheme, _, model = name.partition('://')
+    if scheme == 'mmcls':
+        urls = checkpoint.get_mmcls_models()
+    elif scheme in ('open-mmlab', 'openmmlab'):
+        urls, model = checkpoint.get_external_models(), checkpoint.get_deprecated_model_names().get(model, model)
+    else:
+        urls = checkpoint.get_torchvision_models()
+    url: str = urls.get(model, '')
+    if not url.startswith(('http://', 'https://')):
+        raise CheckpointNotFoundError(f'{name}: MMEngine has no URL for this name{near_names(model, urls)}')
+    with _downloading(name):
+        return _fetch_to_hub(url)
+
+
+def _fetch_to_hub(url: str) -> Path:
+    """Returns the file of a URL in torch hub's cache, and downloads it if it is missing."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', url.rpartition('/')[2])
+    if not os.path.exists(path):
+        with locked(path.with_name(f'{path.name}.lock'), 'TORCH_HOME'):
+            if not path.exists():
+                digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
     return path
 
 

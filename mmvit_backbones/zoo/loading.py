@@ -4,6 +4,7 @@
 sizes and loading.
 """
 import os
+import os.path as osp
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,17 +15,19 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import load_from_http, load_from_local
+from mmengine.runner import checkpoint as mmengine_loaders
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
 from ..utils.openmmlab_models import unwrap_model
-from .checkpoints import OFFICIAL, WEB, read_checkpoint, read_published
+from .checkpoints import OFFICIAL, read_checkpoint, read_published
 from .converters import mvit, swin, vit
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
+from .hubs import fetch_openmmlab
+from .reading import load_checkpoint_file
 from .state_dicts import choose_prefix, find_prefixes, find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant, find_variant
 
@@ -410,38 +413,57 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
     The state of a training with MMEngine is kept. The layout that other networks share is converted only by
     :func:`find_weights`, which knows the model.
     """
-    checkpoint = read_checkpoint(filename, map_location)
-    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], filename)
+    return _as_state(read_checkpoint(filename, map_location), filename)
+
+
+def _as_state(checkpoint: Mapping, source: str) -> dict:
+    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], source)
     if layout is not None:
-        return dict(state_dict=layout.convert(weights, filename))
-    training = checkpoint if 'state_dict' in checkpoint and 'meta' in checkpoint else {}
-    return {**training, 'state_dict': weights}
+        return dict(state_dict=layout.convert(weights, source))
+    if 'state_dict' not in checkpoint or 'meta' not in checkpoint:
+        return dict(state_dict=weights)
+    meta = {key: value for key, value in checkpoint['meta'].items() if key != 'config'}  # which MMEngine would run
+    return {**checkpoint, 'state_dict': weights, 'meta': meta}
+
+
+def _read_file(filename: str, map_location: str | None = None) -> dict:
+    if '://' in filename and not osp.exists(osp.expanduser(filename)):
+        raise FileNotFoundError(f'there is no loader for {filename}')
+    return read_state(filename, map_location)
+
+
+def _read_torchvision(filename: str, map_location: str | None = None) -> dict:
+    """Reads the weights that MMEngine means by a name, which are not torchvision's default ones."""
+    return _as_state(load_checkpoint_file(fetch_openmmlab(filename), map_location), filename)
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
+# MMEngine's schemes, how they are read without running code, and MMEngine's own loaders.
+SCHEMES = [
+    (['http://', 'https://'], read_state, mmengine_loaders.load_from_http),
+    ([''], _read_file, mmengine_loaders.load_from_local),
+    (['open-mmlab://', 'openmmlab://'], read_state, mmengine_loaders.load_from_openmmlab),
+    (['mmcls://'], read_state, mmengine_loaders.load_from_mmcls),
+    (['modelzoo://', 'torchvision://'], _read_torchvision, mmengine_loaders.load_from_torchvision),
+    ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], read_state, mmengine_loaders.load_from_ceph),
+    (['pavi://'], read_state, mmengine_loaders.load_from_pavi)]
 _depth = 0  # of blocks of safe_loading that are open
 
 
 @contextmanager
 def safe_loading() -> Iterator[None]:
-    """Makes MMEngine read files and http(s) URLs by :func:`read_state`; its own loaders may execute code in them.
+    """Makes MMEngine read all checkpoints by :func:`read_state`; its own loaders may execute code in them.
 
     After the ``with`` block, or the decorated function, MMEngine's own loaders read them again.
     """
     global _depth
-    CheckpointLoader.register_scheme(WEB, read_state, force=True)
-    CheckpointLoader.register_scheme('', _read_file, force=True)
+    for prefixes, safe, _ in SCHEMES:
+        CheckpointLoader.register_scheme(prefixes, safe, force=True)
     _depth += 1
     try:
         yield
     finally:
         _depth -= 1
         if not _depth:
-            CheckpointLoader.register_scheme(WEB, load_from_http, force=True)
-            CheckpointLoader.register_scheme('', load_from_local, force=True)
-
-
-def _read_file(filename: str, map_location: str | None = None) -> dict:
-    if '://' in filename:
-        raise FileNotFoundError(f'there is no loader for {filename}')
-    return read_state(filename, map_location)
+            for prefixes, _, own in SCHEMES:
+                CheckpointLoader.register_scheme(prefixes, own, force=True)

@@ -335,6 +335,8 @@ def test_hugging_faces_upernet_trains(tmp_path):
 def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'out_indices'):
         MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH, out_indices=(1, )))
+    with raises(ValueError, '_scope_'):  # MMEngine would import the package
+        MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH, _scope_='antigravity'))
     for index in (-5, 4):
         with raises(ValueError, 'out_indices must be from -4 to 3', index):
             MMViTConfig(backbone=dict(type='ReSwin', arch=ARCH), out_indices=[index])

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmvit.utils.config_files import (
     SPLITS,
-    config_beside,
+    config_of,
     datasets_of,
     find_config,
     is_config,
@@ -45,21 +45,22 @@ def test_a_name_is_one_of_the_packages_configs_or_a_file(tmp_path, monkeypatch):
 def test_the_config_beside_a_checkpoint_is_found(tmp_path):
     checkpoint = str(tmp_path / 'epoch_1.pth')
     with raises(CheckpointError, checkpoint, 'does not exist'):
-        config_beside(checkpoint)
+        config_of(None, checkpoint)
     for name in 'epoch_1.pth', 'last_checkpoint':
         (tmp_path / name).touch()
     for path in checkpoint, 'https://example.org/a.pth':
         with raises(UsageError, path, 'no config', '--config'):
-            config_beside(path)
+            config_of(None, path)
     (tmp_path / 'train.py').write_text('print(1)')  # a program, which must not run
     (tmp_path / 'notes.py').write_text('not Python')
-    with raises(UsageError, checkpoint, 'no config', '--config'):
-        config_beside(checkpoint)
-    (tmp_path / 'reswin.py').write_text('# of a training\nmodel = dict(\n    type="ImageClassifier")\n')
-    assert config_beside(checkpoint) == str(tmp_path / 'reswin.py')
+    with raises(UsageError, checkpoint, 'no config', 'train.py', 'notes.py', '--config'):
+        config_of(None, checkpoint)
+    (tmp_path / 'reswin.py').write_text('# of a training\ndefault_scope = "mmpretrain"\n')
+    for source in checkpoint, str(tmp_path):
+        assert config_of(None, source).filename == str(tmp_path / 'reswin.py')
     (tmp_path / 'rest.py').touch()
     with raises(UsageError, checkpoint, 'reswin.py', 'rest.py', '--config'):
-        config_beside(checkpoint)
+        config_of(None, checkpoint)
 
 
 @pytest.mark.parametrize('change, needs, words', [

@@ -2,6 +2,8 @@
 
 The networks of timm, torchvision and Transformers were written neither by the authors nor by this package.
 """
+import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import torch
 from fine_tunings import recipe
 from helpers import ROOT, raises
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_mmcls_models, get_torchvision_models
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,7 +24,7 @@ from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.download import hash_of
 from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.loading import load_checkpoint
+from mmvit_backbones.zoo.loading import load_checkpoint, safe_loading
 from mmvit_backbones.zoo.variants import VARIANTS
 
 timm = pytest.importorskip('timm')
@@ -28,6 +32,16 @@ DEPTHS, HEADS, DIM, WINDOW = (2, 1, 2, 1), (1, 2, 2, 4), 16, 4
 SWIN = dict(embed_dims=DIM, depths=DEPTHS, num_heads=HEADS, window_size=WINDOW, mlp_ratio=4)
 VIT = dict(embed_dims=32, depth=2, num_heads=2, mlp_ratio=4)
 MVIT = dict(embed_dims=16, depths=(1, 2, 1, 1), num_heads=(1, 2, 4, 8), mlp_ratio=4)
+
+
+class Evil:
+    """An object whose pickle makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path), )
 
 
 def perturbed(model: nn.Module) -> nn.Module:
@@ -321,6 +335,42 @@ def test_weights_by_name_of_torchvision_are_downloaded_and_checked(is_intact, hu
         with raises(CheckpointError, 'torchvision://small cannot be downloaded', 'hash'):
             read_checkpoint('torchvision://small')
         assert not list(hub.glob('*.pth'))
+
+
+@pytest.mark.parametrize('name, file, keys', [
+    ('open-mmlab://own', 'own-1234.pth', ['backbone.a', 'head.b']),
+    ('openmmlab://own', 'own-1234.pth', ['backbone.a', 'head.b']),
+    ('mmcls://resnet50_v1d', None, ['a']), ('modelzoo://resnet50', None, ['backbone.a', 'head.b'])])
+@pytest.mark.parametrize('is_safe', [True, False])
+def test_names_of_openmmlab_run_no_code(name, file, keys, is_safe, hub, tmp_path, monkeypatch, own_loaders):
+    """By the command, and by MMEngine in a run, for the backbones of others."""
+    monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
+    (tmp_path / 'open_mmlab.json').write_text('{"own": "https://example.org/own-1234.pth"}')
+    tables = dict(mmcls=get_mmcls_models, modelzoo=get_torchvision_models)
+    scheme, _, model = name.partition('://')
+    file = file or Path(tables[scheme]()[model]).name
+    weights = {'backbone.a': torch.ones(1), 'head.b': torch.ones(1)}
+    torch.save(dict(state_dict=weights, evil=None if is_safe else Evil(tmp_path / 'ran')), hub / file)
+    for read in read_checkpoint, CheckpointLoader.load_checkpoint:
+        with safe_loading(), nullcontext() if is_safe else raises(CheckpointError, file, 'mkdir'):
+            assert list(read(name)['state_dict']) == keys
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('name', [
+    's3://a/b.pth', 'petrel://a.pth', 'b:s3://c.pth', 'pavi://a', 'mmcls://none', 'other://a.pth', 'open-mmlab://none',
+    'modelzoo://none'])
+def test_names_that_mmengine_would_unpickle_are_refused(name, tmp_path, monkeypatch, own_loaders):
+    """Also where a folder makes the name a path."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        for read in read_checkpoint, CheckpointLoader.load_checkpoint:
+            with safe_loading(), pytest.raises((CheckpointError, FileNotFoundError)):
+                read(name)
+        if os.name != 'nt':
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            torch.save(dict(state_dict={}, evil=Evil(tmp_path / 'ran')), name)
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_a_recipe_starts_from_the_cache_of_timm(tmp_path, monkeypatch):

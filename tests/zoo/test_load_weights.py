@@ -160,6 +160,14 @@ def test_a_checkpoint_without_weights_is_not_converted():
             convert_state_dict('vitae_tiny', checkpoint)
 
 
+def test_a_config_in_a_checkpoint_is_not_handed_to_mmengine(tmp_path):
+    """MMEngine would run it when a training resumes."""
+    state = dict(state_dict={'a.b': torch.ones(1)}, meta=dict(config='raise', epoch=1))
+    torch.save(state, tmp_path / 'a.pth')
+    with safe_loading():
+        assert CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))['meta'] == dict(epoch=1)
+
+
 def test_authors_classifier_is_loaded_as_it_is(tmp_path, own_loaders):
     """MMEngine can load the published file unchanged, to test the network or to start a training."""
     variant = 'rest_lite'

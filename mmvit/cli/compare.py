@@ -2,7 +2,7 @@
 
     mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER --pretrained
     mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --pretrained --epochs 20
-    mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2 --budget 2h
+    mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2
     mmvit compare reswin_tiny ablation.py --config my_upernet.py
 
 A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
@@ -12,21 +12,12 @@ compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --co
 Necks and heads start equal for all backbones, where their shapes are equal. Results, with all settings, are written to
 README.md, results.csv and plot.png in the output folder.
 """
-import re
 import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 
 from .arguments import add_folder_arguments, add_size_argument, new_parser, output_folder, positive
 from .docstrings import with_help
-
-
-def seconds(text: str) -> float:
-    """Parses a duration such as ``90s``, ``30m`` or ``2h``."""
-    match = re.fullmatch(r'(\d+(?:\.\d+)?)([smh])', text)
-    if not match or not float(match[1]):
-        raise ArgumentTypeError(f'{text!r} is not a duration such as 90s, 30m or 2h')
-    return float(match[1]) * dict(s=1, m=60, h=3600)[match[2]]
 
 
 def get_parser() -> ArgumentParser:
@@ -36,10 +27,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config')
     add_folder_arguments(parser)
     parser.add_argument('--boxes-only', '--boxes', action='store_true')
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive)
-    length.add_argument('--budget', type=seconds, metavar='TIME',
-                        help='time for all runs, e.g. 2h, from which the number of epochs follows')
+    parser.add_argument('--epochs', type=positive)
     parser.add_argument('--seeds', type=positive, default=3, metavar='N')
     parser.add_argument('--pretrained', action='store_true')
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')

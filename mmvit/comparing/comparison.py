@@ -28,12 +28,14 @@ from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
 from ..utils.frameworks import build_dataset, import_quietly
+from ..utils.run_logs import logged
 from ..utils.shell import as_typed, same_mmvit
 from ..utils.tables import as_markdown, write_csv
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
                mmseg=('mIoU', 'mIoU, %', 1))
-PROBE_STEPS, TIMED_IMAGES, FEW_IMAGES = 6, 20, 100
+NO_METRICS = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
+TIMED_IMAGES, FEW_IMAGES = 20, 100
 SETTINGS, REPORT = 'settings.json', ('README.md', 'results.csv', 'plot.png')
 WITH_CONFIG = 'config', 'layer_decay', 'pretrained', 'freeze'  # settings that a comparison in a config may have
 
@@ -68,7 +70,6 @@ class Settings:
             :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
         config (str | None): Config whose data, neck, heads and schedule are used instead.
         epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
-        budget (float | None): Time for all runs in seconds, from which the number of epochs follows.
         pretrained (bool): Whether to start from each network's published weights. Defaults to False.
         freeze (bool): Whether to train only neck and heads. Defaults to False.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
@@ -91,13 +92,10 @@ class Settings:
     layer_decay: float | None = None
     config: str | None = None
     epochs: int | None = None
-    budget: float | None = None
     pretrained: bool = False
     freeze: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs and self.budget:
-            raise UsageError(f'epochs and budget are mutually exclusive, got {self.epochs} and {self.budget}')
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise UsageError(f'layer_decay must be above 0 and at most 1, got {self.layer_decay}')
         given = [name for name, value in asdict(self).items() if value and name not in WITH_CONFIG]
@@ -112,8 +110,8 @@ class Settings:
         return self.config or self.class_folder or self.coco_folder or self.seg_folder
 
     def of_recipe(self) -> dict[str, Any]:
-        """Returns the arguments of ``fine_tune`` that are the same in all runs, apart from the epochs."""
-        others = 'config', 'epochs', 'budget', 'pretrained', 'freeze'
+        """Returns the arguments of ``fine_tune`` that are the same in all runs."""
+        others = 'config', 'pretrained', 'freeze'
         return {name: value for name, value in asdict(self).items() if value is not None and name not in others}
 
 
@@ -144,46 +142,40 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
         if (owner := owners.setdefault(place, name)) != name:
             raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
     shared = Settings(**settings)
-    before = read_settings(folder, shared)
-    recipes = recipes_of(names, shared, shared.epochs, folder)
+    check_settings(folder, shared)
+    recipes = recipes_of(names, shared, folder)
     rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
-    epochs = before.get('epochs_of_budget')
-    if shared.budget:
-        write_recipes(recipes, folder)
-        epochs = epochs or epochs_within(recipes, shared.budget, seeds, folder)
-        recipes = recipes_of(names, shared, epochs, folder)
     write_recipes(recipes, folder)
-    write(folder / SETTINGS, json.dumps({**asdict(shared), 'epochs_of_budget': epochs}, indent=1))
+    write(folder / SETTINGS, json.dumps(asdict(shared), indent=1))
     results = train_all(recipes, seeds, folder)
     rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
     return write_report(folder, rows, recipes, shared, next(iter(rates.values())))
 
 
-def read_settings(out: Path, now: Settings) -> dict:
-    """Returns the settings of the comparison in ``out``, if any; raises UsageError if they differ from those of now."""
+def check_settings(out: Path, now: Settings) -> None:
+    """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
     file = out / SETTINGS
     if not file.exists():
         if others := [name for name in REPORT if (out / name).exists()]:
             raise UsageError(f'out (--out): {out} has a {others[0]} of something else, which would be replaced; choose '
                              'another folder')
-        return {}
+        return
     before = json.loads(file.read_text(encoding='utf-8'))
     for name, value in json.loads(json.dumps(asdict(now))).items():
         if before.get(name) != value:
             raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now {name}={value}; pass '
                              'the same options, or another --out')
-    return before
 
 
 # ---- recipes
 
 
-def recipes_of(names: Sequence[str], settings: Settings, epochs: int | None, out: Path) -> dict[str, Config]:
+def recipes_of(names: Sequence[str], settings: Settings, out: Path) -> dict[str, Config]:
     """Returns the config of each network, which differ in the backbone and the channels of its maps."""
     pretrained, freeze = settings.pretrained, settings.freeze
     if settings.config:
         return {name: other_recipe(settings.config, name, pretrained, freeze, settings.layer_decay) for name in names}
-    arguments = dict(settings.of_recipe(), epochs=epochs, out=str(out / 'data'))
+    arguments = dict(settings.of_recipe(), out=str(out / 'data'))
     common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
     return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
                             check_files=False, **arguments) for name in names}
@@ -259,31 +251,43 @@ def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str,
 
 
 def train_once(folder: Path, name: str, framework: str, options: Sequence[str]) -> dict:
-    """Trains the recipe in a folder once, unless it has already ended, and returns its metric, time and memory."""
-    work_dir, done = folder / name, folder / f'{name}.json'
+    """Trains the recipe in a folder once, unless it has already ended, and returns its metric, times and memory."""
+    work_dir, done, starts = folder / name, folder / f'{name}.json', folder / f'{name}.starts'
     if not done.exists():
-        begin = time.monotonic()
-        memory = run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', *options],
-                     folder / f'{name}.log')
-        entries = [json.loads(line) for log in sorted(work_dir.glob('*/vis_data/scalars.json'))
-                   for line in log.read_text(encoding='utf-8').splitlines()]
+        run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', *options],
+            folder / f'{name}.log', starts)
+        entries = [entry for _, _, entry in logged(work_dir)]
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
         gpu = [entry['memory'] * 2**20 for entry in entries if entry.get('memory')]
-        key, _, factor = METRICS[framework]
-        metric = [entry[key] for entry in entries if key in entry]
+        seconds, memory = zip(*map(json.loads, starts.read_text(encoding='utf-8').splitlines()))
         write(done, json.dumps(dict(
-            metric=metric[-1] * factor if metric else 0., step=statistics.median(times[-max(1, len(times) // 2):]),
-            memory=max(gpu, default=memory), seconds=time.monotonic() - begin)))
+            metric=last_metric(entries, framework, work_dir), step=statistics.median(times[-max(1, len(times) // 2):]),
+            memory=max(gpu or memory), seconds=sum(seconds))))
     return json.loads(done.read_text(encoding='utf-8'))
 
 
-def run(arguments: Sequence[str], log: Path) -> int:
-    """Runs a subcommand of mmvit, and returns the largest resident memory of its process in bytes.
+def last_metric(entries: Sequence[Mapping[str, Any]], framework: str, work_dir: Path) -> float:
+    """Returns the metric of the last evaluation, in percent.
+
+    Raises:
+        UsageError: If the log has no such metric; the message names those that it has.
+    """
+    key, _, factor = METRICS[framework]
+    found = [entry[key] for entry in entries if key in entry]
+    if not found:
+        names = {name for entry in entries if 'loss' not in entry for name in entry} - NO_METRICS
+        raise UsageError(f'{key}, by which networks are compared, is not in the log of {work_dir}, which has '
+                         f'{", ".join(sorted(names)) or "no metrics"}; let the val_evaluator of the config compute it')
+    return found[-1] * factor
+
+
+def run(arguments: Sequence[str], log: Path, starts: Path) -> None:
+    """Runs a subcommand of mmvit, and adds its seconds and the largest resident memory of its process to ``starts``.
 
     Raises:
         UsageError: If the subcommand fails; the message has its last line.
     """
-    memory = 0
+    memory, begin = 0, time.monotonic()
     with log.open('a', encoding='utf-8') as file:
         process = psutil.Popen([*same_mmvit(), *arguments], stdout=file, stderr=file)
         try:
@@ -295,36 +299,14 @@ def run(arguments: Sequence[str], log: Path) -> int:
             process.terminate()
             process.wait()
             raise
+        finally:
+            with starts.open('a', encoding='utf-8') as record:
+                record.write(json.dumps([time.monotonic() - begin, memory]) + '\n')
     if process.returncode:
         last = (log.read_text(encoding='utf-8').splitlines() or ['no output'])[-1]
         if process.returncode == -9:  # SIGKILL, which Windows lacks
             last = 'it was killed, most often because memory is full'
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
-    return memory
-
-
-def epochs_within(recipes: dict[str, Config], budget: float, seeds: int, out: Path) -> int:
-    """Returns the number of epochs for which all runs together take about ``budget`` seconds.
-
-    Raises:
-        UsageError: If one epoch takes longer.
-    """
-    per_epoch = fixed = 0.
-    for network, cfg in recipes.items():
-        print(f'{network}: measuring the time of a step', flush=True)
-        images = cfg.train_dataloader.batch_size
-        options = [f'train_dataloader.dataset.indices={PROBE_STEPS * images}', 'train_cfg.max_epochs=1', 'val_cfg=None',
-                   'val_dataloader=None', 'val_evaluator=None', 'default_hooks.logger.interval=1']
-        found = train_once(folder_of(out, network), 'probe', cfg.default_scope, ['--cfg-options', *options])
-        steps = math.ceil(len(build_dataset(cfg, 'train')) / images)
-        per_epoch += found['step'] * steps * 1.2  # a fifth for evaluations
-        fixed += max(0., found['seconds'] - found['step'] * PROBE_STEPS)
-    epochs = int((budget / seeds - fixed) / per_epoch)
-    if epochs < 1:
-        least = math.ceil(seeds * (fixed + per_epoch) / 60)
-        raise UsageError(f'budget must be at least {least}m, the time for one epoch of all runs, got {budget / 60:g}m')
-    print(f'{epochs} epochs in each run, in all about {seeds * (fixed + epochs * per_epoch) / 60:.0f} minutes')
-    return epochs
 
 
 # ---- figures
@@ -373,6 +355,7 @@ def summarize(results: dict[str, list[dict]], figures: dict[str, dict], recipes:
             'seeds': len(runs), 'parameters, M': measured['parameters'] / 1e6, 'GMACs': measured['gmacs'],
             'ms per image, inference': 1000 * statistics.median(measured['times']),
             'ms per image, training': 1000 * statistics.median(run['step'] for run in runs) / batch_size,
+            'min, training': statistics.median(run['seconds'] for run in runs) / 60,
             'GB, inference': measured['memory'] / 1e9, 'GB, training': max(run['memory'] for run in runs) / 1e9})
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
@@ -415,7 +398,7 @@ def write_report(out: Path, rows: list[dict], recipes: dict[str, Config], settin
         f'- {length}, {cfg.train_dataloader.batch_size} images per step, '
         f'{"published" if settings.pretrained else "random"} weights'
         f'{", frozen backbone" if settings.freeze else ""}, the metric of the last evaluation; brackets: lowest and '
-        'highest seed',
+        'highest seed; minutes: of a run with all its starts',
         f'- {rates}',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
@@ -442,8 +425,7 @@ def command_of(networks: Sequence[str], seeds: int, settings: Settings) -> str:
         if value is True:
             words.append(flag)
         else:
-            values = [f'{value:g}s'] if name == 'budget' else value if isinstance(value, (list, tuple)) else [value]
-            words += [flag, *map(str, values)]
+            words += [flag, *map(str, value if isinstance(value, (list, tuple)) else [value])]
     return as_typed(words)
 
 

@@ -1,6 +1,4 @@
 """Plots losses, learning rates and metrics of training runs."""
-import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mmvit_backbones.errors import UsageError
 
+from ..utils.run_logs import logged, not_an_entry
 from ..utils.saved_configs import values_of
 from .curves import CURVES, NAMES, Curve
 from .figures import save_figure, wrapped
@@ -58,21 +57,15 @@ def draw_runs(work_dirs: Sequence[str], out: str, *, published: bool = False) ->
 
 def read_run(work_dir: Path) -> Curves:
     """Returns the curves of a run. If a resumed run repeated steps, their last values are returned."""
-    is_folder = os.path.isdir(work_dir)
-    files = sorted(work_dir.glob('*/vis_data/scalars.json')) if is_folder else []  # in chronological order
-    if not files:
-        raise UsageError(f'{work_dir} has no TIME/vis_data/scalars.json, which every training run writes')
     curves: Curves = defaultdict(dict)
-    for file in files:
-        for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
-            try:
-                entry = json.loads(line)
-                step = entry.get('iter', entry['step'])
-            except (ValueError, KeyError, AttributeError) as error:
-                raise UsageError(f'{file}, line {number}, is not an entry of a training log: {error}') from error
-            for name, value in entry.items():
-                if name not in NO_CURVES and isinstance(value, (int, float)):
-                    curves[name][step] = value
+    for file, number, entry in logged(work_dir):
+        try:
+            step = entry.get('iter', entry['step'])
+        except KeyError as error:
+            raise not_an_entry(file, number, error) from error
+        for name, value in entry.items():
+            if name not in NO_CURVES and isinstance(value, (int, float)):
+                curves[name][step] = value
     return dict(curves)
 
 

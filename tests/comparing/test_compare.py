@@ -3,7 +3,7 @@ import json
 import shlex
 import signal
 import time
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,13 @@ from runs import Run
 
 from mmvit.cli import compare as arguments_of_compare
 from mmvit.comparing import compare
-from mmvit.comparing.comparison import Settings, command_of, differences, other_recipe, rates_of
+from mmvit.comparing.comparison import Settings, command_of, differences, last_metric, other_recipe, rates_of
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
 from mmvit.recipes.other_config import with_backbone
 from mmvit.utils.config_files import read_config
+from mmvit.utils.run_logs import logged
 from mmvit_backbones.engine import EqualHeadsHook
 from mmvit_backbones.errors import UsageError
 
@@ -67,19 +68,24 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     recipe = str(out / 'rest_lite/recipe.py')
     table = run('compare', 'rest_lite', recipe, *options)  # adds a config with the same backbone
     results = {path: json.loads(path.read_text())['metric'] for path in out.glob('*/seed0.json')}
-    assert len(results) == 2 and len({*results.values()}) == 1 and 0 <= min(results.values()) <= 100
+    for path, metric in results.items():
+        assert metric == [entry['accuracy/top1'] for _, _, entry in logged(path.with_suffix(''))
+                          if 'accuracy/top1' in entry][-1]
+    assert len(results) == 2 and len({*results.values()}) == 1
     text = (out / 'README.md').read_text()
     assert recipe in table and recipe in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
     assert (out / 'results.csv').read_text().count('\n') == 3
     first_result, = (path for path in results if path.parent.name == 'rest_lite')
     other_result, = results.keys() - {first_result}
+    seconds = json.loads(first_result.read_text())['seconds']
     first_result.unlink()  # so that it continues from the checkpoint of the last epoch
     ended = other_result.read_text()
     again = partial(compare, ['rest_lite', recipe], class_folder=str(few_flowers), size=[32], seeds=1, freeze=True,
                     batch_size=4, out=str(out))
     again(epochs=1)
     assert json.loads(first_result.read_text())['metric'] == results[first_result]
+    assert json.loads(first_result.read_text())['seconds'] > seconds  # of all starts
     assert other_result.read_text() == ended
     with raises(UsageError, 'epochs=1', 'epochs=2', '--out'):
         again(epochs=2)
@@ -170,28 +176,35 @@ def test_a_plot_of_all_networks_is_written(count, tmp_path):
 
 
 def test_the_command_of_a_comparison_is_stated(tmp_path):
-    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'a b', '--budget', '2m', '--seeds', '2', '--freeze',
+    options = ['rest_lite', 'timm:resnet18', '--class-folder', 'a b', '--epochs', '7', '--seeds', '2', '--freeze',
                '--size', '96', '128']
     args = arguments(tmp_path, *options)
-    settings = Settings(class_folder=args.class_folder, budget=args.budget, freeze=args.freeze, size=args.size)
+    settings = Settings(class_folder=args.class_folder, epochs=args.epochs, freeze=args.freeze, size=args.size)
     words = shlex.split(command_of(args.networks, args.seeds, settings))
     again = arguments_of_compare.get_parser().parse_args(words[2:])
     assert vars(again) == {**vars(args), 'out': 'compare'}
 
 
-def test_unknown_networks_and_durations():
+def test_unknown_networks():
     for name in ('reswin_tinny', 'timm:nothing'):
         with raises(UsageError, name.removeprefix('timm:')):
             print(find_network(name, pretrained=False).maps)
-    assert arguments_of_compare.seconds('1.5h') == 5400
-    for text in ('2', '0h', 'soon'):
-        with pytest.raises(ArgumentTypeError, match=text):
-            arguments_of_compare.seconds(text)
+
+
+def test_the_metric_is_that_of_the_last_evaluation(tmp_path):
+    """Without it, there is no figure; the error names the metrics that there are."""
+    entries = [dict(loss=1., step=1), {'coco/bbox_mAP': .25, 'step': 1}, {'coco/bbox_mAP': .5, 'step': 2}]
+    assert last_metric(entries, 'mmdet', tmp_path) == 50
+    assert last_metric([dict(mIoU=7., step=1)], 'mmseg', tmp_path) == 7
+    with raises(UsageError, 'accuracy/top1', tmp_path, 'has coco/bbox_mAP;', 'val_evaluator'):
+        last_metric(entries, 'mmpretrain', tmp_path)
+    with raises(UsageError, 'mIoU', 'no metrics'):
+        last_metric(entries[:1], 'mmseg', tmp_path)
 
 
 @pytest.mark.parametrize('given, words', [
     ({}, ['class_folder', 'config']), (dict(config='upernet_reswin_t', epochs=3), ['upernet_reswin_t', 'epochs']),
-    (dict(class_folder='x', seeds=0), ['seeds', '0']), (dict(class_folder='x', epochs=1, budget=9.), ['budget', '9'])])
+    (dict(class_folder='x', seeds=0), ['seeds', '0'])])
 def test_wrong_arguments_are_refused(given, words, tmp_path):
     with raises(UsageError, *words):
         compare(['rest_lite'], out=str(tmp_path), **given)

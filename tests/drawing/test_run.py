@@ -69,9 +69,19 @@ def test_curves_are_labeled(number, monkeypatch, tmp_path):
     assert labels == (['loss'] if number == 1 else ['run0: loss', 'run1: loss'])
 
 
+@pytest.mark.parametrize('rest', ['{', '{"loss": 7., "st', '{"loss": 7., "caf\xe9'.encode('latin1')])
+def test_a_last_line_that_is_cut_off_is_left_out(rest, tmp_path):
+    """As by a kill; the run goes on in another file."""
+    write_run(tmp_path, '1', dict(loss=1., step=1))
+    file = tmp_path / '1/vis_data/scalars.json'
+    file.write_bytes(file.read_bytes() + b'\n' + (rest if isinstance(rest, bytes) else rest.encode()))
+    write_run(tmp_path, '2', dict(loss=2., step=2))
+    assert run.read_run(tmp_path)['loss'] == {1: 1., 2: 2.}
+
+
 @pytest.mark.parametrize('content, message', [
-    (None, 'has no TIME/vis_data'), ('', 'no loss, learning rate or metric'),
-    ('{"loss": 1}', 'line 1, is not an entry')])
+    (None, 'has no TIME/vis_data'), ('', 'no loss, learning rate or metric'), ('7\n', 'line 1, is not an entry'),
+    ('{"loss": 1}', 'line 1, is not an entry'), ('{"loss": 1, "st\n{"loss": 1, "step": 1}', 'line 1, is not an entry')])
 def test_invalid_runs_are_reported(tmp_path, content, message):
     if content is not None:
         file = write_run(tmp_path, 'time') / 'time/vis_data/scalars.json'

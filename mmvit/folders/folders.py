@@ -67,19 +67,23 @@ class FolderData:
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
-    def check(self) -> None:
-        """Looks at all images, and prints warnings; takes some 0.1 ms for each JPEG file.
+    def check(self, looks: Looks | None = None) -> None:
+        """Looks at all images and masks, and prints warnings; takes some 0.1 ms for each JPEG file.
+
+        Args:
+            looks (Looks | None): What was seen before. Defaults to None: nothing.
 
         Raises:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
         raise_or_warn(self.problems)
-        raise_or_warn(self.problems_of_files(Looks()))
+        raise_or_warn(self.problems_of_files(looks or Looks()))
 
     def problems_of_files(self, looks: Looks, parts: Collection[str] = ('train', 'val')) -> list[Problem]:
         """Returns the problems in the images and masks of parts."""
         return [problem for part, rasters in self.rasters.items() if part in parts
-                for problem in looks.problems(rasters, part == 'val', needs_labels=part == 'train')]
+                for problem in looks.problems(rasters, part == 'val', part == 'train',
+                                              self.classes if any(raster.mask for raster in rasters) else ())]
 
 
 @dataclass(frozen=True)

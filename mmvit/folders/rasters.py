@@ -1,18 +1,30 @@
 """Looks once at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
+import json
+import os
+import os.path as osp
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rich.progress import track
+
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.utils.messages import console_of
+from mmvit_backbones.version import __version__
 
 from ..utils.images import IGNORED, look_at, read_mask
 from .rules import HALF, Problem, Rule, apply, each
 
 READERS = 16  # threads that read files
-MASKS_TO_DECODE = 100  # keeps the start of training fast
+MANY = 200  # images or masks, of which a bar is shown
+BLOCK = 2**22  # pixels
 MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
@@ -35,7 +47,7 @@ class Raster(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen in the files of a raster; ``labels`` is None for a mask that was not decoded."""
+    """What was seen in the files of a raster; ``labels`` is None for a mask that cannot be decoded."""
 
     raster: Raster
     fault: str
@@ -62,10 +74,17 @@ class Seen(NamedTuple):
 
 @dataclass
 class Rasters:
-    """What was seen in the files of a part of the data; ``needs_labels``: masks must have different labels."""
+    """What was seen in the files of a part of the data.
+
+    Args:
+        seen (list[Seen]): What was seen.
+        needs_labels (bool): Whether masks must have different labels. Defaults to False.
+        names (Sequence[str]): Classes that the masks should have. Defaults to any.
+    """
 
     seen: list[Seen]
     needs_labels: bool = False
+    names: Sequence[str] = ()
 
     @cached_property
     def decoded(self) -> list[Seen]:
@@ -73,48 +92,78 @@ class Rasters:
         return [seen for seen in self.seen if seen.labels is not None]
 
 
-def look(raster: Raster, decodes: bool = False, decodes_mask: bool = True) -> Seen:
-    """Opens the image and the mask of a raster, each once."""
+def look(raster: Raster, decodes: bool = False) -> Seen:
+    """Opens the image and the mask of a raster, each once; decodes the mask, and with ``decodes`` all images."""
     fault, size, pages = look_at(raster.image, decodes)
     if not raster.mask:
         return Seen(raster, fault, size, pages=pages)
-    mask_fault, mask_size, values = read_mask(raster.mask, decodes_mask)
+    mask_fault, mask_size, values = read_mask(raster.mask)
     if values is None:
         return Seen(raster, fault, size, mask_fault, mask_size, pages=pages)
     channels = values.shape[2] if values.ndim > 2 else 1
     return Seen(raster, fault, size, mask_fault, mask_size, channels, _labels_in(values), pages)
 
 
-def labels_of(mask: str) -> tuple[int, ...] | None:
-    """Returns the labels in a mask, or None if it cannot be read or has several channels."""
-    values = read_mask(mask)[2]
-    return None if values is None else _labels_in(values)
-
-
 def _labels_in(values: np.ndarray) -> tuple[int, ...] | None:
     if values.ndim > 2:
         return tuple(np.unique(values).tolist()) if values.shape[2] == 1 else None
-    if values.dtype == np.uint8:  # ten times as fast as np.unique
-        return tuple(np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist())
+    if values.dtype == np.uint8:  # ten times as fast as np.unique; takes eight times the memory of a block
+        flat = values.ravel()
+        blocks = (flat[start:start + BLOCK] for start in range(0, flat.size, BLOCK))
+        return tuple(np.flatnonzero(sum(np.bincount(block, minlength=256) for block in blocks)).tolist())
     return tuple(np.unique(values).tolist())
 
 
 def look_at_all(rasters: Sequence[Raster]) -> list[Seen]:
-    """Looks at all rasters; decodes at least 100 masks, evenly spread, and more until there are two labels."""
-    step = -(-len(rasters) // MASKS_TO_DECODE) or 1
-    order = [*range(0, len(rasters), step), *(i for i in range(len(rasters)) if i % step)]
-    seen: dict[int, Seen] = {}
-    if any(raster.mask for raster in rasters):
-        labels: set[int] = set()
-        for i in order:
-            if len(seen) >= MASKS_TO_DECODE and len(labels) > 1:
-                break
-            seen[i] = look(rasters[i])
-            labels |= set(seen[i].labels or ()) - {IGNORED}
-    rest = [i for i in order if i not in seen]
+    """Looks at all rasters, several at a time; shows a bar where there are many."""
+    console = console_of(sys.stderr)
     with ThreadPoolExecutor(READERS) as pool:
-        seen.update(zip(rest, pool.map(partial(look, decodes_mask=False), [rasters[i] for i in rest])))
-    return [seen[i] for i in range(len(rasters))]
+        return list(track(pool.map(look, rasters), 'reading images', len(rasters), console=console, transient=True,
+                          disable=len(rasters) < MANY or not console.is_terminal))
+
+
+class Remembered:
+    """What an earlier check has seen in images and masks without fault, as long as their sizes and times are the same.
+
+    Args:
+        file (str | None): Where it is kept. Defaults to None: nowhere.
+    """
+
+    def __init__(self, file: str | None = None) -> None:
+        self.file, self.known = file, {}
+        if file:
+            with suppress(OSError, ValueError, AttributeError):  # there is none, or it is of no use
+                content = json.loads(Path(file).read_text(encoding='utf-8'))
+                self.known = content['masks'] if content.get('version') == __version__ else {}
+
+    def find(self, raster: Raster) -> Seen | None:
+        """Returns what was seen in a raster with a mask, or None if a file is another one since."""
+        found = self.known.get(osp.abspath(raster.mask)) if raster.mask else None
+        if not isinstance(found, list) or found[:2] != _stamps(raster):
+            return None
+        size, mask_size, labels, pages = found[2:]
+        return Seen(raster, '', tuple(size), '', tuple(mask_size), 1, tuple(labels), pages)
+
+    def add(self, seen: Iterable[Seen], stamps: Iterable[list]) -> None:
+        """Remembers rasters with a mask, with their :func:`_stamps` before they were read, and writes the file."""
+        new = {osp.abspath(each.raster.mask): [*stamp, each.size, each.mask_size, each.labels, each.pages]
+               for each, stamp in zip(seen, stamps) if each.raster.mask and each.size and each.labels is not None
+               and each.channels == 1 and not each.fault and not each.mask_fault}
+        if self.file and new:
+            self.known.update(new)
+            os.makedirs(osp.dirname(self.file), exist_ok=True)
+            with replaced_when_complete(self.file) as part:
+                part.write_text(json.dumps(dict(version=__version__, masks=self.known)), encoding='utf-8')
+
+
+def _stamps(raster: Raster) -> list[list]:
+    """Returns path, size and time of the image and of the mask."""
+    stamps = []
+    for path in raster.image, raster.mask:
+        with suppress(OSError):
+            found = os.stat(path)
+            stamps.append([osp.abspath(path), found.st_size, found.st_mtime_ns])
+    return stamps
 
 
 def _sizes(data: Rasters, i: int) -> str:
@@ -136,8 +185,17 @@ def _label_range(data: Rasters, i: int) -> str:
     return f'mask {seen.raster.mask} has labels {seen.wrong_labels[:5]}; allowed are 0 to {seen.raster.last}'
 
 
+def _labels(data: Rasters) -> set[int]:
+    return {label for seen in data.decoded for label in seen.labels or ()} - {IGNORED}
+
+
+def _missing_classes(data: Rasters) -> list[int]:
+    labels = _labels(data)
+    return [label for label in range(len(data.names)) if label not in labels and len(data.decoded) == len(data.seen)]
+
+
 def _single_label(data: Rasters) -> list[int]:
-    labels = {label for seen in data.decoded for label in seen.labels or ()} - {IGNORED}
+    labels = _labels(data)
     return list(range(len(data.decoded))) if data.needs_labels and len(labels) < 2 else []
 
 
@@ -175,6 +233,9 @@ RASTER_RULES = [
     Rule('the same label in all masks', 'decoded', _single_label,
          'all masks have only the labels {detail}; pixel values must be class indices from 0, with at least two '
          'different classes', evaluation='', detail=_only_label),
+    Rule('classes of classes.txt that no mask has', 'names', _missing_classes,
+         'no mask of the {detail} has the classes {ids}', 'warning', 'warning',
+         detail=lambda data, i: 'training' if data.needs_labels else 'validation'),
     Rule('images of several pages', 'seen', each('seen', lambda seen: seen.pages > 1),
          'image {detail} pages, of which OpenMMLab reads the first; {count} of {total} images have several: save each '
          'page that is to be used as an image', 'warning', 'warning',
@@ -189,15 +250,27 @@ class Looks:
     Args:
         look_at_all (Callable): Looks at rasters. Defaults to :func:`look_at_all`.
         lists_errors (bool): Whether errors have a line for each file. Defaults to False: where the rule says so.
+        remembered (Remembered): What an earlier check has seen. Defaults to nothing.
     """
 
     look_at_all: Callable[[Sequence[Raster]], Iterable[Seen]] = look_at_all
     lists_errors: bool = False
+    remembered: Remembered = field(default_factory=Remembered)
     seen: dict[Raster, Seen] = field(default_factory=dict)
 
-    def problems(self, rasters: Sequence[Raster], is_evaluated: bool, needs_labels: bool = False) -> list[Problem]:
-        """Returns the problems of a part; ``needs_labels``: its masks must have different labels."""
-        new = [raster for raster in dict.fromkeys(rasters) if raster not in self.seen]
-        self.seen.update(zip(new, self.look_at_all(new)))
-        seen = Rasters([self.seen[raster] for raster in rasters], needs_labels)
+    def at(self, rasters: Sequence[Raster]) -> list[Seen]:
+        """Returns what is seen in rasters."""
+        unknown = [raster for raster in dict.fromkeys(rasters) if raster not in self.seen]
+        self.seen.update({raster: seen for raster in unknown if (seen := self.remembered.find(raster))})
+        if new := [raster for raster in unknown if raster not in self.seen]:
+            stamps = [_stamps(raster) if raster.mask else [] for raster in new]
+            found = list(self.look_at_all(new))
+            self.seen.update(zip(new, found))
+            self.remembered.add(found, stamps)
+        return [self.seen[raster] for raster in rasters]
+
+    def problems(self, rasters: Sequence[Raster], is_evaluated: bool, needs_labels: bool = False,
+                 names: Sequence[str] = ()) -> list[Problem]:
+        """Returns the problems of a part; the arguments are those of :class:`Rasters`."""
+        seen = Rasters(self.at(rasters), needs_labels, names)
         return apply(RASTER_RULES, seen, is_evaluated, lists_errors=self.lists_errors)

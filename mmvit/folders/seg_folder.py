@@ -3,7 +3,6 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mmvit_backbones.errors import UsageError
@@ -12,9 +11,10 @@ from ..utils.colors import class_palette
 from ..utils.images import IGNORED, images_in
 from .class_lists import read_class_list
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
-from .rasters import MAX_CLASSES, READERS, Raster, labels_of
+from .rasters import MAX_CLASSES, Looks, Raster, Remembered
 from .rules import Rule, apply
 
+REMEMBERED = 'checked_masks.json'  # in the folder of repaired files and lists
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')
 
@@ -78,19 +78,20 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
                          f'{names}')
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
+    looks = Looks(remembered=Remembered(osp.join(out, REMEMBERED) if out is not None else None))
     if val_fraction is None:
         images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
     else:
         found = seg_images(folder, prefixes['val'])
         data = SegFolder(names, found, osp.join(folder, 'masks', prefixes['val']))
-        images = dict(zip(prefixes, split.divide(found, _labels(data), 'labels in their masks')))
+        labels = _labels(data, _rasters(data, osp.join(folder, 'images', prefixes['val'])), looks)
+        images = dict(zip(prefixes, split.divide(found, labels, 'labels in their masks')))
     out, datasets, rasters, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
         problems += apply(SEG_RULES, data, part == 'val', place=place)
-        rasters[part] = [Raster(osp.join(place, image), mask=mask, last=len(names) - 1)
-                          for image in images[part] if (mask := data.mask(image))]
+        rasters[part] = _rasters(data, place)
         stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
@@ -101,20 +102,24 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
                         len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)))
     if check_files:
-        result.check()
+        result.check(looks)
     return result
 
 
-def _labels(data: SegFolder) -> list[list[str]] | None:
+def _rasters(data: SegFolder, place: str) -> list[Raster]:
+    """Returns the images in the folder ``place`` that have a mask."""
+    return [Raster(osp.join(place, image), mask=mask, last=len(data.names) - 1)
+            for image in data.images if (mask := data.mask(image))]
+
+
+def _labels(data: SegFolder, rasters: list[Raster], looks: Looks) -> list[list[str]] | None:
     """Returns the classes in the mask of each image, or None if a mask cannot be used, which is reported elsewhere."""
-    masks = [data.mask(image) for image in data.images]
-    if not all(masks):
+    if len(rasters) < len(data.images):
         return None
-    with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(labels_of, masks))
-    if any(labels is None or not set(labels) <= {*range(len(data.names)), IGNORED} for labels in found):
+    found = looks.at(rasters)
+    if any(seen.labels is None or seen.wrong_labels for seen in found):
         return None
-    return [[data.names[label] for label in labels or () if label != IGNORED] for labels in found]
+    return [[data.names[label] for label in seen.labels or () if label != IGNORED] for seen in found]
 
 
 def mask_of(image: str) -> str:

@@ -273,12 +273,8 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
     return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 
-def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, int] | None, np.ndarray | None]:
+def read_mask(path: str | Path) -> tuple[str, tuple[int, int] | None, np.ndarray | None]:
     """Opens a mask once, which mmseg reads with Pillow.
-
-    Args:
-        path (str | Path): The file.
-        decodes (bool): Whether to return its values. Defaults to True; otherwise compares the checksums of a PNG file.
 
     Returns:
         tuple: Why it cannot be used, or ''; width and height; its values ``(height, width[, channels])``.
@@ -292,7 +288,7 @@ def read_mask(path: str | Path, decodes: bool = True) -> tuple[str, tuple[int, i
                     f'at most {PILLOW_PIXELS}; cut image and mask into parts', image.size, None)
         if image.format == 'PNG':
             open_image(io.BytesIO(content)).verify()
-        return '', image.size, np.array(image) if decodes else None
+        return '', image.size, np.array(image)
     except Exception as error:
         return str(unreadable(name, error)).split('\n')[0], None, None
 

@@ -1,15 +1,17 @@
 """Images and masks are opened once each, and what is seen in them is checked."""
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmvit.folders import rasters
-from mmvit.folders.rasters import RASTER_RULES, Raster, Rasters, look, look_at_all
+from mmvit.folders.rasters import RASTER_RULES, Looks, Raster, Rasters, Remembered, look, look_at_all
 from mmvit.folders.rules import apply
 
 
-def problems(given, is_evaluated=False, needs_labels=False) -> list[tuple[bool, str]]:
-    found = apply(RASTER_RULES, Rasters(look_at_all(given), needs_labels), is_evaluated)
+def problems(given, is_evaluated=False, needs_labels=False, names=()) -> list[tuple[bool, str]]:
+    found = apply(RASTER_RULES, Rasters(look_at_all(given), needs_labels, names), is_evaluated)
     return [(problem.is_error, problem.text) for problem in found]
 
 
@@ -55,13 +57,48 @@ def of_labels(folder, labels) -> list[Raster]:
     return [Raster(str(folder / 'a.png'), mask=str(folder / f'{number}.png'), last=1) for number in range(len(labels))]
 
 
-@pytest.mark.parametrize('labels, decoded', [
-    ([1, 1, 9], 2), ([0, 9, 1, 9], 2), ([255, 0, 0, 255, 0, 1], 6), ([0, 0, 1, 1, 1, 1], 2)])
-def test_masks_are_decoded_until_there_are_two_labels(labels, decoded, tmp_path, monkeypatch):
-    """Masks from the whole data set come first; sizes are known of all."""
-    monkeypatch.setattr(rasters, 'MASKS_TO_DECODE', 2)
-    seen = look_at_all(of_labels(tmp_path, labels))
-    assert sum(each.labels is not None for each in seen) == decoded and all(each.mask_size == (30, 20) for each in seen)
+def test_a_wrong_label_in_the_last_of_many_masks(tmp_path):
+    error, = problems(of_labels(tmp_path, [0, 1] * 120 + [9]))
+    assert error[0] and f'mask {tmp_path}/240.png has labels [9]; allowed are 0 to 1 and 255' in error[1]
+
+
+def test_masks_are_read_again_only_if_they_have_changed(tmp_path):
+    """Another size or time of image or mask counts, and so does another number of classes."""
+    given = of_labels(tmp_path, [0, 1, 0])
+    read = []
+
+    def found(rasters=given) -> list[str]:
+        def look_and_count(new):
+            read.extend(new)
+            return look_at_all(new)
+        looks = Looks(look_and_count, remembered=Remembered(str(tmp_path / 'recipe/masks.json')))
+        read.clear()
+        return [problem.text for problem in looks.problems(rasters, False, True)]
+
+    assert not found() and read == given
+    assert not found() and not read
+    changed = [raster._replace(last=0) for raster in given]
+    assert '[1]; allowed are 0 to 0' in found(changed)[0] and not read
+    Image.new('L', (30, 20), 7).save(given[2].mask)
+    os.utime(given[2].mask, ns=(0, 0))
+    assert '2.png has labels [7]' in found()[0] and read == given[2:]
+    Path(given[1].mask).write_bytes(b'no mask')
+    assert '1.png cannot be read' in found()[0] and read == [given[1]]
+    found()
+    assert read == [given[1]]  # what has a fault may be repaired
+    os.utime(given[0].image, ns=(0, 0))  # the image of all
+    found()
+    assert read == given
+    (tmp_path / 'recipe/masks.json').write_text('{"version": ')
+    found()
+    assert read == given
+
+
+def test_classes_that_no_mask_has_are_named(tmp_path):
+    rasters = of_labels(tmp_path, [0, 255])
+    for names, count in (['a'], 0), (['a', 'b', 'c'], 1):
+        found = [text for is_error, text in problems(rasters, names=names) if not is_error and 'classes' in text]
+        assert len(found) == count and all('b, c' in text for text in found)
 
 
 def test_masks_of_ignored_pixels(tmp_path):
@@ -89,7 +126,7 @@ def test_damaged_files(name, tmp_path, raster):
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[:len(content) // 2])
     for decodes in True, False:
-        seen = look(given, decodes, decodes)
+        seen = look(given, decodes)
         assert 'cannot be read' in seen.fault + seen.mask_fault
     assert [is_error for is_error, _ in problems([given])] == [True]
 

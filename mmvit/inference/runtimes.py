@@ -59,6 +59,13 @@ class PyTorchModel:
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
 
+    @property
+    def about_bands(self) -> str:
+        """What an error adds for a model of images with more or fewer bands than the three of predictions."""
+        channels = (self.cfg.model.get('backbone') or {}).get('in_channels', 3)
+        return '' if channels == 3 else (f'; model.backbone.in_channels is {channels}, but predictions read images as '
+                                         'RGB: use mmvit test, which reads them as the config says')
+
     def run(self, images: Sequence[np.ndarray]) -> list[Arrays]:
         """Returns the outputs for each image.
 
@@ -75,7 +82,7 @@ class PyTorchModel:
         try:
             samples = self.module.test_step(self.collate(data))
         except Exception as error:  # mismatched parts of a model can raise any exception
-            raise UsageError(f'the model failed: {first_line(error)}') from error
+            raise UsageError(f'the model failed: {first_line(error)}{self.about_bands}') from error
         return list(map(arrays_of, samples))
 
     def preprocess(self, image: np.ndarray) -> dict:
@@ -104,7 +111,7 @@ class PyTorchModel:
             for step in self.pipeline:
                 data = step(data)
         except Exception as error:  # a pipeline can raise any exception
-            raise UsageError(f'the test pipeline failed: {first_line(error)}') from error
+            raise UsageError(f'the test pipeline failed: {first_line(error)}{self.about_bands}') from error
         return data
 
 

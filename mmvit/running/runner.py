@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
-from mmvit_backbones.engine import OwnFilesHook, TerminalHook
+from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook, TerminalHook
 from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.evaluation.fonts import families_for
@@ -79,6 +79,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         runner = build_runner(cfg, verbose)
         if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
             runner.register_hook(OwnFilesHook())
+        if cfg.default_scope == 'mmseg':
+            runner.register_hook(LabelRangeHook())
         with killed_processes_named('train', 'val', work_dir=cfg.work_dir), terminal(runner), \
                 named_images(runner, 'train', 'val'):
             check_batches(runner)

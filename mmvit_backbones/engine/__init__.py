@@ -9,10 +9,12 @@ from .hooks.exact_resume import ExactResumeHook
 from .hooks.finite_loss import FiniteLossHook
 from .hooks.frozen_backbone import FrozenBackboneHook
 from .hooks.interrupt import InterruptHook
+from .hooks.label_range import LabelRangeHook
 from .hooks.own_files import OwnFilesHook
 from .hooks.terminal import TerminalHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
 __all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
-           'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook', 'weight_decay_cfg']
+           'LabelRangeHook', 'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook',
+           'weight_decay_cfg']

@@ -34,7 +34,6 @@ SUBCOMMANDS = {
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),
     'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
-    'reproduce': ('reproduce', 'test published weights beside the published figures'),
     'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
     'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),

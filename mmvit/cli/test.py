@@ -2,7 +2,7 @@
 
     mmvit test work_dirs/mask_rcnn_reswin_t              # the best checkpoint of a training, with its config
     mmvit test mask_rcnn_reswin_t work_dirs/mask_rcnn_reswin_t/epoch_12.pth --data-root data/coco
-    mmvit test imagenet_reswin_t official://reswin_tiny --processes 8
+    mmvit test restv2_tiny official://restv2_tiny        # published weights, beside the published figures
     mmvit test work_dirs/reswin_tiny_detector --coco-folder OTHER
 """
 import os
@@ -37,7 +37,7 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='RUN|CONFIG',
                         help='work dir of a training, or one of its checkpoints; or a config file, or the name of a '
-                             'config in this package')
+                             'config in this package, or of a network for its classifier')
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
                         help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
@@ -136,11 +136,13 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
 def find(args: Namespace) -> tuple[str | None, str, 'Config']:
     """Returns the config that was named, the checkpoint or its work dir, and the config's content."""
     from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.zoo.config_weights import config_of_network
     from mmvit_backbones.zoo.reading import find_checkpoint
 
     from ..utils.config_files import config_of, is_config, path_hint, read_config
     if args.checkpoint is not None:
-        return args.config, args.checkpoint, read_config(args.config)
+        config = config_of_network(args.config, args.checkpoint) or args.config
+        return config, args.checkpoint, read_config(config)
     if is_config(args.config) or not osp.exists(args.config):
         raise UsageError(f'{args.config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(args.config)}')
     checkpoint = find_checkpoint(args.config)

@@ -38,6 +38,12 @@ def build_backbone(config: Mapping) -> Backbone:
     return getattr(backbones, config['type'])(**{key: value for key, value in config.items() if key != 'type'})
 
 
+def check_arguments(arguments: Mapping) -> None:
+    """Raises ValueError if arguments name what MMEngine builds, which in a hub's config could be any function."""
+    for name in {'type', 'init_cfg', '_scope_'} & arguments.keys():
+        raise ValueError(f'{name} cannot be an argument of a network, got {arguments[name]!r}')
+
+
 def add_dense_logits(logits: Tensor, dense: Tensor) -> Tensor:
     if logits.shape != dense.shape:
         raise RuntimeError('head.fc and head.aux_fc must have the same number of classes, got '
@@ -101,8 +107,6 @@ class Classifier(nn.Module):
         super().__init__()
         if img_size is not None and has_img_size(variant):
             arguments['img_size'] = img_size
-        if given := {'type', 'init_cfg'} & arguments.keys():  # a folder of a hub could name any function
-            raise ValueError(f'arguments must not have {min(given)}, got {arguments[min(given)]!r}')
         config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_channels, **arguments}
         self.backbone = build_backbone(config)
         init_weights(self.backbone)

@@ -25,7 +25,7 @@ from ..errors import CheckpointError
 from ..zoo.building import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
-from .plain_classifier import Classifier, ClassifierHead
+from .plain_classifier import Classifier, ClassifierHead, check_arguments
 
 SAVED_WEIGHTS = 'model.safetensors', 'pytorch_model.bin'  # as timm names them
 
@@ -308,6 +308,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
+        check_arguments(arguments)
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = size_of(img_size)
         if size:

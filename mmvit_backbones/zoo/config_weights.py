@@ -13,7 +13,7 @@ from .checkpoints import OFFICIAL, read_checkpoint
 from .loading import load_backbone
 from .published import PUBLISHED
 from .reading import find_checkpoint
-from .variants import VARIANTS, find_variant, parse_config_name
+from .variants import VARIANTS, find_variant
 
 # Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
 MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
@@ -51,18 +51,19 @@ def official_name(network: str, tag: str | Literal[True]) -> str:
     return f'{OFFICIAL}{network}' + ('' if tag is True else f'/{tag}')
 
 
-def published_checkpoint(config: str) -> str:
-    """Returns the ``official://`` name of the authors' weights of a config of this package, by the config's name.
+def config_of_network(network: str, checkpoint: str) -> str | None:
+    """Returns the name of the config with which a network's checkpoint is tested; None if there is no such network.
+
+    It is that of the published weights ``official://NETWORK/TAG``, or else the classifier's.
 
     Raises:
-        UsageError: If the name does not begin with a task and a variant.
-        CheckpointError: If the authors published no weights for the config.
+        CheckpointError: If there are no weights with this tag.
     """
-    name = Path(config).stem
-    task, variant, differences = parse_config_name(name)
-    tags = {variant.config_name(tag): tag for tag in variant.weights}
-    wanted = '_'.join([*([] if task == 'imagenet' else [task]), *differences]) or str(variant.img_size)
-    return official_name(variant.name, tags.get(name, wanted))
+    if network not in VARIANTS:
+        return None
+    variant, (name, _, tag) = VARIANTS[network], checkpoint.removeprefix(OFFICIAL).partition('/')
+    is_published = checkpoint.startswith(OFFICIAL) and name == network
+    return variant.config_name(variant.published_weights(tag or True).tag if is_published else str(variant.img_size))
 
 
 def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, tuple[str, str]]:

@@ -373,9 +373,10 @@ def test_the_config_is_that_of_the_weights():
 def test_unsupported_arguments_are_refused():
     with raises(ValueError, 'restv2_tiny', '512', '384'):
         timm.create_model('mm_restv2_tiny.512', pretrained=True)
-    for name in 'type', 'init_cfg':  # which could name any function in the config of a hub
-        with raises(ValueError, name, 'os.getcwd'):
-            create('ReSwin', **{name: 'os.getcwd'})
+    for name in 'type', 'init_cfg', '_scope_':  # which could name any function in the config of a hub
+        for features_only in False, True:
+            with raises(ValueError, name, 'os.getcwd'):
+                create('ReSwin', features_only=features_only, **{name: 'os.getcwd'})
     with raises(ValueError, 'global_pool', 'max'):
         create('ReSwin', global_pool='max')
     with raises(ValueError, 'cache_dir', 'here'):

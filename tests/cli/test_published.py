@@ -9,7 +9,7 @@ from helpers import ROOT, raises
 from subcommands import call
 
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.config_weights import published_checkpoint, published_figures
+from mmvit_backbones.zoo.config_weights import config_of_network, published_figures
 
 
 @pytest.fixture
@@ -33,22 +33,25 @@ def test_published_figures_are_beside_the_measured_ones(imagenet, tmp_path, monk
     (tmp_path / 'cache').mkdir()
     golden = next(name for name, golden in NETWORKS.items() if golden['variant'] == 'vitae_tiny')
     torch.save(fill_state_dict(NETWORKS[golden]['state_dict'], torch.float32), tmp_path / 'cache/vitae_tiny.pth')
-    call('reproduce', 'vitae_tiny', '--data-root', imagenet, '--work-dir', tmp_path / 'work',
-                   '--cfg-options', 'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0',
-                   'test_dataloader.persistent_workers=False', 'test_dataloader.pin_memory=False')
+    call('test', 'vitae_tiny', 'official://vitae_tiny', '--data-root', imagenet, '--work-dir', tmp_path / 'work',
+         '--cfg-options', 'test_dataloader.batch_size=4', 'test_dataloader.num_workers=0',
+         'test_dataloader.persistent_workers=False', 'test_dataloader.pin_memory=False')
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()
             if line.strip().startswith('accuracy/')}
     assert [row[1] for row in rows.values()] == ['75.3', '92.7'] and all(len(row) == 3 for row in rows.values())
     assert all(0 <= float(row[0]) <= 100 for row in rows.values())
 
 
-def test_the_weights_of_a_config():
-    for config, weights in [('imagenet_reswin_t', 'official://reswin_tiny/224'),
-                            ('configs/imagenet_restv2_t_384.py', 'official://restv2_tiny/384'),
-                            ('mask_rcnn_regionvit_s', 'official://regionvit_small/mask_rcnn')]:
-        assert published_checkpoint(config) == weights
+def test_a_network_stands_for_the_config_of_its_weights():
+    for network, weights, config in [
+            ('reswin_tiny', 'official://reswin_tiny', 'imagenet_reswin_t'),
+            ('reswin_tiny', 'a.pth', 'imagenet_reswin_t'),
+            ('restv2_tiny', 'official://restv2_tiny/384', 'imagenet_restv2_t_384'),
+            ('regionvit_small', 'official://regionvit_small/mask_rcnn', 'mask_rcnn_regionvit_s'),
+            ('mask_rcnn_reswin_t', 'a.pth', None)]:
+        assert config_of_network(network, weights) == config
     with raises(CheckpointError, 'vitaev2_small', 'mask_rcnn'):
-        published_checkpoint('mask_rcnn_vitaev2_s')
+        config_of_network('vitaev2_small', 'official://vitaev2_small/mask_rcnn')
 
 
 def test_only_published_weights_with_their_config_have_published_figures():

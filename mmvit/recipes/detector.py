@@ -136,8 +136,8 @@ def about_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[st
     if num_empty:
         line += f'; images without objects: {num_empty}'
     if num_empty > MANY_EMPTY * data.num_train:
-        warnings.append(f'{num_empty} of {data.num_train} training images have no objects; all of them is background '
-                        'for the training, so leave out images that are not annotated yet')
+        warnings.append(f'{num_empty} of {data.num_train} training images have no objects, and are background for '
+                        'the training; leave out those that are not annotated yet')
     if most > MOST:
         warnings.append(f'an image has {most} objects, and the detector finds at most {MOST} in an image '
                         '(model.test_cfg.rcnn.max_per_img); cut the images into parts')

@@ -3,6 +3,7 @@ import json
 import os
 import os.path as osp
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +26,7 @@ from .rules import HALF, Problem, Rule, apply, each
 READERS = 16  # threads that read files
 MANY = 200  # images or masks, of which a bar is shown
 BLOCK = 2**22  # pixels
+RARE = 0.01  # share of the labeled pixels
 MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
@@ -47,7 +49,7 @@ class Raster(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen in the files of a raster; ``labels`` is None for a mask that cannot be decoded."""
+    """What was seen in the files of a raster; ``labels`` has the pixels of each label, None without a usable mask."""
 
     raster: Raster
     fault: str
@@ -55,7 +57,7 @@ class Seen(NamedTuple):
     mask_fault: str = ''
     mask_size: tuple[int, int] | None = None
     channels: int = 1
-    labels: tuple[int, ...] | None = None
+    labels: dict[int, int] | None = None
     pages: int = 1
 
     @property
@@ -91,6 +93,16 @@ class Rasters:
         """Rasters with a mask whose labels are known."""
         return [seen for seen in self.seen if seen.labels is not None]
 
+    @cached_property
+    def rare(self) -> dict[int, float]:
+        """Labels of classes that few of the labeled pixels have, and their share."""
+        pixels = Counter()
+        for seen in self.decoded:
+            pixels.update(seen.labels)
+        total = pixels.total() - pixels[IGNORED]
+        shares = {label: pixels[label] / max(total, 1) for label in range(len(self.names))}
+        return {label: share for label, share in shares.items() if share < RARE} if self.needs_labels else {}
+
 
 def look(raster: Raster, decodes: bool = False) -> Seen:
     """Opens the image and the mask of a raster, each once; decodes the mask, and with ``decodes`` all images."""
@@ -104,14 +116,16 @@ def look(raster: Raster, decodes: bool = False) -> Seen:
     return Seen(raster, fault, size, mask_fault, mask_size, channels, _labels_in(values), pages)
 
 
-def _labels_in(values: np.ndarray) -> tuple[int, ...] | None:
-    if values.ndim > 2:
-        return tuple(np.unique(values).tolist()) if values.shape[2] == 1 else None
+def _labels_in(values: np.ndarray) -> dict[int, int] | None:
+    if values.ndim > 2 and values.shape[2] > 1:
+        return None
     if values.dtype == np.uint8:  # ten times as fast as np.unique; takes eight times the memory of a block
         flat = values.ravel()
         blocks = (flat[start:start + BLOCK] for start in range(0, flat.size, BLOCK))
-        return tuple(np.flatnonzero(sum(np.bincount(block, minlength=256) for block in blocks)).tolist())
-    return tuple(np.unique(values).tolist())
+        counts = np.sum([np.bincount(block, minlength=256) for block in blocks], axis=0)
+        return {label: int(counts[label]) for label in np.flatnonzero(counts).tolist()}
+    labels, counts = np.unique(values, return_counts=True)
+    return dict(zip(labels.tolist(), counts.tolist()))
 
 
 def look_at_all(rasters: Sequence[Raster]) -> list[Seen]:
@@ -142,11 +156,11 @@ class Remembered:
         if not isinstance(found, list) or found[:2] != _stamps(raster):
             return None
         size, mask_size, labels, pages = found[2:]
-        return Seen(raster, '', tuple(size), '', tuple(mask_size), 1, tuple(labels), pages)
+        return Seen(raster, '', tuple(size), '', tuple(mask_size), 1, dict(labels), pages)
 
     def add(self, seen: Iterable[Seen], stamps: Iterable[list]) -> None:
         """Remembers rasters with a mask, with their :func:`_stamps` before they were read, and writes the file."""
-        new = {osp.abspath(each.raster.mask): [*stamp, each.size, each.mask_size, each.labels, each.pages]
+        new = {osp.abspath(each.raster.mask): [*stamp, each.size, each.mask_size, [*each.labels.items()], each.pages]
                for each, stamp in zip(seen, stamps) if each.raster.mask and each.size and each.labels is not None
                and each.channels == 1 and not each.fault and not each.mask_fault}
         if self.file and new:
@@ -236,6 +250,10 @@ RASTER_RULES = [
     Rule('classes of classes.txt that no mask has', 'names', _missing_classes,
          'no mask of the {detail} has the classes {ids}', 'warning', 'warning',
          detail=lambda data, i: 'training' if data.needs_labels else 'validation'),
+    Rule('classes in less than 1 % of the labeled pixels', 'names', lambda data: data.rare,
+         'less than 1 % of the labeled pixels are of each of these classes: {detail}', 'warning', '',
+         detail=lambda data, i: ', '.join(f'{data.names[label]} {share:.2%}' for label, share in data.rare.items()
+                                          if share)),
     Rule('images of several pages', 'seen', each('seen', lambda seen: seen.pages > 1),
          'image {detail} pages, of which OpenMMLab reads the first; {count} of {total} images have several: save each '
          'page that is to be used as an image', 'warning', 'warning',

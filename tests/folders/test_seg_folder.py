@@ -56,6 +56,19 @@ def test_colors_of_classes_are_used(folder):
     assert metainfo == dict(classes=CLASSES, palette=[[0, 0, 128], [1, 1, 128]])
 
 
+@pytest.mark.parametrize('pixels, is_rare', [(11, True), (12, False)])
+def test_rare_classes_are_named_once(pixels, is_rare, folder, tmp_path, capsys):
+    """Of 3 x 384 labeled pixels of the training, 11 are less than a hundredth; also if the masks are not read again."""
+    for i in range(3):
+        Image.fromarray(np.zeros((16, 24), np.uint8)).save(folder / f'masks/train/train{i}.png')
+    labels = np.zeros((16, 24), np.uint8)
+    labels.flat[:pixels] = 1
+    Image.fromarray(labels).save(folder / 'masks/train/train1.png')
+    for _ in range(2):
+        read_seg_folder(folder, out=tmp_path / 'out')
+        assert capsys.readouterr().err.count('traffic light') == is_rare
+
+
 @pytest.mark.parametrize('mode', ['P', 'I;16'])
 def test_masks_with_a_palette_or_16_bits(mode, folder):
     for path in folder.glob('masks/*/*.png'):

@@ -86,7 +86,7 @@ class Settings:
     seg_folder: str | None = None
     val_fraction: float | None = None
     split_seed: int = 0
-    size: Sequence[int] | None = None
+    size: int | Sequence[int] | None = None
     batch_size: int | None = None
     boxes_only: bool = False
     layer_decay: float | None = None

@@ -21,7 +21,7 @@ FOR_TRAINED_MODELS = 'config', 'cfg_options', 'preprocessing', 'images', 'fp16',
 def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool | str = False,
                  allow_accuracy_drop: bool = False, checkpoint: str | None = None,
                  task: Literal['classification', 'backbone'] = 'backbone', opset: int = OPSET,
-                 size: Sequence[int] | None = None, config: str | None = None, cfg_options: dict | None = None,
+                 size: int | Sequence[int] | None = None, config: str | None = None, cfg_options: dict | None = None,
                  preprocessing: bool = True, images: Sequence[str | Path] = (), fp16: bool = False,
                  int8: str | Path | None = None, license: str = 'not stated') -> ExportedFile:
     """Exports a trained model with its preprocessing, or a network by name, and compares the file with PyTorch.
@@ -41,8 +41,8 @@ def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool
         task (str): For a network: ``'classification'`` exports the classifier, ``'backbone'`` only its backbone.
             Defaults to ``'backbone'``.
         opset (int): For a network: version of the ONNX operators, at least 18. Defaults to 18.
-        size (Sequence[int] | None): For a network: height and width of all images in pixels. Defaults to None:
-            images have any size, and three sizes are compared.
+        size (int | Sequence[int] | None): For a network: side of all images, or height and width, in pixels. Defaults
+            to None: images have any size, and three sizes are compared.
         config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
             training saved beside the checkpoint.
         cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.

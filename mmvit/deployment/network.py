@@ -6,6 +6,7 @@ from typing import Literal
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.onnx_export import check_opset, export_onnx
 from mmvit_backbones.utils.file_access import written_as_a_whole
+from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.building import get_model
 
 from .agreement import compare_in_runtimes
@@ -18,21 +19,21 @@ SIZES = (224, 224), (160, 224), (75, 101)  # height, width; supported by all net
 
 
 def write_network(network: str, path: Path, checkpoint: str | None, pretrained: bool | str,
-                  task: Literal['classification', 'backbone'], opset: int, size: Sequence[int] | None,
+                  task: Literal['classification', 'backbone'], opset: int, size: int | Sequence[int] | None,
                   allow_accuracy_drop: bool) -> ExportedFile:
     """Writes a network by name, as :func:`export_model`, and compares the file with PyTorch on random images."""
     import onnx
     check_packages()
     check_path(path, [checkpoint])
     check_opset(opset)
+    sizes = SIZES if size is None else [height_and_width(size)]
     try:
         model = get_model(network, task, checkpoint, pretrained)
     except ImportError as error:  # of mmpretrain
         raise UsageError(str(error)) from error
-    sizes = [(size[0], size[1])] if size else SIZES
     with written_as_a_whole(path, COMPANIONS) as partial:
         with progress('exporting the network'):
-            export_onnx(model, partial, opset, sizes[0] if size else None)
+            export_onnx(model, partial, opset, None if size is None else sizes[0])
         onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files
         agreement = compare_in_runtimes(
             path, lambda runtime: dict(difference=max(compare_onnx(model, partial, sizes, runtime).values())), LIMITS,

@@ -22,6 +22,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.file_access import check_file, check_outputs
+from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import find_variant
@@ -98,12 +99,12 @@ def resize(image: Image.Image, size: int | Sequence[int]) -> Tensor:
         size (int | Sequence[int]): Its new shorter side, or height and width; both sides become multiples of
             ``MULTIPLE``.
     """
-    given = [size] if isinstance(size, int) else list(size)
-    if len(given) == 1:
-        scale = given[0] / min(image.size) / MULTIPLE
-        sides = [side * scale for side in image.size]
+    if isinstance(size, int) or len(size) == 1:
+        shorter, _ = height_and_width(size if isinstance(size, int) else size[0])
+        sides = [side * shorter / min(image.size) / MULTIPLE for side in image.size]
     else:
-        sides = [side / MULTIPLE for side in reversed(given)]  # width, height
+        height, width = height_and_width(size)
+        sides = [width / MULTIPLE, height / MULTIPLE]
     image = image.resize([max(round(side), 1) * MULTIPLE for side in sides], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
@@ -58,7 +57,6 @@ class Predictor:
         if suffix == EXPORTED_SUFFIX:
             refuse(f'{source}, which contains its config and weights',
                    config=config, checkpoint=checkpoint, pretrained=pretrained)
-            check_file(source, 'model')
             self.model = Exported(Path(source), runtime, device, precision)
         else:
             refuse(f'{source}, which is not an exported file: it runs with PyTorch; use mmvit export first',

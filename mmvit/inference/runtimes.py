@@ -2,8 +2,10 @@
 import json
 import logging
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
+from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
@@ -159,13 +162,29 @@ def find_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-class OnnxRuntime:
+class Session:
+    """An ONNX file that is loaded in a runtime; copies, also those in other processes, load it again."""
+
+    package: str
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
+        self.arguments = path.absolute(), self.package, device, precision
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple:
+        return open_session, self.arguments
+
+
+class OnnxRuntime(Session):
     """Runs an ONNX file with ONNX Runtime, with PyTorch's number of threads."""
 
     package = 'onnxruntime'
 
     def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
         import onnxruntime
+        super().__init__(path, device, precision)
         if precision is not None:
             raise UsageError(f'precision={precision} cannot be used with runtime onnxruntime, only with openvino')
         options = onnxruntime.SessionOptions()
@@ -181,13 +200,14 @@ class OnnxRuntime:
         return dict(zip(names, map(np.asarray, self.session.run(names, inputs))))
 
 
-class OpenVino:
+class OpenVino(Session):
     """Runs an ONNX file with OpenVINO on the CPU, with PyTorch's number of threads."""
 
     package = 'openvino'
 
     def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
         import openvino
+        super().__init__(path, device, precision)
         if device is not None and find_device(device).type != 'cpu':
             raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
         if precision not in (None, *PRECISIONS):
@@ -212,7 +232,7 @@ def installed_runtimes() -> list[str]:
 
 
 def open_session(path: Path, runtime: str | None = None, device: str | torch.device | None = None,
-                 precision: str | None = None) -> OnnxRuntime | OpenVino:
+                 precision: str | None = None) -> Session:
     """Loads an ONNX file; the result takes and returns a dict of arrays.
 
     Args:
@@ -222,8 +242,10 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
         precision (str | None): For OpenVINO, one of ``PRECISIONS``. Defaults to None, which means ``f32``.
 
     Raises:
-        UsageError: If the runtime is unknown or not installed, an argument is not supported, or the file is invalid.
+        UsageError: If the runtime is unknown, not installed or older than the file, an argument is not supported, or
+            the file is missing or invalid.
     """
+    check_file(path, 'model')
     name = runtime or REFERENCE
     if name not in RUNTIMES:
         raise UsageError(f'runtime must be one of {", ".join(RUNTIMES)}, got {name}')
@@ -235,7 +257,31 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
     except UsageError:
         raise
     except Exception as error:  # the runtimes' exceptions have no public base class
-        raise UsageError(f'{path} is not a valid ONNX file: {first_line(error)}') from error
+        reason = why_too_old(path, name) or f'{path} is not a valid ONNX file: {first_line(error)}'
+        raise UsageError(reason) from error
+
+
+def why_too_old(path: Path, runtime: str) -> str:
+    """Returns why a runtime is too old for a file: it refuses even an empty graph of its versions. Else ''."""
+    import onnx
+    from onnx import helper
+    try:
+        model = onnx.load(path, load_external_data=False)
+        x = helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
+        y = helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])
+        empty = helper.make_model(helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'empty', [x], [y]),
+                                  opset_imports=model.opset_import, ir_version=model.ir_version)
+    except Exception:  # of protobuf: the file is damaged
+        return ''
+    with TemporaryDirectory() as folder:
+        onnx.save(empty, Path(folder, 'empty.onnx'))
+        try:
+            RUNTIMES[runtime](Path(folder, 'empty.onnx'), 'cpu')
+            return ''
+        except Exception:  # the runtimes' exceptions have no public base class
+            opset = next((imported.version for imported in model.opset_import if not imported.domain), None)
+            return (f'{runtime} {version(RUNTIMES[runtime].package)} is too old for {path}, which has IR version '
+                    f'{model.ir_version} and opset {opset} of ONNX; install a newer one')
 
 
 def is_exported(path: str) -> bool:

@@ -16,6 +16,7 @@ from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets.token_label_maps import TOP_K
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
@@ -54,9 +55,9 @@ def write_token_labels(images: str | Path, out: str | Path, model: str, checkpoi
         UsageError: If an argument is invalid, or the classifier returns no feature maps or does not support the size.
         CheckpointError: If the checkpoint is unavailable or does not match the classifier.
     """
+    height, width = height_and_width(size)
     targets, device = plan(Path(images), Path(out)), find_device(device)
     check_outputs('out', targets.values(), [*targets, model, checkpoint and find_checkpoint(checkpoint)])
-    height, width = (size, size) if isinstance(size, int) else size
     annotate = build(model, checkpoint, device)
     try:
         yield from write_missing(targets, annotate, (height, width), batch_size, device)

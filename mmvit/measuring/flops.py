@@ -6,6 +6,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
@@ -47,7 +48,7 @@ class Flops(NamedTuple):
     published_gmacs: float | None
 
 
-def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, task: Task = 'classification'
+def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None, task: Task = 'classification'
                 ) -> list[Flops]:
     """Counts the parameters and multiply-adds of networks on PyTorch's meta device, which computes nothing.
 
@@ -56,7 +57,8 @@ def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, ta
 
     Args:
         networks (Sequence[str]): Names or shell patterns.
-        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: the published size.
+        size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: the
+            published size.
         task (str): ``'classification'``, or ``'backbone'`` for a backbone with all its maps. Defaults to
             ``'classification'``.
 
@@ -66,7 +68,7 @@ def count_flops(networks: Sequence[str], size: tuple[int, int] | None = None, ta
     return [flops_of(name, size, task) for name in check(networks, task)]
 
 
-def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), batch_size: int = 64,
+def count_traffic(networks: Sequence[str], size: int | Sequence[int] = (224, 224), batch_size: int = 64,
                   dtype: str = 'bfloat16', task: Task = 'classification', with_cp: bool = False) -> list[dict]:
     """Counts the kernels, bytes moved and peak memory of a forward pass and of a training step of networks.
 
@@ -74,7 +76,7 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
 
     Args:
         networks (Sequence[str]): Names or shell patterns.
-        size (tuple[int, int]): As in :func:`count_flops`. Defaults to (224, 224).
+        size (int | Sequence[int]): As in :func:`count_flops`. Defaults to (224, 224).
         batch_size (int): Images per batch. Defaults to 64.
         dtype (str): Dtype of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
             ``'bfloat16'``.
@@ -89,17 +91,17 @@ def count_traffic(networks: Sequence[str], size: tuple[int, int] = (224, 224), b
     Raises:
         UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.
     """
-    names = check(networks, task)
+    names, sides = check(networks, task), height_and_width(size)
     if dtype not in DTYPES:
         raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype}')
-    settings = tuple(size), batch_size, dtype, task, with_cp
+    settings = sides, batch_size, dtype, task, with_cp
     is_as_authors = settings == ((224, 224), 64, 'bfloat16', 'classification', False)
     rows = []
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=with_cp)
         del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
         with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
-            images = torch.empty(batch_size, 3, *size, dtype=getattr(torch, dtype))
+            images = torch.empty(batch_size, 3, *sides, dtype=getattr(torch, dtype))
             model = MODELS.build(config).to(images.dtype)
             counted = count(model, images)
         authors = AUTHORS.get(name, ()) if is_as_authors else ()
@@ -125,9 +127,9 @@ def check(networks: Sequence[str], task: str) -> list[str]:
     return names
 
 
-def flops_of(name: str, size: tuple[int, int] | None, task: Task) -> Flops:
+def flops_of(name: str, size: int | Sequence[int] | None, task: Task) -> Flops:
     variant = VARIANTS[name]
-    height, width = size or (variant.img_size, variant.img_size)
+    height, width = height_and_width(variant.img_size if size is None else size)
     with torch.device('meta'):
         model = MODELS.build(variant.model_config(task)).eval()
         images = torch.empty(1, 3, height, width)

@@ -19,6 +19,7 @@ import torch
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.ops import use_kernels
+from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..inference.runtimes import find_device
@@ -188,7 +189,7 @@ class Benchmark(NamedTuple):
 
 
 def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict[str, Any] | None = None,
-              dense: bool = False, size: tuple[int, int] | None = None, batch_size: int | None = None,
+              dense: bool = False, size: int | Sequence[int] | None = None, batch_size: int | None = None,
               repeats: int = 7, threads: int = 2, device: str = 'cpu', memory_only: bool = False,
               precision: Precision = 'float32', kernels: Sequence[KernelChoice] = ('default', ),
               runtimes: Sequence[Literal['eager', 'compile']] = ('eager', )) -> Benchmark:
@@ -203,8 +204,8 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
         baseline (str): Name of a network, or ``timm:NAME`` or ``mmpretrain:NAME``. Defaults to timm's Swin-T.
         override (dict[str, Any] | None): Arguments of the networks' backbones. Defaults to None.
         dense (bool): Whether to measure backbones that return all feature maps, without heads. Defaults to False.
-        size (tuple[int, int] | None): Height and width of the images in pixels. Defaults to None: 224 and 224, or 448
-            and 672 if ``dense``.
+        size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 224 and
+            224, or 448 and 672 if ``dense``.
         batch_size (int | None): Images per batch. Defaults to None, which means 4, or 1 if ``dense``.
         repeats (int): Number of measurements. Defaults to 7.
         threads (int): Number of CPU threads. Defaults to 2.
@@ -222,7 +223,7 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
     check_values('precision', [precision], get_args(Precision))
     check_values('kernels', kernels, get_args(KernelChoice))
     check_values('runtimes', runtimes, ('eager', 'compile'))
-    names, height_width = names_of(networks), size or default_size(dense)
+    names, height_width = names_of(networks), height_and_width(default_size(dense) if size is None else size)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
         with torch.cuda.device_of(images):
@@ -294,7 +295,8 @@ def check_values(argument: str, values: Sequence[str], known: Sequence[str]) -> 
 
 
 def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: str | None = None,
-                     images: Sequence[str | Path] = (), dense: bool = False, size: tuple[int, int] | None = None,
+                     images: Sequence[str | Path] = (), dense: bool = False,
+                     size: int | Sequence[int] | None = None,
                      batch_size: int = 4, repeats: int = 7, threads: int = 2) -> Table:
     """Compares the speed, memory and accuracy of networks or whole models in several runtimes on the CPU.
 
@@ -315,6 +317,7 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
     """
     from .subjects import RUNTIMES, timed_model, timed_network  # exports need more than other functions
     checkpoints = [name for name in networks if is_checkpoint(name)]
+    sides = height_and_width(default_size(dense) if size is None else size)
     for name in networks:
         if name in VARIANTS and (hint := path_hint(name)):
             warn(f'{name} is the network{hint}')
@@ -322,13 +325,13 @@ def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: s
     for name, given in dict(images=images, config=config).items():
         if given and not checkpoints:
             raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
-    if size and len(checkpoints) == len(networks):
+    if size is not None and len(checkpoints) == len(networks):
         raise UsageError('size requires a network; checkpoints resize images as in their test')
     rows = []
     with measuring(threads):
         for name in names_of(networks, checkpoints):
             subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
-                       timed_network(name, dense, size, batch_size))
+                       timed_network(name, dense, sides, batch_size))
             rows += measure_subject(subject, runtimes, repeats)
     versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
     return Table(f'{name_of(torch.device("cpu"))}, {threads} threads, {versions}; median of {repeats}', rows)

@@ -26,7 +26,7 @@ from ..inference.metric import metric_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
 from ..utils.config_files import config_of
-from .networks_by_name import build, default_size
+from .networks_by_name import build
 
 # Name -> arguments of open_session; the first two run with PyTorch.
 RUNTIMES: dict[str, dict[str, str]] = {
@@ -128,8 +128,7 @@ class TimedModel:
         return metric_of(self.cfg, function) if self.has_metric else {}
 
 
-def timed_network(name: str, dense: bool, size: tuple[int, int] | None, batch_size: int) -> TimedNetwork:
-    size = size or default_size(dense)
+def timed_network(name: str, dense: bool, size: tuple[int, int], batch_size: int) -> TimedNetwork:
     model = build(name, 'network', dense, size).eval().requires_grad_(False)
     return TimedNetwork(name, model, torch.rand(batch_size, 3, *size))
 

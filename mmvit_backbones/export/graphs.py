@@ -15,6 +15,7 @@ from ..utils.file_access import written_as_a_whole
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
+NEWEST_TYPE = 16  # bfloat16: types with a higher number in ONNX, 8 bits and fewer, came with later IR versions
 MERGED_OUTPUTS = 4  # outputs per group
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # permutations to and from (B, H, W, C)
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
@@ -131,9 +132,24 @@ def merge_groups(graph: Any) -> None:
 
 
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
-    """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``. Old files are replaced when it ends."""
+    """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``. Old files are replaced when it ends.
+
+    The file has the IR version that belongs to its opset, so that every runtime that supports the opset reads it.
+    """
+    program.model.ir_version = ir_version_of(program.model)
     with written_as_a_whole(path, companions=['.data']) as whole:
         program.save(whole)
+
+
+def ir_version_of(model: Any) -> int:
+    """Returns the IR version that a model's opset came with, or the exporter's if a tensor has a newer type."""
+    from onnx.helper import find_min_ir_version_for, make_opsetid
+    graph = model.graph
+    computed = (value for node in graph.all_nodes() for value in node.outputs)
+    values = [*graph.inputs, *graph.initializers.values(), *computed]
+    if any(value.dtype is not None and value.dtype > NEWEST_TYPE for value in values):
+        return model.ir_version
+    return find_min_ir_version_for([make_opsetid(*each) for each in model.opset_imports.items()], ignore_unknown=True)
 
 
 @contextmanager

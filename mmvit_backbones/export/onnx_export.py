@@ -1,5 +1,6 @@
 """Exports networks to ONNX."""
 import warnings
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -9,12 +10,13 @@ from torch.export import Dim
 
 from ..errors import UsageError
 from ..utils.finite import first_not_finite
+from ..utils.image_sizes import height_and_width
 from .graphs import EXAMPLE_SIZE, OPSET, save, to_onnx
 
 
 @torch.no_grad()
 def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
-                size: tuple[int, int] | None = None) -> None:
+                size: int | Sequence[int] | None = None) -> None:
     """Sets a network of :func:`get_model` to evaluation mode and exports it with ``torch.onnx.export(dynamo=True)``.
 
     The input is ``images (batch, in_channels, height, width)`` with dynamic batch, height and width. The outputs of a
@@ -26,8 +28,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
         model (nn.Module): Backbone or classifier, in float32 on a CPU.
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         opset (int): Version of the ONNX operator set, at least 18. Defaults to 18.
-        size (tuple[int, int] | None): Height and width of all images in pixels; the graph of a single size is simpler.
-            Defaults to None, which allows all sizes.
+        size (int | Sequence[int] | None): Side of all images, or height and width, in pixels; the graph of a single
+            size is simpler. Defaults to None, which allows all sizes.
 
     Raises:
         UsageError: If the opset or the size is not supported, the model is not in float32 on a CPU, or its weights have
@@ -36,6 +38,7 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
         OSError: If the file cannot be written.
     """
     check_opset(opset)
+    sides = None if size is None else height_and_width(size)
     weight = next(model.parameters())
     if weight.dtype != torch.float32 or weight.device.type != 'cpu':
         raise UsageError(f'model must be in float32 on a CPU, got {weight.dtype} on {weight.device}')
@@ -43,8 +46,8 @@ def export_onnx(model: nn.Module, path: str | PathLike, opset: int = OPSET,
         raise UsageError(f'model cannot be exported: {found}')
     model.eval()  # in training mode, the forward pass below would change the statistics of batch norms
     channels, outputs = signature_of(model)
-    images = torch.rand(2, channels, *(size or EXAMPLE_SIZE))
-    axes = {0: Dim.DYNAMIC} if size else {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    images = torch.rand(2, channels, *(sides or EXAMPLE_SIZE))
+    axes = {0: Dim.DYNAMIC} if sides else {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     program = to_onnx(model, (images, ), (axes, ), ['images'], outputs, opset)
     if program.model.opset_imports[''] != opset:  # onnxscript only logs that it cannot convert the graph
         raise UsageError(f'opset must be at least 18 and supported by the installed onnxscript, got {opset}')

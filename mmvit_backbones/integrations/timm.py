@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..errors import CheckpointError
+from ..utils.image_sizes import height_and_width
 from ..zoo.building import get_backbone
 from ..zoo.loading import load_variant
 from ..zoo.variants import VARIANTS, Variant, list_models
@@ -184,9 +185,9 @@ class TimmClassifier(Classifier):
         """
         if patch_size is not None:
             raise ValueError(f'patch_size must be None, because the networks have a fixed stem, got {patch_size}')
-        size = size_of(img_size)
-        if self.image_size is not None and size is not None:
-            self.image_size = size
+        if img_size is not None:
+            size = height_and_width(img_size, 'img_size')
+            self.image_size = self.image_size and size
 
     def forward_intermediates(self, images: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
                               stop_early: bool = False, output_fmt: str = 'NCHW',
@@ -310,7 +311,7 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
         check_arguments(arguments)
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
-        size = size_of(img_size)
+        size = None if img_size is None else height_and_width(img_size, 'img_size')
         if size:
             cfg['input_size'] = (3, *size)
         is_strict = strict_img_size if dynamic_img_size is None else not dynamic_img_size
@@ -358,16 +359,6 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
 
     create_on.__name__ = f'mm_{name}'
     return create_on
-
-
-def size_of(img_size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    """Returns height and width from timm's ``img_size``; raises ValueError if it is neither a side nor a pair."""
-    if img_size is None:
-        return None
-    sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError(f'img_size must be a positive integer, or height and width, got {img_size}')
-    return sides
 
 
 def config_of(name: str, pretrained_cfg: str | dict | PretrainedCfg | None, overlay: dict | None) -> dict:

@@ -67,7 +67,9 @@ def test_a_file_that_tensorrt_misreads_has_a_warning(tmp_path):
     model = Shrunk(3, 4, 1)
     with pytest.warns(UserWarning, match='GridSample of opset 20.*TensorRT.*opset=18'):
         export_onnx(model, tmp_path / 'new.onnx', 20, size=(8, 8))
-    export_onnx(model, tmp_path / 'old.onnx', size=(8, 8))  # a warning would be an error
+    export_onnx(model, tmp_path / 'old.onnx', size=8)  # a warning would be an error
+    ir_versions = {name: onnx.load(tmp_path / name).ir_version for name in ('old.onnx', 'new.onnx')}
+    assert ir_versions == {'old.onnx': 8, 'new.onnx': 9}, 'those that came with opset 18 and 20'
     for name in 'new.onnx', 'old.onnx':
         assert 'GridSample' in {node.op_type for node in onnx.load(tmp_path / name).graph.node}
 

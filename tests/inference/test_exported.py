@@ -1,10 +1,15 @@
-"""Exported files that are invalid, or fail on an image, end in a one-line error."""
+"""Exported files can be copied, and end in a one-line error if they are invalid, too new or fail on an image."""
+import copy
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import raises
-from tiny_exports import DETAILS_OF_COLORS, write_classifier
+from tiny_exports import DETAILS_OF_COLORS, mean_color_file, write_classifier
 
 from mmvit.inference import Predictor
+from mmvit.inference.runtimes import installed_runtimes
 from mmvit_backbones.errors import UsageError
 
 
@@ -14,6 +19,34 @@ def test_a_broken_onnx_file_is_refused(tmp_path):
     with raises(UsageError, 'model.onnx', 'not a valid ONNX file') as caught:
         Predictor(tmp_path / 'model.onnx')
     assert '\n' not in str(caught.value)
+
+
+def change_versions(path: Path, ir_version: int, opset: int) -> Path:
+    import onnx
+    model = onnx.load(path)
+    model.ir_version, model.opset_import[0].version = ir_version, opset
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize('ir_version, opset', [(99, 18), (8, 99)])
+def test_a_file_that_is_newer_than_the_runtime_is_not_called_invalid(ir_version, opset, tmp_path):
+    path = change_versions(mean_color_file(tmp_path), ir_version, opset)
+    with raises(UsageError, 'onnxruntime', 'too old', path, ir_version, opset):
+        Predictor(path)
+
+
+@pytest.mark.parametrize('copied', [copy.deepcopy, lambda predictor: pickle.loads(pickle.dumps(predictor))],
+                         ids=['deepcopy', 'pickle'])
+@pytest.mark.parametrize('runtime', installed_runtimes())
+def test_a_predictor_of_a_file_can_be_copied(runtime, copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(mean_color_file(tmp_path).parent)
+    predictor = Predictor('model.onnx', device='cpu', runtime=runtime)
+    image = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    monkeypatch.chdir('/')
+    again = copied(predictor)
+    assert again.model.runtime == runtime
+    assert np.array_equal(again(image)[0].scores, predictor(image)[0].scores)
 
 
 @pytest.mark.parametrize('change', [

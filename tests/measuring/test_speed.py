@@ -14,7 +14,7 @@ from mmvit_backbones.errors import UsageError
 @pytest.mark.slow
 @pytest.mark.parametrize('baseline', ['mmpretrain:resnet18_8xb32_in1k', 'timm:deit_tiny_patch16_224'])
 def test_memory_relative_to_another_librarys_network(baseline):
-    found = benchmark(['reswin_tiny'], baseline, dict(window_size=4), size=(32, 32), memory_only=True)
+    found = benchmark(['reswin_tiny'], baseline, dict(window_size=4), size=32, memory_only=True)
     assert found.models['reswin_tiny']['saved_ratio'] > 0
 
 

@@ -1,6 +1,7 @@
 """Checks the files of a config's data sets, which cannot be built as long as files are missing or damaged."""
 import os
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,9 +79,25 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 
 def problems_of(cfg: Config, splits: Sequence[str], once: Once) -> list[Problem]:
     """Returns the problems in the data sets of a config; see :func:`find_problems`."""
-    return [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
-            for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once,
-                                         has_figures_by_class(cfg, split))]
+    problems = [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
+                for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once,
+                                             has_figures_by_class(cfg, split))]
+    return [*problems, *limits_on_objects(cfg, once)]
+
+
+def limits_on_objects(cfg: Config, once: Once) -> list[Problem]:
+    """Returns a warning if an image in a COCO file that was read has more objects than the detector returns."""
+    settings, place = cfg.get('model', {}).get('test_cfg') or {}, 'model.test_cfg'
+    if settings.get('rcnn'):
+        settings, place = settings['rcnn'], f'{place}.rcnn'
+    limit = isinstance(settings, dict) and settings.get('max_per_img')
+    if not isinstance(limit, int) or limit < 0:
+        return []
+    most = {file: max(Counter(each.get('image_id') for each in coco.annotations if not each.get('iscrowd')).values(),
+                      default=0) for file, coco in once.files.items()}
+    return [Problem(f'{file}: an image has {number} objects, and the detector returns at most {limit} per image '
+                    f'({place}.max_per_img), so that recall cannot reach 1', False)
+            for file, number in most.items() if number > limit]
 
 
 def local_datasets(cfg: Config, split: str) -> list[dict]:

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
+from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import summary
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -52,6 +53,16 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
     assert [metric.max_dets for metric in metrics[1:]] == [detections] * (detections > 100)
     assert f'at most {max(train + val)} in an image' in '\n'.join(summary(cfg))
     assert ('1200' in capsys.readouterr().err) == (train == [1200])  # more than are ever found
+
+
+@pytest.mark.parametrize('limit, warns', [(100, True), (300, False), (-1, False)])
+def test_other_configs_that_find_fewer_objects_are_a_warning(limit, warns, tmp_path, capsys):
+    cfg = recipe(tmp_path, 'coco_folder', TINY, coco_folder=write_boxes(tmp_path / 'data', train=[1], val=[225]))
+    cfg.model.test_cfg.rcnn.max_per_img = limit
+    capsys.readouterr()
+    check_data(cfg, ['train', 'val'])
+    text = capsys.readouterr().err
+    assert all((word in text) == warns for word in ('225', f' {limit} ', 'model.test_cfg.rcnn.max_per_img'))
 
 
 def test_light_heads_are_narrower(tmp_path):

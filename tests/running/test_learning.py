@@ -44,6 +44,6 @@ def test_a_detector_overfits_twelve_images(run, own_loaders, tmp_path):
     """Trains a Mask R-CNN."""
     demo = runpy.run_path(str(ROOT / 'tools/demo.py'))
     demo['copy_large_objects'](tmp_path / 'large')
-    run('train', 'rest_lite', '--coco-folder', str(tmp_path / 'large'), '--work-dir', str(tmp_path / 'run'),
+    run('train', 'rest_lite', '--coco-folder', str(tmp_path / 'large'), '--light', '--work-dir', str(tmp_path / 'run'),
         *once(5, *demo['NARROW']))
     assert last(tmp_path / 'run', 'coco/bbox_mAP_50') >= 0.05

@@ -142,17 +142,18 @@ def compare(networks: Sequence[str], *, seeds: int = 3, out: str = 'compare', **
         if (owner := owners.setdefault(place, name)) != name:
             raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
     shared = Settings(**settings)
-    check_settings(folder, shared)
+    stated = dict(asdict(shared), light=is_light(shared))
+    check_settings(folder, stated)
     recipes = recipes_of(names, shared, folder)
     rates = {name: rates_of(name, cfg) for name, cfg in recipes.items()}
     write_recipes(recipes, folder)
-    write(folder / SETTINGS, json.dumps(asdict(shared), indent=1))
+    write(folder / SETTINGS, json.dumps(stated, indent=1))
     results = train_all(recipes, seeds, folder)
     rows = summarize(results, measure(recipes, folder), recipes)  # measures the trained models
     return write_report(folder, rows, recipes, shared, next(iter(rates.values())))
 
 
-def check_settings(out: Path, now: Settings) -> None:
+def check_settings(out: Path, now: Mapping[str, Any]) -> None:
     """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
     file = out / SETTINGS
     if not file.exists():
@@ -161,7 +162,7 @@ def check_settings(out: Path, now: Settings) -> None:
                              'another folder')
         return
     before = json.loads(file.read_text(encoding='utf-8'))
-    for name, value in json.loads(json.dumps(asdict(now))).items():
+    for name, value in json.loads(json.dumps(now)).items():
         if before.get(name) != value:
             raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now {name}={value}; pass '
                              'the same options, or another --out')
@@ -175,10 +176,15 @@ def recipes_of(names: Sequence[str], settings: Settings, out: Path) -> dict[str,
     pretrained, freeze = settings.pretrained, settings.freeze
     if settings.config:
         return {name: other_recipe(settings.config, name, pretrained, freeze, settings.layer_decay) for name in names}
-    arguments = dict(settings.of_recipe(), out=str(out / 'data'))
+    arguments = dict(settings.of_recipe(), light=is_light(settings), out=str(out / 'data'))
     common = hooks(fine_tune(dict(type='NoBackbone'), pretrained=False, **arguments), freeze)
     return {name: fine_tune(name, pretrained=pretrained, decay_type='level_wise', custom_hooks=common,
                             check_files=False, **arguments) for name in names}
+
+
+def is_light(settings: Settings) -> bool:
+    """Returns whether detectors are of the light form, as they are without a GPU."""
+    return settings.coco_folder is not None and not torch.cuda.is_available()
 
 
 def other_recipe(config: str, network: str, pretrained: bool, freeze: bool, layer_decay: float | None) -> Config:
@@ -397,7 +403,8 @@ def write_report(out: Path, rows: list[dict], recipes: dict[str, Config], settin
         + (f', {" ".join(size.split())}' if size else ''),
         f'- {length}, {cfg.train_dataloader.batch_size} images per step, '
         f'{"published" if settings.pretrained else "random"} weights'
-        f'{", frozen backbone" if settings.freeze else ""}, the metric of the last evaluation; brackets: lowest and '
+        f'{", frozen backbone" if settings.freeze else ""}'
+        f'{", light detectors" if is_light(settings) else ""}, the metric of the last evaluation; brackets: lowest and '
         'highest seed; minutes: of a run with all its starts',
         f'- {rates}',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '

@@ -115,7 +115,9 @@ class Split:
         validation = osp.join(folder, 'val')
         if self.val_fraction is None:
             if not osp.isdir(validation):
-                raise UsageError(f'there is no folder {osp.join(validation, "")}; expected {layout}')
+                other = osp.join(folder, 'valid')
+                raise UsageError(f'there is no folder {osp.join(validation, "")}; '
+                                 + (f'rename {other}' if osp.isdir(other) else f'expected {layout}'))
             return dict(val='val') if is_test else dict(train='train', val='val')
         if osp.exists(validation):
             raise UsageError(f'val_fraction (--val-fraction) requires images without a split, but {validation} exists')

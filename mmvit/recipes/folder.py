@@ -56,8 +56,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         class_folder, coco_folder, seg_folder (str | None): The folder; exactly one. It decides the task: a classifier
             of mmpretrain, Mask R-CNN of mmdet (Faster R-CNN for data without masks), or UperNet of mmseg.
         size (int | Sequence[int] | None): Side of the crops in pixels, for detectors the short side of the images; or
-            height and width of the crops, into which a detector's images are fitted. Defaults to None: 224, 800 and 512
-            for the three tasks.
+            height and width of the crops, into which a detector's images are fitted. Whole images are reduced to about
+            this size before the crop. Defaults to None: 224, 800 and 512 for the three tasks.
         epochs, iters (int | None): Length of the training in epochs or in steps, which are rounded up to whole epochs.
             Defaults to None: 100 epochs for up to 1000 images, then less, but at least 12.
         batch_size (int | str | None): Images per step and process; 'auto' is the largest power of two that fits into

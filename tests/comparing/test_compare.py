@@ -18,7 +18,15 @@ from runs import Run
 
 from mmvit.cli import compare as arguments_of_compare
 from mmvit.comparing import compare
-from mmvit.comparing.comparison import Settings, command_of, differences, last_metric, other_recipe, rates_of
+from mmvit.comparing.comparison import (
+    Settings,
+    command_of,
+    differences,
+    last_metric,
+    other_recipe,
+    rates_of,
+    recipes_of,
+)
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
@@ -117,6 +125,11 @@ def test_all_networks_get_the_same_rates_with_a_config():
         recipes = [other_recipe(config, name, False, False, decay) for name in networks]
         rates = {rates_of(name, cfg) for name, cfg in zip(networks, recipes)}
         assert len(rates) == 1 and stem in rates.pop()
+
+
+def test_detectors_are_light_without_a_gpu(tmp_path):
+    recipes = recipes_of(['rest_lite'], Settings(coco_folder=str(ROOT / 'data/coco_mini'), size=[64]), tmp_path)
+    assert recipes['rest_lite'].recipe.get('light', False) == (not torch.cuda.is_available())
 
 
 def test_heads_start_equal(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from helpers import raises
 
+from mmvit.folders import read_folder
 from mmvit.folders.class_folder import class_images
 from mmvit.folders.folders import Split, listed, output_folder, seen_from
 from mmvit.folders.folders import write as write_text
@@ -146,3 +147,34 @@ def test_each_class_of_several_images_is_in_both_parts(fraction, seed):
 def test_a_split_without_a_class_in_a_part_is_refused(labels, words):
     with raises(UsageError, 'val_fraction', *words):
         Split(0.3).divide(list(labels), labels)
+
+
+OTHER_FORMATS = dict(
+    yolo=('labels/train/a.txt', '0 0.5 0.5 0.2 0.1\n', 'from_yolo'),
+    segments=('train/labels/a.txt', '1 0.5 0.5 0.2 0.1 1e-05 0 0.3 0.3', 'from_yolo'),  # as Roboflow writes
+    darknet=('data/a.txt', '\n', ''), boxes=('data/b.txt', '12 0.5 0.5 0.2 1', 'from_yolo'),
+    voc=('VOC2012/Annotations/a.xml', '<annotation>\n\t<folder>', 'from_pascal_voc'),
+    xml=('train/a.xml', '<?xml version="1.0"?>\n<annotation verified="yes">', 'from_pascal_voc'),
+    coco=('train/_annotations.coco.json', '{}', 'from_coco'), notes=('notes.txt', '3 of 7 images', ''))
+
+
+@pytest.mark.parametrize('argument', ['class_folder', 'coco_folder', 'seg_folder'])
+@pytest.mark.parametrize('name', OTHER_FORMATS)
+def test_the_program_that_converts_other_formats_is_named(name, argument, tmp_path):
+    file, text, converter = OTHER_FORMATS[name]
+    write(tmp_path, file, 'images/a.jpg')
+    (tmp_path / file).write_text(text)
+    with raises(UsageError, *([converter, 'supervision'] if converter else [])) as found:
+        read_folder(argument, tmp_path)
+    assert ('supervision' in str(found.value)) == bool(converter)
+    if argument != 'class_folder':  # a folder in the right format has other errors
+        write(tmp_path, 'annotations/instances_train.json', 'classes.txt')
+        with raises(UsageError) as found:
+            read_folder(argument, tmp_path)
+        assert 'supervision' not in str(found.value)
+
+
+def test_another_name_of_the_validation_is_named(tmp_path):
+    write(tmp_path, 'train/cat/a.jpg', 'valid/cat/b.jpg')
+    with raises(UsageError, f'{tmp_path}/val/', f'rename {tmp_path}/valid'):
+        read_folder('class_folder', tmp_path)

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
+from tempfile import TemporaryFile
 
 from mmengine.config import Config
 from mmengine.utils import track_iter_progress
@@ -12,10 +14,11 @@ from mmengine.utils import track_iter_progress
 from mmvit_backbones.errors import UsageError
 
 from ..utils.config_files import datasets_of
+from ..utils.images import START_OF_JPEG
 from . import read_folder
 from .data_set_files import Once, check_data, problems_of
 from .folders import one_folder
-from .rasters import Looks, Raster, Seen, look
+from .rasters import Looks, Raster, Seen, seen_in
 from .rules import Problem
 
 
@@ -39,7 +42,8 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     """
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed, check_files=False)
-    return [*data.problems, *data.problems_of_files(Looks(partial(_look_at_all, jobs), lists_errors=True), splits)]
+    looks = Looks(partial(_seen_by_processes, jobs), lists_errors=True)
+    return [*data.problems, *data.problems_of_files(looks, splits)]
 
 
 def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs: int = 4) -> list[Problem]:
@@ -56,7 +60,7 @@ def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val'), jobs:
     check_data(cfg, splits, content=False)
     if not any(datasets_of(cfg, split) for split in splits):
         raise UsageError(f'config {cfg.filename} has no data set for {" or ".join(splits)}')
-    return problems_of(cfg, splits, Once(Looks(partial(_look_at_all, jobs), lists_errors=True), is_whole=True))
+    return problems_of(cfg, splits, Once(Looks(partial(_seen_by_processes, jobs), lists_errors=True), is_whole=True))
 
 
 def errors_and_warnings(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
@@ -66,12 +70,32 @@ def errors_and_warnings(problems: Sequence[Problem]) -> tuple[list[str], list[st
     return errors, warnings
 
 
-def _look_at_all(jobs: int, rasters: Sequence[Raster]) -> list[Seen]:
+def _seen_by_processes(jobs: int, rasters: Sequence[Raster]) -> list[Seen]:
     """Returns what is seen in images and masks, which are all decoded, in several processes."""
     try:
         with ProcessPoolExecutor(jobs) as pool:
-            looks = pool.map(partial(look, decodes=True), rasters, chunksize=8)
-            return list(track_iter_progress((looks, len(rasters)), file=sys.stderr)) if rasters else []
+            seen = pool.map(_seen_in_own_process, rasters, chunksize=8)
+            return list(track_iter_progress((seen, len(rasters)), file=sys.stderr)) if rasters else []
     except BrokenProcessPool as error:
         raise UsageError(f'one of {jobs} processes that read the images was killed, most often because memory is full; '
                          'use fewer jobs') from error
+
+
+def _seen_in_own_process(raster: Raster) -> Seen:
+    """Returns what is seen in an image and its mask, which are decoded, and what libjpeg prints of damaged data.
+
+    It prints to standard error, which a process has once.
+    """
+    with suppress(OSError), open(raster.image, 'rb') as file:
+        if file.read(2) == START_OF_JPEG:
+            with TemporaryFile() as printed:
+                before = os.dup(2)
+                os.dup2(printed.fileno(), 2)
+                try:
+                    seen = seen_in(raster, decodes=True)
+                finally:
+                    os.dup2(before, 2)
+                    os.close(before)
+                printed.seek(0)
+                return seen._replace(printed=' '.join(printed.read().decode(errors='replace').split()))
+    return seen_in(raster, decodes=True)

@@ -20,7 +20,7 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.messages import console_of
 from mmvit_backbones.version import __version__
 
-from ..utils.images import IGNORED, look_at, read_mask
+from ..utils.images import IGNORED, image_info, read_mask
 from .rules import HALF, Problem, Rule, apply, each
 
 READERS = 16  # threads that read files
@@ -49,7 +49,10 @@ class Raster(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen in the files of a raster; ``labels`` has the pixels of each label, None without a usable mask."""
+    """What was seen in the files of a raster; ``labels`` has the pixels of each label, None without a usable mask.
+
+    ``printed`` is what libjpeg says of damaged data.
+    """
 
     raster: Raster
     fault: str
@@ -59,6 +62,7 @@ class Seen(NamedTuple):
     channels: int = 1
     labels: dict[int, int] | None = None
     pages: int = 1
+    printed: str = ''
 
     @property
     def has_other_size(self) -> bool:
@@ -104,9 +108,9 @@ class Rasters:
         return {label: share for label, share in shares.items() if share < RARE} if self.needs_labels else {}
 
 
-def look(raster: Raster, decodes: bool = False) -> Seen:
+def seen_in(raster: Raster, decodes: bool = False) -> Seen:
     """Opens the image and the mask of a raster, each once; decodes the mask, and with ``decodes`` all images."""
-    fault, size, pages = look_at(raster.image, decodes)
+    fault, size, pages = image_info(raster.image, decodes)
     if not raster.mask:
         return Seen(raster, fault, size, pages=pages)
     mask_fault, mask_size, values = read_mask(raster.mask)
@@ -128,11 +132,11 @@ def _labels_in(values: np.ndarray) -> dict[int, int] | None:
     return dict(zip(labels.tolist(), counts.tolist()))
 
 
-def look_at_all(rasters: Sequence[Raster]) -> list[Seen]:
+def seen_in_all(rasters: Sequence[Raster]) -> list[Seen]:
     """Looks at all rasters, several at a time; shows a bar where there are many."""
     console = console_of(sys.stderr)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(track(pool.map(look, rasters), 'reading images', len(rasters), console=console, transient=True,
+        return list(track(pool.map(seen_in, rasters), 'reading images', len(rasters), console=console, transient=True,
                           disable=len(rasters) < MANY or not console.is_terminal))
 
 
@@ -254,6 +258,9 @@ RASTER_RULES = [
          'less than 1 % of the labeled pixels are of each of these classes: {detail}', 'warning', '',
          detail=lambda data, i: ', '.join(f'{data.names[label]} {share:.2%}' for label, share in data.rare.items()
                                           if share)),
+    Rule('JPEG files with damaged data, which OpenCV fills with gray', 'seen', each('seen', lambda seen: seen.printed),
+         'image {detail}', 'warning', 'warning', each=True,
+         detail=lambda data, i: f'{data.seen[i].raster.image}: {data.seen[i].printed}'),
     Rule('images of several pages', 'seen', each('seen', lambda seen: seen.pages > 1),
          'image {detail} pages, of which OpenMMLab reads the first; {count} of {total} images have several: save each '
          'page that is to be used as an image', 'warning', 'warning',
@@ -266,12 +273,12 @@ class Looks:
     """Looks once at each raster of several parts of data.
 
     Args:
-        look_at_all (Callable): Looks at rasters. Defaults to :func:`look_at_all`.
+        seen_in_all (Callable): Looks at rasters. Defaults to :func:`seen_in_all`.
         lists_errors (bool): Whether errors have a line for each file. Defaults to False: where the rule says so.
         remembered (Remembered): What an earlier check has seen. Defaults to nothing.
     """
 
-    look_at_all: Callable[[Sequence[Raster]], Iterable[Seen]] = look_at_all
+    seen_in_all: Callable[[Sequence[Raster]], Iterable[Seen]] = seen_in_all
     lists_errors: bool = False
     remembered: Remembered = field(default_factory=Remembered)
     seen: dict[Raster, Seen] = field(default_factory=dict)
@@ -282,7 +289,7 @@ class Looks:
         self.seen.update({raster: seen for raster in unknown if (seen := self.remembered.find(raster))})
         if new := [raster for raster in unknown if raster not in self.seen]:
             stamps = [_stamps(raster) if raster.mask else [] for raster in new]
-            found = list(self.look_at_all(new))
+            found = list(self.seen_in_all(new))
             self.seen.update(zip(new, found))
             self.remembered.add(found, stamps)
         return [self.seen[raster] for raster in rasters]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmvit_backbones.evaluation.fonts import Font, default_font, font_for
+from mmvit_backbones.utils.fonts import Font, default_font, font_for
 
 from ..utils.colors import Color, class_color
 from ..utils.images import IGNORED

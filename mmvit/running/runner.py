@@ -17,9 +17,9 @@ from mmengine.visualization import Visualizer
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook, TerminalHook
 from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
 from mmvit_backbones.errors import TrainingError
-from mmvit_backbones.evaluation.fonts import families_for
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
+from mmvit_backbones.utils.fonts import families_for
 from mmvit_backbones.utils.messages import console_of, short_path
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import is_readable, published_figures
@@ -27,7 +27,7 @@ from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import import_quietly, quiet
-from ..utils.images import look_at
+from ..utils.images import image_info
 from ..utils.killed import killed_processes_named
 from .checks import (
     AnyRunner,
@@ -238,9 +238,9 @@ def named_images(runner: Any, *splits: str) -> Iterator[None]:
             raise
         named = re.search(r'AssertionError: failed to load image: (.+)', text)
         if named:
-            found = look_at(named[1]).fault or f'image {named[1]} cannot be read'
+            found = image_info(named[1]).fault or f'image {named[1]} cannot be read'
         else:  # OpenCV and Pillow do not name the file
-            found = next((fault for path in _files(runner, splits) if (fault := look_at(path).fault)), '')
+            found = next((fault for path in _files(runner, splits) if (fault := image_info(path).fault)), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

@@ -2,12 +2,9 @@
 import io
 import os
 import os.path as osp
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,7 +23,6 @@ STACKS = 'TIFF', 'GIF'
 QUICK = *JPEG, 'PNG'  # formats that are checked without decoding
 MAX_PIXELS = 2**30  # of OpenCV
 PILLOW_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # above, Pillow raises an exception
-PRINTING = Lock()  # to standard error, which the process has once
 OPENING = Lock()  # of images without Pillow's limit, which is a global setting
 IGNORED = 255  # mmseg's label for pixels without a class
 DEEP = {'F': 'floating-point', 'I': '32-bit'}
@@ -82,7 +78,7 @@ def _refuse(error: OSError) -> None:
     raise UsageError(f'{error.filename} cannot be read: {error.strerror}') from error
 
 
-class Look(NamedTuple):
+class ImageInfo(NamedTuple):
     """What is known of an image file.
 
     Args:
@@ -96,7 +92,7 @@ class Look(NamedTuple):
     pages: int = 1
 
 
-def look_at(path: str | Path, decodes: bool = False) -> Look:
+def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
     """Opens an image file once, and returns its size and whether OpenCV, with which OpenMMLab reads it, can use it.
 
     Of a JPEG file, reads the header and the end; compares checksums in a PNG file; decodes other files.
@@ -112,17 +108,17 @@ def look_at(path: str | Path, decodes: bool = False) -> Look:
                 image = open_image(file)
             except UnidentifiedImageError:
                 pixels = decode_tiff(whole(file))  # raises an error if it is in no format that OpenCV reads
-                return Look('', pixels.shape[1::-1])
+                return ImageInfo('', pixels.shape[1::-1])
             # Of a PNG file without EXIF data, Pillow would decode the pixels to look behind them.
             is_plain = image.format == 'PNG' and b'eXIf' not in whole(file)
             size = image.size if is_plain else rotated_size(image)
             if fault := fault_of(image, file):
-                return Look(f'{name} {fault}', size)
-            if (decodes or image.format not in QUICK) and decode(whole(file), name) is None:
-                return Look(f'{name} cannot be read by OpenCV, which OpenMMLab uses', size)
-            return Look('', size, pages_of(image))
+                return ImageInfo(f'{name} {fault}', size)
+            if (decodes or image.format not in QUICK) and decode(whole(file)) is None:
+                return ImageInfo(f'{name} cannot be read by OpenCV, which OpenMMLab uses', size)
+            return ImageInfo('', size, pages_of(image))
     except Exception as error:
-        return Look(str(unreadable(name, error)).split('\n')[0], None)
+        return ImageInfo(str(unreadable(name, error)).split('\n')[0], None)
 
 
 def pages_of(image: Image.Image) -> int:
@@ -181,31 +177,13 @@ def fault_of(image: Image.Image, file: BinaryIO, max_pixels: int = MAX_PIXELS) -
     return ''
 
 
-def decode(content: bytes, name: str = 'the image') -> np.ndarray | None:
+def decode(content: bytes) -> np.ndarray | None:
     """Decodes an image as the training pipelines do: 8-bit BGR, rotated as its EXIF data say; None if that fails."""
     import cv2
-    is_jpeg = content.startswith(START_OF_JPEG) and sys.stderr is not None
-    with named_warnings(name) if is_jpeg else nullcontext():
-        try:
-            return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            return None
-
-
-@contextmanager
-def named_warnings(name: str) -> Iterator[None]:
-    """Adds the name of an image to what libjpeg prints of damaged data, which OpenCV then fills with gray."""
-    with PRINTING, TemporaryFile() as printed:
-        before = os.dup(2)
-        os.dup2(printed.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-        printed.seek(0)
-        if text := printed.read().decode(errors='replace').strip():
-            print(f'warning: {name}: {text}', file=sys.stderr)
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
 
 
 def decode_tiff(content: bytes) -> np.ndarray:
@@ -263,7 +241,7 @@ def read_rgb(source: Content, name: str | None = None, max_pixels: int = MAX_PIX
         file = io.BytesIO(content)
         try:
             fault = fault_of(open_image(file), file, max_pixels)
-            pixels = None if fault else decode(content, name)
+            pixels = None if fault else decode(content)
         except UnidentifiedImageError:
             fault, pixels = '', decode_tiff(content)
     except Exception as error:

@@ -7,7 +7,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.visualization import Visualizer
 
-from .fonts import families_for, font_for
+from ..utils.fonts import families_for, font_for
 
 SHOWN = 50  # maximum number of classes in the log, or named in the confusion matrix
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmvit.folders.data_set_files import check_data, find_problems
 from mmvit.utils.config_files import read_config
-from mmvit.utils.images import look_at
+from mmvit.utils.images import image_info
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -161,10 +161,10 @@ def test_images_of_all_kinds_are_read(tmp_path):
     for index in range(len(dataset)):
         inputs = dataset[index]['inputs']
         assert inputs.shape == (3, 56, 56) and inputs.dtype == torch.uint8
-        assert look_at(dataset.get_data_info(index)['img_path'], decodes=True).fault == ''
+        assert image_info(dataset.get_data_info(index)['img_path'], decodes=True).fault == ''
     turned, = (index for index in range(6) if dataset.get_data_info(index)['img_path'].endswith('turned.jpg'))
     info = dataset.get_data_info(turned)
-    assert look_at(info['img_path']).size == (60, 100)
+    assert image_info(info['img_path']).size == (60, 100)
 
 
 def test_warnings_are_not_errors_but_missing_metric_files_are(coco, tmp_path, capsys):

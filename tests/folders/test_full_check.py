@@ -2,6 +2,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_folders import damage, edit
 from helpers import ROOT, raises, remove_masks
@@ -45,6 +46,21 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2, jobs=1))
     listed = [error for error in errors if 'list all' not in error]
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
+
+
+def test_what_libjpeg_says_of_damaged_data_has_the_name_of_the_file(tmp_path, capfd):
+    for path in 'train/a/1.jpg', 'train/b/2.jpg', 'val/a/3.jpg', 'val/b/4.jpg':
+        (tmp_path / path).parent.mkdir(parents=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / path)
+    path = tmp_path / 'train/b/2.jpg'
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2:len(content) // 2 + 40] = b'\xff\xd9' * 20
+    path.write_bytes(content)
+    capfd.readouterr()
+    errors, warnings = errors_and_warnings(folder_problems(class_folder=tmp_path, jobs=1))
+    warning, = warnings
+    assert not errors and f'image {path}: ' in warning and 'Corrupt JPEG' in warning
+    assert 'Corrupt' not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('damaged', ['images', 'masks'])

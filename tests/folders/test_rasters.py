@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvit.folders.rasters import RASTER_RULES, Looks, Raster, Rasters, Remembered, look, look_at_all
+from mmvit.folders.rasters import RASTER_RULES, Looks, Raster, Rasters, Remembered, seen_in, seen_in_all
 from mmvit.folders.rules import apply
 
 
 def problems(given, is_evaluated=False, needs_labels=False, names=()) -> list[tuple[bool, str]]:
-    found = apply(RASTER_RULES, Rasters(look_at_all(given), needs_labels, names), is_evaluated)
+    found = apply(RASTER_RULES, Rasters(seen_in_all(given), needs_labels, names), is_evaluated)
     return [(problem.is_error, problem.text) for problem in found]
 
 
@@ -70,7 +70,7 @@ def test_masks_are_read_again_only_if_they_have_changed(tmp_path):
     def found(rasters=given) -> list[str]:
         def look_and_count(new):
             read.extend(new)
-            return look_at_all(new)
+            return seen_in_all(new)
         looks = Looks(look_and_count, remembered=Remembered(str(tmp_path / 'recipe/masks.json')))
         read.clear()
         return [problem.text for problem in looks.problems(rasters, False, True)]
@@ -126,7 +126,7 @@ def test_damaged_files(name, tmp_path, raster):
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[:len(content) // 2])
     for decodes in True, False:
-        seen = look(given, decodes)
+        seen = seen_in(given, decodes)
         assert 'cannot be read' in seen.fault + seen.mask_fault
     assert [is_error for is_error, _ in problems([given])] == [True]
 
@@ -135,5 +135,5 @@ def test_damaged_files(name, tmp_path, raster):
 def test_a_stack_of_pages_is_named(name, tmp_path):
     pages = [Image.new('RGB', (8, 8), (40 * i, 0, 0)) for i in range(3)]
     pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    problem, = apply(RASTER_RULES, Rasters(look_at_all([Raster(str(tmp_path / name))])), is_evaluated=True)
+    problem, = apply(RASTER_RULES, Rasters(seen_in_all([Raster(str(tmp_path / name))])), is_evaluated=True)
     assert name in problem.text and '3 pages' in problem.text and not problem.is_error

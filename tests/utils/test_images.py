@@ -8,7 +8,7 @@ import pytest
 from helpers import raises
 from PIL import Image, ImageOps
 
-from mmvit.utils.images import look_at, read_mask, read_rgb
+from mmvit.utils.images import image_info, read_mask, read_rgb
 from mmvit_backbones.errors import UsageError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint32).reshape(20, 30, 3).astype(np.uint8)
@@ -29,7 +29,7 @@ def test_orientation_is_applied(orientation, tmp_path):
     with Image.open(tmp_path / 'a.png') as image:
         expected = ImageOps.exif_transpose(image)
     assert (np.array(read_rgb(tmp_path / 'a.png')) == np.array(expected)).all()
-    assert look_at(tmp_path / 'a.png')[:2] == ('', expected.size)
+    assert image_info(tmp_path / 'a.png')[:2] == ('', expected.size)
 
 
 def test_damaged_orientation_is_ignored():
@@ -69,10 +69,10 @@ def test_files_that_are_not_images_are_named(tmp_path):
     with raises(UsageError, 'the image cannot be read'):
         read_rgb(b'text')
     for name, words in ('half.jpg', 'truncated'), ('text.jpg', 'not an image'), ('none.jpg', 'No such file'):
-        assert look_at(tmp_path / name).fault.startswith(f'image {tmp_path / name} cannot be read: ')
-        assert words in look_at(tmp_path / name).fault
+        assert image_info(tmp_path / name).fault.startswith(f'image {tmp_path / name} cannot be read: ')
+        assert words in image_info(tmp_path / name).fault
     (tmp_path / 'whole.jpg').write_bytes(whole)
-    assert look_at(tmp_path / 'whole.jpg', decodes=True)[:2] == ('', (270, 180))
+    assert image_info(tmp_path / 'whole.jpg', decodes=True)[:2] == ('', (270, 180))
 
 
 def variants() -> dict[str, Image.Image]:
@@ -94,7 +94,7 @@ def test_predictions_see_the_pixels_of_the_training(name, suffix, tmp_path):
     expected = mmcv.imread(str(path), channel_order='rgb')
     for source in path, path.read_bytes(), io.BytesIO(path.read_bytes()):
         np.testing.assert_array_equal(np.array(read_rgb(source)), expected)
-    assert look_at(path)[:2] == look_at(path, decodes=True)[:2] == ('', (30, 20))
+    assert image_info(path)[:2] == image_info(path, decodes=True)[:2] == ('', (30, 20))
 
 
 @pytest.mark.parametrize('dtype, word', [(np.float32, 'floating-point'), (np.int32, '32-bit')])
@@ -102,7 +102,7 @@ def test_values_that_training_cannot_read_are_refused(dtype, word, tmp_path):
     """Pillow clips them, so that values from 0 to 1 become black."""
     path = tmp_path / 'a.tif'
     Image.fromarray(np.linspace(0, 1, 600).reshape(20, 30).astype(dtype)).save(path)
-    assert word in look_at(path).fault and str(path) in look_at(path).fault
+    assert word in image_info(path).fault and str(path) in image_info(path).fault
     with raises(UsageError, path, word):
         read_rgb(path)
     if dtype is np.float32:
@@ -120,10 +120,10 @@ def test_tiff_images_of_more_bands_are_read_as_by_opencv_or_named(bands, dtype, 
     tifffile.imwrite(path, pixels.squeeze(2) if bands == 1 else pixels, photometric='minisblack',
                      planarconfig=None if bands == 1 else 'contig')
     if not words:
-        assert look_at(path)[:2] == ('', (30, 20))
+        assert image_info(path)[:2] == ('', (30, 20))
         np.testing.assert_array_equal(np.array(read_rgb(path)), mmcv_read(path))
         return
-    assert all(word in look_at(path).fault for word in words)
+    assert all(word in image_info(path).fault for word in words)
     with raises(UsageError, path, *words):
         read_rgb(path)
 
@@ -135,7 +135,7 @@ def mmcv_read(path):
 def test_empty_files_are_called_empty(tmp_path):
     path = tmp_path / 'a.jpg'
     path.touch()
-    assert 'the file is empty' in look_at(path).fault and 'the file is empty' in read_mask(path)[0]
+    assert 'the file is empty' in image_info(path).fault and 'the file is empty' in read_mask(path)[0]
     with raises(UsageError, path, 'the file is empty'):
         read_rgb(path)
 
@@ -152,22 +152,9 @@ def black_png(side: int) -> bytes:
 def test_large_images_are_read_as_by_opencv(tmp_path):
     """Pillow, with which mmseg reads masks, refuses more than 179 million pixels."""
     (tmp_path / 'a.png').write_bytes(black_png(14000))
-    assert look_at(tmp_path / 'a.png')[:2] == ('', (14000, 14000))
+    assert image_info(tmp_path / 'a.png')[:2] == ('', (14000, 14000))
     fault, size, _ = read_mask(tmp_path / 'a.png')
     assert 'Pillow' in fault and size == (14000, 14000)
     (tmp_path / 'a.png').write_bytes(black_png(40000))
     with raises(UsageError, tmp_path / 'a.png', '40000 x 40000', 2**30):
         read_rgb(tmp_path / 'a.png')
-
-
-def test_what_libjpeg_says_of_damaged_data_has_the_name_of_the_file(tmp_path, capfd):
-    path = tmp_path / 'photo.jpg'
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
-    content = bytearray(path.read_bytes())
-    assert read_rgb(path) and not capfd.readouterr().err
-    content[len(content) // 2:len(content) // 2 + 40] = b'\xff\xd9' * 20
-    path.write_bytes(content)
-    for read in read_rgb, lambda path: look_at(path, decodes=True):
-        read(path)
-        lines = capfd.readouterr().err.splitlines()
-        assert lines and str(path) in lines[0] and 'Corrupt JPEG' in lines[0]

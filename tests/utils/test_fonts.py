@@ -4,8 +4,8 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from mmvit.inference.results import Detection
-from mmvit_backbones.evaluation import fonts
-from mmvit_backbones.evaluation.fonts import DEFAULT, _fonts, default_font, families_for, font_for
+from mmvit_backbones.utils import fonts
+from mmvit_backbones.utils.fonts import DEFAULT, _fonts, default_font, families_for, font_for
 
 LACKING = '\U0001f9ff\U0010fffd'  # a private character that no font has
 

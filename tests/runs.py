@@ -104,10 +104,11 @@ def end(runs: list[Run], code: int = 0) -> None:
     assert codes == [code, code], [run.text[-2000:] for run in runs]
 
 
-def be_one_of(rank: int, processes: int, port: int, launcher: str, folder: Path = ROOT) -> None:
-    """Sets the environment variables that torchrun or Open MPI's mpirun set for each process of one machine."""
+def be_one_of(rank: int, processes: int, port: int, launcher: str, folder: Path = ROOT, machines: int = 1) -> None:
+    """Sets the environment variables that torchrun or Open MPI's mpirun set for each process."""
     os.chdir(folder)
-    numbers = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=processes)
+    local = processes // machines
+    numbers = dict(RANK=rank, LOCAL_RANK=rank % local, WORLD_SIZE=processes, LOCAL_WORLD_SIZE=local)
     for name, value in numbers.items():
         name = f'OMPI_COMM_WORLD_{name.replace("WORLD_", "")}' if launcher == 'mpi' else name
         os.environ[name] = str(value)

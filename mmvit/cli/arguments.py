@@ -36,6 +36,13 @@ def call(function: Callable, args: argparse.Namespace, mode: str = '', omit: Seq
     return function(**given)
 
 
+def given_to(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that were given, i.e. are not None, and that a function has as arguments."""
+    from inspect import signature
+    return {name: value for name, value in vars(args).items()
+            if value is not None and name in signature(function).parameters}
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that training and testing share."""
     parser.add_argument('--work-dir', type=output_folder)

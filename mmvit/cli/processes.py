@@ -1,6 +1,7 @@
-"""Starts the processes of a run with torchrun, and lets those that a launcher has started agree before the run."""
+"""Runs something in processes that torchrun or another launcher starts, the first of which checks it for all."""
 import argparse
 import gc
+import logging
 import os
 import pickle
 import signal
@@ -8,25 +9,48 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar('T')
-CHECKED = 'MMVIT_DATA_CHECKED'  # environment variable of processes whose data were checked before they started
+U = TypeVar('U')
+
+
+def run_together(args: argparse.Namespace, prepare: Callable[[int], T], finish: Callable[[T], U],
+                 run: Callable[[U], object]) -> None:
+    """Runs a training or a test in one or several processes, or checks it with --check.
+
+    Args:
+        args (Namespace): Options of :func:`.add_run_arguments`.
+        prepare (Callable): Takes the number of processes, checks what the run will use, and returns what all processes
+            need. Only the first process calls it.
+        finish (Callable): Takes this, and returns the finished config; each process calls it.
+        run (Callable): Takes the config.
+    """
+    if args.processes and not args.check:
+        start(args.command, args.processes)
+        return
+    with connected(args) as processes:
+        finished = processes.agree(prepare, finish)
+        if not args.check:
+            run(finished)
+        elif processes.rank == 0:
+            print('ok')
 
 
 def start(arguments: Sequence[str], processes: int) -> None:
     """Runs `mmvit` with these arguments, without --processes, in several processes, started by torchrun.
 
-    On one machine, this process has checked the data, and the others need not.
-
     Raises:
-        UsageError: If NNODES, NODE_RANK or PORT is invalid, or the port is in use.
+        UsageError: If there are too few GPUs, NNODES, NODE_RANK or PORT is invalid, or the port is in use.
         SystemExit: With the exit code of the first process that failed, or 128 plus the number of a signal.
     """
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.ops.build import number_of_cores
 
+    from ..running.ranks import check_number_of_processes
+    from ..utils.devices import number_of_accelerators
     from ..utils.shell import same_mmvit
+    check_number_of_processes(processes, number_of_accelerators())
     os.environ.pop('LOCAL_RANK', None)
     threads = max(1, number_of_cores() // processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
@@ -41,17 +65,14 @@ def start(arguments: Sequence[str], processes: int) -> None:
     else:
         rank, port = whole_variable('NODE_RANK', 0, 0, nodes - 1), whole_variable('PORT', 29500, 1, 65535)
         place = ['--nnodes', str(nodes), '--node_rank', str(rank), '--master_addr', address, '--master_port', str(port)]
-    python, *program = same_mmvit()
-    program += [*without(arguments, lambda parser: parser.add_argument('--processes')), '--launcher', 'pytorch']
-    if nodes == 1:
-        os.environ[CHECKED] = '1'
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--processes')
+    python, *program = [*same_mmvit(), *parser.parse_known_args(arguments)[1], '--launcher', 'pytorch']
     try:
         code = _run_torchrun([*place, '--nproc_per_node', str(processes), '--no_python', python, '-u', *program])
     except RuntimeError as error:  # of the connection; DistNetworkError and DistStoreError in newer versions
         raise UsageError(why_not_connected(error, f'{address}:{os.environ.get("PORT", 29500)}', 'PORT',
                                            'to a free one, on all machines')) from error
-    finally:
-        os.environ.pop(CHECKED, None)
     if code:
         sys.exit(code)
 
@@ -66,7 +87,7 @@ def why_not_connected(error: Exception, where: str, variable: str, remedy: str) 
 
 
 def number_of_nodes() -> int:
-    """Returns the number of machines on which --processes starts processes."""
+    """Returns the number of machines on which --processes starts processes; for others, NNODES may mean else."""
     return whole_variable('NNODES', 1, 1, 10**6)
 
 
@@ -79,91 +100,50 @@ def whole_variable(name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
-def without(arguments: Sequence[str], add_arguments: Callable[[argparse.ArgumentParser], object]) -> list[str]:
-    """Returns the arguments without those that ``add_arguments`` adds to a parser."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_arguments(parser)
-    return parser.parse_known_args(arguments)[1]
-
-
 class Processes:
     """The processes of a run.
 
     Args:
         number (int): Their number on all machines.
         rank (int): The rank of this process. Defaults to 0.
-        store (torch.distributed.Store | None): What they tell each other. Defaults to None: this is the only process,
-            or the one that will start them.
+        store (torch.distributed.Store | None): What they tell each other. Defaults to None: this is the only process.
     """
 
     def __init__(self, number: int, rank: int = 0, store: Any = None) -> None:
         self.number, self.rank, self.store = number, rank, store
-        self.calls = 0
 
-    def of_first(self, function: Callable[[], T]) -> T:
-        """Returns, in all processes, what a function returns in the first one, whose error ends all."""
-        if self.store is None:
-            return function()
-        key = self._next_key()
-        if self.rank:
-            if not (content := self._read(key)):
-                _end()
-            return pickle.loads(content)
-        try:
-            value = function()
-        except BaseException:
-            self.store.set(key, b'')
-            raise
-        self.store.set(key, pickle.dumps(value))
-        return value
+    def agree(self, prepare: Callable[[int], T], finish: Callable[[T], U]) -> U:
+        """Returns what ``finish`` returns for what ``prepare`` has returned in the first process.
 
-    def all_succeed(self, function: Callable[[], T]) -> T:
-        """Returns what a function returns in this process; an error in one ends all, and is printed once.
-
-        Raises:
-            SystemExit: If the function fails in a process, with the message in the first of these.
+        An exception in one process ends all. The others wait, however long the first one checks data.
         """
         if self.store is None:
-            return function()
-        key, value, caught = self._next_key(), None, None
+            return finish(prepare(self.number))
         try:
-            value = function()
-        except BaseException as error:
-            caught = error
-        self.store.set(f'{key}/{self.rank}', b'failed' if caught else b'done')
-        failed = [rank for rank in range(self.number) if self._read(f'{key}/{rank}') == b'failed']
-        self.store.set(f'{key}/{self.rank}/knows', b'')
-        if self.rank == 0:  # which may hold the store
-            for rank in range(self.number):
-                self._read(f'{key}/{rank}/knows')
-        if not failed:
-            return value  # pyright: ignore[reportReturnType]  # nothing was caught
-        if caught is None or failed[0] != self.rank:
-            _end()
-        from mmvit_backbones.errors import MMViTError
-        if isinstance(caught, MMViTError):
-            sys.exit(f'error: {caught}')
-        raise caught
-
-    def _next_key(self) -> str:
-        self.calls += 1
-        return str(self.calls)
+            if self.rank == 0:
+                self.store.set('prepared', pickle.dumps(prepare(self.number)))
+            finished = finish(pickle.loads(self._read('prepared')))
+        except BaseException:
+            self.store.set('failed', b'')
+            raise
+        for step in 'finished', 'agreed':
+            self.store.set(f'{step}/{self.rank}', b'')
+            for rank in range(self.number if step == 'finished' or self.rank == 0 else 0):  # which may hold the store
+                self._read(f'{step}/{rank}')
+        return finished
 
     def _read(self, key: str) -> bytes:
-        """Waits for a value, however long the first process checks data."""
+        """Waits for a value; ends this process, if another one has failed and says why, maybe on another machine."""
         try:
-            while not self.store.check([key]):
+            while not self.store.check(['failed']):
+                if self.store.check([key]):
+                    return self.store.get(key)
                 time.sleep(0.02)
-            return self.store.get(key)
         except RuntimeError:  # the process that holds the store has ended
-            _end()
-
-
-def _end() -> NoReturn:
-    """Ends this process, because another one has failed and says why, which other machines do not show."""
-    if os.environ.get('LOCAL_RANK') == '0':
-        print('stopped: another process failed, and says why', file=sys.stderr, flush=True)
-    sys.exit(1)
+            pass
+        if os.environ.get('LOCAL_RANK') == '0':
+            print('stopped: another process failed, and says why', file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 @contextmanager
@@ -177,15 +157,16 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
     """
     import torch
 
-    from ..running.ranks import check_launcher, check_number_of_processes, set_ranks
+    from ..running.ranks import check_launcher, check_number_of_processes, set_ranks, use_own_gpu
     from ..utils.devices import number_of_accelerators
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     set_ranks(args.launcher)
     check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)), number_of_accelerators())
     if args.launcher == 'none':
-        yield Processes(args.processes or 1)
+        yield Processes((args.processes or 1) * number_of_nodes())
     else:
         check_launcher(args.launcher)
+        use_own_gpu()
         yield _started()
     if torch.distributed.is_initialized():
         # References to the process group would keep gloo's threads alive, which abort at interpreter exit.
@@ -213,6 +194,8 @@ def _run_torchrun(arguments: list[str]) -> int:
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith('torch.distributed.')]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the process that fails says why
     try:
         torchrun.main(arguments)
     except SignalException as error:

@@ -5,7 +5,6 @@
     mmvit test restv2_tiny official://restv2_tiny        # published weights, beside the published figures
     mmvit test work_dirs/reswin_tiny_detector --coco-folder OTHER
 """
-import os
 import os.path as osp
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from .arguments import (
     add_run_arguments,
     add_size_argument,
     finite,
+    given_to,
     new_parser,
     output_file,
     output_folder,
@@ -63,62 +63,54 @@ def output_of(path: str) -> str:
 
 
 def run(args: Namespace) -> None:
+    from ..inference import Predictor, evaluate, is_exported
+    from ..running import test
+    from ..running.runner import show_metrics
+    from ..utils.distributed import is_first_process
+    from .processes import run_together
+
+    def go(cfg: 'Config') -> None:
+        if is_exported(cfg.load_from):
+            model = Predictor(cfg.load_from)
+            show_metrics(evaluate(cfg, model.model.run, model.classes, cfg.load_from))
+            return
+        test(cfg, verbose=args.verbose)
+        if args.out and is_first_process():
+            print(f'predictions: {args.out}')
+
+    run_together(args, lambda processes: prepare(args), lambda prepared: finish(args, prepared), go)
+
+
+def prepare(args: Namespace) -> dict:
+    """Returns the arguments of ``testing_config`` that are not options, after checking what the test will use."""
     from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
 
     from ..folders.data_set_files import check_data
-    from ..inference import Predictor, evaluate, is_exported
+    from ..inference import is_exported
     from ..recipes import other_data
-    from ..running import shorthand_options, test, testing_config
+    from ..running import shorthand_options
     from ..running.checks import check_test_outputs
-    from ..running.runner import show_metrics
-    from ..utils.distributed import is_first_process
-    from .processes import CHECKED, connected, number_of_nodes, start
+    config, source, base = find(args)
+    work_dir = args.work_dir or default_work_dir(base)
+    options = shorthand_options(base, **given_to(shorthand_options, args))
+    if other := {name: value for name, value in given_to(other_data, args).items() if name != 'out'}:
+        options |= other_data(base, **other, out=osp.join(work_dir, 'data'))
+    prepared = dict(config=config, checkpoint=source, work_dir=work_dir,
+                    cfg_options={**options, **(args.cfg_options or {})})
+    cfg = finish(args, prepared)
+    check_data(cfg, ['test'])
+    check_test_outputs(cfg)
+    if is_exported(source):
+        check_exported(args, source)
+    else:
+        build_on_meta(cfg)
+        try_to_read(cfg.load_from)
+    return prepared
 
-    def prepare() -> tuple[str | None, str, str, dict]:
-        """Returns the config, the checkpoint or its work dir, the work dir of the test, the options of other data."""
-        config, source, base = find(args)
-        work_dir = args.work_dir or default_work_dir(base)
-        folders = dict(class_folder=args.class_folder, coco_folder=args.coco_folder, seg_folder=args.seg_folder)
-        options = shorthand_options(base, seed=args.seed, data_root=args.data_root)
-        if args.size or any(folders.values()):
-            options |= other_data(base, **folders, size=args.size, out=osp.join(work_dir, 'data'))
-        return config, source, work_dir, options
 
-    def checked() -> 'Config':
-        cfg = testing_config(
-            config, source, work_dir=work_dir, out=args.out, show=args.show, show_dir=args.show_dir,
-            wait_time=args.wait_time, tta=args.tta, cfg_options={**options, **(args.cfg_options or {})},
-            launcher=args.launcher)
-        if CHECKED not in os.environ:
-            check_data(cfg, ['test'])
-        if is_first_process():
-            check_test_outputs(cfg)
-        if is_exported(source):
-            check_exported(args, source)
-        else:
-            build_on_meta(cfg)
-            try_to_read(cfg.load_from)
-        return cfg
-
-    if args.processes and number_of_nodes() > 1:
-        start(args.command, args.processes)
-        return
-    with connected(args) as processes:
-        config, source, work_dir, options = processes.of_first(prepare)
-        cfg = processes.all_succeed(checked)
-        if args.check:
-            if processes.rank == 0:
-                print('ok')
-            return
-        if args.processes:
-            start(args.command, args.processes)
-        elif is_exported(source):
-            model = Predictor(source)
-            show_metrics(evaluate(cfg, model.model.run, model.classes, source))
-        else:
-            test(cfg, verbose=args.verbose)
-            if args.out and processes.rank == 0:
-                print(f'predictions: {args.out}')
+def finish(args: Namespace, prepared: dict) -> 'Config':
+    from ..running import testing_config
+    return testing_config(**{**given_to(testing_config, args), **prepared})
 
 
 def check_exported(args: Namespace, checkpoint: str) -> None:
@@ -127,8 +119,8 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
     from mmvit_backbones.utils.file_access import problem_of_file
     if reason := problem_of_file(checkpoint):
         raise CheckpointNotFoundError(f'{checkpoint} {reason}')
-    wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'processes')}
-    wanted['launcher'] = args.launcher != 'none'
+    wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir')}
+    wanted['processes'] = args.processes or args.launcher != 'none'
     if given := [name for name, value in wanted.items() if value]:
         raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {checkpoint}')
 

@@ -19,6 +19,7 @@ from .arguments import (
     add_folder_arguments,
     add_run_arguments,
     add_size_argument,
+    given_to,
     new_parser,
     positive,
     positive_or_auto,
@@ -30,39 +31,21 @@ from .docstrings import with_help
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-PRECISIONS = dict(amp='float16', bf16='bfloat16', no_amp='float32')  # option -> precision of a recipe
-# Options of a network and a folder, and the key of a config that sets the same.
-RECIPE_OPTIONS = dict(
-    class_folder='train_dataloader.dataset', coco_folder='train_dataloader.dataset',
-    seg_folder='train_dataloader.dataset', val_fraction='train_dataloader.dataset',
-    split_seed='train_dataloader.dataset',
-    boxes_only='model.type', size='train_dataloader.dataset.pipeline', epochs='train_cfg.max_epochs',
-    iters='train_cfg.max_iters', batch_size='train_dataloader.batch_size', lr='optim_wrapper.optimizer.lr',
-    early_stop='custom_hooks', ema='custom_hooks', light='model.roi_head',
-    freeze='model.backbone.frozen_stages', pretrained='model.backbone.init_cfg',
-    no_pretrained='model.backbone.init_cfg', no_amp='optim_wrapper.type')
-
-
-def add_recipe_arguments(parser: ArgumentParser) -> None:
-    """Adds the options of a network and a folder."""
-    group = parser.add_argument_group('a network and a folder')
-    add_folder_arguments(group)
-    group.add_argument('--boxes-only', '--boxes', action='store_true')
-    add_size_argument(group, is_square=False)
-    length = group.add_mutually_exclusive_group()
-    length.add_argument('--epochs', type=positive)
-    length.add_argument('--iters', type=positive)
-    group.add_argument('--batch-size', type=positive_or_auto, metavar='N')
-    group.add_argument('--lr', type=above_zero, metavar='RATE')
-    group.add_argument('--early-stop', type=positive, metavar='N')
-    group.add_argument('--ema', action='store_true')
-    group.add_argument('--light', action='store_true')
-    group.add_argument('--freeze', type=whole(0), metavar='N')
-    weights = group.add_mutually_exclusive_group()
-    weights.add_argument('--pretrained', metavar='WEIGHTS',
-                         help='other weights than the published ones: a tag such as 22k, a file, a URL or a name such '
-                              'as timm://NAME')
-    weights.add_argument('--no-pretrained', action='store_true', help='start from random weights')
+# Options of a network and a folder: the key of a config that sets the same, and the arguments of the parser.
+RECIPE = {
+    '--boxes-only --boxes': ('model.type', dict(action='store_const', const=True)),
+    '--epochs': ('train_cfg.max_epochs and the ends of param_scheduler', dict(type=positive)),
+    '--iters': ('train_cfg.max_iters and the ends of param_scheduler', dict(type=positive)),
+    '--batch-size': ('train_dataloader.batch_size', dict(type=positive_or_auto, metavar='N')),
+    '--lr': ('optim_wrapper.optimizer.lr', dict(type=above_zero, metavar='RATE')),
+    '--early-stop': ('custom_hooks', dict(type=positive, metavar='N')),
+    '--ema': ('custom_hooks', dict(action='store_const', const=True)),
+    '--light': ('model.roi_head', dict(action='store_const', const=True)),
+    '--freeze': ('model.backbone.frozen_stages', dict(type=whole(0), metavar='N')),
+    '--pretrained': ('model.backbone.init_cfg', dict(
+        metavar='WEIGHTS', help='other weights than the published ones: a tag such as 22k, a file, a URL or a name '
+                                'such as timm://NAME'))}
+OF_FOLDERS = 'train_dataloader.dataset'  # key of the other options
 
 
 def get_parser() -> ArgumentParser:
@@ -70,13 +53,14 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('config', metavar='CONFIG_OR_NETWORK',
                         help='config file, the name of a config in this package, or a name from mmvit models, '
                              'resnet50 or timm:NAME, with a folder')
-    parser.add_argument('--resume', nargs='?', const='auto', default=False, metavar='CHECKPOINT',
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='resume from this checkpoint (default: the last one in the work dir, if there is one)')
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument('--amp', action='store_true')
-    precision.add_argument('--bf16', action='store_true')
-    precision.add_argument('--no-amp', action='store_true',
-                           help='for a network and a folder: train in float32 on a GPU, too (default: float16)')
+    for option, name, text in (
+            ('--amp', 'float16', 'train in mixed precision, float16'),
+            ('--bf16', 'bfloat16', 'train in mixed precision, bfloat16'),
+            ('--no-amp', 'float32', 'for a network and a folder: train in float32 on a GPU, too (default: float16)')):
+        precision.add_argument(option, dest='precision', action='store_const', const=name, help=text)
     parser.add_argument('--auto-scale-lr', action='store_true')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
@@ -85,60 +69,119 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--wandb', action='store_true')
     parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
                         help='ddp replicates the weights in all processes (default); fsdp shards them')
-    add_recipe_arguments(parser)
+    group = parser.add_argument_group('a network and a folder')
+    add_folder_arguments(group)
+    add_size_argument(group, is_square=False)
+    length, weights = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
+    places = {'--epochs': length, '--iters': length, '--pretrained': weights}
+    for names, (_, options) in RECIPE.items():
+        places.get(names, group).add_argument(*names.split(), **options)
+    weights.add_argument('--no-pretrained', dest='pretrained', action='store_const', const=False,
+                         help='start from random weights')
     return with_help(parser, 'running.config.training_config', 'running.config.shorthand_options',
                      'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
     from ..running import train
-    from .processes import connected, number_of_nodes, start
-    if args.processes and number_of_nodes() > 1:  # only the processes of all machines can agree on a recipe
-        start(args.command, args.processes)
-        return
-    with connected(args) as processes:
-        config, recipe = processes.of_first(lambda: prepare(args, processes.number))
-        cfg = processes.all_succeed(lambda: checked(args, config, recipe, processes.number))
-        if args.check:
-            if processes.rank == 0:
-                print('ok')
-            return
-        if args.processes:
-            start(run_arguments(args, config), args.processes)
-            return
+    from .processes import run_together
+
+    def go(cfg: 'Config') -> None:
         runner = train(cfg, verbose=args.verbose)
-    if runner.rank == 0:
-        print(*next_commands(runner.work_dir), sep='\n')
+        if runner.rank == 0:
+            print(*next_commands(runner.work_dir), sep='\n')
+
+    run_together(args, lambda processes: prepare(args, processes), lambda prepared: finish(args, *prepared), go)
 
 
-def checked(args: Namespace, config: str, recipe: str | None, processes: int) -> 'Config':
-    """Returns the finished config of a run after checking what this process will use.
+def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
+    """Returns the config to run, and that of a recipe as text, too, after checking what the run will use.
 
     Args:
         args (Namespace): The options.
-        config (str): The config.
-        recipe (str | None): Its text, if the first process has written it.
-        processes (int): Number of processes.
+        processes (int): Number of processes, of all machines, for which the recipe is made.
     """
-    from mmvit_backbones.errors import UsageError
-
-    from ..running import check_run, training_config
+    from ..recipes import save, summary
+    from ..running import check_run
+    from ..running.rehearsal import rehearse
     from ..running.work_dir import lock_work_dir
-    from ..utils.distributed import is_first_process
-    from .processes import CHECKED
-    if recipe is not None and not (osp.isfile(config) and Path(config).read_text(encoding='utf-8') == recipe):
-        raise UsageError(f'the work dir must be shared by all machines, but {config}, which the first process has '
-                         f'written, is not on {socket.gethostname()} in {os.getcwd()}; set another --work-dir')
-    cfg = training_config(
-        config, work_dir=args.work_dir, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
-        cfg_options=args.cfg_options, launcher=args.launcher, seed=args.seed, data_root=args.data_root,
-        bf16=args.bf16, tensorboard=args.tensorboard, wandb=args.wandb, strategy=args.strategy)
-    check_run(cfg, takes_step=args.check and is_first_process(), processes=processes,
-              checks_data=recipe is None and CHECKED not in os.environ)
-    if not args.check and is_first_process():
+    config, text = args.config, None
+    if recipe := recipe_of(args, processes):
+        config, text = save(recipe), recipe.text
+        print(*summary(recipe), f'config      {config}', sep='\n', flush=True)
+    cfg = finish(args, config, text)
+    check_run(cfg, processes, checks_data=text is None)
+    if args.check:
+        rehearse(cfg)
+    else:
         with lock_work_dir(cfg.work_dir):  # while the other processes can still be told that another run has it
             pass
-    return cfg
+    return config, text
+
+
+def finish(args: Namespace, config: str, text: str | None) -> 'Config':
+    """Returns the finished config of a run; ``text`` is that of a recipe, which the first process has written."""
+    from mmvit_backbones.errors import UsageError
+
+    from ..running import shorthand_options, training_config
+    if text is not None and not (osp.isfile(config) and Path(config).read_text(encoding='utf-8') == text):
+        raise UsageError(f'the work dir must be shared by all machines, but {config}, which the first process has '
+                         f'written, is not on {socket.gethostname()} in {os.getcwd()}; set another --work-dir')
+    options = {**given_to(training_config, args), **given_to(shorthand_options, args), 'config': config}
+    if text is not None:
+        options.pop('precision', None)  # the recipe has it
+    return training_config(**options)
+
+
+def recipe_of(args: Namespace, processes: int) -> 'Config | None':
+    """Returns the config of a network and a folder, or of a recipe with other arguments; None to run a config as it is.
+
+    Raises:
+        UsageError: If the name is neither a network nor a config, or an option is for the other.
+    """
+    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.utils.messages import near_names
+    from mmvit_backbones.zoo.variants import VARIANTS
+
+    from ..recipes import fine_tune, is_recipe, make_again
+    from ..running import shorthand_options, training_config
+    from ..utils.config_files import is_config, named_configs
+    name, given = args.config, {**given_to(fine_tune, args), 'processes': processes}
+    others = {**given_to(training_config, args), **given_to(shorthand_options, args), 'processes': None}
+    own = [option for option in given if option not in others]
+    if name in VARIANTS or name == 'resnet50' or name.startswith('timm:'):
+        if not any(option.endswith('_folder') for option in own):
+            example = f', e.g. mask_rcnn_{VARIANTS[name].short_name}' if name in VARIANTS else ''
+            raise UsageError(f'{name} is a network; its task follows from the data: pass --class-folder, --coco-folder '
+                             f'or --seg-folder, or the name of a config{example}')
+        if args.data_root:
+            raise UsageError('--data-root is for a config; a network is trained on a folder')
+        check_precision(args.precision)
+        return fine_tune(name, **given)
+    if not is_config(name) and not osp.isfile(name):
+        raise UsageError(f'{name} is neither a network nor a config' + near_names(name, VARIANTS, 'networks')
+                         + near_names(name, named_configs(), 'configs'))
+    if own and is_recipe(name):
+        check_precision(args.precision)
+        return make_again(name, **given)
+    if own:
+        option = f'--{own[0].replace("_", "-")}'
+        key = next((key for names, (key, _) in RECIPE.items() if option in names.split()), OF_FOLDERS)
+        raise UsageError(f'{"--no-pretrained" if args.pretrained is False else option} is for a network and a folder, '
+                         f'but {name} is a config; set {key} with --cfg-options')
+    return None
+
+
+def check_precision(precision: str | None) -> None:
+    """Raises UsageError if a recipe would be made for mixed precision where MMEngine has none."""
+    from mmengine.device import get_device
+
+    from mmvit_backbones.errors import UsageError
+
+    from ..utils.devices import has_mixed_precision
+    if precision in ('float16', 'bfloat16') and not has_mixed_precision():
+        option = '--amp' if precision == 'float16' else '--bf16'
+        raise UsageError(f'{option}: MMEngine has no mixed precision on {get_device()}')
 
 
 def next_commands(work_dir: str) -> list[str]:
@@ -149,64 +192,3 @@ def next_commands(work_dir: str) -> list[str]:
     folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
     return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
             f'  mmvit export {folder} {model}']
-
-
-def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
-    """Returns the config to run; for a network and a folder its text, too, after writing and printing what it trains.
-
-    Args:
-        args (Namespace): The options.
-        processes (int): Number of processes, of all machines, for which the recipe is made.
-    """
-    from mmengine.device import get_device
-
-    from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.messages import near_names
-    from mmvit_backbones.zoo.variants import VARIANTS
-
-    from ..recipes import fine_tune, save, summary
-    from ..utils.config_files import is_config, named_configs
-    from ..utils.devices import has_mixed_precision
-    values = {name: getattr(args, name) for name in RECIPE_OPTIONS}
-    given = {name: value for name, value in values.items() if value is not None and value is not False}  # 0 counts
-    folders = [name for name in ('class_folder', 'coco_folder', 'seg_folder') if name in given]
-    is_network = args.config in VARIANTS or args.config == 'resnet50' or args.config.startswith('timm:')
-    if not folders and is_network and not is_config(args.config):
-        raise UsageError(f'{args.config} is a network; its task follows from the data: pass --class-folder, '
-                         '--coco-folder or --seg-folder, or the name of a config'
-                         + (f', e.g. mask_rcnn_{VARIANTS[args.config].short_name}' if args.config in VARIANTS else ''))
-    if not is_network:
-        if not is_config(args.config) and not osp.isfile(args.config):
-            raise UsageError(f'{args.config} is neither a network nor a config'
-                             + near_names(args.config, VARIANTS, 'networks')
-                             + near_names(args.config, named_configs(), 'configs'))
-        if given:
-            name = next(iter(given))
-            raise UsageError(f'--{name.replace("_", "-")} is for a network and a folder, but {args.config} is a '
-                             f'config; set {RECIPE_OPTIONS[name]} with --cfg-options')
-        return args.config, None
-    precision = next((name for option, name in PRECISIONS.items() if getattr(args, option)), None)
-    if precision in ('float16', 'bfloat16') and not has_mixed_precision():
-        raise UsageError(f'--{"amp" if args.amp else "bf16"}: MMEngine has no mixed precision on {get_device()}')
-    cfg = fine_tune(
-        args.config, size=args.size, epochs=args.epochs, iters=args.iters, batch_size=args.batch_size, lr=args.lr,
-        freeze=args.freeze, pretrained=not args.no_pretrained and (args.pretrained or True), boxes_only=args.boxes_only,
-        val_fraction=args.val_fraction, split_seed=args.split_seed or 0, early_stop=args.early_stop,
-        ema=args.ema, light=args.light, seed=args.seed, precision=precision, processes=processes,
-        work_dir=args.work_dir, **{name: given[name] for name in folders})
-    path = save(cfg)
-    print(*summary(cfg), f'config      {path}', sep='\n', flush=True)
-    return path, cfg.text
-
-
-def run_arguments(args: Namespace, config: str) -> list[str]:
-    """Returns the command of the processes that run a config: that of this process, without what is for a recipe."""
-    from .processes import without
-
-    def others(parser: ArgumentParser) -> None:
-        add_recipe_arguments(parser)
-        parser.add_argument('--no-amp', action='store_true')
-
-    rest = without(args.command, others)
-    rest[rest.index(args.config)] = config
-    return rest

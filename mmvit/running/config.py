@@ -2,7 +2,6 @@
 import os.path as osp
 from collections.abc import Mapping
 from copy import deepcopy
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,21 @@ from ..utils.config_files import (
 )
 from .work_dir import check_copy
 
+# Precision of a training -> settings that replace the config's; for float16, those of the frameworks' scripts.
+PRECISIONS: dict[str | None, dict[str, Any]] = {None: {}, 'float16': {}, 'bfloat16': {
+    'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16', 'optim_wrapper.loss_scale': 1.}}
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 PICKLES = '.pkl', '.pickle'
-LOG_BACKENDS = dict(tensorboard='TensorboardVisBackend', wandb='WandbVisBackend')
 BOX_TTA = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
 
 
-def training_config(config: str, *, work_dir: str | None = None, resume: str | bool = False, amp: bool = False,
-                    auto_scale_lr: bool = False, cfg_options: Mapping[str, Any] | None = None,
-                    launcher: str = 'none', **shorthands) -> Config:
+def training_config(config: str, *, work_dir: str | None = None, resume: str | bool = False,
+                    precision: str | None = None, auto_scale_lr: bool = False,
+                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
@@ -45,7 +46,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
             ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
             there is none; a path resumes from this checkpoint. Defaults to False.
-        amp (bool): Whether to train in mixed precision, float16. Defaults to False.
+        precision (str | None): Mixed precision in 'float16' or 'bfloat16'. Defaults to None: the config's.
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -54,17 +55,17 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
+    if precision not in PRECISIONS:
+        raise UsageError(f'{config} has a precision of its own; --no-amp is for a network and a folder')
     cfg = read_config(config, TRAINING)
-    cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
+    cfg_options = {**shorthand_options(cfg, **shorthands), **PRECISIONS[precision], **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
     _set_run(cfg, work_dir, launcher)
-    if amp:
+    if precision == 'float16':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        if is_classifier:
-            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-        else:
+        if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
             cfg.optim_wrapper.loss_scale = 'dynamic'
     if resume:
         path = None if resume in (True, 'auto') else resume
@@ -80,7 +81,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     if is_classifier:
         _set_loaders(cfg, LOADERS, persistent_workers=True)
         merge_options(cfg, cfg_options)
-    check_keys(cfg, TRAINING)
+    check_parts(cfg, TRAINING)
     check_copy(cfg)
     return cfg
 
@@ -124,12 +125,12 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
     if framework == 'mmpretrain':
         _set_loaders(cfg, ('test_dataloader', ))
         merge_options(cfg, cfg_options)
-    check_keys(cfg, TESTING)
+    check_parts(cfg, TESTING)
     check_copy(cfg)
     return cfg
 
 
-def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None, bf16: bool = False,
+def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None,
                       tensorboard: bool = False, wandb: bool = False, strategy: str | None = None) -> dict[str, Any]:
     """Returns the ``cfg_options`` that a few short options stand for.
 
@@ -137,42 +138,24 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         cfg (Config): Config that the options are for.
         seed (int | None): ``randomness.seed``.
         data_root (str | None): ``data_root`` of all data sets, also in the paths of evaluators.
-        bf16 (bool): Mixed precision in bfloat16.
         tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
         strategy (str | None): ``'fsdp'`` shards weights and optimizer states across processes.
 
     Raises:
-        UsageError: If a package is not installed, or a data set has its root at an unusual place.
+        UsageError: If a data set has its root at an unusual place.
     """
     options: dict[str, Any] = {}
     if seed is not None:
         options['randomness.seed'] = seed
     if data_root is not None:
         options |= _root_options(cfg, data_root)
-    if bf16:
-        options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16',
-                    'optim_wrapper.loss_scale': 1.}
-    backends = [name for name, wanted in dict(tensorboard=tensorboard, wandb=wandb).items() if wanted]
-    for name in backends:
-        if find_spec(name) is None:
-            raise UsageError(f'--{name} needs the package {name}: pip install {name}')
+    backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
     if backends:
         options['visualizer.type'] = VISUALIZERS[cfg.default_scope]
-        options['visualizer.vis_backends'] = [dict(type='LocalVisBackend'),
-                                              *(dict(type=LOG_BACKENDS[name]) for name in backends)]
+        options['visualizer.vis_backends'] = [dict(type=name) for name in ('LocalVisBackend', *backends)]
     if strategy == 'fsdp':
         options |= {'runner_type': 'FlexibleRunner', 'strategy.type': 'ShardedStrategy'}
     return options
-
-
-def check_keys(cfg: Config, needs: tuple[str, ...]) -> None:
-    """Raises UsageError if a config lacks a key, or has settings that MMEngine or PyTorch would reject later."""
-    check_parts(cfg, needs)
-    for key in LOADERS:
-        loader = cfg.get(key) or {}
-        if loader.get('persistent_workers') and not loader.get('num_workers'):
-            raise UsageError(f'{key}.persistent_workers=True needs {key}.num_workers above 0; without workers, set '
-                             f'{key}.persistent_workers=False')
 
 
 def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:

@@ -4,6 +4,7 @@ import subprocess
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
 
@@ -22,6 +23,12 @@ def check_launcher(launcher: str) -> None:
     if missing := [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if not os.environ.get(name)]:
         raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}; the '
                          f'environment variable {missing[0]} is not set')
+
+
+def use_own_gpu() -> None:
+    """Lets this process use the GPU of its rank, before anything allocates memory on another one."""
+    if get_device() == 'cuda':
+        torch.cuda.set_device(gpu_of_process(torch.cuda.device_count()))
 
 
 def gpu_of_process(num_gpus: int) -> int:

@@ -1,17 +1,15 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
-import re
 import sys
 import time
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook, TerminalHook
@@ -21,31 +19,22 @@ from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.utils.fonts import families_for
 from mmvit_backbones.utils.messages import console_of, short_path
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.config_weights import is_readable, published_figures
-from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
+from mmvit_backbones.zoo.config_weights import published_figures
+from mmvit_backbones.zoo.loading import safe_loading
 
+from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import import_quietly, quiet
-from ..utils.images import image_info
+from ..utils.frameworks import quiet
 from ..utils.killed import killed_processes_named
-from .checks import (
-    AnyRunner,
-    check_batches,
-    check_start,
-    check_test_outputs,
-    check_tested,
-    files_in,
-    folder_of_drawings,
-    model_of,
-    warn_of_others,
-)
+from .checkpoints import warn_of_others
+from .checks import check_batches, check_test_outputs, folder_of_drawings
 from .ranks import init_processes
 from .runners import runner_type
 from .schedules import schedule_warning
+from .settings import import_parts
 from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
 
-LOADING = 'transforms/loading.py'  # of mmcv, mmdet, mmseg and mmpretrain
+AnyRunner = Runner | FlexibleRunner
 PIPED = 200  # columns of a table that is not printed to a terminal
 
 
@@ -81,10 +70,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             runner.register_hook(OwnFilesHook())
         if cfg.default_scope == 'mmseg':
             runner.register_hook(LabelRangeHook())
-        with killed_processes_named('train', 'val', work_dir=cfg.work_dir), terminal(runner), \
-                named_images(runner, 'train', 'val'):
+        with faults_named(runner, 'train', 'val'), terminal(runner):
             check_batches(runner)
-            check_start(runner, cfg)
             warn_of_others(runner, cfg)
             if text := schedule_warning(cfg, len(runner.train_dataloader)):
                 runner.logger.warning(text)
@@ -110,12 +97,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
         runner = build_runner(cfg, verbose)
-        with killed_processes_named('test'), terminal(runner), named_images(runner, 'test'):
-            if is_readable(cfg.load_from):
-                checkpoint = read_checkpoint(cfg.load_from, mmap=True)
-                check_tested(runner.test_dataloader.dataset, checkpoint, cfg.load_from)
-                weights, _ = find_weights(model_of(runner), checkpoint, cfg.load_from)
-                load_weights(model_of(runner), weights, cfg.load_from)
+        with faults_named(runner, 'test'), terminal(runner):
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
             drawings = folder_of_drawings(cfg)
             fonts = families_for(names if drawings else ())  # of mmdet's and mmpretrain's drawings
@@ -132,6 +114,18 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
 
 
 test.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@contextmanager
+def faults_named(runner: Any, *splits: str) -> Iterator[None]:
+    """Replaces exceptions for full memory, killed processes and unread images in these splits by one line."""
+    def datasets() -> list:
+        loops = [getattr(runner, f'{split}_loop') for split in splits]
+        return [loop.dataloader.dataset for loop in loops if loop is not None]
+
+    work_dir = runner.work_dir if 'train' in splits else None
+    with killed_processes_named(*splits, work_dir=work_dir), unread_image_named(datasets):
+        yield
 
 
 @contextmanager
@@ -174,9 +168,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     name is the same.
     """
     init_processes(cfg)
-    import_quietly(cfg.default_scope)
-    if cfg.get('strategy'):
-        import_module('mmvit_backbones.engine.strategies.sharded')  # registers ShardedStrategy, which needs PyTorch 2.7
+    import_parts(cfg)
     name = (cfg.get('visualizer') or {}).get('name')
     if name and Visualizer.check_instance_created(name):
         cfg = deepcopy(cfg)
@@ -215,40 +207,3 @@ def unused_second(cfg: Config) -> Iterator[None]:
                 break
             time.sleep(0.05)
         yield
-
-
-@contextmanager
-def named_images(runner: Any, *splits: str) -> Iterator[None]:
-    """Replaces an exception of the transforms that load images by one line with the file.
-
-    Searches the data sets of the runner only after such an exception, so that a run without a fault is as it was.
-
-    Args:
-        runner (Any): Runner of MMEngine.
-        splits (str): Splits that the run uses, of 'train', 'val' and 'test'.
-
-    Raises:
-        TrainingError: If a transform failed because an image or a mask cannot be read.
-    """
-    try:
-        yield
-    except Exception as error:
-        text = ''.join(traceback.format_exception(error))  # of a worker process, the message has its traceback
-        if LOADING not in text:
-            raise
-        named = re.search(r'AssertionError: failed to load image: (.+)', text)
-        if named:
-            found = image_info(named[1]).fault or f'image {named[1]} cannot be read'
-        else:  # OpenCV and Pillow do not name the file
-            found = next((fault for path in _files(runner, splits) if (fault := image_info(path).fault)), '')
-        if not found:
-            raise
-        raise TrainingError(f'{found}; mmvit data check finds all such files') from error
-
-
-def _files(runner: Any, splits: Iterable[str]) -> Iterator[str]:
-    """Yields the images and masks of a runner's data sets."""
-    for split in splits:
-        dataset: Any = getattr(getattr(getattr(runner, f'{split}_loop'), 'dataloader', None), 'dataset', None)
-        if hasattr(dataset, 'get_data_info'):
-            yield from files_in(dataset)

@@ -1,29 +1,19 @@
-"""Checks settings of a config that MMEngine and PyTorch would reject only after the data and the model are built."""
+"""Checks settings that MMEngine, PyTorch and log backends would reject late, before the data of a run are read."""
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from inspect import signature
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-import torch
+from mmengine import registry
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import (
-    DATA_SAMPLERS,
-    HOOKS,
-    LOOPS,
-    METRICS,
-    PARAM_SCHEDULERS,
-    VISUALIZERS,
-)
-from torch import nn
-from torch.utils.data import DataLoader
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.utils.file_access import FULL
 
-from ..utils.config_files import LOADERS, SPLITS, metrics_of
-from ..utils.frameworks import use_framework
+from ..utils.config_files import LOADERS, SPLITS
+from ..utils.frameworks import silent_log, use_framework
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
 COUNTS: dict[str, int | None] = {
@@ -33,15 +23,27 @@ COUNTS: dict[str, int | None] = {
     **{f'default_hooks.{hook}.interval': None for hook in ('checkpoint', 'logger', 'visualization')},
     'default_hooks.checkpoint.max_keep_ckpts': None}
 WHOLE_FLOATS = 'train_cfg.max_epochs', 'train_cfg.max_iters'  # may be floats such as 12.0
-NUMBERS = 'optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay', 'optim_wrapper.optimizer.momentum'
-# What a loader has besides the arguments of PyTorch's.
-OF_LOADERS = 'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'
-OF_WRAPPERS = 'constructor', 'paramwise_cfg', 'loss_scale', 'dtype'
-STEPS = 10  # of an epoch, for schedulers
+NUMBERS = [f'optim_wrapper.{key}' for key in (
+    'optimizer.lr', 'optimizer.weight_decay', 'optimizer.momentum', 'clip_grad.max_norm', 'clip_grad.clip_value')]
+# Parts of a run, apart from its model, and the registries of their types.
+PARTS: dict[str, registry.Registry] = {
+    **{f'{split}_cfg': registry.LOOPS for split in SPLITS},
+    **{f'{loader}.dataset': registry.DATASETS for loader in LOADERS},
+    **{f'{loader}.{part}': registry.DATA_SAMPLERS for loader in LOADERS for part in ('sampler', 'batch_sampler')},
+    **{f'{split}_evaluator': registry.METRICS for split in SPLITS},
+    'optim_wrapper': registry.OPTIM_WRAPPERS, 'optim_wrapper.optimizer': registry.OPTIMIZERS,
+    'param_scheduler': registry.PARAM_SCHEDULERS, 'default_hooks': registry.HOOKS, 'custom_hooks': registry.HOOKS,
+    'visualizer': registry.VISUALIZERS, 'visualizer.vis_backends': registry.VISBACKENDS,
+    'log_processor': registry.LOG_PROCESSORS, 'strategy': registry.STRATEGIES}
+# Packages of log backends, which MMEngine imports at the first use; one of them is enough.
+PACKAGES = dict(
+    TensorboardVisBackend=('tensorboard', 'tensorboardX'), WandbVisBackend=('wandb', ), MLflowVisBackend=('mlflow', ),
+    ClearMLVisBackend=('clearml', ), NeptuneVisBackend=('neptune', ), DVCLiveVisBackend=('dvclive', ),
+    AimVisBackend=('aim', ))
 
 
 def check_settings(cfg: Config) -> None:
-    """Raises UsageError if a setting of the loops, loaders, optimizer, schedulers, hooks or metrics cannot be used."""
+    """Raises UsageError if a number, a type or a log backend of a config cannot be used."""
     for key, low in COUNTS.items():
         value = find(cfg, key)
         if isinstance(value, float) and key in WHOLE_FLOATS and value % 1 == 0:
@@ -52,26 +54,28 @@ def check_settings(cfg: Config) -> None:
     for key in NUMBERS:
         if (value := find(cfg, key)) is not None and type(value) not in (int, float):
             raise UsageError(f'{key} must be a number, got {value!r}')
+    import_parts(cfg)
+    with silent_log():
+        for place in PARTS:
+            for name, settings in typed(place, find(cfg, place)):
+                check_type(name, type_of(PARTS[place], settings), settings['type'])
+
+
+def check_type(name: str, found: Any, given: Any) -> None:
+    """Raises UsageError if nothing was found for the type of a part, or what its class needs is not installed."""
+    if not callable(found):
+        raise UsageError(f'{name}.type must be a registered one, got {given!r}')
+    for base in getattr(found, '__mro__', ()):
+        packages = PACKAGES.get(base.__name__, ())
+        if packages and not any(map(find_spec, packages)):
+            raise UsageError(f'{name}: {base.__name__} needs the package {packages[0]}: pip install {packages[0]}')
+
+
+def import_parts(cfg: Config) -> None:
+    """Imports what registers the types of a config, and lets its names mean those of its framework."""
     use_framework(cfg.default_scope)
-    for name in LOADERS:
-        if cfg.get(name):
-            with named(name):
-                loader: dict = {key: value for key, value in cfg[name].items() if key not in OF_LOADERS}
-                DataLoader(torch.zeros(1), **loader)  # pyright: ignore[reportArgumentType]  # a data set, too
-            for part in 'sampler', 'batch_sampler':
-                check_type(f'{name}.{part}', DATA_SAMPLERS, cfg[name].get(part))
-    for split in SPLITS:
-        check_type(f'{split}_cfg', LOOPS, cfg.get(f'{split}_cfg'))
-    check_type('visualizer', VISUALIZERS, cfg.get('visualizer'))
-    check_optimization(cfg)
-    hooks = {f'default_hooks.{name}': hook for name, hook in (cfg.get('default_hooks') or {}).items()}
-    hooks |= {f'custom_hooks.{i}': hook for i, hook in enumerate(cfg.get('custom_hooks') or ())}
-    for name, hook in hooks.items():
-        if isinstance(hook, Mapping):
-            check_arguments(name, HOOKS, {key: value for key, value in hook.items() if key != 'priority'})
-    for split in SPLITS:
-        for metric in metrics_of(cfg, split):
-            check_arguments(f'{split}_evaluator', METRICS, metric)
+    if cfg.get('strategy'):
+        import_module('mmvit_backbones.engine.strategies.sharded')  # needs PyTorch 2.7
 
 
 def find(cfg: Config, key: str) -> Any:
@@ -82,60 +86,36 @@ def find(cfg: Config, key: str) -> Any:
     return node
 
 
-def check_optimization(cfg: Config) -> None:
-    """Takes a step of the optimizer on a layer with two weights, and builds the schedulers for it."""
-    wrapper = cfg.optim_wrapper
-    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper') or 'optimizer' not in wrapper:
-        return
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    layer = nn.Linear(1, 1, device=device)
-    with named('optim_wrapper'):
-        settings = {key: value for key, value in wrapper.to_dict().items() if key not in OF_WRAPPERS}
-        optimizer: Any = build_optim_wrapper(layer, dict(settings, type='OptimWrapper', accumulative_counts=1))
-        optimizer.update_params(layer(torch.ones(1, 1, device=device)).sum())
-    schedulers = cfg.get('param_scheduler') or ()
-    for i, scheduler in enumerate([schedulers] if isinstance(schedulers, Mapping) else schedulers):
-        if isinstance(scheduler, Mapping) and 'type' in scheduler:
-            with named(f'param_scheduler.{i}'):
-                end = find(cfg, f'train_cfg.max_{"epochs" if scheduler.get("by_epoch", True) else "iters"}')
-                PARAM_SCHEDULERS.build(dict(scheduler), default_args=dict(
-                    optimizer=optimizer, epoch_length=STEPS, **(dict(end=end) if end else {})))
+def typed(name: str, settings: Any) -> Iterator[tuple[str, Mapping]]:
+    """Yields the dicts with a type in a part of a config, and their names; a wrapper without a type is MMEngine's."""
+    if isinstance(settings, Mapping) and 'type' in settings:
+        yield name, settings
+    elif isinstance(settings, (Mapping, list, tuple)) and name != 'optim_wrapper':
+        for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
+            yield from typed(f'{name}.{key}', value)
 
 
-def check_arguments(name: str, registry: Any, settings: Mapping) -> None:
-    """Raises UsageError if a type is not registered, or does not take the arguments that a config has for it."""
-    check_type(name, registry, {'type': None, **settings})
-    with named(name):
-        signature(type_of(registry, settings['type'])).bind(
-            **{key: value for key, value in settings.items() if key not in ('type', '_scope_')})
+def type_of(known: registry.Registry, settings: Mapping) -> Any:
+    """Returns the class of a part in the framework of the config or in MMEngine, or by its dotted name; else None."""
+    kind = settings['type']
+    if known is registry.METRICS and 'metrics' in settings:
+        known = registry.EVALUATOR
+    with named(f'type {kind!r}'), known.switch_scope_and_registry(settings.get('_scope_')) as found:
+        return found.get(kind) if isinstance(kind, str) else kind
 
 
-def check_type(name: str, registry: Any, settings: Any) -> None:
-    """Raises UsageError if settings have a type that is not registered."""
-    if isinstance(settings, Mapping) and 'type' in settings and type_of(registry, settings['type']) is None:
-        raise UsageError(f'{name}.type must be a registered one, got {settings["type"]!r}')
+@contextmanager
+def named(setting: str) -> Iterator[None]:
+    """Replaces an exception of other libraries by one line that names the setting."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MMViTError) or isinstance(error, OSError) and error.errno in FULL:
+            raise
+        raise UsageError(f'{setting} cannot be used: {why(error)}') from error
 
 
 def why(error: Exception) -> str:
     """Returns the first line of an error; without a message, the line of code that raised it."""
     line = traceback.extract_tb(error.__traceback__)[-1].line
     return first_line(error) if str(error) else f'{type(error).__name__} at {line}'
-
-
-def type_of(registry: Any, kind: Any) -> Any:
-    """Returns the class with a name in the framework of the config or in MMEngine, or None."""
-    with registry.switch_scope_and_registry(None) as found:
-        return found.get(kind) if isinstance(kind, str) else kind
-
-
-@contextmanager
-def named(setting: str) -> Iterator[None]:
-    """Replaces an exception by one line that names the setting, and hides warnings."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    except MMViTError:
-        raise
-    except Exception as error:  # of other libraries
-        raise UsageError(f'{setting} cannot be used: {why(error)}') from error

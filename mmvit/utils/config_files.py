@@ -45,7 +45,12 @@ def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = 
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python code, which can raise any exception
-        raise UsageError(f'config {path} cannot be read: {first_line(error)}') from error
+        reason = first_line(error)
+        if isinstance(error, ImportError) and error.__cause__:  # of custom_imports; MMEngine lists sys.path
+            first: BaseException = error.__cause__
+            reason = (f'{first_line(first.__context__ or first)}; set the environment variable PYTHONPATH to the '
+                      'folder that contains the modules of custom_imports')
+        raise UsageError(f'config {path} cannot be read: {reason}') from error
     return _with_options(cfg, needs, options)
 
 

@@ -1,4 +1,4 @@
-"""Says in one line that another process of a run was killed, most often for lack of memory."""
+"""Says in one line that memory is full, or that another process of a run was killed, most often for that reason."""
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,19 +10,24 @@ from mmvit_backbones.zoo.reading import LAST, last_of
 
 WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')
 SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|mmap)[^\n]*</torch_')
+FULL_MEMORY = re.compile(r'out of memory|DefaultCPUAllocator')
+ASKED = re.compile(r'tried to allocate ([\d.]+ \w+)', re.I)
+LESS_MEMORY = ('; smaller batches (--batch-size, or train_dataloader.batch_size in a config) and images (--size), '
+               '--bf16, --cfg-options model.backbone.with_cp=True and --compile need less')
 RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
 
 
 @contextmanager
 def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
-    """Replaces PyTorch's exceptions for the end of a data loader's worker or of another rank by one line.
+    """Replaces PyTorch's exceptions for full memory, and for the end of a worker or another rank, by one line.
 
     Args:
         splits (str): Splits whose loaders a config sets, of 'train', 'val' and 'test'. Defaults to none.
         work_dir (str | None): Work dir of a training, which goes on from its last checkpoint. Defaults to None.
 
     Raises:
-        TrainingError: If a worker was killed or got no shared memory, or the connection to another rank was lost.
+        TrainingError: If memory is full, a worker was killed or got no shared memory, or the connection to another rank
+            was lost.
     """
     try:
         yield
@@ -33,8 +38,11 @@ def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterato
         options = ' '.join(f'{split}_dataloader.num_workers=0' for split in splits)
         if splits and 'workers' in problem:
             problem += f' (--cfg-options {options})'
-        if work_dir and (last := Path(work_dir, LAST)).is_file():
-            problem += f'; --resume goes on from {short_path(last_of(last))}'
+        if work_dir:
+            last = Path(work_dir, LAST)
+            problem += LESS_MEMORY if FULL_MEMORY.search(str(error)) else ''
+            problem += (f'; --resume goes on from {short_path(last_of(last))}' if last.is_file() else
+                        '; no checkpoint was saved')
         raise TrainingError(problem) from error
 
 
@@ -43,6 +51,10 @@ def _problem_of(error: RuntimeError) -> str | None:
     if RANK.search(str(error)):
         return ('the connection to another process of this run was lost; if none says why, it was killed, most often '
                 'because memory is full')
+    if FULL_MEMORY.search(str(error)):
+        asked = ASKED.search(str(error))
+        device = '' if 'CPU' in str(error) else ' of the GPU'
+        return f'the memory{device} is full' + (f', and {asked[1]} more were asked for' if asked else '')
     workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
     signals = [found['signal'].strip() for found in workers if found['signal']]
     if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:

@@ -1,13 +1,19 @@
 """`mmvit train` before its first step: options of the two doors, and `--check`."""
+import tempfile
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import ROOT, raises
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import BaseVisBackend
 from runs import TINY
-from subcommands import call
+from subcommands import call, parser_of
 
+from mmvit.recipes import fine_tune
+from mmvit.running import shorthand_options, training_config
 from mmvit_backbones.errors import UsageError
 
 CONFIGS = dict(mmpretrain='imagenet_reswin_t', mmdet='mask_rcnn_reswin_t', mmseg='upernet_reswin_t_camvid')
@@ -35,7 +41,7 @@ def in_the_repository(monkeypatch):
 @pytest.mark.parametrize('options, key', [
     (['--epochs', '3'], 'train_cfg.max_epochs'), (['--iters', '3'], 'train_cfg.max_iters'),
     (['--batch-size', '3'], 'train_dataloader.batch_size'), (['--lr', '1'], 'optim_wrapper.optimizer.lr'),
-    (['--size', '64'], 'train_dataloader.dataset.pipeline'), (['--freeze', '0'], 'model.backbone.frozen_stages'),
+    (['--size', '64'], 'train_dataloader.dataset'), (['--freeze', '0'], 'model.backbone.frozen_stages'),
     (['--class-folder', FLOWERS], 'train_dataloader.dataset'), (['--no-pretrained'], 'model.backbone.init_cfg'),
     (['--split-seed', '0'], 'train_dataloader.dataset'), (['--early-stop', '2'], 'custom_hooks')])
 def test_options_of_a_network_and_a_folder_name_the_key_of_a_config(options, key, tmp_path):
@@ -57,10 +63,40 @@ def test_a_wrong_name_is_answered_with_networks_and_configs(folder, tmp_path):
     assert any(word.endswith('_rest_lite') for word in str(caught.value).replace(',', '').replace(';', '').split())
 
 
+class Watching(BaseVisBackend):
+    """A log backend that must not be built, as it could begin a run on a server."""
+
+    def __init__(self, save_dir: str) -> None:
+        raise AssertionError
+
+    experiment = property(lambda self: None)
+
+
 @pytest.mark.parametrize('framework', CONFIGS)
-def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
-    call('train', config_of(framework, tmp_path), '--check', '--work-dir', tmp_path / 'run')
-    assert capsys.readouterr().out.splitlines()[-1] == 'ok' and not (tmp_path / 'run').exists()
+def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd):
+    """It starts no processes, logs nothing and leaves nothing behind."""
+    VISBACKENDS.register_module(module=Watching, force=True)
+    before = sorted(ROOT.iterdir()), sorted(Path(tempfile.gettempdir()).glob('tmp*'))
+    call('train', config_of(framework, tmp_path), '--check', '--processes', '2', '--work-dir', tmp_path / 'run',
+         '--cfg-options', 'visualizer.vis_backends.0.type=Watching')
+    shown = capfd.readouterr()
+    assert shown.out == 'ok\n' and ' INFO ' not in shown.err and not (tmp_path / 'run').exists()
+    assert before == (sorted(ROOT.iterdir()), sorted(Path(tempfile.gettempdir()).glob('tmp*')))
+
+
+def test_no_option_is_ignored():
+    """Each is an argument of what makes a recipe or of what makes a config, or says how the run is started."""
+    started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose'}
+    of_recipes, *of_configs = (set(signature(function).parameters) for function in (
+        fine_tune, training_config, shorthand_options))
+    options = {action.dest for action in parser_of('train')._actions} - started
+    assert options <= of_recipes.union(*of_configs)
+    assert {'epochs', 'pretrained', 'ema'} <= options - set().union(*of_configs)
+
+
+def test_a_network_has_no_data_root(tmp_path):
+    with raises(UsageError, '--data-root', 'folder'):
+        call('train', 'rest_lite', '--class-folder', FLOWERS, '--data-root', 'data', '--work-dir', tmp_path / 'run')
 
 
 @pytest.mark.parametrize('framework, option, words', [
@@ -71,10 +107,15 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capsys):
      ['model.decode_head.lateral_convs.2.conv', 300, 384, 'model.decode_head.in_channels']),
     ('mmseg', 'model.auxiliary_head.in_channels=300',
      ['model.auxiliary_head.convs.0.conv', 300, 384, 'model.auxiliary_head.in_channels']),
-    ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['the model cannot be built', 'in_channels']),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
+    ('mmpretrain', 'visualizer.vis_backends.0.type=AimVisBackend',
+     ['visualizer.vis_backends.0', 'AimVisBackend', 'pip install aim']),
+    ('mmpretrain', 'default_hooks.checkpoint.save_best=mAP',
+     ['default_hooks.checkpoint.save_best', 'auto', 'accuracy/', 'mAP']),
+    ('mmpretrain', 'optim_wrapper.optimizer.type=no.such.Optimizer', ['no.such.Optimizer']),
     ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer']),
     *(('mmpretrain', f'{key}={value}', [key, value, 'integer']) for key, value in (
         ('optim_wrapper.accumulative_counts', 0), ('train_dataloader.num_workers', 'two'),

@@ -17,10 +17,10 @@ def with_short_options(config: str, **options):
 
 
 def test_short_options_stand_for_config_options():
-    cfg = with_short_options(str(TINY), seed=5, bf16=True, strategy='fsdp')
+    cfg = training_config(str(TINY), seed=5, precision='bfloat16', strategy='fsdp')
     assert cfg.randomness.seed == 5 and cfg.runner_type == 'FlexibleRunner' and cfg.strategy.type == 'ShardedStrategy'
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
-    assert training_config(str(TINY), amp=True).optim_wrapper.type == 'AmpOptimWrapper'
+    assert training_config(str(TINY), precision='float16').optim_wrapper.type == 'AmpOptimWrapper'
 
 
 @pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])
@@ -48,8 +48,6 @@ def test_options_that_a_config_cannot_follow():
         training.testing_config(str(TINY), 'a.pth', tta=True, show_dir='drawn')
     with raises(UsageError, 'auto_scale_lr.base_batch_size', str(TINY)):
         training_config(str(TINY), auto_scale_lr=True, cfg_options={'auto_scale_lr': {}})
-    with raises(UsageError, 'train_dataloader.persistent_workers', 'num_workers'):
-        training_config(str(TINY), cfg_options={'train_dataloader.persistent_workers': True})
 
 
 def test_test_time_augmentation_replaces_the_pipeline_of_the_test():

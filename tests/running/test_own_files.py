@@ -3,6 +3,7 @@ import shutil
 import signal
 
 import pytest
+from helpers import raises
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from runs import assert_same_weights
@@ -10,6 +11,7 @@ from tiny_runs import Sender, loader_of, log_of, runner_of
 
 from mmvit.running.work_dir import point_to_own
 from mmvit_backbones.engine.hooks.terminal import best_of
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 
@@ -102,6 +104,14 @@ def test_a_checkpoint_of_another_folder_leaves_it(tmp_path):
     assert 'best_acc_epoch_1.pth with the score 9.0, is not in' in log_of(other)
     assert best_of(runner) == [f'best: acc 2, {other / "best_acc_epoch_3.pth"}']
     assert find_checkpoint(str(other)) == str(other / 'best_acc_epoch_3.pth')
+
+
+@pytest.mark.parametrize('hooks, checkpoint, setting', [
+    ([], dict(save_best='mAP'), 'default_hooks.checkpoint.save_best'),
+    ([dict(type='EarlyStoppingHook', monitor='mAP', rule='greater')], {}, 'EarlyStoppingHook.monitor')])
+def test_a_metric_that_the_validation_lacks_is_named(hooks, checkpoint, setting, tmp_path):
+    with raises(UsageError, setting, 'acc, iou', "'mAP'"):
+        run(tmp_path, [1.], hooks=hooks, checkpoint=checkpoint)
 
 
 EARLY = dict(type='ResumableEarlyStoppingHook', monitor='acc', rule='greater', min_delta=0.1, patience=3)

@@ -5,8 +5,14 @@ import pytest
 import torch
 from helpers import raises
 
-from mmvit.running.checks import read_to_resume
+from mmvit.running.checkpoints import check_state, others_named
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.zoo.loading import read_checkpoint
+
+
+def read_to_resume(path: str) -> None:
+    with others_named(path):
+        check_state(read_checkpoint(path), path)
 
 
 @pytest.mark.parametrize('damage', [

@@ -1,6 +1,5 @@
 """An image that cannot be read ends a run with one line that names it."""
 import shutil
-from types import SimpleNamespace
 
 import pytest
 from data_folders import damage
@@ -8,7 +7,7 @@ from helpers import ROOT, raises
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmvit.running.runner import named_images
+from mmvit.folders.unread_images import unread_image_named
 from mmvit_backbones.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -22,7 +21,7 @@ def run(folder, workers: int) -> None:
     dataset = DATASETS.build(dict(type='BaseSegDataset', data_root=str(folder), data_prefix=prefix, pipeline=pipeline,
                                   _scope_='mmseg'))
     loader = DataLoader(dataset, num_workers=workers, collate_fn=list)
-    with named_images(SimpleNamespace(test_loop=SimpleNamespace(dataloader=loader)), 'test'):
+    with unread_image_named(lambda: [dataset]):
         for _ in loader:
             pass
 
@@ -41,5 +40,5 @@ def test_the_file_is_named(kind, place, workers, tmp_path):
 
 
 def test_other_errors_stay_as_they_are():
-    with pytest.raises(ValueError, match=r'^other$'), named_images(None, 'train'):
+    with pytest.raises(ValueError, match=r'^other$'), unread_image_named(list):
         raise ValueError('other')

@@ -20,7 +20,7 @@ def use(monkeypatch):
 def test_mixed_precision_is_where_mmengine_has_it(device, is_mixed, use):
     use(device)
     assert has_mixed_precision() == is_mixed
-    cfg = training_config(str(TINY), amp=True)
+    cfg = training_config(str(TINY), precision='float16')
     if is_mixed:
         check_run(cfg, checks_data=False)
     else:

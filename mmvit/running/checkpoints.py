@@ -1,0 +1,81 @@
+"""Checks the checkpoint from which a run starts, resumes or is tested, once MMEngine has read it."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from mmvit_backbones.engine.hooks.finite_loss import state_of
+from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError
+from mmvit_backbones.utils.classes import check_labels, classes_of
+from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights, read_checkpoint
+
+TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
+
+
+def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool) -> None:
+    """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it."""
+    if resumes:
+        check_state(checkpoint, source)
+        load_weights(model, checkpoint['state_dict'], source, strict=True)
+    else:
+        check_overlap(model, checkpoint['state_dict'], source)  # as MMEngine will load them
+        check_finite(checkpoint['state_dict'], source)
+
+
+def use_tested(model: nn.Module, dataset: Any, checkpoint: dict, source: str) -> None:
+    """Gives the weights of a checkpoint that is tested the names of the model.
+
+    Raises:
+        CheckpointError: If it is for another network.
+        UsageError: If a label means one class in the checkpoint and another in the test data.
+    """
+    names = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
+    check_labels(names, classes_of(getattr(dataset, 'metainfo', None)), f'checkpoint {source}',
+                 'the test data', 'test on data with the same classes in the same order, or set their names in '
+                 'test_dataloader.dataset.metainfo.classes')
+    checkpoint['state_dict'], _ = find_weights(model, checkpoint, source)
+    load_weights(model, checkpoint['state_dict'], source)
+
+
+def check_state(checkpoint: dict, source: str) -> None:
+    """Raises an error if a checkpoint has no state of a training, or NaN or inf in it."""
+    check_finite(state_of(checkpoint), source)
+    if not TRAINING_STATE <= checkpoint.keys():
+        raise UsageError(f'checkpoint {source} has no training state to resume; use load_from={source} to start from '
+                         'its weights')
+
+
+@contextmanager
+def others_named(source: str) -> Iterator[None]:
+    """Adds the newest checkpoint beside ``source`` that can be resumed to an error of a checkpoint that cannot be."""
+    try:
+        yield
+    except (CheckpointNotFoundError, UnreadCheckpointError):  # the file is not known to be invalid
+        raise
+    except CheckpointError as error:
+        others = [path for path in Path(source).parent.glob('*.pth') if not path.name.startswith('best_')]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        good = next((other for other in others if other != Path(source) and _can_be_resumed(str(other))), None)
+        remedy = (f'the newest one that can be resumed: --resume {good}' if good else
+                  'no other checkpoint in its folder can be resumed; start a new run without --resume')
+        raise type(error)(f'{error}; {remedy}') from error
+
+
+def _can_be_resumed(path: str) -> bool:
+    try:
+        check_state(read_checkpoint(path), path)
+    except (CheckpointError, UsageError):
+        return False
+    return True
+
+
+def warn_of_others(runner: Any, cfg: Config) -> None:
+    """Warns of checkpoints of another training in the work dir of a new one."""
+    others = sorted(path.name for path in Path(cfg.work_dir).glob('*.pth'))
+    if others and not cfg.get('resume'):
+        runner.logger.warning(f'work dir {cfg.work_dir} has checkpoints of another training, such as {others[0]}; '
+                              'those of the same names will be replaced. To go on with that training, use --resume; to '
+                              'keep it, another --work-dir')

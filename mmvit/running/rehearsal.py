@@ -1,0 +1,174 @@
+"""Builds the parts of a training on the CPU and computes a loss, for ``mmvit train --check``."""
+import traceback
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+from mmengine.registry import EVALUATOR, HOOKS, MODELS, PARAM_SCHEDULERS, VISUALIZERS
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmvit_backbones.errors import MMViTError, UsageError
+from mmvit_backbones.utils.classes import classes_of, shown
+from mmvit_backbones.zoo.config_weights import is_readable
+from mmvit_backbones.zoo.loading import read_state
+
+from ..utils.frameworks import quiet, silent_log
+from .checkpoints import check_start, others_named
+from .runners import check_prefixes
+from .settings import find, import_parts, named, typed, why
+
+SIDE = 128  # pixels of the longer side of the images
+
+
+def rehearse(cfg: Config) -> None:
+    """Builds data sets, model, optimizer, schedulers, hooks and metrics of a training, and computes one loss.
+
+    All is done on the CPU, with images reduced to about 128 pixels. There is no runner, so that nothing is written.
+
+    Raises:
+        UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer and,
+            where channels do not fit, both numbers.
+        CheckpointError: If the checkpoint to start from does not fit.
+    """
+    import_parts(cfg)
+    with warnings.catch_warnings(), silent_log(), TemporaryDirectory() as folder:
+        warnings.simplefilter('ignore')
+        train, *_ = [first_sample(cfg, split) for split in ('train', 'val') if cfg.get(f'{split}_dataloader')]
+        if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length
+            raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
+        with named('model'):
+            preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
+            model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
+        build_optimization(cfg, model, len(train))
+        hooks = build_hooks(cfg, folder)
+        if evaluator := cfg.get('val_evaluator'):
+            with named('val_evaluator'), quiet():
+                is_own = isinstance(evaluator, dict) and 'metrics' in evaluator
+                built = EVALUATOR.build({'type': 'Evaluator', **evaluator}) if is_own else Evaluator(evaluator)
+            check_prefixes(hooks, built)
+        resumes = bool(cfg.get('resume'))
+        path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
+        if path and is_readable(path):
+            with others_named(path) if resumes else nullcontext():
+                check_start(model, read_state(path), path, resumes)
+        check_heads(model, train.dataset)
+        check_step(cfg, model, train)
+
+
+def first_sample(cfg: Config, split: str) -> DataLoader:
+    """Returns the loader of a split after reading the first sample, if there is one."""
+    with named(f'{split}_dataloader'), quiet():  # pycocotools prints its steps
+        loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
+        if len(loader.dataset):  # pyright: ignore[reportArgumentType]
+            loader.dataset[0]
+    return loader
+
+
+def build_optimization(cfg: Config, model: nn.Module, epoch_length: int) -> None:
+    """Builds the optimizer and its schedulers."""
+    with named('optim_wrapper'):
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    for name, scheduler in typed('param_scheduler', cfg.get('param_scheduler')):
+        end = find(cfg, f'train_cfg.max_{"epochs" if scheduler.get("by_epoch", True) else "iters"}')
+        if not isinstance(wrapper, OptimWrapperDict):
+            with named(name):
+                PARAM_SCHEDULERS.build({**({'end': end} if end else {}), **scheduler}, default_args=dict(
+                    optimizer=wrapper, epoch_length=epoch_length))
+
+
+def build_hooks(cfg: Config, folder: str) -> list:
+    """Builds the hooks, some of which need a visualizer; this one has no backend."""
+    with named('visualizer'):
+        visualizer = cfg.get('visualizer') or dict(type='Visualizer')
+        VISUALIZERS.build(dict(visualizer, name=folder, vis_backends=None, save_dir=folder))
+    hooks = []
+    for place in 'default_hooks', 'custom_hooks':
+        for name, hook in typed(place, cfg.get(place)):
+            with named(name):
+                hooks.append(HOOKS.build({key: value for key, value in hook.items() if key != 'priority'}))
+    return hooks
+
+
+def check_heads(model: nn.Module, dataset: Any) -> None:
+    """Raises UsageError if a head has fewer classes than the data, but more than one, such as objectness."""
+    names = classes_of(getattr(dataset, 'metainfo', None))
+    for name, module in model.named_modules():
+        count = getattr(module, 'num_classes', None)
+        if name and isinstance(count, int) and 1 < count < len(names):
+            raise UsageError(f'model.{name}.num_classes is {count}, but the training data have {len(names)} classes: '
+                             f'{shown(names)}')
+
+
+def check_step(cfg: Config, model: Any, loader: DataLoader) -> None:
+    """Computes the loss of a training sample."""
+    with named('train_dataloader'):
+        batch = loader.collate_fn([loader.dataset[0]] * 2)
+    inputs = None
+    try:
+        data: Any = model.data_preprocessor(batch, training=True)
+        if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
+            data = reduced(data)
+        inputs = data['inputs']
+        with torch.no_grad():
+            model(**data, mode='loss')
+    except MMViTError:
+        raise
+    except Exception as error:  # models can fail in any way
+        raise UsageError(explain(cfg, model, inputs, error)) from error
+
+
+def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
+    """Returns a line about the layer in which a model failed, with the channels of its part and of the backbone."""
+    names = {module: name for name, module in model.named_modules() if name}
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
+    if not inside:
+        return f'the model fails in a training step: {why(error)}'
+    name = names[inside[-1]['self']]
+    part = name.split('.')[0]
+    setting = part_setting(cfg, part)
+    about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
+    if inputs is not None and part != 'backbone' and hasattr(model, 'backbone'):
+        with torch.no_grad():
+            maps = model.get_submodule('backbone')(inputs)
+        about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'
+    return f'model.{name} fails in a training step: {why(error)}{about}'
+
+
+def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
+    """Returns the setting of a part of a model that states its input channels."""
+    node = cfg.model.get(part)
+    node = node[0] if isinstance(node, Sequence) and node else node
+    return next(((key, node[key]) for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims')
+                 if isinstance(node, dict) and key in node), None)
+
+
+def reduced(data: dict) -> dict:
+    """Returns a batch whose images, boxes and masks of objects are reduced to about 128 pixels.
+
+    The losses of mmseg's segmenters take masks of any size.
+    """
+    images = data['inputs']
+    if not isinstance(images, Tensor) or images.ndim != 4 or max(images.shape[2:]) <= SIDE:
+        return data
+    height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
+    scale = width / images.shape[3], height / images.shape[2]
+    for sample in data.get('data_samples') or []:
+        sample.set_metainfo(dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width)))
+        for name in ('gt_instances', 'ignored_instances'):
+            found = sample.get(name, {})
+            if isinstance(boxes := found.get('bboxes'), Tensor):
+                found.bboxes = boxes * boxes.new_tensor([*scale, *scale])
+            if 'masks' in found:
+                found.masks = found.masks.resize((height, width))
+    return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area')}

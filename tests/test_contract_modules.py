@@ -244,4 +244,5 @@ def test_names_and_shapes_in_checkpoints(network, request):
     if section is None and request.config.getoption('write_goldens'):
         file.write_text(f'{text}[{network}]\n{actual}')
     else:
-        assert section and actual == section[1]
+        assert section, f'{file} has no [{network}]; --write-goldens adds it'
+        assert actual == section[1]

@@ -52,6 +52,7 @@ def test_examples(name, monkeypatch):
     assert runner.summarize(verbose=False).failed == 0
 
 
+@pytest.mark.enumerates
 def test_every_backbone_has_an_example():
     from mmvit_backbones.zoo.variants import VARIANTS
     shown = {test.name.rsplit('.', 1)[-1] for name in MODULES for test in examples(name)}

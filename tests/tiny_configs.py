@@ -1,8 +1,8 @@
-"""Loads the backbone arguments of a tiny version of every network, by registered name or name of the family.
+"""Loads the backbone arguments of a tiny version of every network, by registered name, name of the family, or any name.
 
 The arguments are in ``goldens/FAMILY/tiny_configs.yml``. Tiny networks must cover all features of the real networks:
-several blocks and heads, every kind of layer, and the same number of stages. If a network has two architectures, the
-config of the second has an explicit ``type``.
+several blocks and heads, every kind of layer, and the same number of stages. A network can have further entries, with
+an explicit ``type``, for other architectures and for options that add parameters.
 """
 from pathlib import Path
 
@@ -10,10 +10,23 @@ import yaml
 
 from mmvit_backbones.zoo.variants import VARIANTS
 
-READ = {file.parent: yaml.safe_load(file.read_text())
-        for file in sorted(Path(__file__).parent.glob('goldens/*/tiny_configs.yml'))}
+FILES = sorted(Path(__file__).parent.glob('goldens/*/tiny_configs.yml'))
+READ = {file.parent: yaml.safe_load(file.read_text()) for file in FILES}
 TINY_CONFIGS = {network: config for configs in READ.values() for network, config in configs.items()}
 FOLDERS = {network: folder for folder, configs in READ.items() for network in configs}
-# The first variant of each network; tests replace its backbone arguments with the tiny ones.
-NAMES = {network: next(variant.name for variant in VARIANTS.values()
-                       if network in (variant.family.name, variant.family.backbone)) for network in TINY_CONFIGS}
+
+
+def first_variant(network: str) -> str:
+    """Returns the first variant of the family with this name, or of the network with this type."""
+    names = network, TINY_CONFIGS[network].get('type', network)
+    found = [variant.name for name in names for variant in VARIANTS.values()
+             if name in (variant.family.name, variant.family.backbone)]
+    if not found:
+        types = ', '.join(sorted({variant.family.backbone for variant in VARIANTS.values()}))
+        raise ValueError(f'{FOLDERS[network]}/tiny_configs.yml: {network} must be the name of a family or network, or '
+                         f'have a type: one of {types}')
+    return found[0]
+
+
+# Tests replace the backbone arguments of these variants with the tiny ones.
+NAMES = {network: first_variant(network) for network in TINY_CONFIGS}

@@ -8,6 +8,8 @@ import os.path as osp
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Literal
 
 import torch
@@ -22,8 +24,8 @@ from ..backbones import Backbone
 from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
 from ..utils.openmmlab_models import unwrap_model
+from . import converters
 from .checkpoints import OFFICIAL, read_checkpoint, read_published
-from .converters import mvit, swin, vit
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
 from .hubs import fetch_openmmlab
@@ -38,8 +40,9 @@ MAX_UNEXPECTED_KEYS = 5  # a few stale buffers do not mean that a checkpoint is 
 # A checkpoint may have the keys of several layouts, and then has the one with the most keys.
 LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIANTS.values()),
                        key=lambda layout: -len(layout.keys)))
-LIBRARY_LAYOUTS = [layout for module in (swin, vit, mvit) for layout in vars(module).values()
-                   if isinstance(layout, LibraryLayout)]
+MODULES = [import_module(f'{converters.__name__}.{found.name}') for found in iter_modules(converters.__path__)]
+LIBRARY_LAYOUTS = list(dict.fromkeys(
+    layout for module in MODULES for layout in vars(module).values() if isinstance(layout, LibraryLayout)))
 # Weights that related networks lack: the gate of attention residuals, and what Swin-VSA adds to Swin.
 ADDED = re.compile(r'(?:backbone\.)?(?:gate|.*\.position\.conv|.*\.attn\.predictor)\.(?:weight|bias)')
 OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone

@@ -5,11 +5,12 @@ its backbone, configs and golden files. ``published.csv`` has the published resu
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import yaml
@@ -58,6 +59,7 @@ class Variant:
     num_params: int  # includes the classifier's head
     gmacs: float  # billions of multiply-adds of the classifier at img_size, counted by this package
     published_gmacs: float | None = None  # stated by the authors, or counted in their code
+    counted_gmacs: float | None = None  # counted in the authors' code where they state others, or a sum
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
@@ -159,15 +161,35 @@ CONFIG_TASKS = (
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 
+Entry = TypeVar('Entry', Family, Variant)
+
+
 def _read_table() -> Iterator[Variant]:
     loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # some builds of PyYAML lack the faster loader
     families = yaml.load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'), loader)
     for name, facts in families.items():
-        rows = facts.pop('variants')
-        module, _, layout = facts.pop('layout').partition('.')
-        layout = getattr(import_module(f'.converters.{module}', __package__), layout)
-        family = Family(name=name, layout=layout, **facts)
-        yield from (Variant(name=name, family=family, **row) for name, row in rows.items())
+        rows = facts.pop('variants', {})
+        family = _entry(Family, name, {**facts, 'layout': _layout(name, facts.get('layout', ''))})
+        yield from (_entry(Variant, row, {**values, 'family': family}) for row, values in rows.items())
+
+
+def _layout(family: str, path: str) -> Layout:
+    module, _, name = path.partition('.')
+    file = f'{__package__}.converters.{module}'
+    found = getattr(import_module(file), name, None) if find_spec(file) else None
+    if not isinstance(found, Layout):
+        raise UsageError(f'zoo/variants.yml: {family}: layout must be MODULE.NAME of a layout in zoo/converters, got '
+                         f'{path!r}')
+    return found
+
+
+def _entry(cls: type[Entry], name: str, values: dict) -> Entry:
+    allowed = [each.name for each in fields(cls)]
+    required = {each.name for each in fields(cls) if MISSING is each.default is each.default_factory} - {'name'}
+    if wrong := required - values.keys() | values.keys() - set(allowed):
+        raise UsageError(f'zoo/variants.yml: {name}: missing or unknown: {", ".join(sorted(wrong))}; allowed are '
+                         f'{", ".join(allowed)}')
+    return cls(name=name, **values)
 
 
 VARIANTS = {variant.name: variant for variant in _read_table()}

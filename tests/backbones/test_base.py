@@ -48,6 +48,7 @@ def test_wrong_arguments_are_named(arguments, words):
         fresh_model('ReSwin', **arguments)
 
 
+@pytest.mark.enumerates
 @pytest.mark.parametrize('network', [name for name in backbones.__all__ if name != 'Backbone'])
 def test_all_arguments_are_listed_and_documented(network):
     """``help`` and editors show the arguments of a network."""

@@ -114,12 +114,3 @@ def test_our_recipes_exempt_the_same(name):
     config = Config.fromfile(ROOT / f'configs/{name}.py')
     groups, exempt = decays(config.model.backbone, config.optim_wrapper.paramwise_cfg)
     assert not [name for name in exempt if groups[name]['weight_decay']]
-
-
-def test_the_page_has_the_options_of_every_backbone():
-    page = (ROOT / 'docs/own_project.md').read_text()
-    rows = re.findall(r'^\| ([\w,. -]+) \| `(dict\(norm_decay_mult.*)` \|$', page, re.M)
-    options = {name.strip(): eval(text) for names, text in rows for name in re.sub(r' to -\w', '', names).split(',')}
-    for network, config in TINY_CONFIGS.items():
-        name = {'ViTAE': 'ViTAE-T', 'ViTAE-plain': 'ViTAE-B'}.get(network, network)
-        assert options[name] == weight_decay_cfg(dict(type=network) | config), name

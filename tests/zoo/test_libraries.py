@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from fine_tunings import recipe
-from helpers import ROOT, raises
+from helpers import raises
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_mmcls_models, get_torchvision_models
@@ -411,13 +411,13 @@ def test_unknown_names_are_refused(name, words):
         pretrained_settings(name)
 
 
-def test_weights_of_related_networks_are_known_to_timm():
-    names = {name: variant.related_weights for name, variant in VARIANTS.items() if variant.related_weights}
-    assert names.keys() == {'reswin_tiny', 'swin_vsa_tiny', 'swin_vsa_small', 'revit_base', 'remvitv2_tiny'}
-    page = (ROOT / 'docs/zoo.md').read_text()
-    for name in names.values():
-        settings = pretrained_settings(name)
-        assert settings is not None and f'`{name}` | {settings.license} |' in page
+@pytest.mark.enumerates
+@pytest.mark.parametrize('variant', [variant for variant in VARIANTS.values() if variant.related_weights],
+                         ids=lambda variant: variant.name)
+def test_weights_of_related_networks_are_known_to_their_library(variant):
+    settings = pretrained_settings(variant.related_weights)
+    assert settings is not None, (
+        f'variants.yml: related_weights of {variant.name} must begin with timm:// or torchvision://')
 
 
 def test_weights_that_cannot_be_had_name_those_of_a_related_network(tmp_path, monkeypatch):

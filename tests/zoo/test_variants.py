@@ -11,6 +11,7 @@ from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
 from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
+pytestmark = pytest.mark.enumerates
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 DIFFERENCES = {
     '3x', '80k',  # schedules
@@ -64,6 +65,7 @@ def test_names_of_configs_are_checked():
 
 @pytest.fixture(scope='module')
 def written() -> dict[str, str]:
+    pytest.importorskip('timm')  # knows the license of weights of related networks
     files = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))['make_files']()
     return {str(path.relative_to(ROOT)): text for path, text in files.items()}
 

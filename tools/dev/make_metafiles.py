@@ -1,8 +1,7 @@
 """Writes what follows from the tables in mmvit_backbones/zoo/ and from docstrings.
 
-These are the imports of the networks, metafiles, NOTICE, the documentation's tables, those of the rules for data
-included, and list of pages, docs/papers.md,
-and a first page for a new family, to be completed by hand.
+These are the imports of the networks, metafiles, NOTICE, docs/papers.md, tables and the list of pages of the
+documentation, and a first page for a new family, to be completed by hand.
 
     python tools/dev/make_metafiles.py
     python tools/dev/make_metafiles.py --check    # writes nothing; fails if a file differs
@@ -32,9 +31,20 @@ from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.utils.messages import markdown_table
+from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.loading import ADDED, LIBRARY_LAYOUTS
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
-from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, Family, Variant, parse_config_name
+from mmvit_backbones.zoo.variants import (
+    CONFIG_TASKS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VARIANTS,
+    Family,
+    Variant,
+    parse_config_name,
+)
 from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,10 +58,12 @@ BACKBONES = '<!-- backbones: written by tools/dev/make_metafiles.py -->\n', '<!-
 CLASSIFIERS = """\
 Parameters are counted, top-1 is published. GMACs: multiply-adds at the published image size, counted by `mmvit
 flops`/published; for ViTAE, VSA and Refiner-ViT, the second number was counted in the authors' code, where ResT has
-1.54, 2.11, 4.65 and 8.39. Deviation: the largest difference from the outputs of the authors' code in float64, relative
+{counted}. Deviation: the largest difference from the outputs of the authors' code in float64, relative
 to their standard deviation, with generated weights, measured by `pytest tests/test_goldens.py --write-goldens`; 1e-10
 is the precision of the recorded outputs.
 """
+DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
+RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
@@ -136,13 +148,15 @@ def make_files() -> dict[Path, str]:
     files = {path: NOTE + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
              for path, content in {**metafiles, ROOT / 'model-index.yml': index}.items()}
     page = ROOT / 'docs/zoo.md'
-    files[page] = page.read_text(encoding='utf-8').split(TABLES)[0] + TABLES + tables()
+    text = between(page.read_text(encoding='utf-8'), *RELATED, related())
+    files[page] = text.split(TABLES)[0] + TABLES + tables()
     files[ROOT / 'mmvit_backbones/backbones/__init__.py'] = imports()
     files[ROOT / 'docs/papers.md'] = runpy.run_path(str(Path(__file__).with_name('make_papers.py')))['render']()
     new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
+                             ('docs/own_project.md', DECAY, weight_decay()),
                              ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(encoding='utf-8'), *marks, new)
     return files
@@ -224,7 +238,7 @@ def results(published: dict[str, float]) -> list[dict]:
 def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
-        CLASSIFIERS,
+        CLASSIFIERS.format(counted=counted()),
         table(['name', 'million parameters', 'GMACs', 'top-1, %', 'deviation', "authors' weights, by tag"],
               variant_rows()),
         '## Other published results\n',
@@ -241,7 +255,67 @@ def networks() -> str:
     """Returns the README's table, with one row per family."""
     rows = [[f'[{name}]({family.docs})', *sizes_and_top1(variants)]
             for name, family, variants in members()]
-    return table(['family', 'million parameters', 'top-1, %'], rows)
+    return f'{len(VARIANTS)} networks:\n\n' + table(['family', 'million parameters', 'top-1, %'], rows)
+
+
+def weight_decay() -> str:
+    """Returns the table of options without weight decay, by network, or by family if those of a network differ."""
+    options = {name: weight_decay_cfg(variants[0].backbone) for name, _, variants in members()}
+    by_network = {}
+    for name, family in families().items():
+        by_network.setdefault(family.backbone, []).append(name)
+    rows = {}
+    for backbone, names in by_network.items():
+        differ = any(options[name] != options[names[0]] for name in names)
+        for title, name in zip(names if differ else [backbone], names):
+            rows.setdefault(as_code(options[name]), []).append(title)
+    return table(['backbone', '`paramwise_cfg`'], [[', '.join(titles), f'`{code}`'] for code, titles in rows.items()])
+
+
+def as_code(options: dict) -> str:
+    keys = ', '.join(f'{key!r}: dict(decay_mult=0.)' for key in options.get('custom_keys', {}))
+    return 'dict(norm_decay_mult=0.' + (f', custom_keys={{{keys}}})' if keys else ')')
+
+
+def related() -> str:
+    """Returns the tables of related networks: what loads into which network, and the names of weights."""
+    layouts, names = {}, {}
+    for layout in LIBRARY_LAYOUTS:
+        network, _, library = layout.network.partition(' of ')
+        for backbone in layout.backbones:
+            layouts.setdefault((backbone, network), []).append(library)
+    for variant in VARIANTS.values():
+        if variant.related_weights:
+            names.setdefault(variant.related_weights, []).append(f'`{variant.name}`')
+    rows = [[backbone, network, ', '.join(sorted(libraries, key=str.lower)), fresh(backbone)]
+            for (backbone, network), libraries in sorted(layouts.items())]
+    terms = [[', '.join(variants), f'`{name}`', *statistics(name)] for name, variants in names.items()]
+    head = ['network', 'related network', 'layouts that load', "what starts as in the authors' code"]
+    return table(head, rows) + '\n' + table(['network', 'name', 'license', 'mean and standard deviation'], terms)
+
+
+def fresh(backbone: str) -> str:
+    """Returns the modules of a network that its related network lacks."""
+    with torch.device('meta'):
+        model = network(backbone)()
+    found = dict.fromkeys(ADDED.fullmatch(name) for name, _ in model.named_parameters())
+    return ', '.join(sorted({f'`{re.sub(".*(?=position|attn)", "", match[0].rpartition(".")[0])}`'
+                             for match in found if match})) or 'nothing'
+
+
+def statistics(name: str) -> list[str]:
+    """Returns the license of weights, and the mean and standard deviation of their images."""
+    settings = pretrained_settings(name)
+    if settings is None:
+        sys.exit(f'error: variants.yml: related_weights must begin with timm:// or torchvision://, got {name}')
+    is_imagenet = settings.mean == IMAGENET_MEAN and settings.std == IMAGENET_STD
+    numbers = dict.fromkeys(f'{x:g}' for x in settings.mean + settings.std)
+    return [settings.license, "ImageNet's" if is_imagenet else ', '.join(numbers)]
+
+
+def counted() -> str:
+    return ', '.join(f'{variant.counted_gmacs}' for variant in VARIANTS.values()
+                     if variant.counted_gmacs and variant.published_gmacs)
 
 
 def rules() -> str:

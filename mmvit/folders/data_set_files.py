@@ -219,7 +219,7 @@ def evaluated_files(cfg: Config, split: str) -> list[dict]:
     datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
     known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
     files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
-             if str(metric.get('type')).rpartition('.')[2] == 'CocoMetric' and metric.get('ann_file')}
+             if _kind(metric) in ('CocoMetric', 'CocoMetricAt') and metric.get('ann_file')}
     return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
             for place, file in files.items() if datasets and place not in known]
 

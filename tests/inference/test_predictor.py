@@ -4,8 +4,11 @@ import io
 import numpy as np
 import pytest
 import torch
+from fine_tunings import recipe
 from helpers import raises
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
 from mmvit.inference import Classification, Detection, Predictor, Segmentation, read_rgb
@@ -220,3 +223,26 @@ def test_objects_of_one_class_are_separated_by_a_contour():
     inside = drawing[400, [125, 375, 499]]
     assert (inside == inside[0]).all() and (inside[0] < (200, 100, 40)).all() and (inside[0] > 0).all()
     assert drawing[400, [249, 251]].tolist() == [[200, 100, 40]] * 2
+
+
+def untrained(tmp_path, task: str, backbone: dict, **options) -> Predictor:
+    """Returns a predictor of a recipe with a changed backbone and random weights."""
+    cfg = recipe(tmp_path, task, dict(type='ResT', **TINY_CONFIGS['ResT']), size=64, **options)
+    cfg.model.backbone.update(backbone)
+    if bands := backbone.get('in_channels'):
+        place = cfg if 'data_preprocessor' in cfg else cfg.model
+        place.data_preprocessor.update(mean=[0.] * bands, std=[1.] * bands, to_rgb=False)
+    cfg.dump(tmp_path / 'config.py')
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'weights.pth')
+    return Predictor(tmp_path / 'weights.pth', str(tmp_path / 'config.py'))
+
+
+def test_a_model_of_four_bands_is_named(tmp_path, frameworks):
+    predictor = untrained(tmp_path, 'class_folder', dict(in_channels=4))
+    with raises(UsageError, 'the model failed', 'model.backbone.in_channels is 4', 'RGB', 'mmvit test'):
+        predictor(IMAGE)
+
+
+def test_the_ids_of_a_folders_categories_are_known(tmp_path, frameworks):
+    assert untrained(tmp_path, 'coco_folder', {}, light=True).category_ids[-1] == 90  # of COCO's 80 classes

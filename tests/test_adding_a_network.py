@@ -96,8 +96,8 @@ def test_the_page_is_followed_as_written(tmp_path):
     assert int(re.findall(r'(\d+) passed', done.stdout)[-1]) > 100
     assert not [file for file, text in NAMED.items() if text not in (tmp_path / file).read_text()]
     written = [name for name in FILES if name.endswith('.py')]
-    for checker in ('ruff check', 'pyright'):
-        if find_spec(checker.split()[0]):
-            done = subprocess.run([sys.executable, '-m', *checker.split(), *written], cwd=tmp_path,
+    for program, *options in (['ruff', 'check'], ['pyright', '--pythonpath', sys.executable]):
+        if find_spec(program):
+            done = subprocess.run([sys.executable, '-m', program, *options, *written], cwd=tmp_path,
                                   capture_output=True, text=True)
             assert done.returncode == 0, done.stdout

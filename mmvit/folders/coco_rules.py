@@ -357,8 +357,7 @@ COCO_RULES = [
                '--coco-folder', lambda coco: np.array([bool(entry.get('ignore')) for entry in coco.annotations]), 1.0,
                repair=changed('annotations', _make_crowd),
                repaired='iscrowd=1 in place of ignore=1 in {count} annotations'),
-    Rule('masks with unusable parts: fewer than three points, no finite numbers, run lengths that do not add up to the '
-         'image, or one polygon in place of a list', 'annotations', _changed_masks,
+    Rule('masks with unusable parts, such as two points, or run lengths of another size', 'annotations', _changed_masks,
          'masks of annotations {ids} cannot be used, the first is that of {detail}', detail=_reason,
          repair=_take_usable,
          repaired='masks of {count} annotations without their unusable parts, the first is that of {detail}'),

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
 from ..utils.frameworks import quiet, use_framework
@@ -53,7 +54,11 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
 
 
 def metric_of(cfg: Config, run: Model) -> dict:
-    """Returns the name and the value of the main metric of :func:`evaluate`, whose tables are not shown."""
+    """Returns the name and the value of the main metric of :func:`evaluate`, whose tables are not shown.
+
+    Raises:
+        UsageError: If there is none among the metrics.
+    """
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')
@@ -62,7 +67,10 @@ def metric_of(cfg: Config, run: Model) -> dict:
             found = evaluate(cfg, run)
     finally:
         logger.setLevel(level)
-    name = next(name for name in found if name.endswith(MAIN_METRICS))
+    name = next((name for name in found if name.endswith(MAIN_METRICS)), None)
+    if name is None:
+        raise UsageError(f'test_evaluator must compute one of {", ".join(MAIN_METRICS)}, got '
+                         f'{", ".join(found) or "no metrics"}')
     return dict(metric=name, value=float(found[name]))
 
 

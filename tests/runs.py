@@ -15,7 +15,7 @@ import torch
 from helpers import ROOT
 
 import mmvit.cli
-from mmvit_backbones.zoo.reading import load_checkpoint_file
+from mmvit_backbones.zoo.reading import read_file
 
 TINY = ROOT / 'tests/running/tiny_classifier.py'
 # The fork server starts with the first process and finds `preload.py` on PYTHONPATH.
@@ -123,7 +123,7 @@ def load_cuda_kernels(path: str) -> None:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint_file(path)['state_dict']
+    return read_file(path)['state_dict']
 
 
 def assert_same_weights(path: Path, other: Path) -> None:

@@ -27,7 +27,7 @@ import mmvit.cli
 import mmvit_backbones
 from mmvit.folders.coco import Coco
 from mmvit.folders.coco_rules import coco_problems
-from mmvit_backbones.zoo.reading import load_checkpoint_file
+from mmvit_backbones.zoo.reading import read_file
 
 MODULES = [name for package in (mmvit_backbones, mmvit)
            for _, name, _ in pkgutil.walk_packages(package.__path__, f'{package.__name__}.')]
@@ -143,7 +143,7 @@ def check_detectors(folder: Path) -> None:
         init_default_scope(cfg.default_scope)
         detector = MODELS.build(cfg.model)
         detector.init_weights()
-        trained = load_checkpoint_file(cfg.model.backbone.init_cfg.checkpoint)[key]
+        trained = read_file(cfg.model.backbone.init_cfg.checkpoint)[key]
         own = detector.backbone.state_dict()
         assert all(torch.equal(x, trained[f'backbone.{name}']) for name, x in own.items()
                    if not name.startswith('norm'))  # the norms of a detector's maps are new

@@ -18,7 +18,7 @@ from helpers import each_network, relative_error, shared_model
 from safetensors.torch import save_file
 
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.reading import load_checkpoint_file
+from mmvit_backbones.zoo.reading import read_file
 
 SEED = int(os.environ.get('FUZZ_SEED', 0))
 FACTOR = int(os.environ.get('FUZZ_FACTOR', 1))  # a factor of 50 tests 200 image sizes per network
@@ -131,7 +131,7 @@ def test_damaged_checkpoint_is_refused_or_loaded_exactly(tmp_path):
         path.write_bytes(mutated(file.getvalue(), source))
         count += 1
         try:
-            assert same(expected, load_checkpoint_file(path)), path
+            assert same(expected, read_file(path)), path
         except CheckpointError as error:
             assert '\n' not in str(error) and str(path) in str(error)
             refused += 1
@@ -150,7 +150,7 @@ def test_damaged_file_without_checksums_is_refused_or_loaded(form, tmp_path):
     for source in cases(form, 200):
         path.write_bytes(mutated(content, source))
         try:
-            load_checkpoint_file(path)
+            read_file(path)
         except CheckpointError as error:
             assert str(path) in str(error)
     assert peak() - before < 2**28
@@ -180,5 +180,5 @@ def test_code_in_a_checkpoint_never_runs(tmp_path):
             for name, part in {**parts, code: bytes(content)}.items():
                 archive.writestr(name, part)
         with suppress(CheckpointError):
-            load_checkpoint_file(path)
+            read_file(path)
         assert not ran.exists()

@@ -83,7 +83,8 @@ def run(args: Namespace) -> None:
 
 def prepare(args: Namespace) -> dict:
     """Returns the arguments of ``testing_config`` that are not options, after checking what the test will use."""
-    from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
+    from mmvit_backbones.zoo.checkpoints import read_checkpoint
+    from mmvit_backbones.zoo.config_weights import build_on_meta
 
     from ..folders.data_set_files import check_data
     from ..inference import is_exported
@@ -104,7 +105,7 @@ def prepare(args: Namespace) -> dict:
         check_exported(args, source)
     else:
         build_on_meta(cfg)
-        try_to_read(cfg.load_from)
+        read_checkpoint(cfg.load_from, mmap=True)
     return prepared
 
 

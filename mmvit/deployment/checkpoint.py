@@ -6,8 +6,9 @@ import numpy as np
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import written_as_a_whole
-from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, try_to_read
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, source_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..inference.metric import metric_of
@@ -35,10 +36,10 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     source, checkpoint = checkpoint, checkpoint and find_checkpoint(checkpoint)
     check_path(path, [checkpoint, config, *images])
     cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
-    checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
+    checkpoint = source_of(cfg, checkpoint, pretrained)
     exported_geometry(cfg)
     build_on_meta(cfg)
-    try_to_read(checkpoint)
+    read_checkpoint(checkpoint, mmap=True)
     uses_test_set = not images and has_test_set(cfg)
     compared, origin = images_to_compare(cfg if uses_test_set else None, images, int8)
     calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []
@@ -51,7 +52,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
                          'with objects of its classes')
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
     details, notes = dict(reference.details, license=license, precision=precision), []
-    with written_as_a_whole(path, COMPANIONS) as partial:
+    with replaced_when_complete(path, COMPANIONS) as partial:
         write_with_progress(parts, partial, details, compared[0])
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
             check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),

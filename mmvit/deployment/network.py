@@ -5,7 +5,7 @@ from typing import Literal
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.onnx_export import check_opset, export_onnx
-from mmvit_backbones.utils.file_access import written_as_a_whole
+from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.building import get_model
 
@@ -31,7 +31,7 @@ def write_network(network: str, path: Path, checkpoint: str | None, pretrained: 
         model = get_model(network, task, checkpoint, pretrained)
     except ImportError as error:  # of mmpretrain
         raise UsageError(str(error)) from error
-    with written_as_a_whole(path, COMPANIONS) as partial:
+    with replaced_when_complete(path, COMPANIONS) as partial:
         with progress('exporting the network'):
             export_onnx(model, partial, opset, None if size is None else sizes[0])
         onnx.checker.check_model(str(partial))  # by path, because models over 1.5 GB have several files

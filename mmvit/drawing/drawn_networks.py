@@ -11,9 +11,10 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import only_warnings, takes_rgb
 from mmvit_backbones.zoo.building import get_backbone
-from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, official_name
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, official_name, source_of
 from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.loading import load_backbone
+from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
@@ -40,8 +41,8 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
             model = model_of(cfg)
             backbone, normalize = model.backbone, as_preprocessor(model.data_preprocessor)
             if checkpoint or pretrained:
-                checkpoint = choose_checkpoint(cfg, checkpoint, pretrained)
-                load_backbone(backbone, checkpoint)
+                checkpoint = source_of(cfg, checkpoint, pretrained)
+                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint)
         else:
             variant = find_variant(network)
             checkpoint = official_name(network, pretrained) if pretrained else checkpoint

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta, source_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.config_files import config_of, is_config, path_hint
@@ -71,7 +71,7 @@ class Predictor:
                 checkpoint = find_checkpoint(str(source))
             cfg = config_of(config, str(source), ('model', 'test_dataloader'))
             build_on_meta(cfg)
-            self.model = PyTorchModel(cfg, choose_checkpoint(cfg, checkpoint, pretrained), find_device(device))
+            self.model = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]
         self.category_ids = details.get('category_ids')

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mmvit_backbones.export.graphs import save, to_onnx
-from mmvit_backbones.zoo.config_weights import build_on_meta, try_to_read
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.config_weights import build_on_meta
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
@@ -139,7 +140,7 @@ def timed_model(name: str, config: str | None, images: Sequence[str | Path], cou
     checkpoint = find_checkpoint(name)
     cfg = config_of(config, name, ('model', 'test_dataloader'))
     build_on_meta(cfg)
-    try_to_read(checkpoint)
+    read_checkpoint(checkpoint, mmap=True)
     if images:
         files = find_images(images)
         return TimedModel(name, cfg, checkpoint, read(files, count), read(files, CALIBRATION_IMAGES), False)

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs
-from mmvit_backbones.zoo.config_weights import build_on_meta, load_pretrained
+from mmvit_backbones.zoo.config_weights import build_on_meta, check_pretrained
 
 from ..folders.data_set_files import check_data, paths_of
 from ..folders.unread_images import files_in
@@ -45,7 +45,7 @@ def check_run(cfg: Config, processes: int = 1, checks_data: bool = True) -> None
         check_data(cfg, ['train', 'val'])
     if backbone := build_on_meta(cfg):
         try:
-            load_pretrained(backbone)
+            check_pretrained(backbone)
         except UsageError as error:
             raise UsageError(f'{error} (for a network and a folder: --no-pretrained)') from error
 

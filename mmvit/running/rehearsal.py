@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
-from mmvit_backbones.zoo.config_weights import is_readable
 from mmvit_backbones.zoo.loading import read_state
 
 from ..utils.frameworks import quiet, silent_log
@@ -58,7 +57,7 @@ def rehearse(cfg: Config) -> None:
             check_prefixes(hooks, built)
         resumes = bool(cfg.get('resume'))
         path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
-        if path and is_readable(path):
+        if path:
             with others_named(path) if resumes else nullcontext():
                 check_start(model, read_state(path), path, resumes)
         check_heads(model, train.dataset)

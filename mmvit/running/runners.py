@@ -14,7 +14,6 @@ from torch import nn
 from mmvit_backbones.engine import InterruptHook
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
-from mmvit_backbones.zoo.config_weights import is_readable
 
 from ..utils.config_files import LOADERS
 from .checkpoints import check_start, others_named, use_tested
@@ -73,7 +72,7 @@ class OwnRunner(Base):
         return super().load_checkpoint(filename, *args, **options)
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
-        if fn_name == 'after_load_checkpoint' and is_readable(self.source):
+        if fn_name == 'after_load_checkpoint' and 'state_dict' in arguments['checkpoint']:
             checkpoint = arguments['checkpoint']
             if self.is_training:
                 check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume))

@@ -75,6 +75,5 @@ def point_to_own(work_dir: str) -> None:
     except CheckpointNotFoundError:  # reported when it is read
         return
     if file.is_symlink() or found != file.read_text(encoding='utf-8').strip():
-        part = file.with_name(f'{LAST}.part')
-        part.write_text(found, encoding='utf-8')
-        os.replace(part, file)
+        with replaced_when_complete(file) as part:
+            part.write_text(found, encoding='utf-8')

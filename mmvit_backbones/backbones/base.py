@@ -44,7 +44,7 @@ class Backbone(BaseModule):
 
     Args:
         channels (Sequence[int]): Channels of each stage.
-        strides (Sequence[int]): Stride of each stage, in pixels.
+        strides (Sequence[int]): Stride of each stage's own map, as of :meth:`forward_stages`, in pixels.
         in_channels (int): Channels of the images.
         out_indices (Sequence[int] | int | None): Stages whose features are returned, counted from 0 and in ascending
             order. None returns the features of all stages.
@@ -130,7 +130,7 @@ class Backbone(BaseModule):
 
     @property
     def output_strides(self) -> tuple[int, ...]:
-        """Stride of each stage's features, in pixels."""
+        """Stride of the map of each stage that :meth:`forward` returns, in pixels."""
         return self.strides
 
     # ---- for users to call

@@ -13,7 +13,7 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..zoo.reading import load_file
+from ..zoo.reading import read_object
 
 TOP_K = 5  # classes per position
 LABELS = ('token_scores', 'token_classes')
@@ -34,7 +34,7 @@ def read_token_labels(path: str | Path, num_classes: int) -> tuple[Tensor, Tenso
     if not Path(path).is_file():
         raise FileNotFoundError(f'token labels {path} do not exist')
     try:
-        labels = load_file(path)
+        labels = read_object(path)
     except CheckpointError as error:
         raise ValueError(f'token labels: {error}') from None
     top_k = min(TOP_K, num_classes)

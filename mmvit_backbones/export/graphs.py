@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..utils.file_access import written_as_a_whole
+from ..utils.file_access import replaced_when_complete
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
@@ -137,7 +137,7 @@ def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
     The file has the IR version that belongs to its opset, so that every runtime that supports the opset reads it.
     """
     program.model.ir_version = ir_version_of(program.model)
-    with written_as_a_whole(path, companions=['.data']) as whole:
+    with replaced_when_complete(path, companions=['.data']) as whole:
         program.save(whole)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError, UsageError
 from ..zoo.building import has_img_size
-from ..zoo.convert import read_source
+from ..zoo.convert import read_converted
 from ..zoo.loading import IMAGENET_CLASSES, load_weights
 from ..zoo.variants import find_networks
 from .huggingface import MMViTConfig, MMViTForImageClassification
@@ -30,7 +30,7 @@ def convert_to_folder(source: str, out: str | Path, network: str | None = None, 
     folder = Path(out)
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f'out must be a new or empty folder, got {out}')
-    weights, variant, tag, origin = read_source(source, network, tag)
+    weights, variant, tag, origin = read_converted(source, network, tag)
     if variant is None:
         matching = ', '.join(find_networks(weights)) or 'no network'
         raise UsageError(f'network is required for {source}, because its weights match {matching}')

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 from ..errors import MMViTError, UsageError
 
@@ -100,32 +99,17 @@ def _identity(path: Any) -> object:
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.normcase(os.path.realpath(path))
 
 
-@contextmanager
-def replaced_when_complete(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside a file, and replaces the file if there is no error; else, the file is unchanged.
-
-    The temporary path has the suffix of the file. A link is replaced, and what it points to is unchanged.
-
-    Raises:
-        UsageError: If the path is a folder, or the disk is full; the temporary file is removed.
-    """
-    path = Path(path)
-    if path.is_dir() and not path.is_symlink():
-        raise UsageError(f'{path} cannot be written: it is a folder')
-    part = path.with_name(f'.{uuid4().hex}.part{path.suffix}')  # processes on several machines may write it
-    try:
-        with full_disk_named(path):
-            yield part
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def part_of(path: Path) -> str:
+    """Returns how the names of temporary folders for a file begin; long names of files exceed the system's limit."""
+    return f'.{path.name[:40]}.'
 
 
 @contextmanager
-def written_as_a_whole(path: str | os.PathLike, companions: Iterable[str] = ()) -> Iterator[Path]:
+def replaced_when_complete(path: str | os.PathLike, companions: Iterable[str] = ()) -> Iterator[Path]:
     """Yields a path of the same name in a temporary folder, and moves the files written there beside ``path``.
 
-    They replace existing files, of which links are replaced, too. After an error, the existing files are unchanged.
+    They replace existing files, of which links are replaced, and what these point to is unchanged. After an error, the
+    existing files are unchanged. Several processes, also of several machines, may write a file.
 
     Args:
         path (str | PathLike): File to write.
@@ -133,10 +117,12 @@ def written_as_a_whole(path: str | os.PathLike, companions: Iterable[str] = ()) 
             earlier file are removed if there are no new ones.
 
     Raises:
-        UsageError: If the disk is full; the temporary folder is removed.
+        UsageError: If the path is a folder, or the disk is full; the temporary folder is removed.
     """
     path = Path(path)
-    with full_disk_named(path), TemporaryDirectory(prefix='.', suffix='.part', dir=path.parent) as folder:
+    if path.is_dir() and not path.is_symlink():
+        raise UsageError(f'{path} cannot be written: it is a folder')
+    with full_disk_named(path), TemporaryDirectory(prefix=part_of(path), suffix='.part', dir=path.parent) as folder:
         yield Path(folder, path.name)
         written = sorted(Path(folder).iterdir(), reverse=True)  # the file itself comes last
         for file in written:

@@ -10,7 +10,7 @@ from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.messages import near_names
 from .download import fetch, fetch_url, first_reading
 from .hubs import OPENMMLAB, TIMM, TORCHVISION, fetch_openmmlab, fetch_torchvision, read_timm
-from .reading import find_checkpoint, load_checkpoint_file
+from .reading import find_checkpoint, read_file
 from .state_dicts import find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant
 
@@ -28,7 +28,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
             ``torchvision://NAME``, downloaded by these libraries; MMEngine's ``open-mmlab://NAME`` or ``mmcls://NAME``;
             or a name with a scheme whose loader the user has registered in MMEngine.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
-        mmap (bool): See :func:`load_checkpoint_file`.
+        mmap (bool): See :func:`read_file`.
 
     Raises:
         UsageError: If ``map_location`` cannot be used.
@@ -39,13 +39,13 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
     if filename.startswith(TIMM):
         return dict(state_dict=read_timm(filename))
     if filename.startswith(TORCHVISION):
-        return dict(state_dict=load_checkpoint_file(fetch_torchvision(filename)))
+        return dict(state_dict=read_file(fetch_torchvision(filename)))
     if filename.startswith(WEB):
         path = fetch_url(filename)
         with first_reading(path):
-            return load_checkpoint_file(path, map_location, mmap)
+            return read_file(path, map_location, mmap)
     if filename.startswith(OPENMMLAB):
-        checkpoint = load_checkpoint_file(fetch_openmmlab(filename), map_location, mmap)
+        checkpoint = read_file(fetch_openmmlab(filename), map_location, mmap)
         return dict(state_dict=_of_backbone(checkpoint, filename)) if filename.startswith('mmcls://') else checkpoint
     if UNSAFE.match(filename):
         raise CheckpointError(f'checkpoint {filename} cannot be loaded without running code in it; use a file or an '
@@ -55,7 +55,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
             return CheckpointLoader.load_checkpoint(filename, map_location)
         except FileNotFoundError:  # MMEngine takes a name with an unknown scheme for a file
             raise CheckpointError(f'checkpoint {filename} cannot be loaded; use a file or an http(s) URL') from None
-    return load_checkpoint_file(find_checkpoint(filename), map_location, mmap)
+    return read_file(find_checkpoint(filename), map_location, mmap)
 
 
 def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         raise CheckpointError(f'{error}{variant.related_hint}') from error
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
         layout = variant.family.layout
-        weights = find_state_dict(load_checkpoint_file(path), variant.name,
+        weights = find_state_dict(read_file(path), variant.name,
                                   lambda weights: layout.find_prefix(weights) is not None)
         if layout.find_prefix(weights) is not None:  # otherwise, someone has saved a converted file
             weights = layout.convert(weights, variant.name)

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..errors import CheckpointError, UsageError
 from .checkpoints import OFFICIAL, read_checkpoint
-from .loading import load_backbone
+from .loading import load_checkpoint
 from .published import PUBLISHED
 from .reading import find_checkpoint
 from .variants import VARIANTS, find_variant
@@ -21,7 +21,7 @@ MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': 
             'ade20k': ('mIoU', 1), 'cityscapes': ('mIoU', 1)}
 
 
-def choose_checkpoint(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
+def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> str:
     """Returns ``checkpoint`` (:func:`find_checkpoint`), or else the ``official://`` name of the authors' weights.
 
     Raises:
@@ -111,8 +111,8 @@ def build_on_meta(cfg: Config) -> Backbone | None:
     return backbone
 
 
-def load_pretrained(backbone: Backbone) -> None:
-    """Loads the pretrained weights of a backbone on the meta device, to see whether they can be read and match.
+def check_pretrained(backbone: Backbone) -> None:
+    """Checks the pretrained weights of a backbone on the meta device.
 
     Raises:
         UsageError: If they cannot be read or do not match.
@@ -124,23 +124,10 @@ def load_pretrained(backbone: Backbone) -> None:
         checkpoint = init.get('checkpoint')
         if not isinstance(checkpoint, str):
             raise UsageError(f'model.backbone.init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
-        if not is_readable(checkpoint):
-            continue
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                load_backbone(backbone, checkpoint, init.get('prefix'))
+                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint, prefix=init.get('prefix') or '')
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
                              'random weights with model.backbone.init_cfg=None') from error
-
-
-def try_to_read(filename: str) -> None:
-    """Reads a checkpoint, and raises CheckpointError if it cannot be read; skips names such as ``torchvision://...``."""
-    if is_readable(filename):
-        read_checkpoint(filename, mmap=True)
-
-
-def is_readable(filename: str) -> bool:
-    """Returns whether a checkpoint is a file, an http(s) URL or an ``official://`` name."""
-    return '://' not in filename or filename.startswith(('http', OFFICIAL))

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..utils.file_access import check_outputs, replaced_when_complete
 from .checkpoints import read_checkpoint, read_published
 from .download import cached_file
-from .loading import LAYOUTS, recognize
+from .loading import LAYOUTS, find_layout
 from .reading import find_checkpoint
 from .state_dicts import strip_prefix
 from .variants import VARIANTS, Variant, find_networks, find_variant
@@ -47,7 +47,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None,
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
     check_outputs('out', [out], [file_of(source)])
-    weights = read_source(source, network).weights
+    weights = read_converted(source, network).weights
     return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, Path(out))
 
 
@@ -63,7 +63,7 @@ def file_of(source: str) -> str | Path:
     return cached_file(VARIANTS[name].published_weights(tag or True))
 
 
-def read_source(source: str, network: str | None = None, tag: str | None = None) -> Converted:
+def read_converted(source: str, network: str | None = None, tag: str | None = None) -> Converted:
     """Reads and converts published weights or a file; see :func:`convert_weights`.
 
     ``tag`` is the image side of a file's weights in pixels, or ``'22k'``, if it differs from the network's.
@@ -76,7 +76,7 @@ def read_source(source: str, network: str | None = None, tag: str | None = None)
         return Converted(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
                          published.urls[0])
     layouts = [find_variant(network).family.layout] if network else LAYOUTS
-    weights, layout = recognize(read_checkpoint(source), layouts, source)
+    weights, layout = find_layout(read_checkpoint(source), layouts, source)
     if layout is None:
         expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
         raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 
 from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import web
+from ..utils.file_access import replaced_when_complete
 from .weights import BY_BROWSER, Weights, host_of
 
 HASH = '.sha256'  # suffix of files that store a hash
@@ -241,15 +242,14 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
     except CheckpointError as error:
         raise CheckpointError(f'{title}{error.args[0]}{set_aside(path, path)}') from None
     if not is_recorded(path):
-        with suppress(OSError):  # of a cache that cannot be written
+        with suppress(OSError, UsageError):  # of a cache that cannot be written
             record(path)
 
 
 def record(path: Path) -> None:
     """Writes the SHA-256 of a file next to it in the format of ``sha256sum``, with the size in a comment."""
-    partial = path.with_name(f'{path.name}.{os.getpid()}')
-    partial.write_text(f'{hash_of(path)}  {path.name}\n# {path.stat().st_size} bytes\n', encoding='utf-8')
-    os.replace(partial, _hash_file(path))
+    with replaced_when_complete(_hash_file(path)) as part:
+        part.write_text(f'{hash_of(path)}  {path.name}\n# {path.stat().st_size} bytes\n', encoding='utf-8')
 
 
 def is_recorded(path: Path) -> bool:

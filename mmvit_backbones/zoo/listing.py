@@ -147,12 +147,12 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[C
     for entry, weights in entries:
         if not check or os.path.exists(cached_file(weights)):
             try:
-                yield Cached(entry, read_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
+                yield Cached(entry, check_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
             except CheckpointError as error:
                 yield Cached(entry, None, error)
 
 
-def read_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
+def check_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
     """Checks a cached file against its recorded hash and its network, and returns its path."""
     path = cached_file(weights)
     check_unchanged(path, hashes=True)

@@ -29,8 +29,8 @@ from .checkpoints import OFFICIAL, read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
 from .hubs import fetch_openmmlab
-from .reading import load_checkpoint_file
-from .state_dicts import choose_prefix, find_prefixes, find_state_dict, strip_prefix
+from .reading import read_file
+from .state_dicts import find_prefix, find_prefixes, find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
@@ -78,19 +78,7 @@ class PretrainedBackbone:
         self.checkpoint, self.prefix = checkpoint, prefix
 
     def __call__(self, backbone: BaseModule) -> None:
-        load_backbone(backbone, self.checkpoint, self.prefix)
-
-
-def load_backbone(backbone: BaseModule, filename: str, prefix: str | None = None) -> None:
-    """Loads the checkpoint of ``init_cfg=dict(type='Pretrained', checkpoint=FILENAME)`` into a backbone.
-
-    ``prefix`` is the prefix of the backbone's keys in the file, and is found by default.
-
-    Raises:
-        CheckpointError: If the file cannot be read, or weights are missing, not tensors or of the wrong shape, or too
-            many are unknown.
-    """
-    load_checkpoint(backbone, read_checkpoint(filename), filename, prefix=f'{prefix.rstrip(".")}.' if prefix else '')
+        load_checkpoint(backbone, read_checkpoint(self.checkpoint), self.checkpoint, prefix=self.prefix or '')
 
 
 def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
@@ -102,13 +90,14 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
         checkpoint (Mapping): Content of the file; see :func:`read_checkpoint`.
         source (str): Name of the checkpoint for messages.
         layouts (Collection[Layout]): Layouts of the authors that the checkpoint may have.
-        prefix (str): See :func:`find_weights`.
+        prefix (str): Prefix of the model's names in the checkpoint, with or without the last dot. Defaults to '': it is
+            found (:func:`find_weights`).
         new_head (bool): Whether the model keeps its own head if the numbers of classes differ. Defaults to False.
 
     Raises:
         CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
-    weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
+    weights, layout = find_weights(model, checkpoint, source, layouts, f'{prefix.rstrip(".")}.' if prefix else '')
     check_tensors(model, weights, source)
     weights = adapt(weights, model, source, new_head)
     if isinstance(layout, LibraryLayout):
@@ -130,14 +119,14 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
     """
     model = unwrap_model(model)
     own, layouts = list(model.state_dict()), layouts_for(model, layouts)
-    state_dict, layout = recognize(checkpoint, layouts, source, own, prefix)
+    state_dict, layout = find_layout(checkpoint, layouts, source, own, prefix)
     weights = layout.convert(state_dict, source) if layout else state_dict
     if prefix and not weights:  # the prefix may be one of this package's names in a file of the authors
-        state_dict, layout = recognize(checkpoint, layouts, source, own)
+        state_dict, layout = find_layout(checkpoint, layouts, source, own)
         weights = strip_prefix(layout.convert(state_dict, source), prefix) if layout else {}
         if not weights:
             raise _no_match(model, state_dict, source, prefix)
-    found = choose_prefix(weights, own, source)
+    found = find_prefix(weights, own, source)
     if found is None:
         raise _no_match(model, weights, source)
     head = weights.get('head.fc.weight')
@@ -149,21 +138,21 @@ def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Co
 # ---- layout
 
 
-def recognize(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
-              own: Collection[str] = (), prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
+def find_layout(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
+                own: Collection[str] = (), prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
     """Returns the state dict in a checkpoint, and which of the layouts it has; None for this package's.
 
     ``own`` are the names of the model's weights, if they are known. See :func:`find_state_dict` for the other arguments
     and for errors.
     """
     def suits(weights: Mapping) -> bool:
-        return find_layout(weights, layouts) is not None or bool(own and find_prefixes(weights, own))
+        return layout_of(weights, layouts) is not None or bool(own and find_prefixes(weights, own))
 
     state_dict = find_state_dict(checkpoint, source, suits, prefix)
-    return state_dict, find_layout(state_dict, layouts)
+    return state_dict, layout_of(state_dict, layouts)
 
 
-def find_layout(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
+def layout_of(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
     return next((layout for layout in layouts if layout.find_prefix(weights) is not None), None)
 
 
@@ -197,7 +186,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     """
     check_task(task)
     layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
-    weights, found = recognize(state_dict, layouts)
+    weights, found = find_layout(state_dict, layouts)
     layout = found if name is None else layouts[0]
     if not any(isinstance(x, Tensor) for x in weights.values()):
         raise UnknownKeyError('the checkpoint contains no weights')
@@ -382,7 +371,7 @@ def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
     """
     model = unwrap_model(model)
     own = model.state_dict()
-    if layout := find_layout(weights, layouts_for(model, LAYOUTS)):
+    if layout := layout_of(weights, layouts_for(model, LAYOUTS)):
         raise CheckpointError(f'checkpoint {source} has the layout of {layout.network}, which load_from cannot '
                               f"convert; use backbone.init_cfg=dict(type='Pretrained', checkpoint={source!r})")
     if not own.keys() & weights.keys():
@@ -420,7 +409,7 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 
 def _as_state(checkpoint: Mapping, source: str) -> dict:
-    weights, layout = recognize(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], source)
+    weights, layout = find_layout(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], source)
     if layout is not None:
         return dict(state_dict=layout.convert(weights, source))
     if 'state_dict' not in checkpoint or 'meta' not in checkpoint:
@@ -437,7 +426,7 @@ def _read_file(filename: str, map_location: str | None = None) -> dict:
 
 def _read_torchvision(filename: str, map_location: str | None = None) -> dict:
     """Reads the weights that MMEngine means by a name, which are not torchvision's default ones."""
-    return _as_state(load_checkpoint_file(fetch_openmmlab(filename), map_location), filename)
+    return _as_state(read_file(fetch_openmmlab(filename), map_location), filename)
 
 
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)

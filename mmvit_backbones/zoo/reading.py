@@ -63,7 +63,7 @@ def find_checkpoint(path: str) -> str:
 def _best_of_run(best: list[Path], last: str) -> list[Path]:
     """Returns those of the best checkpoints that are of the run of the last one; first those that it records."""
     try:
-        newest = load_checkpoint_file(last, mmap=True)
+        newest = read_file(last, mmap=True)
     except CheckpointError:
         return best
     own = [file for file in best if _is_of_run(file, newest)]
@@ -75,7 +75,7 @@ def _best_of_run(best: list[Path], last: str) -> list[Path]:
 
 def _is_of_run(file: Path, checkpoint: dict) -> bool:
     try:
-        return are_of_one_run(load_checkpoint_file(file, mmap=True), checkpoint)
+        return are_of_one_run(read_file(file, mmap=True), checkpoint)
     except CheckpointError:  # reported when it is loaded
         return True
 
@@ -98,7 +98,7 @@ def last_of(file: Path) -> str:
 # ---- reading without code
 
 
-def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
+def read_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu',
                          mmap: bool = False) -> dict:
     """Loads a checkpoint file (torch or safetensors) as a dict.
 
@@ -117,7 +117,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
         CheckpointError: If the file is truncated or corrupt, contains types that are not allowed, or does not contain
             a dict.
     """
-    checkpoint = load_file(path, map_location, mmap)
+    checkpoint = read_object(path, map_location, mmap)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'checkpoint {path} contains a {type(checkpoint).__name__}, not a dict of weights')
     for key in ('meta', 'message_hub'):
@@ -126,8 +126,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: str | torch.devi
     return checkpoint
 
 
-def load_file(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
-    """Returns the object in a torch or safetensors file, of any allowed type; see :func:`load_checkpoint_file`."""
+def read_object(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
+    """Returns the object in a torch or safetensors file, of any allowed type; see :func:`read_file`."""
     path = osp.expanduser(str(path))
     if osp.isfile(osp.join(path, CONVERTED)):
         path = osp.join(path, CONVERTED)
@@ -142,7 +142,7 @@ def load_file(path: str | os.PathLike, map_location: str | torch.device | None =
             raise UsageError(f"{path} needs safetensors: pip install 'mmvit_backbones[weights]'") from error
         read = partial(load_file, device=str(map_location or 'cpu'))
     else:
-        read = partial(_load_torch, map_location=map_location, mmap=mmap)
+        read = partial(_read_torch, map_location=map_location, mmap=mmap)
     try:
         return read(path)
     except torch.cuda.OutOfMemoryError:  # says nothing about the file
@@ -161,7 +161,7 @@ def _check_device(device: str | torch.device | None) -> None:
         raise UsageError(f'map_location {device} cannot be used: {first_line(error)}') from error
 
 
-def _load_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
+def _read_torch(path: str, map_location: str | torch.device | None, mmap: bool) -> object:
     is_archive = zipfile.is_zipfile(path)
     if is_archive:
         _check_archive(path, with_sums=not mmap)

@@ -144,7 +144,7 @@ def find_prefixes(names: Iterable[str], own: Collection[str], share: float = 0.5
     return [prefix for prefix, count in counts.items() if count >= share * len(own)]
 
 
-def choose_prefix(names: Collection[str], own: Collection[str], source: str) -> str | None:
+def find_prefix(names: Collection[str], own: Collection[str], source: str) -> str | None:
     """Returns the prefix of a model's own names among ``names``, or None for another network.
 
     ``'backbone.'`` and no prefix come first, then averaged weights.

@@ -23,7 +23,7 @@ from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
 from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.utils.file_access import written_as_a_whole
+from mmvit_backbones.utils.file_access import replaced_when_complete
 
 
 @pytest.mark.parametrize('package, task, words', [
@@ -59,11 +59,11 @@ def test_files_are_replaced_only_when_complete(tmp_path):
     for suffix in '', '.data', '.json':
         Path(f'{path}{suffix}').write_text('old', encoding='utf-8')
     for error in UsageError, KeyboardInterrupt:
-        with pytest.raises(error), written_as_a_whole(path, COMPANIONS) as partial:
+        with pytest.raises(error), replaced_when_complete(path, COMPANIONS) as partial:
             partial.write_text('new')
             raise error('no')
         assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
-    with written_as_a_whole(path, COMPANIONS) as partial:
+    with replaced_when_complete(path, COMPANIONS) as partial:
         partial.write_text('new')
         Path(f'{partial}.json').write_text('new', encoding='utf-8')
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(

@@ -1,13 +1,17 @@
 """Predictions of a test are a complete file or none; tests/running/test_faults.py has checkpoints."""
 import resource
+import shutil
 
 import mmengine
+import pytest
 from helpers import raises
+from mmengine.fileio import get_file_backend
 from mmengine.registry import METRICS
 from runs import TINY, in_own_process
 
 from mmvit import running
 from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.utils.file_access import replaced_when_complete
 
 
 def test_a_full_disk_leaves_the_older_predictions(tmp_path):
@@ -23,3 +27,13 @@ def write_on_a_full_disk(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     with raises(TrainingError, path, 'cannot be written: File too large'):
         metric.compute_metrics([0.5] * 999)
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    """Its folder beside the file would fill the disk, kill by kill."""
+    with pytest.raises(KeyboardInterrupt), replaced_when_complete(tmp_path / 'a.pth') as part:
+        shutil.copytree(part.parent, tmp_path / f'{part.parent.name[:-5]}killed.part')
+        raise KeyboardInterrupt
+    assert len([*tmp_path.iterdir()]) == 1
+    get_file_backend(backend_args=dict(backend='atomic')).put(b'1', str(tmp_path / 'a.pth'))
+    assert [*tmp_path.iterdir()] == [tmp_path / 'a.pth'] and (tmp_path / 'a.pth').read_bytes() == b'1'

@@ -9,7 +9,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.config_weights import build_on_meta, choose_checkpoint, load_pretrained
+from mmvit_backbones.zoo.config_weights import build_on_meta, check_pretrained, source_of
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
@@ -30,28 +30,28 @@ def config_of(backbone: dict | None, name: str = 'my_config', **settings) -> Con
     ('mask_rcnn_restv2_t', '384', 'official://restv2_tiny/384'),
     ('imagenet_vitae_h', True, 'official://vitae_huge')])
 def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name):
-    assert choose_checkpoint(read_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
+    assert source_of(read_config(str(ROOT / f'configs/{config}.py')), None, tag) == name
 
 
 def test_all_published_weights_are_found():
     """The name of the config matters only if several networks have the same backbone."""
     for variant, tag in PUBLISHED:
         named = config_of(variant.backbone, f'imagenet_{variant.short_name}_{tag}')
-        assert choose_checkpoint(named, None, tag) == f'official://{variant.name}/{tag}'
-        found = choose_checkpoint(config_of(variant.backbone), None, tag).removeprefix('official://').split('/')
+        assert source_of(named, None, tag) == f'official://{variant.name}/{tag}'
+        found = source_of(config_of(variant.backbone), None, tag).removeprefix('official://').split('/')
         assert found[1] == tag and {key: VARIANTS[found[0]].backbone[key] for key in ('type', 'arch')} == {
             key: variant.backbone[key] for key in ('type', 'arch')}
 
 
 def test_checkpoint_and_pretrained_are_exclusive():
     cfg = config_of(BACKBONE)
-    assert choose_checkpoint(cfg, 'a.pth', None) == 'a.pth'
+    assert source_of(cfg, 'a.pth', None) == 'a.pth'
     for checkpoint, tag in ((None, None), ('a.pth', True)):
         with raises(UsageError, 'checkpoint', 'pretrained'):
-            choose_checkpoint(cfg, checkpoint, tag)
+            source_of(cfg, checkpoint, tag)
     for other in (BACKBONE, None):
         with raises(UsageError, 'pretrained=384', 'my_config.py', 'mmvit_backbones.list_models()'):
-            choose_checkpoint(config_of(other), None, '384')
+            source_of(config_of(other), None, '384')
 
 
 # ---- backbone
@@ -91,7 +91,7 @@ def pretrained(checkpoint: object, **settings) -> dict:
 
 
 def check(cfg: Config) -> None:
-    load_pretrained(build_on_meta(cfg))
+    check_pretrained(build_on_meta(cfg))
 
 
 @pytest.mark.parametrize('prefix, own, is_right', [
@@ -104,12 +104,13 @@ def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_p
 
 
 @pytest.mark.parametrize('checkpoint, message', [
-    ('official://{ours}', 'unknown network'), ('{ours}', 'another network'), ('mystore://weights.pth', None)])
+    ('official://{ours}', 'unknown network'), ('{ours}', 'another network'),
+    ('mystore://other.pth', 'cannot be loaded')])
 def test_pretrained_weights_by_name(checkpoint, message, tmp_path):
-    """``official://`` accepts only names of networks, and other prefixes are left to their loaders."""
+    """``official://`` accepts only names of networks, and other prefixes only with a loader."""
     torch.save({'other.weight': torch.zeros(1)}, tmp_path / 'other.pth')
     named = pretrained(checkpoint.format(ours=tmp_path / 'other.pth'))
-    with raises(UsageError, message, 'other.pth') if message else nullcontext():
+    with raises(UsageError, message, 'other.pth'):
         check(config_of(dict(BACKBONE, init_cfg=[dict(type='Constant', layer='Linear', val=1.), named])))
 
 

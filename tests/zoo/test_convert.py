@@ -13,7 +13,7 @@ from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import init_weights
 from mmvit_backbones.zoo.convert import convert_weights
-from mmvit_backbones.zoo.reading import load_checkpoint_file
+from mmvit_backbones.zoo.reading import read_file
 from mmvit_backbones.zoo.variants import find_variant
 
 
@@ -57,7 +57,7 @@ def test_a_file_is_recognized_by_its_weights(published, tmp_path):
     from mmvit_backbones.integrations.hub_folder import convert_to_folder
     torch.save(published, tmp_path / 'model.pth')
     assert 'model.safetensors' in convert_to_folder(str(tmp_path / 'model.pth'), tmp_path / 'folder')
-    weights = load_checkpoint_file(tmp_path / 'folder')
+    weights = read_file(tmp_path / 'folder')
     assert torch.equal(weights['model.head.fc.weight'], published['head.weight'])
     config = json.loads((tmp_path / 'folder/config.json').read_text())
     assert (config['network'], config['image_size']) == ('vitae_tiny', 224)
@@ -69,7 +69,7 @@ def test_a_file_is_recognized_by_its_weights(published, tmp_path):
 @pytest.mark.parametrize('task', ['classification', 'backbone'])
 def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
     convert_weights('vitae_tiny', name, task=task)
-    weights = load_checkpoint_file(name)
+    weights = read_file(name)
     weights, expected = weights.get('state_dict', weights), convert_state_dict('vitae_tiny', published, task)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
     init_cfg = dict(type='Pretrained', checkpoint=name)

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.converters import vitae
-from mmvit_backbones.zoo.loading import LAYOUTS, recognize
+from mmvit_backbones.zoo.loading import LAYOUTS, find_layout
 from mmvit_backbones.zoo.variants import VARIANTS
 
 
@@ -188,13 +188,13 @@ def test_layouts_are_recognized_by_their_keys(golden, name, tmp_path):
     for prefix in ('', 'module.', *layout.prefixes):
         for wrapper in ('model', 'state_dict', 'model_ema'):
             checkpoint = {wrapper: {prefix + key: value for key, value in weights.items()}}
-            found, recognized = recognize(checkpoint)
+            found, recognized = find_layout(checkpoint)
             assert recognized is layout
             assert layout.convert(found).keys() == convert_state_dict(name, weights).keys()
-    assert recognize(weights)[1] is layout
-    assert recognize(dict(state_dict=convert_state_dict(name, weights)))[1] is None
+    assert find_layout(weights)[1] is layout
+    assert find_layout(dict(state_dict=convert_state_dict(name, weights)))[1] is None
     for key in layout.keys:
-        other = recognize({each: value for each, value in weights.items() if each != key})[1]
+        other = find_layout({each: value for each, value in weights.items() if each != key})[1]
         assert other is not layout
     torch.save({**weights, 'blocks.0.extra': torch.zeros(1)}, tmp_path / 'authors.pth')
     with raises(ValueError, 'authors.pth', "'blocks.0.extra'", layout.network) as caught:
@@ -204,4 +204,4 @@ def test_layouts_are_recognized_by_their_keys(golden, name, tmp_path):
 
 @pytest.mark.parametrize('name', PLAIN)
 def test_layout_of_plain_vitae_is_recognized(name):
-    assert recognize(dict.fromkeys(authors_keys(name), torch.zeros(1)))[1] is vitae.VITAE_PLAIN
+    assert find_layout(dict.fromkeys(authors_keys(name), torch.zeros(1)))[1] is vitae.VITAE_PLAIN

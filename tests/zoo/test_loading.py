@@ -9,7 +9,7 @@ from helpers import each_network, fresh_model, raises, trained_model
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_backbone
+from mmvit_backbones.zoo.loading import adapt, adapt_channels, load_checkpoint
 
 
 def pretrained(path, **arguments) -> torch.nn.Module:
@@ -97,7 +97,7 @@ def test_a_new_head_keeps_the_backbone(tmp_path, logged):
     backbone = {key: x for key, x in own.items() if key.startswith('backbone.')}
     for name, number in (('five.pth', 5), ('thousand.pth', 1000), ('headless.pth', None)):
         torch.save(backbone | ({'head.fc.weight': torch.zeros(number, 256)} if number else {}), tmp_path / name)
-        load_backbone(model.backbone, str(tmp_path / name))
+        load_checkpoint(model.backbone, read_checkpoint(str(tmp_path / name)), name)
     assert 'five.pth: the head for 5 classes was not loaded' in logged.text
     assert logged.text.count('was not loaded') == 1  # the usual head of 1000 classes is not worth a message
     with raises(CheckpointError, 'headless.pth', '2 weights of the model are missing', 'head.fc.weight'):

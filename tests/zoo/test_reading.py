@@ -29,7 +29,7 @@ from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.download import first_reading
 from mmvit_backbones.zoo.loading import safe_loading
-from mmvit_backbones.zoo.reading import find_checkpoint, load_checkpoint_file, load_file, warn_of_hole
+from mmvit_backbones.zoo.reading import find_checkpoint, read_file, read_object, warn_of_hole
 
 
 def load_for_mmengine(path: str) -> dict:
@@ -44,7 +44,7 @@ def load_for_timm(path: str) -> torch.nn.Module:
 
 
 each_way = pytest.mark.parametrize('load', [
-    load_checkpoint_file, load_for_mmengine, load_for_timm,
+    read_file, load_for_mmengine, load_for_timm,
     lambda path: get_model('rest_lite', 'backbone', checkpoint=path)
 ], ids=['file', 'mmengine', 'timm', 'get_model'])
 
@@ -116,7 +116,7 @@ def test_code_does_not_run(reader, write, tmp_path, monkeypatch):
         write(dict(state_dict={'weight': torch.zeros(1)}, extra=call), tmp_path / 'bad.pth')
         for mmap in (False, True):
             with raises(CheckpointError, 'bad.pth'):
-                load_checkpoint_file(tmp_path / 'bad.pth', mmap=mmap)
+                read_file(tmp_path / 'bad.pth', mmap=mmap)
             assert not (tmp_path / 'ran').exists(), call.call
 
 
@@ -145,11 +145,11 @@ def archive_of(path: Path, value: object, change: Callable[[zipfile.ZipInfo], No
 def test_a_dict_is_read(reader, map_location, tmp_path):
     value = dict(state_dict={'weight': torch.arange(3.)}, meta=dict(epoch=3), message_hub={})
     path = archive_of(tmp_path / 'a.pth', value, lambda info: setattr(info, 'external_attr', 0x21))  # as on Windows
-    read = load_checkpoint_file(path, map_location)
+    read = read_file(path, map_location)
     assert read['meta'] == dict(epoch=3) and read['state_dict']['weight'].tolist() == [0, 1, 2]
     assert read['state_dict']['weight'].device.type == 'cpu'
-    assert load_checkpoint_file(path, 'meta')['state_dict']['weight'].is_meta
-    assert load_checkpoint_file(path, mmap=True)['state_dict']['weight'].tolist() == [0, 1, 2]
+    assert read_file(path, 'meta')['state_dict']['weight'].is_meta
+    assert read_file(path, mmap=True)['state_dict']['weight'].tolist() == [0, 1, 2]
     path.write_bytes(bytes(path.stat().st_size))
     assert read['state_dict']['weight'].tolist() == [0, 1, 2]
 
@@ -159,7 +159,7 @@ def test_devices_that_cannot_be_used_are_named(reader, tmp_path):
     for path in (tmp_path / 'a.pth', archive_of(tmp_path / 'b.pth', {'weight': torch.ones(3)})):
         for device in ('gpu', torch.device('cuda', 1000)):
             with raises(UsageError, f'map_location {device} cannot be used'):
-                load_checkpoint_file(path, device)
+                read_file(path, device)
 
 
 @pytest.mark.parametrize('change', [lambda info: setattr(info, 'external_attr', 0x10),
@@ -169,14 +169,14 @@ def test_records_that_pytorch_would_read_wrongly_are_refused(reader, change, tmp
     path = archive_of(tmp_path / 'a.pth', {'weight': torch.ones(100)}, change)
     for mmap in (False, True):
         with raises(CheckpointError, 'a.pth', 'torch.save'):
-            load_checkpoint_file(path, mmap=mmap)
+            read_file(path, mmap=mmap)
 
 
 def test_a_wrong_checksum_is_reported(reader, tmp_path):
     content = archive_of(tmp_path / 'a.pth', {'weight': torch.full((100, ), 7.)}).read_bytes()
     part = torch.full((3, ), 7.).numpy().tobytes()
     (tmp_path / 'a.pth').write_bytes(content.replace(part, bytes(12), 1))
-    for load in (load_checkpoint_file, load_file, read_checkpoint):
+    for load in (read_file, read_object, read_checkpoint):
         with raises(CheckpointError, 'a.pth', 'data/0'):
             load(str(tmp_path / 'a.pth'))
 
@@ -187,36 +187,36 @@ def test_a_wrong_checksum_is_reported(reader, tmp_path):
 def test_other_values_are_named(value, words, tmp_path):
     torch.save(value, tmp_path / 'a.pth')
     with raises(CheckpointError, 'a.pth', 'dict', *words):
-        load_checkpoint_file(tmp_path / 'a.pth')
+        read_file(tmp_path / 'a.pth')
 
 
 def test_a_folder_with_converted_weights_is_read(tmp_path, monkeypatch):
     with raises(CheckpointError, tmp_path, 'folder') as error:
-        load_checkpoint_file(tmp_path)
+        read_file(tmp_path)
     assert not isinstance(error.value, FileNotFoundError)
     save_file({'weight': torch.ones(3)}, tmp_path / 'model.safetensors')
     monkeypatch.setenv('HOME', str(tmp_path.parent))
     for path in (tmp_path, f'~/{tmp_path.name}', tmp_path / 'model.safetensors'):
-        assert load_checkpoint_file(path, None)['weight'].sum() == 3
+        assert read_file(path, None)['weight'].sum() == 3
 
 
 def unread(path: Path, reason: int, **options) -> None:
     """Expects that reading fails for a reason of the system, and that a file in the cache stays there."""
     with raises(UnreadCheckpointError, path, os.strerror(reason)) as error, first_reading(path):
-        load_checkpoint_file(path, **options)
+        read_file(path, **options)
     assert 'corrupt' not in str(error.value) and path.exists() and not path.with_name(f'{path.name}.bad').exists()
 
 
 def read_in_full_memory(archive: Path, other: Path, is_old: bool) -> None:
     use_reader(is_old)
-    load_checkpoint_file(archive, mmap=True)  # imports what it needs
+    read_file(archive, mmap=True)  # imports what it needs
     used = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[0]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, most))
     for path, mmap in ((archive, False), (archive, True), (other, False)):
         unread(path, errno.ENOMEM, mmap=mmap)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    assert load_checkpoint_file(archive, mmap=True)['weight'].numel() == 2**26
+    assert read_file(archive, mmap=True)['weight'].numel() == 2**26
 
 
 @each_reader
@@ -232,11 +232,11 @@ def read_without_files(archive: Path, other: Path, is_old: bool) -> None:
     use_reader(is_old)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     for path in (archive, other):
-        load_checkpoint_file(path)  # imports what it needs
+        read_file(path)  # imports what it needs
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
         unread(path, errno.EMFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        load_checkpoint_file(path)
+        read_file(path)
 
 
 @each_reader
@@ -256,21 +256,21 @@ def test_too_many_open_files_are_no_damage(is_old, tmp_path):
 def test_other_intact_files_are_not_called_damaged(reader, write, words, tmp_path):
     write(tmp_path / 'a.pth')
     with raises(CheckpointError, 'a.pth', words) as error:
-        load_checkpoint_file(tmp_path / 'a.pth')
+        read_file(tmp_path / 'a.pth')
     assert 'corrupt' not in str(error.value)
 
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs the file system /proc')
 def test_a_failing_disk_is_reported():
     with raises(CheckpointError, '/proc/self/mem', os.strerror(errno.EIO)) as error:  # its first byte cannot be read
-        load_checkpoint_file('/proc/self/mem')
+        read_file('/proc/self/mem')
     assert 'corrupt' not in str(error.value)
 
 
 def test_getattr_is_allowed_only_for_log_histories(tmp_path):
     torch.save(dict(extra=Reduced(getattr, (torch.Tensor, '__init__'))), tmp_path / 'bad.pth')
     with raises(CheckpointError, 'bad.pth', 'getattr'):
-        load_checkpoint_file(tmp_path / 'bad.pth')
+        read_file(tmp_path / 'bad.pth')
 
 
 @each_way
@@ -285,7 +285,7 @@ def test_truncated_files_are_named(load, tmp_path, own_loaders):
 def test_other_files_are_named(reader, name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with raises(CheckpointError, name, 'truncated') as caught:
-        load_checkpoint_file(tmp_path / name)
+        read_file(tmp_path / name)
     assert not str(caught.value).endswith(':')  # the error for an empty file has no message
 
 
@@ -297,7 +297,7 @@ def test_other_files_are_named(reader, name, content, tmp_path):
 def test_errors_do_not_suggest_to_allow_code(reader, content, message, tmp_path):
     (tmp_path / 'a.pth').write_bytes(content)
     with raises(CheckpointError, 'a.pth', message) as caught:
-        load_checkpoint_file(tmp_path / 'a.pth')
+        read_file(tmp_path / 'a.pth')
     assert 'weights_only' not in str(caught.value)
 
 
@@ -308,19 +308,19 @@ def test_mmengine_reads_safetensors(tmp_path, own_loaders):
 
 def test_missing_files_are_named(tmp_path):
     with raises(FileNotFoundError, 'nothing.pth'):
-        load_checkpoint_file(tmp_path / 'nothing.pth')
+        read_file(tmp_path / 'nothing.pth')
 
 
 def test_the_legacy_format_is_read_where_torch_reads_it_safely(reader, tmp_path):
     torch.save({'weight': torch.ones(3)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
     if versions.is_older('2.6'):
         with raises(CheckpointError, 'a.pth', '1.6', '2.6'):
-            load_checkpoint_file(tmp_path / 'a.pth')
+            read_file(tmp_path / 'a.pth')
     else:
-        assert load_checkpoint_file(tmp_path / 'a.pth')['weight'].sum() == 3
+        assert read_file(tmp_path / 'a.pth')['weight'].sum() == 3
         os.truncate(tmp_path / 'a.pth', 200)
         with raises(CheckpointError, 'a.pth', 'truncated'):
-            load_checkpoint_file(tmp_path / 'a.pth')
+            read_file(tmp_path / 'a.pth')
 
 
 def test_state_of_a_training(reader, tmp_path):
@@ -334,7 +334,7 @@ def test_state_of_a_training(reader, tmp_path):
                  args=argparse.Namespace(lr=0.1), array=np.arange(6.).reshape(2, 3).T, size=torch.Size([2, 3]),
                  parameter=torch.nn.Parameter(torch.rand(3)), dtype=torch.bfloat16)
     torch.save(value, tmp_path / 'a.pth')
-    got = load_checkpoint_file(tmp_path / 'a.pth')
+    got = read_file(tmp_path / 'a.pth')
     assert all(got[key] == value[key] for key in ('meta', 'args', 'size', 'dtype', 'optimizer'))
     assert got['state_dict']._metadata == value['state_dict']._metadata
     assert all(torch.equal(got['state_dict'][key], x) for key, x in value['state_dict'].items())
@@ -347,10 +347,10 @@ def test_old_versions_of_torch_are_named_once(logged, monkeypatch, tmp_path):
     save_file({'weight': torch.ones(3)}, tmp_path / 'a.safetensors')
     monkeypatch.setattr(versions, 'is_older', lambda version: True)
     warn_of_hole.cache_clear()
-    load_checkpoint_file(tmp_path / 'a.safetensors')
+    read_file(tmp_path / 'a.safetensors')
     assert not logged.text
     for _ in range(2):
-        load_checkpoint_file(tmp_path / 'a.pth')
+        read_file(tmp_path / 'a.pth')
     assert logged.text.count('CVE-2025-32434') == 1 and '2.6' in logged.text and 'safetensors' in logged.text
 
 

@@ -87,7 +87,7 @@ def why_not_connected(error: Exception, where: str, variable: str, remedy: str) 
 
 
 def number_of_nodes() -> int:
-    """Returns the number of machines on which --processes starts processes; for others, NNODES may mean else."""
+    """Returns the number of machines on which --processes starts processes."""
     return whole_variable('NNODES', 1, 1, 10**6)
 
 
@@ -163,7 +163,7 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
     set_ranks(args.launcher)
     check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)), number_of_accelerators())
     if args.launcher == 'none':
-        yield Processes((args.processes or 1) * number_of_nodes())
+        yield Processes(args.processes * number_of_nodes() if args.processes else 1)
     else:
         check_launcher(args.launcher)
         use_own_gpu()

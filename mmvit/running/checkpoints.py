@@ -19,7 +19,10 @@ def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool) 
     """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it."""
     if resumes:
         check_state(checkpoint, source)
-        load_weights(model, checkpoint['state_dict'], source, strict=True)
+        try:
+            load_weights(model, checkpoint['state_dict'], source, strict=True)
+        except CheckpointError as error:  # another checkpoint of the run is for the same network
+            raise UsageError(str(error)) from error
     else:
         check_overlap(model, checkpoint['state_dict'], source)  # as MMEngine will load them
         check_finite(checkpoint['state_dict'], source)

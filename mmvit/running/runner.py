@@ -65,7 +65,8 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     with full_disk, lock, safe_loading():
         if is_first_process():
             point_to_own(cfg.work_dir)
-        runner = build_runner(cfg, verbose)
+        with killed_processes_named(work_dir=cfg.work_dir):  # the model may be too large for the GPU
+            runner = build_runner(cfg, verbose)
         if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
             runner.register_hook(OwnFilesHook())
         if cfg.default_scope == 'mmseg':

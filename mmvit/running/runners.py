@@ -78,7 +78,7 @@ class OwnRunner(Base):
                 check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume))
             else:
                 use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, self.source)
-        if fn_name == 'after_val_epoch':
+        if fn_name == 'after_val_epoch' and arguments['metrics']:  # without an object, mmdet gives none
             check_metrics(self, arguments['metrics'])
         super().call_hook(fn_name, **arguments)
 

@@ -1,4 +1,6 @@
 """`mmvit train` before its first step: options of the two doors, and `--check`."""
+import subprocess
+import sys
 import tempfile
 from inspect import signature
 from pathlib import Path
@@ -82,6 +84,14 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd):
     shown = capfd.readouterr()
     assert shown.out == 'ok\n' and ' INFO ' not in shown.err and not (tmp_path / 'run').exists()
     assert before == (sorted(ROOT.iterdir()), sorted(Path(tempfile.gettempdir()).glob('tmp*')))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_check_opens_no_context_on_a_gpu(tmp_path):
+    """The process that starts others, and the first of these before it has its GPU, would take memory on GPU 0."""
+    code = (f'import torch; from mmvit.cli import main; main(["train", {str(TINY)!r}, "--check", "--work-dir", '
+            f'{str(tmp_path / "run")!r}]); assert not torch.cuda.is_initialized()')
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_no_option_is_ignored():

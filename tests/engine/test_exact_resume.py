@@ -104,7 +104,8 @@ def with_meta(checkpoint: dict, path: Path, **meta) -> str:
     ({}, dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1))), ('SGD', 'AdamW', 'load_from')),
     ({}, dict(model=Wider()), ('2 parameters', '4 parameters', 'frozen stages', 'load_from'))])
 def test_checkpoint_of_another_training_is_refused(saved, meta, changes, words, tmp_path):
-    path = with_meta(saved, tmp_path / 'other.pth', **meta)
+    weights = changes['model'].state_dict() if 'model' in changes else saved['state_dict']
+    path = with_meta({**saved, 'state_dict': weights}, tmp_path / 'other.pth', **meta)
     with raises(TrainingError, *words):
         runner_of(tmp_path, load_from=path, resume=True, **changes).train()
 

@@ -5,6 +5,7 @@ from helpers import fresh_model, images, raises, relative_error
 
 import mmvit
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.ops import graphs
 from mmvit_backbones.utils import versions
 
 
@@ -41,7 +42,7 @@ def test_functions_exist_or_name_the_version(name):
 
 
 def test_no_export_is_running():
-    assert not versions.is_exporting()
+    assert not graphs.is_exporting()
 
 
 @pytest.mark.skipif(not versions.is_older('2.4'), reason='this PyTorch compiles the networks')

@@ -7,8 +7,8 @@ import torch
 
 from mmvit_backbones.errors import first_line
 from mmvit_backbones.ops import library
-from mmvit_backbones.ops.dispatch import OPERATORS
-from mmvit_backbones.ops.triton import MEASURED_CAPABILITY, why_not_triton
+from mmvit_backbones.ops.dispatch import BACKENDS, OPERATORS
+from mmvit_backbones.ops.triton import MEASURED_CAPABILITY
 from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, install_command
 from mmvit_backbones.version import __version__
 
@@ -69,6 +69,6 @@ def describe_kernels() -> list[str]:
     gpu = 'runs' if torch.cuda.is_available() else 'installed, but there is no GPU'
     kernels = [('C++ (CPU)', 'runs', library.MISSING['cpp']), ('CUDA', gpu, library.MISSING['cuda']),
                ('Triton', f'{gpu}; by default on capability {"{}.{}".format(*MEASURED_CAPABILITY)} alone',
-                why_not_triton(torch.empty(0, device='meta')))]
+                BACKENDS['triton'].why_not(torch.empty(0, device='meta')))]
     return [f'kernels in {name}: {state if reason is None else f"missing, {reason}"}'
             for name, state, reason in kernels]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmvit_backbones.errors import first_line
-from mmvit_backbones.ops.dispatch import Backend, Operator, why_not_backend
+from mmvit_backbones.ops.dispatch import BACKENDS, BackendName, Operator
 from mmvit_backbones.ops.triton import INTERPRETED
 from mmvit_backbones.ops.varied_size_window import to_position_dtype
 from mmvit_backbones.utils import versions
@@ -78,7 +78,7 @@ def measure(operators: Iterable[Operator], device: torch.device, sizes: Iterable
             for dtype in dtypes:
                 x = torch.empty(0, dtype=dtype, device=device)
                 kernels = [backend for backend in operator.kernels
-                           if backend != 'reference' and why_not_backend(backend, x) is None
+                           if backend != 'reference' and BACKENDS[backend].why_not(x) is None
                            and not (backend == 'triton' and INTERPRETED and size != SIZES[0])]
                 if not kernels:
                     continue
@@ -102,8 +102,8 @@ def arguments_of(operator: Operator, size: tuple[int, int], device: torch.device
 
     batch = 1 if device.type == 'cpu' else TOKENS_ON_GPUS // math.prod(size)
     arguments = ARGUMENTS[operator.name](randn, batch, *size)
-    for x in arguments.values():
-        if torch.is_tensor(x):
+    for name, x in arguments.items():
+        if torch.is_tensor(x) and name != 'mask':  # for whose gradient kernels don't run
             x.requires_grad_()
     return arguments
 
@@ -132,7 +132,7 @@ def forward(operator: Operator, backend: str, arguments: dict) -> tuple[Tensor, 
 
 
 def backward(results: tuple[Tensor, ...], arguments: dict) -> tuple[Tensor | None, ...]:
-    leaves = [x for x in arguments.values() if torch.is_tensor(x)]
+    leaves = [x for x in arguments.values() if torch.is_tensor(x) and x.requires_grad]
     return torch.autograd.grad(results, leaves, [2 * x.detach() for x in results], allow_unused=True)
 
 
@@ -233,7 +233,7 @@ def describe_defaults(operator: Operator, device: torch.device) -> list[str]:
         arguments = arguments_of(operator, (56, 56), device, dtype)
         chosen = operator.choose(arguments)
         reasons = '; '.join(
-            f'{backend}: {operator.why_not(cast(Backend, backend), arguments) or "runs on request"}'
+            f'{backend}: {operator.why_not(cast(BackendName, backend), arguments) or "runs on request"}'
             for backend in operator.kernels if backend not in (chosen, 'reference'))
         lines.setdefault(f'runs {chosen}{f" ({reasons})" if reasons else ""}', []).append(str(dtype)[6:])
     return [f'{operator.name} in {", ".join(dtypes)} {text}' for text, dtypes in lines.items()]

@@ -131,13 +131,15 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
 
 
 def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None,
-                      tensorboard: bool = False, wandb: bool = False, strategy: str | None = None) -> dict[str, Any]:
+                      compile: bool = False, tensorboard: bool = False, wandb: bool = False,
+                      strategy: str | None = None) -> dict[str, Any]:
     """Returns the ``cfg_options`` that a few short options stand for.
 
     Args:
         cfg (Config): Config that the options are for.
         seed (int | None): ``randomness.seed``.
         data_root (str | None): ``data_root`` of all data sets, also in the paths of evaluators.
+        compile (bool): Compile the backbone's blocks for training (``CompileHook``).
         tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
         strategy (str | None): ``'fsdp'`` shards weights and optimizer states across processes.
 
@@ -149,6 +151,8 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         options['randomness.seed'] = seed
     if data_root is not None:
         options |= _root_options(cfg, data_root)
+    if compile:
+        options['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='CompileHook')]
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
     if backends:
         options['visualizer.type'] = VISUALIZERS[cfg.default_scope]

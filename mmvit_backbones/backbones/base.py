@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..errors import UsageError
-from ..layers import checkpointed
-from ..utils import versions
+from ..layers import DropPath, checkpointed
+from ..ops.graphs import require_compiler
 from ..utils.argument_docs import with_arguments_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
@@ -170,7 +170,7 @@ class Backbone(BaseModule):
         return tuple(features), tuple(pre_norm)
 
     def check_images(self, images: Tensor) -> None:
-        versions.require_compiler()
+        require_compiler()
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] - torch does not list it in __all__
             raise UsageError('torch.jit.trace and torch.onnx.export(dynamo=False) are not supported; use torch.export '
                              'or torch.onnx.export(dynamo=True)')
@@ -212,6 +212,26 @@ class Backbone(BaseModule):
         """Calls a block, with activation checkpointing if ``with_cp`` is set."""
         is_checkpointed = self.with_cp and self.training and torch.is_grad_enabled()
         return checkpointed(block, *args) if is_checkpointed else block(*args)
+
+    def named_blocks(self) -> dict[str, nn.Module]:
+        """Returns the blocks by name: the modules whose attention is ``attn``."""
+        return {name: module for name, module in self.named_modules() if hasattr(module, 'attn')}
+
+    def compile_blocks(self, dynamic: bool, backend: Any = 'inductor') -> None:
+        """Compiles each block by itself, in place, so that names in checkpoints stay; the rest of the network is eager.
+
+        Graphs depend on the kinds of blocks and on their stages, not on their number or rates of stochastic depth.
+
+        Args:
+            dynamic (bool): Whether graphs are for images of all sizes, else each size has its own.
+            backend (str | Callable): Backend of ``torch.compile``.
+        """
+        device = next(self.parameters()).device
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = torch.as_tensor(module.drop_prob, device=device)
+        for block in self.named_blocks().values():
+            block.compile(dynamic=dynamic, backend=backend)
 
     # ---- output norms
 

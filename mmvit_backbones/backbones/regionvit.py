@@ -270,6 +270,7 @@ class RegionViTStage(nn.Module):
             RegionViTBlock(channels, num_heads, window_size, mlp_ratio, rate, regional_attention)
             for rate in drop_paths)
         self.peg = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) if peg else None
+        self.is_always_masked = False  # also if no window exceeds the map, so that compiled blocks need one graph less
 
     def forward(self, local: Tensor, regional: Tensor, index: Tensor, run_block: Callable) -> tuple[Tensor, Tensor]:
         """Returns the local map ``(B, H, W, C)`` and the regional map ``(B, Hr, Wr, C)`` after the last block.
@@ -278,7 +279,7 @@ class RegionViTStage(nn.Module):
         """
         local, regional = self.projection(local), self.projection(regional)
         size, grid = local.shape[1:3], regional.shape[1:3]
-        exceeds = windows_exceed(size, grid, self.window_size)
+        exceeds = self.is_always_masked or windows_exceed(size, grid, self.window_size)
         mask = window_mask(size, grid, self.window_size, like=local) if exceeds else None
         local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
         for i, block in enumerate(self.blocks):
@@ -423,6 +424,11 @@ class RegionViT(Backbone):
             pre_norm, regional = stage(local, regional, indices[stage.window_size], self.run_block)
             local = self.output_norm(i)(pre_norm)
             yield pre_norm, regional if self.out_tokens == 'regional' else local
+
+    def compile_blocks(self, dynamic: bool, backend: Any = 'inductor') -> None:
+        super().compile_blocks(dynamic, backend)
+        for stage in self.stages:
+            stage.is_always_masked = dynamic
 
     @property
     def output_strides(self) -> tuple[int, ...]:

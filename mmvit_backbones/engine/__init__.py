@@ -3,6 +3,7 @@
 ``strategies`` are imported by the configs that name one.
 """
 from . import atomic  # noqa: F401  registers the file backend
+from .hooks.compile import CompileHook
 from .hooks.early_stop import ResumableEarlyStoppingHook
 from .hooks.equal_heads import EqualHeadsHook
 from .hooks.exact_resume import ExactResumeHook
@@ -15,6 +16,6 @@ from .hooks.terminal import TerminalHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+__all__ = ['CompileHook', 'EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LabelRangeHook', 'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'TerminalHook',
            'weight_decay_cfg']

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..utils import versions
+from ..ops.graphs import is_compiling
 
 
 def checkpointed(block: nn.Module, *args) -> Any:
@@ -15,7 +15,7 @@ def checkpointed(block: nn.Module, *args) -> Any:
     The second computation uses the same random numbers as the first, and doesn't update buffers, such as the running
     statistics of batch norms, a second time.
     """
-    if versions.is_compiling():  # torch.compile supports context_fn for selective checkpointing only
+    if is_compiling():  # torch.compile supports context_fn for selective checkpointing only
         return checkpoint(block, *args, use_reentrant=False)
     return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), with_copied_buffers(block)))
 

@@ -4,30 +4,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops.exportable import add_weighted
+from ..ops.stochastic_depth import stochastic_depth
 
 
 class DropPath(nn.Module):
     """Adds a residual branch that is dropped for random samples in training.
 
-    A branch is dropped with probability ``drop_prob``; the others are scaled by ``1 / (1 - drop_prob)``. Scaling and
-    addition are one operator, which reads and writes less than a product followed by a sum.
+    A branch is dropped with probability ``drop_prob``; the others are scaled by ``1 / (1 - drop_prob)``.
     """
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()
-        self.drop_prob = drop_prob
+        self.drop_prob: float | Tensor = drop_prob
 
     def forward(self, x: Tensor, branch: Tensor, weight: float = 1.) -> Tensor:
         """Returns ``x + weight * branch`` for tensors ``(B, ...)``, with the branches of some samples dropped."""
-        if not self.training or self.drop_prob == 0:
-            return add_weighted(x, branch, weight)
-        keep_prob = 1 - self.drop_prob
-        keep = branch.new_empty((len(branch), *[1] * (branch.ndim - 1))).bernoulli_(keep_prob)
-        return torch.addcmul(x, branch, keep, value=weight / keep_prob)
+        return stochastic_depth(x, branch, self.drop_prob, self.training, weight)
 
     def extra_repr(self) -> str:
-        return f'drop_prob={self.drop_prob:.3f}'
+        return f'drop_prob={float(self.drop_prob):.3f}'
 
 
 def drop_path_schedule(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.precision import at_least_float32, without_autocast
-from ..ops.sizes import to_multiple
-from ..ops.window import crop, pad, window_partition, window_reverse
+from ..ops.window import crop, pad, window_padding, window_partition, window_reverse
 
 
 class WindowAttention(nn.Module):
@@ -28,9 +27,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H, W, channels)``."""
         height, width = x.shape[1:3]
-        pad_rows, pad_columns = (to_multiple(n, self.window_size) - n for n in (height, width))
-        top, left = pad_rows // 2, pad_columns // 2
-        x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
+        top, left, bottom, right = window_padding(height, width, self.window_size, centered=True)
+        x = pad(x, top, left, bottom, right)
         padded_height, padded_width = x.shape[1:3]
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]

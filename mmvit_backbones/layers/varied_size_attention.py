@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..ops.precision import without_autocast
 from ..ops.sizes import at_least_one, to_multiple
 from ..ops.varied_size_window import packed_attention
-from ..ops.window import pad
+from ..ops.window import pad, window_padding
 from .position_bias import RelativePositionTable
 
 WindowPadding = Literal['corner', 'center']
@@ -104,13 +104,12 @@ class VariedSizeWindowAttention(nn.Module):
         """
         height, width = x.shape[1:3]
         padded_height, padded_width = (to_multiple(n, self.window_size) for n in (height, width))
-        pad_rows, pad_columns = padded_height - height, padded_width - width
-        top, left = (pad_rows // 2, pad_columns // 2) if self.window_padding == 'center' else (0, 0)
+        top, left, bottom, right = window_padding(height, width, self.window_size, self.window_padding == 'center')
         if not self.varied_windows:
             shape = x.shape[0], self.num_heads, 2, padded_height // self.window_size, padded_width // self.window_size
             zeros = x.new_zeros(shape, dtype=dtype)
             return zeros, zeros, (top, left)
-        x = pad(x, top=top, left=left, bottom=pad_rows - top, right=pad_columns - left)
+        x = pad(x, top, left, bottom, right)
         with without_autocast(x.device.type):
             windows = F.avg_pool2d(x.to(dtype).permute(0, 3, 1, 2), self.window_size).permute(0, 2, 3, 1)
             scale, offset = self.predict(F.leaky_relu(windows))

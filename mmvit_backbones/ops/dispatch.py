@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..utils import versions
-from . import library, triton
-from .transforms import is_transformed
-from .triton import probe, why_not_triton
+from . import triton
+from .backend import Backend
+from .graphs import is_compiling, is_exporting, is_transformed
+from .library import Library
+from .triton.backend import Triton
 
-Backend = Literal['reference', 'cpp', 'cuda', 'triton']
+BackendName = Literal['reference', 'cpp', 'cuda', 'triton']
 Kernels = Literal['reference', 'triton']
 Result = TypeVar('Result')  # a tensor or a tuple of tensors
 
@@ -95,7 +97,7 @@ class Kernel(NamedTuple):
     Args:
         run (Callable): The function; it takes the arguments by keyword.
         why_not (Callable): ``why_not(**arguments)`` returns the reason why it can't take these arguments, or None if it
-            can. What all kernels of a backend have in common is in :func:`why_not_backend`.
+            can. What all kernels of a backend have in common is in :class:`.Backend`.
         is_faster (Callable): ``is_faster(**arguments)`` returns whether Triton's kernel was measured to be faster with
             such arguments, and therefore runs without a request.
     """
@@ -133,7 +135,7 @@ class Operator(Generic[Result]):
         self.kernels = {'reference': Kernel(reference), **kernels}
         OPERATORS[name] = self
 
-    def __call__(self, backend: Backend | None = None, **arguments) -> Result:
+    def __call__(self, backend: BackendName | None = None, **arguments) -> Result:
         if backend is None:
             backend = self.choose(arguments)
         elif backend not in self.kernels:
@@ -142,16 +144,14 @@ class Operator(Generic[Result]):
             raise ValueError(f'backend {backend!r} cannot run: {reason}')
         return self.kernels[backend].run(**arguments)
 
-    def why_not(self, backend: Backend, arguments: dict) -> str | None:
+    def why_not(self, backend: BackendName, arguments: dict) -> str | None:
         """Returns the reason why a backend can't run with these arguments, or None if it can."""
         if backend != 'reference' and is_transformed(*arguments.values()):
             return 'torch.func transforms and forward mode need plain PyTorch, as in ops.plain_pytorch()'
-        x = arguments[self.like]
-        # The last, because it compiles kernels.
-        return (why_not_backend(backend, x) or self.kernels[backend].why_not(**arguments)
-                or why_not_compiled(backend, x))
+        # The backend is asked last, because it may compile kernels.
+        return self.kernels[backend].why_not(**arguments) or BACKENDS[backend].why_not(arguments[self.like])
 
-    def choose(self, arguments: dict) -> Backend:
+    def choose(self, arguments: dict) -> BackendName:
         """Returns the first backend that can run, and logs it."""
         x, missed = arguments[self.like], ''
         device, is_default = x.device.type, self.runs_triton_by_default(x, arguments)
@@ -160,19 +160,20 @@ class Operator(Generic[Result]):
             if reason is None:
                 log_choice(self.name, device, backend, missed)
                 return backend
-            is_missing = (is_usual(backend, device) and why_not_backend(backend, x)
+            is_missing = (is_usual(backend, device) and BACKENDS[backend].why_not(x)
                           or backend == 'triton' and is_default and x.is_cuda)
             if backend == requested or is_missing:
                 missed += f'; its {backend} backend cannot run: {reason}'
         raise AssertionError('the reference always runs')
 
     def runs_triton_by_default(self, x: Tensor, arguments: dict) -> bool:
-        return ('triton' in self.kernels and triton.may_be_default(x)
+        """Returns whether Triton runs without a request: not in programs of torch.compile, which were not measured."""
+        return ('triton' in self.kernels and not is_compiling() and triton.may_be_default(x)
                 and self.kernels['triton'].is_faster(**arguments))
 
-    def order(self, device: str, is_triton_default: bool = False) -> list[Backend]:
+    def order(self, device: str, is_triton_default: bool = False) -> list[BackendName]:
         """Returns the backends that may run on a type of device, in order of preference."""
-        order: list[Backend] = ['triton'] if requested == 'triton' or is_triton_default else []
+        order: list[BackendName] = ['triton'] if requested == 'triton' or is_triton_default else []
         if device == 'cpu':
             order.append('cpp')
         elif not torch.are_deterministic_algorithms_enabled():  # gradients in CUDA are added in any order
@@ -181,17 +182,19 @@ class Operator(Generic[Result]):
             order = []
         return [*(backend for backend in order if backend in self.kernels), 'reference']
 
-    def available(self, device: torch.device) -> list[Backend]:
+    def available(self, device: torch.device) -> list[BackendName]:
         """Returns the backends that can run on a device, in order of preference, apart from limits of shapes."""
         x = torch.empty(0, device=device)
         return [backend for backend in self.order(device.type, triton.is_measured(x))
-                if (why_not_backend(backend, x) or why_not_compiled(backend, x)) is None]
+                if BACKENDS[backend].why_not(x) is None]
 
 
 OPERATORS: dict[str, Operator] = {}  # by name
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (
+    Backend(), Library('cpp', 'cpu'), Library('cuda', 'cuda'), Triton())}
 
 
-def available_backends(device: torch.device) -> dict[str, list[Backend]]:
+def available_backends(device: torch.device) -> dict[str, list[BackendName]]:
     """Returns :meth:`Operator.available` of all operators, by name."""
     return {name: operator.available(device) for name, operator in OPERATORS.items()}
 
@@ -213,35 +216,6 @@ def forget_backends() -> None:
 def is_plain() -> bool:
     """Returns whether all operators run in plain PyTorch: on request, or for runtimes, which lack our operators."""
     return requested == 'reference' or is_exporting()
-
-
-@versions.constant_in_graphs
-def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing.
-
-    torch.compile must not trace this function, because it replaces ``torch.compiler.is_exporting()`` by True.
-    """
-    return versions.is_exporting()
-
-
-def why_not_backend(backend: str, x: Tensor) -> str | None:
-    """Returns the reason why a backend can't run on the tensor, or None if it can."""
-    if backend == 'reference':
-        return None
-    if backend == 'triton':
-        return why_not_triton(x)
-    # On meta tensors, CUDA's operators need only what the C++ library defines.
-    if reason := library.MISSING['cpp' if x.is_meta else backend]:
-        return reason
-    device = 'cpu' if backend == 'cpp' else 'cuda'
-    if x.device.type not in (device, 'meta'):
-        return f'tensors must be on {device}, got {x.device}'
-    return library.why_not_on_gpu(x.device.index) if backend == 'cuda' and x.is_cuda else None
-
-
-def why_not_compiled(backend: str, x: Tensor) -> str | None:
-    """Returns the reason why Triton can't compile and run its kernels on the tensor's GPU, or None if it can."""
-    return probe.why_not_run(x.device.index) if backend == 'triton' and x.is_cuda else None
 
 
 def is_usual(backend: str, device: str) -> bool:

@@ -6,7 +6,7 @@ can go.
 import torch
 from torch import Tensor
 
-from .dispatch import is_exporting
+from .graphs import is_exporting
 
 
 def add_weighted(x: Tensor, y: Tensor, weight: float) -> Tensor:
@@ -44,9 +44,14 @@ def softmax_of_maps(logits: Tensor, dtype: torch.dtype) -> Tensor:
 def windows_by_head(x: Tensor, num_heads: int, window_size: int) -> Tensor:
     """Partitions a map ``(B, H, W, num_heads * d)`` into windows and heads ``(B, windows, num_heads, N, d)``.
 
-    Permutes six dimensions, which XNNPACK takes in ExecuTorch 1.2.0; with more, files cannot be loaded.
+    Permutes six dimensions; see :func:`permutes_six_dimensions`.
     """
     b, h, w, c = x.shape
     s = window_size
     x = x.reshape(b * (h // s), s, w // s, s, num_heads, c // num_heads).permute(0, 2, 4, 1, 3, 5)
     return x.reshape(b, (h // s) * (w // s), num_heads, s * s, c // num_heads)
+
+
+def permutes_six_dimensions() -> bool:
+    """Returns whether permutations must have at most six dimensions: with more, ExecuTorch 1.2.0 can't load XNNPACK."""
+    return is_exporting()

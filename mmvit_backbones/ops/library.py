@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..utils import versions
+from .backend import Backend
 from .paths import FOLDER, STEMS, library_name, user_folder
 
 HOW_TO_BUILD = 'build it with `python -m mmvit_backbones.ops.build`'
@@ -41,17 +43,32 @@ MISSING: dict[str, str | None] = {'cpp': load('cpp')}
 MISSING['cuda'] = load('cuda')
 
 
+class Library(Backend):
+    """Kernels of a compiled library."""
+
+    def __init__(self, name: Literal['cpp', 'cuda'], device: str) -> None:
+        self.name, self.device = name, device
+
+    def why_not(self, x: Tensor) -> str | None:
+        # On meta tensors, CUDA's operators need only what the C++ library defines.
+        if reason := MISSING['cpp' if x.is_meta else self.name]:
+            return reason
+        if x.device.type not in (self.device, 'meta'):
+            return f'tensors must be on {self.device}, got {x.device}'
+        return error_on_gpu(x.device.index) if x.is_cuda else None
+
+
 @versions.constant_in_graphs
-def why_not_on_gpu(index: int) -> str | None:
-    """Returns the reason why the loaded CUDA library's kernels can't run on a GPU, or None if they can.
+def error_on_gpu(index: int) -> str | None:
+    """Returns the error of the loaded CUDA library's kernels on a GPU, or None if they run.
 
     Without GPUs, tensors on one are fake, and run everything.
     """
-    return _why_not_on_gpu(index) if torch.cuda.is_available() else None
+    return _error_on_gpu(index) if torch.cuda.is_available() else None
 
 
 @cache
-def _why_not_on_gpu(index: int) -> str | None:
+def _error_on_gpu(index: int) -> str | None:
     compiled = ctypes.CDLL(str(LOADED['cuda']))
     for function in compiled.mmvit_why_not_on_this_gpu, compiled.mmvit_architectures:
         function.restype = ctypes.c_char_p

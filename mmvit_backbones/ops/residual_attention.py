@@ -6,7 +6,7 @@ Recognition 2024, arXiv 2402.11301).
 import torch
 from torch import Tensor
 
-from .dispatch import Backend, Kernel, Operator
+from .dispatch import BackendName, Kernel, Operator
 from .triton import MAX_HEAD_CHANNELS, WINDOWS
 
 MIN_LOGITS = 2**22  # that Triton processes without a request; smaller ones wait for launches
@@ -14,7 +14,7 @@ MIN_LOGITS = 2**22  # that Triton processes without a request; smaller ones wait
 
 def residual_attention(q: Tensor, k: Tensor, v: Tensor, *, prev_logits: Tensor | None, alpha: float | Tensor,
                        own_bias: Tensor | None = None, bias: Tensor | None = None, mask: Tensor | None = None,
-                       backend: Backend | None = None) -> tuple[Tensor, Tensor]:
+                       backend: BackendName | None = None) -> tuple[Tensor, Tensor]:
     """Returns ``softmax(S + mask) v`` and the logits S.
 
     With ``prev_logits``, ``S = alpha * (q k^T / sqrt(d) + own_bias) + (1 - alpha) * prev_logits + bias``. Without
@@ -69,7 +69,7 @@ def launch_triton(**arguments) -> tuple[Tensor, Tensor]:
     return kernels.run(**arguments)
 
 
-def why_not_triton(q: Tensor, v: Tensor, mask: Tensor | None, **others) -> str | None:
+def why_not(q: Tensor, v: Tensor, mask: Tensor | None, **others) -> str | None:
     if q.ndim not in (4, 5):
         return f'q must have 4 or 5 dimensions, got {q.ndim}'
     if v.shape[-1] != q.shape[-1]:
@@ -92,4 +92,4 @@ def is_faster_in_triton(q: Tensor, k: Tensor, bias: Tensor | None, **others) -> 
 
 
 OPERATOR = Operator('residual attention', residual_attention_reference, like='q',
-                    triton=Kernel(launch_triton, why_not_triton, is_faster_in_triton))
+                    triton=Kernel(launch_triton, why_not, is_faster_in_triton))

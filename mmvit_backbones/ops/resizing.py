@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .exportable import floor_quotient
+from .graphs import may_be_nonzero
 from .precision import at_least_float32
-from .sizes import may_be_nonzero
 from .window import pad_to_multiple
 
 

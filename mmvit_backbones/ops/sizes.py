@@ -5,20 +5,6 @@ the graph. An image that violates the guard causes a recompilation or an error. 
 ``max``, slices or nested divisions, torch often can't prove that two of them are equal. Networks therefore round and
 limit sizes with these functions.
 """
-import torch
-
-from ..utils import versions
-from .dispatch import is_exporting
-
-
-def are_fixed(*sizes: int) -> bool:
-    """Returns whether ``torch.export`` makes a program in which these sizes are the same for all images."""
-    return is_exporting() and not any(isinstance(size, torch.SymInt) for size in sizes)
-
-
-def may_be_nonzero(*numbers: int) -> bool:
-    """Returns whether any number is nonzero. Always True in graphs that must be valid for other image sizes, too."""
-    return versions.is_compiling() and not are_fixed(*numbers) or any(numbers)
 
 
 def is_positive(size: int) -> int:

@@ -22,17 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import Backend, Kernel, Operator, is_plain
+from .dispatch import BackendName, Kernel, Operator, is_plain
 from .exportable import windows_by_head
+from .graphs import is_transformed
 from .precision import at_least_float32
-from .transforms import is_transformed
 from .window import crop, position_bias, relative_position_index, window_reverse
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, window_size: int,
-                              pad: tuple[int, int] = (0, 0), backend: Backend | None = None) -> Tensor:
+                              pad: tuple[int, int] = (0, 0), backend: BackendName | None = None) -> Tensor:
     """Samples a map at the tokens of shifted and scaled windows.
 
     With ``m = (window_size - 1) / 2``, the position of token (i, j) of window (r, c) in feature-map pixels is::
@@ -80,7 +80,7 @@ def varied_size_window_sample(features: Tensor, scale: Tensor, offset: Tensor, w
 
 def varied_size_window_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: Tensor, bias_table: Tensor,
                                  window_size: int, pad: tuple[int, int] = (0, 0), softmax_scale: float | None = None,
-                                 backend: Backend | None = None) -> Tensor:
+                                 backend: BackendName | None = None) -> Tensor:
     """Attends from the queries of fixed windows to keys and values sampled by :func:`varied_size_window_sample`.
 
     Computes ``softmax(softmax_scale * Q K^T + bias) V`` per window and head. Queries in the padding are zero, and their
@@ -348,7 +348,7 @@ def compiled_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor, offset: T
     return out
 
 
-def why_not_beyond(largest: int) -> Callable[..., str | None]:
+def at_most(largest: int) -> Callable[..., str | None]:
     """Returns the predicate of a kernel for windows of at most ``largest`` tokens along each side."""
     def why_not(window_size: int, **arguments) -> str | None:
         return None if window_size <= largest else f'window_size must be at most {largest}, got {window_size}'
@@ -358,8 +358,8 @@ def why_not_beyond(largest: int) -> Callable[..., str | None]:
 # The largest windows are those of csrc/operators.h. Attention in C++ stores a window's logits.
 SAMPLING = Operator(
     'varied-size window sampling', sample_reference, like='features',
-    cpp=Kernel(compiled_sample, why_not_beyond(256)), cuda=Kernel(compiled_sample, why_not_beyond(256)))
+    cpp=Kernel(compiled_sample, at_most(256)), cuda=Kernel(compiled_sample, at_most(256)))
 ATTENTION = Operator(
     'varied-size window attention', attention_reference, like='q',
-    cpp=Kernel(compiled_attention, why_not_beyond(32)),
-    cuda=Kernel(attention_with_sampling_in_cuda, why_not_beyond(256)))
+    cpp=Kernel(compiled_attention, at_most(32)),
+    cuda=Kernel(attention_with_sampling_in_cuda, at_most(256)))

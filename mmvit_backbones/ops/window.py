@@ -5,15 +5,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import is_exporting
-from .exportable import roll, rows_and_columns, windows_by_head
-from .sizes import are_fixed, is_positive, may_be_nonzero, to_multiple
+from .exportable import permutes_six_dimensions, roll, rows_and_columns, windows_by_head
+from .graphs import are_fixed, is_trained, may_be_nonzero
+from .sizes import is_positive, to_multiple
 
 
 def pad_to_multiple(x: Tensor, multiple: int, value: float | None = None) -> Tensor:
     """Pads a map ``(B, H, W, C)`` on the right and bottom so that height and width are divisible by ``multiple``."""
-    bottom, right = (to_multiple(n, multiple) - n for n in x.shape[1:3])
-    return pad(x, bottom=bottom, right=right, value=value)
+    height, width = x.shape[1:3]
+    return pad(x, *window_padding(height, width, multiple), value=value)
+
+
+def window_padding(height: int, width: int, window_size: int, centered: bool = False) -> tuple[int, int, int, int]:
+    """Returns the rows and columns that complete the windows of a map: top, left, bottom, right.
+
+    They are at the right and bottom, or if ``centered``, on all sides.
+    """
+    rows, columns = (to_multiple(length, window_size) - length for length in (height, width))
+    top, left = (rows // 2, columns // 2) if centered else (0, 0)
+    return top, left, rows - top, columns - left
 
 
 def pad_images(images: Tensor, multiple: int) -> Tensor:
@@ -21,7 +31,7 @@ def pad_images(images: Tensor, multiple: int) -> Tensor:
     return pad_to_multiple(images.permute(0, 2, 3, 1), multiple).permute(0, 3, 1, 2)
 
 
-def pad(x: Tensor, *, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0,
+def pad(x: Tensor, top: int = 0, left: int = 0, bottom: int = 0, right: int = 0, *,
         value: float | None = None) -> Tensor:
     """Pads a channels-last map ``(B, H, W, C)`` by the given rows and columns. Negative numbers crop the map.
 
@@ -53,7 +63,7 @@ def with_contiguous_gradient(x: Tensor) -> Tensor:
 
     Residual connections would pass other strides to all earlier blocks, whose linear layers copy such gradients.
     """
-    return x.flatten().view(x.shape) if not is_exporting() and x.is_contiguous() else x
+    return x.flatten().view(x.shape) if is_trained(x) and x.is_contiguous() else x
 
 
 def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +79,7 @@ def window_partition(qkv: Tensor, num_heads: int, window_size: int) -> tuple[Ten
         tuple[Tensor, Tensor, Tensor]: Query, key and value, each ``(B, windows, num_heads, N, d)`` with
             ``N = window_size ** 2`` and the windows in row-major order.
     """
-    if is_exporting():
+    if permutes_six_dimensions():
         q, k, v = (windows_by_head(part, num_heads, window_size) for part in qkv.chunk(3, dim=-1))
         return q, k, v
     b, h, w, c = qkv.shape

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, _utils
+from torch import Tensor
 from torch.utils import _pytree
 
 from ..errors import UsageError
@@ -13,6 +13,7 @@ from ..errors import UsageError
 NEEDS = {
     # torch.utils.checkpoint on the meta device (132684, 137715)
     'counting kernels and memory with activation checkpointing': '2.6',
+    'compiling blocks': '2.6',  # torch.compiler.set_stance (137504)
     'compiling the operators': '2.4',  # as in ops/build.py
     'export': '2.8',  # dynamic sizes of whole detectors, found by testing
     'torch.compile': '2.4',  # found by testing
@@ -50,15 +51,8 @@ def constant_in_graphs(function: Function) -> Function:
     return function
 
 
-# Assigned instead of wrapped, because torch.compile recognizes only the original function.
-is_compiling = getattr(torch.compiler, 'is_compiling', None) or _utils.is_compiling
 debug_unwrap = getattr(torch.func, 'debug_unwrap', lambda x: x)  # since PyTorch 2.7
 tree_leaves = getattr(_pytree, 'tree_leaves', lambda tree: _pytree.tree_flatten(tree)[0])
-
-
-def is_exporting() -> bool:
-    """Returns whether ``torch.export`` is tracing; before PyTorch 2.7, which added this check, only for ONNX files."""
-    return getattr(torch.compiler, 'is_exporting', torch.onnx.is_in_onnx_export)()
 
 
 def allows_tf32() -> bool:
@@ -78,22 +72,6 @@ else:  # before 2.4, CPUs have separate functions, and other devices use the one
 
     def get_autocast_dtype(device_type: str) -> torch.dtype:
         return torch.get_autocast_cpu_dtype() if device_type == 'cpu' else torch.get_autocast_gpu_dtype()
-
-
-if is_older(NEEDS['torch.compile']):
-
-    def require_compiler() -> None:
-        """Raises UsageError under ``torch.compile``, which fails or computes wrong gradients in this version."""
-        if is_compiling():
-            _refuse_compiler()  # pyright: ignore[reportCallIssue]  # torch does not annotate its decorator
-
-    @torch.compiler.disable  # PyTorch would hide errors raised inside compiled code
-    def _refuse_compiler() -> None:
-        require('torch.compile')
-else:
-
-    def require_compiler() -> None:
-        pass
 
 
 if is_older('2.4'):

@@ -65,9 +65,9 @@ def test_gpu_that_the_library_is_not_compiled_for(tmp_path, monkeypatch):
     path = tmp_path / 'mmvit_cuda.so'
     build.build_cuda(path)
     monkeypatch.setitem(library.LOADED, 'cuda', path)
-    library._why_not_on_gpu.cache_clear()
-    reason = library.why_not_on_gpu(0)
-    library._why_not_on_gpu.cache_clear()
+    library._error_on_gpu.cache_clear()
+    reason = library.error_on_gpu(0)
+    library._error_on_gpu.cache_clear()
     assert other in reason and torch.cuda.get_device_name(0) in reason
     assert torch.ones(2, device='cuda').sum() == 2  # torch does not find the error
 

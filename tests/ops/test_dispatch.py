@@ -13,7 +13,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import dispatch, library, plain_pytorch, triton, use_kernels
 from mmvit_backbones.ops.triton import probe
 
-why_not_run = probe.why_not_run
+error_on_gpu = probe.error_on_gpu
 needs_triton = pytest.mark.skipif(not triton.IS_INSTALLED, reason='Triton is not installed')
 
 
@@ -25,8 +25,8 @@ def own_state(monkeypatch):
     monkeypatch.setattr(dispatch, 'ran', set())
     monkeypatch.setattr(dispatch, 'requested', None)
     monkeypatch.setattr(library, 'MISSING', {'cpp': None, 'cuda': None})
-    monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: None)
-    monkeypatch.setattr(probe, 'why_not_run', lambda index: None)
+    monkeypatch.setattr(library, 'error_on_gpu', lambda index: None)
+    monkeypatch.setattr(probe, 'error_on_gpu', lambda index: None)
 
 
 class OnGpu:
@@ -56,7 +56,7 @@ def chosen(operator: dispatch.Operator) -> tuple:
 
 @needs_triton
 def test_order_of_the_backends(monkeypatch):
-    monkeypatch.setattr(triton, 'INTERPRETED', False)
+    monkeypatch.setattr(triton.backend, 'INTERPRETED', False)
     operator = operator_of()
     assert chosen(operator) == ('cpp', 'cuda', 'cuda')
     with use_kernels('triton'):
@@ -197,7 +197,7 @@ def test_choices_are_logged_once_and_missing_kernels_are_warnings(monkeypatch, c
 
 
 def test_gpus_that_kernels_are_not_compiled_for_run_the_reference(monkeypatch, caplog):
-    monkeypatch.setattr(library, 'why_not_on_gpu', lambda index: 'compiled for 9.0, not for this GPU')
+    monkeypatch.setattr(library, 'error_on_gpu', lambda index: 'compiled for 9.0, not for this GPU')
     operator = operator_of()
     for _ in range(2):
         assert chosen(operator) == ('cpp', 'reference', 'cuda')
@@ -207,7 +207,7 @@ def test_gpus_that_kernels_are_not_compiled_for_run_the_reference(monkeypatch, c
 
 
 def test_a_request_that_cannot_be_met_is_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr(triton, 'IS_INSTALLED', False)
+    monkeypatch.setattr(triton.backend, 'IS_INSTALLED', False)
     with use_kernels('triton'):
         assert chosen(operator_of())[1] == 'cuda'
     assert 'triton backend cannot run: Triton is not installed' in caplog.messages[-1]
@@ -223,23 +223,23 @@ def test_triton_that_cannot_compile_is_a_warning_and_refuses_requests(monkeypatc
         tries.append(torch.is_grad_enabled() and type(torch.ones(1)) is torch.Tensor)
         raise RuntimeError('no C compiler\n')
 
-    monkeypatch.setattr(probe, 'why_not_run', why_not_run)
+    monkeypatch.setattr(probe, 'error_on_gpu', error_on_gpu)
     monkeypatch.setattr(probe, 'run_kernels', fail)
     operator = operator_of(lambda x: True)
 
     @torch.compile(fullgraph=True, backend='eager')
     def function(x):
-        return x + 1 if why_not_run(None) else x
+        return x + 1 if error_on_gpu(None) else x
 
     torch._dynamo.reset()
     with use_kernels(requested), torch.no_grad(), FakeTensorMode():
         assert operator(x=HalfOnGpu) == operator(x=HalfOnGpu) == 'cuda'
-        probe._why_not_run.cache_clear()
+        probe._error_on_gpu.cache_clear()
     assert function(torch.ones(1)) == 2 and tries == [True, True]
     assert [message for message in caplog.messages if 'no C compiler' in message]
     with raises(ValueError, 'triton', 'no C compiler'):
         operator('triton', x=OnGpu)
-    probe._why_not_run.cache_clear()
+    probe._error_on_gpu.cache_clear()
 
 
 # ---- reasons
@@ -293,7 +293,7 @@ def test_choice_in_graphs(monkeypatch, caplog):
     kernels = {name: lambda x, size=size: x.new_empty(size) for name, size in sizes.items()}
     operator = operator_of(reference=lambda x: x.new_empty(4), **kernels)
     x, on_cpu = torch.empty(9, device='meta'), torch.empty(9)
-    monkeypatch.setattr(triton, 'INTERPRETED', False)
+    monkeypatch.setattr(triton.backend, 'INTERPRETED', False)
 
     class Network(torch.nn.Module):
         def forward(self, x):

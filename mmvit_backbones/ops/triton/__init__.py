@@ -1,4 +1,4 @@
-"""Triton kernels of residual attention, and whether they can run.
+"""Triton kernels of residual attention, and where they run by default.
 
 Other modules import the kernels only at launch, because Triton may be missing.
 """
@@ -18,24 +18,9 @@ WINDOWS = 16, 25, 36, 49, 64  # tokens of the windows that are processed as one 
 MAX_HEAD_CHANNELS = 128  # blocks with all channels of a head must fit in registers
 
 
-def why_not_triton(x: Tensor) -> str | None:
-    """Returns the reason why Triton can't run on the tensor, or None if it can."""
-    if not IS_INSTALLED:
-        return 'Triton is not installed'
-    if reason := versions.why_not('the Triton backend'):
-        return reason
-    if not (x.is_cuda or x.is_meta or INTERPRETED):
-        return f'tensors must be on a GPU, got {x.device}'
-    return None if x.dtype in DTYPES else f'tensors must be in float32, float16 or bfloat16, got {x.dtype}'
-
-
 def may_be_default(x: Tensor) -> bool:
-    """Returns whether kernels may run on the tensor without a request.
-
-    Meta tensors are like those on an NVIDIA H100. Programs of ``torch.compile``, which fuses plain PyTorch itself, were
-    not measured.
-    """
-    return x.dtype in (torch.float16, torch.bfloat16) and not versions.is_compiling() and is_measured(x)
+    """Returns whether kernels may run on the tensor without a request; meta tensors are like those on an H100."""
+    return x.dtype in (torch.float16, torch.bfloat16) and is_measured(x)
 
 
 def is_measured(x: Tensor) -> bool:

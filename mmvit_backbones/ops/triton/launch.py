@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ...utils import versions
+from ..graphs import is_traced
 from . import INTERPRETED
 
 
@@ -35,8 +36,8 @@ def kernel_operator(name: str) -> Callable:
 
         @wraps(function)
         def call(first: Tensor, *others):
-            is_traced = versions.is_compiling() or type(first) is not Tensor or first.is_meta
-            return (operator if is_traced else function)(first, *others)
+            is_recorded = is_traced(first) or first.is_meta
+            return (operator if is_recorded else function)(first, *others)
 
         return call
 
@@ -49,7 +50,7 @@ def launch(kernel: triton.JITFunction, grid: Sequence[int], *arguments, **consta
     if first.is_meta or 0 in grid or INTERPRETED and isinstance(first, FakeTensor):
         return
     # The wrapper lets graphs record the kernel, but outside of graphs it takes longer than the launch.
-    is_recorded = not INTERPRETED and (versions.is_compiling() or type(first) is not Tensor)
+    is_recorded = not INTERPRETED and is_traced(first)
     kernel = torch.library.wrap_triton(kernel) if is_recorded else kernel
     num_warps = warps_of(constants, first.dtype, 64 if torch.version.hip else 32)
     # Triton launches on the current GPU, which may not be the GPU of the tensors.

@@ -20,13 +20,13 @@ def run_kernels(device: torch.device) -> None:
 
 
 @versions.constant_in_graphs
-def why_not_run(index: int) -> str | None:
+def error_on_gpu(index: int) -> str | None:
     """Returns the error of the kernels on a GPU, or None if they run."""
-    return _why_not_run(index)
+    return _error_on_gpu(index)
 
 
 @cache
-def _why_not_run(index: int) -> str | None:
+def _error_on_gpu(index: int) -> str | None:
     errors = []
 
     def probe() -> None:

@@ -21,7 +21,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from ...utils import versions
+from ..graphs import is_traced
 from . import WINDOWS
 from .blocks import dot, is_inside, load_block, load_rows, store_block, store_rows
 from .launch import block_of, jit, kernel_operator, launch, matmul_precision, num_blocks, with_strides
@@ -309,7 +309,7 @@ class Attend(torch.autograd.Function):
         grad, grad_logits, _ = grads
         with torch.no_grad() if torch.is_grad_enabled() else nullcontext():  # the former takes time
             gradients = gradients_of(grad, grad_logits, ctx.bias_shape, *ctx.saved_tensors)
-        if torch.is_grad_enabled() and not versions.is_compiling():  # create_graph=True
+        if torch.is_grad_enabled() and not is_traced(ctx.saved_tensors[0]):  # create_graph=True
             gradients = [FirstDerivative.apply(x, *ctx.saved_tensors, *grads) for x in gradients]
         return *gradients, None
 

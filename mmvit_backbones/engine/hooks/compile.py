@@ -1,0 +1,127 @@
+"""Compiles the blocks of the backbone for training."""
+import logging
+import sys
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from ...errors import TrainingError, first_line
+from ...utils import versions
+from ...utils.openmmlab_models import unwrap_model
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Compiles each block of the backbone by ``torch.compile`` for training; neck, heads and validation run eagerly.
+
+    Compiling block by block takes a fraction of the time of a whole network, because blocks share graphs, and names in
+    checkpoints stay. Graphs of detectors and segmenters are for all image sizes, those of classifiers for one.
+
+    Where nothing can be compiled, because a compiler or Triton is missing, for example, training runs eagerly after a
+    warning.
+
+    Args:
+        max_graphs (int): PyTorch's limit of graphs during training, beyond which blocks run eagerly; a warning then
+            names the block. Defaults to 256.
+        backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
+
+    Raises:
+        TrainingError: If the config has MMEngine's ``compile``, or the model has no backbone of this package.
+
+    Example:
+        >>> custom_hooks = [dict(type='CompileHook')]
+    """
+
+    def __init__(self, max_graphs: int = 256, backend: Any = 'inductor') -> None:
+        self.max_graphs, self.backend = max_graphs, backend
+        self.is_compiled = False
+        self.limits: dict[str, int] = {}  # of PyTorch before the training
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.cfg.get('compile'):
+            raise TrainingError('compile compiles the whole step, and CompileHook the blocks of the backbone; remove '
+                                'one of them')
+        model = unwrap_model(runner.model)
+        backbone: Any = getattr(model, 'backbone', None)
+        if not hasattr(backbone, 'compile_blocks'):
+            raise TrainingError('CompileHook needs a model with a backbone of mmvit_backbones, got '
+                                f'{type(backbone if backbone is not None else model).__name__}')
+        device = next(model.parameters()).device
+        if reason := why_not_compiled(device, self.backend):
+            runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
+            return
+        torch.compiler.set_stance('default')
+        config: Any = torch._dynamo.config
+        self.limits = {name: getattr(config, name) for name in LIMITS if hasattr(config, name)}
+        for name in self.limits:
+            setattr(config, name, self.max_graphs)
+        self.is_compiled = True
+        backbone.compile_blocks(dynamic=not is_classifier(model), backend=self.backend)
+        self.watch = LimitWatch(backbone.named_blocks(), runner, self.max_graphs)
+        DYNAMO_LOG.addFilter(self.watch)
+
+    def before_val(self, runner: Runner) -> None:
+        if self.is_compiled:
+            torch.compiler.set_stance('force_eager')  # whose graphs would be others
+
+    def after_val(self, runner: Runner) -> None:
+        if self.is_compiled:
+            torch.compiler.set_stance('default')
+
+    before_test, after_test = before_val, after_val
+
+    def after_train(self, runner: Runner) -> None:
+        if not self.is_compiled:
+            return
+        DYNAMO_LOG.removeFilter(self.watch)
+        for name, value in self.limits.items():
+            setattr(torch._dynamo.config, name, value)
+
+
+# PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
+LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', 'accumulated_cache_size_limit'
+DYNAMO_LOG = logging.getLogger('torch._dynamo.convert_frame')
+
+
+def is_classifier(model: nn.Module) -> bool:
+    """Returns whether a model is one of mmpretrain's classifiers, which train on images of one size."""
+    return any(base.__name__ == 'BaseClassifier' for base in type(model).__mro__)
+
+
+def why_not_compiled(device: torch.device, backend: Any) -> str | None:
+    """Compiles and runs a function and its backward pass on a device; returns why this fails, or None if it works."""
+    if reason := versions.why_not('compiling blocks'):
+        return reason
+    try:
+        x = torch.ones(16, device=device, requires_grad=True)
+        torch.compile(lambda x: (x.sin() * x).sum(), backend=backend)(x).backward()
+    except Exception as error:  # compilers raise any exception
+        return first_line(error)
+    return None
+
+
+class LimitWatch(logging.Filter):
+    """Warns of a block that PyTorch no longer compiles, in place of PyTorch's warning, which does not name it."""
+
+    def __init__(self, blocks: dict[str, nn.Module], runner: Runner, max_graphs: int) -> None:
+        super().__init__()
+        self.names = {block: name for name, block in blocks.items()}
+        self.runner, self.max_graphs = runner, max_graphs
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not any(limit in record.getMessage() for limit in LIMITS):
+            return True
+        frame = sys._getframe()
+        while frame is not None:
+            block = frame.f_locals.get('block')
+            if isinstance(block, nn.Module) and block in self.names:
+                self.runner.logger.warning(
+                    f'backbone.{self.names[block]} runs eagerly where it would need another graph than the '
+                    f'{self.max_graphs} that there are; set a higher max_graphs of CompileHook')
+                return False
+            frame = frame.f_back
+        return True

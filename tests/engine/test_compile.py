@@ -1,0 +1,160 @@
+"""Compiled blocks: graphs that all rates and depths share, and trainings with CompileHook."""
+import json
+
+import pytest
+import torch
+from helpers import each_network, fresh_model, gradients, images, raises, without_dropout
+from mmengine.model import BaseModel
+from tiny_configs import TINY_CONFIGS
+from tiny_runs import log_of, runner_of
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+
+from mmvit_backbones.engine import CompileHook
+from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.utils import versions
+
+pytestmark = [pytest.mark.compiler, pytest.mark.slow,
+              # torch.compile looks at the gradients of all inputs.
+              pytest.mark.filterwarnings('ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning'),
+              pytest.mark.skipif(versions.is_older('2.6'), reason='compiling blocks requires PyTorch 2.6')]
+SIZES = [(224, 224), (256, 320), (200, 304), (224, 352)]
+
+
+@pytest.fixture(autouse=True)
+def reset_compiler():
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(cache_size_limit=64):
+        yield
+    torch.compiler.set_stance('default')
+    torch._dynamo.reset()
+
+
+def graphs_of(network: str, sizes: list[tuple[int, int]], dynamic: bool, **arguments) -> int:
+    """Returns the number of graphs in which the blocks of a network are trained; there are no breaks."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model, counter = fresh_model(network, **arguments).train().to('meta'), CompileCounter()
+    model.compile_blocks(dynamic, backend=counter)
+    for size in sizes:
+        model(images(*size).to('meta'))
+    assert not torch._dynamo.utils.counters['graph_break']
+    return counter.frame_count
+
+
+def with_depth(network: str, depth: int) -> dict:
+    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks."""
+    arch = TINY_CONFIGS[network]['arch']
+    if network == 'RefinerViT':
+        return dict(arch=dict(arch, depth=4 * depth))
+    if 'depth' in arch:
+        return dict(arch=dict(arch, depth=depth))
+    if 'reduction_heads' in arch:
+        return dict(arch=dict(arch, depths=[depth, 0, 0, 0]))
+    short = dict(depths=[2, depth], num_heads=[1, 2], **({'reductions': [8, 4]} if 'reductions' in arch else {}))
+    others = dict(window_size=[4, 7]) if network == 'RegionViT' else {}
+    return dict(arch=dict(arch, **short), out_indices=(0, 1), **others)
+
+
+@each_network
+def test_graphs_depend_on_kinds_of_blocks_and_stages_alone(network):
+    """Not on the rate of stochastic depth, nor on the number of blocks."""
+    shallow, deep = with_depth(network, 2), with_depth(network, 4)
+    count = graphs_of(network, SIZES, True, **shallow, drop_path_rate=0.)
+    assert graphs_of(network, SIZES, True, **deep, drop_path_rate=0.2) == count
+    assert graphs_of(network, SIZES[:1], False, **deep, drop_path_rate=0.2) <= count
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize('network', ['ReSwin', 'ResT', 'ViTAE'])
+def test_compiled_blocks_take_the_same_step(network, with_cp):
+    model, x = without_dropout(fresh_model(network, drop_path_rate=0., with_cp=with_cp)).train(), images(60, 90)
+    names, expected = list(model.state_dict()), gradients(model, x)
+    model.zero_grad()
+    model.compile_blocks(dynamic=True, backend='aot_eager')
+    actual = gradients(model, x)
+    assert list(model.state_dict()) == names
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_stochastic_depth_in_graphs():
+    """Branches are dropped as often, and scaled as much, as eagerly."""
+    from mmvit_backbones.layers import DropPath
+    layer, x, branch = DropPath(0.25).train(), torch.zeros(4000, 2), torch.ones(4000, 2)
+    out = torch.compile(layer, backend='eager', dynamic=True)(x, branch, weight=3.)
+    assert set(out.unique().tolist()) == {0., 4.} and (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+class Classifier(BaseModel):
+    """A tiny backbone, whose loss is random without stochastic depth being off."""
+
+    def __init__(self, **arguments) -> None:
+        super().__init__()
+        self.backbone = fresh_model('ReSwin', **arguments)
+
+    def forward(self, x, mode='loss'):
+        maps = self.backbone(torch.stack(list(x)).view(-1, 1, 1, 1).expand(-1, 3, 32, 32) / 8)
+        return dict(loss=maps[-1].square().mean()) if mode == 'loss' else [None]
+
+
+def trained(work_dir, hook: CompileHook | dict | None, epochs: int = 1, **changes) -> nn.Module:
+    hooks = [dict(type='ExactResumeHook'), *([hook] if hook else [])]
+    runner = runner_of(work_dir, model=Classifier(drop_path_rate=0.2), custom_hooks=hooks,
+                       train_cfg=dict(by_epoch=True, max_epochs=epochs), **changes)
+    runner.train()
+    return runner.model
+
+
+def test_a_resumed_training_is_that_of_an_uninterrupted_one(tmp_path):
+    hook = dict(type='CompileHook', backend='aot_eager')
+    whole = trained(tmp_path / 'whole', hook, epochs=2, optim_wrapper=dict(
+        optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)).state_dict()
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
+    trained(tmp_path / 'parts', hook, epochs=1, optim_wrapper=wrapper)
+    resumed = trained(tmp_path / 'parts', hook, epochs=2, resume=True, optim_wrapper=wrapper).state_dict()
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert 'now run eagerly' not in log_of(tmp_path / 'parts')
+    trained(tmp_path / 'parts', None, epochs=3, resume=True, optim_wrapper=wrapper)
+    assert 'were compiled, but now run eagerly' in log_of(tmp_path / 'parts')
+
+
+def test_a_limit_that_is_reached_names_the_block_and_is_restored(tmp_path):
+    before = torch._dynamo.config.cache_size_limit
+    trained(tmp_path, CompileHook(max_graphs=2, backend='eager'))
+    assert 'backbone.stages.' in log_of(tmp_path) and 'max_graphs' in log_of(tmp_path)
+    assert torch._dynamo.config.cache_size_limit == before
+
+
+def fail(graph, inputs):
+    raise RuntimeError('no C++ compiler')
+
+
+def test_training_goes_on_where_nothing_can_be_compiled(tmp_path):
+    trained(tmp_path, CompileHook(backend=fail))
+    log = log_of(tmp_path)
+    assert log.count('nothing is compiled') == 1 and 'no C++ compiler' in log
+
+
+def test_models_and_settings_that_it_cannot_compile_are_refused(tmp_path):
+    with raises(TrainingError, 'compile', 'CompileHook'):
+        runner = runner_of(tmp_path, model=Classifier(), custom_hooks=[CompileHook()])
+        runner.cfg.compile = True
+        runner.train()
+    with raises(TrainingError, 'CompileHook', 'backbone', 'Line'):
+        runner_of(tmp_path, custom_hooks=[CompileHook()]).train()
+
+
+@pytest.mark.skipif(versions.is_older('2.7'), reason='FSDP2 requires PyTorch 2.7')
+def test_two_processes_take_the_same_steps(tmp_path):
+    from compiled_training import run
+    from runs import CONTEXT
+    processes = [CONTEXT.Process(target=run, args=(str(tmp_path), rank)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    for rank, losses in zip(results['together'], results['alone'], strict=True):
+        assert rank['ddp'] == pytest.approx(losses, 1e-4) and rank['fsdp'] == pytest.approx(losses, 1e-4)

@@ -30,7 +30,6 @@ from .arguments import (
     call,
     file_ending_with,
     new_parser,
-    pixels,
     positive,
     whole,
 )
@@ -54,32 +53,22 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--precision', choices=('float32', 'float16', 'bfloat16'))
     parser.add_argument('--kernels', nargs='+', choices=('default', 'reference', 'triton'))
     parser.add_argument('--memory-only', action='store_const', const=True)
-    parser.add_argument('--throughput', type=pixels, nargs='+', metavar='SIZE',
-                        help='measure images per second on square images with these sides, in pixels')
     parser.add_argument('--runtime', nargs='+', dest='runtimes',
                         choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'))
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', metavar='IMAGE')
     parser.add_argument('--csv', type=file_ending_with('.csv'), metavar='FILE', help='also write the table to a file')
-    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.measure_throughput',
-                     'measuring.speed.compare_runtimes')
+    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.compare_runtimes')
 
 
 def run(args: Namespace) -> None:
-    import json
-
-    from ..measuring import benchmark, compare_runtimes, measure_throughput
+    from ..measuring import benchmark, compare_runtimes
     from ..measuring.networks_by_name import is_checkpoint
-    if args.throughput:
-        print(json.dumps(call(measure_throughput, args, 'with --throughput'), indent=1))
-    elif args.memory_only:
-        print(call(benchmark, args, 'with --memory-only'))
+    is_run = args.runtimes and any(map(is_checkpoint, args.networks))
+    if is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
+        table = call(compare_runtimes, args, 'with exported files and checkpoints', omit=['csv'])
     else:
-        is_run = args.runtimes and any(map(is_checkpoint, args.networks))
-        if is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
-            table = call(compare_runtimes, args, 'with exported files and checkpoints', omit=['csv'])
-        else:
-            table = call(benchmark, args, 'without --runtime and a checkpoint', omit=['csv']).table
-        print(table)
-        if args.csv:
-            table.save(args.csv)
+        table = call(benchmark, args, 'without --runtime and a checkpoint', omit=['csv']).table
+    print(table)
+    if args.csv:
+        table.save(args.csv)

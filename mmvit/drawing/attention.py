@@ -23,9 +23,7 @@ from mmvit_backbones.layers.plain_attention import WindowAttention
 from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.zoo.loading import read_state
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import find_variant
 
 from ..utils.images import read_rgb
 from .drawn_networks import drawn_network
@@ -40,15 +38,14 @@ Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 
 def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
-                   pretrained: bool | str = False, query: tuple[int, int] | None = None, cam: int | None = None,
+                   pretrained: bool | str = False, query: tuple[int, int] | None = None,
                    size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None,
                    heads: Sequence[int] = (0, 1)) -> None:
     """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
 
     The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
 
-    The maps show the attention of one pixel, or with ``cam`` that of all positions that support a class, weighted by
-    each position's contribution to the class's logit (class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150).
+    The maps show the attention of one pixel.
 
     Args:
         image (str): Image file.
@@ -58,7 +55,6 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
         query (tuple[int, int] | None): x and y of the pixel whose attention is drawn. Defaults to None: the center of
             the image.
-        cam (int | None): Index of a class, or -1 for the predicted class, instead of ``query``.
         size (int | Sequence[int]): Shorter side of the network's input in pixels, or height and width; they become
             multiples of 32. Defaults to 224.
         blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
@@ -70,18 +66,11 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     """
     check_file(image, 'image')
     check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
-    if query is not None and cam is not None:
-        raise UsageError(f'query and cam are mutually exclusive, got {query} and {cam}')
-    if cam is not None and (find_variant(network).family.neck or {}).get('type') != 'GlobalAveragePooling':
-        raise UsageError(f'cam requires a classifier with global average pooling, got {network}; use query')
     backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
     source = read_rgb(image)
     pixels = resize(source, size)
     images = normalize(pixels)
-    if cam is None:
-        queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
-    else:
-        queries = class_activation(backbone, images, classifier(checkpoint), cam)
+    queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
     found = record(backbone, images, queries)
     names = list(found)
     numbers = range(len(found)) if blocks is None else blocks
@@ -300,28 +289,6 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[i
     x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
     queries[y, x] = 1
     return queries
-
-
-def classifier(checkpoint: str | None) -> Tensor:
-    """Returns the weights of the classification layer in a checkpoint, ``(classes, C)``."""
-    if checkpoint is None:
-        raise UsageError('cam requires the checkpoint of a classifier, or pretrained')
-    weights = read_state(checkpoint, map_location='cpu')['state_dict']
-    if 'head.fc.weight' not in weights:
-        raise UsageError(f'cam requires a classifier, but {checkpoint} has no head.fc.weight')
-    return weights['head.fc.weight'].float()
-
-
-@torch.no_grad()
-def class_activation(backbone: nn.Module, images: Tensor, weights: Tensor, number: int) -> Tensor:
-    """Returns the positive contribution of each position to the logit of a class, ``(H, W)``."""
-    if not -1 <= number < len(weights):
-        raise UsageError(f'cam must be from -1 to {len(weights) - 1}, got {number}')
-    maps = backbone(images)[-1][0]  # (C, h, w), after the output norm
-    if number == -1:
-        number = int((weights @ maps.mean((1, 2))).argmax())
-    parts = torch.einsum('c,chw->hw', weights[number], maps).clamp(min=0)
-    return F.interpolate(parts[None, None], images.shape[2:], mode='bilinear')[0, 0] + 1e-9
 
 
 # ---- the figure

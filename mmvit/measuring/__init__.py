@@ -1,6 +1,5 @@
 """Measurements of networks and trained models: time, memory, multiply-adds and traffic."""
 from .flops import Flops, count_flops, count_traffic
-from .speed import Benchmark, Table, benchmark, compare_runtimes, measure_throughput
+from .speed import Benchmark, Table, benchmark, compare_runtimes
 
-__all__ = ['Benchmark', 'Flops', 'Table', 'benchmark', 'compare_runtimes', 'count_flops', 'count_traffic',
-           'measure_throughput']
+__all__ = ['Benchmark', 'Flops', 'Table', 'benchmark', 'compare_runtimes', 'count_flops', 'count_traffic']

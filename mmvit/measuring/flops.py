@@ -15,18 +15,6 @@ from ..utils.counters import count, count_macs
 
 Task = Literal['classification', 'backbone']
 DTYPES = 'bfloat16', 'float16', 'float32'
-# The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
-# pass, then in a training step.
-AUTHORS = {
-    'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
-    'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
-    'rest_small': (277, 6.68, 768, 18.95), 'rest_base': (277, 9.64, 768, 27.48),
-    'restv2_tiny': (286, 8.98, 765, 24.46), 'restv2_small': (430, 12.09, 1143, 32.92),
-    'regionvit_tiny': (567, 10.78, 1755, 37.12), 'regionvit_small': (567, 16.16, 1755, 55.7),
-    'vitae_tiny': (316, 8.76, 850, 24.01), 'vitaev2_small': (517, 17.75, 1381, 51.36),
-    'vitaev2_vsa_small': (929, 23.69, 2460, 63.87), 'vitae_base': (306, 23.62, 878, 71.88),
-    'refiner_vit_small_plain': (444, 39.85, 1169, 107.23),
-}
 
 
 class Flops(NamedTuple):
@@ -85,8 +73,7 @@ def count_traffic(networks: Sequence[str], size: int | Sequence[int] = (224, 224
 
     Returns:
         list[dict]: Two rows of a table per network, with the ``network``, the ``pass`` (``'forward'``, or ``'step'`` of
-        a training), ``kernels``, ``moved_gb``, ``peak_gb`` and, of a step, ``saved_gb``; 1 GB is 1e9 bytes. If the
-        authors' counts are known for these settings, also ``authors_kernels`` and ``authors_moved_gb``.
+        a training), ``kernels``, ``moved_gb``, ``peak_gb`` and, of a step, ``saved_gb``; 1 GB is 1e9 bytes.
 
     Raises:
         UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.
@@ -94,22 +81,18 @@ def count_traffic(networks: Sequence[str], size: int | Sequence[int] = (224, 224
     names, sides = check(networks, task), height_and_width(size)
     if dtype not in DTYPES:
         raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype}')
-    settings = sides, batch_size, dtype, task, with_cp
-    is_as_authors = settings == ((224, 224), 64, 'bfloat16', 'classification', False)
     rows = []
     for name in names:
         config = VARIANTS[name].model_config(task, with_cp=with_cp)
-        del config.get('backbone', config)['drop_path_rate']  # the authors' counts use the network's default
+        del config.get('backbone', config)['drop_path_rate']  # the network's default
         with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
             images = torch.empty(batch_size, 3, *sides, dtype=getattr(torch, dtype))
             model = MODELS.build(config).to(images.dtype)
             counted = count(model, images)
-        authors = AUTHORS.get(name, ()) if is_as_authors else ()
-        for part, of_authors in (('forward', authors[:2]), ('step', authors[2:])):
+        for part in 'forward', 'step':
             kernels = counted[part].pop('kernels')
             sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted[part].items()}
-            rows.append({'network': name, 'pass': part, 'kernels': kernels, **sizes,
-                         **dict(zip(('authors_kernels', 'authors_moved_gb'), of_authors))})
+            rows.append({'network': name, 'pass': part, 'kernels': kernels, **sizes})
     return rows
 
 

@@ -1,7 +1,6 @@
-"""Measures networks and whole models: time and memory relative to a baseline, throughput, and several runtimes."""
+"""Measures networks and whole models: time and memory relative to a baseline, and in several runtimes."""
 import ctypes
 import gc
-import json
 import statistics
 import sys
 import tempfile
@@ -37,7 +36,7 @@ SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
 PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
 Precision = Literal['float32', 'float16', 'bfloat16']
 KernelChoice = Literal['default', 'reference', 'triton']
-# Figure in the JSON form -> column of the table.
+# Figure of Benchmark.models -> column of the table.
 RELATIVE = dict(forward='forward_ratio', train_step='step_ratio', saved_bytes_per_image='saved_bytes_per_image',
                 saved_ratio='saved_ratio')
 
@@ -165,7 +164,7 @@ def time_contenders(contenders: Sequence[Contender], part: Literal['forward', 's
 
 
 class Benchmark(NamedTuple):
-    """Figures of networks relative to a baseline; smaller is better. As text, it is JSON without the table.
+    """Figures of networks relative to a baseline; smaller is better. As text, it is the table.
 
     Attributes:
         about (str): The conditions.
@@ -185,7 +184,7 @@ class Benchmark(NamedTuple):
     table: Table
 
     def __str__(self) -> str:
-        return json.dumps(dict(zip(self._fields, self[:4])), indent=1)
+        return str(self.table)
 
 
 def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict[str, Any] | None = None,
@@ -253,31 +252,6 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
              f'width), batch {len(images)}, {precision}, {threads} CPU threads, random weights, median of {repeats}; '
              f'ratios are relative to {baseline}')
     return Benchmark(about, torch.__version__, saved, models, Table(about, rows))
-
-
-def measure_throughput(networks: Sequence[str], throughput: Sequence[int], override: dict[str, Any] | None = None,
-                       dense: bool = False, batch_size: int = 16, repeats: int = 7, threads: int = 2,
-                       device: str = 'cpu') -> dict[str, dict[int, float]]:
-    """Returns the median images per second in evaluation mode, by network and side of square images.
-
-    The table of :func:`benchmark` has them, too.
-
-    Args:
-        throughput (Sequence[int]): Sides of the square images in pixels.
-        networks, override, dense, batch_size, repeats, threads, device: As in :func:`benchmark`. ``batch_size``
-            defaults to 16.
-
-    Raises:
-        UsageError: As in :func:`benchmark`.
-    """
-    def images_per_second(name: str, side: int) -> float:
-        images = torch.randn(batch_size, 3, side, side, device=find_device(device))
-        contender = Contender(name, build(name, 'network', dense, (side, side), override).to(images.device), images)
-        time_contenders([contender], 'forward', repeats)
-        return round(contender.row['images_per_second'], 2)
-
-    with measuring(threads):
-        return {name: {side: images_per_second(name, side) for side in throughput} for name in names_of(networks)}
 
 
 def names_of(networks: Sequence[str], checkpoints: Sequence[str] = ()) -> list[str]:

@@ -12,11 +12,7 @@ SMALL = '--size', '32', '32', '--repeats', '1', '--batch-size', '2'
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['benchmark', 'rest_lite', '--memory-only', '--csv', 'a.csv'], ['--csv', '--memory-only']),
     (['benchmark', 'rest_lite', '--images', 'a'], ['--images', 'checkpoint']),
-    (['benchmark', 'rest_lite', '--throughput', '32', '--size', '8', '8'], ['--size', '--throughput']),
-    (['benchmark', 'rest_lite', '--throughput', '32', '--baseline', 'rest_lite'], ['--baseline', '--throughput']),
-    (['benchmark', 'rest_lite', '--throughput', '32', '--runtime', 'eager'], ['--runtimes', '--throughput']),
     *[(['benchmark', 'rest_lite', '--runtime', 'eager', 'onnxruntime', option, *values], [option, 'exported files'])
       for option, *values in (['--override', 'window_size=4'], ['--baseline', 'reswin_tiny'], ['--device', 'cpu'],
                               ['--kernels', 'triton'], ['--precision', 'float16'])],
@@ -37,10 +33,8 @@ def test_an_error_is_one_line(run, capsys):
 
 @pytest.mark.slow
 def test_outputs(run, tmp_path):
-    found = json.loads(run('benchmark', 'rest_lite', '--baseline', 'rest_lite', '--memory-only', *SMALL))
-    assert found['models']['rest_lite']['saved_ratio'] == 1
-    found = json.loads(run('benchmark', 'rest_lite', '--throughput', '32', *SMALL[3:]))
-    assert found['rest_lite']['32'] > 0
+    table = run('benchmark', 'rest_lite', '--baseline', 'rest_lite', '--memory-only', *SMALL)
+    assert 'saved_ratio' in table and 'forward_ms' not in table
     table = run('benchmark', 'rest_lite', '--baseline', 'rest_lite', '--kernels', 'reference', *SMALL,
                 '--precision', 'bfloat16', '--csv', str(tmp_path / 'a.csv'))
     assert '| rest_lite | eager | reference |' in table and 'bfloat16' in table.splitlines()[0]

@@ -49,7 +49,7 @@ def test_maps_equal_the_softmax():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('options', [dict(query=(100, 90), blocks=[1, 8]), dict(cam=-1)], ids=['query', 'cam'])
+@pytest.mark.parametrize('options', [dict(query=(100, 90), blocks=[1, 8]), {}], ids=['query', 'center'])
 def test_figure_is_written(options, tmp_path):
     torch.save(get_model('remvitv2_tiny').state_dict(), tmp_path / 'weights.pth')
     image = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
@@ -62,9 +62,7 @@ def test_figure_is_written(options, tmp_path):
     ('data/coco_mini/val', 'rest_lite', {}, ['image', 'val', 'folder']),
     ('README.md', 'rest_*', {}, ['rest_*', 'rest_lite']),
     ('README.md', 'rest_lite', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
-    ('README.md', 'rest_lite', dict(query=(1, 1), cam=-1), ['query', 'cam']),
-    ('README.md', 'vitae_base', dict(cam=-1), ['cam', 'vitae_base', 'query']),
-], ids=['image', 'network', 'weights', 'positions', 'pooling'])
+], ids=['image', 'network', 'weights'])
 def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
     with raises(UsageError, *words):
         draw_attention(str(ROOT / image), network, str(tmp_path / 'a.png'), **options)
@@ -89,32 +87,6 @@ def test_position_of_the_query():
     for query in (300, 0), (0, 200), (-1, 0), (0, -1):
         with raises(UsageError, f'{query[0]},{query[1]}', '300 x 200'):
             attention.place(query, (300, 200), (224, 352))
-
-
-def test_class_activation():
-    """The map is the positive part of each position's contribution; -1 is the predicted class."""
-    maps = torch.tensor([[[[1., 0.], [3., 1.]], [[0., 2.], [1., 1.]]]])  # (1, 2, 2, 2)
-    weights = torch.tensor([[1., 0.], [0., 1.], [-1., 1.], [2., 0.]])
-    def backbone(images):
-        return [None, maps]
-
-    for number, expected in (0, [[1, 0], [3, 1]]), (2, [[0, 2], [0, 0]]), (3, [[2, 0], [6, 2]]), (-1, [[2, 0], [6, 2]]):
-        found = attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
-        torch.testing.assert_close(found, torch.tensor(expected).float(), atol=1e-6, rtol=0)
-    assert attention.class_activation(backbone, torch.zeros(1, 3, 8, 6), weights, 0).shape == (8, 6)
-    for number in -2, 4:
-        with raises(UsageError, 'cam', '-1 to 3', number):
-            attention.class_activation(backbone, torch.zeros(1, 3, 2, 2), weights, number)
-
-
-def test_class_activation_needs_a_classifier(tmp_path):
-    torch.save(dict(state_dict={'head.fc.weight': torch.ones(4, 2).half()}), tmp_path / 'a.pth')
-    assert attention.classifier(str(tmp_path / 'a.pth')).dtype == torch.float32
-    torch.save(dict(state_dict={'backbone.weight': torch.ones(4, 2)}), tmp_path / 'b.pth')
-    with raises(UsageError, 'cam', 'b.pth'):
-        attention.classifier(str(tmp_path / 'b.pth'))
-    with raises(UsageError, 'cam', 'checkpoint'):
-        attention.classifier(None)
 
 
 def test_panels(tmp_path, monkeypatch):

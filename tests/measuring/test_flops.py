@@ -10,6 +10,19 @@ from mmvit_backbones import list_models
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.variants import VARIANTS
 
+# The authors' classifiers with batches of 64 images of 224 x 224 pixels in bfloat16: kernels and GB moved in a forward
+# pass, then in a training step.
+AUTHORS = {
+    'reswin_tiny': (333, 14.41, 815, 38.13), 'remvitv2_tiny': (592, 20.24, 1255, 59.45),
+    'revit_base': (254, 18.79, 740, 60.11), 'rest_lite': (189, 5.4, 532, 15.3),
+    'rest_small': (277, 6.68, 768, 18.95), 'rest_base': (277, 9.64, 768, 27.48),
+    'restv2_tiny': (286, 8.98, 765, 24.46), 'restv2_small': (430, 12.09, 1143, 32.92),
+    'regionvit_tiny': (567, 10.78, 1755, 37.12), 'regionvit_small': (567, 16.16, 1755, 55.7),
+    'vitae_tiny': (316, 8.76, 850, 24.01), 'vitaev2_small': (517, 17.75, 1381, 51.36),
+    'vitaev2_vsa_small': (929, 23.69, 2460, 63.87), 'vitae_base': (306, 23.62, 878, 71.88),
+    'refiner_vit_small_plain': (444, 39.85, 1169, 107.23),
+}
+
 SMALLEST = {variant.family.name: variant.name
             for variant in sorted(VARIANTS.values(), key=lambda variant: -variant.num_params)}
 
@@ -40,11 +53,15 @@ def test_traffic_depends_on_the_arguments():
     assert large['saved_gb'] == pytest.approx(2 * small['saved_gb'], rel=0.2)
 
 
-def test_only_the_same_settings_are_compared_with_the_authors():
-    forward, step = count_traffic(['restv2_tiny'])
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[] if name == 'restv2_tiny' else [pytest.mark.large]) for name in AUTHORS])
+def test_traffic_is_about_that_of_the_authors_code_or_less(name):
+    forward, step = count_traffic([name])
     assert (forward['pass'], step['pass']) == ('forward', 'step') and step['moved_gb'] > forward['moved_gb'] > 1
-    assert step['kernels'] == pytest.approx(step['authors_kernels'], rel=0.3) and step['authors_moved_gb'] == 24.46
-    assert forward['authors_moved_gb'] == 8.98 and 'authors_kernels' not in count_traffic(['rest_lite'], (64, 64))[0]
+    kernels, moved, step_kernels, step_moved = AUTHORS[name]
+    assert 0.4 * kernels < forward['kernels'] < 1.2 * kernels
+    assert 0.4 * step_kernels < step['kernels'] < 1.2 * step_kernels
+    assert forward['moved_gb'] < 1.06 * moved and step['moved_gb'] < 1.06 * step_moved
 
 
 def test_products_in_place_are_counted():

@@ -1,12 +1,11 @@
-"""Times and memory relative to a baseline, and throughput."""
-import json
+"""Times and memory relative to a baseline."""
 import sys
 
 import pytest
 import torch
 from helpers import raises
 
-from mmvit.measuring import benchmark, count_traffic, measure_throughput
+from mmvit.measuring import benchmark, count_traffic
 from mmvit.measuring.speed import Contender, time_contenders
 from mmvit_backbones.errors import UsageError
 
@@ -27,7 +26,6 @@ def test_a_network_relative_to_itself_without_gradients_outside():
         figures = found.models['rest_lite']
         assert figures['saved_ratio'] == 1 and figures['saved_bytes_per_image'] > 1e6
         assert figures['forward'] > 0 and figures['train_step'] > 0 and torch.get_num_threads() == threads
-        assert json.loads(str(found))['models'] == found.models
         assert count_traffic(['rest_lite'], (64, 64), 2, task='backbone')[1]['kernels'] > 100
 
 
@@ -97,8 +95,3 @@ def test_a_compiled_network_is_timed_beside_an_eager_one():
         time_contenders(contenders, part, 1)
     assert [row.row['runtime'] for row in contenders] == ['eager', 'compile']
     assert all(row.row['forward_ms'] > 0 and row.row['step_ratio'] > 0 for row in contenders)
-
-
-def test_throughput_by_batch_size():
-    found = measure_throughput(['rest_lite'], [1, 2], repeats=1)
-    assert list(found) == ['rest_lite'] and set(found['rest_lite']) == {1, 2} and min(found['rest_lite'].values()) > 0

@@ -1,7 +1,7 @@
 """Draws the attention maps of all blocks of a network in one figure.
 
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
-    mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT --cam 281
+    mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT
 
 Each row shows one block: the mean over its heads, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
 residual, i.e. the logits passed to the next block. Refiner-ViT has one row per pair of blocks, with raw and refined
@@ -20,9 +20,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--network', required=True, metavar='NAME')
     parser.add_argument('--checkpoint')
     add_pretrained_argument(parser)
-    position = parser.add_mutually_exclusive_group()
-    position.add_argument('--query', type=pixel, metavar='X,Y')
-    position.add_argument('--cam', type=whole(-1), metavar='CLASS')
+    parser.add_argument('--query', type=pixel, metavar='X,Y')
     add_size_argument(parser, is_square=False)
     parser.add_argument('--blocks', type=whole(0), nargs='+')
     parser.add_argument('--heads', type=whole(0), nargs='+')

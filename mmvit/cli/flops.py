@@ -10,7 +10,7 @@ views counts as one kernel, which reads its arguments and writes its results. Pe
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
 pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory in use
 after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With --backbone, necks and
-heads of detectors and segmenters are not counted; mmvit benchmark CONFIG measures whole models.
+heads of detectors and segmenters are not counted.
 """
 import json
 from argparse import ArgumentParser, Namespace

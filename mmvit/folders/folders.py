@@ -91,7 +91,7 @@ class Split:
     """Splits a folder's images by the subfolders ``train/`` and ``val/`` or, with ``val_fraction``, at random.
 
     Raises:
-        UsageError: If ``val_fraction`` is not between 0 and 1.
+        UsageError: If ``val_fraction`` is not between 0 and 1, or there is a seed without it.
     """
 
     val_fraction: float | None = None
@@ -100,6 +100,8 @@ class Split:
     def __post_init__(self) -> None:
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
+        if self.val_fraction is None and self.seed:
+            raise UsageError(f'split_seed (--split-seed) needs val_fraction (--val-fraction), got {self.seed} without it')
 
     def find_parts(self, folder: str, layout: str, is_test: bool = False) -> dict[str, str]:
         """Returns the subfolders for training and validation; for a random split, both are the same.

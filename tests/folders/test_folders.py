@@ -100,6 +100,8 @@ def test_folders_of_a_split(tmp_path):
     for fraction in 0., 1., -.1:
         with raises(UsageError, 'val_fraction', fraction):
             Split(fraction)
+    with raises(UsageError, 'split_seed', 3, 'val_fraction'):
+        Split(seed=3)
 
 
 def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):

@@ -101,7 +101,8 @@ class Split:
         if self.val_fraction is not None and not 0 < self.val_fraction < 1:
             raise UsageError(f'val_fraction (--val-fraction) must be between 0 and 1, got {self.val_fraction}')
         if self.val_fraction is None and self.seed:
-            raise UsageError(f'split_seed (--split-seed) needs val_fraction (--val-fraction), got {self.seed} without it')
+            raise UsageError('split_seed (--split-seed) needs val_fraction (--val-fraction), got '
+                             f'{self.seed} without it')
 
     def find_parts(self, folder: str, layout: str, is_test: bool = False) -> dict[str, str]:
         """Returns the subfolders for training and validation; for a random split, both are the same.

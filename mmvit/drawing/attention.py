@@ -90,7 +90,8 @@ def resize(image: Image.Image, size: int | Sequence[int]) -> Tensor:
     """
     if isinstance(size, int) or len(size) == 1:
         shorter, _ = height_and_width(size if isinstance(size, int) else size[0])
-        sides = [side * shorter / min(image.size) / MULTIPLE for side in image.size]
+        scale = shorter / min(image.size) / MULTIPLE
+        sides = [side * scale for side in image.size]
     else:
         height, width = height_and_width(size)
         sides = [width / MULTIPLE, height / MULTIPLE]

@@ -75,15 +75,17 @@ class Watching(BaseVisBackend):
 
 
 @pytest.mark.parametrize('framework', CONFIGS)
-def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd):
+def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd, monkeypatch):
     """It starts no processes, logs nothing and leaves nothing behind."""
     VISBACKENDS.register_module(module=Watching, force=True)
-    before = sorted(ROOT.iterdir()), sorted(Path(tempfile.gettempdir()).glob('tmp*'))
+    (tmp_path / 'temporary').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
+    before = sorted(ROOT.iterdir())
     call('train', config_of(framework, tmp_path), '--check', '--processes', '2', '--work-dir', tmp_path / 'run',
          '--cfg-options', 'visualizer.vis_backends.0.type=Watching')
     shown = capfd.readouterr()
     assert shown.out == 'ok\n' and ' INFO ' not in shown.err and not (tmp_path / 'run').exists()
-    assert before == (sorted(ROOT.iterdir()), sorted(Path(tempfile.gettempdir()).glob('tmp*')))
+    assert before == sorted(ROOT.iterdir()) and not list((tmp_path / 'temporary').iterdir())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

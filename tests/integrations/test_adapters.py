@@ -64,7 +64,7 @@ def test_drop_path_is_off_by_default(timm):
 def test_an_fx_graph_returns_the_maps(timm, network):
     """The backbone is a single node of the graph."""
     from torchvision.models.feature_extraction import create_feature_extractor
-    arguments = {key: value for key, value in TINY_CONFIGS[network].items() if key != 'stage_norm'}
+    arguments = {key: value for key, value in TINY_CONFIGS[network].items() if key not in ('stage_norm', 'type')}
     model = timm.create_model(f'mm_{NAMES[network]}', **arguments).eval()
     graph = create_feature_extractor(model, ['backbone', 'head'], tracer_kwargs=dict(leaf_modules=[Backbone]))
     for size in ((64, 96), (70, 49)):

@@ -91,7 +91,7 @@ def test_a_whole_model_has_its_metric(tmp_path):
 
 
 def test_a_dense_network_has_all_its_maps():
-    network = timed_network('rest_lite', True, None, 2)
+    network = timed_network('rest_lite', True, (448, 672), 2)
     assert network.images.shape == (2, 3, 448, 672) and len(network.names) == 4
 
 

@@ -380,11 +380,11 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(servers, vitae, publi
     """Folders stand where files would be written, which is an error for root, too."""
     vitae.parent.mkdir()
     torch.save(published, vitae)
-    for name in f'{vitae.name}.lock', f'{vitae.name}.{os.getpid()}':
+    for name in f'{vitae.name}.lock', f'{vitae.name}.sha256':
         vitae.with_name(name).mkdir()
     for _ in range(2):
         get_model('vitae_tiny', 'backbone', pretrained=True)
-    assert not servers.asked and not vitae.with_name(f'{vitae.name}.sha256').exists()
+    assert not servers.asked
     vitae.unlink()
     with raises(CheckpointError, f'{vitae.parent} cannot be written', 'MMVIT_HOME'):
         fetch(WEIGHTS['vitae_tiny'])

@@ -33,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument('--sizes', nargs='+', default=[(224, 224)], metavar='HEIGHTxWIDTH', type=size,
                         help='of the images; default: 224x224')
     parser.add_argument('--source', default='', help='what was run, as owner/name@commit')
-    parser.add_argument('--out', type=Path, help='default: tests/goldens/VARIANT/golden_VARIANT.json')
+    parser.add_argument('--out', type=Path, help='default: VARIANT/golden_VARIANT.json in the tests of goldens')
     return parser
 
 

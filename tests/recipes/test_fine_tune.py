@@ -357,7 +357,7 @@ def test_a_recipe_of_another_length_is_that_of_its_arguments(task, tmp_path):
 
 def test_every_argument_is_recorded(tmp_path):
     """Those that have another value than by default, and those whose default depends on the machine."""
-    options = dict(size=96, batch_size=3, lr=0.01, early_stop=2, ema=True, seed=5, layer_decay=0.5, split_seed=4,
+    options = dict(size=96, batch_size=3, lr=0.01, early_stop=2, ema=True, seed=5, layer_decay=0.5,
                    decay_type='stage_wise', out=str(tmp_path / 'out'), custom_imports=['mmvit_backbones.engine'])
     recorded = recipe(tmp_path, **options).recipe.to_dict()
     assert options.items() <= recorded.items()

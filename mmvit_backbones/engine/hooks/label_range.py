@@ -48,5 +48,4 @@ def check_labels(model: nn.Module, data_batch: Any) -> None:
         if wrong.any():
             path = sample.metainfo.get('seg_map_path') or f'of image {sample.metainfo.get("img_path")}'
             raise TrainingError(f'mask {path} has the label {labels[wrong].max()}; the model has {count} classes, so '
-                                f'that labels may be 0 to {count - 1} and {IGNORED}; mmvit data check finds all such '
-                                'masks')
+                                f'that labels may be 0 to {count - 1} and {IGNORED}')

@@ -19,10 +19,8 @@ if not torch.cuda.is_available():
 
 
 def pytest_addoption(parser):
-    parser.addoption('--write-goldens', action='store_true',
-                     help='write the deviations from the goldens, and the names of the weights of new networks')
     parser.addoption('--write-promised', action='store_true',
-                     help='add new options, names and keys to the lists in tests/promised')
+                     help='add new options, names, keys and weights of networks to the promised lists')
 
 
 def pytest_collection_modifyitems(items):

@@ -234,15 +234,15 @@ def agree(ranks: list[dict]) -> bool:
 def test_names_and_shapes_in_checkpoints(network, request):
     """Names, shapes and order match ``goldens/*/state_dicts.txt``, so checkpoints of earlier versions load.
 
-    With ``--write-goldens``, those of new networks are appended to the file.
+    With ``--write-promised``, those of new networks are appended to the file.
     """
     actual = ''.join(f'{name} {"x".join(map(str, x.shape)) or "()"}\n'
                      for name, x in fresh_model(network).state_dict().items())
     file = FOLDERS[network] / 'state_dicts.txt'
     text = file.read_text() if file.exists() else ''
     section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
-    if section is None and request.config.getoption('write_goldens'):
+    if section is None and request.config.getoption('write_promised'):
         file.write_text(f'{text}[{network}]\n{actual}')
     else:
-        assert section, f'{file} has no [{network}]; --write-goldens adds it'
+        assert section, f'{file} has no [{network}]; --write-promised adds it'
         assert actual == section[1]

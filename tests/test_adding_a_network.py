@@ -78,7 +78,7 @@ def add_network(tree: Path) -> None:
 NAMED = {
     'mmvit_backbones/backbones/__init__.py': 'from .patch_mixer import PatchMixer',
     'docs/patch_mixer.md': '| `patch_mixer_tiny` | 32 64 128 256 |', 'mkdocs.yml': 'PatchMixer: patch_mixer.md',
-    'docs/zoo.md': '| `patch_mixer_tiny` | 1.3 | 0.15 | – | 1e-10 |',
+    'docs/zoo.md': '| `patch_mixer_tiny` | 1.3 | 0.15 | – |',
     'docs/papers.md': '| figure 1 |  | `backbones.patch_mixer.PatchMixer`', 'README.md': 'docs/patch_mixer.md',
     'docs/api/backbones.md': 'PatchMixerArch', 'NOTICE': 'Nobody et al., 2026: PatchMixer',
     'model-index.yml': 'configs/metafiles/patchmixer.yml', 'tests/goldens/patch_mixer/state_dicts.txt': '[PatchMixer]',

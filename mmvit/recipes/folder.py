@@ -110,8 +110,6 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     given.size = _size(task, size)
     found = find_network(network, pretrained)
     if freeze is not None:
-        if found.backbone['type'] == 'TimmBackbone':
-            raise UsageError(f'freeze requires a network with frozen_stages, which {network} has not')
         found = replace(found, backbone={**found.backbone, 'frozen_stages': freeze})
     title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
     given.work_dir = work_dir or osp.join('work_dirs', title)

@@ -8,7 +8,7 @@ import timm
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.models import group_parameters
+from timm.models import Hiera, HieraDet, group_parameters
 from torch import Tensor
 
 from ..errors import UsageError
@@ -65,7 +65,8 @@ class TimmBackbone(BaseModule):
                     raise
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
-        self.name, self.norm, self.frozen_stages = name, norm, frozen_stages
+        self.name, self.frozen_stages = name, frozen_stages
+        self.norm = norm and not isinstance(self.model, (Hiera, HieraDet))  # theirs follows the pooling
         infos = list(self.model.feature_info)
         self.levels = [index for index, info in enumerate(infos) if info['reduction'] >= 4]
         self.indices = self._indices(infos, out_indices)
@@ -75,7 +76,7 @@ class TimmBackbone(BaseModule):
         if not -1 <= frozen_stages <= len(self.levels):
             raise UsageError(f'frozen_stages must be from -1 to {len(self.levels)} for timm:{name}, got '
                              f'{frozen_stages}')
-        self.model.prune_intermediate_layers(self.indices, prune_norm=not norm)
+        self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
         self._frozen = self._freeze([infos[index]['module'] for index in self.levels])
         self.train(self.training)
 

@@ -142,7 +142,7 @@ def test_pretrained_networks_train_with_decaying_rates_and_random_ones_with_high
     assert fine.optim_wrapper.paramwise_cfg.decay_rate < scratch.optim_wrapper.paramwise_cfg.decay_rate == 1
 
 
-@pytest.mark.parametrize('network', ['rest_lite', 'resnet50'])
+@pytest.mark.parametrize('network', ['rest_lite', 'resnet50', 'timm:resnet18'])
 def test_frozen_stages_get_no_gradient(network, tmp_path):
     """0 freezes the stem; each further number one more stage."""
     frozen = []
@@ -286,7 +286,7 @@ def test_the_file_is_the_config(task, tmp_path, monkeypatch):
     (dict(class_folder=FLOWERS, lr=0.), ['lr', '0.0']),
     (dict(class_folder=FLOWERS, lr=float('nan')), ['lr', 'nan']),
     (dict(class_folder=FLOWERS, freeze=-1), ['freeze', '-1']),
-    (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=1), ['freeze', 'timm:resnet18']),
+    (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=9), ['frozen_stages', 'timm:resnet18', '9']),
     (dict(class_folder=FLOWERS, early_stop=0), ['early_stop', '0']),
     (dict(class_folder=FLOWERS, precision='int8'), ['precision', 'int8', 'bfloat16']),
     (dict(class_folder=FLOWERS, boxes_only=True), ['boxes_only', 'coco_folder']),

@@ -1,48 +1,76 @@
-"""Networks of timm as backbones in configs of mmdet, mmseg and mmpretrain."""
+"""Networks of timm as backbones in configs of mmdet, mmseg and mmpretrain.
+
+https://huggingface.co/docs/timm
+"""
 from collections.abc import Sequence
+from copy import deepcopy
+from fnmatch import fnmatchcase
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
-import timm
+import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
-from timm.models import Hiera, HieraDet, group_parameters
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..backbones.base import is_integer, with_strict_pretrained
+from ..errors import CheckpointError, UsageError, first_line
+from ..utils.image_sizes import height_and_width
+from ..utils.messages import near_names
 
-# Arguments that some networks need.
+try:
+    import timm
+    from timm.models import group_parameters
+except ImportError as error:
+    raise UsageError(f'TimmBackbone needs timm: pip install timm ({error})') from error
+
+__all__ = ['TimmBackbone']
+
+# Arguments with which some networks take images of any size.
 ANY_SIZE: tuple[dict[str, Any], ...] = dict(strict_img_size=False), dict(dynamic_img_size=True), {}
+NORM_AFTER_POOLING = 'Hiera', 'HieraDet'  # whose forward_intermediates refuses norm=True
 
 
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
-    """A network of timm for images of any size. A config names this module in ``custom_imports``.
+    """A network of timm, such as DINOv3, that returns maps ``(B, C, H / stride, W / stride)``.
 
-    The maps are those of timm's ``forward_intermediates``, without class and register tokens. Levels are the stages of
-    a network, or the blocks of a plain one, such as DINOv3's. What only later levels need is removed.
+    ``custom_imports = dict(imports=['mmvit_backbones.integrations.timm_backbone'])`` in a config registers it, and all
+    networks of this package.
+
+    The maps are those of timm's ``forward_intermediates``, without class and register tokens. Images are padded with
+    zeros, below and to the right, to multiples of the largest stride. Stages are timm's: those of a network in
+    stages, and the blocks of a plain one, such as DINOv3; what is before stride 4 belongs to the stem. What no map of
+    ``out_indices`` needs is removed.
 
     Args:
-        name (str): Name in ``timm.list_models()``.
-        pretrained (bool): Whether to download and load timm's weights. Defaults to False.
-        out_indices (Sequence[int] | None): Levels whose maps are returned, ascending; negative ones count from the end.
-            Defaults to None: the last level of each stride from 4 pixels, so the last block of a plain network.
-        frozen_stages (int): Number of levels that are frozen, together with the stem: their parameters need no
-            gradient, and they stay in evaluation mode. 0 freezes the stem, the number of levels all. Defaults to -1:
-            nothing is frozen.
-        norm (bool): Whether the network's own last norm is applied, to all maps of a plain network, and to the last
-            one of others. Networks that normalize after the pooling have none. Defaults to True.
-        init_cfg (dict | None): MMEngine's initialization. Defaults to None.
-        arguments: Further arguments of ``timm.create_model``.
+        name (str): Name in ``timm.list_models()``, with or without the tag of weights, such as
+            ``'vit_small_patch16_dinov3.lvd1689m'``; or what ``timm.create_model`` takes with a prefix, such as
+            ``'local-dir:FOLDER'``.
+        pretrained (bool): Whether to download and load timm's weights. ``pretrained_cfg_overlay=dict(file=FILE)``
+            beside it loads a file, which timm converts. Defaults to False.
+        out_indices (Sequence[int] | int | None): Stages whose maps are returned, in ascending order; negative ones
+            count from the end. Defaults to None: the last stage of each stride, so the last block of a plain network.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages, and their number
+            everything: parameters have no gradient, and modules stay in evaluation mode. Defaults to -1.
+        norm (bool): Whether timm applies the network's own last norm: to all maps of a plain network, to the last one
+            of others, and to none if the norm follows the pooling. Defaults to True.
+        with_cp (bool): Whether to use timm's activation checkpointing, which saves memory. Defaults to False.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=FILE)`` loads a training of your own. Defaults to None: weights are timm's.
+        arguments: Further arguments of ``timm.create_model``, such as ``drop_path_rate`` or ``img_size``.
 
     Attributes:
-        channels (list[int]): Channels of the maps.
-        strides (list[int]): Strides of the maps in pixels.
+        channels (tuple[int, ...]): Channels of the maps.
+        output_strides (tuple[int, ...]): Strides of the maps in pixels.
+        num_stages (int): Number of stages.
+        image_size (tuple[int, int] | None): Height and width that images must have; None if they may have any.
 
     Raises:
-        UsageError: If timm has no network with this name, it has no feature maps, or an argument is out of range.
+        UsageError: If timm is not installed, has no network with this name, or an argument is invalid.
+        CheckpointError: If weights cannot be loaded.
 
     Example:
         >>> import torch
@@ -51,91 +79,173 @@ class TimmBackbone(BaseModule):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
-    def __init__(self, name: str, pretrained: bool = False, out_indices: Sequence[int] | None = None,
-                 frozen_stages: int = -1, norm: bool = True, init_cfg: dict | None = None, **arguments: Any) -> None:
-        super().__init__(init_cfg)
-        if not timm.is_model(name):
-            raise UsageError(f'timm has no network {name!r}; see timm.list_models()')
-        for options in ANY_SIZE:
-            try:
-                self.model: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
-                break
-            except TypeError:  # the network does not have these arguments
-                if not options:
-                    raise
+    def __init__(self, name: str, pretrained: bool = False, out_indices: Sequence[int] | int | None = None,
+                 frozen_stages: int = -1, norm: bool = True, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None, **arguments: Any) -> None:
+        super().__init__(with_strict_pretrained(init_cfg))
+        self.name, self.frozen_stages = name, frozen_stages
+        self.model, takes_any_size = create(name, pretrained, arguments)
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
-        self.name, self.frozen_stages = name, frozen_stages
-        self.norm = norm and not isinstance(self.model, (Hiera, HieraDet))  # theirs follows the pooling
+        self.norm = norm and type(self.model).__name__ not in NORM_AFTER_POOLING
         infos = list(self.model.feature_info)
         self.levels = [index for index, info in enumerate(infos) if info['reduction'] >= 4]
+        self.num_stages = len(self.levels)
+        if not is_integer(frozen_stages) or not -1 <= frozen_stages <= self.num_stages:
+            raise UsageError(f'frozen_stages must be an integer from -1 to {self.num_stages}, which freezes all of '
+                             f'timm:{name}, got {frozen_stages!r}')
         self.indices = self._indices(infos, out_indices)
+        self.output_strides = tuple(infos[index]['reduction'] for index in self.indices)
+        is_plain = len({info['reduction'] for info in infos}) == 1
+        self.channels = tuple(self.model.num_features if is_plain and self.norm else infos[index]['num_chs']
+                              for index in self.indices)
         self.multiple = max(info['reduction'] for info in infos[:self.indices[-1] + 1])
-        self.channels = [infos[index]['num_chs'] for index in self.indices]
-        self.strides = [infos[index]['reduction'] for index in self.indices]
-        if not -1 <= frozen_stages <= len(self.levels):
-            raise UsageError(f'frozen_stages must be from -1 to {len(self.levels)} for timm:{name}, got '
-                             f'{frozen_stages}')
+        self.image_size = None if takes_any_size else self._fixed_size(arguments.get('img_size'))
+        frozen = self._frozen_parameters(infos)
         self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
-        self._frozen = self._freeze([infos[index]['module'] for index in self.levels])
+        if with_cp:
+            self.model.set_grad_checkpointing()
+        for key, parameter in self.model.named_parameters():
+            parameter.requires_grad_(key not in frozen)
+        self._frozen = [key for key, module in self.model.named_modules()
+                        if {parameter.requires_grad for parameter in module.parameters()} == {False}]
         self.train(self.training)
 
-    def _freeze(self, levels: Sequence[str]) -> list[str]:
-        """Freezes the stem and the first levels, given the modules of all, and returns the names of frozen modules."""
-        if self.frozen_stages == len(levels):
-            self.requires_grad_(False)
-        elif self.frozen_stages >= 0:
-            prefixes = tuple(f'model.{level}.' for level in levels[:self.frozen_stages])
-            depths = {name: self.get_stage_depth(name)[0] for name, _ in self.named_parameters()}
-            last = max((depth for name, depth in depths.items() if name.startswith(prefixes)), default=0)
-            for name, parameter in self.named_parameters():
-                parameter.requires_grad_(depths[name] > last)
-        return [name for name, module in self.named_modules()
-                if {parameter.requires_grad for parameter in module.parameters()} == {False}]
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Returns the features for a neck or head.
+
+        Args:
+            images (Tensor): ``(B, 3, H, W)``, of any height and width unless ``image_size`` is set.
+
+        Returns:
+            tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``. Sides are those
+            of the padded images.
+
+        Raises:
+            UsageError: If the images have another size than the only one that the network takes.
+        """
+        height, width = images.shape[2:]
+        if self.image_size not in (None, (height, width)):
+            expected = ' x '.join(map(str, self.image_size))
+            raise UsageError(f'images must have {expected} pixels for timm:{self.name}, got {height} x {width}; set '
+                             'img_size, or take a network for images of any size')
+        images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        maps = self.model.forward_intermediates(images, indices=self.indices, norm=self.norm, intermediates_only=True)
+        return tuple(x.contiguous() for x in maps)  # operators of mmcv, such as RoIAlign, ignore the strides of tensors
+
+    def init_weights(self) -> None:
+        """Applies ``init_cfg``. timm has given the network its weights, which MMEngine would replace by random ones."""
+        initialize(self, self.init_cfg)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         super().train(mode)
         for name in self._frozen:
-            for module in self.get_submodule(name).modules():
-                module.training = False
+            self.model.get_submodule(name).eval()
         return self
-
-    def _indices(self, infos: list[dict], given: Sequence[int] | None) -> list[int]:
-        """Returns the indices of maps in ``feature_info``."""
-        if given is None:
-            return list({infos[index]['reduction']: index for index in self.levels}.values())
-        count = len(self.levels)
-        if not given or not all(type(index) is int and -count <= index < count for index in given):
-            raise UsageError(f'out_indices must be from {-count} to {count - 1} for timm:{self.name}, got {given}')
-        taken = [index % count for index in given]
-        if taken != sorted(set(taken)):
-            raise UsageError(f'out_indices must be in ascending order, got {given}')
-        return [self.levels[index] for index in taken]
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``."""
-        return self._depths[False][param_name.removeprefix(prefix)]
+        return self._layers[param_name.removeprefix(prefix)]
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return self._depths[True][param_name.removeprefix(prefix)]
+        return self._stages[param_name.removeprefix(prefix)]
+
+    def tables_tokens_and_gates(self) -> set[str]:
+        """Returns the names of position tables, tokens and other parameters that timm trains without weight decay."""
+        patterns = getattr(self.model, 'no_weight_decay', set)()
+        return {f'model.{name}' for name, _ in self.model.named_parameters()
+                if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
     @cached_property
-    def _depths(self) -> list[dict[str, tuple[int, int]]]:
-        """The depths of all parameters in layers and in stages."""
+    def _layers(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=False)
+
+    @cached_property
+    def _stages(self) -> dict[str, tuple[int, int]]:
+        return self._depths(coarse=True)
+
+    def _depths(self, coarse: bool) -> dict[str, tuple[int, int]]:
+        """Returns the depth of all parameters, and the number of depths, in layers or in stages."""
         if not hasattr(self.model, 'group_matcher'):
             raise UsageError(f'timm:{self.name} has no group_matcher, which defines its layers; turn layer decay off '
                              'by decay_rate=1')
         names = [name for name, _ in self.model.named_parameters()]
         after = 'after_all_layers'  # belongs to no layer, as the names of heads
         named: Any = SimpleNamespace(named_parameters=lambda: [(name, name) for name in [*names, after]])
-        kinds: Any = [group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
-                      for coarse in (False, True)]
-        return [{f'model.{name}': (groups[name], groups[after] + 1) for name in names} for groups in kinds]
+        groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
+        return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns one map ``(B, C, H / stride, W / stride)`` per index; pads images to multiples of their stride."""
-        height, width = images.shape[2:]
-        images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
-        return tuple(self.model.forward_intermediates(images, indices=self.indices, norm=self.norm,
-                                                      intermediates_only=True))
+    def _indices(self, infos: Sequence[dict], given: Sequence[int] | int | None) -> list[int]:
+        """Returns the indices of the maps in timm's ``feature_info``."""
+        if given is None:
+            return list({infos[index]['reduction']: index for index in self.levels}.values())
+        indices, count = (tuple(given) if isinstance(given, Sequence) else (given, )), self.num_stages
+        taken = [index % count for index in indices if is_integer(index) and -count <= index < count]
+        if not taken or len(taken) < len(indices) or taken != sorted(set(taken)):
+            raise UsageError(f'out_indices must be ascending stage indices from 0 to {count - 1}, or from {-count} to '
+                             f'-1, for timm:{self.name}, got {given!r}')
+        return [self.levels[index] for index in taken]
+
+    def _fixed_size(self, given: Sequence[int] | int | None) -> tuple[int, int] | None:
+        """Returns height and width of images if the network takes no others; timm says so of others, too."""
+        cfg = self.model.pretrained_cfg
+        if not cfg.get('fixed_input_size'):
+            return None
+        channels, *size = cfg['input_size']
+        height, width = height_and_width(given, 'img_size') if given else size
+        network = on_meta(self.model).eval()
+        images = torch.empty(1, channels, height + self.multiple, width, device='meta')
+        try:
+            with torch.no_grad():
+                network.forward_intermediates(images, indices=self.indices, intermediates_only=True)
+        except (AssertionError, RuntimeError, ValueError):
+            return height, width
+        return None
+
+    def _frozen_parameters(self, infos: Sequence[dict]) -> set[str]:
+        """Returns timm's names of the frozen parameters: all of a network that ends at the last frozen stage."""
+        if self.frozen_stages in (-1, self.num_stages):
+            return set() if self.frozen_stages < 0 else {name for name, _ in self.model.named_parameters()}
+        network, last = on_meta(self.model), self.levels[max(self.frozen_stages, 1) - 1]
+        network.prune_intermediate_layers([last], prune_norm=True)
+        names = {name for name, _ in network.named_parameters()}
+        if self.frozen_stages:
+            return names
+        stem = {name for name in names if not name.startswith(f'{infos[last]["module"]}.')}
+        if stem == names:
+            raise UsageError(f'frozen_stages must not be 0 for timm:{self.name}, as timm does not tell its stem from '
+                             'its first stage; 1 freezes both')
+        return stem
+
+
+def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any, bool]:
+    """Returns a network of timm without head, and whether it has an argument with which it takes images of any size."""
+    if ':' not in name and not timm.is_model(name):
+        near = near_names(name.partition('.')[0], timm.list_models())
+        raise UsageError(f'timm {timm.__version__} has no network {name}{near or "; see timm.list_models()"}')
+    refused = None
+    for options in ANY_SIZE:
+        try:
+            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
+            return network, bool(options)
+        except TypeError as error:  # the network does not have these arguments
+            refused = error
+        except Exception as error:  # timm and its downloaders raise errors of several packages
+            if pretrained:
+                raise CheckpointError(f'the weights of timm:{name} cannot be loaded: {first_line(error)}; download '
+                                      'them elsewhere, and set pretrained_cfg_overlay=dict(file=FILE)') from error
+            raise UsageError(f'timm:{name} cannot be built: {first_line(error)}') from error
+    assert refused is not None
+    raise UsageError(f'timm:{name} cannot be built with {arguments}: {refused}') from refused
+
+
+def on_meta(network: nn.Module) -> Any:
+    """Returns a copy of a network on the meta device, which takes neither memory nor time."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return deepcopy(network, {id(x): like(x) for x in tensors})
+
+
+def like(x: Tensor) -> Tensor:
+    empty = torch.empty_like(x, device='meta')
+    return nn.Parameter(empty, x.requires_grad) if isinstance(x, nn.Parameter) else empty

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import raises
+from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
@@ -17,7 +18,8 @@ SMALL = {
     'vit_small_patch14_reg4_dinov2': PLAIN, 'vit_small_patch16_dinov3': PLAIN, 'eva02_tiny_patch14_224': PLAIN,
     'swin_tiny_patch4_window7_224': dict(embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)),
     'convnext_atto': dict(depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)),
-    'sam2_hiera_tiny': dict(embed_dim=16, stages=(1, 1, 1, 1), global_att_blocks=(2, ))}
+    'sam2_hiera_tiny': dict(embed_dim=16, stages=(1, 1, 2, 1), global_att_blocks=(3, )),
+    'hiera_tiny_224': dict(embed_dim=16, stages=(1, 1, 1, 1), img_size=(96, 64))}
 each = pytest.mark.parametrize('name', SMALL)
 
 
@@ -33,14 +35,15 @@ def test_maps_are_timms_own(name, norm):
     backbone = build(name, norm=norm, out_indices=(1, -1)).eval()
     whole = build(name).model.eval()
     torch.manual_seed(0)
-    images = torch.randn(1, 3, 100, 70)
+    height, width = size = backbone.image_size or (100, 70)
+    images = torch.randn(1, 3, *size)
     stride = backbone.multiple
-    padded = F.pad(images, (0, -70 % stride, 0, -100 % stride))
+    padded = F.pad(images, (0, -width % stride, 0, -height % stride))
     indices = [backbone.levels[1], backbone.levels[-1]]
     expected = whole.forward_intermediates(padded, indices=indices, norm=backbone.norm, intermediates_only=True)
     maps = backbone(images)
-    assert [x.shape[1] for x in maps] == backbone.channels
-    assert [x.shape[2] for x in maps] == [-(-100 // stride) * stride // each for each in backbone.strides]
+    assert tuple(x.shape[1] for x in maps) == backbone.channels
+    assert [x.shape[2] for x in maps] == [padded.shape[2] // each for each in backbone.output_strides]
     for x, y in zip(maps, expected, strict=True):
         torch.testing.assert_close(x, y)
 
@@ -48,30 +51,75 @@ def test_maps_are_timms_own(name, norm):
 @each
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 2, 'all'])
 def test_frozen_levels_get_no_gradients_and_no_states(name, frozen_stages):
-    count = len(build(name).levels)
+    count = build(name).num_stages
     backbone = build(name, frozen_stages=count if frozen_stages == 'all' else frozen_stages).train()
     model = nn.ModuleDict(dict(backbone=backbone, head=nn.Conv2d(backbone.channels[-1], 2, 1)))
     wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='AdamW', lr=1.), constructor='LayerDecayConstructor',
                                               paramwise_cfg=dict(decay_rate=0.9)))
     before = {key: x.clone() for key, x in backbone.state_dict().items()}
-    maps = backbone(torch.randn(2, 3, 64, 64))
+    maps = backbone(torch.randn(2, 3, *(backbone.image_size or (64, 64))))
     wrapper.update_params(sum(x.square().mean() for x in maps) + model['head'](maps[-1]).square().mean())
     changed = {key for key, x in backbone.state_dict().items() if not torch.equal(x, before[key])}
     trained = {key for key, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert changed == trained and len(wrapper.optimizer.state) == len(trained) + 2
     assert bool(trained) is (frozen_stages != 'all') and (frozen_stages != -1 or trained == {
         key for key, _ in backbone.named_parameters()})
-    frozen = [module for module in backbone.modules() if list(module.parameters())
+    frozen = [module for module in backbone.model.modules() if list(module.parameters())
               and not any(parameter.requires_grad for parameter in module.parameters())]
     assert not any(module.training for part in frozen for module in part.modules())
     assert bool(frozen) is (frozen_stages != -1)
 
 
+def test_timms_weights_survive_mmengines_initialization():
+    """MMEngine calls `init_weights` of any module that has it, and those of timm's ViTs are random."""
+    model = BaseModule()
+    model.backbone = build('vit_small_patch14_reg4_dinov2')
+    before = {key: x.clone() for key, x in model.state_dict().items()}
+    model.init_weights()
+    assert all(torch.equal(x, before[key]) for key, x in model.state_dict().items())
+
+
+def test_an_own_training_is_loaded_strictly(tmp_path):
+    source = build('convnext_atto')
+    torch.save({f'backbone.{key}': x + 1 for key, x in source.state_dict().items()}, tmp_path / 'own.pth')
+    torch.save(source.model.state_dict(), tmp_path / 'other.pth')
+    backbone = build('convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'own.pth')))
+    backbone.init_weights()
+    assert all(torch.equal(x, source.state_dict()[key] + 1) for key, x in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize('name', ['vit_small_patch14_reg4_dinov2', 'convnext_atto'])
+def test_tables_and_tokens_have_no_weight_decay(name):
+    model = nn.ModuleDict(dict(backbone=build(name)))
+    wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='AdamW', lr=1., weight_decay=0.1),
+                                              constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))
+    decays = {id(x): group['weight_decay'] for group in wrapper.param_groups for x in group['params']}
+    exempt = {key for key, x in model.backbone.model.named_parameters() if not decays[id(x)]}
+    assert {key for key in ('cls_token', 'reg_token', 'pos_embed') if hasattr(model.backbone.model, key)} <= exempt
+    assert all(x.ndim < 2 or key in model.backbone.model.no_weight_decay()
+               for key, x in model.backbone.model.named_parameters() if key in exempt)
+
+
+def test_activation_checkpointing_keeps_the_gradients():
+    gradients = []
+    for with_cp in (False, True):
+        backbone = build('vit_small_patch16_dinov3', with_cp=with_cp).train()
+        backbone(torch.ones(1, 3, 32, 32))[0].square().mean().backward()
+        gradients.append([x.grad for x in backbone.parameters()])
+    for x, y in zip(*gradients, strict=True):
+        torch.testing.assert_close(x, y)
+
+
 def test_wrong_arguments_are_refused():
     for options, words in (
             (dict(frozen_stages=5), ['frozen_stages', 4, 5]), (dict(out_indices=(4, )), ['out_indices', 3]),
-            (dict(out_indices=(2, 1)), ['out_indices', 'ascending']), (dict(out_indices=()), ['-4 to 3'])):
+            (dict(out_indices=(2, 1)), ['out_indices', 'ascending']), (dict(out_indices=()), ['from -4 to -1']),
+            (dict(out_indices=4), ['out_indices', 4]), (dict(window_size=7), ['window_size', 'convnext_atto'])):
         with raises(UsageError, *words):
             build('convnext_atto', **options)
-    with raises(UsageError, 'nothing', 'timm.list_models'):
-        TimmBackbone('nothing')
+    with raises(UsageError, 'vit_small_patch16_dino3', 'vit_small_patch16_dinov3'):
+        TimmBackbone('vit_small_patch16_dino3')
+    with raises(UsageError, 'twins_svt_small', 'frozen_stages', 1):
+        TimmBackbone('twins_svt_small', frozen_stages=0)
+    with raises(UsageError, '96 x 64', '96 x 128', 'img_size', 'hiera_tiny_224'):
+        build('hiera_tiny_224')(torch.rand(1, 3, 96, 128))

@@ -88,9 +88,13 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     def exempt(self, model: nn.Module) -> set[int]:
         """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""
         keys = self.paramwise_cfg.get('custom_keys', {})
-        return {id(parameter) for path, module in model.named_modules() if isinstance(module, Backbone)
-                for name, parameter in module.named_parameters()
-                if name in module.tables_tokens_and_gates() and not any(key in f'{path}.{name}' for key in keys)}
+        found = set()
+        for path, module in model.named_modules():
+            tables: Any = getattr(module, 'tables_tokens_and_gates', set)
+            names = tables()
+            found |= {id(parameter) for name, parameter in (module.named_parameters() if names else ())
+                      if name in names and not any(key in f'{path}.{name}' for key in keys)}
+        return found
 
     def scales(self, model: nn.Module) -> dict[int, float]:
         """Returns the learning rate factor of each backbone parameter, keyed by the ``id`` of the parameter."""

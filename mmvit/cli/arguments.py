@@ -116,6 +116,13 @@ def positive_or_auto(text: str) -> int | str:
     return text if text == 'auto' else positive(text)
 
 
+def stages_or_all(text: str) -> int | str:
+    try:
+        return text if text == 'all' else whole(0)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f'{error}, or all') from error
+
+
 def output_folder(path: str) -> str:
     """Checks that a folder is writable or can be created, without creating it.
 

@@ -24,7 +24,7 @@ from .arguments import (
     positive,
     positive_or_auto,
     seed,
-    whole,
+    stages_or_all,
 )
 from .docstrings import with_help
 
@@ -41,7 +41,7 @@ RECIPE = {
     '--early-stop': ('custom_hooks', dict(type=positive, metavar='N')),
     '--ema': ('custom_hooks', dict(action='store_const', const=True)),
     '--light': ('model.roi_head', dict(action='store_const', const=True)),
-    '--freeze': ('model.backbone.frozen_stages', dict(type=whole(0), metavar='N')),
+    '--freeze': ('model.backbone.frozen_stages', dict(type=stages_or_all, metavar='N')),
     '--pretrained': ('model.backbone.init_cfg', dict(
         metavar='WEIGHTS', help='other weights than the published ones: a tag such as 22k, a file, a URL or a name '
                                 'such as timm://NAME'))}

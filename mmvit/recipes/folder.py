@@ -37,7 +37,7 @@ LIGHT_SAVES = 'half of the time'  # measured on two cores, at the size 256
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
               seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
               iters: int | None = None, batch_size: int | Literal['auto'] | None = None, lr: float | None = None,
-              freeze: int | None = None, pretrained: bool | str = True, boxes_only: bool = False,
+              freeze: int | Literal['all'] | None = None, pretrained: bool | str = True, boxes_only: bool = False,
               val_fraction: float | None = None, split_seed: int = 0, early_stop: int | None = None,
               ema: bool = False, light: bool = False, seed: int | None = None, layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
@@ -64,7 +64,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
         lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, times the square root
             of the images per step over it; higher from random weights.
-        freeze (int | None): Number of stages to freeze, together with the stem. Defaults to None: nothing is frozen.
+        freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
+            network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
             for random weights. Defaults to True.
         boxes_only (bool): Whether to train a detector without masks. Defaults to False.
@@ -110,7 +111,11 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     given.size = _size(task, size)
     found = find_network(network, pretrained)
     if freeze is not None:
-        found = replace(found, backbone={**found.backbone, 'frozen_stages': freeze})
+        found = found.frozen(freeze)
+    if found.image_size and (task is not classifier or given.size != found.image_size):
+        height, width = found.image_size
+        raise UsageError(f'network must take images of any size, got {network}, which takes {height} x {width} pixels '
+                         'alone' + (f'; set size={height} (--size)' if task is classifier else ''))
     title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
     given.work_dir = work_dir or osp.join('work_dirs', title)
     given.precision = precision or ('float16' if has_mixed_precision() else 'float32')
@@ -186,7 +191,7 @@ USAGE = ['', 'Paths are relative to the folder from which the training is starte
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
 
 
-def _check(*, freeze: int | None, layer_decay: float | None, lr: float | None, precision: str | None,
+def _check(*, freeze: int | str | None, layer_decay: float | None, lr: float | None, precision: str | None,
            **counts: int | None) -> None:
     """Raises UsageError if an argument of :func:`fine_tune` is out of its range."""
     for name, value in counts.items():
@@ -194,8 +199,8 @@ def _check(*, freeze: int | None, layer_decay: float | None, lr: float | None, p
             raise UsageError(f'{name} must be at least 1, got {value}')
     if counts['epochs'] and counts['iters']:
         raise UsageError(f'epochs and iters are mutually exclusive, got {counts["epochs"]} and {counts["iters"]}')
-    if freeze is not None and freeze < 0:
-        raise UsageError(f'freeze must be at least 0, got {freeze}')
+    if freeze not in (None, 'all') and not (isinstance(freeze, int) and freeze >= 0):
+        raise UsageError(f"freeze must be at least 0, or 'all', got {freeze!r}")
     if layer_decay is not None and not 0 < layer_decay <= 1:
         raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
     if lr is not None and not lr > 0:
@@ -305,8 +310,16 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         f'rate        AdamW, {schedule.lr:.3g} at its peak{rate}'
         + (f'; times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
            if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * schedule.ema,
+        *([f'frozen      {_frozen(network)}'] if given.freeze is not None else []),
         f'work dir    {given.work_dir}',
     ]
+
+
+def _frozen(network: Network) -> str:
+    """Returns how much of a backbone is frozen, and the memory without its gradients and AdamW's two states."""
+    frozen, total = network.num_parameters
+    return (f'{frozen / 1e6:.1f} of {total / 1e6:.1f} million parameters of the backbone, which saves '
+            f'{3 * 4 * frozen / 1e6:.0f} MB of gradients and optimizer states')
 
 
 def _count(number: int, unit: str) -> str:

@@ -1,12 +1,12 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
@@ -32,6 +32,7 @@ class Network:
         is_pretrained (bool): Whether it starts from weights.
         mean, std (list[float]): Statistics of its images, RGB, from 0 to 255.
         imports (tuple[str, ...]): Modules that register the backbone.
+        image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any.
         variant (Variant | None): The published network. Defaults to None: of another library, or from a config.
     """
 
@@ -41,27 +42,60 @@ class Network:
     mean: list[float]
     std: list[float]
     imports: tuple[str, ...] = ('mmvit_backbones', )
+    image_size: tuple[int, int] | None = None
     variant: Variant | None = None
 
     @property
     def maps(self) -> list[tuple[int, int]]:
-        """Returns the channels and the stride of each map, of the backbone on the meta device or else on the CPU."""
+        """Returns the channels and the stride of each map."""
+        size = self.image_size or (224, 224)
+
+        def run(network: nn.Module) -> tuple[Tensor, ...]:
+            network.eval()  # mmdet's backbones return nothing
+            return network(torch.zeros(1, 3, *size))
+
+        return [(x.shape[1], round(size[1] / x.shape[3])) for x in self.of_built(run)]
+
+    @property
+    def num_parameters(self) -> tuple[int, int]:
+        """Returns the number of frozen parameters, and of all."""
+        all_of_them = self.of_built(lambda network: list(network.parameters()))
+        return (sum(each.numel() for each in all_of_them if not each.requires_grad),
+                sum(each.numel() for each in all_of_them))
+
+    def frozen(self, stages: int | Literal['all']) -> 'Network':
+        """Returns the network with frozen stages.
+
+        Args:
+            stages (int | str): Number of stages, which are frozen together with the stem, or 'all'.
+
+        Raises:
+            UsageError: If the network has no ``frozen_stages``, less stages, or does not tell how many it has.
+        """
+        number = stages
+        if stages == 'all':
+            number = self.of_built(lambda network: getattr(network, 'num_stages', None))
+        network = replace(self, backbone={**self.backbone, 'frozen_stages': number})
+        if stages == 'all' and (number is None or len(set(network.num_parameters)) > 1):
+            raise UsageError(f'freeze (--freeze) must be the number of frozen stages for {self.name}, which does not '
+                             'tell with how many all is frozen, got all')
+        return network
+
+    def of_built(self, function: Callable[[Any], Any]) -> Any:
+        """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         without_weights = {key: value for key, value in self.backbone.items() if key not in ('init_cfg', 'pretrained')}
+
+        def result(device: str) -> Any:
+            with torch.device(device), torch.no_grad(), plain_pytorch():
+                return function(MODELS.build(without_weights))
+
         try:
             try:
-                maps = _maps(without_weights, 'meta')
+                return result('meta')
             except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
-                maps = _maps(without_weights, 'cpu')
+                return result('cpu')
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
-        return [(x.shape[1], round(224 / x.shape[3])) for x in maps]
-
-
-def _maps(backbone: dict, device: str) -> tuple[Tensor, ...]:
-    with torch.device(device), torch.no_grad(), plain_pytorch():
-        network = MODELS.build(backbone)
-        network.eval()  # mmdet's backbones return nothing
-        return network(torch.zeros(1, 3, 224, 224))
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True) -> Network:
@@ -90,8 +124,9 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
             raise UsageError(f'pretrained must be True or False for {network}, got {pretrained!r}')
         images = pretrained_settings(f'timm://{name}') if pretrained else None
         mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
-        return Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, mean, std,
-                       ('mmvit_backbones', 'mmvit_backbones.integrations.timm_backbone'))
+        found = Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, mean, std,
+                        ('mmvit_backbones.integrations.timm_backbone', ))
+        return replace(found, image_size=found.of_built(lambda network: network.image_size))
     try:
         cfg = read_config(network, ('model', ))
     except UsageError as error:

@@ -41,6 +41,7 @@ def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, option
     ('train', '--processes', 'two', "'two' is not an integer from 1"),
     ('data check', '--jobs', '1025', 'to 1024'),
     ('benchmark', '--threads', '1025', 'to 1024'), ('train', '--freeze', '-1', 'from 0'),
+    ('train', '--freeze', 'most', 'or all'),
     ('train', '--local_rank', '-1', 'from 0'), ('flops', '--size 1', '16385', 'from 1 to 16384'),
     ('train', '--work-dir', '', "'' is not a folder"), ('flops', '--size 1', '0', 'from 1 to 16384'),
     ('train', '--resume --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),

@@ -144,15 +144,17 @@ def test_pretrained_networks_train_with_decaying_rates_and_random_ones_with_high
 
 @pytest.mark.parametrize('network', ['rest_lite', 'resnet50', 'timm:resnet18'])
 def test_frozen_stages_get_no_gradient(network, tmp_path):
-    """0 freezes the stem; each further number one more stage."""
+    """0 freezes the stem; each further number one more stage, and 'all' all of them."""
     frozen = []
-    for freeze in (0, 1, 4):
+    for freeze in (0, 1, 4, 'all'):
         cfg = recipe(tmp_path, 'coco_folder', network, freeze=freeze)
         init_default_scope('mmdet')
         model = MODELS.build(cfg.model).train()
         frozen.append(sum(p.numel() for p in model.backbone.parameters() if not p.requires_grad))
     assert 0 < frozen[0] < frozen[1] < frozen[2]
-    assert frozen[2] == sum(p.numel() for p in model.backbone.parameters())
+    assert frozen[2] == frozen[3] == sum(p.numel() for p in model.backbone.parameters())
+    saved, = (line for line in summary(cfg) if line.startswith('frozen'))
+    assert f' {12e-6 * frozen[3]:.0f} MB' in saved  # a gradient and AdamW's two states of 4 bytes each
 
 
 def test_modules_that_a_config_imports_are_imported_by_the_recipe(tmp_path, monkeypatch):
@@ -286,6 +288,11 @@ def test_the_file_is_the_config(task, tmp_path, monkeypatch):
     (dict(class_folder=FLOWERS, lr=0.), ['lr', '0.0']),
     (dict(class_folder=FLOWERS, lr=float('nan')), ['lr', 'nan']),
     (dict(class_folder=FLOWERS, freeze=-1), ['freeze', '-1']),
+    (dict(class_folder=FLOWERS, freeze='most'), ['freeze', 'most', 'all']),
+    (dict(network=dict(type='mmpretrain.VisionTransformer', arch='deit-tiny'), class_folder=FLOWERS, freeze='all'),
+     ['freeze', 'all', 'number']),
+    (dict(network='timm:hiera_tiny_224', coco_folder=COCO), ['timm:hiera_tiny_224', '224 x 224']),
+    (dict(network='timm:hiera_tiny_224', class_folder=FLOWERS, size=64), ['timm:hiera_tiny_224', 'size=224']),
     (dict(network='timm:resnet18', class_folder=FLOWERS, freeze=9), ['frozen_stages', 'timm:resnet18', '9']),
     (dict(class_folder=FLOWERS, early_stop=0), ['early_stop', '0']),
     (dict(class_folder=FLOWERS, precision='int8'), ['precision', 'int8', 'bfloat16']),

@@ -64,11 +64,13 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
                    is_dcn_module: int | float | None = None) -> None:
         """Adds a group per combination of learning rate and options; MMEngine calls this method for each submodule."""
         if prefix:
-            super().add_params(params, module, prefix, is_dcn_module)
+            if any(parameter.requires_grad for parameter in module.parameters()):  # else MMEngine warns of each one
+                super().add_params(params, module, prefix, is_dcn_module)
             return
         single, groups = [], {}
         super().add_params(single, module, is_dcn_module=is_dcn_module)
         scales, exempt = self.scales(module), self.exempt(module)
+        frozen = sum(not parameter.requires_grad for parameter in module.parameters())
         for group in single:
             parameter, = group.pop('params')
             if self.base_wd and id(parameter) in exempt:
@@ -83,7 +85,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         print_log('\n  '.join([
             f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups',
             *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
-              f'{len(group["params"])} parameters' for group in params)]), logger='current')
+              f'{len(group["params"])} parameters' for group in params),
+            *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
 
     def exempt(self, model: nn.Module) -> set[int]:
         """Returns the ``id`` of position tables and tokens without weight decay: those that no ``custom_keys`` name."""

@@ -13,8 +13,10 @@ import griffe
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / 'tests/promised/api.txt'
-PACKAGES = ('mmvit_backbones', 'mmvit_backbones.backbones', 'mmvit_backbones.export', 'mmvit_backbones.ops', 'mmvit')
-METHODS = dict(Backbone=('forward', 'forward_stages'), Predictor=('__call__', 'stream'))  # besides constructors
+PACKAGES = ('mmvit_backbones', 'mmvit_backbones.backbones', 'mmvit_backbones.export',
+            'mmvit_backbones.integrations.timm_backbone', 'mmvit_backbones.ops', 'mmvit')
+METHODS = dict(  # besides constructors
+    Backbone=('forward', 'forward_stages'), TimmBackbone=('forward', ), Predictor=('__call__', 'stream'))
 
 
 def public_api() -> str:

@@ -63,7 +63,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What all runs of a comparison have in common.
+    """The settings that all runs of a comparison have in common.
 
     Args:
         class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
@@ -106,7 +106,7 @@ class Settings:
 
     @property
     def data(self) -> str | None:
-        """The config or folder with the data."""
+        """Returns the config or folder with the data."""
         return self.config or self.class_folder or self.coco_folder or self.seg_folder
 
     def of_recipe(self) -> dict[str, Any]:

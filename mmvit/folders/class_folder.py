@@ -27,7 +27,7 @@ class ClassFolder:
 
     @property
     def of_val(self) -> list[str]:
-        """Classes that have validation images."""
+        """Returns the classes that have validation images."""
         return [name for name, files in self.val.items() if files]
 
 

@@ -94,12 +94,12 @@ class Coco:
 
     @property
     def objects(self) -> list[int]:
-        """Positions of the annotations that are no crowds."""
+        """Returns the positions of the annotations that are no crowds."""
         return [i for i, annotation in enumerate(self.annotations) if not annotation.get('iscrowd')]
 
     @property
     def used_names(self) -> set[str]:
-        """Names of the categories that have annotations."""
+        """Returns the names of the categories that have annotations."""
         used = {annotation.get('category_id') for annotation in self.annotations}
         return {name for category in self.categories if isinstance(name := category['name'], str)
                 and category['id'] in used}
@@ -112,14 +112,14 @@ class Coco:
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Width and height of the image."""
+        """Returns the width and height of the image."""
         valid = {number: size if is_size(size) else [np.nan] * 2 for number, size in (
             (image['id'], [image.get('width'), image.get('height')]) for image in self.images)}
         return _rows([valid.get(annotation.get('image_id'), [np.nan] * 2) for annotation in self.annotations], 2)
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """X, y, width, height."""
+        """Returns x, y, width and height of the boxes."""
         return _rows([box if is_box(box := annotation.get('bbox')) else [np.nan] * 4
                       for annotation in self.annotations], 4)
 
@@ -130,12 +130,12 @@ class Coco:
 
     @cached_property
     def has_size(self) -> np.ndarray:
-        """Whether width and height of the image are known in whole pixels."""
+        """Returns whether width and height of the image are known in whole pixels."""
         return ((self.sizes > 0) & (self.sizes % 1 == 0)).all(1)
 
     @cached_property
     def masks(self) -> list[Usable]:
-        """The parts of the masks that can be used."""
+        """Returns the parts of the masks that can be used."""
         return [usable_segmentation(annotation.get('segmentation'), int(height), int(width)) if is_known
                 else Usable(None, [])
                 for annotation, (width, height), is_known in zip(
@@ -143,7 +143,7 @@ class Coco:
 
     @cached_property
     def extents(self) -> np.ndarray:
-        """Bounding box x1, y1, x2, y2 of polygons; NaN for run lengths and without polygons."""
+        """Returns the bounding box x1, y1, x2, y2 of polygons; NaN for run lengths and without polygons."""
         return _rows([_extent(mask.usable) for mask in self.masks], 4)
 
     @cached_property
@@ -153,23 +153,23 @@ class Coco:
 
     @property
     def is_left_out(self) -> Any:
-        """Whether mmdet's data sets leave out an annotation of the training."""
+        """Returns whether mmdet's data sets leave out an annotation of the training."""
         return (self.is_outside | (self.areas <= 0) | (self.boxes[:, 2:] < 1).any(1) | ~self.has_known_category
                 | np.array([bool(annotation.get('ignore')) for annotation in self.annotations], dtype=bool))
 
     @property
     def is_outside(self) -> Any:
-        """Whether a box has nothing in common with its image."""
+        """Returns whether a box has nothing in common with its image."""
         return (np.minimum(self.corners[:, 2:], self.sizes) <= np.maximum(self.corners[:, :2], 0)).any(1)
 
     @cached_property
     def corners(self) -> np.ndarray:
-        """X1, y1, x2, y2 of the boxes."""
+        """Returns x1, y1, x2, y2 of the boxes."""
         return np.hstack([self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]])
 
     @property
     def gives_masks(self) -> bool:
-        """Whether an object has a mask, be it usable or not."""
+        """Returns whether an object has a mask, be it usable or not."""
         return any(is_given(self.annotations[i].get('segmentation')) for i in self.objects)
 
     # ---- files of the images
@@ -180,19 +180,19 @@ class Coco:
 
     @cached_property
     def _folders(self) -> dict[str, str]:
-        """The folders of the images, by their names in ``file_name``."""
+        """Returns the folders of the images, by their names in ``file_name``."""
         names = {'', *(osp.dirname(image['file_name']) for image in self.images)}
         return {name: '' if '\0' in name else osp.realpath(osp.join(self.folder, name)) for name in names}
 
     @cached_property
     def files(self) -> set[str]:
-        """The paths of the files in the folders of the images."""
+        """Returns the paths of the files in the folders of the images."""
         return {osp.join(folder, path.name) for folder in set(self._folders.values()) if folder and osp.isdir(folder)
                 for path in Path(folder).iterdir() if path.is_file()}
 
     @cached_property
     def composed_files(self) -> dict[str, str]:
-        """The paths of all files below the folder, by their names in the Unicode form NFC."""
+        """Returns the paths of all files below the folder, by their names in the Unicode form NFC."""
         paths = (str(path.relative_to(self.folder)) for path in Path(self.folder).rglob('*') if path.is_file())
         return {composed(path): path for path in paths}
 

@@ -31,7 +31,7 @@ MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
 class Raster(NamedTuple):
-    """What data say of an image.
+    """An image and its mask as the data name them.
 
     Args:
         image (str): Path of the image.
@@ -94,12 +94,12 @@ class Rasters:
 
     @cached_property
     def decoded(self) -> list[Seen]:
-        """Rasters with a mask whose labels are known."""
+        """Returns the rasters with a mask whose labels are known."""
         return [seen for seen in self.seen if seen.labels is not None]
 
     @cached_property
     def rare(self) -> dict[int, float]:
-        """Labels of classes that few of the labeled pixels have, and their share."""
+        """Returns the labels of classes that few of the labeled pixels have, and their share."""
         pixels = Counter()
         for seen in self.decoded:
             pixels.update(seen.labels)

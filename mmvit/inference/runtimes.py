@@ -64,7 +64,7 @@ class PyTorchModel:
 
     @property
     def about_bands(self) -> str:
-        """What an error adds for a model of images with more or fewer bands than the three of predictions."""
+        """Returns what an error adds for a model of images with more or fewer bands than the three of predictions."""
         channels = (self.cfg.model.get('backbone') or {}).get('in_channels', 3)
         return '' if channels == 3 else (f'; model.backbone.in_channels is {channels}, but predictions read images as '
                                          'RGB: use mmvit test, which reads them as the config says')

@@ -47,7 +47,7 @@ class Figures(NamedTuple):
 
     @property
     def is_wrong(self) -> bool:
-        """Whether results or gradients deviate."""
+        """Returns whether results or gradients deviate."""
         return self.fault is not None and self.forward < math.inf
 
 

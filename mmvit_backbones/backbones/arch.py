@@ -58,12 +58,12 @@ class PyramidArch(Arch):
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of each stage."""
+        """Returns the channels of each stage."""
         return tuple(self.embed_dims * 2**stage for stage in range(len(self.depths)))
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Stride of each stage: 4, 8, 16 and so on."""
+        """Returns the stride of each stage: 4, 8, 16 and so on."""
         return tuple(4 * 2**stage for stage in range(len(self.depths)))
 
 

@@ -130,7 +130,7 @@ class Backbone(BaseModule):
 
     @property
     def output_strides(self) -> tuple[int, ...]:
-        """Stride of the map of each stage that :meth:`forward` returns, in pixels."""
+        """Returns the stride of the map of each stage that :meth:`forward` returns, in pixels."""
         return self.strides
 
     # ---- for users to call

@@ -76,7 +76,7 @@ class CellArch(Arch):
 
     @property
     def conv_dims(self) -> tuple[int, ...]:
-        """Hidden channels of the convolution branch of the reduction cell of each stage."""
+        """Returns the hidden channels of the convolution branch of the reduction cell of each stage."""
         return self.pyramid_dims
 
 

@@ -131,7 +131,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
 
     @property
     def hidden_size(self) -> int:
-        """Channels of the tokens. Composed models read it when they are built, and fail on maps."""
+        """Returns the channels of the tokens. Composed models read it when they are built, and fail on maps."""
         if not self.output_tokens:
             raise AttributeError('hidden_size requires MMViTConfig(output_tokens=True), which returns tokens '
                                  '(B, N, C) instead of maps (B, C, h, w), got False')
@@ -139,7 +139,7 @@ class MMViTConfig(backbone_utils.BackboneConfigMixin, PretrainedConfig):
 
     @property
     def backbone_config(self) -> dict:
-        """Type and all arguments of the backbone, without ``out_indices``."""
+        """Returns the type and all arguments of the backbone, without ``out_indices``."""
         return {**self.backbone, 'in_channels': self.num_channels}
 
 

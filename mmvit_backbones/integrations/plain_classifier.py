@@ -125,7 +125,7 @@ class Classifier(nn.Module):
 
     @property
     def norm_of_vectors(self) -> nn.LayerNorm | None:
-        """The norm after the pooling, if the network has one."""
+        """Returns the norm after the pooling, if the network has one."""
         return self.neck.norm if self.neck is not None and self.neck.order == 'pool_first' else None
 
     def forward_features(self, images: Tensor) -> Tensor:

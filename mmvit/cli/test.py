@@ -65,8 +65,8 @@ def output_of(path: str) -> str:
 def run(args: Namespace) -> None:
     from ..inference import Predictor, evaluate, is_exported
     from ..running import test
-    from ..running.runner import show_metrics
     from ..utils.distributed import is_first_process
+    from ..utils.tables import show_metrics
     from .processes import run_together
 
     def go(cfg: 'Config') -> None:

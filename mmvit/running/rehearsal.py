@@ -17,13 +17,13 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvit_backbones.engine.hooks.metric_names import check_prefixes
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.zoo.loading import read_state
 
 from ..utils.frameworks import quiet, silent_log
 from .checkpoints import check_start, others_named
-from .runners import check_prefixes
 from .settings import find, import_parts, named, typed, why
 
 SIDE = 128  # pixels of the longer side of the images

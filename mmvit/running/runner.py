@@ -2,7 +2,7 @@
 import os.path as osp
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
@@ -12,13 +12,19 @@ from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
-from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook, TerminalHook
-from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS, console_handlers
+from mmvit_backbones.engine import (
+    LabelRangeHook,
+    MetricNamesHook,
+    OwnFilesHook,
+    ScheduleLengthHook,
+    TerminalHook,
+)
+from mmvit_backbones.engine.hooks.terminal import console_handlers
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.utils.fonts import families_for
-from mmvit_backbones.utils.messages import console_of, short_path
+from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.config_weights import published_figures
 from mmvit_backbones.zoo.loading import safe_loading
 
@@ -26,16 +32,17 @@ from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.killed import killed_processes_named
+from ..utils.locks import lock_file
+from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
 from .checks import check_batches, check_test_outputs, folder_of_drawings
 from .ranks import init_processes
 from .runners import runner_type
-from .schedules import schedule_warning
 from .settings import import_parts
-from .work_dir import check_copy, lock_file, lock_work_dir, point_to_own
+from .work_dir import check_copy, lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner
-PIPED = 200  # columns of a table that is not printed to a terminal
+ALWAYS = OwnFilesHook, MetricNamesHook, ScheduleLengthHook, LabelRangeHook  # in trainings; the last one for mmseg
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:
@@ -67,15 +74,12 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             point_to_own(cfg.work_dir)
         with killed_processes_named(work_dir=cfg.work_dir):  # the model may be too large for the GPU
             runner = build_runner(cfg, verbose)
-        if not any(isinstance(hook, OwnFilesHook) for hook in runner.hooks):
-            runner.register_hook(OwnFilesHook())
-        if cfg.default_scope == 'mmseg':
-            runner.register_hook(LabelRangeHook())
+        for hook in ALWAYS if cfg.default_scope == 'mmseg' else ALWAYS[:-1]:
+            if not any(isinstance(each, hook) for each in runner.hooks):
+                runner.register_hook(hook())
         with faults_named(runner, 'train', 'val'), terminal(runner):
             check_batches(runner)
             warn_of_others(runner, cfg)
-            if text := schedule_warning(cfg, len(runner.train_dataloader)):
-                runner.logger.warning(text)
             runner.train()
     return runner
 
@@ -140,25 +144,6 @@ def terminal(runner: Any) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.after_run(runner)
-
-
-def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str, str]] | None = None) -> None:
-    """Prints a table of metrics, without those of sizes of objects that the data lack.
-
-    Published figures (:func:`.published_figures`) and their sources are beside the measured ones.
-    """
-    from rich.markup import escape
-    from rich.table import Table
-    table = Table('metric', box=None, header_style='bold')
-    table.add_column('value', justify='right')
-    if published:
-        table.add_column('published', justify='right')
-        table.add_column('source')
-    for name, value in metrics.items():
-        if value != NO_OBJECTS:
-            table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
-    console = console_of(sys.stdout)
-    console.print(table, width=console.width if console.is_terminal else PIPED)
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:

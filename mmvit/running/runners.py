@@ -1,18 +1,13 @@
 """MMEngine's runners as trainings and tests use them."""
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mmengine.device import get_device
-from mmengine.evaluator import Evaluator
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import ReduceOnPlateauParamScheduler
-from mmengine.registry import MODEL_WRAPPERS, RUNNERS
+from mmengine.registry import MODEL_WRAPPERS, RUNNERS, STRATEGIES, Registry
 from mmengine.runner import Runner
 from torch import nn
 
 from mmvit_backbones.engine import InterruptHook
-from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
 from ..utils.config_files import LOADERS
@@ -20,19 +15,37 @@ from .checkpoints import check_start, others_named, use_tested
 from .settings import named, typed
 
 Base = Runner if TYPE_CHECKING else object
-SETTINGS = dict(
-    build_model='model', build_optim_wrapper='optim_wrapper', build_param_scheduler='param_scheduler',
-    build_evaluator='evaluator', build_train_loop='train_cfg', build_val_loop='val_cfg', build_test_loop='test_cfg',
-    build_visualizer='visualizer', build_log_processor='log_processor', build_strategy='strategy')
 
 
-class OwnRunner(Base):
+def naming(method: str, setting: str) -> Any:
+    """Returns a method that names a setting in the errors of MMEngine's method."""
+    def build(self: Any, *args: Any, **options: Any) -> Any:
+        with named(setting):
+            return getattr(super(NamedBuilders, self), method)(*args, **options)
+
+    return build
+
+
+class NamedBuilders:
+    """Lets errors of a part that a runner or its strategy cannot build name the part's setting."""
+
+    build_model = naming('build_model', 'model')
+    build_optim_wrapper = naming('build_optim_wrapper', 'optim_wrapper')
+    build_param_scheduler = naming('build_param_scheduler', 'param_scheduler')
+    build_evaluator = naming('build_evaluator', 'evaluator')
+    build_train_loop = naming('build_train_loop', 'train_cfg')
+    build_val_loop = naming('build_val_loop', 'val_cfg')
+    build_test_loop = naming('build_test_loop', 'test_cfg')
+    build_visualizer = naming('build_visualizer', 'visualizer')
+    build_log_processor = naming('build_log_processor', 'log_processor')
+
+
+class OwnRunner(NamedBuilders, Base):
     """What runs need beyond MMEngine's ``Runner`` and ``FlexibleRunner``.
 
-    An error of a part that cannot be built names its setting (:data:`SETTINGS`). Processes on CPUs are connected; batch
-    norms use the statistics of their own process, because synchronized ones run on GPUs only. A metric that chooses the
-    best checkpoint, stops early or lowers the rate must be one of the validation's. However a training ends, the
-    handlers of signals are those of before. A checkpoint is checked when MMEngine has read it (:attr:`source`).
+    Processes on CPUs are connected; batch norms use the statistics of their own process, because synchronized ones run
+    on GPUs only. However a training ends, the handlers of signals are those of before. A checkpoint is checked when
+    MMEngine has read it (:attr:`source`).
     """
 
     is_training = False
@@ -44,15 +57,16 @@ class OwnRunner(Base):
         with named(name):
             return super().build_dataloader(dataloader, *args, **options)
 
+    def build_strategy(self, strategy: Any = None, *args: Any, **options: Any) -> Any:
+        if isinstance(strategy, dict):
+            strategy = {**strategy, 'type': derived(NamedBuilders, STRATEGIES, strategy['type'])}
+        with named('strategy'):
+            return super().build_strategy(strategy, *args, **options)  # pyright: ignore[reportAttributeAccessIssue]
+
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         known = [each for place in ('default_hooks', 'custom_hooks') for each in typed(place, self.cfg.get(place))]
         with named(next((name for name, settings in known if settings == hook), f'hook {hook}')):
             super().register_hook(hook, priority)
-
-    def build_val_loop(self, loop: Any) -> Any:
-        built: Any = super().build_val_loop(loop)
-        check_prefixes(self.hooks, getattr(built, 'evaluator', None))
-        return built
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':
@@ -78,8 +92,6 @@ class OwnRunner(Base):
                 check_start(unwrap_model(self.model), checkpoint, self.source, bool(self._resume))
             else:
                 use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, self.source)
-        if fn_name == 'after_val_epoch' and arguments['metrics']:  # without an object, mmdet gives none
-            check_metrics(self, arguments['metrics'])
         super().call_hook(fn_name, **arguments)
 
     def train(self) -> nn.Module:
@@ -92,48 +104,12 @@ class OwnRunner(Base):
                     hook.restore_handlers()
 
 
-def naming(method: str, setting: str) -> Any:
-    """Returns a method of :class:`OwnRunner` that names a setting in the errors of MMEngine's method."""
-    def build(self: OwnRunner, *args: Any, **options: Any) -> Any:
-        with named(setting):
-            return getattr(super(OwnRunner, self), method)(*args, **options)
-
-    return build
-
-
-for method, setting in SETTINGS.items():
-    if method not in vars(OwnRunner):
-        setattr(OwnRunner, method, naming(method, setting))
-
-
 def runner_type(name: str = 'Runner') -> type[Runner]:
     """Returns a runner of MMEngine or a user's own, by its name in the registry, as an :class:`OwnRunner`."""
-    base: Any = RUNNERS.get(name)
-    return type(name, (OwnRunner, base), {})
+    return derived(OwnRunner, RUNNERS, name)
 
 
-def check_prefixes(hooks: list, evaluator: Any) -> None:
-    """Raises UsageError if a hook waits for a metric that begins with no prefix of the metrics, which are built."""
-    prefixes = [metric.prefix for metric in evaluator.metrics] if type(evaluator) is Evaluator else []
-    if prefixes and None not in prefixes:
-        for setting, key in monitored(hooks):
-            if key.partition('/')[0] not in prefixes:
-                raise UsageError(f'{setting} must be auto or one of {", ".join(f"{name}/..." for name in prefixes)}, '
-                                 f'got {key!r}')
-
-
-def check_metrics(runner: Any, metrics: dict) -> None:
-    """Raises UsageError if a hook or a scheduler waits for a metric that a validation does not have."""
-    schedulers = runner.param_schedulers or []
-    for setting, key in monitored([*runner.hooks, *(schedulers if isinstance(schedulers, list) else ())]):
-        if key not in metrics:
-            raise UsageError(f'{setting} must be auto or one of {", ".join(metrics)}, got {key!r}')
-
-
-def monitored(parts: list) -> Iterator[tuple[str, str]]:
-    """Yields the settings of hooks and schedulers that name a metric, and the metric."""
-    for part in parts:
-        if isinstance(part, CheckpointHook):
-            yield from (('default_hooks.checkpoint.save_best', key) for key in part.save_best or () if key != 'auto')
-        elif isinstance(part, (EarlyStoppingHook, ReduceOnPlateauParamScheduler)):
-            yield f'{type(part).__name__}.monitor', part.monitor
+def derived(first: type, registry: Registry, kind: Any) -> Any:
+    """Returns a registered class, or one that is given itself, with the methods of another class before its own."""
+    base: Any = registry.get(kind) if isinstance(kind, str) else kind
+    return type(base.__name__, (first, base), {})

@@ -1,13 +1,15 @@
-"""Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown or as a CSV file."""
+"""Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown or a CSV file; and of metrics."""
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.utils.messages import markdown_table
+from mmvit_backbones.utils.messages import console_of, markdown_table
 
 Rows = Sequence[Mapping[str, Any]]
+PIPED = 200  # columns of a table that is not printed to a terminal
 
 
 def columns_of(rows: Rows) -> list[str]:
@@ -33,3 +35,24 @@ def write_csv(rows: Rows, path: str | Path) -> None:
         writer = csv.DictWriter(file, columns_of(rows), extrasaction='ignore')
         writer.writeheader()
         writer.writerows(rows)
+
+
+def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str, str]] | None = None) -> None:
+    """Prints a table of metrics, without those of sizes of objects that the data lack.
+
+    Published figures (:func:`.published_figures`) and their sources are beside the measured ones.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS
+    table = Table('metric', box=None, header_style='bold')
+    table.add_column('value', justify='right')
+    if published:
+        table.add_column('published', justify='right')
+        table.add_column('source')
+    for name, value in metrics.items():
+        if value != NO_OBJECTS:
+            table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
+    console = console_of(sys.stdout)
+    console.print(table, width=console.width if console.is_terminal else PIPED)

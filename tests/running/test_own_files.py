@@ -39,7 +39,8 @@ def run(work_dir, scores, epochs=None, hooks=(), checkpoint=None, before=None, *
         val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator(metric),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', **{
             'interval': 1, 'save_best': 'acc', 'rule': 'greater', 'max_keep_ckpts': 2, **(checkpoint or {})})),
-        custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='InterruptHook'), *hooks],
+        custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='MetricNamesHook'),
+                      dict(type='InterruptHook'), *hooks],
         **changes)
     metric.epoch_of = lambda: runner.epoch
     if before is not None:

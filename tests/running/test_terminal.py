@@ -13,7 +13,8 @@ from runs import train as start
 from terminals import shown_in_a_terminal
 from tiny_runs import Line, loader_of, log_of, runner_of
 
-from mmvit.running.runner import show_metrics, terminal
+from mmvit.running.runner import terminal
+from mmvit.utils.tables import show_metrics
 from mmvit_backbones.engine.hooks.terminal import short_metrics
 
 BAR = re.compile(r'training .*\d+/12')

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.utils.config_files import datasets_of, metrics_of, read_config
+from mmvit.configs.files import datasets_of, metrics_of, read_config
 
 DATA = ROOT / 'data'
 STREETS = tuple((DATA / 'camvid_mini/classes.txt').read_text().split())

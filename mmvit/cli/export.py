@@ -65,8 +65,8 @@ def read_names(names: list[str]) -> tuple[str | None, str | None, Path]:
     """Returns the network or trained model, the weights of the network, None if not given, and the file to write."""
     from mmvit_backbones.errors import UsageError
 
+    from ..configs.files import is_config, path_hint
     from ..deployment.exporting import is_network
-    from ..utils.config_files import is_config, path_hint
     names = list(names)
     path = Path(names.pop()) if names[-1].endswith('.onnx') else None
     if names and is_config(names[0]):

@@ -47,10 +47,9 @@ def start(arguments: Sequence[str], processes: int) -> None:
     from mmvit_backbones.errors import UsageError
     from mmvit_backbones.ops.build import number_of_cores
 
-    from ..running.ranks import check_number_of_processes
-    from ..utils.devices import number_of_accelerators
+    from ..utils.devices import check_number_of_processes
     from ..utils.shell import same_mmvit
-    check_number_of_processes(processes, number_of_accelerators())
+    check_number_of_processes(processes)
     os.environ.pop('LOCAL_RANK', None)
     threads = max(1, number_of_cores() // processes)  # the processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', str(threads))
@@ -157,11 +156,11 @@ def connected(args: argparse.Namespace) -> Iterator[Processes]:
     """
     import torch
 
-    from ..running.ranks import check_launcher, check_number_of_processes, set_ranks, use_own_gpu
-    from ..utils.devices import number_of_accelerators
+    from ..running.ranks import check_launcher, set_ranks
+    from ..utils.devices import check_number_of_processes, use_own_gpu
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     set_ranks(args.launcher)
-    check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)), number_of_accelerators())
+    check_number_of_processes(args.processes or int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
     if args.launcher == 'none':
         yield Processes(args.processes * number_of_nodes() if args.processes else 1)
     else:

@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def add_folders(parser: ArgumentParser) -> None:
-    """Adds the options for a network that was trained on a folder."""
-    group = parser.add_argument_group('a network that was trained on a folder')
-    add_folder_arguments(group, split=False)
-    add_size_argument(group, is_square=False)
-
-
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', metavar='RUN|CONFIG',
@@ -41,10 +34,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT',
                         help="checkpoint file, URL or official://NAME (classifiers: also in the authors' layout), or a "
                              'file written by mmvit export')
-    return add_options(parser)
-
-
-def add_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument('--out', type=output_of)
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--show-dir', metavar='FOLDER')
@@ -53,9 +42,11 @@ def add_options(parser: ArgumentParser) -> ArgumentParser:
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
     parser.add_argument('--data-root', metavar='FOLDER')
-    add_folders(parser)
-    return with_help(parser, 'running.config.testing_config', 'running.config.training_config',
-                     'running.config.shorthand_options', 'recipes.folder.fine_tune')
+    group = parser.add_argument_group('a network that was trained on a folder')
+    add_folder_arguments(group, split=False)
+    add_size_argument(group, is_square=False)
+    return with_help(parser, 'configs.scripts.testing_config', 'configs.scripts.training_config',
+                     'configs.scripts.shorthand_options', 'recipes.folder.fine_tune')
 
 
 def output_of(path: str) -> str:
@@ -86,11 +77,11 @@ def prepare(args: Namespace) -> dict:
     from mmvit_backbones.zoo.checkpoints import read_checkpoint
     from mmvit_backbones.zoo.config_weights import build_on_meta
 
+    from ..configs.outputs import check_test_outputs
     from ..folders.data_set_files import check_data
     from ..inference import is_exported
     from ..recipes import other_data
     from ..running import shorthand_options
-    from ..running.checks import check_test_outputs
     config, source, base = find(args)
     work_dir = args.work_dir or default_work_dir(base)
     options = shorthand_options(base, **given_to(shorthand_options, args))
@@ -132,7 +123,7 @@ def find(args: Namespace) -> tuple[str | None, str, 'Config']:
     from mmvit_backbones.zoo.config_weights import config_of_network
     from mmvit_backbones.zoo.reading import find_checkpoint
 
-    from ..utils.config_files import config_of, is_config, path_hint, read_config
+    from ..configs.files import config_of, is_config, path_hint, read_config
     if args.checkpoint is not None:
         config = config_of_network(args.config, args.checkpoint) or args.config
         return config, args.checkpoint, read_config(config)

@@ -79,12 +79,13 @@ def get_parser() -> ArgumentParser:
         places.get(names, group).add_argument(*names.split(), **options)
     weights.add_argument('--no-pretrained', dest='pretrained', action='store_const', const=False,
                          help='start from random weights')
-    return with_help(parser, 'running.config.training_config', 'running.config.shorthand_options',
+    return with_help(parser, 'configs.scripts.training_config', 'configs.scripts.shorthand_options',
                      'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
     from ..running import train
+    from ..utils.shell import next_commands
     from .processes import run_together
 
     def go(cfg: 'Config') -> None:
@@ -144,9 +145,9 @@ def recipe_of(args: Namespace, processes: int) -> 'Config | None':
     from mmvit_backbones.utils.messages import near_names
     from mmvit_backbones.zoo.variants import VARIANTS
 
+    from ..configs.files import is_config, named_configs
     from ..recipes import fine_tune, is_recipe, make_again
     from ..running import shorthand_options, training_config
-    from ..utils.config_files import is_config, named_configs
     name, given = args.config, {**given_to(fine_tune, args), 'processes': processes}
     others = {**given_to(training_config, args), **given_to(shorthand_options, args), 'processes': None}
     own = [option for option in given if option not in others]
@@ -157,20 +158,21 @@ def recipe_of(args: Namespace, processes: int) -> 'Config | None':
                              f'or --seg-folder, or the name of a config{example}')
         if args.data_root:
             raise UsageError('--data-root is for a config; a network is trained on a folder')
-        check_precision(args.precision)
-        return fine_tune(name, **given)
-    if not is_config(name) and not osp.isfile(name):
+        make = fine_tune
+    elif not is_config(name) and not osp.isfile(name):
         raise UsageError(f'{name} is neither a network nor a config' + near_names(name, VARIANTS, 'networks')
                          + near_names(name, named_configs(), 'configs'))
-    if own and is_recipe(name):
-        check_precision(args.precision)
-        return make_again(name, **given)
-    if own:
+    elif own and is_recipe(name):
+        make = make_again
+    elif own:
         option = f'--{own[0].replace("_", "-")}'
         key = next((key for names, (key, _) in RECIPE.items() if option in names.split()), OF_FOLDERS)
         raise UsageError(f'{"--no-pretrained" if args.pretrained is False else option} is for a network and a folder, '
                          f'but {name} is a config; set {key} with --cfg-options')
-    return None
+    else:
+        return None
+    check_precision(args.precision)
+    return make(name, **given)
 
 
 def check_precision(precision: str | None) -> None:
@@ -183,13 +185,3 @@ def check_precision(precision: str | None) -> None:
     if precision in ('float16', 'bfloat16') and not has_mixed_precision():
         option = '--amp' if precision == 'float16' else '--bf16'
         raise UsageError(f'{option}: MMEngine has no mixed precision on {get_device()}')
-
-
-def next_commands(work_dir: str) -> list[str]:
-    """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
-    from mmvit_backbones.utils.messages import short_path
-
-    from ..utils.shell import as_typed
-    folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
-    return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
-            f'  mmvit export {folder} {model}']

@@ -21,11 +21,11 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import last_of
 
+from ..configs.files import read_config
 from ..inference import Predictor
 from ..recipes import fine_tune, summary
 from ..recipes.networks import find_network
 from ..recipes.other_config import with_backbone, with_level_decay
-from ..utils.config_files import read_config
 from ..utils.counters import Counter, count_macs
 from ..utils.frameworks import build_dataset, import_quietly
 from ..utils.run_logs import logged

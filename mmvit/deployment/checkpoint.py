@@ -11,10 +11,10 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import build_on_meta, source_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.files import config_of
 from ..inference.metric import metric_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images
-from ..utils.config_files import config_of
 from .agreement import REMEDY, agreement_of, check_reference, compare_in_runtimes
 from .differences import EXACT, LOSSY, PyTorchOutputs, inputs_of
 from .files import ExportedFile, check_packages, progress, size_of_file

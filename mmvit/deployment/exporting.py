@@ -8,7 +8,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import OPSET
 from mmvit_backbones.zoo.variants import VARIANTS
 
-from ..utils.config_files import path_hint
+from ..configs.files import path_hint
 from ..utils.distributed import warn
 from .checkpoint import write_trained_model
 from .files import ExportedFile

@@ -12,7 +12,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import takes_rgb
 from mmvit_backbones.version import __version__
 
-from ..utils.config_files import leaf_datasets
+from ..configs.files import leaf_datasets
 from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],

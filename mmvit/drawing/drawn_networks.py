@@ -18,8 +18,8 @@ from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
+from ..configs.files import config_of, is_config, read_config
 from ..inference.runtimes import build_model
-from ..utils.config_files import config_of, is_config, read_config
 from ..utils.distributed import warn
 from ..utils.frameworks import use_framework
 

@@ -9,8 +9,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mmvit_backbones.errors import UsageError
 
+from ..configs.saved import values_of
 from ..utils.run_logs import logged, not_an_entry
-from ..utils.saved_configs import values_of
 from .curves import CURVES, NAMES, Curve
 from .figures import save_figure, wrapped
 

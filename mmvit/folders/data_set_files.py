@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
-from ..utils.config_files import datasets_of, metrics_of
+from ..configs.files import FOLDER_PER_CLASS, datasets_of, metrics_of, paths_of, type_name
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework
 from ..utils.images import IGNORED
@@ -27,7 +27,6 @@ from .seg_folder import MANY_CLASSES, SegFolder
 
 IMAGES_TO_CHECK = 100  # keeps the start of a training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
-FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 LISTS = '.txt', '.csv', '.tsv'
 FOLDER_OPTIONS = 'class_folder', 'coco_folder', 'seg_folder'
 EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
@@ -103,7 +102,7 @@ def limits_on_objects(cfg: Config, once: Once) -> list[Problem]:
 def local_datasets(cfg: Config, split: str) -> list[dict]:
     """Returns the data sets of a split on a local disk, except those that mmpretrain downloads if they are missing."""
     return [dataset for dataset in datasets_of(cfg, split)
-            if not dataset.get('backend_args') and not _kind(dataset).startswith('CIFAR')]
+            if not dataset.get('backend_args') and not type_name(dataset).startswith('CIFAR')]
 
 
 def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = False, framework: str = '',
@@ -144,7 +143,7 @@ def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, fr
         check_list(dataset)
     except UsageError as error:
         return [Problem(str(error), True)]
-    if _kind(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
+    if type_name(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
         folder = osp.expanduser(paths_of(dataset)[0])
         names = (dataset.get('metainfo') or {}).get('classes') or sorted(
             entry.name for entry in os.scandir(folder) if entry.is_dir())
@@ -183,7 +182,7 @@ def _raster(info: dict, last: float) -> Raster:
 
 def _loads_masks(dataset: dict) -> bool:
     """Returns whether a data set reads images and masks with the loaders of mmseg rather than with others."""
-    steps = {_kind(step) for step in dataset.get('pipeline') or ()}
+    steps = {type_name(step) for step in dataset.get('pipeline') or ()}
     return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
 
 
@@ -219,7 +218,7 @@ def evaluated_files(cfg: Config, split: str) -> list[dict]:
     datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
     known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
     files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
-             if _kind(metric) in ('CocoMetric', 'CocoMetricAt') and metric.get('ann_file')}
+             if type_name(metric) in ('CocoMetric', 'CocoMetricAt') and metric.get('ann_file')}
     return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
             for place, file in files.items() if datasets and place not in known]
 
@@ -238,24 +237,9 @@ def has_figures_by_class(cfg: Config, split: str) -> bool:
 
 def is_coco(dataset: dict) -> bool:
     """Returns whether the annotations of a data set are objects in COCO format."""
-    kind = _kind(dataset)
+    kind = type_name(dataset)
     is_json = str(dataset.get('ann_file')).endswith('.json')
     return kind.startswith('Coco') and kind not in OTHER_FORMATS and is_json
-
-
-def _kind(dataset: dict) -> str:
-    """Returns the type of a data set or a transform without its scope, such as ``mmdet.``."""
-    return str(dataset.get('type')).rpartition('.')[2]
-
-
-def paths_of(dataset: dict) -> list[str]:
-    """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
-    split = dataset.get('split') if _kind(dataset) in FOLDER_PER_CLASS else ''  # elsewhere, a split is not a folder
-    prefix = dataset.get('data_prefix') or split or ''
-    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
-    names = [dataset['ann_file']] if dataset.get('ann_file') else []
-    names += [osp.join(folder, '') for folder in folders]
-    return [osp.join(dataset.get('data_root') or '', name) for name in names]
 
 
 def _absolute(path: str) -> str:

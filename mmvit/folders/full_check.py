@@ -13,7 +13,7 @@ from mmengine.utils import track_iter_progress
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.config_files import datasets_of
+from ..configs.files import datasets_of
 from ..utils.images import START_OF_JPEG
 from . import read_folder
 from .data_set_files import Once, check_data, problems_of

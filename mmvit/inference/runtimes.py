@@ -23,7 +23,7 @@ from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 
-from ..utils.config_files import leaf_datasets
+from ..configs.files import leaf_datasets
 from ..utils.frameworks import metainfo_of, use_framework
 from .results import Color
 

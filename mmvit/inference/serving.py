@@ -9,7 +9,7 @@ from typing import Any
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.config_files import is_config, path_hint
+from ..configs.files import is_config, path_hint
 from ..utils.images import PILLOW_PIXELS, read_rgb
 from .predictor import Predictor
 from .results import SCORE_THR, Result

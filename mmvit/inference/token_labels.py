@@ -23,7 +23,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.config_files import is_config, read_config
+from ..configs.files import is_config, read_config
 from ..utils.images import SUFFIXES, read_rgb
 from .runtimes import build_model, find_device
 

@@ -21,8 +21,8 @@ from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
+from ..configs.files import path_hint
 from ..inference.runtimes import find_device
-from ..utils.config_files import path_hint
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.distributed import warn
 from ..utils.tables import as_markdown, write_csv

@@ -16,6 +16,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import build_on_meta
 from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.files import config_of
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.parts import exported_geometry, split
 from ..deployment.preprocess import as_tuple
@@ -26,7 +27,6 @@ from ..folders.data_set_files import check_data
 from ..inference.metric import metric_of
 from ..inference.runtimes import Arrays, Exported, PyTorchModel, open_session
 from ..inference.sources import find_images
-from ..utils.config_files import config_of
 from .networks_by_name import build
 
 # Name -> arguments of open_session; the first two run with PyTorch.

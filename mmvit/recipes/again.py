@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.config_files import read_config
+from ..configs.files import read_config
 from .folder import fine_tune
 
 LENGTH = 'train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler', 'the momentum of EMAHook'

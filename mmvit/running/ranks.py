@@ -4,17 +4,10 @@ import subprocess
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.devices import number_of_accelerators
-
-
-def check_number_of_processes(processes: int, accelerators: int) -> None:
-    """Raises UsageError if there are fewer GPUs than processes. Without GPUs, processes run on the CPU."""
-    if accelerators and processes > accelerators:
-        raise UsageError(f'{processes} processes need one GPU each, but this machine has {accelerators}')
+from ..utils.devices import gpu_of_process, number_of_accelerators
 
 
 def check_launcher(launcher: str) -> None:
@@ -23,17 +16,6 @@ def check_launcher(launcher: str) -> None:
     if missing := [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if not os.environ.get(name)]:
         raise UsageError(f'--launcher {launcher} needs processes that were started by {programs[launcher]}; the '
                          f'environment variable {missing[0]} is not set')
-
-
-def use_own_gpu() -> None:
-    """Lets this process use the GPU of its rank, before anything allocates memory on another one."""
-    if get_device() == 'cuda':
-        torch.cuda.set_device(gpu_of_process(torch.cuda.device_count()))
-
-
-def gpu_of_process(num_gpus: int) -> int:
-    """Returns the index of this process's GPU; with one visible GPU per process, as Slurm can provide, it is 0."""
-    return int(os.environ['LOCAL_RANK']) % num_gpus
 
 
 def init_processes(cfg: Config) -> None:
@@ -58,9 +40,6 @@ def set_ranks(launcher: str) -> None:
     """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
 
     MMEngine sets them only when it connects the processes.
-
-    Raises:
-        UsageError: If Open MPI has started processes on several machines, and MASTER_ADDR is not set.
     """
     if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
@@ -75,8 +54,6 @@ def set_ranks(launcher: str) -> None:
             os.environ[variable] = os.environ[f'OMPI_COMM_WORLD_{variable}']
         os.environ.update(WORLD_SIZE=os.environ['OMPI_COMM_WORLD_SIZE'],
                           LOCAL_WORLD_SIZE=os.environ['OMPI_COMM_WORLD_LOCAL_SIZE'])
-        if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:
+        if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:  # else it must be set to the first machine
             os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
-        elif 'MASTER_ADDR' not in os.environ:
-            raise UsageError('--launcher mpi on several machines needs MASTER_ADDR, the address of the first machine')
         os.environ.setdefault('MASTER_PORT', '29500')

@@ -1,7 +1,6 @@
 """Builds the parts of a training on the CPU and computes a loss, for ``mmvit train --check``."""
 import traceback
 import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,9 +21,9 @@ from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.zoo.loading import read_state
 
+from ..configs.settings import find, import_parts, named, typed, why
 from ..utils.frameworks import quiet, silent_log
 from .checkpoints import check_start, others_named
-from .settings import find, import_parts, named, typed, why
 
 SIDE = 128  # pixels of the longer side of the images
 
@@ -112,62 +111,37 @@ def check_step(cfg: Config, model: Any, loader: DataLoader) -> None:
     """Computes the loss of a training sample."""
     with named('train_dataloader'):
         batch = loader.collate_fn([loader.dataset[0]] * 2)
-    inputs = None
     try:
         data: Any = model.data_preprocessor(batch, training=True)
-        if cfg.default_scope != 'mmpretrain':  # classifiers may require their image size
-            data = reduced(data)
-        inputs = data['inputs']
         with torch.no_grad():
-            model(**data, mode='loss')
+            model(**reduced(data), mode='loss')
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
-        raise UsageError(explain(cfg, model, inputs, error)) from error
+        raise UsageError(explain(model, error)) from error
 
 
-def explain(cfg: Config, model: nn.Module, inputs: Any, error: Exception) -> str:
-    """Returns a line about the layer in which a model failed, with the channels of its part and of the backbone."""
+def explain(model: nn.Module, error: Exception) -> str:
+    """Returns a line about the layer in which a model failed."""
     names = {module: name for name, module in model.named_modules() if name}
-    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
-    inside = [values for values in frames if isinstance(values.get('self'), nn.Module) and values['self'] in names]
-    if not inside:
-        return f'the model fails in a training step: {why(error)}'
-    name = names[inside[-1]['self']]
-    part = name.split('.')[0]
-    setting = part_setting(cfg, part)
-    about = f'; model.{part}.{setting[0]} is {setting[1]}' if setting else ''
-    if inputs is not None and part != 'backbone' and hasattr(model, 'backbone'):
-        with torch.no_grad():
-            maps = model.get_submodule('backbone')(inputs)
-        about += f', and the backbone has maps with {[x.shape[1] for x in maps if isinstance(x, Tensor)]} channels'
-    return f'model.{name} fails in a training step: {why(error)}{about}'
-
-
-def part_setting(cfg: Config, part: str) -> tuple[str, Any] | None:
-    """Returns the setting of a part of a model that states its input channels."""
-    node = cfg.model.get(part)
-    node = node[0] if isinstance(node, Sequence) and node else node
-    return next(((key, node[key]) for key in ('in_channels', 'in_features', 'embed_dim', 'embed_dims')
-                 if isinstance(node, dict) and key in node), None)
+    frames = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = [module for module in frames if isinstance(module, nn.Module) and module in names]
+    place = f'model.{names[inside[-1]]}' if inside else 'the model'
+    return f'{place} fails in a training step: {why(error)}'
 
 
 def reduced(data: dict) -> dict:
-    """Returns a batch whose images, boxes and masks of objects are reduced to about 128 pixels.
+    """Returns a batch of a detector or a segmenter with images and boxes reduced to about 128 pixels.
 
-    The losses of mmseg's segmenters take masks of any size.
+    Their losses take masks of any size. Classifiers may require their image size.
     """
-    images = data['inputs']
-    if not isinstance(images, Tensor) or images.ndim != 4 or max(images.shape[2:]) <= SIDE:
+    images, samples = data['inputs'], data.get('data_samples') or []
+    is_dense = any('gt_instances' in sample or 'gt_sem_seg' in sample for sample in samples)
+    if not is_dense or max(images.shape[2:]) <= SIDE:
         return data
     height, width = (max(32, round(side * SIDE / max(images.shape[2:]) / 32) * 32) for side in images.shape[2:])
-    scale = width / images.shape[3], height / images.shape[2]
-    for sample in data.get('data_samples') or []:
+    for sample in samples:
         sample.set_metainfo(dict.fromkeys(('img_shape', 'pad_shape', 'batch_input_shape'), (height, width)))
-        for name in ('gt_instances', 'ignored_instances'):
-            found = sample.get(name, {})
-            if isinstance(boxes := found.get('bboxes'), Tensor):
-                found.bboxes = boxes * boxes.new_tensor([*scale, *scale])
-            if 'masks' in found:
-                found.masks = found.masks.resize((height, width))
+        if isinstance(boxes := sample.get('gt_instances', {}).get('bboxes'), Tensor):
+            sample.gt_instances.bboxes = boxes * (width / images.shape[3])
     return {**data, 'inputs': F.interpolate(images, size=(height, width), mode='area')}

@@ -1,45 +1,38 @@
 """Trains and tests finished configs with MMEngine's runner."""
 import os.path as osp
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
-from mmvit_backbones.engine import (
-    LabelRangeHook,
-    MetricNamesHook,
-    OwnFilesHook,
-    ScheduleLengthHook,
-    TerminalHook,
-)
+from mmvit_backbones.engine import LabelRangeHook, MetricNamesHook, OwnFilesHook, ScheduleLengthHook, TerminalHook
 from mmvit_backbones.engine.hooks.terminal import console_handlers
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
-from mmvit_backbones.utils.fonts import families_for
+from mmvit_backbones.utils.fonts import fonts_for
 from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.config_weights import published_figures
 from mmvit_backbones.zoo.loading import safe_loading
 
+from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
+from ..configs.settings import import_parts
 from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.killed import killed_processes_named
-from ..utils.locks import lock_file
+from ..utils.run_logs import unused_second
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
-from .checks import check_batches, check_test_outputs, folder_of_drawings
+from .checks import check_batches
 from .ranks import init_processes
 from .runners import runner_type
-from .settings import import_parts
-from .work_dir import check_copy, lock_work_dir, point_to_own
+from .work_dir import lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner
 ALWAYS = OwnFilesHook, MetricNamesHook, ScheduleLengthHook, LabelRangeHook  # in trainings; the last one for mmseg
@@ -97,7 +90,6 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
     """
-    from matplotlib import rc_context
     check_copy(cfg)
     check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
@@ -105,9 +97,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         with faults_named(runner, 'test'), terminal(runner):
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
             drawings = folder_of_drawings(cfg)
-            fonts = families_for(names if drawings else ())  # of mmdet's and mmpretrain's drawings
-            more: dict[Any, Any] = {'font.sans-serif': fonts, 'font.monospace': fonts} if len(fonts) > 1 else {}
-            with rc_context(more):
+            with fonts_for(names if drawings else ()):  # of mmdet's and mmpretrain's drawings
                 metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
@@ -176,20 +166,3 @@ def is_recipe(cfg: Config) -> bool:
     """Returns whether a config is of ``recipes.fine_tune``, or names :class:`TerminalHook` itself."""
     hooks = cfg.get('custom_hooks') or []
     return 'recipe' in cfg or any(isinstance(hook, dict) and hook.get('type') == 'TerminalHook' for hook in hooks)
-
-
-@contextmanager
-def unused_second(cfg: Config) -> Iterator[None]:
-    """Waits until no log of this second is in the work dir or in this process, and keeps other processes waiting."""
-    if not is_first_process():
-        yield
-        return
-    name = cfg.get('experiment_name') or osp.splitext(osp.basename(cfg.filename or ''))[0]
-    with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
-        while True:
-            now = time.strftime('%Y%m%d_%H%M%S')
-            logger = f'{name}_{now}' if name else now
-            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(logger):
-                break
-            time.sleep(0.05)
-        yield

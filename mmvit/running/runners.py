@@ -10,9 +10,9 @@ from torch import nn
 from mmvit_backbones.engine import InterruptHook
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
-from ..utils.config_files import LOADERS
+from ..configs.files import LOADERS
+from ..configs.settings import named, typed
 from .checkpoints import check_start, others_named, use_tested
-from .settings import named, typed
 
 Base = Runner if TYPE_CHECKING else object
 

@@ -5,10 +5,8 @@ import socket
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmvit_backbones.errors import CheckpointNotFoundError
-from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.reading import LAST, last_of
 
 from ..utils.locks import lock_file
@@ -21,15 +19,6 @@ def lock_work_dir(work_dir: str) -> AbstractContextManager:
         UsageError: If the work dir cannot be written or is in use, or its ``.lock`` is not a file of its own.
     """
     return lock_file(osp.join(work_dir, '.lock'), f'process {os.getpid()} on {socket.gethostname()}')
-
-
-def check_copy(cfg: Config) -> None:
-    """Raises UsageError if the copy of its config that a run writes to the work dir would replace the config itself.
-
-    The config of an earlier run in the work dir is such a copy, and may be replaced.
-    """
-    if cfg.filename and not osp.exists(osp.join(cfg.work_dir, LAST)):
-        check_outputs('work_dir (--work-dir)', [osp.join(cfg.work_dir, osp.basename(cfg.filename))], [cfg.filename])
 
 
 def point_to_own(work_dir: str) -> None:

@@ -1,10 +1,19 @@
-"""Reads what a training has logged."""
+"""Reads what a training has logged, and keeps the logs of runs apart."""
 import json
 import os
+import os.path as osp
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
 from mmvit_backbones.errors import UsageError
+
+from .distributed import is_first_process
+from .locks import lock_file
 
 
 def logged(work_dir: Path) -> Iterator[tuple[Path, int, dict]]:
@@ -35,3 +44,20 @@ def logged(work_dir: Path) -> Iterator[tuple[Path, int, dict]]:
 
 def not_an_entry(file: Path, number: int, error: Exception) -> UsageError:
     return UsageError(f'{file}, line {number}, is not an entry of a training log: {error}')
+
+
+@contextmanager
+def unused_second(cfg: Config) -> Iterator[None]:
+    """Waits until no log of this second is in the work dir or in this process, and keeps other processes waiting."""
+    if not is_first_process():
+        yield
+        return
+    name = cfg.get('experiment_name') or osp.splitext(osp.basename(cfg.filename or ''))[0]
+    with lock_file(osp.join(cfg.work_dir, '.start'), wait=True):
+        while True:
+            now = time.strftime('%Y%m%d_%H%M%S')
+            logger = f'{name}_{now}' if name else now
+            if not osp.exists(osp.join(cfg.work_dir, now)) and not MMLogger.check_instance_created(logger):
+                break
+            time.sleep(0.05)
+        yield

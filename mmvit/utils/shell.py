@@ -1,4 +1,5 @@
 """Commands that are shown, so that they can be typed again, and the one that starts `mmvit` in another process."""
+import os.path as osp
 import shlex
 import subprocess
 import sys
@@ -16,3 +17,12 @@ def same_mmvit() -> list[str]:
     ``python -m`` would first look for packages in the current folder, where a user may have a clone of mmdet.
     """
     return [sys.executable, '-c', f'import sys; sys.path[:] = {sys.path}; from mmvit.cli import main; main()']
+
+
+def next_commands(work_dir: str) -> list[str]:
+    """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
+    from mmvit_backbones.utils.messages import short_path
+
+    folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
+    return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
+            f'  mmvit export {folder} {model}']

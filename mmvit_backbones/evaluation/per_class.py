@@ -7,7 +7,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.visualization import Visualizer
 
-from ..utils.fonts import families_for, font_for
+from ..utils.fonts import font_for, fonts_for
 
 SHOWN = 50  # maximum number of classes in the log, or named in the confusion matrix
 
@@ -49,7 +49,7 @@ class PerClassAccuracy(BaseMetric):
         if self.draw and (visualizer := current_visualizer()):
             import matplotlib.pyplot as plt
             drawn = [name if font_for(name := str(each)) else str(i) for i, each in enumerate(names)]
-            with plt.rc_context({'font.family': families_for(drawn)}):
+            with fonts_for(drawn):
                 figure = ConfusionMatrix.plot(matrix, include_values=num_classes <= 20, show=False,
                                               classes=drawn if num_classes <= SHOWN else None)
                 figure.canvas.draw()

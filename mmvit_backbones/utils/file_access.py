@@ -85,7 +85,7 @@ def check_outputs(argument: str, outputs: Iterable[str | os.PathLike], inputs: I
     for path in outputs if read else ():
         same = read.get(_identity(path))
         if same is not None:
-            alias = '' if os.fspath(path) == str(same) else f', which is the file {same},'
+            alias = '' if os.fspath(path) == str(same) else f', which is {same},'
             raise UsageError(f'{argument}: {path}{alias} is read, and would be replaced; choose another {argument}')
 
 

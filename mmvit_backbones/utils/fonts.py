@@ -1,8 +1,9 @@
 """Finds fonts of the system for names of classes, such as Chinese ones, which matplotlib's own font lacks."""
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -37,10 +38,13 @@ def default_font() -> Font:
     return Font(findfont(DEFAULT), DEFAULT)
 
 
-def families_for(texts: Iterable[str]) -> list[str]:
-    """Returns the names of the fonts that texts need, for matplotlib's setting ``font.family``."""
+def fonts_for(texts: Iterable[str]) -> AbstractContextManager:
+    """Returns a context in which matplotlib has the fonts that texts need, also after a choice of a kind of font."""
+    from matplotlib import rc_context
     found = (font_for(text) for text in texts)
-    return list(dict.fromkeys([DEFAULT, *(font.family for font in found if font)]))
+    families: Any = list(dict.fromkeys([DEFAULT, *(font.family for font in found if font)]))
+    keys = 'font.family', 'font.sans-serif', 'font.monospace'
+    return rc_context(dict.fromkeys(keys, families)) if len(families) > 1 else nullcontext()
 
 
 def _fonts() -> Iterator[Font]:

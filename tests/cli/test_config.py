@@ -4,7 +4,7 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from subcommands import call
 
-from mmvit.utils.config_files import read_config
+from mmvit.configs.files import read_config
 from mmvit_backbones.errors import UsageError
 
 

@@ -18,9 +18,9 @@ from runs import Run, be_one_of, end, train_together
 from subcommands import call
 
 import mmvit.cli
+from mmvit.configs.files import read_config
 from mmvit.inference.sources import find_images
 from mmvit.recipes import fine_tune
-from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 
 TRAINING = ROOT / 'tests/running'

@@ -8,6 +8,7 @@ from helpers import raises
 
 from mmvit.cli.processes import start
 from mmvit.running import ranks
+from mmvit.utils.devices import gpu_of_process
 from mmvit_backbones.errors import UsageError
 
 MPI = dict(OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_SIZE='4',
@@ -47,8 +48,9 @@ def test_ranks_of_mpi(environment):
     environment(MPI)
     ranks.set_ranks('slurm')
     assert 'RANK' not in os.environ
+    ranks.set_ranks('mpi')
     with raises(UsageError, 'mpi', 'MASTER_ADDR'):
-        ranks.set_ranks('mpi')
+        ranks.check_launcher('mpi')
     environment(dict(MPI, MASTER_ADDR='n1'))
     ranks.set_ranks('mpi')
     assert {name: os.environ[name] for name in (
@@ -110,11 +112,4 @@ def test_a_launcher_must_have_started_the_process(environment):
 @pytest.mark.parametrize('gpus, index', [(1, 0), (4, 3)])
 def test_slurm_may_show_each_process_only_its_own_gpu(gpus, index, environment):
     environment(dict(LOCAL_RANK='3'))
-    assert ranks.gpu_of_process(gpus) == index
-
-
-def test_each_process_needs_a_gpu_if_there_are_gpus():
-    for given in (8, 0), (2, 2), (1, 1):
-        ranks.check_number_of_processes(*given)
-    with raises(UsageError, 3, 2):
-        ranks.check_number_of_processes(3, 2)
+    assert gpu_of_process(gpus) == index

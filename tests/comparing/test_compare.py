@@ -27,11 +27,11 @@ from mmvit.comparing.comparison import (
     rates_of,
     recipes_of,
 )
+from mmvit.configs.files import read_config
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
 from mmvit.recipes.networks import find_network
 from mmvit.recipes.other_config import with_backbone
-from mmvit.utils.config_files import read_config
 from mmvit.utils.run_logs import logged
 from mmvit_backbones.engine import EqualHeadsHook
 from mmvit_backbones.errors import UsageError

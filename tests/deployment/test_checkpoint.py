@@ -13,6 +13,7 @@ pytest.importorskip('onnx')
 
 import onnx
 
+from mmvit.configs.files import read_config
 from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes
 from mmvit.deployment.checkpoint import change_of_metric
@@ -21,7 +22,6 @@ from mmvit.deployment.sample_images import generated_images, has_test_set, image
 from mmvit.deployment.whole_models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
-from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 

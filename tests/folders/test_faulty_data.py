@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from mmvit.configs.files import read_config
 from mmvit.folders.data_set_files import check_data, find_problems
-from mmvit.utils.config_files import read_config
 from mmvit.utils.images import image_info
 from mmvit_backbones.errors import UsageError
 

@@ -9,8 +9,8 @@ from helpers import ROOT, raises, remove_masks
 from PIL import Image
 from subcommands import call
 
+from mmvit.configs.files import read_config
 from mmvit.folders.full_check import config_problems, errors_and_warnings, folder_problems
-from mmvit.utils.config_files import read_config
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

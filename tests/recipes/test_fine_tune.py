@@ -13,12 +13,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
+from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import fine_tune, make_again, save, summary
 from mmvit.recipes.batch_size import largest_power, take_step
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
-from mmvit.utils.config_files import datasets_of, metrics_of, read_config
 from mmvit_backbones.backbones.rest import ResT
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch

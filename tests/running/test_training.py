@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from small_recipes import divide_sizes, small_recipe, use_float32
 
-from mmvit.utils.config_files import read_config
+from mmvit.configs.files import read_config
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 pytestmark = [

@@ -1,11 +1,12 @@
 """Names of classes are drawn with a font that has their characters, or as numbers."""
 import numpy as np
 import pytest
+from matplotlib import rcParams, rcParamsDefault
 from matplotlib.ft2font import FT2Font
 
 from mmvit.inference.results import Detection
 from mmvit_backbones.utils import fonts
-from mmvit_backbones.utils.fonts import DEFAULT, _fonts, default_font, families_for, font_for
+from mmvit_backbones.utils.fonts import DEFAULT, _fonts, default_font, font_for, fonts_for
 
 LACKING = '\U0001f9ff\U0010fffd'  # a private character that no font has
 
@@ -34,7 +35,8 @@ def test_another_font_is_found(other_letter):
     """matplotlib falls back to it, too."""
     font = font_for(other_letter)
     assert font and font != default_font() and ord(other_letter) in FT2Font(font.path).get_charmap()
-    assert families_for(['cat', other_letter]) == [DEFAULT, font.family]
+    with fonts_for(['cat', other_letter]):
+        assert rcParams['font.family'] == rcParams['font.monospace'] == [DEFAULT, font.family]
     assert (drawn(other_letter) != drawn('0')).any()
 
 
@@ -45,4 +47,5 @@ def test_without_a_font_the_number_is_drawn(capsys, monkeypatch):
     np.testing.assert_array_equal(drawn(LACKING, label=1), drawn('1', label=1))
     assert (drawn(LACKING, label=0) != drawn(LACKING + '2', label=1)).any()
     assert capsys.readouterr().out.count('no font of this system') == 1
-    assert families_for(['cat', LACKING]) == [DEFAULT]
+    with fonts_for(['cat', LACKING]):
+        assert rcParams['font.family'] == rcParamsDefault['font.family']

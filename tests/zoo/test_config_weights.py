@@ -7,7 +7,7 @@ from helpers import ROOT, fresh_model, raises
 from mmengine.config import Config
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.utils.config_files import read_config
+from mmvit.configs.files import read_config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.config_weights import build_on_meta, check_pretrained, source_of
 from mmvit_backbones.zoo.variants import VARIANTS

@@ -22,6 +22,6 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ...utils.config_files import copy_config
+    from ...configs.files import copy_config
     source, path = copy_config(args.config, args.out, args.inherit, args.cfg_options)
     print(f'{source} -> {path}')

@@ -18,7 +18,7 @@ def get_parser() -> ArgumentParser:
 def run(args: Namespace) -> None:
     from mmvit_backbones.zoo.config_weights import build_on_meta
 
-    from ...utils.config_files import read_config
+    from ...configs.files import read_config
     cfg = read_config(args.config, options=args.cfg_options)
     build_on_meta(cfg)
     print(cfg.pretty_text, end='')

@@ -24,15 +24,15 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True)
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.full_check.folder_problems', 'running.config.shorthand_options')
+    return with_help(parser, 'folders.full_check.folder_problems', 'configs.scripts.shorthand_options')
 
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
+    from ...configs.files import read_config
     from ...folders.full_check import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
-    from ...utils.config_files import read_config
     if any(getattr(args, name) for name in FOLDERS) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')
     if args.config:

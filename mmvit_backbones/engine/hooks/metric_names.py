@@ -34,9 +34,10 @@ class MetricNamesHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         schedulers = runner.param_schedulers or []
         parts = [*runner.hooks, *(schedulers if isinstance(schedulers, list) else ())]
-        for setting, name in monitored(parts) if metrics else ():  # without an object, mmdet gives none
-            if name not in metrics:
-                raise UsageError(f'{setting} must be auto or one of {", ".join(metrics)}, got {name!r}')
+        known = metrics or {}  # without an object, mmdet gives none
+        for setting, name in monitored(parts):
+            if known and name not in known:
+                raise UsageError(f'{setting} must be auto or one of {", ".join(known)}, got {name!r}')
 
 
 def check_prefixes(hooks: list[Hook], evaluator: Any) -> None:

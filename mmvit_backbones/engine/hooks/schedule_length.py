@@ -21,7 +21,7 @@ class ScheduleLengthHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         loop: Any = runner.train_loop
-        schedulers = runner.param_schedulers or []
+        schedulers: Any = runner.param_schedulers or []
         if isinstance(schedulers, dict):  # of several optimizers, by name
             schedulers = [scheduler for each in schedulers.values() for scheduler in each]
         epochs = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else inf

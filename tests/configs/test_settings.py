@@ -4,7 +4,7 @@ import importlib
 import pytest
 from mmengine.config import Config
 
-from mmvit.running.settings import check_settings
+from mmvit.configs.settings import check_settings
 
 
 @pytest.mark.parametrize('path', [

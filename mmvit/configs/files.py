@@ -12,13 +12,14 @@ from mmvit_backbones.utils.file_access import problem_of_file, replaced_when_com
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.messages import near_names
 
-from .frameworks import FRAMEWORKS
+from ..utils.frameworks import FRAMEWORKS
 from .options import check_option
-from .saved_configs import read_saved_config, values_of
+from .saved import read_saved_config, values_of
 
 CONFIGS = '.py', '.json', '.yaml', '.yml'
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SPLITS = ('train', 'val', 'test')
+FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no annotation file
 RECIPE = 'recipe'  # folder in the work dir of a fine-tuning
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
@@ -235,6 +236,21 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     """Returns the unwrapped dataset configs of 'train', 'val' or 'test'; empty if the config lacks the split."""
     loader = cfg.get(f'{split}_dataloader')
     return leaf_datasets(loader['dataset']) if loader else []
+
+
+def type_name(dataset: dict) -> str:
+    """Returns the type of a data set or a transform without its scope, such as ``mmdet.``."""
+    return str(dataset.get('type')).rpartition('.')[2]
+
+
+def paths_of(dataset: dict) -> list[str]:
+    """Returns the paths of the annotation file, if any, and of the image and mask folders; folders end with a slash."""
+    split = dataset.get('split') if type_name(dataset) in FOLDER_PER_CLASS else ''  # elsewhere, a split is not a folder
+    prefix = dataset.get('data_prefix') or split or ''
+    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
+    names = [dataset['ann_file']] if dataset.get('ann_file') else []
+    names += [osp.join(folder, '') for folder in folders]
+    return [osp.join(dataset.get('data_root') or '', name) for name in names]
 
 
 def metrics_of(cfg: Config, split: str) -> list[dict]:

@@ -7,8 +7,8 @@ import pytest
 from helpers import raises
 from mmengine.config import Config
 
-from mmvit.utils.config_files import config_of, read_config
-from mmvit.utils.saved_configs import values_of
+from mmvit.configs.files import config_of, read_config
+from mmvit.configs.saved import values_of
 from mmvit_backbones.errors import UsageError
 
 MADE = 'made_by_the_config'

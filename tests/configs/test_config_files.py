@@ -6,7 +6,7 @@ import pytest
 from helpers import raises
 from mmengine.config import Config
 
-from mmvit.utils.config_files import (
+from mmvit.configs.files import (
     SPLITS,
     config_of,
     datasets_of,

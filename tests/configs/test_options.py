@@ -3,7 +3,7 @@ import pytest
 from helpers import raises
 from mmengine.config import Config
 
-from mmvit.utils.options import check_option
+from mmvit.configs.options import check_option
 from mmvit_backbones.errors import UsageError
 
 CONFIG = Config(dict(

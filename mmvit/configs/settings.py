@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
 
-from ..utils.config_files import LOADERS, SPLITS
 from ..utils.frameworks import silent_log, use_framework
+from .files import LOADERS, SPLITS
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
 COUNTS: dict[str, int | None] = {
@@ -23,8 +23,6 @@ COUNTS: dict[str, int | None] = {
     **{f'default_hooks.{hook}.interval': None for hook in ('checkpoint', 'logger', 'visualization')},
     'default_hooks.checkpoint.max_keep_ckpts': None}
 WHOLE_FLOATS = 'train_cfg.max_epochs', 'train_cfg.max_iters'  # may be floats such as 12.0
-NUMBERS = [f'optim_wrapper.{key}' for key in (
-    'optimizer.lr', 'optimizer.weight_decay', 'optimizer.momentum', 'clip_grad.max_norm', 'clip_grad.clip_value')]
 # Parts of a run, apart from its model, and the registries of their types.
 PARTS: dict[str, registry.Registry] = {
     **{f'{split}_cfg': registry.LOOPS for split in SPLITS},
@@ -51,9 +49,6 @@ def check_settings(cfg: Config) -> None:
         if value is not None and (type(value) is not int or low is not None and value < low):
             allowed = {1: 'a positive integer', None: 'an integer'}.get(low, f'an integer of at least {low}')
             raise UsageError(f'{key} must be {allowed}, got {value!r}')
-    for key in NUMBERS:
-        if (value := find(cfg, key)) is not None and type(value) not in (int, float):
-            raise UsageError(f'{key} must be a number, got {value!r}')
     import_parts(cfg)
     with silent_log():
         for place in PARTS:

@@ -11,7 +11,7 @@ from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
-from ..utils.config_files import (
+from .files import (
     LOADERS,
     SPLITS,
     VISUALIZERS,
@@ -21,7 +21,7 @@ from ..utils.config_files import (
     metrics_of,
     read_config,
 )
-from .work_dir import check_copy
+from .outputs import check_copy
 
 # Precision of a training -> settings that replace the config's; for float16, those of the frameworks' scripts.
 PRECISIONS: dict[str | None, dict[str, Any]] = {None: {}, 'float16': {}, 'bfloat16': {

@@ -1,0 +1,1 @@
+"""Reads and checks configs, and completes them as the frameworks' scripts do."""

@@ -1,0 +1,43 @@
+"""Compares what a run writes with what it reads."""
+import os.path as osp
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmvit_backbones.engine.atomic import PREFIX
+from mmvit_backbones.utils.file_access import check_outputs
+from mmvit_backbones.zoo.reading import LAST
+
+from .files import datasets_of, metrics_of, paths_of
+
+
+def check_copy(cfg: Config) -> None:
+    """Raises UsageError if the copy of its config that a run writes to the work dir would replace the config itself.
+
+    The config of an earlier run in the work dir is such a copy, and may be replaced.
+    """
+    if cfg.filename and not osp.exists(osp.join(cfg.work_dir, LAST)):
+        check_outputs('work_dir (--work-dir)', [osp.join(cfg.work_dir, osp.basename(cfg.filename))], [cfg.filename])
+
+
+def check_test_outputs(cfg: Config) -> None:
+    """Raises UsageError if a test would write over a file that it reads, or into a folder of its data.
+
+    OpenMMLab writes label images and drawings into files that exist.
+    """
+    metrics = metrics_of(cfg, 'test')
+    read = [cfg.filename, cfg.get('load_from'), *(path for part in datasets_of(cfg, 'test') for path in paths_of(part))]
+    written = {'out (--out)': [str(path).removeprefix(PREFIX) for metric in metrics
+                               if (path := metric.get('out_file_path') or metric.get('output_dir'))],
+               'show_dir (--show-dir)': [path for path in [folder_of_drawings(cfg)] if path]}
+    for name, paths in written.items():
+        check_outputs(name, [place for path in paths for place in (path, *Path(path).absolute().parents)], read)
+
+
+def folder_of_drawings(cfg: Config) -> str:
+    """Returns the folder of a test's drawings, which mmdet puts into that of the log; empty for none."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    save_dir = (cfg.get('visualizer') or {}).get('save_dir')
+    if hook.get('draw') and save_dir:  # of mmseg
+        return osp.join(save_dir, 'vis_data', 'vis_image')
+    return hook.get('test_out_dir') or hook.get('enable') and hook.get('out_dir') or ''

@@ -37,6 +37,7 @@ RECIPE = {
     '--epochs': ('train_cfg.max_epochs and the ends of param_scheduler', dict(type=positive)),
     '--iters': ('train_cfg.max_iters and the ends of param_scheduler', dict(type=positive)),
     '--batch-size': ('train_dataloader.batch_size', dict(type=positive_or_auto, metavar='N')),
+    '--accumulate': ('optim_wrapper.accumulative_counts', dict(type=positive, metavar='N')),
     '--lr': ('optim_wrapper.optimizer.lr', dict(type=above_zero, metavar='RATE')),
     '--early-stop': ('custom_hooks', dict(type=positive, metavar='N')),
     '--ema': ('custom_hooks', dict(action='store_const', const=True)),

@@ -17,6 +17,7 @@ LENGTH = 'train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler', 't
 TOGETHER = dict(
     epochs=LENGTH, iters=LENGTH, lr=('optim_wrapper.optimizer.lr', ),
     batch_size=('train_dataloader.batch_size', 'optim_wrapper.optimizer.lr', 'param_scheduler'),
+    accumulate=('optim_wrapper.accumulative_counts', 'optim_wrapper.optimizer.lr', 'default_hooks.checkpoint.interval'),
     size=('train_dataloader.dataset.pipeline', 'val_dataloader.dataset.pipeline'))
 
 

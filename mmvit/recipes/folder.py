@@ -36,10 +36,11 @@ LIGHT_SAVES = 'half of the time'  # measured on two cores, at the size 256
 
 def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = None, coco_folder: str | None = None,
               seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
-              iters: int | None = None, batch_size: int | Literal['auto'] | None = None, lr: float | None = None,
-              freeze: int | Literal['all'] | None = None, pretrained: bool | str = True, boxes_only: bool = False,
-              val_fraction: float | None = None, split_seed: int = 0, early_stop: int | None = None,
-              ema: bool = False, light: bool = False, seed: int | None = None, layer_decay: float | None = None,
+              iters: int | None = None, batch_size: int | Literal['auto'] | None = None, accumulate: int = 1,
+              lr: float | None = None, freeze: int | Literal['all'] | None = None, pretrained: bool | str = True,
+              boxes_only: bool = False, val_fraction: float | None = None, split_seed: int = 0,
+              early_stop: int | None = None, ema: bool = False, light: bool = False, seed: int | None = None,
+              layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
               precision: str | None = None, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True,
@@ -62,8 +63,10 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             Defaults to None: 100 epochs for up to 1000 images, then less, but at least 12.
         batch_size (int | str | None): Images per step and process; 'auto' is the largest power of two that fits into
             the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
+        accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
+            ``iters`` count steps, not updates. Defaults to 1.
         lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, times the square root
-            of the images per step over it; higher from random weights.
+            of the images per update over it, of all processes and accumulated steps; higher from random weights.
         freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
             network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
@@ -102,8 +105,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
     _, task, task_name = TASKS[key]
     is_auto = batch_size == AUTO
-    _check(epochs=epochs, iters=iters, batch_size=None if is_auto else batch_size, early_stop=early_stop,
-           processes=processes, freeze=freeze, layer_decay=layer_decay, lr=lr, precision=precision)
+    _check(epochs=epochs, iters=iters, batch_size=None if is_auto else batch_size, accumulate=accumulate,
+           early_stop=early_stop, processes=processes, freeze=freeze, layer_decay=layer_decay, lr=lr,
+           precision=precision)
     if light and task is not detector:
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {key}')
     if is_auto:
@@ -159,7 +163,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
         epochs=given.epochs or (math.ceil(given.iters / steps_per_epoch) if given.iters else
                                 epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
-        lr=given.lr or lr * math.sqrt(images / task.BATCH_SIZE),
+        lr=given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE), accumulate=given.accumulate,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
         precision=given.precision, early_stop=given.early_stop, ema=given.ema)
     loading = dict(num_workers=given.workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
@@ -168,8 +172,9 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
     model = task.model(network, data, **(dict(light=True) if given.light else {}))
     tested = task.tests(named, given.size, model['model'])
     trained = task.training(named, given.size, given.batch_size, network, schedule.epochs)
-    rate = '' if given.lr else (f': {lr:g} for {_count(task.BATCH_SIZE, "image")} per step' + (
-        f', times the square root of {images}/{task.BATCH_SIZE}' if images != task.BATCH_SIZE else ''))
+    used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'
+    rate = '' if given.lr else (f': {lr:g} for {_count(task.BATCH_SIZE, "image")} per {unit}' + (
+        f', times the square root of {used}/{task.BATCH_SIZE}' if used != task.BATCH_SIZE else ''))
     summary = _summary(network, task_name, data, schedule, given, getattr(given, key), rate)
     return text_of([*summary, *USAGE], [
         Section('', dict(task.frame(data), custom_imports=dict(
@@ -305,7 +310,9 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
             f' at most, short x long side; in the training, short sides from {round(detector.SCALES[0] * size[0])} on'
             if is_detector else ' (height x width)'),
         f'length      {_count(schedule.epochs, "epoch")} of {_count(schedule.steps_per_epoch, "step")}, '
-        f'{_count(schedule.images_per_step, "image")} per step; validation every '
+        f'{_count(schedule.images_per_step, "image")} per step'
+        + (f', {schedule.images_per_step * schedule.accumulate} per update of the weights'
+           if schedule.accumulate > 1 else '') + '; validation every '
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
         f'rate        AdamW, {schedule.lr:.3g} at its peak{rate}'
         + (f'; times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'

@@ -23,6 +23,7 @@ class Schedule:
         layer_decay (float): Factor of the rate from each layer to the one before it.
         decay_type (str): What a layer is, for :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str): 'float32', 'float16' or 'bfloat16'.
+        accumulate (int): Number of steps per update of the weights. Defaults to 1.
         early_stop (int | None): Number of validations without improvement after which training ends.
         ema (bool): Whether weights and buffers are averaged over a tenth of the training. Defaults to False.
     """
@@ -34,6 +35,7 @@ class Schedule:
     layer_decay: float
     decay_type: str
     precision: str
+    accumulate: int = 1
     early_stop: int | None = None
     ema: bool = False
 
@@ -43,8 +45,14 @@ class Schedule:
 
     @property
     def val_interval(self) -> int:
-        """Returns the number of epochs between validations, which also save a checkpoint."""
+        """Returns the number of epochs between validations."""
         return max(1, min(10, round(self.epochs / MOST_VALIDATIONS)))
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """Returns the number of epochs between checkpoints, which end with an update, as they have no gradients."""
+        epochs = self.accumulate // math.gcd(self.accumulate, self.steps_per_epoch)
+        return epochs * math.ceil(self.val_interval / epochs)
 
     def optimization(self) -> dict:
         """Returns the optimizer and its schedule: AdamW, 5 % of the training as warm-up, then cosine decay."""
@@ -55,9 +63,10 @@ class Schedule:
         wrapper = dict(type='OptimWrapper') if self.precision == 'float32' else dict(
             type='AmpOptimWrapper', dtype=self.precision,
             loss_scale=1. if self.precision == 'bfloat16' else 'dynamic')  # bfloat16 needs no loss scaling
+        accumulated = dict(accumulative_counts=self.accumulate) if self.accumulate > 1 else {}
         return dict(
             optim_wrapper=dict(
-                **wrapper, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
+                **wrapper, **accumulated, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
                 constructor='LayerDecayConstructor',
                 paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type),
                 clip_grad=dict(max_norm=5.0)),
@@ -81,8 +90,8 @@ class Schedule:
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20),
-                checkpoint=dict(type='CheckpointHook', interval=self.val_interval, max_keep_ckpts=3, save_best=metric,
-                                backend_args=dict(backend='atomic')),
+                checkpoint=dict(type='CheckpointHook', interval=self.checkpoint_interval, max_keep_ckpts=3,
+                                save_best=metric, backend_args=dict(backend='atomic')),
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),

@@ -102,6 +102,19 @@ def test_length_and_rate_follow_from_the_data_and_the_batch(tmp_path):
     assert several.param_scheduler == cfg.param_scheduler
 
 
+def test_accumulated_steps_count_in_the_rate(tmp_path):
+    """Not in the length; checkpoints are at the ends of epochs that end with an update, as they have no gradients."""
+    plain, cfg = recipe(tmp_path, batch_size=4), recipe(tmp_path, batch_size=4, accumulate=8)
+    assert cfg.optim_wrapper.accumulative_counts == 8
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * 2**0.5)
+    assert cfg.param_scheduler == plain.param_scheduler and cfg.train_cfg == plain.train_cfg
+    shown = '\n'.join(summary(cfg))
+    assert all(word in shown for word in ('4 images per step', '32 per update', '32/16'))
+    intervals = [recipe(tmp_path, batch_size=8, accumulate=number, epochs=30).default_hooks.checkpoint.interval
+                 for number in (1, 2, 4, 8)]  # 30 steps per epoch
+    assert intervals == [3, 3, 4, 4]
+
+
 def test_iterations_are_whole_epochs(tmp_path):
     assert [recipe(tmp_path, iters=iters).train_cfg.max_epochs for iters in (1, 15, 16)] == [1, 1, 2]
 
@@ -285,6 +298,7 @@ def test_the_file_is_the_config(task, tmp_path, monkeypatch):
     (dict(class_folder=FLOWERS, epochs=0), ['epochs', '0']),
     (dict(class_folder=FLOWERS, epochs=2, iters=3), ['epochs', 'iters']),
     (dict(class_folder=FLOWERS, batch_size=-1), ['batch_size', '-1']),
+    (dict(class_folder=FLOWERS, accumulate=0), ['accumulate', '0']),
     (dict(class_folder=FLOWERS, lr=0.), ['lr', '0.0']),
     (dict(class_folder=FLOWERS, lr=float('nan')), ['lr', 'nan']),
     (dict(class_folder=FLOWERS, freeze=-1), ['freeze', '-1']),

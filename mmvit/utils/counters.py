@@ -79,7 +79,12 @@ class FusedAttention(TorchFunctionMode):
 
 def memory_efficient_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                                dropout_p: float = 0., is_causal: bool = False, scale: float | None = None) -> Tensor:
-    """Calls PyTorch's memory-efficient kernel, which PyTorch itself does not select for meta tensors."""
+    """Calls PyTorch's memory-efficient kernel, which PyTorch itself does not select for meta tensors.
+
+    PyTorch fuses attention of four dimensions alone; other attention is counted as it runs.
+    """
+    if query.ndim != 4:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
     return torch.ops.aten._scaled_dot_product_efficient_attention(
         query, key, value, attn_mask, torch.is_grad_enabled(), dropout_p, is_causal, scale=scale)[0]
 

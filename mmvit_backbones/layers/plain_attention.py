@@ -32,7 +32,7 @@ class WindowAttention(nn.Module):
         padded_height, padded_width = x.shape[1:3]
         q, k, v = window_partition(self.qkv(x), self.num_heads, self.window_size)
         windows = q.shape[:2]
-        q, k, v = (y.flatten(0, 1) for y in (q, k, v))
+        q, k, v = (y.flatten(0, 1) for y in (q, k, v))  # PyTorch fuses four dimensions alone
         x = F.scaled_dot_product_attention(q, k, v).unflatten(0, windows)
         x = window_reverse(x, self.window_size, padded_height, padded_width)
         return self.proj(crop(x, height, width, top, left))

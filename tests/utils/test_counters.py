@@ -35,6 +35,17 @@ def test_a_kernel_without_results_writes_to_its_arguments():
     assert counter.kernels == 1 and counter.moved == 2 * 4 * (6 + 2) and counter.peak == 0
 
 
+class Attention(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_attention_is_fused_in_four_dimensions_alone():
+    x = torch.empty(2, 3, 4, 5, 8, device='meta')
+    windows, flat = (count(Attention(), images.requires_grad_())['forward'] for images in (x, x.flatten(0, 1)))
+    assert flat['kernels'] == 1 < windows['kernels'] and flat['moved'] < windows['moved']
+
+
 @pytest.mark.parametrize('ignore', ['none', 'model', 'input'])
 def test_each_saved_storage_is_counted_once(ignore):
     model, x = nn.Sequential(Scale(), Scale()), torch.ones(2, 3, 5, 7, requires_grad=True)

@@ -7,7 +7,7 @@ from mmengine.registry import MODEL_WRAPPERS, RUNNERS, STRATEGIES, Registry
 from mmengine.runner import Runner
 from torch import nn
 
-from mmvit_backbones.engine import InterruptHook
+from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
 from ..configs.files import LOADERS
@@ -44,7 +44,8 @@ class OwnRunner(NamedBuilders, Base):
     """What runs need beyond MMEngine's ``Runner`` and ``FlexibleRunner``.
 
     Processes on CPUs are connected; batch norms use the statistics of their own process, because synchronized ones run
-    on GPUs only. However a training ends, the handlers of signals are those of before. A checkpoint is checked when
+    on GPUs only. However a training ends, the handlers of signals and the limits of
+    compilers are those of before. A checkpoint is checked when
     MMEngine has read it (:attr:`source`).
     """
 
@@ -58,6 +59,8 @@ class OwnRunner(NamedBuilders, Base):
             return super().build_dataloader(dataloader, *args, **options)
 
     def build_strategy(self, strategy: Any = None, *args: Any, **options: Any) -> Any:
+        by_default = 'SingleDeviceStrategy' if options.get('launcher') == 'none' else 'DDPStrategy'  # as MMEngine
+        strategy = strategy or dict(type=by_default)
         if isinstance(strategy, dict):
             strategy = {**strategy, 'type': derived(NamedBuilders, STRATEGIES, strategy['type'])}
         with named('strategy'):
@@ -100,8 +103,8 @@ class OwnRunner(NamedBuilders, Base):
             return super().train()
         finally:
             for hook in self.hooks:
-                if isinstance(hook, InterruptHook):
-                    hook.restore_handlers()
+                if isinstance(hook, (CompileHook, InterruptHook)):
+                    hook.restore()
 
 
 def runner_type(name: str = 'Runner') -> type[Runner]:

@@ -4,9 +4,11 @@ import json
 import pytest
 import torch
 from helpers import each_network, fresh_model, gradients, images, raises, without_dropout
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from tiny_configs import TINY_CONFIGS
-from tiny_runs import log_of, runner_of
+from tiny_runs import loader_of, log_of, runner_of
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
@@ -124,6 +126,24 @@ def test_a_limit_that_is_reached_names_the_block_and_is_restored(tmp_path):
     trained(tmp_path, CompileHook(max_graphs=2, backend='eager'))
     assert 'backbone.stages.' in log_of(tmp_path) and 'max_graphs' in log_of(tmp_path)
     assert torch._dynamo.config.cache_size_limit == before
+
+
+class Fault(Hook):
+    """Ends a training in its validation."""
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        raise KeyError
+
+
+def test_a_training_that_fails_leaves_the_compiler_as_it_was(tmp_path):
+    before = torch._dynamo.config.cache_size_limit
+    with pytest.raises(KeyError):
+        runner_of(tmp_path, model=Classifier(), custom_hooks=[CompileHook(backend='eager'), Fault()],
+                  val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator([])).train()
+    assert torch._dynamo.config.cache_size_limit == before
+    counter = CompileCounter()
+    torch.compile(torch.sin, backend=counter)(torch.ones(1))
+    assert counter.frame_count == 1  # which it would not be while validations run eagerly
 
 
 def fail(graph, inputs):

@@ -1,6 +1,6 @@
 """Compiles the blocks of the backbone for training."""
 import logging
-import sys
+import traceback
 from typing import Any
 
 import torch
@@ -75,8 +75,14 @@ class CompileHook(Hook):
     before_test, after_test = before_val, after_val
 
     def after_train(self, runner: Runner) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Gives PyTorch the limits of before; to be called where a training ends by an exception, too."""
         if not self.is_compiled:
             return
+        self.is_compiled = False
+        torch.compiler.set_stance('default')
         DYNAMO_LOG.removeFilter(self.watch)
         for name, value in self.limits.items():
             setattr(torch._dynamo.config, name, value)
@@ -115,13 +121,11 @@ class LimitWatch(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not any(limit in record.getMessage() for limit in LIMITS):
             return True
-        frame = sys._getframe()
-        while frame is not None:
-            block = frame.f_locals.get('block')
+        for frame, _ in traceback.walk_stack(None):
+            block = frame.f_locals.get('block')  # of the backbone's run_block, where this is called
             if isinstance(block, nn.Module) and block in self.names:
                 self.runner.logger.warning(
                     f'backbone.{self.names[block]} runs eagerly where it would need another graph than the '
                     f'{self.max_graphs} that there are; set a higher max_graphs of CompileHook')
                 return False
-            frame = frame.f_back
         return True

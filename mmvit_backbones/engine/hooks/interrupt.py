@@ -29,7 +29,7 @@ class InterruptHook(Hook):
     resumed run continues with the next step.
 
     The handlers of before are restored when training ends, or is stopped by a signal. MMEngine calls no hook after an
-    exception, so a program that goes on after one must call :meth:`restore_handlers`, as ``mmvit.train`` does.
+    exception, so a program that goes on after one must call :meth:`restore`, as ``mmvit.train`` does.
 
     Raises:
         SystemExit: After the checkpoint is saved.
@@ -52,9 +52,9 @@ class InterruptHook(Hook):
                 loop.dataloader.worker_init_fn = partial(_start_worker, loop.dataloader.worker_init_fn)
 
     def after_train(self, runner: Runner) -> None:
-        self.restore_handlers()
+        self.restore()
 
-    def restore_handlers(self) -> None:
+    def restore(self) -> None:
         """Restores the handlers that were there before training, if this has not been done."""
         while self.previous:
             signal.signal(*self.previous.popitem())
@@ -67,7 +67,7 @@ class InterruptHook(Hook):
 
     def give_up(self) -> NoReturn:
         """Ends what does not come to the end of a step, such as a data loader that hangs or a long evaluation."""
-        self.restore_handlers()
+        self.restore()
         if hasattr(signal, 'sigwaitinfo'):  # else, PyTorch would report workers that were killed
             for process in multiprocessing.active_children():
                 process.terminate()  # PyTorch would wait 5 seconds for each
@@ -89,7 +89,7 @@ class InterruptHook(Hook):
         runner.logger.warning(f'{signal.Signals(number).name}: stopped after iteration {runner.iter + 1}; '
                               f'resume from {path}')
         barrier()  # the launcher kills all processes when one process exits
-        self.restore_handlers()
+        self.restore()
         raise SystemExit(128 + number)
 
 

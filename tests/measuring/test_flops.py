@@ -35,7 +35,8 @@ def test_figures_are_those_published(name):
     row, = count_flops([name])
     assert row.parameters == VARIANTS[name].num_params
     assert row.gmacs == pytest.approx(VARIANTS[name].gmacs, abs=0.0051)
-    assert row.gmacs == pytest.approx(VARIANTS[name].counted_gmacs or VARIANTS[name].published_gmacs, rel=0.02)
+    stated = VARIANTS[name].counted_gmacs or VARIANTS[name].published_gmacs
+    assert stated is None or row.gmacs == pytest.approx(stated, rel=0.02)
 
 
 def test_a_backbone_at_another_size():

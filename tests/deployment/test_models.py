@@ -284,6 +284,20 @@ class Proposals(nn.Module):
         return self.instances.propose(maps[:len(maps) // 2], maps[len(maps) // 2:], size)
 
 
+@torch.no_grad()
+def test_exported_parts_find_as_many_instances_as_the_config_says():
+    """Also more than the hundred of mmdet's configs; here, no box suppresses another."""
+    cfg = detector('FasterRCNN')
+    cfg.model.roi_head.update(mask_roi_extractor=None, mask_head=None)
+    cfg.merge_from_dict(dict(model=dict(test_cfg=dict(
+        rpn=dict(nms_pre=100, max_per_img=100), rcnn=dict(score_thr=0., max_per_img=150, nms=dict(iou_threshold=1.))))))
+    init_default_scope('mmdet')
+    parts = split(build_model(cfg), cfg)
+    image = torch.from_numpy(IMAGES[0])
+    labels, *_ = parts.postprocess(image, *parts.network(parts.preprocess(image)))
+    assert len(labels) == parts.details['thresholds']['instances'] == 150
+
+
 @pytest.mark.usefixtures('symbolic_shapes')
 def test_unlikely_boxes_are_in_the_order_of_their_scores(tmp_path):
     """Many scores of a trained RPN are below 1e-7, the error of Sigmoid in ONNX Runtime."""

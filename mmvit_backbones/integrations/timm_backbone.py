@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from ..backbones.base import is_integer, with_strict_pretrained
 from ..errors import CheckpointError, UsageError, first_line
 from ..utils.image_sizes import height_and_width
+from ..utils.installation import install_command
 from ..utils.messages import near_names
 
 try:
     import timm
     from timm.models import group_parameters
 except ImportError as error:
-    raise UsageError(f'TimmBackbone needs timm: pip install timm ({error})') from error
+    raise UsageError(f'TimmBackbone needs timm: {install_command("timm")}; {error}') from error
 
 __all__ = ['TimmBackbone']
 
@@ -83,7 +84,7 @@ class TimmBackbone(BaseModule):
                  frozen_stages: int = -1, norm: bool = True, with_cp: bool = False,
                  init_cfg: dict | list[dict] | None = None, **arguments: Any) -> None:
         super().__init__(with_strict_pretrained(init_cfg))
-        self.name, self.frozen_stages = name, frozen_stages
+        self.name, self.frozen_stages, self.in_channels = name, frozen_stages, arguments.get('in_chans', 3)
         self.model, takes_any_size = create(name, pretrained, arguments)
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
@@ -94,7 +95,8 @@ class TimmBackbone(BaseModule):
         if not is_integer(frozen_stages) or not -1 <= frozen_stages <= self.num_stages:
             raise UsageError(f'frozen_stages must be an integer from -1 to {self.num_stages}, which freezes all of '
                              f'timm:{name}, got {frozen_stages!r}')
-        self.indices = self._indices(infos, out_indices)
+        self.out_indices = self._out_indices([info['reduction'] for info in infos], out_indices)
+        self.indices = [self.levels[index] for index in self.out_indices]
         self.output_strides = tuple(infos[index]['reduction'] for index in self.indices)
         is_plain = len({info['reduction'] for info in infos}) == 1
         self.channels = tuple(self.model.num_features if is_plain and self.norm else infos[index]['num_chs']
@@ -176,16 +178,16 @@ class TimmBackbone(BaseModule):
         groups: Any = group_parameters(named, self.model.group_matcher(coarse=coarse), reverse=True)
         return {f'model.{name}': (groups[name], groups[after] + 1) for name in names}
 
-    def _indices(self, infos: Sequence[dict], given: Sequence[int] | int | None) -> list[int]:
-        """Returns the indices of the maps in timm's ``feature_info``."""
+    def _out_indices(self, strides: Sequence[int], given: Sequence[int] | int | None) -> tuple[int, ...]:
+        """Returns the stages whose maps are returned, without negative indices."""
         if given is None:
-            return list({infos[index]['reduction']: index for index in self.levels}.values())
+            return tuple({strides[index]: stage for stage, index in enumerate(self.levels)}.values())
         indices, count = (tuple(given) if isinstance(given, Sequence) else (given, )), self.num_stages
         taken = [index % count for index in indices if is_integer(index) and -count <= index < count]
         if not taken or len(taken) < len(indices) or taken != sorted(set(taken)):
             raise UsageError(f'out_indices must be ascending stage indices from 0 to {count - 1}, or from {-count} to '
                              f'-1, for timm:{self.name}, got {given!r}')
-        return [self.levels[index] for index in taken]
+        return tuple(taken)
 
     def _fixed_size(self, given: Sequence[int] | int | None) -> tuple[int, int] | None:
         """Returns height and width of images if the network takes no others; timm says so of others, too."""

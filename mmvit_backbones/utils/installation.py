@@ -13,9 +13,9 @@ PROVIDERS = {
 
 
 def install_command(package: str) -> str:
-    """Returns the command that installs an OpenMMLab package that fits the installed MMEngine."""
+    """Returns the command that installs a package; one of OpenMMLab's fits the installed MMEngine."""
     fork = any(distributions(name='onedl-mmengine'))
-    return f'pip install {PROVIDERS[package][fork]}'
+    return f'pip install {PROVIDERS[package][fork] if package in PROVIDERS else package}'
 
 
 def find_conflicts(**where) -> list[str]:

@@ -1,4 +1,6 @@
 """Networks of timm are backbones with timm's own maps, for images of any size, and can be frozen."""
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,12 +8,16 @@ from helpers import raises
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 timm = pytest.importorskip('timm')
 
-from mmvit_backbones.errors import UsageError  # noqa: E402
+from mmvit.inference.runtimes import open_session  # noqa: E402
+from mmvit_backbones.errors import CheckpointError, UsageError  # noqa: E402
+from mmvit_backbones.export import export_onnx  # noqa: E402
 from mmvit_backbones.integrations.timm_backbone import TimmBackbone  # noqa: E402
+from mmvit_backbones.zoo.hubs import pretrained_settings  # noqa: E402
 
 PLAIN = dict(depth=3, embed_dim=48, num_heads=3)
 SMALL = {
@@ -25,7 +31,7 @@ each = pytest.mark.parametrize('name', SMALL)
 
 def build(name: str, **options) -> TimmBackbone:
     torch.manual_seed(0)
-    return MODELS.build(dict(type='TimmBackbone', name=name, **SMALL[name], **options))
+    return MODELS.build({'type': 'TimmBackbone', 'name': name, **SMALL[name], **options})
 
 
 @each
@@ -79,13 +85,21 @@ def test_timms_weights_survive_mmengines_initialization():
     assert all(torch.equal(x, before[key]) for key, x in model.state_dict().items())
 
 
-def test_an_own_training_is_loaded_strictly(tmp_path):
-    source = build('convnext_atto')
-    torch.save({f'backbone.{key}': x + 1 for key, x in source.state_dict().items()}, tmp_path / 'own.pth')
-    torch.save(source.model.state_dict(), tmp_path / 'other.pth')
-    backbone = build('convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'own.pth')))
-    backbone.init_weights()
-    assert all(torch.equal(x, source.state_dict()[key] + 1) for key, x in backbone.state_dict().items())
+def test_files_are_loaded(tmp_path):
+    """Those of a training by `init_cfg`, and strictly; those of timm by timm."""
+    expected = {key: x + 1 for key, x in build('convnext_atto').state_dict().items()}
+    own, timms = str(tmp_path / 'own.pth'), str(tmp_path / 'timms.pth')
+    torch.save({f'backbone.{key}': x for key, x in expected.items()}, own)
+    torch.save({key.removeprefix('model.'): x for key, x in expected.items()}, timms)
+    for options in (dict(init_cfg=dict(type='Pretrained', checkpoint=own)),
+                    dict(pretrained=True, pretrained_cfg_overlay=dict(file=timms))):
+        backbone = build('convnext_atto', **options)
+        backbone.init_weights()
+        assert all(torch.equal(x, expected[key]) for key, x in backbone.state_dict().items())
+    with raises(CheckpointError, 'timms.pth', 'model.stem'):
+        build('convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=timms)).init_weights()
+    with raises(CheckpointError, 'convnext_atto', 'FileNotFoundError', 'pretrained_cfg_overlay'):
+        build('convnext_atto', pretrained=True, pretrained_cfg_overlay=dict(file='missing.pth'))
 
 
 @pytest.mark.parametrize('name', ['vit_small_patch14_reg4_dinov2', 'convnext_atto'])
@@ -108,6 +122,29 @@ def test_activation_checkpointing_keeps_the_gradients():
         gradients.append([x.grad for x in backbone.parameters()])
     for x, y in zip(*gradients, strict=True):
         torch.testing.assert_close(x, y)
+
+
+def test_a_missing_timm_is_named(monkeypatch):
+    for name in 'timm', 'timm.models':
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, TimmBackbone.__module__)
+    with raises(UsageError, 'TimmBackbone', 'pip install timm'):
+        import_modules_from_strings([TimmBackbone.__module__])  # MMEngine's, for custom_imports
+    with raises(UsageError, 'timm://resnet18', 'pip install timm'):
+        pretrained_settings('timm://resnet18')
+
+
+@pytest.mark.compiler
+@torch.no_grad()
+def test_exported_networks_take_images_of_any_size(tmp_path):
+    pytest.importorskip('onnxruntime')
+    backbone = build('vit_small_patch16_dinov3', **dict(PLAIN, depth=1)).eval()
+    export_onnx(backbone, tmp_path / 'model.onnx')
+    session = open_session(tmp_path / 'model.onnx', 'onnxruntime')
+    for size in ((100, 70), (33, 130)):
+        images = torch.randn(1, 3, *size)
+        torch.testing.assert_close(torch.as_tensor(session(dict(images=images.numpy()))['map0']), backbone(images)[0],
+                                   atol=1e-5, rtol=1e-4)
 
 
 def test_wrong_arguments_are_refused():

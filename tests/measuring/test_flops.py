@@ -1,5 +1,7 @@
 """Parameters, multiply-adds, kernels, bytes and memory of networks."""
 import sys
+from functools import cache
+from statistics import geometric_mean
 
 import pytest
 from helpers import raises
@@ -54,15 +56,31 @@ def test_traffic_depends_on_the_arguments():
     assert large['saved_gb'] == pytest.approx(2 * small['saved_gb'], rel=0.2)
 
 
+@cache
+def ratios(name: str) -> tuple[float, ...]:
+    """Returns a network's figures, in the order of :data:`AUTHORS`, divided by those of the authors' code."""
+    forward, step = count_traffic([name])
+    assert (forward['pass'], step['pass']) == ('forward', 'step') and step['moved_gb'] > forward['moved_gb'] > 1
+    found = (row[column] for row in (forward, step) for column in ('kernels', 'moved_gb'))
+    return tuple(figure / theirs for figure, theirs in zip(found, AUTHORS[name], strict=True))
+
+
 @pytest.mark.parametrize('name', [
     pytest.param(name, marks=[] if name == 'restv2_tiny' else [pytest.mark.large]) for name in AUTHORS])
 def test_traffic_is_about_that_of_the_authors_code_or_less(name):
-    forward, step = count_traffic([name])
-    assert (forward['pass'], step['pass']) == ('forward', 'step') and step['moved_gb'] > forward['moved_gb'] > 1
-    kernels, moved, step_kernels, step_moved = AUTHORS[name]
-    assert 0.4 * kernels < forward['kernels'] < 1.2 * kernels
-    assert 0.4 * step_kernels < step['kernels'] < 1.2 * step_kernels
-    assert forward['moved_gb'] < 1.06 * moved and step['moved_gb'] < 1.06 * step_moved
+    kernels, moved, step_kernels, step_moved = ratios(name)
+    assert 0.4 < kernels < 1.2 and 0.4 < step_kernels < 1.2 and moved < 1.06 and step_moved < 1.06
+
+
+@pytest.mark.large
+def test_mean_traffic_is_less_than_that_of_the_authors_code():
+    """ResT moves more bytes for its accuracy in half precision: softmax maps in float32.
+
+    Without stochastic depth, as the authors' figures are, these are 1.024 times as many.
+    """
+    kernels, moved, step_kernels, step_moved = map(geometric_mean, zip(*map(ratios, AUTHORS)))
+    assert max(kernels, step_kernels) <= 0.85 and max(moved, step_moved) <= 0.83
+    assert geometric_mean(ratios(name)[i] for name in AUTHORS if name.startswith('rest_') for i in (1, 3)) <= 1.04
 
 
 def test_products_in_place_are_counted():

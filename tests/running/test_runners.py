@@ -8,7 +8,8 @@ from mmvit_backbones.errors import UsageError
 
 @pytest.mark.parametrize('kind', ['Runner', 'FlexibleRunner'])
 @pytest.mark.parametrize('setting, value', [
-    ('optim_wrapper', dict(optimizer=dict(type='SGD', lr='fast'))), ('param_scheduler', [dict(type='PolyLR', begin=5, end=3)]),
+    ('optim_wrapper', dict(optimizer=dict(type='SGD', lr='fast'))),
+    ('param_scheduler', [dict(type='PolyLR', begin=5, end=3)]),
     ('train_dataloader', loader_of(num_workers=-1)), ('train_cfg', dict(by_epoch=True, max_epochs='many'))])
 def test_parts_that_cannot_be_built(kind, setting, value, tmp_path):
     """With a strategy, that builds the optimizer."""

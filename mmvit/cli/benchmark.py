@@ -7,7 +7,8 @@
     mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128 --kernels default triton
     mmvit benchmark rest_lite --runtime eager compile
     mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime openvino
-    mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a whole model
+    mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a trained model
+    mmvit benchmark mask_rcnn_reswin_t mask_rcnn_rest_s --device cuda --precision bfloat16 --csv t.csv   whole models
 
 The output is a table in Markdown, and with --csv also a CSV file. Each network and setting (--runtime, --kernels) has
 the milliseconds of a forward pass in evaluation mode without gradients and of a step, i.e. a forward and a backward
@@ -17,12 +18,17 @@ times of the same kernels as a replayed CUDA graph, or "-" if none can be captur
 is the limit; and the peak memory of a step. Networks and the baseline are timed alternately, and each ratio is the
 median of --repeats ratios.
 
+For configs, the table has the milliseconds of a whole training step, i.e. preprocessing, losses, gradients and
+optimizer, on random images with --objects objects, and the same memory. Each model is alone in memory. On a GPU whose
+memory is too small, a line says so, and the next model follows.
+
 With a runtime that needs an exported file, or for a checkpoint, the table has the size of the file, the largest
 deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as fast one
 image is as in the first runtime, and by how much the process grew, all on the CPU. For a checkpoint, these are figures
 of the whole model, from images to results, with the main metric of the config's test set.
 """
 from argparse import ArgumentParser, Namespace
+from functools import partial
 
 from .arguments import (
     ConfigOptions,
@@ -39,14 +45,15 @@ from .docstrings import with_help
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, shell patterns, timm:NAME, '
-                                                    'mmpretrain:NAME; with --runtime also checkpoints (.pth) or work '
-                                                    'dirs of trainings')
+                                                    'mmpretrain:NAME; configs, by name or file; with --runtime also '
+                                                    'checkpoints (.pth) or work dirs of trainings')
     parser.add_argument('--baseline')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
                         help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)
     parser.add_argument('--batch-size', type=positive)
+    parser.add_argument('--objects', type=positive)
     parser.add_argument('--repeats', type=positive)
     parser.add_argument('--threads', type=whole(1, 1024))
     parser.add_argument('--device')
@@ -58,14 +65,19 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config')
     parser.add_argument('--images', nargs='+', metavar='IMAGE')
     parser.add_argument('--csv', type=file_ending_with('.csv'), metavar='FILE', help='also write the table to a file')
-    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.compare_runtimes')
+    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.compare_runtimes',
+                     'measuring.whole_models.benchmark_models')
 
 
 def run(args: Namespace) -> None:
-    from ..measuring import benchmark, compare_runtimes
+    from ..configs.files import is_config
+    from ..measuring import benchmark, benchmark_models, compare_runtimes
     from ..measuring.networks_by_name import is_checkpoint
     is_run = args.runtimes and any(map(is_checkpoint, args.networks))
-    if is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
+    if any(map(is_config, args.networks)):
+        table = call(partial(benchmark_models, args.networks), args, 'for whole models, i.e. configs',
+                     omit=['csv', 'networks'])
+    elif is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
         table = call(compare_runtimes, args, 'with exported files and checkpoints', omit=['csv'])
     else:
         table = call(benchmark, args, 'without --runtime and a checkpoint', omit=['csv']).table

@@ -9,8 +9,8 @@
 views counts as one kernel, which reads its arguments and writes its results. Peak memory includes activations and
 gradients, but neither parameters nor memory that libraries allocate within an operation. A training step is a forward
 pass in training mode, the mean of the squared outputs as the loss, and a backward pass. `saved` is the memory in use
-after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With --backbone, necks and
-heads of detectors and segmenters are not counted.
+after the forward pass: outputs, and tensors kept for the backward pass. 1 GB is 1e9 bytes. With --backbone, the network
+is counted alone, without the neck and heads of a detector or segmenter; `mmvit benchmark` measures whole models.
 """
 import json
 from argparse import ArgumentParser, Namespace
@@ -27,7 +27,8 @@ def get_parser() -> ArgumentParser:
                         help='count only the backbone, with all its feature maps')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     traffic = parser.add_argument_group('kernels, bytes and memory')
-    traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory')
+    traffic.add_argument('--traffic', action='store_true', help='count kernels, bytes moved and peak memory '
+                         'of the network alone')
     traffic.add_argument('--batch-size', type=positive)
     traffic.add_argument('--dtype', choices=['bfloat16', 'float16', 'float32'])
     traffic.add_argument('--with-cp', action='store_const', const=True)

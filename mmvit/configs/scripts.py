@@ -22,6 +22,7 @@ from .files import (
     read_config,
 )
 from .outputs import check_copy
+from .settings import find
 
 # Precision of a training -> settings that replace the config's; for float16, those of the frameworks' scripts.
 PRECISIONS: dict[str | None, dict[str, Any]] = {None: {}, 'float16': {}, 'bfloat16': {
@@ -58,7 +59,8 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     if precision not in PRECISIONS:
         raise UsageError(f'{config} has a precision of its own; --no-amp is for a network and a folder')
     cfg = read_config(config, TRAINING)
-    cfg_options = {**shorthand_options(cfg, **shorthands), **PRECISIONS[precision], **(cfg_options or {})}
+    precise = {**PRECISIONS[precision], **(bfloat16_options(cfg) if precision == 'bfloat16' else {})}
+    cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
@@ -84,6 +86,15 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     check_parts(cfg, TRAINING)
     check_copy(cfg)
     return cfg
+
+
+def bfloat16_options(cfg: Config) -> dict[str, Any]:
+    """Returns the options with which a model trains in bfloat16, for which mmcv has no kernels.
+
+    With torchvision, the same ``RoIAlign`` computes in float32.
+    """
+    layers = [f'model.roi_head.{name}.roi_layer' for name in ('bbox_roi_extractor', 'mask_roi_extractor')]
+    return {f'{layer}.use_torchvision': True for layer in layers if (find(cfg, layer) or {}).get('type') == 'RoIAlign'}
 
 
 def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,

@@ -1,4 +1,5 @@
 """Checks settings that MMEngine, PyTorch and log backends would reject late, before the data of a run are read."""
+import logging
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
+from mmvit_backbones.utils.openmmlab_models import log_from
 
-from ..utils.frameworks import silent_log, use_framework
+from ..utils.frameworks import use_framework
 from .files import LOADERS, SPLITS
 
 # Integers, and the lowest that can be used; None: any, 0 and less for never.
@@ -50,7 +52,7 @@ def check_settings(cfg: Config) -> None:
             allowed = {1: 'a positive integer', None: 'an integer'}.get(low, f'an integer of at least {low}')
             raise UsageError(f'{key} must be {allowed}, got {value!r}')
     import_parts(cfg)
-    with silent_log():
+    with log_from(logging.CRITICAL):
         for place in PARTS:
             for name, settings in typed(place, find(cfg, place)):
                 check_type(name, type_of(PARTS[place], settings), settings['type'])

@@ -1,4 +1,5 @@
 """Builds the networks of drawings, and normalizes images as their data preprocessors do."""
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.openmmlab_models import only_warnings, takes_rgb
+from mmvit_backbones.utils.openmmlab_models import log_from, takes_rgb
 from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.config_weights import build_on_meta, official_name, source_of
@@ -33,7 +34,7 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     torch.manual_seed(0)
-    with only_warnings():  # a figure needs no head and no output norms
+    with log_from(logging.WARNING):  # a figure needs no head and no output norms
         if is_config(network):
             cfg = read_config(network)
             if build_on_meta(cfg) is None:

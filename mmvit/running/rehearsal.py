@@ -1,4 +1,5 @@
 """Builds the parts of a training on the CPU and computes a loss, for ``mmvit train --check``."""
+import logging
 import traceback
 import warnings
 from contextlib import nullcontext
@@ -19,10 +20,11 @@ from torch.utils.data import DataLoader
 from mmvit_backbones.engine.hooks.metric_names import check_prefixes
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
+from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state
 
 from ..configs.settings import find, import_parts, named, typed, why
-from ..utils.frameworks import quiet, silent_log
+from ..utils.frameworks import quiet
 from .checkpoints import check_start, others_named
 
 SIDE = 128  # pixels of the longer side of the images
@@ -39,7 +41,7 @@ def rehearse(cfg: Config) -> None:
         CheckpointError: If the checkpoint to start from does not fit.
     """
     import_parts(cfg)
-    with warnings.catch_warnings(), silent_log(), TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder:
         warnings.simplefilter('ignore')
         train, *_ = [first_sample(cfg, split) for split in ('train', 'val') if cfg.get(f'{split}_dataloader')]
         if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length

@@ -1,6 +1,5 @@
 """The OpenMMLab frameworks whose models and data sets configs may name."""
 import io
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -8,7 +7,6 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
@@ -24,18 +22,6 @@ def quiet() -> Iterator[io.StringIO]:
     except BaseException:
         print(text.getvalue(), file=sys.stderr, end='')
         raise
-
-
-@contextmanager
-def silent_log() -> Iterator[None]:
-    """Keeps MMEngine's log from what is built for a check."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def import_quietly(framework: str) -> None:

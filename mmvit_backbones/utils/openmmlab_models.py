@@ -25,17 +25,17 @@ def init_weights(model: BaseModule) -> None:
     """Initializes a model's weights without MMEngine's log line per parameter; skips models on the meta device."""
     if next(model.parameters()).is_meta:
         return
-    with only_warnings():
+    with log_from(logging.WARNING):
         model.init_weights()
 
 
 @contextmanager
-def only_warnings() -> Iterator[None]:
-    """Keeps what is no warning out of MMEngine's log."""
+def log_from(level: int) -> Iterator[None]:
+    """Keeps what is below a level, such as ``logging.WARNING``, out of MMEngine's log."""
     logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)

@@ -1,12 +1,15 @@
 """The configs of runs, as the frameworks' scripts build them from their options."""
 import pytest
+import torch
 from helpers import ROOT, raises
+from mmengine.registry import MODELS
 from runs import TINY
 
 from mmvit import running as training
 from mmvit.configs.files import read_config
 from mmvit.configs.outputs import check_test_outputs
 from mmvit.running import shorthand_options, training_config
+from mmvit.utils.frameworks import use_framework
 from mmvit_backbones.errors import UsageError
 
 MASKS, STREETS = (str(ROOT / f'tests/configs/{name}.py') for name in ('mask_rcnn_reswin_t', 'upernet_reswin_t_camvid'))
@@ -21,6 +24,15 @@ def test_short_options_stand_for_config_options():
     assert cfg.randomness.seed == 5 and cfg.runner_type == 'FlexibleRunner' and cfg.strategy.type == 'ShardedStrategy'
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ('AmpOptimWrapper', 'bfloat16')
     assert training_config(str(TINY), precision='float16').optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_boxes_are_pooled_in_bfloat16():
+    """mmcv's RoIAlign has no kernels for it."""
+    extractor = training_config('mask_rcnn_reswin_t', precision='bfloat16').model.roi_head.mask_roi_extractor
+    use_framework('mmdet')
+    maps = [torch.rand(1, 256, side, side).bfloat16() for side in (16, 8, 4, 2)]
+    with torch.autocast('cpu', torch.bfloat16):
+        assert MODELS.build(extractor)(maps, torch.tensor([[0., 1., 2., 30., 40.]])).shape == (1, 256, 14, 14)
 
 
 @pytest.mark.parametrize('name', ['imagenet_reswin_t', 'mask_rcnn_reswin_t', 'upernet_reswin_t'])

@@ -1,6 +1,8 @@
 """Compiles the blocks of the backbone for training."""
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -39,7 +41,7 @@ class CompileHook(Hook):
     def __init__(self, max_graphs: int = 256, backend: Any = 'inductor') -> None:
         self.max_graphs, self.backend = max_graphs, backend
         self.is_compiled = False
-        self.limits: dict[str, int] = {}  # of PyTorch before the training
+        self.graphs = ExitStack()  # with more graphs than PyTorch's limit
 
     def before_train(self, runner: Runner) -> None:
         if runner.cfg.get('compile'):
@@ -55,10 +57,7 @@ class CompileHook(Hook):
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
         torch.compiler.set_stance('default')
-        config: Any = torch._dynamo.config
-        self.limits = {name: getattr(config, name) for name in LIMITS if hasattr(config, name)}
-        for name in self.limits:
-            setattr(config, name, self.max_graphs)
+        self.graphs.enter_context(more_graphs(self.max_graphs))
         self.is_compiled = True
         backbone.compile_blocks(dynamic=not is_classifier(model), backend=self.backend)
         self.watch = LimitWatch(backbone.named_blocks(), runner, self.max_graphs)
@@ -84,13 +83,26 @@ class CompileHook(Hook):
         self.is_compiled = False
         torch.compiler.set_stance('default')
         DYNAMO_LOG.removeFilter(self.watch)
-        for name, value in self.limits.items():
-            setattr(torch._dynamo.config, name, value)
+        self.graphs.close()
 
 
 # PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
 LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', 'accumulated_cache_size_limit'
 DYNAMO_LOG = logging.getLogger('torch._dynamo.convert_frame')
+
+
+@contextmanager
+def more_graphs(limit: int) -> Iterator[None]:
+    """Lets PyTorch compile up to ``limit`` graphs of the blocks of a network, instead of 8."""
+    config: Any = torch._dynamo.config
+    before = {name: getattr(config, name) for name in LIMITS if hasattr(config, name)}
+    try:
+        for name in before:
+            setattr(config, name, limit)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
 
 
 def is_classifier(model: nn.Module) -> bool:

@@ -1,0 +1,258 @@
+"""Measures a step of the training of whole models, which configs name, on random images."""
+import gc
+import logging
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmengine.optim import build_optim_wrapper
+
+from mmvit_backbones.backbones import Backbone
+from mmvit_backbones.engine.hooks.compile import is_classifier, more_graphs, why_not_compiled
+from mmvit_backbones.errors import TrainingError, UsageError
+from mmvit_backbones.ops import use_kernels
+from mmvit_backbones.utils.image_sizes import height_and_width
+from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
+
+from ..configs.files import is_config, merge_options, read_config
+from ..configs.scripts import bfloat16_options
+from ..configs.settings import import_parts, named
+from ..inference.runtimes import build_model, find_device
+from ..utils.counters import bytes_of, saved_storages
+from ..utils.killed import killed_processes_named
+from .speed import KernelChoice, Precision, Table, check_values, measuring
+from .timing import CALLS_ON_GPUS, name_of, take_turns
+
+Runtime = Literal['eager', 'compile']
+SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
+OBJECTS = 8  # in an image; those of COCO have 7 on average
+MAX_GRAPHS = 256  # of the blocks of one network, as in CompileHook
+# Without those of mixed precision, which needs a GPU in MMEngine.
+OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
+
+
+def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = None, batch_size: int = 2,
+                     objects: int | None = None, repeats: int = 7, threads: int = 2, device: str = 'cpu',
+                     memory_only: bool = False, precision: Precision = 'float32',
+                     kernels: Sequence[KernelChoice] = ('default', ), runtimes: Sequence[Runtime] = ('eager', )
+                     ) -> Table:
+    """Measures a step of the training of whole models: preprocessing, losses, gradients and optimizer.
+
+    Images, boxes, masks and labels are random, and so are the weights. Data loading is not measured. Each model, with
+    each setting, is alone in memory. Settings are all combinations of ``runtimes`` and ``kernels``.
+
+    Args:
+        configs (Sequence[str]): Names of configs or files, of detectors, of segmenters or of classifiers.
+        size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 800 and
+            1333 for detectors, 512 and 512 for segmenters, 224 and 224 for classifiers.
+        batch_size (int): Images per batch. Defaults to 2.
+        objects (int | None): Objects in an image of a detector, or classes in one of a segmenter. Defaults to None,
+            which means 8.
+        repeats, threads, device, memory_only, precision, kernels: As in :func:`benchmark`. Mixed precision is that of
+            ``precision``, whatever the config's.
+        runtimes (Sequence[str]): ``'eager'``, ``'compile'``, which compiles the backbone's blocks as ``CompileHook``
+            does, or the backbone of another library as a whole. Defaults to ('eager',).
+
+    Raises:
+        UsageError: If a config cannot be read, has no such model, or cannot be measured with these arguments. Too
+            little memory of a GPU is an ``error`` in the model's row.
+    """
+    check_values('precision', [precision], get_args(Precision))
+    check_values('kernels', kernels, get_args(KernelChoice))
+    check_values('runtimes', runtimes, get_args(Runtime))
+    if others := [name for name in configs if not is_config(name)]:
+        raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
+    cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
+    frameworks = {cfg.default_scope for cfg in cfgs.values()}
+    if len(frameworks) != 1:
+        raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
+    framework, = frameworks
+    if objects is not None and framework == 'mmpretrain':
+        raise UsageError('objects requires detectors or segmenters')
+    count = OBJECTS if objects is None else objects
+    sides = height_and_width(SIZES[framework] if size is None else size)
+    rows, at = [], find_device(device)
+    if framework == 'mmdet' and at.type == 'cpu' and precision != 'float32':
+        raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')
+    with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
+        for name, runtime, choice in product(cfgs, dict.fromkeys(runtimes), dict.fromkeys(kernels)):
+            row: dict[str, Any] = dict(model=Path(name).stem, runtime=runtime, kernels=choice)
+            try:
+                with named(f'config {name}'), killed_processes_named(), more_graphs(MAX_GRAPHS), \
+                        use_kernels(None if choice == 'default' else choice):
+                    model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, runtime)
+                    row |= model.memory() | (dict() if memory_only else model.speed(repeats))
+            except TrainingError as error:  # memory is full
+                row['error'] = str(error)
+            finally:
+                model = None
+                free_memory()
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
+    classes = dict(mmdet=f', {count} objects', mmseg=f', {count} classes', mmpretrain='')[framework]
+    about = (f'A step of a training; {name_of(at)}, torch {torch.__version__}, {sides[0]} x {sides[1]} (height x '
+             f'width){classes}, batch {batch_size}, {precision}, {threads} CPU threads, random weights, median of '
+             f'{repeats}')
+    return Table(about, rows)
+
+
+class WholeModel:
+    """The model of a config with its optimizer, and a batch of random images and annotations.
+
+    Args:
+        cfg (Config): Config of a detector, a segmenter or a classifier.
+        size (tuple[int, int]): Height and width of the images.
+        batch_size (int): Number of images.
+        objects (int): Objects in an image of a detector, or classes in one of a segmenter.
+        device (torch.device): Where the model is trained.
+        precision (str): Dtype of autocast, or ``'float32'`` without autocast.
+        runtime (str): ``'eager'`` or ``'compile'``.
+
+    Raises:
+        UsageError: If the config has another model, or nothing can be compiled.
+    """
+
+    def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, objects: int, device: torch.device,
+                 precision: str, runtime: str) -> None:
+        import_parts(cfg)
+        self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
+        cfg = with_image_size(cfg, size)
+        merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
+        self.model: Any = build_model(cfg)
+        for module in self.model.modules():
+            if isinstance(module, BaseModule) and is_pretrained(module.init_cfg):
+                module.init_cfg = None
+        init_weights(self.model)
+        self.model.to(device).train()
+        optimization = {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}
+        with log_from(logging.WARNING):  # constructors log the rate of each parameter
+            self.optimizer: Any = build_optim_wrapper(self.model, optimization)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8, generator=generator).to(device)
+        self.images = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
+        sample = SAMPLES[cfg.default_scope]
+        self.samples = [sample(self.model, size, objects, generator).to(device) for _ in range(batch_size)]
+        self.autocast = torch.autocast(device.type, getattr(torch, precision), precision != 'float32')
+        self.device, self.is_compiled = device, runtime == 'compile'
+        if self.is_compiled:
+            compile_backbone(self.model, device)
+
+    def losses(self) -> Any:
+        with self.autocast:
+            data = dict(inputs=self.images, data_samples=[sample.clone() for sample in self.samples])
+            return self.model(**self.model.data_preprocessor(data, True), mode='loss')
+
+    def step(self) -> None:
+        self.optimizer.update_params(self.model.parse_losses(self.losses())[0])
+
+    def memory(self) -> dict[str, float]:
+        """Returns the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
+        found: dict[str, float] = {}
+        if not self.is_compiled:
+            with saved_storages(self.model) as saved:
+                losses = self.losses()
+            found['saved_bytes_per_image'] = bytes_of(saved) // len(self.samples)
+            del losses, saved
+        self.step()  # compiles, and allocates the optimizer's state
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+            self.step()
+            found['gib'] = (torch.cuda.max_memory_allocated() - self.memory_before) / 2**30
+        return found
+
+    def speed(self, repeats: int) -> dict[str, float]:
+        """Returns the median milliseconds of a step, and images per second."""
+        times, = take_turns([self.step], repeats, calls=CALLS_ON_GPUS if self.device.type == 'cuda' else 1)
+        seconds = statistics.median(times)
+        return dict(step_ms=1000 * seconds, images_per_second=len(self.samples) / seconds)
+
+
+def with_image_size(cfg: Config, size: tuple[int, int]) -> Config:
+    """Returns a config whose data preprocessor neither pads nor resizes images to a size of its own."""
+    cfg = deepcopy(cfg)
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    preprocessor.update({key: value for key, value in dict(size=size, batch_augments=None).items()
+                         if key in preprocessor})
+    return cfg
+
+
+def is_pretrained(init_cfg: Any) -> bool:
+    """Returns whether MMEngine would initialize a module by a checkpoint."""
+    parts = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
+    return any('checkpoint' in part for part in parts)
+
+
+def compile_backbone(model: Any, device: torch.device) -> None:
+    """Compiles the blocks of this package's backbone, or that of another library as a whole."""
+    if reason := why_not_compiled(device, 'inductor'):
+        raise UsageError(f'runtime compile: nothing can be compiled, because {reason}')
+    if isinstance(model.backbone, Backbone):
+        model.backbone.compile_blocks(dynamic=not is_classifier(model))
+    else:
+        model.backbone.compile(dynamic=not is_classifier(model))
+
+
+def free_memory() -> None:
+    """Lets go of graphs and of a GPU's memory that no tensor uses."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+# ---- random annotations
+
+def detection_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+    """Returns mmdet's sample of boxes from a twentieth to half of the image's sides, filled by their masks."""
+    from mmdet.models import BaseDetector
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+    check_kind(model, BaseDetector, 'a detector')
+    height, width = size
+    sides = torch.rand(objects, 2, generator=generator) * 0.45 + 0.05
+    corners = torch.rand(objects, 2, generator=generator) * (1 - sides)
+    boxes = torch.cat([corners, corners + sides], 1) * torch.tensor([width, height, width, height])
+    masks = np.zeros((objects, height, width), np.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.round().int().tolist()):
+        mask[top:bottom + 1, left:right + 1] = 1
+    instances = InstanceData(bboxes=boxes, labels=torch.zeros(objects, dtype=torch.long),
+                             masks=BitmapMasks(masks, height, width))
+    return DetDataSample(gt_instances=instances, metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1., 1.)))
+
+
+def segmentation_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+    """Returns mmseg's sample of a label map with squares of the first classes."""
+    from mmengine.structures import PixelData
+    from mmseg.models import BaseSegmentor
+    from mmseg.structures import SegDataSample
+    check_kind(model, BaseSegmentor, 'a segmenter')
+    height, width = size
+    squares = torch.randint(min(objects, model.num_classes), (-(-height // 32), -(-width // 32)), generator=generator)
+    labels = squares.repeat_interleave(32, 0).repeat_interleave(32, 1)[None, :height, :width]
+    return SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=dict(img_shape=size, ori_shape=size))
+
+
+def classification_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+    """Returns mmpretrain's sample with a label."""
+    from mmpretrain.models import BaseClassifier
+    from mmpretrain.structures import DataSample
+    check_kind(model, BaseClassifier, 'a classifier')
+    return DataSample().set_gt_label(torch.randint(model.head.num_classes, (1, ), generator=generator))
+
+
+def check_kind(model: Any, kind: type, name: str) -> None:
+    if not isinstance(model, kind):
+        raise TypeError(f'model must be {name}, got {type(model).__name__}')
+
+
+SAMPLES: dict[str, Callable] = dict(
+    mmdet=detection_sample, mmseg=segmentation_sample, mmpretrain=classification_sample)

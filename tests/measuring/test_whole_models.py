@@ -1,0 +1,78 @@
+"""Steps of the training of whole models."""
+import pytest
+import torch
+import yaml
+from helpers import ROOT, raises
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+
+from mmvit.measuring import benchmark_models
+from mmvit_backbones.errors import UsageError
+
+ARCH = yaml.safe_load((ROOT / 'tests/goldens/revit/tiny_configs.yml').read_text())['ReSwin']['arch']
+TINY = f'model = dict(backbone=dict(arch=dict(_delete_=True, **{ARCH})), '
+CONFIGS = dict(
+    mask_rcnn_reswin_t='neck=dict(in_channels=[16, 32, 64, 128]))',
+    upernet_reswin_t_camvid='decode_head=dict(in_channels=[16, 32, 64, 128]), auxiliary_head=dict(in_channels=64))',
+    imagenet_reswin_t='head=dict(in_channels=128))')
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(name, rest=''):
+        path = tmp_path / f'{len(list(tmp_path.iterdir()))}_{name}.py'
+        path.write_text(f'_base_ = {str(ROOT / f"tests/configs/{name}.py")!r}\n{TINY}{CONFIGS[name]}\n{rest}\n')
+        return str(path)
+    return write
+
+
+@pytest.mark.parametrize('name, words', [
+    ('mask_rcnn_reswin_t', '32 x 48 (height x width), 3 objects'), ('upernet_reswin_t_camvid', ', 3 classes'),
+    ('imagenet_reswin_t', '32 x 48 (height x width), batch 2')])
+def test_a_step_of_a_config(name, words, config):
+    objects = {} if name == 'imagenet_reswin_t' else dict(objects=3)
+    precision = 'float32' if name == 'mask_rcnn_reswin_t' else 'bfloat16'
+    large, = benchmark_models([config(name)], (64, 96), memory_only=True, precision=precision, **objects).rows
+    table = benchmark_models([config(name)], (32, 48), repeats=1, **objects)
+    row, = table.rows
+    assert words in table.about and name in str(table)
+    assert row['step_ms'] > 0 and row['images_per_second'] > 0
+    assert row['saved_bytes_per_image'] < large['saved_bytes_per_image']
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(configs=['rest_lite', 'mask_rcnn_reswin_t']), ['rest_lite', 'no config']),
+    (dict(configs=['mask_rcnn_reswint.py']), ['mask_rcnn_reswint.py', 'mask_rcnn_reswin_t']),
+    (dict(configs=['mask_rcnn_reswin_t', 'upernet_reswin_t']), ['one framework', 'mmdet and mmseg']),
+    (dict(configs=['imagenet_rest_lite'], objects=3), ['objects', 'detectors']),
+    (dict(configs=['upernet_reswin_t'], runtimes=['onnxruntime']), ['runtimes', 'compile', 'onnxruntime']),
+    (dict(configs=['mask_rcnn_reswin_t'], precision='bfloat16'), ['bfloat16', 'needs a GPU']),
+    (dict(configs=['upernet_reswin_t'], size=(1, 2, 3)), ['size', '(1, 2, 3)'])])
+def test_wrong_arguments_are_refused(options, words):
+    with raises(UsageError, *words):
+        benchmark_models(**options)
+
+
+@pytest.mark.parametrize('rest, words', [
+    ('model = None', ['model must be a dict', 'None']),
+    ("model = dict(_delete_=True, type='mmengine.ToyModel')", ['ToyModel']),
+    ("model = dict(_delete_=True, type='mmpretrain.ImageToImageRetriever', image_encoder=dict(type='mmpretrain.VGG', "
+     "depth=11), prototype='x')", ['must be a classifier', 'ImageToImageRetriever'])])
+def test_other_models_are_refused(rest, words, config):
+    with raises(UsageError, 'imagenet_reswin_t', *words):
+        benchmark_models([config('imagenet_reswin_t', rest)], 32)
+
+
+class FullMemory(BaseModule):
+    """A backbone that needs more than the memory of a GPU."""
+
+    def forward(self, images):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of ...')
+
+
+def test_full_memory_is_a_row_of_its_own(config, own_mmengine):
+    MODELS.register_module(module=FullMemory)
+    full = config('imagenet_reswin_t', "model = dict(backbone=dict(_delete_=True, type='FullMemory'))")
+    table = benchmark_models([full, config('imagenet_reswin_t')], 32, repeats=1)
+    assert '2.00 GiB' in table.rows[0]['error'] and 'step_ms' not in table.rows[0]
+    assert table.rows[1]['step_ms'] > 0 and 'failed: the memory of the GPU is full' in str(table)

@@ -94,6 +94,8 @@ class Network:
                 return result('meta')
             except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
                 return result('cpu')
+        except UsageError:
+            raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
 

@@ -12,7 +12,8 @@ from mmvit_backbones.errors import UsageError
 from ..configs.files import read_config
 from .folder import fine_tune
 
-LENGTH = 'train_cfg.max_epochs', 'train_cfg.val_interval', 'param_scheduler', 'the momentum of EMAHook'
+LENGTH = ('train_cfg.max_epochs', 'train_cfg.val_interval', 'default_hooks.checkpoint.interval', 'param_scheduler',
+          'the momentum of EMAHook')
 # Argument -> settings that belong together.
 TOGETHER = dict(
     epochs=LENGTH, iters=LENGTH, lr=('optim_wrapper.optimizer.lr', ),

@@ -51,8 +51,7 @@ def start(arguments: Sequence[str], processes: int) -> None:
     from ..utils.shell import same_mmvit
     check_number_of_processes(processes)
     os.environ.pop('LOCAL_RANK', None)
-    threads = max(1, number_of_cores() // processes)  # the processes share the cores
-    os.environ.setdefault('OMP_NUM_THREADS', str(threads))
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, number_of_cores() // processes)))  # they share the cores
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
     nodes, address = number_of_nodes(), os.environ.get('MASTER_ADDR', '127.0.0.1')

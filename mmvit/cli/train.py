@@ -44,9 +44,7 @@ RECIPE = {
     '--light': ('model.roi_head', dict(action='store_const', const=True)),
     '--freeze': ('model.backbone.frozen_stages', dict(type=stages_or_all, metavar='N')),
     '--pretrained': ('model.backbone.init_cfg', dict(
-        metavar='WEIGHTS', help='other weights than the published ones: a tag such as 22k, a file, a URL or a name '
-                                'such as timm://NAME'))}
-OF_FOLDERS = 'train_dataloader.dataset'  # key of the other options
+        metavar='WEIGHTS', help='other weights than the published ones: a tag, a file, a URL or timm://NAME'))}
 
 
 def get_parser() -> ArgumentParser:
@@ -167,7 +165,7 @@ def recipe_of(args: Namespace, processes: int) -> 'Config | None':
         make = make_again
     elif own:
         option = f'--{own[0].replace("_", "-")}'
-        key = next((key for names, (key, _) in RECIPE.items() if option in names.split()), OF_FOLDERS)
+        key = next((key for names, (key, _) in RECIPE.items() if option in names.split()), 'train_dataloader.dataset')
         raise UsageError(f'{"--no-pretrained" if args.pretrained is False else option} is for a network and a folder, '
                          f'but {name} is a config; set {key} with --cfg-options')
     else:

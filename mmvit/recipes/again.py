@@ -57,7 +57,7 @@ def make_again(path: str, *, work_dir: str | None = None, processes: int | None 
                          f'or set what belongs together in the file: {", ".join(keys) or "its settings"}')
     if changes.keys() & {'epochs', 'iters'}:  # one length replaces the other
         recorded = {name: value for name, value in recorded.items() if name not in ('epochs', 'iters')}
-    named = '_'.join(re.sub(r'[^\w.-]+', '_', f'{name}_{value}').rstrip('_') for name, value in changes.items())
+    named = '_'.join(re.sub(r'(?:[^\w.-]|_)+', '_', f'{name}_{value}').rstrip('_') for name, value in changes.items())
     if processes is not None:
         recorded['processes'] = processes
     return fine_tune(**{**recorded, **changes, 'work_dir': work_dir or f'{cfg.work_dir}_{named}'})

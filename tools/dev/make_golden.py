@@ -12,13 +12,13 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
 GOLDENS = Path(__file__).resolve().parents[2] / 'tests/goldens'
-sys.path.insert(0, str(GOLDENS))
-from golden import digest, fill_state_dict, make_input  # noqa: E402
+FORMAT = SimpleNamespace(**runpy.run_path(str(GOLDENS / 'golden.py')))
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -86,7 +86,7 @@ def make_golden(model: nn.Module, variant: str, hooks: dict[str, str], renames: 
     if len(set(names.values())) < len(names):
         sys.exit('error: --rename gives two weights the same name')
     shapes = {names[key]: list(x.shape) for key, x in own.items()}
-    filled = fill_state_dict(shapes)
+    filled = FORMAT.fill_state_dict(shapes)
     model.load_state_dict({key: filled.get(name, own[key]) for key, name in names.items()})
     recorded: dict[str, Tensor] = {}
     for name, module in hooks.items():
@@ -99,11 +99,12 @@ def make_golden(model: nn.Module, variant: str, hooks: dict[str, str], renames: 
     for size in sizes:
         recorded.clear()
         shape = (2, 3, *size)
-        logits = model(make_input(shape))
+        logits = model(FORMAT.make_input(shape))
         if unused := [module for name, module in hooks.items() if name not in recorded]:
             sys.exit(f'error: --hooks: the model does not call {", ".join(unused)}')
         outputs = {**{name: recorded[name] for name in hooks}, 'logits': logits}
-        inputs.append(dict(shape=shape, seed=0, call='classify', outputs={k: digest(x) for k, x in outputs.items()}))
+        digests = {name: FORMAT.digest(x) for name, x in outputs.items()}
+        inputs.append(dict(shape=shape, seed=0, call='classify', outputs=digests))
     return dict(variant=variant, overrides={}, dtype='float64', rtol=1e-6,
                 num_params=sum(p.numel() for p in model.parameters()), state_dict=shapes, inputs=inputs)
 

@@ -45,10 +45,13 @@ def graphs_of(network: str, sizes: list[tuple[int, int]], dynamic: bool, **argum
 
 
 def with_depth(network: str, depth: int) -> dict:
-    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks."""
+    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks; 3 are of all kinds.
+
+    The first has other channels, and the second another size of what the one before it passes on.
+    """
     arch = TINY_CONFIGS[network]['arch']
     if network == 'RefinerViT':
-        return dict(arch=dict(arch, depth=4 * depth))
+        return dict(arch=dict(arch, depth=8 * (depth - 2)))
     if 'depth' in arch:
         return dict(arch=dict(arch, depth=depth))
     if 'reduction_heads' in arch:
@@ -61,7 +64,7 @@ def with_depth(network: str, depth: int) -> dict:
 @each_network
 def test_graphs_depend_on_kinds_of_blocks_and_stages_alone(network):
     """Not on the rate of stochastic depth, nor on the number of blocks."""
-    shallow, deep = with_depth(network, 2), with_depth(network, 4)
+    shallow, deep = with_depth(network, 3), with_depth(network, 4)
     count = graphs_of(network, SIZES, True, **shallow, drop_path_rate=0.)
     assert graphs_of(network, SIZES, True, **deep, drop_path_rate=0.2) == count
     assert graphs_of(network, SIZES[:1], False, **deep, drop_path_rate=0.2) <= count

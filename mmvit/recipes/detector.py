@@ -26,7 +26,7 @@ def frame(data: FolderData) -> dict:
     return dict(_base_=[f'mmdet::_base_/models/{model}.py', 'mmdet::_base_/default_runtime.py'])
 
 
-def model(network: Network, data: FolderData, light: bool = False) -> dict:
+def model(network: Network, data: FolderData, light: bool = False, precision: str = 'float32') -> dict:
     """Returns ``model``, with what it has in place of mmdet's settings.
 
     Args:
@@ -34,6 +34,8 @@ def model(network: Network, data: FolderData, light: bool = False) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes, and find as many objects in an image.
         light (bool): Whether mask heads are half as wide, and fewer proposals are used. Defaults to False.
+        precision (str): Of the training. In bfloat16, for which mmcv has no kernel, torchvision pools boxes. Defaults
+            to 'float32'.
     """
     channels, strides = zip(*network.maps)
     neck = dict(in_channels=list(channels), norm_cfg=NORM)
@@ -43,6 +45,9 @@ def model(network: Network, data: FolderData, light: bool = False) -> dict:
     if data.has_masks:
         width = dict(conv_out_channels=128) if light else {}
         roi_head['mask_head'] = dict(num_classes=len(data.classes), **width, norm_cfg=NORM)
+    if precision == 'bfloat16':
+        for part in ('bbox', 'mask') if data.has_masks else ('bbox', ):
+            roi_head[f'{part}_roi_extractor'] = dict(roi_layer=dict(use_torchvision=True))
     detections = max_detections(data)
     return dict(model=dict(
         data_preprocessor=dict(mean=network.mean, std=network.std),

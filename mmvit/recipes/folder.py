@@ -169,7 +169,8 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
     loading = dict(num_workers=given.workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
     # the text has the classes once, as metainfo
     named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
-    model = task.model(network, data, **(dict(light=True) if given.light else {}))
+    own = dict(light=given.light, precision=given.precision) if task is detector else {}
+    model = task.model(network, data, **own)
     tested = task.tests(named, given.size, model['model'])
     trained = task.training(named, given.size, given.batch_size, network, schedule.epochs)
     used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'

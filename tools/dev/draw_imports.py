@@ -13,7 +13,7 @@ LIBRARY, COMMAND = 'mmvit_backbones', 'mmvit'
 FIGURE = ROOT / 'docs/images/imports.svg'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
            for package in (LIBRARY, COMMAND) for path in sorted((ROOT / package).rglob('*.py'))}
-WIDTH, HEIGHT, ROW = 110, 30, 70  # of a box, and from one row of boxes to the next, in pixels
+LETTER, HEIGHT, ROW = 9, 30, 70  # widest letter, height of a box, and from one row of boxes to the next, in pixels
 FIGURE_WIDTH = 900
 
 
@@ -36,8 +36,9 @@ def figure(graph: networkx.DiGraph) -> str:
     lines = [f'<line x1="{place[start][0]:.0f}" y1="{place[start][1] + HEIGHT / 2:.0f}" x2="{place[end][0]:.0f}" '
              f'y2="{place[end][1] - HEIGHT / 2 - 2:.0f}" stroke="#555" marker-end="url(#arrow)"/>'
              for start, end in sorted(graph.edges)]
-    boxes = [f'<rect x="{x - WIDTH / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="4" '
-             f'fill="#eef2fb" stroke="#4051b5"/>\n<text x="{x:.0f}" y="{y + 5:.0f}">{label(name)}</text>'
+    widths = {name: LETTER * len(label(name)) + 16 for name in place}
+    boxes = [f'<rect x="{x - widths[name] / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{widths[name]}" height="{HEIGHT}" '
+             f'rx="4" fill="#eef2fb" stroke="#4051b5"/>\n<text x="{x:.0f}" y="{y + 5:.0f}">{label(name)}</text>'
              for name, (x, y) in place.items()]
     return '\n'.join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {FIGURE_WIDTH} {ROW * len(rows)}" '

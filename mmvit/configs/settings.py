@@ -25,6 +25,7 @@ COUNTS: dict[str, int | None] = {
     **{f'default_hooks.{hook}.interval': None for hook in ('checkpoint', 'logger', 'visualization')},
     'default_hooks.checkpoint.max_keep_ckpts': None}
 WHOLE_FLOATS = 'train_cfg.max_epochs', 'train_cfg.max_iters'  # may be floats such as 12.0
+NUMBERS = 'optim_wrapper.clip_grad.max_norm', 'optim_wrapper.clip_grad.clip_value'  # which PyTorch needs after a step
 # Parts of a run, apart from its model, and the registries of their types.
 PARTS: dict[str, registry.Registry] = {
     **{f'{split}_cfg': registry.LOOPS for split in SPLITS},
@@ -51,6 +52,9 @@ def check_settings(cfg: Config) -> None:
         if value is not None and (type(value) is not int or low is not None and value < low):
             allowed = {1: 'a positive integer', None: 'an integer'}.get(low, f'an integer of at least {low}')
             raise UsageError(f'{key} must be {allowed}, got {value!r}')
+    for key in NUMBERS:
+        if (value := find(cfg, key)) is not None and type(value) not in (int, float):
+            raise UsageError(f'{key} must be a number, got {value!r}')
     import_parts(cfg)
     with log_from(logging.CRITICAL):
         for place in PARTS:

@@ -112,13 +112,10 @@ def test_a_network_has_no_data_root(tmp_path):
 
 
 @pytest.mark.parametrize('framework, option, words', [
-    ('mmpretrain', 'model.head.in_channels=700', ['model.head.fc', 700, 768, 'model.head.in_channels']),
-    ('mmdet', 'model.neck.in_channels=[96,192,384,700]',
-     ['model.neck.lateral_convs.3.conv', 700, 768, 'model.neck.in_channels', '[96, 192, 384, 768]']),
-    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]',
-     ['model.decode_head.lateral_convs.2.conv', 300, 384, 'model.decode_head.in_channels']),
-    ('mmseg', 'model.auxiliary_head.in_channels=300',
-     ['model.auxiliary_head.convs.0.conv', 300, 384, 'model.auxiliary_head.in_channels']),
+    ('mmpretrain', 'model.head.in_channels=700', ['model.head.fc', 700, 768]),
+    ('mmdet', 'model.neck.in_channels=[96,192,384,700]', ['model.neck.lateral_convs.3.conv', 700, 768]),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head.lateral_convs.2.conv', 300, 384]),
+    ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head.convs.0.conv', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),

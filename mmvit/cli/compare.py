@@ -43,7 +43,10 @@ def run(args: Namespace) -> None:
     from dataclasses import fields
 
     from ..comparing.comparison import Settings, compare
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
     given = {field.name: value for field in fields(Settings) if (value := getattr(args, field.name)) is not None}
-    result = compare(args.networks, seeds=args.seeds, out=args.out, **given)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
+    try:
+        result = compare(args.networks, seeds=args.seeds, out=args.out, **given)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

@@ -118,7 +118,7 @@ def why_not_compiled(device: torch.device, backend: Any) -> str | None:
         x = torch.ones(16, device=device, requires_grad=True)
         torch.compile(lambda x: (x.sin() * x).sum(), backend=backend)(x).backward()
     except Exception as error:  # compilers raise any exception
-        return first_line(error)
+        return first_line(getattr(error, 'inner_exception', error))  # of what torch.compile raises itself
     return None
 
 

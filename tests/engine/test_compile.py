@@ -131,6 +131,16 @@ def test_a_limit_that_is_reached_names_the_block_and_is_restored(tmp_path):
     assert torch._dynamo.config.cache_size_limit == before
 
 
+def test_a_test_after_a_training_compiles_nothing(tmp_path):
+    counter = CompileCounter()
+    runner = runner_of(tmp_path, model=Classifier(), custom_hooks=[CompileHook(backend=counter)],
+                       test_dataloader=loader_of(), test_cfg={}, test_evaluator=Evaluator([]))
+    runner.train()
+    before = counter.frame_count
+    runner.test()
+    assert counter.frame_count == before > 0
+
+
 class Fault(Hook):
     """Ends a training in its validation."""
 

@@ -15,6 +15,8 @@ from ...errors import TrainingError, first_line
 from ...utils import versions
 from ...utils.openmmlab_models import unwrap_model
 
+MAX_GRAPHS = 256  # of the blocks of a network
+
 
 @HOOKS.register_module()
 class CompileHook(Hook):
@@ -38,10 +40,10 @@ class CompileHook(Hook):
         >>> custom_hooks = [dict(type='CompileHook')]
     """
 
-    def __init__(self, max_graphs: int = 256, backend: Any = 'inductor') -> None:
+    def __init__(self, max_graphs: int = MAX_GRAPHS, backend: Any = 'inductor') -> None:
         self.max_graphs, self.backend = max_graphs, backend
         self.is_compiled = False
-        self.graphs = ExitStack()  # with more graphs than PyTorch's limit
+        self.until_restored = ExitStack()  # more graphs than PyTorch's limit, and the watch of the limit
 
     def before_train(self, runner: Runner) -> None:
         if runner.cfg.get('compile'):
@@ -57,11 +59,13 @@ class CompileHook(Hook):
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
         torch.compiler.set_stance('default')
-        self.graphs.enter_context(more_graphs(self.max_graphs))
+        self.until_restored.callback(torch.compiler.set_stance, 'default')
+        self.until_restored.enter_context(more_graphs(self.max_graphs))
         self.is_compiled = True
         backbone.compile_blocks(dynamic=not is_classifier(model), backend=self.backend)
-        self.watch = LimitWatch(backbone.named_blocks(), runner, self.max_graphs)
-        DYNAMO_LOG.addFilter(self.watch)
+        watch = LimitWatch(backbone.named_blocks(), runner, self.max_graphs)
+        DYNAMO_LOG.addFilter(watch)
+        self.until_restored.callback(DYNAMO_LOG.removeFilter, watch)
 
     def before_val(self, runner: Runner) -> None:
         if self.is_compiled:
@@ -78,12 +82,7 @@ class CompileHook(Hook):
 
     def restore(self) -> None:
         """Gives PyTorch the limits of before; to be called where a training ends by an exception, too."""
-        if not self.is_compiled:
-            return
-        self.is_compiled = False
-        torch.compiler.set_stance('default')
-        DYNAMO_LOG.removeFilter(self.watch)
-        self.graphs.close()
+        self.until_restored.close()
 
 
 # PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.

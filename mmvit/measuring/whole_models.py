@@ -17,7 +17,7 @@ from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.engine.hooks.compile import is_classifier, more_graphs, why_not_compiled
+from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, is_classifier, more_graphs, why_not_compiled
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
@@ -35,7 +35,6 @@ from .timing import CALLS_ON_GPUS, name_of, take_turns
 Runtime = Literal['eager', 'compile']
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
 OBJECTS = 8  # in an image; those of COCO have 7 on average
-MAX_GRAPHS = 256  # of the blocks of one network, as in CompileHook
 # Without those of mixed precision, which needs a GPU in MMEngine.
 OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
 

@@ -48,5 +48,5 @@ def run(args: Namespace) -> None:
     try:
         result = compare(args.networks, seeds=args.seeds, out=args.out, **given)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: of a library in C
     print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')

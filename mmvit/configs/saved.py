@@ -135,7 +135,7 @@ class ForbiddenError(ValueError):
 
 
 class Names:
-    """What the names in a config may mean that came with the other files in its ``folder``."""
+    """Possible meanings of the names in a config that came with the other files in its ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = osp.abspath(folder), osp.realpath(folder)

@@ -35,7 +35,7 @@ EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-fol
 
 @dataclass
 class Once:
-    """What was read before, so that each file is read once: COCO files by their paths, and rasters.
+    """Files that were read before, so that each file is read once: COCO files by their paths, and rasters.
 
     With ``is_whole``, all images of all data sets are read.
     """

@@ -1,4 +1,4 @@
-"""What the readers of data folders share: their result, the split, and files that they write."""
+"""Results, splits and written files of all readers of data folders."""
 import atexit
 import os
 import os.path as osp

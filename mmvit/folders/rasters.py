@@ -49,7 +49,7 @@ class Raster(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen in the files of a raster; ``labels`` has the pixels of each label, None without a usable mask.
+    """Record of the files of a raster; ``labels`` has the pixels of each label, None without a usable mask.
 
     ``printed`` is what libjpeg says of damaged data.
     """
@@ -80,7 +80,7 @@ class Seen(NamedTuple):
 
 @dataclass
 class Rasters:
-    """What was seen in the files of a part of the data.
+    """Record of the files of a part of the data.
 
     Args:
         seen (list[Seen]): What was seen.
@@ -141,7 +141,7 @@ def seen_in_all(rasters: Sequence[Raster]) -> list[Seen]:
 
 
 class Remembered:
-    """What an earlier check has seen in images and masks without fault, as long as their sizes and times are the same.
+    """Images and masks that an earlier check found without fault, as long as their sizes and times are the same.
 
     Args:
         file (str | None): Where it is kept. Defaults to None: nowhere.

@@ -2,10 +2,12 @@
 import json
 import logging
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
 from ..configs.files import leaf_datasets
 from ..utils.frameworks import metainfo_of, use_framework
 from .results import Color
+
+if TYPE_CHECKING:
+    import openvino
 
 TASKS = dict(mmpretrain='classification', mmdet='detection', mmseg='segmentation')
 EXPORTED_SUFFIX = '.onnx'
@@ -206,20 +211,30 @@ class OpenVino(Session):
     package = 'openvino'
 
     def __init__(self, path: Path, device: str | torch.device | None = None, precision: str | None = None) -> None:
-        import openvino
         super().__init__(path, device, precision)
         if device is not None and find_device(device).type != 'cpu':
             raise UsageError(f'device {device} cannot be used: runtime openvino runs only on cpu')
         if precision not in (None, *PRECISIONS):
             raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision}')
-        if precision == 'bf16' and 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        if precision == 'bf16' and 'BF16' not in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise UsageError('precision=bf16 cannot be used: this CPU has no instructions for it; use f32')
-        self.model = openvino.compile_model(path, 'CPU', dict(
+        self.model = openvino_core().compile_model(path, 'CPU', dict(
             INFERENCE_PRECISION_HINT=precision or 'f32', INFERENCE_NUM_THREADS=torch.get_num_threads()))
 
     def __call__(self, inputs: Arrays) -> Arrays:
         # OpenVINO removes identities and merges the names of their inputs and outputs.
         return {name: values for output, values in self.model(inputs).items() for name in output.names}
+
+
+@cache
+def openvino_core() -> 'openvino.Core':
+    """Returns the one core of this process.
+
+    Each core gives the thread another stack for signals, and gives back the one of before when it is deleted. Of two
+    cores, that may be the freed stack of the other, so that the next signal, e.g. of Ctrl-C, would end the process.
+    """
+    import openvino
+    return openvino.Core()
 
 
 RUNTIMES = dict(onnxruntime=OnnxRuntime, openvino=OpenVino)  # of exported files

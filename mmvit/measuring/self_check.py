@@ -32,7 +32,7 @@ Randn = Callable[..., Tensor]  # randn(*shape) returns a tensor on the device an
 
 
 class Figures(NamedTuple):
-    """What was measured of a backend.
+    """Measurements of a backend.
 
     Args:
         deviation (float): From the reference in float64, relative to the largest element; NaN if it was not computed.

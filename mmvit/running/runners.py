@@ -41,7 +41,7 @@ class NamedBuilders:
 
 
 class OwnRunner(NamedBuilders, Base):
-    """What runs need beyond MMEngine's ``Runner`` and ``FlexibleRunner``.
+    """Additions of runs to MMEngine's ``Runner`` and ``FlexibleRunner``.
 
     Processes on CPUs are connected; batch norms use the statistics of their own process, because synchronized ones run
     on GPUs only. However a training ends, the handlers of signals and the limits of

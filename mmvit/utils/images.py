@@ -79,7 +79,7 @@ def _refuse(error: OSError) -> None:
 
 
 class ImageInfo(NamedTuple):
-    """What is known of an image file.
+    """Facts of an image file.
 
     Args:
         fault (str): Why it cannot be used, or ''.

@@ -1,4 +1,4 @@
-"""What configs of runs name: hooks, optimizer constructors and a file backend; importing this package registers them.
+"""Hooks, optimizer constructors and a file backend; importing this package registers them.
 
 ``strategies`` are imported by the configs that name one.
 """

@@ -1,4 +1,4 @@
-"""What code must know of the graph that it is traced into, or of the transform that it runs in.
+"""Questions about the graph that code is traced into, and the transform that it runs in.
 
 ``torch.compile`` and ``torch.export`` keep sizes symbolic. If Python compares two symbolic sizes, torch adds a guard to
 the graph. An image that violates the guard causes a recompilation or an error.

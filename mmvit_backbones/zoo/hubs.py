@@ -27,7 +27,7 @@ OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://'  # names 
 
 @dataclass(frozen=True)
 class PretrainedSettings:
-    """What belongs to weights by name: mean and standard deviation of RGB images from 0 to 255, and the license."""
+    """Data of weights by name: mean and standard deviation of RGB images from 0 to 255, and the license."""
     mean: list[float]
     std: list[float]
     license: str

@@ -1,5 +1,7 @@
 """The Predictor reads images in files, folders, videos and memory."""
+import gc
 import io
+import signal
 
 import numpy as np
 import pytest
@@ -8,11 +10,13 @@ from fine_tunings import recipe
 from helpers import raises
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from runs import in_own_process
 from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
 from mmvit.inference import Classification, Detection, Predictor, Segmentation, read_rgb
 from mmvit.inference.metric import metric_of
+from mmvit.inference.runtimes import installed_runtimes, openvino_core
 from mmvit_backbones.errors import UsageError
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
@@ -62,12 +66,31 @@ def test_runtimes(file, options):
 
 
 def test_bfloat16_is_used_or_refused(file):
-    openvino = pytest.importorskip('openvino')
-    if 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+    pytest.importorskip('openvino')
+    if 'BF16' in openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         assert Predictor(file, runtime='openvino', precision='bf16')(IMAGE)[0].scores.tolist() == [7, 7, 7]
     else:
         with raises(UsageError, 'bf16', 'this CPU', 'f32'):
             Predictor(file, runtime='openvino', precision='bf16')
+
+
+def check_signals(file: str, runtime: str) -> None:
+    """Runs in a process of its own, which a wrong stack for signals would end."""
+    got = []
+    signal.signal(signal.SIGTERM, lambda *_: got.append(1))
+    first, second = (Predictor(file, device='cpu', runtime=runtime) for _ in range(2))
+    del first
+    gc.collect()
+    signal.raise_signal(signal.SIGTERM)
+    del second
+    gc.collect()
+    signal.raise_signal(signal.SIGTERM)
+    assert got == [1, 1]
+
+
+@pytest.mark.parametrize('runtime', installed_runtimes())
+def test_signals_arrive_after_predictors_are_deleted(runtime, file):
+    in_own_process(check_signals, str(file), runtime)
 
 
 @pytest.mark.parametrize('options, words', [

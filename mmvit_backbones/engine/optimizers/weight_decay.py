@@ -1,4 +1,4 @@
-"""What has no weight decay, as ``paramwise_cfg`` of MMEngine's optimizers, to copy into configs."""
+"""Parameters without weight decay, as ``paramwise_cfg`` of MMEngine's optimizers, to copy into configs."""
 from mmengine.registry import MODELS
 from torch import device
 

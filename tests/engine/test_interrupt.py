@@ -3,13 +3,10 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DATASETS
@@ -96,15 +93,6 @@ def note_start(worker_id: int) -> None:
 
 
 def test_workers_ignore_signals(tmp_path):
-    """Runs in a process of its own, where no library of another test has threads or handlers that get the signal."""
-    folders = ROOT, ROOT / 'tests', ROOT / 'tests/goldens', Path(__file__).parent
-    code = f'import pathlib, test_interrupt; test_interrupt.check_workers(pathlib.Path({str(tmp_path)!r}))'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, folders))})
-    assert done.returncode == 0, done.stderr
-
-
-def check_workers(tmp_path):
     """Slurm signals all processes of a job, but the training must first save a checkpoint."""
     runner = runner_of(tmp_path, train_dataloader={
         **loader_of(1, num_workers=1), 'dataset': dict(type='InWorker', length=100), 'persistent_workers': False})

@@ -6,7 +6,7 @@ import pytest
 from helpers import raises
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
-from runs import assert_same_weights, in_own_process
+from runs import assert_same_weights
 from tiny_runs import Sender, loader_of, log_of, runner_of
 
 from mmvit.running.work_dir import point_to_own
@@ -127,16 +127,11 @@ def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
     assert run(tmp_path, SCORES, hooks=[{**EARLY, 'patience': 4}], resume=True).epoch == 6
 
 
-def interrupted(work_dir, step) -> None:
-    """Runs in a process of its own, where no library of another test has handlers or threads that get the signal."""
-    with pytest.raises(SystemExit):
-        run(work_dir, SCORES, hooks=[EARLY], before=Sender(signal.SIGTERM, step))
-
-
 @pytest.mark.parametrize('step', [13, 15, 17])  # within the fourth epoch, at its end and within the fifth
 def test_the_patience_outlasts_an_interruption(step, tmp_path):
     whole = run(tmp_path / 'whole', SCORES, hooks=[EARLY])
-    in_own_process(interrupted, tmp_path / 'run', step)
+    with pytest.raises(SystemExit):
+        run(tmp_path / 'run', SCORES, hooks=[EARLY], before=Sender(signal.SIGTERM, step))
     resumed = run(tmp_path / 'run', SCORES, hooks=[EARLY], resume=True)
     assert (resumed.epoch, resumed.iter) == (whole.epoch, whole.iter) == (5, 20)
     assert_same_weights(tmp_path / 'whole/epoch_5.pth', tmp_path / 'run/epoch_5.pth')

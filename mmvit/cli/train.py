@@ -60,7 +60,7 @@ def get_parser() -> ArgumentParser:
             ('--bf16', 'bfloat16', 'train in mixed precision, bfloat16'),
             ('--no-amp', 'float32', 'for a network and a folder: train in float32 on a GPU, too (default: float16)')):
         precision.add_argument(option, dest='precision', action='store_const', const=name, help=text)
-    parser.add_argument('--compile', action='store_true')
+    parser.add_argument('--compile', action='store_const', const=True)
     parser.add_argument('--auto-scale-lr', action='store_true')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')

@@ -150,7 +150,8 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         cfg (Config): Config that the options are for.
         seed (int | None): ``randomness.seed``.
         data_root (str | None): ``data_root`` of all data sets, also in the paths of evaluators.
-        compile (bool): Compile the backbone's blocks for training (``CompileHook``).
+        compile (bool): Compile the backbone's blocks for training, or the whole backbone of another library
+            (``CompileHook``).
         tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
         strategy (str | None): ``'fsdp'`` shards weights and optimizer states across processes.
 
@@ -162,8 +163,9 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         options['randomness.seed'] = seed
     if data_root is not None:
         options |= _root_options(cfg, data_root)
-    if compile:
-        options['custom_hooks'] = [*(cfg.get('custom_hooks') or []), dict(type='CompileHook')]
+    hooks = cfg.get('custom_hooks') or []
+    if compile and not any(hook.get('type') == 'CompileHook' for hook in hooks):
+        options['custom_hooks'] = [*hooks, dict(type='CompileHook')]
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
     if backends:
         options['visualizer.type'] = VISUALIZERS[cfg.default_scope]

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine import registry
 from mmengine.config import Config
 
+from mmvit_backbones.engine import CompileHook
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
 from mmvit_backbones.utils.openmmlab_models import log_from
@@ -59,7 +60,20 @@ def check_settings(cfg: Config) -> None:
     with log_from(logging.CRITICAL):
         for place in PARTS:
             for name, settings in typed(place, find(cfg, place)):
-                check_type(name, type_of(PARTS[place], settings), settings['type'])
+                found = type_of(PARTS[place], settings)
+                check_type(name, found, settings['type'])
+                if found is CompileHook:
+                    check_compiled(cfg, name)
+
+
+def check_compiled(cfg: Config, name: str) -> None:
+    """Raises UsageError if a config with CompileHook has nothing that it compiles, or MMEngine compiles, too."""
+    if whole := cfg.get('compile'):
+        raise UsageError(f'{name}: CompileHook (--compile) compiles the backbone, and compile={whole} the whole step; '
+                         'remove one of them')
+    if not find(cfg, 'model.backbone'):
+        raise UsageError(f'{name}: CompileHook (--compile) needs a model with a backbone, got model.type='
+                         f'{find(cfg, "model.type")}')
 
 
 def check_type(name: str, found: Any, given: Any) -> None:

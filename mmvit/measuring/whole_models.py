@@ -16,8 +16,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 
-from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, is_classifier, more_graphs, why_not_compiled
+from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, compile_backbone, more_graphs, why_not_compiled
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
@@ -143,7 +142,9 @@ class WholeModel:
         self.autocast = torch.autocast(device.type, getattr(torch, precision), precision != 'float32')
         self.device, self.is_compiled = device, runtime == 'compile'
         if self.is_compiled:
-            compile_backbone(self.model, device)
+            if reason := why_not_compiled(device, 'inductor'):
+                raise UsageError(f'runtime compile: nothing can be compiled, because {reason}')
+            compile_backbone(self.model)
 
     def losses(self) -> Any:
         with self.autocast:
@@ -188,16 +189,6 @@ def is_pretrained(init_cfg: Any) -> bool:
     """Returns whether MMEngine would initialize a module by a checkpoint."""
     parts = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
     return any('checkpoint' in part for part in parts)
-
-
-def compile_backbone(model: Any, device: torch.device) -> None:
-    """Compiles the blocks of this package's backbone, or that of another library as a whole."""
-    if reason := why_not_compiled(device, 'inductor'):
-        raise UsageError(f'runtime compile: nothing can be compiled, because {reason}')
-    if isinstance(model.backbone, Backbone):
-        model.backbone.compile_blocks(dynamic=not is_classifier(model))
-    else:
-        model.backbone.compile(dynamic=not is_classifier(model))
 
 
 def free_memory() -> None:

@@ -42,7 +42,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
               early_stop: int | None = None, ema: bool = False, light: bool = False, seed: int | None = None,
               layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
-              precision: str | None = None, workers: int | None = None, processes: int = 1,
+              precision: str | None = None, compile: bool = False, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True,
               custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = ()) -> Config:
     """Returns the config that fine-tunes a network on a folder of data, after checking both.
@@ -85,6 +85,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where MMEngine has mixed
             precision, as on GPUs of NVIDIA, else float32.
+        compile (bool): Whether to compile the backbone for training; see
+            :class:`~mmvit_backbones.engine.CompileHook`. Defaults to False.
         workers (int | None): Processes that read data, per training process. Defaults to None: 4 with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
         work_dir (str | None): Folder of the run. Defaults to None: ``work_dirs/NETWORK_TASK``.
@@ -165,7 +167,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
         steps_per_epoch=steps_per_epoch, images_per_step=images,
         lr=given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE), accumulate=given.accumulate,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
-        precision=given.precision, early_stop=given.early_stop, ema=given.ema)
+        precision=given.precision, early_stop=given.early_stop, ema=given.ema, compile=given.compile)
     loading = dict(num_workers=given.workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
     # the text has the classes once, as metainfo
     named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
@@ -317,7 +319,8 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
         f'rate        AdamW, {schedule.lr:.3g} at its peak{rate}'
         + (f'; times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
-           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * schedule.ema,
+           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * schedule.ema
+        + '; compiled' * schedule.compile,
         *([f'frozen      {_frozen(network)}'] if given.freeze is not None else []),
         f'work dir    {given.work_dir}',
     ]

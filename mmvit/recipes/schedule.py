@@ -26,6 +26,7 @@ class Schedule:
         accumulate (int): Number of steps per update of the weights. Defaults to 1.
         early_stop (int | None): Number of validations without improvement after which training ends.
         ema (bool): Whether weights and buffers are averaged over a tenth of the training. Defaults to False.
+        compile (bool): Whether the backbone is compiled. Defaults to False.
     """
 
     epochs: int
@@ -38,6 +39,7 @@ class Schedule:
     accumulate: int = 1
     early_stop: int | None = None
     ema: bool = False
+    compile: bool = False
 
     @property
     def steps(self) -> int:
@@ -87,6 +89,7 @@ class Schedule:
                       min_delta=change, rule='greater')] if self.early_stop else []
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.ema else []
+        compiled = [dict(type='CompileHook')] if self.compile else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20),
@@ -95,7 +98,8 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *compiled,
+                          *others])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

@@ -143,6 +143,25 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('lines, words', [
+    ('compile = True', ['compile=True']), ("model = dict(_delete_=True, type='NoBackbone')", ['NoBackbone'])])
+def test_what_cannot_be_compiled_is_refused_before_the_data_are_read(lines, words, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n{lines}")
+    with raises(UsageError, 'custom_hooks.1', '--compile', 'backbone', *words):
+        call('train', config, '--compile', '--work-dir', tmp_path / 'run')
+
+
+def test_a_recipe_of_another_length_stays_compiled(tmp_path):
+    options = ['--no-pretrained', '--check', '--work-dir']
+    call('train', 'rest_lite', '--class-folder', FLOWERS, '--compile', *options, tmp_path / 'run')
+    saved, = tmp_path.glob('run/recipe/*.py')
+    call('train', saved, '--epochs', '7', *options[1:], tmp_path / 'again')
+    again, = tmp_path.glob('again/recipe/*.py')
+    hooks = Config.fromfile(again).custom_hooks
+    assert [hook.type for hook in hooks].count('CompileHook') == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
 @pytest.mark.parametrize('option', ['--amp', '--bf16'])
 def test_mixed_precision_needs_a_gpu(option, tmp_path):

@@ -1,4 +1,6 @@
 """Compiled blocks: graphs that all rates and depths share, and trainings with CompileHook."""
+import copy
+import io
 import json
 
 import pytest
@@ -14,6 +16,7 @@ from torch._dynamo.testing import CompileCounter
 
 from mmvit_backbones.engine import CompileHook
 from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.layers import DropPath
 from mmvit_backbones.utils import versions
 
 pytestmark = [pytest.mark.compiler, pytest.mark.slow,
@@ -85,7 +88,6 @@ def test_compiled_blocks_take_the_same_step(network, with_cp):
 
 def test_stochastic_depth_in_graphs():
     """Branches are dropped as often, and scaled as much, as eagerly."""
-    from mmvit_backbones.layers import DropPath
     layer, x, branch = DropPath(0.25).train(), torch.zeros(4000, 2), torch.ones(4000, 2)
     out = torch.compile(layer, backend='eager', dynamic=True)(x, branch, weight=3.)
     assert set(out.unique().tolist()) == {0., 4.} and (out == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
@@ -176,6 +178,49 @@ def test_models_and_settings_that_it_cannot_compile_are_refused(tmp_path):
         runner.train()
     with raises(TrainingError, 'CompileHook', 'backbone', 'Line'):
         runner_of(tmp_path, custom_hooks=[CompileHook()]).train()
+
+
+class Plain(Classifier):
+    """A classifier whose backbone is of another library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+
+def test_a_backbone_of_another_library_is_compiled_as_a_whole(tmp_path):
+    counter = CompileCounter()
+    runner = runner_of(tmp_path, model=Plain(), custom_hooks=[CompileHook(backend=counter)],
+                       train_cfg=dict(by_epoch=True, max_epochs=1))
+    runner.train()
+    assert counter.frame_count == 1 and counter.op_count == 3
+
+
+@pytest.mark.parametrize('stance', ['force_eager', 'fail_on_recompile'])
+def test_training_is_compiled_whatever_the_stance_which_is_restored(stance, tmp_path):
+    counter = CompileCounter()
+    with torch.compiler.set_stance(stance):
+        runner = runner_of(tmp_path, model=Plain(), custom_hooks=[CompileHook(backend=counter)],
+                           val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator([]),
+                           test_dataloader=loader_of(), test_cfg={}, test_evaluator=Evaluator([]))
+        runner.train()
+        assert counter.frame_count == 1
+        runner.test()
+        assert torch._dynamo.eval_frame._stance.stance == stance
+
+
+def test_rates_of_compiled_blocks_are_copied_and_saved_with_the_network():
+    """They are no part of checkpoints, and stay in float32 in half precision."""
+    model = fresh_model('ReSwin', drop_path_rate=0.2)
+    keys = list(model.state_dict())
+    model.compile_blocks(dynamic=True)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for each in model, copy.deepcopy(model), copy.deepcopy(model).half(), torch.load(file, weights_only=False):
+        rates = [module.drop_prob for module in each.modules() if isinstance(module, DropPath)]
+        assert list(each.state_dict()) == keys and f'drop_prob={0.2:.3f}' in repr(each)
+        assert {rate.dtype for rate in rates} == {torch.float32} and rates[-1] == pytest.approx(0.2)
 
 
 @pytest.mark.skipif(versions.is_older('2.7'), reason='FSDP2 requires PyTorch 2.7')

@@ -376,10 +376,19 @@ def test_a_recipe_of_another_length_is_that_of_its_arguments(task, tmp_path):
     assert again.param_scheduler[-1].end / changed.param_scheduler[-1].end == 7 / changed.train_cfg.max_epochs
 
 
+def test_a_recipe_stays_compiled(tmp_path):
+    """Once, where --compile is given again."""
+    saved = save(recipe(tmp_path, compile=True))
+    for path in saved, save(make_again(saved, epochs=7)):
+        hooks = training_config(path, compile=True).custom_hooks
+        assert [hook.type for hook in hooks].count('CompileHook') == 1
+
+
 def test_every_argument_is_recorded(tmp_path):
     """Those that have another value than by default, and those whose default depends on the machine."""
     options = dict(size=96, batch_size=3, lr=0.01, early_stop=2, ema=True, seed=5, layer_decay=0.5,
-                   decay_type='stage_wise', out=str(tmp_path / 'out'), custom_imports=['mmvit_backbones.engine'])
+                   decay_type='stage_wise', compile=True, out=str(tmp_path / 'out'),
+                   custom_imports=['mmvit_backbones.engine'])
     recorded = recipe(tmp_path, **options).recipe.to_dict()
     assert options.items() <= recorded.items()
     assert {'precision', 'workers', 'network', 'class_folder'} <= recorded.keys()

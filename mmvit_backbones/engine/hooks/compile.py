@@ -1,8 +1,7 @@
 """Compiles the blocks of the backbone for training."""
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -25,8 +24,14 @@ class CompileHook(Hook):
     Compiling block by block takes a fraction of the time of a whole network, because blocks share graphs, and names in
     checkpoints stay. Graphs of detectors and segmenters are for all image sizes, those of classifiers for one.
 
+    The backbone of another library is compiled as a whole.
+
     Where nothing can be compiled, because a compiler or Triton is missing, for example, training runs eagerly after a
     warning.
+
+    PyTorch's limit of graphs and the caller's ``torch.compiler.set_stance`` are restored when training ends. MMEngine
+    calls no hook after an exception, so a program that goes on after one must call :meth:`restore`, as
+    ``mmvit.train`` does.
 
     Args:
         max_graphs (int): PyTorch's limit of graphs during training, beyond which blocks run eagerly; a warning then
@@ -34,7 +39,7 @@ class CompileHook(Hook):
         backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
 
     Raises:
-        TrainingError: If the config has MMEngine's ``compile``, or the model has no backbone of this package.
+        TrainingError: If the config has MMEngine's ``compile``, or the model has no backbone.
 
     Example:
         >>> custom_hooks = [dict(type='CompileHook')]
@@ -43,37 +48,33 @@ class CompileHook(Hook):
     def __init__(self, max_graphs: int = MAX_GRAPHS, backend: Any = 'inductor') -> None:
         self.max_graphs, self.backend = max_graphs, backend
         self.is_compiled = False
-        self.until_restored = ExitStack()  # more graphs than PyTorch's limit, and the watch of the limit
+        # More graphs than PyTorch's limit, compiling whatever the caller's stance, and the watch of the limit.
+        self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
         if runner.cfg.get('compile'):
             raise TrainingError('compile compiles the whole step, and CompileHook the blocks of the backbone; remove '
                                 'one of them')
-        model = unwrap_model(runner.model)
-        backbone: Any = getattr(model, 'backbone', None)
-        if not hasattr(backbone, 'compile_blocks'):
-            raise TrainingError('CompileHook needs a model with a backbone of mmvit_backbones, got '
-                                f'{type(backbone if backbone is not None else model).__name__}')
-        device = next(model.parameters()).device
-        if reason := why_not_compiled(device, self.backend):
+        model: Any = unwrap_model(runner.model)
+        if not isinstance(getattr(model, 'backbone', None), nn.Module):
+            raise TrainingError(f'CompileHook needs a model with a backbone, got {type(model).__name__}')
+        if reason := why_not_compiled(next(model.parameters()).device, self.backend):
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
-        torch.compiler.set_stance('default')
-        self.until_restored.callback(torch.compiler.set_stance, 'default')
-        self.until_restored.enter_context(more_graphs(self.max_graphs))
+        self.training.enter_context(torch.compiler.set_stance('default'))
+        self.training.enter_context(more_graphs(self.max_graphs))
         self.is_compiled = True
-        backbone.compile_blocks(dynamic=not is_classifier(model), backend=self.backend)
-        watch = LimitWatch(backbone.named_blocks(), runner, self.max_graphs)
+        compile_backbone(model, self.backend)
+        watch = LimitWatch(model.backbone, runner, self.max_graphs)
         DYNAMO_LOG.addFilter(watch)
-        self.until_restored.callback(DYNAMO_LOG.removeFilter, watch)
+        self.training.callback(DYNAMO_LOG.removeFilter, watch)
 
     def before_val(self, runner: Runner) -> None:
         if self.is_compiled:
-            torch.compiler.set_stance('force_eager')  # whose graphs would be others
+            self.evaluation.enter_context(torch.compiler.set_stance('force_eager'))  # whose graphs would be others
 
     def after_val(self, runner: Runner) -> None:
-        if self.is_compiled:
-            torch.compiler.set_stance('default')
+        self.evaluation.close()
 
     before_test, after_test = before_val, after_val
 
@@ -81,8 +82,9 @@ class CompileHook(Hook):
         self.restore()
 
     def restore(self) -> None:
-        """Gives PyTorch the limits of before; to be called where a training ends by an exception, too."""
-        self.until_restored.close()
+        """Gives PyTorch the limits and the stance of before, if this has not been done."""
+        self.evaluation.close()
+        self.training.close()
 
 
 # PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
@@ -90,18 +92,16 @@ LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', '
 DYNAMO_LOG = logging.getLogger('torch._dynamo.convert_frame')
 
 
-@contextmanager
-def more_graphs(limit: int) -> Iterator[None]:
+def more_graphs(limit: int) -> AbstractContextManager:
     """Lets PyTorch compile up to ``limit`` graphs of the blocks of a network, instead of 8."""
     config: Any = torch._dynamo.config
-    before = {name: getattr(config, name) for name in LIMITS if hasattr(config, name)}
-    try:
-        for name in before:
-            setattr(config, name, limit)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
+    return config.patch({name: limit for name in LIMITS if hasattr(config, name)})
+
+
+def compile_backbone(model: Any, backend: Any = 'inductor') -> None:
+    """Compiles the blocks of this package's backbone, or that of another library as a whole, for training."""
+    compile_blocks = getattr(model.backbone, 'compile_blocks', model.backbone.compile)
+    compile_blocks(dynamic=not is_classifier(model), backend=backend)
 
 
 def is_classifier(model: nn.Module) -> bool:
@@ -115,7 +115,8 @@ def why_not_compiled(device: torch.device, backend: Any) -> str | None:
         return reason
     try:
         x = torch.ones(16, device=device, requires_grad=True)
-        torch.compile(lambda x: (x.sin() * x).sum(), backend=backend)(x).backward()
+        with torch.compiler.set_stance('default'):
+            torch.compile(lambda x: (x.sin() * x).sum(), backend=backend)(x).backward()
     except Exception as error:  # compilers raise any exception
         return first_line(getattr(error, 'inner_exception', error))  # of what torch.compile raises itself
     return None
@@ -124,9 +125,9 @@ def why_not_compiled(device: torch.device, backend: Any) -> str | None:
 class LimitWatch(logging.Filter):
     """Warns of a block that PyTorch no longer compiles, in place of PyTorch's warning, which does not name it."""
 
-    def __init__(self, blocks: dict[str, nn.Module], runner: Runner, max_graphs: int) -> None:
+    def __init__(self, backbone: nn.Module, runner: Runner, max_graphs: int) -> None:
         super().__init__()
-        self.names = {block: name for name, block in blocks.items()}
+        self.names = {module: name for name, module in backbone.named_modules()}
         self.runner, self.max_graphs = runner, max_graphs
 
     def filter(self, record: logging.LogRecord) -> bool:

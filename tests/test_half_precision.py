@@ -25,6 +25,7 @@ AUTHORS = dict(
     vitae_tiny=(0.003985, 0.000509),
     vitaev2_small=(0.004743, 0.000645),
 )
+SLOW = {'revit_base', 'refiner_vit_small_plain', 'vitaev2_small', 'restv2_tiny'}  # on CPUs without float16
 FLATTENING = 0.4  # of the goldens' matrices and kernels, so that attention is as flat as in a network at its start
 IN_FLOAT32 = {torch.layer_norm, F.layer_norm, torch.group_norm, F.group_norm, torch.norm, Tensor.norm, F.normalize,
               torch.exp, Tensor.exp, Tensor.exp_, torch.expm1, torch.log, Tensor.log, torch.pow, Tensor.pow,
@@ -54,7 +55,8 @@ def in_float32(x: object) -> object:
 
 @pytest.mark.slow
 @pytest.mark.skipif(versions.is_older('2.4'), reason='float16 on CPUs requires PyTorch 2.4')
-@pytest.mark.parametrize('name', AUTHORS)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.large] if name in SLOW else []) for name in AUTHORS])
 @torch.no_grad()
 def test_half_precision_is_as_accurate_as_in_the_authors_code(name):
     golden = next(golden for golden in NETWORKS.values() if golden['variant'] == name and not golden.get('overrides'))

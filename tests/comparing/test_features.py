@@ -53,8 +53,8 @@ def test_a_norm_after_the_backbone_is_loaded(tmp_path):
     torch.nn.init.zeros_(model.neck.norm.weight)
     torch.nn.init.constant_(model.neck.norm.bias, 3.)
     torch.save(model.state_dict(), tmp_path / 'a.pth')
-    report = evaluate_features('regionvit_tiny', class_folder=FLOWERS, pretrained=str(tmp_path / 'a.pth'), size=32,
-                               regularization=[0.1])
+    report = evaluate_features('regionvit_tiny', class_folder=f'{FLOWERS}/val', val_fraction=0.2, size=32,
+                               pretrained=str(tmp_path / 'a.pth'), regularization=[0.1])
     assert (report.arrays['test'] == 3).all()
 
 

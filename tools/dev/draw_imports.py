@@ -3,6 +3,7 @@
     python tools/dev/draw_imports.py
 """
 import ast
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -18,7 +19,7 @@ FIGURE_WIDTH = 900
 
 
 def main() -> None:
-    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in map(component_of, MODULES)})),
+    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in set(map(component_of, MODULES))})),
                       encoding='utf-8')
 
 
@@ -60,6 +61,7 @@ def imported_components(component: str) -> set[str]:
     return {component_of(other) for module in modules for other in imported(module)} - {component}
 
 
+@cache
 def imported(module: str) -> set[str]:
     """Returns the modules of both packages that a module imports, including imports inside functions."""
     path, found = MODULES[module], set()

@@ -24,7 +24,7 @@ from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
-from ..configs.settings import import_parts, named
+from ..configs.settings import check_bfloat16, import_parts, named
 from ..inference.runtimes import build_model, find_device
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.killed import killed_processes_named
@@ -70,6 +70,8 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     if others := [name for name in configs if not is_config(name)]:
         raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
     cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
+    for cfg in cfgs.values() if precision == 'bfloat16' else ():
+        check_bfloat16(cfg)
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')

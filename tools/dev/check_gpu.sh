@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Runs `mmvit doctor` and the tests of operators and networks on a GPU, and writes a report: check_gpu.sh [FILE]
-# Requires torch, Triton, MMEngine and pytest, but not OpenMMLab. PYTHON selects the interpreter, and PYTEST_OPTIONS are
-# added to those of pytest, e.g. `-n 8`. The report names the commit: of the checkout, or COMMIT in a copy without git.
-# WHEELS is a folder of wheels to install where there is no network. With mmdet, mmpretrain and timm, whole models are
-# measured and a detector is trained. DEVICE=cpu tries all of it on tiny images before a GPU is there.
+# Checks operators, networks and whole models on a GPU, and writes a report: check_gpu.sh [FILE]
+# Requires torch, Triton, MMEngine and pytest; what else a part needs, it says where it is left out. PYTHON selects the
+# interpreter, and PYTEST_OPTIONS are added to those of pytest, e.g. `-n 8`. The report names the commit: of the
+# checkout, or COMMIT in a copy without git. WHEELS is a folder of wheels to install where there is no network, REFERENCE
+# one with gpu_convs.py, which times convolutions. PARTS selects parts where time is short: operators (8 minutes at
+# most), detectors (10), classifiers (10), convolutions (2). DEVICE=cpu tries all of them on tiny images, with more time.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
@@ -13,51 +14,82 @@ device=${DEVICE:-cuda}
 [ "$device" = cpu ] || "$python" -c 'import torch; torch.cuda.get_device_name()' || exit
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 if [ -n "${WHEELS:-}" ]; then
-    "$python" -m pip install -q --no-index --no-deps --target "$work/site" "$WHEELS"/*.whl || exit
-    export PYTHONPATH=$work/site:$PWD${PYTHONPATH:+:$PYTHONPATH}
+    "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$WHEELS"/*.whl || exit
+    export PYTHONPATH=$work/site:$PYTHONPATH
 fi
 
-run() {  # a title, and a command, whose output the report shows
+large=(--device cuda --precision bfloat16 --size 800 1333 --repeats 3)
+batch=(--device cuda --precision bfloat16 --batch-size 128 --repeats 3)
+detectors=(mask_rcnn_reswin_t mask_rcnn_remvitv2_t mask_rcnn_regionvit_s mask_rcnn_rest_lite mask_rcnn_rest_s
+    mask_rcnn_restv2_t mask_rcnn_vitaev2_s mask_rcnn_vitaev2_vsa_s mask_rcnn_swin_vsa_t mask_rcnn_revit_b)
+classifiers=(imagenet_reswin_t imagenet_refiner_vit_s imagenet_regionvit_s imagenet_restv2_t imagenet_vitaev2_s
+    imagenet_swin_vsa_t)
+timm=("$work/imagenet_timm_swin_t.py") by_kernels=(imagenet_revit_b --kernels default triton)
+convolutions=(vitaev2_small rest_small restv2_tiny regionvit_small --batch 128)
+training=(--amp --iters 200) language=auto patience=1
+if [ "$device" = cpu ]; then
+    large=(--size 64 96 --batch-size 1 --repeats 1 --threads 1) batch=(--size 32 --repeats 1 --threads 1)
+    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite) by_kernels=(imagenet_rest_lite)
+    convolutions=(rest_lite --batch 1 --size 64 --repeats 1 --device cpu)
+    training=(--no-amp --iters 32 --light --size 64 96) language=cpp patience=4
+fi
+cat > "$work/mask_rcnn_timm_swin_t.py" <<'END'
+_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+custom_imports = dict(imports=['mmvit_backbones.integrations.timm_backbone'])
+model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='swin_tiny_patch4_window7_224', drop_path_rate=0.2))
+END
+cat > "$work/imagenet_timm_swin_t.py" <<END
+_base_ = '$PWD/configs/imagenet_reswin_t.py'
+custom_imports = dict(imports=['mmvit_backbones.integrations.timm_backbone'])
+model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='swin_tiny_patch4_window7_224', drop_path_rate=0.2))
+END
+
+failed=0
+run() {  # a title, the most seconds, and a command, whose output the report shows
     printf '\n#### %s\n\n```\n' "$1" >> "$report"
-    "${@:2}" 2>&1 | tee -a "$report"
+    timeout $((patience * $2)) "${@:3}" 2>&1 | tee -a "$report"
     local status=${PIPESTATUS[0]}
     printf '```\n\nExit status: %s\n' "$status" >> "$report"
-    return "$status"
+    [ "$status" = 0 ] || failed=1
+}
+has() {  # a part, what it needs, and Python that fails without it
+    [[ " ${PARTS:-operators detectors classifiers convolutions} " == *" $1 "* ]] || return
+    "$python" -c "$3" &> /dev/null || { printf '\nNo %s: they need %s\n' "$1" "$2" | tee -a "$report"; false; }
 }
 
 "$python" -c 'import datetime, sys, torch
 name = "CPU" if sys.argv[1] == "cpu" else torch.cuda.get_device_name()
 print(f"### {name}, {datetime.date.today()}")' "$device" > "$report"
 printf '\nCommit %s\n' "$commit" >> "$report"
-failed=0
-run 'Build' timeout 150 "$python" -m mmvit_backbones.ops.build || failed=1
-run 'Kernels compared with plain PyTorch: deviation and time' timeout 150 "$python" -m mmvit doctor || failed=1
-run 'Tests' timeout 150 "$python" -m pytest -q -p no:cacheprovider -m 'not compiler' ${PYTEST_OPTIONS:-} tests/test_gpu.py \
-    tests/ops tests/layers/test_varied_size_attention.py || failed=1
-
-detectors=(mask_rcnn_reswin_t mask_rcnn_remvitv2_t mask_rcnn_regionvit_s mask_rcnn_rest_lite mask_rcnn_rest_s
-    mask_rcnn_restv2_t mask_rcnn_vitaev2_s mask_rcnn_vitaev2_vsa_s mask_rcnn_swin_vsa_t mask_rcnn_revit_b)
-classifiers=(imagenet_reswin_t imagenet_revit_b imagenet_regionvit_s imagenet_rest_s imagenet_restv2_t imagenet_vitaev2_s)
-large=(--device cuda --precision bfloat16 --size 800 1333 --repeats 3) batch=(--device cuda --precision bfloat16
-    --batch-size 128 --repeats 3) iterations=200 mixed=--amp
-if [ "$device" = cpu ]; then
-    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite) large=(--size 64 96 --batch-size 1 --repeats 1)
-    batch=(--size 32 --repeats 1) iterations=2 mixed=--no-amp
+if has operators pytest 'import pytest'; then
+    run 'Build' 150 "$python" -m mmvit_backbones.ops.build "$language"
+    run 'Kernels compared with plain PyTorch: deviation and time' 120 "$python" -m mmvit doctor
+    run 'Tests' 150 "$python" -m pytest -q -p no:cacheprovider -m 'not compiler' ${PYTEST_OPTIONS:-} tests/test_gpu.py \
+        tests/ops tests/layers/test_varied_size_attention.py
 fi
-if "$python" -c 'import mmdet, mmpretrain, timm' 2> /dev/null; then
-    cat > "$work/mask_rcnn_timm_swin_t.py" <<'END'
-_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
-custom_imports = dict(imports=['mmvit_backbones.integrations.timm_backbone'])
-model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='swin_tiny_patch4_window7_224'))
-END
-    detectors+=("$work/mask_rcnn_timm_swin_t.py")
-    run 'Whole detectors' timeout 150 "$python" -m mmvit benchmark "${detectors[@]}" "${large[@]}" || failed=1
-    run 'A detector is trained' timeout 100 "$python" -m mmvit train rest_lite --coco-folder data/coco_mini "$mixed" \
-        --no-pretrained --iters "$iterations" --work-dir "$work/run" || failed=1
-    run 'The detector is tested' timeout 50 "$python" -m mmvit test "$work/run" || failed=1
-    run 'Classifiers, eager' timeout 110 "$python" -m mmvit benchmark "${classifiers[@]}" "${batch[@]}" || failed=1
-    run 'Classifiers, compiled' timeout 240 "$python" -m mmvit benchmark "${classifiers[@]}" "${batch[@]}" \
-        --runtime compile || failed=1
+if has detectors 'mmdet, timm, and mmcv with kernels for the device' "import mmdet, timm, torch, mmcv.ops
+mmcv.ops.nms(torch.ones(1, 4, device='$device'), torch.ones(1, device='$device'), 0.5)"; then
+    run 'Whole detectors' 240 "$python" -m mmvit benchmark "${detectors[@]}" "$work/mask_rcnn_timm_swin_t.py" \
+        "${large[@]}" --csv "${report%.md}_detectors.csv"
+    run 'A detector is trained' 240 "$python" -m mmvit train rest_lite --coco-folder data/coco_mini --no-pretrained \
+        "${training[@]}" --work-dir "$work/run"
+    run 'Its loss falls' 20 "$python" -c 'import json, pathlib, sys
+path, = pathlib.Path(sys.argv[1]).glob("*/vis_data/scalars.json")
+losses = [row["loss"] for row in map(json.loads, path.open()) if "loss" in row]
+print("loss of", len(losses), "epochs:", *losses)
+sys.exit(not losses[-1] < losses[0])' "$work/run"
+    run 'The detector is tested' 60 "$python" -m mmvit test "$work/run"
+fi
+if has classifiers 'mmpretrain and timm' 'import mmpretrain, timm'; then
+    run 'Classifiers, eager' 150 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}"
+    [ "$device" = cpu ] && timm=()  # is compiled as a whole, which takes minutes
+    run 'Classifiers, compiled' 300 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}" \
+        --runtime compile
+    run 'Kernels in compiled blocks' 120 "$python" -m mmvit benchmark "${by_kernels[@]}" "${batch[@]}" --runtime compile
+fi
+if has convolutions 'REFERENCE, a folder with gpu_convs.py' "open('${REFERENCE:-}/gpu_convs.py')"; then
+    run 'Layouts of convolutions' 120 "$python" "$REFERENCE/gpu_convs.py" "${convolutions[@]}"
 fi
 exit "$failed"

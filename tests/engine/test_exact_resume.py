@@ -40,7 +40,20 @@ def crashed(work_dir, step: int, **changes) -> str:
     runner.register_hook(Crash(step), priority='LOWEST')
     with pytest.raises(KeyError):
         runner.train()
+    end_workers(runner)
     return str(work_dir / 'crash.pth')
+
+
+def trained(work_dir, **changes) -> None:
+    runner = runner_of(work_dir, **changes)
+    runner.train()
+    end_workers(runner)
+
+
+def end_workers(runner) -> None:
+    """Ends the workers of a training, for each of which the garbage collection would wait for five seconds."""
+    if (batches := getattr(runner.train_loop.dataloader, '_iterator', None)) is not None:
+        batches._shutdown_workers()
 
 
 @pytest.mark.parametrize('changes, others', [
@@ -48,9 +61,9 @@ def crashed(work_dir, step: int, **changes) -> str:
     (BY_STEPS_WORKERS, BY_STEPS), (AVERAGED, AVERAGED)])
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(changes, others, tmp_path):
     """Samples and losses are random; the run ends within an epoch, and resumes with other workers and no seed."""
-    runner_of(tmp_path / 'whole', **changes).train()
+    trained(tmp_path / 'whole', **changes)
     path = crashed(tmp_path / 'crashed', 5, **changes)
-    runner_of(tmp_path / 'resumed', load_from=path, resume=True, randomness=dict(seed=None), **others).train()
+    trained(tmp_path / 'resumed', load_from=path, resume=True, randomness=dict(seed=None), **others)
     name = 'iter_12.pth' if 'iter' in str(changes) else 'epoch_3.pth'
     assert_same_weights(tmp_path / 'whole' / name, tmp_path / 'resumed' / name)
 

@@ -8,13 +8,17 @@ import torch
 from helpers import each_network, fresh_model, gradients, images, raises, without_dropout
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from small_recipes import small_recipe
 from tiny_configs import TINY_CONFIGS
 from tiny_runs import loader_of, log_of, runner_of
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
 from mmvit_backbones.engine import CompileHook
+from mmvit_backbones.engine.hooks.compile import compile_backbone
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.utils import versions
@@ -221,6 +225,38 @@ def test_rates_of_compiled_blocks_are_copied_and_saved_with_the_network():
         rates = [module.drop_prob for module in each.modules() if isinstance(module, DropPath)]
         assert list(each.state_dict()) == keys and f'drop_prob={0.2:.3f}' in repr(each)
         assert {rate.dtype for rate in rates} == {torch.float32} and rates[-1] == pytest.approx(0.2)
+
+
+def step(model: BaseModel, data: dict, dtype: torch.dtype) -> tuple[float, Tensor]:
+    """Returns the loss of a step, and the gradient of the backbone."""
+    torch.manual_seed(0)  # of mixed images
+    model.zero_grad()
+    with torch.autocast('cpu', dtype, dtype != torch.float32):
+        loss, _ = model.parse_losses(model(**model.data_preprocessor(copy.deepcopy(data), True), mode='loss'))
+    loss.backward()
+    return loss.item(), torch.cat([parameter.grad.flatten() for parameter in model.backbone.parameters()])
+
+
+@pytest.mark.usefixtures('frameworks')
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('name, precision', [
+    ('imagenet_revit_b', 'bfloat16'), ('mask_rcnn_revit_b', 'float32'),  # mmcv's NMS has no bfloat16 on CPUs
+    ('upernet_revit_b', 'bfloat16')])
+def test_a_step_of_every_task_is_near_the_eager_one(name, precision, tmp_path):
+    config, dtype = small_recipe(name), getattr(torch, precision)
+    config.work_dir, config.randomness = str(tmp_path), dict(seed=0)
+    init_default_scope(config.default_scope)
+    runner = Runner.from_cfg(config)
+    model, data = revert_sync_batchnorm(runner.model), next(iter(runner.build_dataloader(config.train_dataloader)))
+    model.init_weights()
+    # Graphs draw random numbers for stochastic depth, and heads sample anchors.
+    model.train().backbone.register_forward_hook(lambda *_: torch.manual_seed(0) and None)
+    expected, gradient = step(model, data, dtype)
+    torch._dynamo.utils.counters.clear()
+    compile_backbone(model)
+    loss, actual = step(model, data, dtype)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs']
+    assert loss == pytest.approx(expected, 0.01) and (actual - gradient).norm() < 0.02 * gradient.norm()
 
 
 @pytest.mark.skipif(versions.is_older('2.7'), reason='FSDP2 requires PyTorch 2.7')

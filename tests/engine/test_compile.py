@@ -2,6 +2,7 @@
 import copy
 import io
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from runs import TINY, end, train_together
 from small_recipes import small_recipe
 from tiny_configs import TINY_CONFIGS
 from tiny_runs import loader_of, log_of, runner_of
@@ -22,6 +24,7 @@ from mmvit_backbones.engine.hooks.compile import compile_backbone
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.layers import DropPath
 from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.reading import read_file
 
 pytestmark = [pytest.mark.compiler, pytest.mark.slow,
               # torch.compile looks at the gradients of all inputs.
@@ -259,16 +262,51 @@ def test_a_step_of_every_task_is_near_the_eager_one(name, precision, tmp_path):
     assert loss == pytest.approx(expected, 0.01) and (actual - gradient).norm() < 0.02 * gradient.norm()
 
 
+def test_averages_are_those_of_eager_training(tmp_path):
+    """Validation swaps them with the weights of the compiled blocks."""
+    averages = []
+    for name, hooks in dict(eager=[], compiled=[CompileHook(backend='aot_eager')]).items():
+        torch.manual_seed(0)
+        runner = runner_of(
+            tmp_path / name, model=Classifier(drop_path_rate=0.), train_cfg=dict(by_epoch=True, max_epochs=2),
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='EMAHook', momentum=0.2), *hooks],
+            val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator([]))
+        runner.train()
+        averages.append(read_file(tmp_path / name / 'epoch_2.pth')['state_dict'])
+    torch.testing.assert_close(averages[1], averages[0], rtol=1e-3, atol=1e-5)
+
+
+TINY_REVIT = f"""
+_base_ = {str(TINY)!r}
+arch = dict(embed_dims=48, depth=2, num_heads=2, mlp_ratio=4)
+model = dict(
+    backbone=dict(_delete_=True, type='ReViT', arch=arch, img_size=224, drop_path_rate=0.), head=dict(in_channels=48))
+train_cfg = dict(max_epochs=1)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = []
+"""
+
+
+@pytest.fixture(scope='module')
+def losses_of(tmp_path_factory):
+    """Returns a function that trains in two processes with some options, and returns the losses of two steps."""
+    config = tmp_path_factory.mktemp('tiny') / 'config.py'
+    config.write_text(TINY_REVIT)
+
+    @cache
+    def losses(*options: str) -> list[float]:
+        work_dir = tmp_path_factory.mktemp('run') / 'work'
+        runs = train_together(work_dir, *options, config=config)
+        end(runs)
+        assert ('CompileHook' in runs[0].text) is bool(options) and 'nothing is compiled' not in runs[0].text
+        lines = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+        return [line['loss'] for line in map(json.loads, lines) if 'loss' in line]
+
+    return losses
+
+
 @pytest.mark.skipif(versions.is_older('2.7'), reason='FSDP2 requires PyTorch 2.7')
-def test_two_processes_take_the_same_steps(tmp_path):
-    from compiled_training import run
-    from runs import CONTEXT
-    processes = [CONTEXT.Process(target=run, args=(str(tmp_path), rank)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    results = json.loads((tmp_path / 'results.json').read_text())
-    for rank, losses in zip(results['together'], results['alone'], strict=True):
-        assert rank['ddp'] == pytest.approx(losses, 1e-4) and rank['fsdp'] == pytest.approx(losses, 1e-4)
+@pytest.mark.parametrize('strategy', ['ddp', 'fsdp'])
+def test_two_processes_take_the_same_steps(strategy, losses_of):
+    losses = losses_of('--compile', f'--strategy={strategy}')
+    assert len(losses) == 2 and losses == pytest.approx(losses_of(), 1e-3)

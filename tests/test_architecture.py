@@ -48,7 +48,7 @@ def test_no_circular_imports():
 
 
 def test_the_figure_shows_the_imports():
-    components = {name: DRAWN.imported_components(name) for name in set(map(component_of, MODULES))}
+    components = {name: DRAWN.imported_components(name) for name in map(component_of, MODULES)}
     assert DRAWN.FIGURE.read_text() == DRAWN.figure(DRAWN.arrows(components)), 'run python tools/dev/draw_imports.py'
 
 

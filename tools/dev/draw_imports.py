@@ -19,7 +19,7 @@ FIGURE_WIDTH = 900
 
 
 def main() -> None:
-    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in set(map(component_of, MODULES))})),
+    FIGURE.write_text(figure(arrows({name: imported_components(name) for name in map(component_of, MODULES)})),
                       encoding='utf-8')
 
 

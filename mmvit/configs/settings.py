@@ -56,8 +56,6 @@ def check_settings(cfg: Config) -> None:
     for key in NUMBERS:
         if (value := find(cfg, key)) is not None and type(value) not in (int, float):
             raise UsageError(f'{key} must be a number, got {value!r}')
-    if str(find(cfg, 'optim_wrapper.dtype')).removeprefix('torch.') == 'bfloat16':
-        check_bfloat16(cfg)
     import_parts(cfg)
     with log_from(logging.CRITICAL):
         for place in PARTS:
@@ -76,14 +74,6 @@ def check_compiled(cfg: Config, name: str) -> None:
     if not find(cfg, 'model.backbone'):
         raise UsageError(f'{name}: CompileHook (--compile) needs a model with a backbone, got model.type='
                          f'{find(cfg, "model.type")}')
-
-
-def check_bfloat16(cfg: Config) -> None:
-    """Raises UsageError if the model has a loss for which mmcv has no kernel in bfloat16: RetinaNet's and DINO's."""
-    for name, settings in nested('model', cfg.get('model')):
-        kind = f'{cfg.default_scope}.{settings.get("type")}'
-        if kind.endswith(('mmdet.FocalLoss', 'mmseg.FocalLoss')) and not settings.get('activated'):
-            raise UsageError(f'{cfg.filename}: mmcv has no kernel in bfloat16 for {name}, a FocalLoss; use float16')
 
 
 def check_type(name: str, found: Any, given: Any) -> None:
@@ -109,15 +99,6 @@ def find(cfg: Config, key: str) -> Any:
     for part in key.split('.'):
         node = node.get(part) if isinstance(node, (Config, Mapping)) else None
     return node
-
-
-def nested(name: str, settings: Any) -> Iterator[tuple[str, Mapping]]:
-    """Yields the dicts in a part of a config, and their names."""
-    if isinstance(settings, Mapping):
-        yield name, settings
-    if isinstance(settings, (Mapping, list, tuple)):
-        for key, value in settings.items() if isinstance(settings, Mapping) else enumerate(settings):
-            yield from nested(f'{name}.{key}', value)
 
 
 def typed(name: str, settings: Any) -> Iterator[tuple[str, Mapping]]:

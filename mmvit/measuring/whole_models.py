@@ -24,7 +24,7 @@ from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
 
 from ..configs.files import is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
-from ..configs.settings import check_bfloat16, import_parts, named
+from ..configs.settings import import_parts, named
 from ..inference.runtimes import build_model, find_device
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.killed import killed_processes_named
@@ -62,7 +62,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
 
     Raises:
         UsageError: If a config cannot be read, has no such model, or cannot be measured with these arguments. Too
-            little memory of a GPU is an ``error`` in the model's row.
+            little memory of a GPU, or no kernel for ``precision``, is an ``error`` in the model's row.
     """
     check_values('precision', [precision], get_args(Precision))
     check_values('kernels', kernels, get_args(KernelChoice))
@@ -70,8 +70,6 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     if others := [name for name in configs if not is_config(name)]:
         raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
     cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
-    for cfg in cfgs.values() if precision == 'bfloat16' else ():
-        check_bfloat16(cfg)
     frameworks = {cfg.default_scope for cfg in cfgs.values()}
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
@@ -91,7 +89,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
                         use_kernels(None if choice == 'default' else choice):
                     model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, runtime)
                     row |= model.memory() | (dict() if memory_only else model.speed(repeats))
-            except TrainingError as error:  # memory is full
+            except TrainingError as error:  # memory is full, or a kernel is missing
                 row['error'] = str(error)
             finally:
                 model = None

@@ -1,10 +1,10 @@
-"""Says in one line that memory is full, or that another process of a run was killed, most often for that reason."""
+"""Says in one line that memory is full, that a dtype has no kernel, or that another process of a run was killed."""
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.errors import TrainingError, first_line
 from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.reading import LAST, last_of
 
@@ -14,20 +14,21 @@ FULL_MEMORY = re.compile(r'out of memory|DefaultCPUAllocator')
 ASKED = re.compile(r'tried to allocate ([\d.]+ \w+)', re.I)
 LESS_MEMORY = ('; smaller batches (--batch-size, or train_dataloader.batch_size in a config) and images (--size), '
                '--bf16, --cfg-options model.backbone.with_cp=True and --compile need less')
+NO_KERNEL = re.compile(r"not implemented for '(BFloat16|Half)'")
 RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process exited|communicator was aborted', re.I)
 
 
 @contextmanager
 def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
-    """Replaces PyTorch's exceptions for full memory, and for the end of a worker or another rank, by one line.
+    """Replaces PyTorch's exceptions for full memory, missing kernels, and the end of a worker or rank, by one line.
 
     Args:
         splits (str): Splits whose loaders a config sets, of 'train', 'val' and 'test'. Defaults to none.
         work_dir (str | None): Work dir of a training, which goes on from its last checkpoint. Defaults to None.
 
     Raises:
-        TrainingError: If memory is full, a worker was killed or got no shared memory, or the connection to another rank
-            was lost.
+        TrainingError: If memory is full, an operator has no kernel for the dtype, a worker was killed or got no shared
+            memory, or the connection to another rank was lost.
     """
     try:
         yield
@@ -47,7 +48,7 @@ def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterato
 
 
 def _problem_of(error: RuntimeError) -> str | None:
-    """Returns what has happened to another process and what helps; None for other errors."""
+    """Returns what has happened and what helps; None for other errors."""
     if RANK.search(str(error)):
         return ('the connection to another process of this run was lost; if none says why, it was killed, most often '
                 'because memory is full')
@@ -55,6 +56,9 @@ def _problem_of(error: RuntimeError) -> str | None:
         asked = ASKED.search(str(error))
         device = '' if 'CPU' in str(error) else ' of the GPU'
         return f'the memory{device} is full' + (f', and {asked[1]} more were asked for' if asked else '')
+    if found := NO_KERNEL.search(str(error)):  # such as FocalLoss, the loss of RetinaNet and DINO, in bfloat16
+        others = 'float16 (--amp) or float32' if found[1] == 'BFloat16' else 'bfloat16 (--bf16) or float32'
+        return f'{first_line(error)}; train in {others}'
     workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
     signals = [found['signal'].strip() for found in workers if found['signal']]
     if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:

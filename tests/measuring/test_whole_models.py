@@ -47,7 +47,6 @@ def test_a_step_of_a_config(name, words, config):
     (dict(configs=['imagenet_rest_lite'], objects=3), ['objects', 'detectors']),
     (dict(configs=['upernet_reswin_t'], runtimes=['onnxruntime']), ['runtimes', 'compile', 'onnxruntime']),
     (dict(configs=['mask_rcnn_reswin_t'], precision='bfloat16'), ['bfloat16', 'needs a GPU']),
-    (dict(configs=['dino_reswin_t'], precision='bfloat16', device='cuda'), ['dino_reswin_t', 'FocalLoss', 'float16']),
     (dict(configs=['upernet_reswin_t'], size=(1, 2, 3)), ['size', '(1, 2, 3)'])])
 def test_wrong_arguments_are_refused(options, words):
     with raises(UsageError, *words):

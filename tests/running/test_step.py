@@ -1,4 +1,4 @@
-"""Training steps with mixed precision, activation checkpointing and DDP, of a frozen backbone and in full memory."""
+"""Training steps: mixed precision, checkpointing, DDP, a frozen backbone, full memory and missing kernels."""
 import pytest
 import torch
 from helpers import raises
@@ -58,6 +58,21 @@ def test_full_memory_is_one_line(tmp_path):
     with raises(TrainingError, *words) as caught, faults_named(runner, 'train'):
         runner.train()
     assert '\n' not in str(caught.value) and 'epoch_1.pth' in str(caught.value)
+
+
+class NoKernel(Hook):
+    """Pools boxes with mmcv's operator, as detectors whose config asks for it."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        from mmcv.ops import roi_align
+        roi_align(torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16), torch.zeros(1, 5, dtype=torch.bfloat16), (1, 1))
+
+
+def test_a_kernel_that_is_missing_for_the_precision_is_one_line(tmp_path):
+    runner = runner_of(tmp_path, custom_hooks=[NoKernel()])
+    with raises(TrainingError, 'BFloat16', '--amp') as caught, faults_named(runner, 'train'):
+        runner.train()
+    assert '\n' not in str(caught.value)
 
 
 def losses(model, wrapper, images, labels, steps: int = 4) -> list[float]:

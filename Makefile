@@ -15,7 +15,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --durations 25 --numproc
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pins demo test test-large test-compilers test-quick test-extras test-matrix test-oldest \
+.PHONY: help setup pins demo test test-training test-large test-compilers test-quick test-extras test-matrix test-oldest \
 	test-exports docker-test fuzz lint docs dist tutorials clean
 
 help:  ## list the targets
@@ -68,10 +68,13 @@ pins:  ## update the pinned versions in requirements/
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
-# Tests of training often wait for the processes they start, so three workers use two cores better.
-test: WORKERS = 3
-test: setup  ## run the tests, except slow ones of compilers, exporters and large networks
-	$(PYTEST) -m 'not compiler and not large'
+test: setup  ## run the tests, except trainings, and slow ones of compilers, exporters and large networks
+	$(PYTEST) -m 'not training and not compiler and not large'
+
+# They often wait for the processes they start, so three workers use two cores better.
+test-training: WORKERS = 3
+test-training: setup  ## run the tests that train: learning, several processes, interruptions, and simulated systems
+	$(PYTEST) -m 'training and not compiler and not large'
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
 	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/test_half_precision.py tests/measuring/test_flops.py

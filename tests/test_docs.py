@@ -36,6 +36,7 @@ README = ROOT / 'README.md'
 NOTEBOOKS = sorted(ROOT.glob('docs/tutorials/*.ipynb'))
 PAGES = {page.name: page for page in (README, *DOCS)}
 QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
+MARKS = {'export.md': pytest.mark.compiler, 'python.md': pytest.mark.training}  # it compares trained networks
 YOUR_OWN = {'configs/my_config.py', 'docs/patch_mixer.md'}
 
 
@@ -71,7 +72,7 @@ def is_config(block: str) -> bool:
 
 
 def param(page: str, *values, id: str):
-    mark = pytest.mark.compiler if page == 'export.md' else pytest.mark.slow
+    mark = MARKS.get(page, pytest.mark.slow)
     return pytest.param(*values, id=id, marks=[] if page in QUICK else [mark])
 
 

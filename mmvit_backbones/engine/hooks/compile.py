@@ -21,8 +21,9 @@ MAX_GRAPHS = 256  # of the blocks of a network
 class CompileHook(Hook):
     """Compiles each block of the backbone by ``torch.compile`` for training; neck, heads and validation run eagerly.
 
-    Compiling block by block takes a fraction of the time of a whole network, because blocks share graphs, and names in
-    checkpoints stay. Graphs of detectors and segmenters are for all image sizes, those of classifiers for one.
+    Compiling block by block takes less time than a whole network, because blocks of a kind and a stage share a graph,
+    and names in checkpoints stay. Graphs of detectors and segmenters are for all image sizes, those of classifiers for
+    one.
 
     The backbone of another library is compiled as a whole.
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DATASETS
-from runs import assert_same_weights
+from runs import assert_same_weights, in_own_process
 from tiny_runs import Samples, Sender, loader_of, log_of, runner_of
 
 from mmvit_backbones.engine import InterruptHook
@@ -93,6 +93,11 @@ def note_start(worker_id: int) -> None:
 
 
 def test_workers_ignore_signals(tmp_path):
+    """Libraries that other tests have loaded may have threads in a worker, which get the signal."""
+    in_own_process(check_workers, tmp_path)
+
+
+def check_workers(tmp_path):
     """Slurm signals all processes of a job, but the training must first save a checkpoint."""
     runner = runner_of(tmp_path, train_dataloader={
         **loader_of(1, num_workers=1), 'dataset': dict(type='InWorker', length=100), 'persistent_workers': False})

@@ -68,11 +68,11 @@ pins:  ## update the pinned versions in requirements/
 demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
+# Some tests wait for processes that they start, so three workers use two cores better.
+test test-training: WORKERS = 3
 test: setup  ## run the tests, except trainings, and slow ones of compilers, exporters and large networks
 	$(PYTEST) -m 'not training and not compiler and not large'
 
-# They often wait for the processes they start, so three workers use two cores better.
-test-training: WORKERS = 3
 test-training: setup  ## run the tests that train: learning, several processes, interruptions, and simulated systems
 	$(PYTEST) -m 'training and not compiler and not large'
 

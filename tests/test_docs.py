@@ -105,8 +105,8 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
     program = '\n'.join(block for block in blocks(page) if not is_config(block))
     if page == 'weights.md':  # tests download nothing
         program = program.replace('pretrained=True', 'pretrained=False')
-    if page == 'python.md':  # test_compare.py compares two, test_runtimes.py several runtimes
-        program = program.replace("['rest_lite', 'rest_small']", "['rest_lite']").replace(", 'onnxruntime']", ']')
+    if page == 'python.md':  # comparing/test_compare.py compares two
+        program = program.replace("compare(['rest_lite', 'rest_small']", "compare(['rest_lite']")
     try:
         with torch.set_grad_enabled(page in ('adapters.md', 'python.md', 'weights.md')):
             exec(compile(program, page, 'exec'), {'__name__': page})

@@ -16,5 +16,3 @@ def test_configs_of_the_frameworks_are_accepted(path, tmp_path):
     importlib.import_module(path.partition('::')[0])
     (tmp_path / 'own.py').write_text(f"_base_ = '{path}'")
     check_settings(Config.fromfile(tmp_path / 'own.py'))
-
-

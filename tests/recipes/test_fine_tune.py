@@ -36,10 +36,8 @@ OTHERS = dict(
 pytestmark = pytest.mark.usefixtures('frameworks')
 
 
-@pytest.mark.parametrize('task, network', [
-    *((task, network) for task in ('class_folder', 'coco_folder') for network in NETWORKS),
-    # Both dense tasks take the channels and strides of the same maps: four maps, and the one of a plain network.
-    ('seg_folder', 'rest_lite'), ('seg_folder', 'refiner_vit_small_plain')])
+@TASKS
+@pytest.mark.parametrize('network', NETWORKS)
 def test_every_network_gets_fitting_heads(network, task, tmp_path):
     shapes_of(recipe(tmp_path, task, network), task)
 

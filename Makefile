@@ -15,7 +15,7 @@ PYTEST_IN = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --durations 25 --numproc
 PYTEST = $(call PYTEST_IN,.venv) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pins demo test test-training test-large test-compilers test-quick test-extras test-matrix test-oldest \
+.PHONY: help setup pins demo test test-workflows test-large test-compilers test-quick test-extras test-matrix test-oldest \
 	test-exports docker-test fuzz lint docs dist tutorials clean
 
 help:  ## list the targets
@@ -69,12 +69,12 @@ demo: setup  ## train three small models and draw their predictions
 	.venv/bin/python tools/demo.py
 
 # Some tests wait for processes that they start, so three workers use two cores better.
-test test-training: WORKERS = 3
-test: setup  ## run the tests, except trainings, and slow ones of compilers, exporters and large networks
-	$(PYTEST) -m 'not training and not compiler and not large'
+test test-workflows: WORKERS = 3
+test: setup  ## run the tests, except workflows, and slow ones of compilers, exporters and large networks
+	$(PYTEST) -m 'not workflow and not compiler and not large'
 
-test-training: setup  ## run the tests that train: learning, several processes, interruptions, and simulated systems
-	$(PYTEST) -m 'training and not compiler and not large'
+test-workflows: setup  ## run the tests that train, build the package, add a network, or simulate other systems
+	$(PYTEST) -m 'workflow and not compiler and not large'
 
 test-large: setup  ## compare large networks with the authors' code in float64, with up to 6 GB; make test compares the others
 	$(call PYTEST_IN,.venv) -m large tests/test_goldens.py tests/test_half_precision.py tests/measuring/test_flops.py
@@ -83,12 +83,12 @@ test-compilers: setup  ## run the slow tests of compilers and exporters: torch.c
 	$(PYTEST) -m compiler
 
 test-quick: setup  ## run fast tests of the networks and what they are made of, in about a minute
-	$(call PYTEST_IN,.venv) -m 'not slow and not training and not compiler and not large' tests/backbones tests/layers tests/ops \
+	$(call PYTEST_IN,.venv) -m 'not slow and not workflow and not compiler and not large' tests/backbones tests/layers tests/ops \
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
-test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the adapter with Transformers 5 (make test uses 4), and of LightlyTrain
+test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the adapter with Transformers 5 (make test uses 4), of LightlyTrain and of torchao
 	$(call PYTEST_IN,.venv-extras) tests/inference/test_serve.py tests/integrations/test_huggingface.py \
-		tests/integrations/test_adapters.py tests/integrations/test_lightly_train.py
+		tests/integrations/test_adapters.py tests/integrations/test_lightly_train.py tests/test_contract_modules.py
 
 test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users
 	.venv-newest/bin/python tools/dev/test_matrix.py $(patsubst %,.venv-%,oldest middle newest upstream)

@@ -25,7 +25,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(items):
     """Runs the longest tests first, because at the end they would leave other pytest-xdist workers idle."""
-    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('training', 'slow')])
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ('workflow', 'slow')])
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -14,7 +14,7 @@ PAGE = (ROOT / 'docs/adding_a_network.md').read_text()
 BLOCKS = re.findall(r'^```([^\n]*)\n(.*?)^```$', PAGE, flags=re.MULTILINE | re.DOTALL)
 FILES = {re.findall('title="(.+)"', info)[0]: text for info, text in BLOCKS if info}
 COMMANDS = ''.join(text for info, text in BLOCKS if not info)
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 AUTHORS = """
 import torch
 from torch import nn

@@ -36,7 +36,7 @@ README = ROOT / 'README.md'
 NOTEBOOKS = sorted(ROOT.glob('docs/tutorials/*.ipynb'))
 PAGES = {page.name: page for page in (README, *DOCS)}
 QUICK = ('README.md', 'adding_a_network.md', 'ops.md')
-MARKS = {'export.md': pytest.mark.compiler, 'python.md': pytest.mark.training}  # it compares trained networks
+MARKS = {'export.md': pytest.mark.compiler, 'python.md': pytest.mark.workflow}  # it compares trained networks
 YOUR_OWN = {'configs/my_config.py', 'docs/patch_mixer.md'}
 
 

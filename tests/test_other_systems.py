@@ -17,7 +17,7 @@ SHORT = ['--cfg-options', 'train_cfg.max_epochs=1']
 WORKER = 'train_dataloader.num_workers=1'
 FLOWERS = ROOT / 'data/flowers_mini'
 
-pytestmark = [pytest.mark.slow, pytest.mark.training]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 
 
 def run(system: str, *arguments: str) -> subprocess.CompletedProcess:

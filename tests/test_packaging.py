@@ -14,7 +14,7 @@ from helpers import ROOT
 
 from mmvit_backbones.utils import versions
 
-pytestmark = pytest.mark.slow  # builds a wheel
+pytestmark = [pytest.mark.slow, pytest.mark.workflow]  # builds wheels
 
 
 @pytest.fixture(scope='module')

@@ -27,7 +27,7 @@ from ..recipes import fine_tune
 from ..recipes.networks import find_network
 from ..utils.frameworks import quiet, use_framework
 from ..utils.images import IGNORED
-from ..utils.killed import killed_processes_named
+from ..utils.pytorch_errors import pytorch_errors_named
 from .probes import check_neighbors, linear_probe, nearest_neighbors
 
 PIXELS = 200  # per training image
@@ -107,7 +107,7 @@ def evaluate_features(network: str | Mapping[str, Any], *, class_folder: str | N
         raise UsageError(f'regularization must have values above 0, got {list(regularization)}')
     if not find_network(network, pretrained).is_pretrained:
         raise UsageError(f'{network} names no weights; set pretrained to a checkpoint')
-    with TemporaryDirectory() as folder, safe_loading(), killed_processes_named(), npz_file(save) as keep:
+    with TemporaryDirectory() as folder, safe_loading(), pytorch_errors_named(), npz_file(save) as keep:
         cfg = fine_tune(
             network, class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, size=size,
             pretrained=pretrained, boxes_only=coco_folder is not None, val_fraction=val_fraction,

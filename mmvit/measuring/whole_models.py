@@ -27,7 +27,7 @@ from ..configs.scripts import bfloat16_options
 from ..configs.settings import import_parts, named
 from ..inference.runtimes import build_model, find_device
 from ..utils.counters import bytes_of, saved_storages
-from ..utils.killed import killed_processes_named
+from ..utils.pytorch_errors import pytorch_errors_named
 from .speed import KernelChoice, Precision, Table, check_values, measuring
 from .timing import CALLS_ON_GPUS, name_of, take_turns
 
@@ -85,7 +85,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
         for name, runtime, choice in product(cfgs, dict.fromkeys(runtimes), dict.fromkeys(kernels)):
             row: dict[str, Any] = dict(model=Path(name).stem, runtime=runtime, kernels=choice)
             try:
-                with named(f'config {name}'), killed_processes_named(), more_graphs(MAX_GRAPHS), \
+                with named(f'config {name}'), pytorch_errors_named(), more_graphs(MAX_GRAPHS), \
                         use_kernels(None if choice == 'default' else choice):
                     model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, runtime)
                     row |= model.memory() | (dict() if memory_only else model.speed(repeats))

@@ -25,7 +25,7 @@ from ..configs.settings import import_parts
 from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
-from ..utils.killed import killed_processes_named
+from ..utils.pytorch_errors import pytorch_errors_named
 from ..utils.run_logs import unused_second
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
@@ -65,7 +65,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     with full_disk, lock, safe_loading():
         if is_first_process():
             point_to_own(cfg.work_dir)
-        with killed_processes_named(work_dir=cfg.work_dir):  # the model may be too large for the GPU
+        with pytorch_errors_named(work_dir=cfg.work_dir):  # the model may be too large for the GPU
             runner = build_runner(cfg, verbose)
         for hook in ALWAYS if cfg.default_scope == 'mmseg' else ALWAYS[:-1]:
             if not any(isinstance(each, hook) for each in runner.hooks):
@@ -119,7 +119,7 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
         return [loop.dataloader.dataset for loop in loops if loop is not None]
 
     work_dir = runner.work_dir if 'train' in splits else None
-    with killed_processes_named(*splits, work_dir=work_dir), unread_image_named(datasets):
+    with pytorch_errors_named(*splits, work_dir=work_dir), unread_image_named(datasets):
         yield
 
 

@@ -165,7 +165,7 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
         assert ('--resume auto' in done) == ('--resume' in expected)
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_two_processes_take_the_same_step(tmp_path):
     """They have the variables of Open MPI; test_sharded.py has those of torchrun. CPUs do not synchronize norms."""
     runs = train_together(tmp_path / 'work', 'sync_bn=torch', launcher='mpi', config=TRAINING / 'two_processes.py')
@@ -227,7 +227,7 @@ def test_variables_of_another_launcher_are_ignored(monkeypatch, capsys):
     assert ended.value.code == 1 and 'nowhere' in error
 
 
-@pytest.mark.training  # no training, but as many processes
+@pytest.mark.workflow  # no training, but as many processes
 def test_processes_start_after_one_check(tmp_path):
     """Checks that an error in the arguments is printed only once."""
     result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)
@@ -236,7 +236,7 @@ def test_processes_start_after_one_check(tmp_path):
     assert 'no_config.py does not exist' in error
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_the_process_that_fails_is_named(tmp_path):
     (tmp_path / 'fails_in_second.py').write_text(FAILS_IN_SECOND)
     config = tmp_path / 'config.py'

@@ -55,7 +55,7 @@ def few_flowers(tmp_path):
     return tmp_path / 'flowers'
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 @pytest.mark.slow
 def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers, tmp_path):
     """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""

@@ -39,7 +39,7 @@ def test_labels_of_a_batch(classes, ignored, labels, wrong):
                 check(SimpleNamespace(model=model), 0, batch)
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 @pytest.mark.filterwarnings('ignore:The draw is False')  # a warning of mmseg's default visualization hook
 def test_a_training_names_the_mask(tmp_path, frameworks):
     """A config's data are not read whole before the training."""

@@ -14,7 +14,7 @@ from mmvit_backbones.engine.strategies.sharded import blocks
 OPTIONS = ['find_unused_parameters=True', 'train_dataloader.dataset.indices=16']
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_sharded_training_takes_the_same_steps(tmp_path):
     """A sharded run that is interrupted and resumed matches an unsharded run; unsharded runs accept its checkpoint."""
     end(train_together(tmp_path / 'whole', *OPTIONS))

@@ -240,7 +240,7 @@ def test_lora_with_activation_checkpointing(network):
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_trainer_trains_an_epoch(tmp_path):
     from PIL import Image
     folder = ROOT / 'data/flowers_mini/train'

@@ -14,7 +14,7 @@ from mmvit_backbones import get_model
 pytest.importorskip('lightly_train')
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_the_program_of_the_page_gives_weights_of_the_backbone(tmp_path):
     """Tests download nothing, so the teacher is small and random."""
     page = (ROOT / 'docs/weights.md').read_text(encoding='utf-8')

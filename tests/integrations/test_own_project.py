@@ -28,7 +28,7 @@ RUNS = {
 }
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 @pytest.mark.slow
 @pytest.mark.parametrize('framework', RUNS)
 def test_the_frameworks_script_trains_the_page_s_config(framework, tmp_path):

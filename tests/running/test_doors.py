@@ -16,7 +16,7 @@ from mmvit.recipes import fine_tune, save
 from mmvit.running import training_config
 from mmvit_backbones.errors import CheckpointError, UsageError
 
-pytestmark = pytest.mark.training
+pytestmark = pytest.mark.workflow
 
 FOLDERS = dict(mmpretrain=('class_folder', 'flowers_mini'), mmdet=('coco_folder', 'coco_mini'),
                mmseg=('seg_folder', 'camvid_mini'))

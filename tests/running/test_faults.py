@@ -14,7 +14,7 @@ from mmvit.inference import Predictor
 from mmvit.running.work_dir import lock_work_dir
 from mmvit_backbones.errors import UsageError
 
-pytestmark = pytest.mark.training
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-pytestmark = [pytest.mark.training, pytest.mark.slow, pytest.mark.usefixtures('frameworks')]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.usefixtures('frameworks')]
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
 

@@ -13,7 +13,7 @@ from small_recipes import small_recipe
 
 from mmvit.configs.files import datasets_of
 
-pytestmark = [pytest.mark.training, pytest.mark.usefixtures('frameworks')]
+pytestmark = [pytest.mark.workflow, pytest.mark.usefixtures('frameworks')]
 IMAGE = next((ROOT / 'data/coco_mini/val').glob('*.jpg'))
 
 

@@ -12,7 +12,7 @@ from runs import assert_same_weights
 TINY = ROOT / 'tests/running/tiny_classifier.py'
 NODE = str(ROOT / 'tests/slurm_node.sh')
 
-pytestmark = [pytest.mark.slow, pytest.mark.training]
+pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class NoKernel(Hook):
 
 def test_a_kernel_that_is_missing_for_the_precision_is_one_line(tmp_path):
     runner = runner_of(tmp_path, custom_hooks=[NoKernel()])
-    with raises(TrainingError, 'BFloat16', '--amp') as caught, faults_named(runner, 'train'):
+    with raises(TrainingError, 'BFloat16', 'use float16') as caught, faults_named(runner, 'train'):
         runner.train()
     assert '\n' not in str(caught.value)
 
@@ -87,7 +87,7 @@ def losses(model, wrapper, images, labels, steps: int = 4) -> list[float]:
     return found
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 @pytest.mark.parametrize('name', ['rest_lite', 'vitae_tiny'])
 @pytest.mark.parametrize('amp', [False, True])
 @pytest.mark.filterwarnings('ignore:Grad strides do not match')

@@ -43,7 +43,7 @@ def trained(config, tmp_path_factory) -> tuple[str, Path]:
     return shown_in_a_terminal('train', config, '--work-dir', work_dir), work_dir
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_a_terminal_shows_a_bar_and_what_comes_next(trained):
     shown, work_dir = trained
     lines = shown.split('\r\n')
@@ -56,7 +56,7 @@ def test_a_terminal_shows_a_bar_and_what_comes_next(trained):
     assert quote(str(work_dir)) in lines[-2]
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_the_log_file_has_every_line(trained):
     shown, work_dir = trained
     log = log_of(work_dir)
@@ -65,7 +65,7 @@ def test_the_log_file_has_every_line(trained):
     assert ' INFO ' not in shown
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_without_a_terminal_there_is_no_bar(config, tmp_path):
     """Other configs, also with the hooks of recipes, and --verbose show OpenMMLab's log, unless they name the hook."""
     older = tmp_path / 'older.py'
@@ -86,7 +86,7 @@ def test_without_a_terminal_there_is_no_bar(config, tmp_path):
         assert len(steps) >= 15 and all(step in run.text for step in steps)
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_a_test_ends_with_tables_of_classes_and_metrics(trained, config, tmp_path):
     _, work_dir = trained
     shown = shown_in_a_terminal('test', config, work_dir / 'epoch_3.pth', '--work-dir', tmp_path / 'test',
@@ -101,7 +101,7 @@ def test_a_test_ends_with_tables_of_classes_and_metrics(trained, config, tmp_pat
         assert any(Path(named).iterdir())
 
 
-@pytest.mark.training
+@pytest.mark.workflow
 def test_a_failing_run_leaves_its_error_in_the_terminal(tmp_path):
     run = Run(tmp_path / 'log.txt', 'test', TINY, tmp_path / 'none.pth', '--work-dir', tmp_path / 'test')
     assert run.wait(100) == 1 and 'none.pth' in run.error

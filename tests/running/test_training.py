@@ -17,7 +17,7 @@ from mmvit.configs.files import read_config
 from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
 
 pytestmark = [
-    pytest.mark.training, pytest.mark.usefixtures('frameworks'),
+    pytest.mark.workflow, pytest.mark.usefixtures('frameworks'),
     pytest.mark.filterwarnings('ignore:.reduce_zero_label. will be deprecated'),  # mmseg's own base config
     pytest.mark.filterwarnings('ignore:.pin_memory. argument is set')]  # as in mmpretrain's script
 

@@ -19,7 +19,7 @@ RANK = re.compile(r'gloo/transport/.*(?:clos|reset|broken pipe)|remote process e
 
 
 @contextmanager
-def killed_processes_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
+def pytorch_errors_named(*splits: str, work_dir: str | None = None) -> Iterator[None]:
     """Replaces PyTorch's exceptions for full memory, missing kernels, and the end of a worker or rank, by one line.
 
     Args:
@@ -57,8 +57,7 @@ def _problem_of(error: RuntimeError) -> str | None:
         device = '' if 'CPU' in str(error) else ' of the GPU'
         return f'the memory{device} is full' + (f', and {asked[1]} more were asked for' if asked else '')
     if found := NO_KERNEL.search(str(error)):  # such as FocalLoss, the loss of RetinaNet and DINO, in bfloat16
-        others = 'float16 (--amp) or float32' if found[1] == 'BFloat16' else 'bfloat16 (--bf16) or float32'
-        return f'{first_line(error)}; train in {others}'
+        return f'{first_line(error)}; use {"float16" if found[1] == "BFloat16" else "bfloat16"} or float32'
     workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
     signals = [found['signal'].strip() for found in workers if found['signal']]
     if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:

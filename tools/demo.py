@@ -169,14 +169,13 @@ def draw(work_dir: Path, figures: dict[str, dict[str, float]], tiles: dict[str, 
     from matplotlib import pyplot as plt
 
     ap, street, flower = figures.values()
-    number = len([*(work_dir / 'flowers').glob('val/*/*.jpg')])
     rows = {
         f'Detection, training images (12 are too few for other images): AP50 {ap["coco/bbox_mAP_50"]:.2f} of boxes, '
         f'{ap["coco/segm_mAP_50"]:.2f} of masks': tiles['detector'],
         f'Segmentation, validation images: {street["aAcc"]:.0f} % of the pixels correct, mean IoU '
         f'{street["mIoU"]:.0f} %': tiles['segmenter'],
-        f'Classification: {flower["accuracy/top1"]:.0f} % of {number} validation images correct, chance level 33 %. '
-        'Most confident predictions:': tiles['classifier']}
+        f'Classification: {flower["accuracy/top1"]:.0f} % of {len(KINDS) * VALIDATION} validation images correct, '
+        'chance level 33 %. Most confident predictions:': tiles['classifier']}
     figure = plt.figure(figsize=(15, 9), layout='constrained')
     for row, (title, images) in zip(figure.subfigures(3, 1, height_ratios=[3, 2.6, 2]), rows.items()):
         row.suptitle(title, fontsize=15, fontweight='bold')

@@ -227,7 +227,7 @@ def test_variables_of_another_launcher_are_ignored(monkeypatch, capsys):
     assert ended.value.code == 1 and 'nowhere' in error
 
 
-@pytest.mark.workflow  # no training, but as many processes
+@pytest.mark.workflow
 def test_processes_start_after_one_check(tmp_path):
     """Checks that an error in the arguments is printed only once."""
     result = run(str(ROOT / 'tools/dist_train.sh'), 'no_config.py', '2', cwd=tmp_path)

@@ -107,6 +107,16 @@ def region_reverse(windows: Tensor, grid: Sequence[int], size: Sequence[int]) ->
     return crop(local, *size)
 
 
+def join_tokens(regional: Tensor, local: Tensor) -> Tensor:
+    """Puts regional tokens ``(B, windows, C)`` before the local tokens ``(B, windows, w * w, C)`` of their windows."""
+    return torch.cat([regional[:, :, None], local], dim=2)
+
+
+def split_tokens(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the regional and the local tokens that :func:`join_tokens` has joined, as views."""
+    return x[:, :, 0], x[:, :, 1:]
+
+
 class WindowMask(NamedTuple):
     """Attention mask of windows, the same for all images of a batch; the first token of a window is the regional token.
 
@@ -220,23 +230,19 @@ class RegionViTBlock(nn.Module):
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, local: Tensor, regional: Tensor, index: Tensor,
-                mask: WindowMask | None) -> tuple[Tensor, Tensor]:
-        """Returns the local and the regional tokens, with unchanged shapes.
+    def forward(self, x: Tensor, index: Tensor, mask: WindowMask | None) -> Tensor:
+        """Keeps the shape ``(B, windows, 1 + w * w, C)`` of windows with side ``w``: a regional token, its local tokens.
 
         Args:
-            local (Tensor): Local tokens ``(B, windows, w * w, C)`` of windows with side ``w``.
-            regional (Tensor): Regional tokens ``(B, windows, C)``, one per window.
+            x (Tensor): Tokens of the windows.
             index (Tensor): Relative positions ``(w * w, w * w)`` of the tokens of a window, rows of the bias table.
             mask (WindowMask | None): Mask for windows that exceed the map; None if none does.
         """
         if self.norm0 is not None:
-            regional = self.drop_path(regional, self.attn(self.norm0(regional)))
-        x = torch.cat([regional[:, :, None], local], dim=2)
+            regional, local = split_tokens(x)
+            x = join_tokens(self.drop_path(regional, self.attn(self.norm0(regional))), local)
         x = self.drop_path(x.flatten(0, 1), self.attn(self.norm1(x), index=index, mask=mask).flatten(0, 1)).view_as(x)
-        x = self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
-        regional, local = x.split([1, local.shape[2]], dim=2)
-        return local, regional[:, :, 0]
+        return self.drop_path(x.flatten(0, 1), self.mlp(self.norm2(x)).flatten(0, 1)).view_as(x)
 
 
 class Projection(nn.Module):
@@ -281,13 +287,21 @@ class RegionViTStage(nn.Module):
         size, grid = local.shape[1:3], regional.shape[1:3]
         exceeds = self.is_always_masked or windows_exceed(size, grid, self.window_size)
         mask = window_mask(size, grid, self.window_size, like=local) if exceeds else None
-        local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
+        x = self.windows(local, regional)
         for i, block in enumerate(self.blocks):
-            local, regional = run_block(block, local, regional, index, mask)
+            x = run_block(block, x, index, mask)
             if i == 0 and self.peg is not None:
-                local, regional = region_reverse(local, grid, size), regional.unflatten(1, grid)
-                local, regional = (x + convolve(self.peg, x) for x in (local, regional))
-                local, regional = region_partition(local, grid, self.window_size), regional.flatten(1, 2)
+                local, regional = (y + convolve(self.peg, y) for y in self.maps(x, size, grid))
+                x = self.windows(local, regional)
+        return self.maps(x, size, grid)
+
+    def windows(self, local: Tensor, regional: Tensor) -> Tensor:
+        """Returns the tokens ``(B, windows, 1 + w * w, C)`` of the windows of both maps."""
+        return join_tokens(regional.flatten(1, 2), region_partition(local, regional.shape[1:3], self.window_size))
+
+    def maps(self, x: Tensor, size: Sequence[int], grid: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Returns the local map of ``size`` and the regional map of size ``grid`` from the tokens of their windows."""
+        regional, local = split_tokens(x)
         return region_reverse(local, grid, size), regional.unflatten(1, grid)
 
 

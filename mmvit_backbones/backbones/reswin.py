@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -89,7 +90,9 @@ def nearest_maps(logits: Tensor, num_windows: int, num_heads: int) -> Tensor:
 
     Paper: arXiv 2402.11301, residual attention.
     """
-    return nearest(logits.flatten(1, 2), num_windows * num_heads).unflatten(1, (num_windows, num_heads))
+    maps = nearest(logits.flatten(1, 2), num_windows * num_heads).unflatten(1, (num_windows, num_heads))
+    # torch.compile makes graphs of their own for views and other strides; the logits of blocks are neither.
+    return maps.clone(memory_format=torch.contiguous_format)
 
 
 @dataclass(frozen=True, kw_only=True)

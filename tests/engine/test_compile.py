@@ -55,13 +55,13 @@ def graphs_of(network: str, sizes: list[tuple[int, int]], dynamic: bool, **argum
 
 
 def with_depth(network: str, depth: int) -> dict:
-    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks; 3 are of all kinds.
+    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks.
 
     The first has other channels, and the second another size of what the one before it passes on.
     """
     arch = TINY_CONFIGS[network]['arch']
     if network == 'RefinerViT':
-        return dict(arch=dict(arch, depth=8 * (depth - 2)))
+        return dict(arch=dict(arch, depth=8 * (depth - 1)))
     if 'depth' in arch:
         return dict(arch=dict(arch, depth=depth))
     if 'reduction_heads' in arch:
@@ -74,10 +74,11 @@ def with_depth(network: str, depth: int) -> dict:
 @each_network
 def test_graphs_depend_on_kinds_of_blocks_and_stages_alone(network):
     """Not on the rate of stochastic depth, nor on the number of blocks."""
-    shallow, deep = with_depth(network, 3), with_depth(network, 4)
-    count = graphs_of(network, SIZES, True, **shallow, drop_path_rate=0.)
-    assert graphs_of(network, SIZES, True, **deep, drop_path_rate=0.2) == count
-    assert graphs_of(network, SIZES[:1], False, **deep, drop_path_rate=0.2) <= count
+    two, three, four = (with_depth(network, depth) for depth in (2, 3, 4))
+    several_sizes = graphs_of(network, SIZES, True, **three, drop_path_rate=0.)
+    assert graphs_of(network, SIZES, True, **four, drop_path_rate=0.2) == several_sizes
+    one_size = graphs_of(network, SIZES[:1], False, **two, drop_path_rate=0.)
+    assert graphs_of(network, SIZES[:1], False, **four, drop_path_rate=0.2) == one_size <= several_sizes
 
 
 @pytest.mark.parametrize('with_cp', [False, True])

@@ -59,11 +59,11 @@ def reference_model(network: str) -> torch.nn.Module:
 
 @cache
 def bfloat16_is_right() -> bool:
-    """Returns whether bfloat16 layers return finite maps for narrow images, unlike in PyTorch 2.11 on CPUs with AMX."""
-    conv, norm = torch.nn.Conv2d(3, 16, 7, 4, padding=3), torch.nn.LayerNorm(16)
+    """Returns whether bfloat16 convolutions of narrow maps are right, unlike in PyTorch 2.11 on CPUs with AMX."""
+    conv, x = torch.nn.Conv2d(3, 16, 4, 4), torch.randn(3, 3, 74, 4)
     with torch.autocast('cpu', torch.bfloat16):
-        maps = [norm(conv(torch.randn(3, 3, 74, 1)).permute(0, 2, 3, 1)) for _ in range(20)]
-    return all(x.isfinite().all() for x in maps)
+        half = conv(x)
+    return relative_error(half, conv(x)) < 0.1
 
 
 @pytest.mark.slow

@@ -221,8 +221,8 @@ class Backbone(BaseModule):
         """Compiles each block by itself, in place, so that names in checkpoints stay; the rest of the network is eager.
 
         Graphs depend on the kinds of blocks and on their stages, not on their number or rates of stochastic depth.
-        Inductor keeps the layout of the maps, whose channels are the last dimension: its own choice would save copies
-        in another layout, which takes longer to compile and to run.
+        On CPUs, inductor keeps the layout of the maps, whose channels are the last dimension: its own choice would save
+        copies in another layout, which takes longer to compile and to run.
 
         Args:
             dynamic (bool): Whether graphs are for images of all sizes, else each size has its own.
@@ -232,7 +232,7 @@ class Backbone(BaseModule):
         for module in self.modules():
             if isinstance(module, DropPath):
                 module.drop_prob = torch.as_tensor(module.drop_prob, device=device)
-        options = {'layout_optimization': False} if backend == 'inductor' else None
+        options = {'layout_optimization': False} if backend == 'inductor' and device.type == 'cpu' else None
         for block in self.named_blocks().values():
             block.compile(dynamic=dynamic, backend=backend, options=options)
 

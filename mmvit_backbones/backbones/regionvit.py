@@ -231,10 +231,10 @@ class RegionViTBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, index: Tensor, mask: WindowMask | None) -> Tensor:
-        """Keeps the shape ``(B, windows, 1 + w * w, C)`` of windows with side ``w``: a regional token, its local tokens.
+        """Keeps the shape ``(B, windows, 1 + w * w, C)`` of the tokens of windows with side ``w``.
 
         Args:
-            x (Tensor): Tokens of the windows.
+            x (Tensor): Windows, each a regional token and its local tokens.
             index (Tensor): Relative positions ``(w * w, w * w)`` of the tokens of a window, rows of the bias table.
             mask (WindowMask | None): Mask for windows that exceed the map; None if none does.
         """

@@ -75,8 +75,8 @@ def run(args: Namespace) -> None:
 def prepare(args: Namespace) -> dict:
     """Returns the arguments of ``testing_config`` that are not options, after checking what the test will use."""
     from mmvit_backbones.zoo.checkpoints import read_checkpoint
-    from mmvit_backbones.zoo.config_weights import build_on_meta
 
+    from ..configs.backbone import build_on_meta
     from ..configs.outputs import check_test_outputs
     from ..folders.data_set_files import check_data
     from ..inference import is_exported
@@ -120,10 +120,10 @@ def check_exported(args: Namespace, checkpoint: str) -> None:
 def find(args: Namespace) -> tuple[str | None, str, 'Config']:
     """Returns the config that was named, the checkpoint or its work dir, and the config's content."""
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.zoo.config_weights import config_of_network
     from mmvit_backbones.zoo.reading import find_checkpoint
 
     from ..configs.files import config_of, is_config, path_hint, read_config
+    from ..configs.official import config_of_network
     if args.checkpoint is not None:
         config = config_of_network(args.config, args.checkpoint) or args.config
         return config, args.checkpoint, read_config(config)

@@ -8,10 +8,11 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.config_weights import build_on_meta, source_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.backbone import build_on_meta
 from ..configs.files import config_of
+from ..configs.official import source_of
 from ..inference.metric import metric_of
 from ..inference.runtimes import REFERENCE, Exported, PyTorchModel
 from ..inference.sources import find_images

@@ -13,13 +13,14 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import log_from, takes_rgb
 from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.config_weights import build_on_meta, official_name, source_of
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
+from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, read_config
+from ..configs.official import official_name, source_of
 from ..inference.runtimes import build_model
 from ..utils.distributed import warn
 from ..utils.frameworks import use_framework

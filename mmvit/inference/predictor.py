@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from mmvit_backbones.errors import UsageError, first_line
-from mmvit_backbones.zoo.config_weights import build_on_meta, source_of
 from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, path_hint
+from ..configs.official import source_of
 from .results import SCORE_THR, Result, result_of
 from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
 from .sources import Frame, read_frames

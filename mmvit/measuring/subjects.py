@@ -13,9 +13,9 @@ from torch.export import Dim
 
 from mmvit_backbones.export.graphs import save, to_onnx
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.config_weights import build_on_meta
 from mmvit_backbones.zoo.reading import find_checkpoint
 
+from ..configs.backbone import build_on_meta
 from ..configs.files import config_of
 from ..deployment.differences import LOSSY, compare_outputs, difference, worst
 from ..deployment.parts import exported_geometry, split

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.zoo.config_weights import official_name
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
 from ..configs.files import read_config
+from ..configs.official import official_name
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',

@@ -5,8 +5,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.config_weights import build_on_meta, check_pretrained
 
+from ..configs.backbone import build_on_meta, check_pretrained
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..utils.devices import has_mixed_precision

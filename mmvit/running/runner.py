@@ -17,9 +17,9 @@ from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.utils.fonts import fonts_for
 from mmvit_backbones.utils.messages import short_path
-from mmvit_backbones.zoo.config_weights import published_figures
 from mmvit_backbones.zoo.loading import safe_loading
 
+from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
 from ..configs.settings import import_parts
 from ..folders.unread_images import unread_image_named

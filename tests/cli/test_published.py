@@ -8,8 +8,8 @@ from golden_files import NETWORKS
 from helpers import ROOT, raises
 from subcommands import call
 
+from mmvit.configs.official import config_of_network, published_figures
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.config_weights import config_of_network, published_figures
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.config_weights import build_on_meta
-
+    from ...configs.backbone import build_on_meta
     from ...configs.files import read_config
     cfg = read_config(args.config, options=args.cfg_options)
     build_on_meta(cfg)

@@ -1,19 +1,14 @@
-"""Selects weights for a config, and checks the backbone and pretrained weights before a model is built."""
-import warnings
+"""Finds the authors' weights and figures for a config, and the config for their weights."""
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
-from ..backbones import Backbone
-from ..errors import CheckpointError, UsageError
-from .checkpoints import OFFICIAL, read_checkpoint
-from .loading import load_checkpoint
-from .published import PUBLISHED
-from .reading import find_checkpoint
-from .variants import VARIANTS, find_variant
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.checkpoints import OFFICIAL
+from mmvit_backbones.zoo.published import PUBLISHED
+from mmvit_backbones.zoo.reading import find_checkpoint
+from mmvit_backbones.zoo.variants import VARIANTS, find_variant
 
 # Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
 MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
@@ -87,47 +82,3 @@ def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, t
             metric, factor = MEASURED[key.removesuffix('_ms')]
             found.setdefault(metric, (f'{float(line["value"]) / factor:.4g}', line['source']))
     return found
-
-
-def build_on_meta(cfg: Config) -> Backbone | None:
-    """Builds a config's backbone on the meta device; returns None if the backbone is not from this package.
-
-    Raises:
-        UsageError: If an argument is invalid, or ``in_channels`` does not match the mean of the ``data_preprocessor``.
-    """
-    arguments = dict(cfg.model.get('backbone') or {})
-    backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
-    if not (backbone_type and issubclass(backbone_type, Backbone)):
-        return None  # not from this package
-    try:
-        with torch.device('meta'):
-            backbone = backbone_type(**arguments)
-    except Exception as error:  # invalid arguments can raise any exception
-        raise UsageError(f'model.backbone: {error}'.split('\n')[0]) from error
-    mean = {**(cfg.get('data_preprocessor') or {}), **(cfg.model.get('data_preprocessor') or {})}.get('mean') or ()
-    if len(mean) not in (0, 1, backbone.in_channels):
-        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
-                         f'{len(mean)} values')
-    return backbone
-
-
-def check_pretrained(backbone: Backbone) -> None:
-    """Checks the pretrained weights of a backbone on the meta device.
-
-    Raises:
-        UsageError: If they cannot be read or do not match.
-    """
-    inits: Any = backbone.init_cfg
-    for init in inits:
-        if init['type'] != 'PretrainedBackbone':
-            continue
-        checkpoint = init.get('checkpoint')
-        if not isinstance(checkpoint, str):
-            raise UsageError(f'model.backbone.init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint, prefix=init.get('prefix') or '')
-        except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
-                             'random weights with model.backbone.init_cfg=None') from error

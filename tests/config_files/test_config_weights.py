@@ -7,9 +7,10 @@ from helpers import ROOT, fresh_model, raises
 from mmengine.config import Config
 from tiny_configs import TINY_CONFIGS
 
+from mmvit.configs.backbone import build_on_meta, check_pretrained
 from mmvit.configs.files import read_config
+from mmvit.configs.official import source_of
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.config_weights import build_on_meta, check_pretrained, source_of
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])

@@ -347,6 +347,12 @@ class RegionViT(Backbone):
     - Published detectors take RGB images, but normalize them with the mean ``[103.53, 116.28, 123.675]`` and the
       standard deviation ``[57.375, 57.12, 58.395]``, which are in BGR order.
 
+    Departures from the authors' code:
+
+    - With smaller windows in the last stage, images of more than 224 pixels are an error; the authors' code drops
+      tokens.
+    - Windows, PEG and stage norms can be combined in all variants.
+
     Paper: arXiv 2106.02689, figure 2.
     Paper: arXiv 2106.02689, variants.
 

@@ -174,6 +174,13 @@ class ReMViTv2(Backbone):
     blocks share one learned ``alpha``. The next block receives the logits including the decomposed relative positions
     ``P_i``. The features have strides 4, 8, 16 and 32, and a LayerNorm each.
 
+    Departures from the authors' code:
+
+    - Relative positions are interpolated for other image sizes; the authors' code cannot enlarge its tables, and reads
+      other entries for smaller images.
+    - Logits pass between maps of any size; the authors' code needs square maps with even sides.
+    - Classifiers return logits; those of the authors return probabilities when they are evaluated.
+
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2112.01526, table 1.
 

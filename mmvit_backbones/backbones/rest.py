@@ -230,6 +230,12 @@ class ResT(ResTBase):
     The result of the instance norm depends on the number of keys, so the scale of the features changes with the image
     size, as in the authors' code. The features have strides 4, 8, 16 and 32.
 
+    Departures from the authors' code:
+
+    - Maps have the sizes that the convolutions give. The authors' code rounds down: it needs multiples of 32 pixels, or
+      returns maps with wrong channels for some small images.
+    - For images of up to 32 x 32 pixels, where instance norm has one value per map, the last attention adds its bias.
+
     Paper: arXiv 2105.13677, variants.
 
     Args:

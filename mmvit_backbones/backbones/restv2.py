@@ -94,9 +94,12 @@ class EMSAv2(ReducedAttention):
 class ResTv2(ResTBase):
     """ResTv2, which differs from :class:`ResT` in its stem, downsampling and attention.
 
-    Checkpoints of classifiers also contain weights for the output norm of the last stage. Detectors and
-    segmenters of this package load these weights, whereas those of the authors train the norm from scratch.
     The features have strides 4, 8, 16 and 32.
+
+    Departures from the authors' code:
+
+    - Maps have the sizes that the convolutions give; the authors' code needs multiples of 32 pixels.
+    - Detectors and segmenters load the last output norm of classifiers; those of the authors train it from scratch.
 
     Paper: arXiv 2204.07366, variants.
 

@@ -79,6 +79,10 @@ class ReViT(Backbone):
     has stride 16 and a LayerNorm; for dense prediction, ``SimpleFeaturePyramid`` builds a pyramid from it. Images are
     zero-padded at the right and bottom to whole patches.
 
+    Departures from the authors' code:
+
+    - Positions are interpolated for images of another size than ``img_size``; the authors' code takes one size.
+
     Paper: arXiv 2402.11301, variants.
 
     Args:

@@ -71,6 +71,10 @@ class SwinVSA(SwinBase):
     overlap. At first, they are ordinary windows, because their predictors are initialized with zeros. The features have
     strides 4, 8, 16 and 32, and a LayerNorm each.
 
+    Departures from the authors' code:
+
+    - Gradients of positions outside the map are not pushed inward, which the authors' code can do.
+
     Paper: arXiv 2204.08446, variants.
     Paper: arXiv 2103.14030, table 7.
 

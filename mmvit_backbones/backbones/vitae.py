@@ -119,6 +119,11 @@ class ViTAE(Backbone):
     There is no norm after the last cell; classifiers of plain networks normalize the pooled vector
     (``LayerNormPooling``).
 
+    Departures from the authors' code:
+
+    - Maps are zero-padded before each reduction; the authors' code needs multiples of 32 pixels.
+    - Positions of plain networks are interpolated for other image sizes.
+
     Paper: arXiv 2106.03348, figure 2.
     Paper: arXiv 2106.03348, section 3.5.
     Paper: arXiv 2202.10108, scaling up.

@@ -176,6 +176,11 @@ class ViTAEv2(CellPyramid):
     - Reduction cells have no residual connection around attention. Their global attention adds the values to its output
       instead, and has no bias in the projection to query, key and value.
 
+    Departures from the authors' code:
+
+    - Maps are zero-padded before each reduction; the authors' code needs multiples of 32 pixels.
+    - ``out_indices`` selects maps; the authors' detectors always return all four.
+
     Paper: arXiv 2202.10108, multi-stage design.
     Paper: arXiv 2202.10108, variants.
 

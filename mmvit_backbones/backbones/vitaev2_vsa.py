@@ -47,6 +47,13 @@ class ViTAEv2VSA(CellPyramid):
     the same axis. The detector pads maps on all sides, and divides offsets by the number of windows along the other
     axis. The same weights can be used with both.
 
+    Departures from the authors' code:
+
+    - Maps are zero-padded before each reduction; the authors' code needs multiples of 32 pixels.
+    - Maps with fewer tokens than a window are one window; the authors' detectors return NaN.
+    - The position encoding is a 7 x 7 convolution for all window sizes; in the authors' detectors, it grows with the
+      window.
+
     Paper: arXiv 2204.08446, variants.
 
     Args:

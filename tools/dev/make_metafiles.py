@@ -20,6 +20,7 @@ from functools import cache, partial
 from importlib import import_module
 from itertools import chain, groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -149,7 +150,8 @@ def make_files() -> dict[Path, str]:
     text = between(page.read_text(encoding='utf-8'), *RELATED, related())
     files[page] = text.split(TABLES)[0] + TABLES + tables()
     files[ROOT / 'mmvit_backbones/backbones/__init__.py'] = imports()
-    files[ROOT / 'docs/papers.md'] = runpy.run_path(str(Path(__file__).with_name('make_papers.py')))['render']()
+    files[ROOT / 'docs/papers.md'] = script('make_papers.py')['render']()
+    files[ROOT / 'docs/differences.md'] = script('make_differences.py')['render'](list(modules()))
     new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
@@ -158,6 +160,11 @@ def make_files() -> dict[Path, str]:
                              ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(encoding='utf-8'), *marks, new)
     return files
+
+
+def script(name: str) -> dict[str, Any]:
+    """Returns the functions of a script beside this one."""
+    return runpy.run_path(str(Path(__file__).with_name(name)))
 
 
 def between(text: str, start: str, end: str, new: str) -> str:

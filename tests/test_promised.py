@@ -36,8 +36,7 @@ def names() -> Iterator[str]:
     """Yields the names of variants and configs, and those that saved recipes take from MMEngine's registries."""
     yield from (f'variant {name}' for name in list_models())
     yield from (f'config {path.stem}' for path in ROOT.glob('configs/*.py'))
-    for module in 'engine.strategies.sharded', 'integrations.timm_backbone':  # imported when they are first used
-        import_module(f'mmvit_backbones.{module}')
+    import_module('mmvit_backbones.integrations.timm_backbone')  # imported when it is first used
     for name, found in vars(registry).items():
         if isinstance(found, registry.Registry):
             yield from (f'{name} {each}' for each, cls in found.module_dict.items()

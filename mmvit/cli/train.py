@@ -67,8 +67,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER')
     parser.add_argument('--tensorboard', action='store_true')
     parser.add_argument('--wandb', action='store_true')
-    parser.add_argument('--strategy', choices=['ddp', 'fsdp'], default='ddp',
-                        help='ddp replicates the weights in all processes (default); fsdp shards them')
     group = parser.add_argument_group('a network and a folder')
     add_folder_arguments(group)
     add_size_argument(group, is_square=False)
@@ -111,7 +109,7 @@ def prepare(args: Namespace, processes: int) -> tuple[str, str | None]:
         config, text = save(recipe), recipe.text
         print(*summary(recipe), f'config      {config}', sep='\n', flush=True)
     cfg = finish(args, config, text)
-    check_run(cfg, processes, checks_data=text is None)
+    check_run(cfg, checks_data=text is None)
     if args.check:
         rehearse(cfg)
     else:

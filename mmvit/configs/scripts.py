@@ -142,8 +142,7 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
 
 
 def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | None = None,
-                      compile: bool = False, tensorboard: bool = False, wandb: bool = False,
-                      strategy: str | None = None) -> dict[str, Any]:
+                      compile: bool = False, tensorboard: bool = False, wandb: bool = False) -> dict[str, Any]:
     """Returns the ``cfg_options`` that a few short options stand for.
 
     Args:
@@ -153,7 +152,6 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
         compile (bool): Compile the backbone's blocks for training, or the whole backbone of another library
             (``CompileHook``).
         tensorboard, wandb (bool): Log to TensorBoard or Weights & Biases, too.
-        strategy (str | None): ``'fsdp'`` shards weights and optimizer states across processes.
 
     Raises:
         UsageError: If a data set has its root at an unusual place.
@@ -170,8 +168,6 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
     if backends:
         options['visualizer.type'] = VISUALIZERS[cfg.default_scope]
         options['visualizer.vis_backends'] = [dict(type=name) for name in ('LocalVisBackend', *backends)]
-    if strategy == 'fsdp':
-        options |= {'runner_type': 'FlexibleRunner', 'strategy.type': 'ShardedStrategy'}
     return options
 
 

@@ -3,7 +3,6 @@ import logging
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -89,8 +88,6 @@ def check_type(name: str, found: Any, given: Any) -> None:
 def import_parts(cfg: Config) -> None:
     """Imports what registers the types of a config, and lets its names mean those of its framework."""
     use_framework(cfg.default_scope)
-    if cfg.get('strategy'):
-        import_module('mmvit_backbones.engine.strategies.sharded')  # needs PyTorch 2.7
 
 
 def find(cfg: Config, key: str) -> Any:

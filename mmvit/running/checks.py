@@ -12,12 +12,11 @@ from ..folders.data_set_files import check_data
 from ..utils.devices import has_mixed_precision
 
 
-def check_run(cfg: Config, processes: int = 1, checks_data: bool = True) -> None:
+def check_run(cfg: Config, checks_data: bool = True) -> None:
     """Checks what a training will use: its settings, the files and annotations of its data, and the backbone's weights.
 
     Args:
         cfg (Config): Config of the run, such as those of :func:`training_config`.
-        processes (int): Number of processes. Defaults to 1.
         checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
 
     Raises:
@@ -27,10 +26,6 @@ def check_run(cfg: Config, processes: int = 1, checks_data: bool = True) -> None
         raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
                          "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
                          'dtype')
-    if cfg.get('strategy') and cfg.get('launcher', 'none') == 'none' and processes == 1:
-        raise UsageError('--strategy fsdp needs several processes: use --processes N or --launcher')
-    if cfg.get('strategy') and any(hook.get('type') == 'EMAHook' for hook in cfg.get('custom_hooks') or []):
-        raise UsageError('EMAHook (--ema) averages whole weights, and --strategy fsdp shards them; use one of them')
     check_settings(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])

@@ -1,7 +1,4 @@
-"""Hooks, optimizer constructors and a file backend; importing this package registers them.
-
-``strategies`` are imported by the configs that name one.
-"""
+"""Hooks, optimizer constructors and a file backend; importing this package registers them."""
 from . import atomic  # noqa: F401  registers the file backend
 from .hooks.compile import CompileHook
 from .hooks.early_stop import ResumableEarlyStoppingHook

@@ -17,7 +17,6 @@ NEEDS = {
     'compiling the operators': '2.4',  # as in ops/build.py
     'export': '2.8',  # dynamic sizes of whole detectors, found by testing
     'torch.compile': '2.4',  # found by testing
-    'sharded training (FSDP2)': '2.7',  # fully_shard (141868), distribute_tensor's src_data_rank (143883)
     'the Triton backend': '2.6',  # torch.library.triton_op (141880)
 }
 

@@ -167,7 +167,7 @@ def test_stopped_slurm_training_is_queued_again(variables, calls, tmp_path):
 
 @pytest.mark.workflow
 def test_two_processes_take_the_same_step(tmp_path):
-    """They have the variables of Open MPI; test_sharded.py has those of torchrun. CPUs do not synchronize norms."""
+    """They have the variables of Open MPI; test_compile.py has those of torchrun. CPUs do not synchronize norms."""
     runs = train_together(tmp_path / 'work', 'sync_bn=torch', launcher='mpi', config=TRAINING / 'two_processes.py')
     end(runs)
     assert [run.text.splitlines().count(f'  mmvit test {quote(str(tmp_path / "work"))}') for run in runs] == [1, 0]

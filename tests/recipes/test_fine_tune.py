@@ -356,12 +356,6 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
 # ---- again
 
 
-def test_shards_are_not_averaged(tmp_path):
-    cfg = training_config(save(recipe(tmp_path, ema=True, precision='float32')), strategy='fsdp')
-    with raises(UsageError, '--ema', '--strategy fsdp'):
-        check_run(cfg, processes=2, checks_data=False)
-
-
 @TASKS
 def test_a_recipe_of_another_length_is_that_of_its_arguments(task, tmp_path):
     options = dict(seed=3, ema=True, layer_decay=0.8, early_stop=2, epochs=4, precision='bfloat16', workers=1)

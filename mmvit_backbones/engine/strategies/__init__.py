@@ -1,1 +1,0 @@
-"""Strategies for ``FlexibleRunner``; each module is imported by the configs that name its strategy."""

@@ -257,13 +257,11 @@ def test_modules_on_page_exist(page):
 
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_of_notebook_are_current(notebook):
-    """The outputs are from a complete run of the current code, without errors."""
-    content = json.loads(notebook.read_text())
-    cells = [cell for cell in content['cells'] if cell['cell_type'] == 'code']
-    code = '\n'.join(''.join(cell['source']) for cell in cells)
-    assert content['metadata'].get('sha256_of_run_code') == hashlib.sha256(code.encode()).hexdigest(), (
-        f"the outputs are out of date: run make tutorials TUTORIALS='{notebook.stem} --save'")
-    assert [cell['execution_count'] for cell in cells] == list(range(1, len(cells) + 1))
+    """The output of each cell is from its current code, without errors."""
+    cells = [cell for cell in json.loads(notebook.read_text())['cells'] if cell['cell_type'] == 'code']
+    old = [cell['id'] for cell in cells if cell['metadata'].get('sha256_of_run_code') != hashlib.sha256(
+        ''.join(cell['source']).encode()).hexdigest()]
+    assert not old, f"the outputs are out of date: run make tutorials TUTORIALS='{notebook.stem} --save'"
     assert any('image/png' in output.get('data', {}) for cell in cells for output in cell['outputs'])
     assert not any(output['output_type'] == 'error' for cell in cells for output in cell['outputs'])
 

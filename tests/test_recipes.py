@@ -1,4 +1,5 @@
 """Details of the recipes equal those of the authors' recipes."""
+import csv
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache, partial
@@ -16,10 +17,19 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401
-from mmvit.drawing.curves import CURVES
 from mmvit_backbones.backbones.vitaev2 import ViTAEv2
 from mmvit_backbones.layers import DropPath
+from mmvit_backbones.zoo.published import RESULTS
 from mmvit_backbones.zoo.variants import VARIANTS
+
+
+def read_curve(name: str) -> list[dict[str, str]]:
+    """Returns the rows of a log of a published run, by the name of its config; ``sources`` has the logs themselves."""
+    with (ROOT / f'tests/published_curves/{name}.csv').open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+CURVES = {row['config']: row for row in read_curve('sources')}
 
 
 @cache
@@ -75,12 +85,21 @@ def stepped(config: Config, epoch_length: int | None) -> Iterator[float]:
             scheduler.step()
 
 
-@pytest.mark.parametrize('name', [name for name, curve in CURVES.items() if curve.values('lr')])
+@pytest.mark.parametrize('name', [name for name in CURVES if 'lr' in read_curve(name)[0]])
 def test_learning_rates_are_those_in_the_logs(name):
     """The logged rate is constant within an epoch. Here it is the same at the epoch's first update."""
-    logged, updates = CURVES[name].values('lr'), 25
+    logged, updates = [float(row['lr']) for row in read_curve(name)], 25
     ours = list(islice(stepped(read(name), updates), 0, updates * len(logged), updates))
-    torch.testing.assert_close(ours, [logged[epoch] for epoch in sorted(logged)], rtol=6e-3, atol=0)
+    torch.testing.assert_close(ours, logged, rtol=6e-3, atol=0)
+
+
+@pytest.mark.parametrize('name', CURVES)
+def test_runs_are_as_long_as_the_published_ones_and_reach_their_results(name):
+    curve, rows = CURVES[name], read_curve(name)
+    assert read(name).train_cfg[f'max_{"epochs" if curve["unit"] == "epoch" else "iters"}'] == int(curve['length'])
+    metric, factor = dict(imagenet=('top1', 1), upernet=('ade20k', 1)).get(name.split('_')[0], ('box', 100))
+    if 'independent' not in curve['remark']:
+        assert min(abs(factor * float(row['metric']) - RESULTS[name][metric]) for row in rows if row['metric']) < 0.05
 
 
 def test_vsa_without_a_log_ends_at_the_same_learning_rate():

@@ -26,16 +26,13 @@ SUBCOMMANDS = {
     'weights download': ('weights.download', 'download and verify published weights'),
     'weights convert': ('weights.convert', 'convert published weights to a folder for a hub, or to a file'),
     'data check': ('data.check', 'find unusable images, masks and annotations'),
-    'data token-labels': ('data.token_labels', 'generate token labels for a folder of images'),
     'config show': ('config.show', 'print a config with all inherited settings'),
     'config copy': ('config.copy', 'copy a config for editing'),
     'flops': ('flops', 'count the parameters, multiply-adds, kernels and memory traffic of networks'),
     'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),
-    'draw run': ('draw.run', 'plot losses, learning rates and metrics of training runs'),
     'compare': ('compare', 'compare backbones on the same data with the same head and recipe'),
-    'features': ('features', 'evaluate frozen features with k-nearest neighbors and a linear probe'),
     'doctor': ('doctor', 'report which frameworks and operator backends work'),
 }
 RUNS = 'train', 'test', 'compare'  # which take hours, and write what they print to logs and files, too

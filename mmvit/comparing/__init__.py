@@ -1,5 +1,4 @@
-"""Comparisons of backbones on the same data: by trained models, and by their frozen features."""
+"""Comparisons of backbones on the same data."""
 from .comparison import Comparison, Settings, compare
-from .features import FeatureReport, evaluate_features
 
-__all__ = ['Comparison', 'FeatureReport', 'Settings', 'compare', 'evaluate_features']
+__all__ = ['Comparison', 'Settings', 'compare']

@@ -20,9 +20,8 @@ from mmvit_backbones.errors import UsageError
     ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
     ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
     ('benchmark', ['--threads', '1024', '--runtime', 'int8'], dict(threads=1024, runtimes=['int8'])),
-    ('features', ['--neighbors', '1', '5'], dict(neighbors=[1, 5])),
     *((subcommand, ['--size', '64'], dict(size=[64, 64])) for subcommand in ('flops', 'benchmark', 'export')),
-    *((subcommand, ['--size', '64'], dict(size=[64])) for subcommand in ('train', 'compare', 'features')),
+    *((subcommand, ['--size', '64'], dict(size=[64])) for subcommand in ('train', 'compare')),
     *((subcommand, ['--size', '64', '96'], dict(size=[64, 96])) for subcommand in ('benchmark', 'train'))])
 def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, options, expected):
     args = vars(parser_of(subcommand).parse_args(['x', *options]))
@@ -56,15 +55,16 @@ def test_messages_state_the_allowed_values(subcommand, option, value, allowed, c
 
 
 def test_checking_an_output_file_does_not_create_it(tmp_path):
-    parse = parser_of('draw run').parse_args
+    parse = parser_of('draw windows').parse_args
     old = tmp_path / 'old.png'
     old.write_text('old')
-    assert parse(['run', '--out', str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
-    assert parse(['run', '--out', str(old)]).out == str(old) and old.read_text() == 'old'
+    words = 'image.jpg', '--network', 'swin_vsa_tiny', '--out'
+    assert parse([*words, str(tmp_path / 'a/b/new.png')]).out == str(tmp_path / 'a/b/new.png')
+    assert parse([*words, str(old)]).out == str(old) and old.read_text() == 'old'
     assert not list((tmp_path / 'a/b').iterdir())
     for path in old / 'x.png', tmp_path / 'x.doc':
         with pytest.raises(SystemExit):
-            parse(['run', '--out', str(path)])
+            parse([*words, str(path)])
 
 
 def test_checking_a_work_dir_does_not_create_it(tmp_path):
@@ -115,8 +115,8 @@ def test_every_argument_has_help(subcommand, capsys):
 
 
 def test_help_of_options_is_that_of_the_arguments_of_the_function():
-    texts = {action.dest: action.help for action in parser_of('features')._actions}
-    assert texts['neighbors'] == 'numbers of neighbors, which are evaluated separately (default: 20)'
+    texts = {action.dest: action.help for action in parser_of('compare')._actions}
+    assert texts['seeds'] == 'runs per network (default: 3)'
     assert texts['size'] == arguments_of('recipes.folder.fine_tune')['size']  # documented as that of fine_tune
 
 

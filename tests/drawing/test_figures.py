@@ -1,45 +1,35 @@
 """Figures contain what stands in them, also long paths of users."""
-import json
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mmvit.drawing import attention, draw_runs, windows
+from mmvit.drawing import attention, windows
 from mmvit.drawing.ranking import draw_ranking
 
 PATH = f'{"a_folder_of_many_experiments/" * 5}weights.pth'
 
 
-def draw_networks(out, folder):
+def draw_networks(out):
     rows = [{'network': f'{PATH}{index}', 'metric': 50. - index, 'lowest': 49. - index, 'highest': 51. - index,
              'ms per image, inference': 1.} for index in range(12)]
     draw_ranking(out, rows, 'box AP, %')
 
 
-def draw_losses(out, folder):
-    for index in range(2):
-        file = folder / f'{PATH}{index}/20260101_000000/vis_data/scalars.json'
-        file.parent.mkdir(parents=True)
-        file.write_text('\n'.join(json.dumps(dict(loss=1., step=step)) for step in range(3)))
-    draw_runs([str(folder / f'{PATH}{index}') for index in range(2)], str(out))
-
-
-def draw_maps(out, folder):
+def draw_maps(out):
     maps = {'0: a': {'attention': torch.rand(1, 32, 32)}}
     attention.draw(torch.zeros(3, 32, 32), torch.eye(32), maps, [], str(out), f'rest_lite, weights {PATH}')
 
 
-def draw_frames(out, folder):
+def draw_frames(out):
     stage = 7, (0, 0), torch.ones(1, 4, 9, 9)
     windows.draw(np.zeros((9, 9, 3)), [(1, 1)], [stage], f'swin_vsa_tiny, {PATH}', str(out))
 
 
-@pytest.mark.parametrize('draw', [draw_networks, draw_losses, draw_maps, draw_frames])
+@pytest.mark.parametrize('draw', [draw_networks, draw_maps, draw_frames])
 def test_long_paths_are_in_the_figure(draw, tmp_path):
     """Matplotlib warns, which fails here, of axes without space; a title that is cut off colors the border."""
-    draw(tmp_path / 'figure.png', tmp_path)
+    draw(tmp_path / 'figure.png')
     with Image.open(tmp_path / 'figure.png') as figure:
         pixels = np.array(figure.convert('RGB'))
     assert (pixels[:, [0, -1]] == 255).all()

@@ -58,15 +58,11 @@ def run(path, save):
         for cell in notebook.cells:
             if cell.cell_type == 'code':  # drops messages that frameworks print on import
                 cell.outputs = [output for output in cell.outputs if output.get('name') != 'stderr']
-        # The metadata omit the version of Python. tests/test_docs.py compares the hash with the notebook's code.
-        notebook.metadata = {'kernelspec': notebook.metadata.kernelspec, 'sha256_of_run_code': hash_of_code(notebook)}
+                # tests/test_docs.py compares the hash with the cell's code.
+                cell.metadata = {'sha256_of_run_code': hashlib.sha256(cell.source.encode()).hexdigest()}
+        notebook.metadata = {'kernelspec': notebook.metadata.kernelspec}  # without the version of Python
         nbformat.write(notebook, path)
     return f'{path.stem}: {time.monotonic() - start:.0f} s'
-
-
-def hash_of_code(notebook):
-    code = '\n'.join(cell.source for cell in notebook.cells if cell.cell_type == 'code')
-    return hashlib.sha256(code.encode()).hexdigest()
 
 
 if __name__ == '__main__':

@@ -1,7 +1,0 @@
-"""Runs `mmvit predict`, for users who expect a script in tools/, as in OpenMMLab's packages."""
-import sys
-
-from mmvit.cli import main
-
-if __name__ == '__main__':  # processes that start by spawn import this file
-    main(['predict', *sys.argv[1:]])

@@ -42,10 +42,10 @@ def run(args: Namespace) -> None:
     from rich.progress import track
 
     from mmvit_backbones.errors import UsageError
-    from mmvit_backbones.utils.messages import console_of
 
     from ..inference import Predictor
     from ..inference.outputs import find_sources, write_predictions
+    from ..utils.shell import console_of
     if not args.config and not args.checkpoint:
         raise UsageError('pass --checkpoint, or --config with --pretrained')
     names = find_sources(args.sources)

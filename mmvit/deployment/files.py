@@ -10,7 +10,8 @@ from typing import NamedTuple
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.messages import console_of
+
+from ..utils.shell import console_of
 
 
 class Agreement(NamedTuple):

@@ -9,10 +9,10 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.openmmlab_models import takes_rgb
 from mmvit_backbones.version import __version__
 
 from ..configs.files import leaf_datasets
+from ..utils.frameworks import takes_rgb
 from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],

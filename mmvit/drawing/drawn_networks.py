@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.openmmlab_models import log_from, takes_rgb
+from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
@@ -23,7 +23,7 @@ from ..configs.files import config_of, is_config, read_config
 from ..configs.official import official_name, source_of
 from ..inference.runtimes import build_model
 from ..utils.distributed import warn
-from ..utils.frameworks import use_framework
+from ..utils.frameworks import takes_rgb, use_framework
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
 Normalize = Callable[[Tensor], Tensor]

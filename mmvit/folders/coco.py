@@ -10,10 +10,10 @@ import numpy as np
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import decode_text, read_bytes
-from mmvit_backbones.utils.messages import short_path
 
 from ..utils.distributed import is_first_process, warn
 from ..utils.images import SUFFIXES, is_hidden
+from ..utils.shell import short_path
 from .class_lists import BYTE_ORDER_MARK
 from .folders import composed
 from .rasters import Raster

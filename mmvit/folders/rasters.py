@@ -17,10 +17,10 @@ import numpy as np
 from rich.progress import track
 
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.utils.messages import console_of
 from mmvit_backbones.version import __version__
 
 from ..utils.images import IGNORED, image_info, read_mask
+from ..utils.shell import console_of
 from .rules import HALF, Problem, Rule, apply, each
 
 READERS = 16  # threads that read files

@@ -2,7 +2,7 @@
 import os.path as osp
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -10,13 +10,11 @@ from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
-from mmvit_backbones.engine import LabelRangeHook, MetricNamesHook, OwnFilesHook, ScheduleLengthHook, TerminalHook
-from mmvit_backbones.engine.hooks.terminal import console_handlers
+from mmvit_backbones.engine import LabelRangeHook, MetricNamesHook, OwnFilesHook, ScheduleLengthHook
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.utils.fonts import fonts_for
-from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.official import published_figures
@@ -27,11 +25,13 @@ from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.pytorch_errors import pytorch_errors_named
 from ..utils.run_logs import unused_second
+from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
 from .checks import check_batches
 from .ranks import init_processes
 from .runners import runner_type
+from .terminal import console_handlers, shown_in_terminal
 from .work_dir import lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner
@@ -70,7 +70,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         for hook in ALWAYS if cfg.default_scope == 'mmseg' else ALWAYS[:-1]:
             if not any(isinstance(each, hook) for each in runner.hooks):
                 runner.register_hook(hook())
-        with faults_named(runner, 'train', 'val'), terminal(runner):
+        with faults_named(runner, 'train', 'val'), shown(runner, verbose):
             check_batches(runner)
             warn_of_others(runner, cfg)
             runner.train()
@@ -94,7 +94,7 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
         runner = build_runner(cfg, verbose)
-        with faults_named(runner, 'test'), terminal(runner):
+        with faults_named(runner, 'test'), shown(runner, verbose):
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
             drawings = folder_of_drawings(cfg)
             with fonts_for(names if drawings else ()):  # of mmdet's and mmpretrain's drawings
@@ -123,25 +123,17 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def terminal(runner: Any) -> Iterator[None]:
-    """Lets the :class:`TerminalHook` of a runner, if there is one, show all that follows; restores the terminal."""
-    hooks = [hook for hook in runner.hooks if isinstance(hook, TerminalHook)]
-    try:
-        for hook in hooks:
-            hook.before_run(runner)
-        yield
-    finally:
-        for hook in hooks:
-            hook.after_run(runner)
+def shown(runner: Any, verbose: bool) -> AbstractContextManager:
+    """Returns the context in which a run of a recipe is shown without its log, except with ``verbose``."""
+    return shown_in_terminal(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    Runners of recipes get a :class:`TerminalHook`, except with ``verbose``. MMEngine names the folder after the
-    second in which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its
-    name is the same.
+    Runners of recipes are built without a word, except with ``verbose``. MMEngine names the folder after the second in
+    which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
+    the same.
     """
     init_processes(cfg)
     import_parts(cfg)
@@ -149,20 +141,10 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     if name and Visualizer.check_instance_created(name):
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
-    is_quiet = not verbose and is_recipe(cfg)
+    is_quiet = not verbose and 'recipe' in cfg
     with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
     if is_quiet:
         for handler in console_handlers(runner.logger):
             handler.setStream(sys.stdout)
-        if not any(isinstance(hook, TerminalHook) for hook in runner.hooks):
-            runner.register_hook(TerminalHook())
-    if verbose:
-        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, TerminalHook)]
     return runner
-
-
-def is_recipe(cfg: Config) -> bool:
-    """Returns whether a config is of ``recipes.fine_tune``, or names :class:`TerminalHook` itself."""
-    hooks = cfg.get('custom_hooks') or []
-    return 'recipe' in cfg or any(isinstance(hook, dict) and hook.get('type') == 'TerminalHook' for hook in hooks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from torch import nn
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
@@ -48,3 +49,9 @@ def metainfo_of(dataset: dict) -> dict:
     """Returns the metadata of a dataset, such as its classes, without building the dataset."""
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+
+
+def takes_rgb(preprocessor: nn.Module) -> bool:
+    """Returns whether a data preprocessor converts the BGR images of pipelines to RGB."""
+    # The option has a different name in each framework.
+    return any(getattr(preprocessor, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))

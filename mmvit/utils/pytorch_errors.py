@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmvit_backbones.errors import TrainingError, first_line
-from mmvit_backbones.utils.messages import short_path
 from mmvit_backbones.zoo.reading import LAST, last_of
+
+from .shell import short_path
 
 WORKER = re.compile(r'DataLoader worker \(pid\S* [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]+)|exited)')
 SHARED_MEMORY = re.compile(r'unable to (?:allocate shared memory|write to file|mmap)[^\n]*</torch_')

@@ -1,9 +1,14 @@
-"""Commands that are shown, so that they can be typed again, and the one that starts `mmvit` in another process."""
+"""Commands and paths as they are typed, the command that starts `mmvit` in another process, and the console."""
+import os
 import os.path as osp
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def as_typed(words: Iterable[str]) -> str:
@@ -21,8 +26,22 @@ def same_mmvit() -> list[str]:
 
 def next_commands(work_dir: str) -> list[str]:
     """Returns the lines that say how to use the checkpoint of a training, by its work dir."""
-    from mmvit_backbones.utils.messages import short_path
-
     folder, model = (as_typed([short_path(path)]) for path in (work_dir, osp.join(work_dir, 'model.onnx')))
     return ['next:', f'  mmvit test {folder}', f'  mmvit predict IMAGE --checkpoint {folder}',
             f'  mmvit export {folder} {model}']
+
+
+def short_path(path: str) -> str:
+    """Returns an absolute path inside the current folder as a relative one, as users write it; others unchanged."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # on another drive of Windows
+        return path
+    return relative if os.path.isabs(path) and not relative.startswith(os.pardir) else path
+
+
+def console_of(file: TextIO) -> 'Console':
+    """Returns rich's console for a file; with FORCE_COLOR, which Jupyter sets, rich would draw bars into pipes."""
+    from rich.console import Console
+    is_terminal = getattr(file, 'isatty', bool)()  # which a user's replacement of sys.stdout may lack
+    return Console(file=file, force_terminal=None if is_terminal else False)

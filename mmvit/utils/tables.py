@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mmvit_backbones.utils.file_access import replaced_when_complete
-from mmvit_backbones.utils.messages import console_of, markdown_table
+from mmvit_backbones.utils.messages import markdown_table
+
+from .shell import console_of
 
 Rows = Sequence[Mapping[str, Any]]
+NO_OBJECTS = -1  # pycocotools' value, e.g. of data without small objects
 PIPED = 200  # columns of a table that is not printed to a terminal
 
 
@@ -44,8 +47,6 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
     """
     from rich.markup import escape
     from rich.table import Table
-
-    from mmvit_backbones.engine.hooks.terminal import NO_OBJECTS
     table = Table('metric', box=None, header_style='bold')
     table.add_column('value', justify='right')
     if published:

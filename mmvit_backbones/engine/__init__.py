@@ -11,10 +11,9 @@ from .hooks.label_range import LabelRangeHook
 from .hooks.metric_names import MetricNamesHook
 from .hooks.own_files import OwnFilesHook
 from .hooks.schedule_length import ScheduleLengthHook
-from .hooks.terminal import TerminalHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
 __all__ = ['CompileHook', 'EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LabelRangeHook', 'LayerDecayConstructor', 'MetricNamesHook', 'OwnFilesHook', 'ResumableEarlyStoppingHook',
-           'ScheduleLengthHook', 'TerminalHook', 'weight_decay_cfg']
+           'ScheduleLengthHook', 'weight_decay_cfg']

@@ -8,12 +8,6 @@ from mmengine.model import BaseModule, BaseTTAModel, is_model_wrapper
 from torch import nn
 
 
-def takes_rgb(preprocessor: nn.Module) -> bool:
-    """Returns whether a data preprocessor converts the BGR images of pipelines to RGB."""
-    # The option has a different name in each framework.
-    return any(getattr(preprocessor, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
-
-
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Returns the model without its wrappers for distributed training or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from runs import assert_same_weights
 from tiny_runs import Sender, loader_of, log_of, runner_of
 
+from mmvit.running.terminal import best_of
 from mmvit.running.work_dir import point_to_own
-from mmvit_backbones.engine.hooks.terminal import best_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 

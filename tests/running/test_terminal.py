@@ -13,9 +13,8 @@ from runs import train as start
 from terminals import shown_in_a_terminal
 from tiny_runs import Line, loader_of, log_of, runner_of
 
-from mmvit.running.runner import terminal
+from mmvit.running.terminal import short_metrics, shown_in_terminal
 from mmvit.utils.tables import show_metrics
-from mmvit_backbones.engine.hooks.terminal import short_metrics
 
 BAR = re.compile(r'training .*\d+/12')
 SAVED = 'Saving checkpoint at 3 epochs'
@@ -67,21 +66,18 @@ def test_the_log_file_has_every_line(trained):
 
 @pytest.mark.workflow
 def test_without_a_terminal_there_is_no_bar(config, tmp_path):
-    """Other configs, also with the hooks of recipes, and --verbose show OpenMMLab's log, unless they name the hook."""
-    older = tmp_path / 'older.py'
-    text = config.read_text().replace('recipe = ', 'others = ')
-    older.write_text(text.replace("'OwnFilesHook'", "'TerminalHook', interval=1"))
-    quiet = start(tmp_path / 'quiet', config=older)
+    """Other configs, also with the hooks of recipes, and --verbose show OpenMMLab's log."""
+    quiet = start(tmp_path / 'quiet', 'train_dataloader.batch_size=1', config=config)
     assert quiet.wait(200) == 0, quiet.text
     own = tmp_path / 'own.py'
     own.write_text(f"_base_ = {str(TINY)!r}\ncustom_hooks = [dict(type='ExactResumeHook'), dict(type='OwnFilesHook')]")
     verbose, other = start(tmp_path / 'verbose', '--verbose', config=config), start(tmp_path / 'other', config=own)
     assert [run.wait(200) for run in (verbose, other)] == [0, 0]
     assert not BAR.search(quiet.text) and '\x1b' not in quiet.text and SAVED not in quiet.text
-    assert quiet.text.count('step ') == 12 and 'step 12/12, loss ' in quiet.text
+    assert quiet.text.count('step ') == 2 and 'step 40/48, loss ' in quiet.text
     assert quiet.text.count(', accuracy/top1') == 3  # one line per validation
     for run, work_dir in (verbose, tmp_path / 'verbose'), (other, tmp_path / 'other'):
-        assert all(text in run.text for text in (SAVED, *DUMPED)) and 'step 12/12' not in run.text
+        assert all(text in run.text for text in (SAVED, *DUMPED)) and 'step 20/' not in run.text
         steps = [line.rpartition(' - ')[2] for line in log_of(work_dir).splitlines() if 'Epoch(' in line]
         assert len(steps) >= 15 and all(step in run.text for step in steps)
 
@@ -136,14 +132,14 @@ def test_the_console_is_as_before_after_a_run(error, tmp_path, capsys):
     """Warnings are shown in a run; what metrics print is in its log file."""
     runner = runner_of(
         tmp_path, model=Line(), val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator(Accuracy()),
-        custom_hooks=[dict(type='TerminalHook'), Fault(error)])
+        custom_hooks=[Fault(error)])
     console, = (handler for handler in runner.logger.handlers if type(handler) is logging.StreamHandler)
     before = console.level, console.stream, sys.stdout
     if error is None:
-        with terminal(runner):
+        with shown_in_terminal(runner):
             runner.train()
     else:
-        with pytest.raises(type(error)), terminal(runner):
+        with pytest.raises(type(error)), shown_in_terminal(runner):
             runner.train()
     assert (console.level, console.stream, sys.stdout) == before
     shown = capsys.readouterr().out

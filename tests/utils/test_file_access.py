@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 from helpers import raises
 
+from mmvit.utils.shell import short_path
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_file, check_outputs, replaced_when_complete
-from mmvit_backbones.utils.messages import short_path
 
 
 def test_paths_that_are_not_files_are_refused(tmp_path):

@@ -1,7 +1,8 @@
 """Parts of messages, and where they are shown."""
 import io
 
-from mmvit_backbones.utils.messages import console_of, near_names
+from mmvit.utils.shell import console_of
+from mmvit_backbones.utils.messages import near_names
 
 
 def test_up_to_three_similar_names_are_listed():

@@ -1,85 +1,70 @@
 """Shows a run in the terminal: a bar, a line per validation and warnings. The log file has every line."""
-import atexit
 import io
 import logging
 import os.path as osp
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ...utils.messages import console_of, short_path
+from ..utils.shell import console_of, short_path
+from ..utils.tables import NO_OBJECTS
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    pass
 
 SECONDS_PER_DRAWING = 0.25
+STEPS_PER_LINE = 20  # without a terminal; as in the log of recipes
 WIDTH = 90  # of the line of a validation, in columns
-NO_OBJECTS = -1  # pycocotools' value, e.g. of data without small objects
 
 
-@HOOKS.register_module()
-class TerminalHook(Hook):
-    """Shows a bar, a line per validation, and the best checkpoint, instead of the lines of MMEngine's log.
+@contextmanager
+def shown_in_terminal(runner: Runner) -> Iterator[None]:
+    """Shows a bar, a line per validation, and the best checkpoint of a run, instead of the lines of MMEngine's log.
 
-    From ``before_run`` to ``after_run``, the console shows only warnings and errors of the log, and what is printed
-    while data sets are read or the model is evaluated goes to the log file. In a test, the log is shown again once all
-    images are predicted, because metrics log their tables of classes. Without a terminal, e.g. in a pipe, lines take
-    the place of the bar.
-
-    Args:
-        interval (int): Steps per line without a terminal. Defaults to 20, as in the log of recipes.
-
-    Example:
-        >>> custom_hooks = [dict(type='TerminalHook')]
+    The console shows only warnings and errors of the log, and what is printed while data sets are read or the model is
+    evaluated goes to the log file. In a test, the log is shown again once all images are predicted, because metrics log
+    their tables of classes. Without a terminal, e.g. in a pipe, lines take the place of the bar.
     """
+    if runner.rank != 0:
+        yield
+        return
+    with ExitStack() as changes:
+        hook = TerminalHook(runner, changes)
+        runner.register_hook(hook, 'LOWEST')  # after the hooks that keep the loss and the best checkpoint
+        yield
 
-    priority = 'LOWEST'  # after the hooks that keep the loss and the best checkpoint
 
-    def __init__(self, interval: int = 20) -> None:
-        self.interval = interval
-        self.changes: ExitStack | None = None  # what is undone at the end
-        self.bar: Progress | None = None
-        self.drawn = 0.
-        self.prints = ExitStack()  # lets what is printed go to the log
+class TerminalHook(Hook):
+    """Is the hook of :func:`shown_in_terminal`; ``changes`` undoes at the end what is changed in the console."""
 
-    def before_run(self, runner: Runner) -> None:
-        """Begins, unless a program has called this method before MMEngine does, which first reads the data sets."""
-        if self.changes is not None or not is_main_process():
-            return
+    def __init__(self, runner: Runner, changes: ExitStack) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        self.changes = ExitStack()
-        atexit.register(self.after_run)  # after an error, MMEngine does not call after_run
-        self.console = console_of(sys.stdout)
+        self.changes, self.console, self.drawn = changes, console_of(sys.stdout), 0.
+        self.bar: Progress | None = None
         if self.console.is_interactive:
             # Without a thread that draws, no worker process inherits a locked standard output.
-            self.bar = self.changes.enter_context(Progress(
+            self.bar = changes.enter_context(Progress(
                 TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                 TextColumn('{task.fields[note]}'), console=self.console, transient=True, auto_refresh=False,
                 speed_estimate_period=600))
         for handler in console_handlers(runner.logger):
-            self.changes.callback(handler.setLevel, handler.level)
-            self.changes.callback(handler.setStream, handler.stream)
+            changes.callback(handler.setLevel, handler.level)
+            changes.callback(handler.setStream, handler.stream)
+            changes.callback(handler.removeFilter, concerns_users)
             handler.setLevel(max(handler.level, logging.WARNING))
-            handler.addFilter(concerns_users)
-            self.changes.callback(handler.removeFilter, concerns_users)
             handler.setStream(sys.stdout)  # of the bar, above which it writes
+            handler.addFilter(concerns_users)
+        self.prints = changes.enter_context(ExitStack())  # lets what is printed go to the log
         self.log_prints(runner)
 
-    def after_run(self, runner: Runner | None = None) -> None:
-        """Removes the bar, and shows the log in the console again."""
-        self.prints.close()
-        if self.changes is not None:
-            self.changes.close()
-        self.changes = self.bar = None
-        atexit.unregister(self.after_run)
+    def log_prints(self, runner: Runner) -> None:
+        self.prints.enter_context(redirect_stdout(LogLines(runner.logger)))
 
     def before_train(self, runner: Runner) -> None:
         self.prints.close()
@@ -88,14 +73,13 @@ class TerminalHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None,
                          outputs: dict | None = None) -> None:
-        if self.bar is None and self.every_n_train_iters(runner, self.interval):
+        if self.bar is None and self.every_n_train_iters(runner, STEPS_PER_LINE):
             parts = [f'step {runner.iter + 1}/{runner.max_iters}', *loss_of(runner), *rate_of(runner)]
             self.say(', '.join(parts))
         self.draw('training', runner.iter + 1, runner.max_iters, ''.join(loss_of(runner)))
 
     def before_val_epoch(self, runner: Runner) -> None:
-        if self.changes is not None:
-            self.log_prints(runner)
+        self.log_prints(runner)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None) -> None:
         self.draw('validating', batch_idx + 1, len(runner.val_dataloader))
@@ -115,14 +99,10 @@ class TerminalHook(Hook):
         total = len(runner.test_dataloader)
         self.draw('testing', batch_idx + 1, total)
         if batch_idx + 1 == total:
-            self.after_run()
-
-    def log_prints(self, runner: Runner) -> None:
-        self.prints.enter_context(redirect_stdout(LogLines(runner.logger)))
+            self.changes.close()
 
     def say(self, text: str) -> None:
-        if self.changes is not None:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def draw(self, description: str, done: int, total: int, note: str = '') -> None:
         """Draws the bar, a few times per second."""

@@ -27,6 +27,7 @@ import mmvit.cli
 import mmvit_backbones
 from mmvit.folders.coco import Coco
 from mmvit.folders.coco_rules import coco_problems
+from mmvit.running.strides import checked_strides
 from mmvit_backbones.zoo.reading import read_file
 
 MODULES = [name for package in (mmvit_backbones, mmvit)
@@ -179,9 +180,10 @@ def test_config_on_page(text, tmp_path, monkeypatch):
     with torch.device('meta'), warnings.catch_warnings(action='ignore'):
         model = MODELS.build(config.model).eval()
         maps = model.extract_feat(torch.rand(2, 3, 64, 96))
-        for part in ('rpn_head', 'bbox_head', 'decode_head', 'auxiliary_head', 'head'):
-            if hasattr(model, part):
-                getattr(model, part)(maps)
+        with checked_strides(model, (64, 96)):
+            for part in ('rpn_head', 'bbox_head', 'decode_head', 'auxiliary_head', 'head'):
+                if hasattr(model, part):
+                    getattr(model, part)(maps)
     assert type(model.backbone).__module__.startswith('mmvit_backbones')
     build_optim_wrapper(model, config.optim_wrapper)
 

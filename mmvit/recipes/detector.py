@@ -13,6 +13,7 @@ from .networks import Network
 
 BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 2, 5e-5, 5e-4
 SIZE = 800, 1333
+STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
 COUNTED = 100  # detections in an image that pycocotools' mAP counts
@@ -37,22 +38,26 @@ def model(network: Network, data: FolderData, light: bool = False, precision: st
         precision (str): Of the training. In bfloat16, for which mmcv has no kernel, torchvision pools boxes. Defaults
             to 'float32'.
     """
-    channels, strides = zip(*network.maps)
-    neck = dict(in_channels=list(channels), norm_cfg=NORM)
-    if len(set(strides)) == 1:  # a plain network
-        neck = dict(_delete_=True, type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=5)
+    channels, strides, neck = network.pyramid(len(STRIDES))
+    neck = dict(_delete_=True, **neck) if neck else dict(in_channels=channels, norm_cfg=NORM)
     roi_head: dict = dict(bbox_head=dict(num_classes=len(data.classes)))
     if data.has_masks:
         width = dict(conv_out_channels=128) if light else {}
         roi_head['mask_head'] = dict(num_classes=len(data.classes), **width, norm_cfg=NORM)
+    anchors: dict = {}
+    extractor: dict = {}
+    if strides != STRIDES:
+        anchors = dict(rpn_head=dict(anchor_generator=dict(strides=strides)))
+        extractor = dict(featmap_strides=strides[:4])
     if precision == 'bfloat16':
-        for part in ('bbox', 'mask') if data.has_masks else ('bbox', ):
-            roi_head[f'{part}_roi_extractor'] = dict(roi_layer=dict(use_torchvision=True))
+        extractor['roi_layer'] = dict(use_torchvision=True)
+    if extractor:
+        roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
     detections = max_detections(data)
     return dict(model=dict(
         data_preprocessor=dict(mean=network.mean, std=network.std),
         backbone=dict(_delete_=True, **network.backbone),
-        neck=neck, roi_head=roi_head, **proposals(detections, light)))
+        neck=neck, **anchors, roi_head=roi_head, **proposals(detections, light)))
 
 
 def max_detections(data: FolderData) -> int:

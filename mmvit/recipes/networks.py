@@ -2,7 +2,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
@@ -20,6 +20,14 @@ from ..utils.frameworks import import_quietly
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
                 norm_cfg=dict(type='BN', requires_grad=True))
 TIMM = 'timm:'
+
+
+class Pyramid(NamedTuple):
+    """Maps of a dense task: their channels before a neck like FPN, the strides after it, and a plain network's neck."""
+
+    channels: list[int]
+    strides: list[float]
+    neck: dict | None
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,30 @@ class Network:
     @property
     def maps(self) -> list[tuple[int, int]]:
         """Returns the channels and the stride of each map."""
-        size = self.image_size or (224, 224)
+        size = self.image_size or (448, 448)  # of which strides of 14, 16, 32 and 64 are divisors
 
         def run(network: nn.Module) -> tuple[Tensor, ...]:
             network.eval()  # mmdet's backbones return nothing
             return network(torch.zeros(1, 3, *size))
 
         return [(x.shape[1], round(size[1] / x.shape[3])) for x in self.of_built(run)]
+
+    def pyramid(self, levels: int) -> 'Pyramid':
+        """Returns the maps of a dense task: the network's, or for a plain one those of a simple feature pyramid.
+
+        Args:
+            levels (int): Number of maps, or more; each that a neck adds has twice the stride of the one before it.
+        """
+        channels, strides = map(list, zip(*self.maps))
+        neck = None
+        if len(set(strides)) == 1:  # a plain network
+            neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)
+            channels = [256] * levels
+            strides = [strides[-1] // factor if strides[-1] % factor == 0 else strides[-1] / factor
+                       for factor in (4, 2, 1)]
+        while len(strides) < levels:
+            strides.append(2 * strides[-1])
+        return Pyramid(channels, strides, neck)
 
     @property
     def num_parameters(self) -> tuple[int, int]:

@@ -25,15 +25,14 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
         UsageError: If the model has none of these.
     """
     model = cfg.model.to_dict()
-    channels, strides = [list(part) for part in zip(*network.maps)]
     model['backbone'] = network.backbone
     if cfg.default_scope == 'mmpretrain':
-        model['head']['in_channels'] = channels[-1]
+        model['head']['in_channels'] = network.maps[-1][0]
     else:
-        if len(set(strides)) == 1:  # a plain network
-            model['neck'] = dict(type='SimpleFeaturePyramid', in_channels=channels[-1],
-                                 num_outs=5 if cfg.default_scope == 'mmdet' else 4)
-            channels = [256] * 4
+        channels, strides, neck = network.pyramid(5 if cfg.default_scope == 'mmdet' else 4)
+        if neck:
+            model['neck'] = neck
+            _set_strides(model, strides)
         elif cfg.default_scope == 'mmdet':
             _require(cfg, model, 'neck', 'in_channels')['in_channels'] = channels
         if cfg.default_scope == 'mmseg':
@@ -42,7 +41,8 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
             if 'in_index' in head:
                 head['in_index'] = list(range(len(channels)))
             if model.get('auxiliary_head'):
-                model['auxiliary_head'].update(in_channels=channels[2], in_index=2)
+                third = min(2, len(channels) - 1)
+                model['auxiliary_head'].update(in_channels=channels[third], in_index=third)
     settings: dict[str, Any] = {**cfg.to_dict(), 'model': model}
     if optim_wrapper is not None:
         settings['optim_wrapper'] = optim_wrapper
@@ -82,6 +82,17 @@ def with_level_decay(cfg: Config, layer_decay: float | None) -> dict:
     rate = options.get('decay_rate') if layer_decay is None else layer_decay
     return {**wrapper, 'constructor': 'LayerDecayConstructor',
             'paramwise_cfg': {**options, 'decay_rate': rate, 'decay_type': 'level_wise'}}
+
+
+def _set_strides(model: dict, strides: list[float]) -> None:
+    """Sets the strides of anchors and RoIs, where a detector of mmdet has them."""
+    for head in 'rpn_head', 'bbox_head':
+        if anchors := (model.get(head) or {}).get('anchor_generator'):
+            anchors['strides'] = strides
+    roi_head = model.get('roi_head') or {}
+    for part in 'bbox_roi_extractor', 'mask_roi_extractor':
+        if extractor := roi_head.get(part):
+            extractor['featmap_strides'] = strides[:len(extractor['featmap_strides'])]
 
 
 def _require(cfg: Config, model: dict, part: str, key: str) -> dict:

@@ -30,11 +30,7 @@ def model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
-    channels, strides = zip(*network.maps)
-    neck: dict = {}
-    if len(set(strides)) == 1:  # a plain network
-        neck = dict(neck=dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=4))
-        channels = (256, ) * 4
+    channels, _, neck = network.pyramid(4)
     head = dict(dropout_ratio=0.1, num_classes=len(data.classes), norm_cfg=NORM, align_corners=False)
     third = min(2, len(channels) - 1)
     return dict(model=dict(
@@ -42,9 +38,9 @@ def model(network: Network, data: FolderData) -> dict:
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=True, pad_val=0,
             seg_pad_val=255, size_divisor=1),
-        backbone=network.backbone, **neck,
+        backbone=network.backbone, **(dict(neck=neck) if neck else {}),
         decode_head=dict(
-            type='UPerHead', in_channels=list(channels), in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),
+            type='UPerHead', in_channels=channels, in_index=list(range(len(channels))), pool_scales=(1, 2, 3, 6),
             channels=256, **head, loss_decode=LOSS),
         auxiliary_head=dict(
             type='FCNHead', in_channels=channels[third], in_index=third, channels=128, num_convs=1, concat_input=False,

@@ -26,6 +26,7 @@ from mmvit_backbones.zoo.loading import read_state
 from ..configs.settings import find, import_parts, named, typed, why
 from ..utils.frameworks import quiet
 from .checkpoints import check_start, others_named
+from .strides import checked_strides
 
 SIDE = 128  # pixels of the longer side of the images
 
@@ -114,9 +115,9 @@ def check_step(cfg: Config, model: Any, loader: DataLoader) -> None:
     with named('train_dataloader'):
         batch = loader.collate_fn([loader.dataset[0]] * 2)
     try:
-        data: Any = model.data_preprocessor(batch, training=True)
-        with torch.no_grad():
-            model(**reduced(data), mode='loss')
+        data: Any = reduced(model.data_preprocessor(batch, training=True))
+        with torch.no_grad(), checked_strides(model, data['inputs'].shape[2:]):
+            model(**data, mode='loss')
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way

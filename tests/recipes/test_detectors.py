@@ -5,14 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 from fine_tunings import recipe
+from helpers import raises
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
+from mmvit.configs.files import read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import summary
+from mmvit.recipes.networks import find_network
+from mmvit.recipes.other_config import with_backbone
+from mmvit.running.rehearsal import rehearse
+from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
 
@@ -117,3 +123,50 @@ def test_no_warning_without_a_reason(tmp_path, capsys):
     recipe(tmp_path, 'coco_folder', TINY, size=SIDE,
            coco_folder=write_boxes(tmp_path / 'data', train=[0, 1], val=[1]))
     assert 'warning' not in capsys.readouterr().err
+
+
+# ---- strides
+
+RESNET = dict(type='mmdet.ResNet', depth=18, out_indices=(1, 2, 3))  # without the map of stride 4
+
+
+@pytest.mark.parametrize('network, config', [
+    ('timm:vit_small_patch14_dinov2', None), ('timm:vit_small_patch32_224', None), ('timm:resnet18', None),
+    (RESNET, None), ('timm:vit_small_patch14_dinov2', 'mask_rcnn_rest_s'),
+    ('timm:vit_small_patch14_dinov2', 'retinanet_regionvit_s')])
+def test_anchors_and_regions_have_the_strides_of_the_maps(network, config, tmp_path):
+    """Also in a config of one's own that takes a plain network."""
+    cfg = with_backbone(read_config(config), find_network(network, False)) if config else \
+        recipe(tmp_path, 'coco_folder', network)
+    init_default_scope('mmdet')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        maps = model.extract_feat(torch.empty(1, 3, 896, 896))
+    strides = [896 / x.shape[3] for x in maps]
+    is_single_stage = config == 'retinanet_regionvit_s'
+    head = model.bbox_head if is_single_stage else model.rpn_head
+    assert [stride for stride, _ in head.prior_generator.strides] == strides
+    extractors = [] if is_single_stage else [
+        model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor]
+    assert all(extractor.featmap_strides == strides[:4] for extractor in extractors)
+
+
+@pytest.mark.parametrize('setting, strides', [
+    ('rpn_head.anchor_generator.strides', [8, 16, 32, 64, 128]),
+    ('roi_head.bbox_roi_extractor.featmap_strides', [4, 8, 16, 64]),
+    ('roi_head.mask_roi_extractor.featmap_strides', [3.5, 7, 14, 28])])
+def test_other_strides_than_those_of_the_maps_are_refused_before_the_training(setting, strides, tmp_path):
+    cfg = recipe(tmp_path, 'coco_folder', TINY, light=True)
+    cfg.merge_from_dict({f'model.{setting}': strides})
+    with raises(UsageError, setting):
+        rehearse(cfg)
+
+
+@pytest.mark.parametrize('size', [64, 800])
+def test_maps_of_padded_images_have_their_strides(size, tmp_path):
+    """timm's networks of patch 14 pad images to multiples of 14."""
+    cfg = recipe(tmp_path, 'coco_folder', 'timm:vit_small_patch14_dinov2', light=True, size=size)
+    rehearse(cfg)
+    cfg.model.rpn_head.anchor_generator.strides = [4, 8, 16, 32, 64]
+    with raises(UsageError, 'rpn_head.anchor_generator.strides'):
+        rehearse(cfg)

@@ -1,5 +1,6 @@
 """Exported classifiers, segmenters and detectors return the framework's predictions."""
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -256,7 +257,9 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     details = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
     assert {'preprocessing', 'thresholds', 'version', 'license', 'input', 'outputs', 'palette'} <= details.keys()
-    printed = subprocess.run([sys.executable, ROOT / 'docs/predict_onnx.py', path, PATHS[0]], check=True,
+    page = (ROOT / 'docs/export.md').read_text(encoding='utf-8')
+    program, = re.findall(r'^```py\n("""Runs an ONNX file.+?)^```$', page, flags=re.MULTILINE | re.DOTALL)
+    printed = subprocess.run([sys.executable, '-c', program, path, PATHS[0]], check=True,
                              capture_output=True, text=True).stdout.splitlines()
     result, = predictor(PATHS[0])
     names = sorted(result.name(item['label']) for item in result.items())

@@ -9,14 +9,13 @@ A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NA
 compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --config with its own data. Every run is a
 `mmvit train` in a process of its own. A second call continues a stopped comparison, or adds networks and seeds.
 
-Necks and heads start equal for all backbones, where their shapes are equal. Results, with all settings, are written to
-README.md, results.csv and plot.png in the output folder.
+Results, with all settings, are written to README.md and plot.png in the output folder.
 """
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_folder_arguments, add_size_argument, new_parser, output_folder, positive
+from .arguments import add_folder_arguments, add_size_argument, call, new_parser, output_folder, positive
 from .docstrings import with_help
 
 
@@ -35,18 +34,14 @@ def get_parser() -> ArgumentParser:
     add_size_argument(parser, is_square=False)
     parser.add_argument('--layer-decay', type=float, metavar='FACTOR')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
-    return with_help(parser, 'comparing.comparison.Settings', 'comparing.comparison.compare',
-                     'recipes.folder.fine_tune')
+    return with_help(parser, 'comparing.comparison.compare', 'recipes.folder.fine_tune')
 
 
 def run(args: Namespace) -> None:
-    from dataclasses import fields
-
-    from ..comparing.comparison import Settings, compare
-    given = {field.name: value for field in fields(Settings) if (value := getattr(args, field.name)) is not None}
+    from ..comparing import compare
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the running training, too
     try:
-        result = compare(args.networks, seeds=args.seeds, out=args.out, **given)
+        result = call(compare, args)
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: of a library in C
-    print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/results.csv, {result.out}/plot.png')
+    print(f'\n{result}\nwritten: {result.out}/README.md, {result.out}/plot.png')

@@ -1,4 +1,4 @@
 """Comparisons of backbones on the same data."""
-from .comparison import Comparison, Settings, compare
+from .comparison import Comparison, compare
 
-__all__ = ['Comparison', 'Settings', 'compare']
+__all__ = ['Comparison', 'compare']

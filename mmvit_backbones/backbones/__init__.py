@@ -1,6 +1,5 @@
 """Backbones, one file per network; importing this package registers them in MMEngine's root ``MODELS``."""
 # Written by tools/dev/make_metafiles.py from zoo/variants.yml.
-from . import no_backbone  # noqa: F401
 from .base import Backbone
 from .refiner_vit import RefinerViT
 from .regionvit import RegionViT

@@ -2,7 +2,6 @@
 from . import atomic  # noqa: F401  registers the file backend
 from .hooks.compile import CompileHook
 from .hooks.early_stop import ResumableEarlyStoppingHook
-from .hooks.equal_heads import EqualHeadsHook
 from .hooks.exact_resume import ExactResumeHook
 from .hooks.finite_loss import FiniteLossHook
 from .hooks.frozen_backbone import FrozenBackboneHook
@@ -14,6 +13,6 @@ from .hooks.schedule_length import ScheduleLengthHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['CompileHook', 'EqualHeadsHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
+__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
            'LabelRangeHook', 'LayerDecayConstructor', 'MetricNamesHook', 'OwnFilesHook', 'ResumableEarlyStoppingHook',
            'ScheduleLengthHook', 'weight_decay_cfg']

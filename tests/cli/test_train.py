@@ -144,7 +144,8 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
 
 
 @pytest.mark.parametrize('lines, words', [
-    ('compile = True', ['compile=True']), ("model = dict(_delete_=True, type='NoBackbone')", ['NoBackbone'])])
+    ('compile = True', ['compile=True']),
+    ("model = dict(_delete_=True, type='mmpretrain.GlobalAveragePooling')", ['GlobalAveragePooling'])])
 def test_what_cannot_be_compiled_is_refused_before_the_data_are_read(lines, words, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n{lines}")

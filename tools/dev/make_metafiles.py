@@ -76,7 +76,6 @@ RESULT_COLUMNS = (
 IMPORTS = '''\
 """Backbones, one file per network; importing this package registers them in MMEngine's root ``MODELS``."""
 # Written by tools/dev/make_metafiles.py from zoo/variants.yml.
-from . import no_backbone  # noqa: F401
 {imports}
 
 __all__ = [

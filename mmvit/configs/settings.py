@@ -4,16 +4,20 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 from mmengine import registry
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.optim import CosineAnnealingParamScheduler, OneCycleParamScheduler, PolyParamScheduler
 
 from mmvit_backbones.engine import CompileHook
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.file_access import FULL
 from mmvit_backbones.utils.openmmlab_models import log_from
 
+from ..utils.distributed import warn
 from ..utils.frameworks import use_framework
 from .files import LOADERS, SPLITS
 
@@ -41,10 +45,13 @@ PACKAGES = dict(
     TensorboardVisBackend=('tensorboard', 'tensorboardX'), WandbVisBackend=('wandb', ), MLflowVisBackend=('mlflow', ),
     ClearMLVisBackend=('clearml', ), NeptuneVisBackend=('neptune', ), DVCLiveVisBackend=('dvclive', ),
     AimVisBackend=('aim', ))
+MONITORS = {CheckpointHook: 'save_best', EarlyStoppingHook: 'monitor'}  # where hooks name metrics
+DECAYING = CosineAnnealingParamScheduler, OneCycleParamScheduler, PolyParamScheduler
+LEAST_DECAY = 0.9  # share of the training after which they may end
 
 
 def check_settings(cfg: Config) -> None:
-    """Raises UsageError if a number, a type or a log backend of a config cannot be used."""
+    """Raises UsageError if a number, a type, a metric's name or a log backend of a config cannot be used."""
     for key, low in COUNTS.items():
         value = find(cfg, key)
         if isinstance(value, float) and key in WHOLE_FLOATS and value % 1 == 0:
@@ -63,6 +70,8 @@ def check_settings(cfg: Config) -> None:
                 check_type(name, found, settings['type'])
                 if found is CompileHook:
                     check_compiled(cfg, name)
+        check_monitored(cfg)
+        check_schedule(cfg)
 
 
 def check_compiled(cfg: Config, name: str) -> None:
@@ -73,6 +82,40 @@ def check_compiled(cfg: Config, name: str) -> None:
     if not find(cfg, 'model.backbone'):
         raise UsageError(f'{name}: CompileHook (--compile) needs a model with a backbone, got model.type='
                          f'{find(cfg, "model.type")}')
+
+
+def check_monitored(cfg: Config) -> None:
+    """Raises UsageError if a hook waits for a metric that begins with no prefix of the validation's metrics."""
+    prefixes = [metric.get('prefix') or getattr(type_of(registry.METRICS, metric), 'default_prefix', None)
+                for _, metric in typed('val_evaluator', cfg.get('val_evaluator'))]
+    if not prefixes or None in prefixes:
+        return
+    for name, hook in (*typed('default_hooks', cfg.get('default_hooks')),
+                       *typed('custom_hooks', cfg.get('custom_hooks'))):
+        kind = type_of(registry.HOOKS, hook)
+        key = next((key for base, key in MONITORS.items() if issubclass(kind, base)), '')
+        names = hook.get(key) or ()
+        for metric in [names] if isinstance(names, str) else names:
+            if metric != 'auto' and metric.partition('/')[0] not in prefixes:
+                raise UsageError(f'{name}.{key} must be auto or one of '
+                                 f'{", ".join(f"{prefix}/..." for prefix in prefixes)}, got {metric!r}')
+
+
+def check_schedule(cfg: Config) -> None:
+    """Warns if the last schedule decays and ends before 90 % of the training, whose rest has its lowest rate, often 0.
+
+    Schedules by step are not compared with a training by epoch, whose steps are not known before its data are read.
+    """
+    ends = []
+    for name, schedule in typed('param_scheduler', cfg.get('param_scheduler')):
+        length = find(cfg, f'train_cfg.max_{"epochs" if schedule.get("by_epoch", True) else "iters"}')
+        decay = min(schedule.get(key) or inf for key in ('T_max', 'total_steps'))
+        end = min(schedule.get('end') or inf, schedule.get('begin', 0) + decay)
+        ends.append((end / length if length else 0, name, type_of(registry.PARAM_SCHEDULERS, schedule)))
+    share, name, last = max(ends, key=lambda end: end[0], default=(0, '', object))
+    if 0 < share < LEAST_DECAY and issubclass(last, DECAYING):
+        warn(f'{name}: {last.__name__} ends after {share:.0%} of the training, and the rest has its lowest rate; set '
+             'its end and T_max to the length of the training')
 
 
 def check_type(name: str, found: Any, given: Any) -> None:

@@ -17,7 +17,6 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmvit_backbones.engine.hooks.metric_names import check_prefixes
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.utils.openmmlab_models import log_from
@@ -51,12 +50,11 @@ def rehearse(cfg: Config) -> None:
             preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
             model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
         build_optimization(cfg, model, len(train))
-        hooks = build_hooks(cfg, folder)
+        build_hooks(cfg, folder)
         if evaluator := cfg.get('val_evaluator'):
             with named('val_evaluator'), quiet():
                 is_own = isinstance(evaluator, dict) and 'metrics' in evaluator
-                built = EVALUATOR.build({'type': 'Evaluator', **evaluator}) if is_own else Evaluator(evaluator)
-            check_prefixes(hooks, built)
+                EVALUATOR.build({'type': 'Evaluator', **evaluator}) if is_own else Evaluator(evaluator)
         resumes = bool(cfg.get('resume'))
         path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
         if path:
@@ -87,17 +85,15 @@ def build_optimization(cfg: Config, model: nn.Module, epoch_length: int) -> None
                     optimizer=wrapper, epoch_length=epoch_length))
 
 
-def build_hooks(cfg: Config, folder: str) -> list:
+def build_hooks(cfg: Config, folder: str) -> None:
     """Builds the hooks, some of which need a visualizer; this one has no backend."""
     with named('visualizer'):
         visualizer = cfg.get('visualizer') or dict(type='Visualizer')
         VISUALIZERS.build(dict(visualizer, name=folder, vis_backends=None, save_dir=folder))
-    hooks = []
     for place in 'default_hooks', 'custom_hooks':
         for name, hook in typed(place, cfg.get(place)):
             with named(name):
-                hooks.append(HOOKS.build({key: value for key, value in hook.items() if key != 'priority'}))
-    return hooks
+                HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:

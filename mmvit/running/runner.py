@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
-from mmvit_backbones.engine import LabelRangeHook, MetricNamesHook, OwnFilesHook, ScheduleLengthHook
+from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
@@ -29,13 +29,14 @@ from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
 from .checks import check_batches
+from .metric_names import MetricNamesHook
 from .ranks import init_processes
 from .runners import runner_type
 from .terminal import console_handlers, shown_in_terminal
 from .work_dir import lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner
-ALWAYS = OwnFilesHook, MetricNamesHook, ScheduleLengthHook, LabelRangeHook  # in trainings; the last one for mmseg
+ALWAYS = OwnFilesHook, MetricNamesHook, LabelRangeHook  # in trainings; the last one for mmseg
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:

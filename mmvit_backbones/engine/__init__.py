@@ -7,12 +7,9 @@ from .hooks.finite_loss import FiniteLossHook
 from .hooks.frozen_backbone import FrozenBackboneHook
 from .hooks.interrupt import InterruptHook
 from .hooks.label_range import LabelRangeHook
-from .hooks.metric_names import MetricNamesHook
 from .hooks.own_files import OwnFilesHook
-from .hooks.schedule_length import ScheduleLengthHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook',
-           'LabelRangeHook', 'LayerDecayConstructor', 'MetricNamesHook', 'OwnFilesHook', 'ResumableEarlyStoppingHook',
-           'ScheduleLengthHook', 'weight_decay_cfg']
+__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook', 'LabelRangeHook',
+           'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'weight_decay_cfg']

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from runs import assert_same_weights
 from tiny_runs import Sender, loader_of, log_of, runner_of
 
+from mmvit.running.metric_names import MetricNamesHook
 from mmvit.running.terminal import best_of
 from mmvit.running.work_dir import point_to_own
 from mmvit_backbones.errors import UsageError
@@ -39,10 +40,10 @@ def run(work_dir, scores, epochs=None, hooks=(), checkpoint=None, before=None, *
         val_dataloader=loader_of(), val_cfg={}, val_evaluator=Evaluator(metric),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', **{
             'interval': 1, 'save_best': 'acc', 'rule': 'greater', 'max_keep_ckpts': 2, **(checkpoint or {})})),
-        custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='MetricNamesHook'),
-                      dict(type='InterruptHook'), *hooks],
+        custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), dict(type='InterruptHook'), *hooks],
         **changes)
     metric.epoch_of = lambda: runner.epoch
+    runner.register_hook(MetricNamesHook())
     if before is not None:
         runner.register_hook(before)
     runner.train()

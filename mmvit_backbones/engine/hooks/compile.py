@@ -1,6 +1,4 @@
 """Compiles the blocks of the backbone for training."""
-import logging
-import traceback
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -35,8 +33,8 @@ class CompileHook(Hook):
     ``mmvit.train`` does.
 
     Args:
-        max_graphs (int): PyTorch's limit of graphs during training, beyond which blocks run eagerly; a warning then
-            names the block. Defaults to 256.
+        max_graphs (int): PyTorch's limit of graphs during training, beyond which blocks run eagerly, after PyTorch's
+            warning. Defaults to 256.
         backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
 
     Raises:
@@ -49,7 +47,7 @@ class CompileHook(Hook):
     def __init__(self, max_graphs: int = MAX_GRAPHS, backend: Any = 'inductor') -> None:
         self.max_graphs, self.backend = max_graphs, backend
         self.is_compiled = False
-        # More graphs than PyTorch's limit, compiling whatever the caller's stance, and the watch of the limit.
+        # More graphs than PyTorch's limit, and compiling whatever the caller's stance.
         self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
@@ -66,9 +64,6 @@ class CompileHook(Hook):
         self.training.enter_context(more_graphs(self.max_graphs))
         self.is_compiled = True
         compile_backbone(model, self.backend)
-        watch = LimitWatch(model.backbone, runner, self.max_graphs)
-        DYNAMO_LOG.addFilter(watch)
-        self.training.callback(DYNAMO_LOG.removeFilter, watch)
 
     def before_val(self, runner: Runner) -> None:
         if self.is_compiled:
@@ -90,7 +85,6 @@ class CompileHook(Hook):
 
 # PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
 LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', 'accumulated_cache_size_limit'
-DYNAMO_LOG = logging.getLogger('torch._dynamo.convert_frame')
 
 
 def more_graphs(limit: int) -> AbstractContextManager:
@@ -121,24 +115,3 @@ def why_not_compiled(device: torch.device, backend: Any) -> str | None:
     except Exception as error:  # compilers raise any exception
         return first_line(getattr(error, 'inner_exception', error))  # of what torch.compile raises itself
     return None
-
-
-class LimitWatch(logging.Filter):
-    """Warns of a block that PyTorch no longer compiles, in place of PyTorch's warning, which does not name it."""
-
-    def __init__(self, backbone: nn.Module, runner: Runner, max_graphs: int) -> None:
-        super().__init__()
-        self.names = {module: name for name, module in backbone.named_modules()}
-        self.runner, self.max_graphs = runner, max_graphs
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not any(limit in record.getMessage() for limit in LIMITS):
-            return True
-        for frame, _ in traceback.walk_stack(None):
-            block = frame.f_locals.get('block')  # of the backbone's run_block, where this is called
-            if isinstance(block, nn.Module) and block in self.names:
-                self.runner.logger.warning(
-                    f'backbone.{self.names[block]} runs eagerly where it would need another graph than the '
-                    f'{self.max_graphs} that there are; set a higher max_graphs of CompileHook')
-                return False
-        return True

@@ -24,7 +24,7 @@ SUBCOMMANDS = {
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
     'weights list': ('weights.list', 'list the published weights'),
     'weights download': ('weights.download', 'download and verify published weights'),
-    'weights convert': ('weights.convert', 'convert published weights to a folder for a hub, or to a file'),
+    'weights convert': ('weights.convert', 'convert published weights to a file'),
     'data check': ('data.check', 'find unusable images, masks and annotations'),
     'config show': ('config.show', 'print a config with all inherited settings'),
     'config copy': ('config.copy', 'copy a config for editing'),

@@ -1,7 +1,7 @@
 """Reads the authors' weights in this package's layout, and writes them to a file for OpenMMLab's configs."""
 import io
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,18 +13,9 @@ from .download import cached_file
 from .loading import LAYOUTS, find_layout
 from .reading import find_checkpoint
 from .state_dicts import strip_prefix
-from .variants import VARIANTS, Variant, find_networks, find_variant
+from .variants import VARIANTS, find_variant
 
 FILES = '.pth', '.safetensors'
-
-
-class Converted(NamedTuple):
-    """Converted weights with the keys of mmpretrain, mmdet or mmseg, and their origin."""
-
-    weights: dict[str, Tensor]
-    variant: Variant | None  # None unless exactly one network matches the weights
-    tag: str
-    origin: str
 
 
 def convert_weights(source: str, out: str | Path, network: str | None = None,
@@ -36,7 +27,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None,
             path or URL of the authors' file.
         out (str | Path): File that ends with ``.pth`` or ``.safetensors``, with mmpretrain's keys for a classifier, and
             mmdet's or mmseg's for a detector or segmenter.
-        network (str | None): Network of a file. Defaults to None: recognized by the names and shapes of the weights.
+        network (str | None): Network of a file. Defaults to None: recognized by the names of the weights.
         task (str): ``'backbone'`` omits the classifier and the prefix of the backbone's weights. Defaults to
             ``'classification'``.
 
@@ -47,7 +38,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None,
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
     check_outputs('out', [out], [file_of(source)])
-    weights = read_converted(source, network).weights
+    weights = read_converted(source, network)
     return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, Path(out))
 
 
@@ -63,30 +54,20 @@ def file_of(source: str) -> str | Path:
     return cached_file(VARIANTS[name].published_weights(tag or True))
 
 
-def read_converted(source: str, network: str | None = None, tag: str | None = None) -> Converted:
-    """Reads and converts published weights or a file; see :func:`convert_weights`.
-
-    ``tag`` is the image side of a file's weights in pixels, or ``'22k'``, if it differs from the network's.
-    """
-    name, _, published_tag = source.partition('/')
+def read_converted(source: str, network: str | None = None) -> dict[str, Tensor]:
+    """Returns published weights, or those of a file, with the keys of mmpretrain, mmdet or mmseg."""
+    name, _, tag = source.partition('/')
     if is_published(source):
-        if network or tag:
-            raise UsageError('network and tag require a file; use NAME/TAG to select published weights')
-        published = VARIANTS[name].published_weights(published_tag or True)
-        return Converted(read_published(VARIANTS[name], published.tag), VARIANTS[name], published.tag,
-                         published.urls[0])
+        if network:
+            raise UsageError('network requires a file; use NAME/TAG to select published weights')
+        return read_published(VARIANTS[name], VARIANTS[name].published_weights(tag or True).tag)
     layouts = [find_variant(network).family.layout] if network else LAYOUTS
     weights, layout = find_layout(read_checkpoint(source), layouts, source)
     if layout is None:
         expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
         raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '
                          f'got {", ".join(list(weights)[:2])}, ...')
-    weights = layout.convert(weights, source)
-    networks = [network] if network else find_networks(weights, layout)
-    variant = find_variant(networks[0]) if len(networks) == 1 else None
-    if variant and tag and not tag.isdigit() and tag not in variant.weights:
-        raise UsageError(f'tag must be an image side in pixels or one of {", ".join(variant.weights)}, got {tag}')
-    return Converted(weights, variant, tag or (str(variant.img_size) if variant else ''), source)
+    return layout.convert(weights, source)
 
 
 def write_file(weights: dict[str, Tensor], path: Path) -> str:

@@ -206,18 +206,6 @@ def find_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def find_networks(weights: Mapping[str, Tensor], layout: Layout | None = None) -> list[str]:
-    """Returns the names of the variants whose linear layers have the same shapes as in the converted weights.
-
-    Args:
-        weights (Mapping[str, Tensor]): Converted weights.
-        layout (Layout | None): The layout from which they were converted. Defaults to None: any layout, which takes
-            longer.
-    """
-    return [name for name, variant in VARIANTS.items()
-            if layout in (None, variant.family.layout) and not variant.different_shape(weights)]
-
-
 def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
     """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]`` without ``.py``, into its parts.
 

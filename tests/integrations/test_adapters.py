@@ -1,8 +1,14 @@
-"""Tests the adapters; test_timm.py, test_huggingface.py and test_mmpretrain.py contain more tests."""
+"""Names in timm, and the program of docs/adapters.md; `make test-extras` runs these tests with Transformers 5."""
+import re
+from typing import Any
+
 import pytest
 import torch
-from helpers import fresh_model, raises
+from golden import fill_state_dict
+from golden_files import NETWORKS
+from helpers import ROOT, each_network
 from mmengine.registry import MODELS
+from PIL import Image
 from tiny_configs import NAMES, TINY_CONFIGS
 from torch.testing import assert_close
 
@@ -10,7 +16,6 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.layers.drop_path import DropPath
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
-CHANNELS, STRIDES = [16, 32, 64, 128], [4, 8, 16, 32]
 
 
 def tiny_reswin(**arguments) -> torch.nn.Module:
@@ -44,16 +49,6 @@ def test_timm_loads_a_checkpoint(timm, tmp_path):
     assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
 
 
-def test_transformers_reads_feature_info(timm):
-    """Transformers uses more of timm's interface than other libraries."""
-    transformers = pytest.importorskip('transformers')
-    config = transformers.TimmBackboneConfig(backbone='mm_reswin_tiny', out_indices=(0, 1, 2, 3),
-                                             use_pretrained_backbone=False)
-    model = transformers.TimmBackbone(config, arch=ARCH)
-    assert model.channels == CHANNELS
-    assert [x.shape[1] for x in model(torch.randn(1, 3, 64, 64)).feature_maps] == CHANNELS
-
-
 def test_drop_path_is_off_by_default(timm):
     model = timm.create_model('mm_reswin_tiny', arch=ARCH)
     assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
@@ -81,40 +76,62 @@ def test_timm_reports_the_strides_of_regional_maps(timm):
     assert model.feature_info.reduction() == [128 // side for side in sides] == [32, 128]
 
 
-# ---- detectron2
+# ---- the program of docs/adapters.md
 
 
-@pytest.mark.parametrize('network, arguments', [('ReSwin', {}), ('RegionViT', dict(out_tokens='regional'))], ids=str)
-def test_detectron2_output_shape_matches_the_maps(network, arguments):
-    """Tests the documented interface without detectron2, which is not on PyPI."""
-    from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
-    backbone = Detectron2Backbone(fresh_model(network, out_indices=(0, 2, 3), **arguments))
-    shapes, maps = backbone.output_shape(), backbone(torch.randn(1, 3, 65, 97))
-    assert list(maps) == list(shapes) == ['stage0', 'stage2', 'stage3']
-    for name, x in maps.items():
-        stride = shapes[name].stride
-        assert x.shape[1:] == (shapes[name].channels, -(-65 // stride), -(-97 // stride))
+@pytest.fixture(scope='module')
+def page(tmp_path_factory) -> dict[str, Any]:
+    """Returns what the program defines, with generated weights as the published ones."""
+    pytest.importorskip('transformers')
+    folder = tmp_path_factory.mktemp('page')
+    weights = fill_state_dict(NETWORKS['golden_reswin_tiny']['state_dict'], torch.float32)
+    torch.save(dict(model=weights), folder / 'reswin_tiny.pth')
+    text = (ROOT / 'docs/adapters.md').read_text(encoding='utf-8')
+    program = '\n'.join(re.findall(r'^```python\n(.*?)^```$', text, flags=re.MULTILINE | re.DOTALL))
+    names: dict[str, Any] = {'__name__': 'page'}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv('MMVIT_HOME', str(folder))
+        exec(compile(program, 'docs/adapters.md', 'exec'), names)
+    return names
 
 
-# ---- torchvision
+@torch.no_grad()
+def test_models_of_transformers_keep_the_published_weights(page, tmp_path):
+    x, network = torch.rand(1, 3, 64, 64), page['classifier'].timm_model.eval()
+    assert_close(page['reloaded'](x).logits, network(x))
+    assert page['reloaded'].config.id2label[1] == 'tulip'
+    assert page['processor'](Image.new('RGB', (80, 60)))['pixel_values'].shape == (1, 3, 224, 224)
+    for model in page['segmenter'].eval(), page['detector'].eval():
+        own = {name.rpartition('backbone.')[2]: x for name, x in model.state_dict().items()}
+        published = {name.removeprefix('backbone.'): x for name, x in network.state_dict().items()
+                     if name.startswith('backbone.')}
+        assert all(torch.equal(own[name], x) for name, x in published.items())
+        model.save_pretrained(tmp_path / model.base_model_prefix)
+        again = type(model).from_pretrained(tmp_path / model.base_model_prefix).eval()
+        assert_close(again(x).logits, model(x).logits)
 
 
-def test_torchvisions_mask_rcnn_trains():
-    from torchvision.models.detection import MaskRCNN, backbone_utils
+@each_network
+@torch.no_grad()
+def test_transformers_reloads_each_network(network, timm, tmp_path):
+    """It builds models without memory and fills in what the file has, so nothing else may hold values."""
+    transformers = pytest.importorskip('transformers')
+    arguments = {key: value for key, value in TINY_CONFIGS[network].items() if key not in ('type', 'stage_norm')}
+    config = transformers.TimmWrapperConfig(
+        architecture=f'mm_{NAMES[network]}', num_labels=3, model_args=arguments)
+    model, x = transformers.TimmWrapperForImageClassification(config).eval(), torch.rand(1, 3, 64, 96)
+    model.save_pretrained(tmp_path)
+    again = transformers.AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    assert_close(again(x).logits, model(x).logits)
 
-    from mmvit_backbones.integrations.torchvision import BackboneWithFPN
-    backbone = BackboneWithFPN(tiny_reswin(), out_channels=16)
-    assert isinstance(backbone, backbone_utils.BackboneWithFPN)
-    detector = MaskRCNN(backbone, num_classes=3, min_size=64, max_size=96, rpn_post_nms_top_n_train=50)
+
+def test_torchvisions_mask_rcnn_trains(page):
+    backbone = page['WithPyramid'](tiny_reswin(), out_channels=16)
+    detector = page['MaskRCNN'](backbone, num_classes=3, min_size=64, max_size=96, rpn_post_nms_top_n_train=50)
     box = torch.tensor([[8., 8., 40., 40.]])
     mask = torch.zeros(1, 64, 90, dtype=torch.uint8)
     mask[:, 8:40, 8:40] = 1
     losses = detector([torch.rand(3, 64, 90)], [dict(boxes=box, labels=torch.tensor([1]), masks=mask)])
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
-
-
-def test_torchvision_refuses_a_network_without_a_pyramid():
-    from mmvit_backbones.integrations.torchvision import BackboneWithFPN
-    with raises(ValueError, 'strides', '[16, 16, 16, 16]'):
-        BackboneWithFPN(MODELS.build(dict(type='RefinerViT', **TINY_CONFIGS['RefinerViT'])))

@@ -1,5 +1,8 @@
 """The rows of docs/frameworks.md; what a framework does with a network is also tested without the framework."""
 import re
+import sys
+from collections import namedtuple
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +14,23 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 
 import mmvit_backbones
-from mmvit_backbones.integrations.detectron2 import Detectron2Backbone
 
 PAGE = (ROOT / 'docs/frameworks.md').read_text()
 TINY = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8))
+
+
+@pytest.fixture
+def named_maps(monkeypatch) -> type[torch.nn.Module]:
+    """Returns the class for detectron2, over the simplest base classes if detectron2, which no index has, is absent."""
+    if find_spec('detectron2') is None:
+        shape = namedtuple('ShapeSpec', 'channels stride')
+        for name, content in dict(layers=dict(ShapeSpec=shape), modeling=dict(Backbone=torch.nn.Module)).items():
+            monkeypatch.setitem(sys.modules, f'detectron2.{name}', SimpleNamespace(**content))
+    text = (ROOT / 'docs/adapters.md').read_text(encoding='utf-8')
+    code, = re.findall(r'^```py\n(from detectron2.*?)^```$', text, flags=re.MULTILINE | re.DOTALL)
+    names = {'__name__': 'page'}
+    exec(code, names)
+    return names['NamedMaps']
 
 
 def written(framework: str) -> dict:
@@ -108,9 +124,9 @@ def test_segmenters_of_smp(arch, encoder, options):
     assert logits.shape == (2, 5, 64, 96) and not missing_gradients(model, logits.sum())
 
 
-def test_a_pyramid_of_detectron2():
+def test_a_pyramid_of_detectron2(named_maps):
     fpn = pytest.importorskip('detectron2.modeling.backbone.fpn')
-    backbone = Detectron2Backbone(mmvit_backbones.get_model('reswin_tiny', 'backbone'))
+    backbone = named_maps(mmvit_backbones.get_model('reswin_tiny', 'backbone'))
     maps = fpn.FPN(backbone, list(backbone.output_shape()), 256, top_block=fpn.LastLevelMaxPool())(
         torch.rand(1, 3, 64, 96))
     assert [x.shape[-1] for x in maps.values()] == [24, 12, 6, 3, 2]
@@ -128,11 +144,15 @@ def test_smp_reads_maps_of_doubled_strides_through_timm(encoder, depth):
     assert strides == [2**i for i in range(2, depth + 1)]
 
 
-def test_detectron2_reads_names_channels_and_strides():
-    shapes = Detectron2Backbone(mmvit_backbones.get_model('reswin_tiny', 'backbone')).output_shape()
-    names = re.findall(r"'(stage\d)'", PAGE)
-    assert {name: (shapes[name].channels, shapes[name].stride) for name in names} == dict(
-        stage0=(96, 4), stage1=(192, 8), stage2=(384, 16), stage3=(768, 32))
+@pytest.mark.parametrize('network, arguments', [('reswin_tiny', {}), ('regionvit_tiny', dict(out_tokens='regional'))])
+@torch.no_grad()
+def test_detectron2_reads_names_channels_and_strides(named_maps, network, arguments):
+    backbone = named_maps(mmvit_backbones.get_model(network, 'backbone', **arguments))
+    shapes, maps = backbone.output_shape(), backbone(torch.rand(1, 3, 65, 97))
+    assert list(maps) == list(shapes) == re.findall(r"'(stage\d)'", PAGE)
+    for name, x in maps.items():
+        stride = shapes[name].stride
+        assert x.shape[1:] == (shapes[name].channels, -(-65 // stride), -(-97 // stride))
 
 
 def test_heads_of_open_cd_read_the_maps_of_two_images():

@@ -13,10 +13,8 @@ from torch import nn
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo import variants
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import check_overlap, load_weights, safe_loading
-from mmvit_backbones.zoo.variants import VARIANTS, find_networks
 
 
 class Averages(BaseTTAModel):
@@ -142,16 +140,6 @@ def test_mmengine_has_its_own_loaders_after_a_run(tmp_path):
             with pytest.raises(CheckpointError):
                 CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth'))
         assert CheckpointLoader.load_checkpoint(str(tmp_path / 'own.pth')) == dict(note=Path('a'))
-
-
-def test_networks_are_found_by_their_weights(monkeypatch):
-    names = ('vitae_tiny', 'vitae_6m', 'vitae_13m', 'vitae_small', 'reswin_tiny')
-    monkeypatch.setattr(variants, 'VARIANTS', {name: VARIANTS[name] for name in names})
-    with torch.device('meta'):
-        weights = {f'backbone.{key}': x for key, x in get_model('vitae_6m', 'backbone').state_dict().items()}
-    assert find_networks(weights) == ['vitae_6m']
-    assert find_networks({key: x for key, x in weights.items() if x.ndim == 2}) == ['vitae_6m']  # linear layers
-    assert find_networks({}) == []
 
 
 def test_a_checkpoint_without_weights_is_not_converted():

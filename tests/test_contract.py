@@ -21,8 +21,8 @@ from helpers import (
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from traffic import Counter, FusedAttention
 
-from mmvit.utils.counters import Counter, FusedAttention
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.variants import VARIANTS
 

@@ -28,7 +28,7 @@ SUBCOMMANDS = {
     'data check': ('data.check', 'find unusable images, masks and annotations'),
     'config show': ('config.show', 'print a config with all inherited settings'),
     'config copy': ('config.copy', 'copy a config for editing'),
-    'flops': ('flops', 'count the parameters, multiply-adds, kernels and memory traffic of networks'),
+    'flops': ('flops', 'count the parameters and multiply-adds of networks'),
     'benchmark': ('benchmark', 'measure the speed and memory of networks and models'),
     'draw attention': ('draw.attention', 'draw the attention maps of a network'),
     'draw windows': ('draw.windows', 'draw varied-size windows'),

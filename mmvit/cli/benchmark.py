@@ -5,13 +5,11 @@
     mmvit benchmark vitaev2_small --baseline reswin_tiny
     mmvit benchmark reswin_tiny --baseline mmpretrain:swin-tiny_16xb64_in1k
     mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128 --kernels default triton
-    mmvit benchmark rest_lite --runtime eager compile
-    mmvit benchmark rest_lite timm:swin_tiny_patch4_window7_224 --runtime eager onnxruntime openvino
-    mmvit benchmark work_dirs/mask_rcnn_reswin_t --runtime eager onnxruntime openvino-bf16 int8    a trained model
+    mmvit benchmark rest_lite --baseline rest_lite --compile
     mmvit benchmark mask_rcnn_reswin_t mask_rcnn_rest_s --device cuda --precision bfloat16 --csv t.csv   whole models
 
-The output is a table in Markdown, and with --csv also a CSV file. Each network and setting (--runtime, --kernels) has
-the milliseconds of a forward pass in evaluation mode without gradients and of a step, i.e. a forward and a backward
+The output is a table in Markdown, and with --csv also a CSV file. Each network, with each of --kernels, has the
+milliseconds of a forward pass in evaluation mode without gradients and of a step, i.e. a forward and a backward
 pass in training mode; images per second in forward passes; the bytes per image that autograd saves for the backward
 pass, without parameters and buffers; and ratios to the baseline, where smaller is better. On a GPU, it also has the
 times of the same kernels as a replayed CUDA graph, or "-" if none can be captured: where they are much shorter, the CPU
@@ -21,11 +19,6 @@ median of --repeats ratios.
 For configs, the table has the milliseconds of a whole training step, i.e. preprocessing, losses, gradients and
 optimizer, on random images with --objects objects, and the same memory. Each model is alone in memory. On a GPU whose
 memory is too small, a line says so, and the next model follows.
-
-With a runtime that needs an exported file, or for a checkpoint, the table has the size of the file, the largest
-deviation of the outputs from eager PyTorch, ms for one image, images per second in a batch, how many times as fast one
-image is as in the first runtime, and by how much the process grew, all on the CPU. For a checkpoint, these are figures
-of the whole model, from images to results, with the main metric of the config's test set.
 """
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -45,8 +38,7 @@ from .docstrings import with_help
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, shell patterns, timm:NAME, '
-                                                    'mmpretrain:NAME; configs, by name or file; with --runtime also '
-                                                    'checkpoints (.pth) or work dirs of trainings')
+                                                    'mmpretrain:NAME; or configs, by name or file')
     parser.add_argument('--baseline')
     parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
                         help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
@@ -60,27 +52,19 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--precision', choices=('float32', 'float16', 'bfloat16'))
     parser.add_argument('--kernels', nargs='+', choices=('default', 'reference', 'triton'))
     parser.add_argument('--memory-only', action='store_const', const=True)
-    parser.add_argument('--runtime', nargs='+', dest='runtimes',
-                        choices=('eager', 'compile', 'onnxruntime', 'openvino', 'openvino-bf16', 'int8'))
-    parser.add_argument('--config')
-    parser.add_argument('--images', nargs='+', metavar='IMAGE')
+    parser.add_argument('--compile', action='store_const', const=True)
     parser.add_argument('--csv', type=file_ending_with('.csv'), metavar='FILE', help='also write the table to a file')
-    return with_help(parser, 'measuring.speed.benchmark', 'measuring.speed.compare_runtimes',
-                     'measuring.whole_models.benchmark_models')
+    return with_help(parser, 'measuring.speed.benchmark', 'measuring.whole_models.benchmark_models')
 
 
 def run(args: Namespace) -> None:
     from ..configs.files import is_config
-    from ..measuring import benchmark, benchmark_models, compare_runtimes
-    from ..measuring.networks_by_name import is_checkpoint
-    is_run = args.runtimes and any(map(is_checkpoint, args.networks))
+    from ..measuring import benchmark, benchmark_models
     if any(map(is_config, args.networks)):
         table = call(partial(benchmark_models, args.networks), args, 'for whole models, i.e. configs',
                      omit=['csv', 'networks'])
-    elif is_run or not {'eager', 'compile'}.issuperset(args.runtimes or ()):
-        table = call(compare_runtimes, args, 'with exported files and checkpoints', omit=['csv'])
     else:
-        table = call(benchmark, args, 'without --runtime and a checkpoint', omit=['csv']).table
+        table = call(benchmark, args, 'for networks', omit=['csv']).table
     print(table)
     if args.csv:
         table.save(args.csv)

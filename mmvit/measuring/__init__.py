@@ -1,7 +1,6 @@
-"""Measurements of networks and trained models: time, memory, multiply-adds and traffic."""
-from .flops import Flops, count_flops, count_traffic
-from .speed import Benchmark, Table, benchmark, compare_runtimes
+"""Measurements of networks and whole models: time, memory and multiply-adds."""
+from .flops import Flops, count_flops
+from .speed import Benchmark, Table, benchmark
 from .whole_models import benchmark_models
 
-__all__ = ['Benchmark', 'Flops', 'Table', 'benchmark', 'benchmark_models', 'compare_runtimes', 'count_flops',
-           'count_traffic']
+__all__ = ['Benchmark', 'Flops', 'Table', 'benchmark', 'benchmark_models', 'count_flops']

@@ -1,4 +1,4 @@
-"""Counts the parameters and multiply-adds of networks, or their kernels, memory traffic and peak memory."""
+"""Counts the parameters and multiply-adds of networks."""
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -11,10 +11,9 @@ from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
-from ..utils.counters import count, count_macs
+from ..utils.counters import count_macs
 
 Task = Literal['classification', 'backbone']
-DTYPES = 'bfloat16', 'float16', 'float32'
 
 
 class Flops(NamedTuple):
@@ -54,46 +53,6 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
         UsageError: If a name or ``task`` is unknown, or mmpretrain is missing for a classifier.
     """
     return [flops_of(name, size, task) for name in check(networks, task)]
-
-
-def count_traffic(networks: Sequence[str], size: int | Sequence[int] = (224, 224), batch_size: int = 64,
-                  dtype: str = 'bfloat16', task: Task = 'classification', with_cp: bool = False) -> list[dict]:
-    """Counts the kernels, bytes moved and peak memory of a forward pass and of a training step of networks.
-
-    The networks run on PyTorch's meta device, which computes nothing (see :func:`counters.count`).
-
-    Args:
-        networks (Sequence[str]): Names or shell patterns.
-        size (int | Sequence[int]): As in :func:`count_flops`. Defaults to (224, 224).
-        batch_size (int): Images per batch. Defaults to 64.
-        dtype (str): Dtype of weights and activations: ``'bfloat16'``, ``'float16'`` or ``'float32'``. Defaults to
-            ``'bfloat16'``.
-        task (str): As in :func:`count_flops`. Defaults to ``'classification'``.
-        with_cp (bool): Whether to use activation checkpointing. Defaults to False.
-
-    Returns:
-        list[dict]: Two rows of a table per network, with the ``network``, the ``pass`` (``'forward'``, or ``'step'`` of
-        a training), ``kernels``, ``moved_gb``, ``peak_gb`` and, of a step, ``saved_gb``; 1 GB is 1e9 bytes.
-
-    Raises:
-        UsageError: As in :func:`count_flops`, or if ``dtype`` is unknown.
-    """
-    names, sides = check(networks, task), height_and_width(size)
-    if dtype not in DTYPES:
-        raise UsageError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype}')
-    rows = []
-    for name in names:
-        config = VARIANTS[name].model_config(task, with_cp=with_cp)
-        del config.get('backbone', config)['drop_path_rate']  # the network's default
-        with torch.device('meta'), torch.inference_mode(False), torch.enable_grad():
-            images = torch.empty(batch_size, 3, *sides, dtype=getattr(torch, dtype))
-            model = MODELS.build(config).to(images.dtype)
-            counted = count(model, images)
-        for part in 'forward', 'step':
-            kernels = counted[part].pop('kernels')
-            sizes = {f'{key}_gb': round(value / 1e9, 2) for key, value in counted[part].items()}
-            rows.append({'network': name, 'pass': part, 'kernels': kernels, **sizes})
-    return rows
 
 
 def check(networks: Sequence[str], task: str) -> list[str]:

@@ -1,5 +1,4 @@
 """Networks that are measured, of this package and of other libraries."""
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,16 +7,6 @@ from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import import_mmpretrain
-from mmvit_backbones.zoo.variants import VARIANTS
-
-
-def default_size(dense: bool) -> tuple[int, int]:
-    return (448, 672) if dense else (224, 224)
-
-
-def is_checkpoint(name: str) -> bool:
-    """Returns whether a name is not that of a network, but of a checkpoint or a work dir."""
-    return name not in VARIANTS and (name.endswith('.pth') or Path(name).is_dir())
 
 
 def build(name: str, argument: str, dense: bool, size: tuple[int, int], override: dict | None = None

@@ -1,39 +1,26 @@
-"""Measures networks and whole models: time and memory relative to a baseline, and in several runtimes."""
-import ctypes
-import gc
+"""Measures the time and memory of networks relative to a baseline."""
 import statistics
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
-from importlib.metadata import version
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
-import psutil
 import torch
 
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.zoo.variants import VARIANTS, find_names
+from mmvit_backbones.zoo.variants import find_names
 
-from ..configs.files import path_hint
 from ..inference.runtimes import find_device
 from ..utils.counters import bytes_of, saved_storages
-from ..utils.distributed import warn
 from ..utils.tables import as_markdown, write_csv
-from .networks_by_name import build, default_size, is_checkpoint
+from .networks_by_name import build
 from .timing import CALLS_ON_GPUS, graph_seconds, name_of, ratio, take_turns
 
-if TYPE_CHECKING:
-    from .subjects import TimedModel, TimedNetwork
-
 SWIN_TINY = 'timm:swin_tiny_patch4_window7_224'
-PAUSE = 0.05  # seconds before a run; threads of ONNX Runtime and OpenMP spin after one, and would slow down the next
 Precision = Literal['float32', 'float16', 'bfloat16']
 KernelChoice = Literal['default', 'reference', 'triton']
 # Figure of Benchmark.models -> column of the table.
@@ -47,17 +34,14 @@ class Table(NamedTuple):
 
     Attributes:
         about (str): The conditions.
-        rows (list[dict]): One row per ``model`` and setting, i.e. ``runtime`` and ``kernels``. Rows of
+        rows (list[dict]): One row per ``model``, ``runtime`` and ``kernels``. Rows of
             :func:`benchmark` have ``forward_ms``, the milliseconds of a forward pass in evaluation mode without
             gradients; ``step_ms``, those of a forward and a backward pass in training mode; ``images_per_second`` of
             forward passes; ``saved_bytes_per_image``; and ``forward_ratio``, ``step_ratio`` and ``saved_ratio``,
             relative to the baseline in the first row. On a GPU, they also have ``forward_graph_ms`` and
             ``step_graph_ms``, the milliseconds of the same kernels replayed as a CUDA graph, without the CPU, or
-            ``'-'`` if none can be captured; and ``gib``, the peak memory of a step. Rows of :func:`compare_runtimes`
-            have ``file_mib``; the name ``metric`` and ``value`` of a checkpoint's metric; ``deviation`` from eager
-            PyTorch; ``ms`` for one image; ``images_per_second`` for all images in one call; ``speedup``, the median
-            ratio of the first runtime's time for one image to this one's; ``memory_mib``, by which the process grew
-            when the runtime loaded the model and ran it; or ``error`` if the runtime fails.
+            ``'-'`` if none can be captured; and ``gib``, the peak memory of a step. Rows of :func:`benchmark_models`
+            have ``step_ms``, ``images_per_second``, ``saved_bytes_per_image`` and ``gib``, or ``error``.
     """
 
     about: str
@@ -191,12 +175,11 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
               dense: bool = False, size: int | Sequence[int] | None = None, batch_size: int | None = None,
               repeats: int = 7, threads: int = 2, device: str = 'cpu', memory_only: bool = False,
               precision: Precision = 'float32', kernels: Sequence[KernelChoice] = ('default', ),
-              runtimes: Sequence[Literal['eager', 'compile']] = ('eager', )) -> Benchmark:
+              compile: bool = False) -> Benchmark:
     """Measures the time and memory of networks with random weights relative to a baseline.
 
-    A network, with each setting, and the baseline are timed alternately, and each relative time is the median of
-    ``repeats`` ratios. Settings are all combinations of ``runtimes`` and ``kernels``; the baseline runs in eager mode
-    with the default kernels.
+    A network, with each of ``kernels``, and the baseline are timed alternately, and each relative time is the median of
+    ``repeats`` ratios. The baseline runs in eager mode with the default kernels.
 
     Args:
         networks (Sequence[str]): Names, shell patterns, ``timm:NAME`` and ``mmpretrain:NAME``.
@@ -214,15 +197,15 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
             to ``'float32'``.
         kernels (Sequence[str]): Kernels of this package's operators: ``'default'``, ``'reference'``, ``'triton'``.
             Defaults to ('default',).
-        runtimes (Sequence[str]): ``'eager'``, ``'compile'``. Defaults to ('eager',).
+        compile (bool): Whether to compile the networks. Defaults to False.
 
     Raises:
         UsageError: If a network cannot be built or measured with these arguments.
     """
     check_values('precision', [precision], get_args(Precision))
     check_values('kernels', kernels, get_args(KernelChoice))
-    check_values('runtimes', runtimes, ('eager', 'compile'))
-    names, height_width = names_of(networks), height_and_width(default_size(dense) if size is None else size)
+    names = names_of(networks)
+    height_width = height_and_width(((448, 672) if dense else 224) if size is None else size)
     with measuring(threads):
         images = torch.randn(batch_size or (1 if dense else 4), 3, *height_width, device=find_device(device))
         with torch.cuda.device_of(images):
@@ -232,8 +215,8 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
             rows = [other.row]
             for name in names:
                 model = build(name, 'network', dense, height_width, override).to(images.device)
-                contenders = [Contender(name, model, images, precision, choice, runtime)
-                              for runtime in dict.fromkeys(runtimes) for choice in dict.fromkeys(kernels)]
+                contenders = [Contender(name, model, images, precision, choice, 'compile' if compile else 'eager')
+                              for choice in dict.fromkeys(kernels)]
                 for contender in contenders:
                     contender.measure_memory()
                 for part in () if memory_only else ('forward', 'step'):
@@ -254,105 +237,12 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, override: dict
     return Benchmark(about, torch.__version__, saved, models, Table(about, rows))
 
 
-def names_of(networks: Sequence[str], checkpoints: Sequence[str] = ()) -> list[str]:
+def names_of(networks: Sequence[str]) -> list[str]:
     """Returns names and what shell patterns match, each once; networks of other libraries have a colon."""
-    found = ([name] if ':' in name or name in checkpoints else find_names([name]) for name in networks)
+    found = ([name] if ':' in name else find_names([name]) for name in networks)
     return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def check_values(argument: str, values: Sequence[str], known: Sequence[str]) -> None:
     if isinstance(values, str) or not values or set(values) - set(known):
         raise UsageError(f'{argument} must be some of {", ".join(known)}, got {values!r}')
-
-
-# ---- several runtimes
-
-
-def compare_runtimes(networks: Sequence[str], runtimes: Sequence[str], config: str | None = None,
-                     images: Sequence[str | Path] = (), dense: bool = False,
-                     size: int | Sequence[int] | None = None,
-                     batch_size: int = 4, repeats: int = 7, threads: int = 2) -> Table:
-    """Compares the speed, memory and accuracy of networks or whole models in several runtimes on the CPU.
-
-    Args:
-        networks (Sequence[str]): Names, shell patterns, ``timm:NAME``, ``mmpretrain:NAME``, and checkpoints (.pth) or
-            work dirs of trainings. Checkpoints are timed from images to results.
-        runtimes (Sequence[str]): Runtimes to compare on the CPU: ``eager``, ``compile``, ``onnxruntime``, ``openvino``,
-            ``openvino-bf16``, ``int8``.
-        config (str | None): Config of the checkpoints. Defaults to None: the one that the training saved.
-        images (Sequence[str | Path]): Image files or folders to time checkpoints on, without a metric. Defaults to ():
-            the config's test set.
-        dense, size, batch_size, repeats, threads: As in :func:`benchmark`. ``size`` is for networks; checkpoints resize
-            images as in their test.
-
-    Raises:
-        UsageError: If a network cannot be built, a checkpoint or its data cannot be used, or an argument does not
-            concern any of ``networks``. An error in a runtime is a row of the table.
-    """
-    from .subjects import RUNTIMES, timed_model, timed_network  # exports need more than other functions
-    checkpoints = [name for name in networks if is_checkpoint(name)]
-    sides = height_and_width(default_size(dense) if size is None else size)
-    for name in networks:
-        if name in VARIANTS and (hint := path_hint(name)):
-            warn(f'{name} is the network{hint}')
-    check_values('runtimes', runtimes, list(RUNTIMES))
-    for name, given in dict(images=images, config=config).items():
-        if given and not checkpoints:
-            raise UsageError(f'{name} requires a checkpoint (.pth) or a work dir, got only {", ".join(networks)}')
-    if size is not None and len(checkpoints) == len(networks):
-        raise UsageError('size requires a network; checkpoints resize images as in their test')
-    rows = []
-    with measuring(threads):
-        for name in names_of(networks, checkpoints):
-            subject = (timed_model(name, config, images, batch_size, 'int8' in runtimes) if name in checkpoints else
-                       timed_network(name, dense, sides, batch_size))
-            rows += measure_subject(subject, runtimes, repeats)
-    versions = ', '.join(f'{name} {version(name)}' for name in ('torch', 'onnxruntime', 'openvino') if find_spec(name))
-    return Table(f'{name_of(torch.device("cpu"))}, {threads} threads, {versions}; median of {repeats}', rows)
-
-
-def measure_subject(subject: 'TimedNetwork | TimedModel', runtimes: Sequence[str], repeats: int) -> list[dict]:
-    """Returns the rows of a network or a model, measured alternately in several runtimes (:class:`Table`)."""
-    from .subjects import RUNTIMES, provide_file
-    chosen, rows, functions = sorted(runtimes, key=list(RUNTIMES).index), {}, {}
-    expected = subject.load('eager', Path())(subject.images)
-    with tempfile.TemporaryDirectory() as folder:
-        for runtime in chosen:
-            rows[runtime] = dict(model=subject.name, runtime=runtime)
-            try:
-                path = provide_file(subject, runtime, Path(folder))
-                before = resident()
-                function = subject.load(runtime, path)
-                function(subject.images[:1])
-                outputs = function(subject.images)
-                rows[runtime].update(
-                    memory_mib=(resident() - before) / 2**20, deviation=subject.deviation(outputs, expected),
-                    file_mib=path.stat().st_size / 2**20 if path.is_file() else None, **subject.metric(function))
-                functions[runtime] = function
-            except Exception as error:  # a compiler can raise any exception
-                while error.__cause__:
-                    error = error.__cause__
-                rows[runtime]['error'] = first_line(cast(Exception, error))[:200]
-        for runtime, figures in time_functions(functions, subject.images, repeats).items():
-            rows[runtime].update(figures)
-    return list(rows.values())
-
-
-def time_functions(functions: dict[str, Callable], images: Any, repeats: int) -> dict[str, dict[str, float]]:
-    """Returns the figures of each function for one image and for all images (:class:`Table`)."""
-    batches = [images[:1], images] if len(images) > 1 else [images]
-    times = iter(take_turns([partial(function, batch) for function in functions.values() for batch in batches],
-                            repeats, PAUSE))
-    seconds = {name: [next(times) for _ in batches] for name in functions}
-    first = next(iter(seconds.values()), [[]])[0]
-    return {name: dict(
-        ms=1000 * statistics.median(single), images_per_second=len(images) / statistics.median(seconds[name][-1]),
-        speedup=ratio(first, single)) for name, (single, *_) in seconds.items()}
-
-
-def resident() -> int:
-    """Returns the resident memory of this process in bytes without freed memory."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # only glibc has this function
-        ctypes.CDLL(None).malloc_trim(0)
-    return psutil.Process().memory_info().rss

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from ..utils.pytorch_errors import pytorch_errors_named
 from .speed import KernelChoice, Precision, Table, check_values, measuring
 from .timing import CALLS_ON_GPUS, name_of, take_turns
 
-Runtime = Literal['eager', 'compile']
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
 OBJECTS = 8  # in an image; those of COCO have 7 on average
 # Without those of mixed precision, which needs a GPU in MMEngine.
@@ -41,12 +40,11 @@ OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumu
 def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = None, batch_size: int = 2,
                      objects: int | None = None, repeats: int = 7, threads: int = 2, device: str = 'cpu',
                      memory_only: bool = False, precision: Precision = 'float32',
-                     kernels: Sequence[KernelChoice] = ('default', ), runtimes: Sequence[Runtime] = ('eager', )
-                     ) -> Table:
+                     kernels: Sequence[KernelChoice] = ('default', ), compile: bool = False) -> Table:
     """Measures a step of the training of whole models: preprocessing, losses, gradients and optimizer.
 
     Images, boxes, masks and labels are random, and so are the weights. Data loading is not measured. Each model, with
-    each setting, is alone in memory. Settings are all combinations of ``runtimes`` and ``kernels``.
+    each of ``kernels``, is alone in memory.
 
     Args:
         configs (Sequence[str]): Names of configs or files, of detectors, of segmenters or of classifiers.
@@ -57,8 +55,8 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
             which means 8.
         repeats, threads, device, memory_only, precision, kernels: As in :func:`benchmark`. Mixed precision is that of
             ``precision``, whatever the config's.
-        runtimes (Sequence[str]): ``'eager'``, ``'compile'``, which compiles the backbone's blocks as ``CompileHook``
-            does, or the backbone of another library as a whole. Defaults to ('eager',).
+        compile (bool): Whether to compile the backbone's blocks as ``CompileHook`` does, or the backbone of another
+            library as a whole. Defaults to False.
 
     Raises:
         UsageError: If a config cannot be read, has no such model, or cannot be measured with these arguments. Too
@@ -66,7 +64,6 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     """
     check_values('precision', [precision], get_args(Precision))
     check_values('kernels', kernels, get_args(KernelChoice))
-    check_values('runtimes', runtimes, get_args(Runtime))
     if others := [name for name in configs if not is_config(name)]:
         raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
     cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
@@ -82,12 +79,12 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     if framework == 'mmdet' and at.type == 'cpu' and precision != 'float32':
         raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
-        for name, runtime, choice in product(cfgs, dict.fromkeys(runtimes), dict.fromkeys(kernels)):
-            row: dict[str, Any] = dict(model=Path(name).stem, runtime=runtime, kernels=choice)
+        for name, choice in product(cfgs, dict.fromkeys(kernels)):
+            row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager', kernels=choice)
             try:
                 with named(f'config {name}'), pytorch_errors_named(), more_graphs(MAX_GRAPHS), \
                         use_kernels(None if choice == 'default' else choice):
-                    model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, runtime)
+                    model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, compile)
                     row |= model.memory() | (dict() if memory_only else model.speed(repeats))
             except TrainingError as error:  # memory is full, or a kernel is missing
                 row['error'] = str(error)
@@ -113,14 +110,14 @@ class WholeModel:
         objects (int): Objects in an image of a detector, or classes in one of a segmenter.
         device (torch.device): Where the model is trained.
         precision (str): Dtype of autocast, or ``'float32'`` without autocast.
-        runtime (str): ``'eager'`` or ``'compile'``.
+        compile (bool): Whether to compile the backbone.
 
     Raises:
         UsageError: If the config has another model, or nothing can be compiled.
     """
 
     def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, objects: int, device: torch.device,
-                 precision: str, runtime: str) -> None:
+                 precision: str, compile: bool) -> None:
         import_parts(cfg)
         self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
@@ -140,10 +137,10 @@ class WholeModel:
         sample = SAMPLES[cfg.default_scope]
         self.samples = [sample(self.model, size, objects, generator).to(device) for _ in range(batch_size)]
         self.autocast = torch.autocast(device.type, getattr(torch, precision), precision != 'float32')
-        self.device, self.is_compiled = device, runtime == 'compile'
+        self.device, self.is_compiled = device, compile
         if self.is_compiled:
             if reason := why_not_compiled(device, 'inductor'):
-                raise UsageError(f'runtime compile: nothing can be compiled, because {reason}')
+                raise UsageError(f'compile: nothing can be compiled, because {reason}')
             compile_backbone(self.model)
 
     def losses(self) -> Any:

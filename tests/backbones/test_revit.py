@@ -5,8 +5,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
-
-from mmvit.utils.counters import count
+from traffic import count
 
 NETWORKS = ['ReMViTv2', 'ReSwin', 'ReViT']
 each_network = pytest.mark.parametrize('network', NETWORKS)

@@ -4,8 +4,8 @@ import torch
 from helpers import fresh_model, images, raises
 from mmengine.registry import MODELS
 from tiny_configs import TINY_CONFIGS
+from traffic import Counter
 
-from mmvit.utils.counters import Counter
 from mmvit_backbones.backbones.vitaev2 import published_drop_paths
 from mmvit_backbones.layers.vitae_cell import BaseNormalCell
 

@@ -1,12 +1,13 @@
-"""Parameters, multiply-adds, kernels, bytes and memory of networks."""
+"""Parameters, multiply-adds, kernels and bytes of networks."""
 import sys
 from functools import cache
 from statistics import geometric_mean
 
 import pytest
 from helpers import raises
+from traffic import count_classifier
 
-from mmvit.measuring import count_flops, count_traffic
+from mmvit.measuring import count_flops
 from mmvit.utils.counters import in_place_product
 from mmvit_backbones import list_models
 from mmvit_backbones.errors import UsageError
@@ -24,6 +25,8 @@ AUTHORS = {
     'vitaev2_vsa_small': (929, 23.69, 2460, 63.87), 'vitae_base': (306, 23.62, 878, 71.88),
     'refiner_vit_small_plain': (444, 39.85, 1169, 107.23),
 }
+
+UNITS = dict(kernels=1, moved=1e9)
 
 SMALLEST = {variant.family.name: variant.name
             for variant in sorted(VARIANTS.values(), key=lambda variant: -variant.num_params)}
@@ -48,20 +51,11 @@ def test_a_backbone_at_another_size():
     assert row.gmacs == pytest.approx(1.54 * 64 * 96 / 224**2, rel=0.05)
 
 
-def test_traffic_depends_on_the_arguments():
-    """Four times the images in half the bytes per value need twice the memory."""
-    small, large = (count_traffic(['rest_lite'], (64, 96), batch, dtype, 'backbone')[1]
-                    for batch, dtype in ((16, 'float32'), (64, 'bfloat16')))
-    assert small['kernels'] == pytest.approx(large['kernels'], rel=0.1) and small['saved_gb'] > 0.1
-    assert large['saved_gb'] == pytest.approx(2 * small['saved_gb'], rel=0.2)
-
-
 @cache
 def ratios(name: str) -> tuple[float, ...]:
     """Returns a network's figures, in the order of :data:`AUTHORS`, divided by those of the authors' code."""
-    forward, step = count_traffic([name])
-    assert (forward['pass'], step['pass']) == ('forward', 'step') and step['moved_gb'] > forward['moved_gb'] > 1
-    found = (row[column] for row in (forward, step) for column in ('kernels', 'moved_gb'))
+    counted = count_classifier(name)
+    found = (counted[part][figure] / unit for part in ('forward', 'step') for figure, unit in UNITS.items())
     return tuple(figure / theirs for figure, theirs in zip(found, AUTHORS[name], strict=True))
 
 
@@ -87,16 +81,13 @@ def test_products_in_place_are_counted():
     assert in_place_product((2, 3, 7), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
 
 
-@pytest.mark.parametrize('function', [count_flops, count_traffic])
-def test_wrong_arguments_are_refused(function, monkeypatch):
+def test_wrong_arguments_are_refused(monkeypatch):
     with raises(UsageError, 'resnet50', 'reswin_tiny'):
-        function(['resnet50'])
+        count_flops(['resnet50'])
     with raises(UsageError, 'task', 'detection', 'backbone'):
-        function(['rest_lite'], task='detection')
-    with raises(UsageError, 'dtype', 'int8', 'float16'):
-        count_traffic(['rest_lite'], dtype='int8')
+        count_flops(['rest_lite'], task='detection')
     for name in [name for name in sys.modules if name.partition('.')[0] == 'mmpretrain']:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)
     with raises(UsageError, 'needs mmpretrain', 'pip install', 'backbone'):
-        function(['rest_lite'])
+        count_flops(['rest_lite'])

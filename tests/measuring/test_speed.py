@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import raises
 
-from mmvit.measuring import benchmark, count_traffic
+from mmvit.measuring import benchmark
 from mmvit.measuring.speed import Contender, time_contenders
 from mmvit_backbones.errors import UsageError
 
@@ -26,7 +26,6 @@ def test_a_network_relative_to_itself_without_gradients_outside():
         figures = found.models['rest_lite']
         assert figures['saved_ratio'] == 1 and figures['saved_bytes_per_image'] > 1e6
         assert figures['forward'] > 0 and figures['train_step'] > 0 and torch.get_num_threads() == threads
-        assert count_traffic(['rest_lite'], (64, 64), 2, task='backbone')[1]['kernels'] > 100
 
 
 @pytest.mark.parametrize('network, options, words', [
@@ -41,7 +40,6 @@ def test_a_network_relative_to_itself_without_gradients_outside():
     ('rest_lite', dict(precision='int8'), ['precision', 'bfloat16', 'int8']),
     ('rest_lite', dict(kernels=['cuda']), ['kernels', 'triton', 'cuda']),
     ('rest_lite', dict(kernels='triton'), ['kernels', 'triton']),
-    ('rest_lite', dict(runtimes=['openvino']), ['runtimes', 'compile', 'openvino']),
     ('timm:resnet18', dict(baseline='rest_lite', size=(32, 32), override=dict(depth=3)), ['override', 'timm:resnet18']),
     ('rest_lite', dict(baseline='rest_lite', dense=True, size=(32, 32), memory_only=True),
      ['more than 1 value per channel'])])

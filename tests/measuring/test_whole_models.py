@@ -45,7 +45,6 @@ def test_a_step_of_a_config(name, words, config):
     (dict(configs=['mask_rcnn_reswint.py']), ['mask_rcnn_reswint.py', 'mask_rcnn_reswin_t']),
     (dict(configs=['mask_rcnn_reswin_t', 'upernet_reswin_t']), ['one framework', 'mmdet and mmseg']),
     (dict(configs=['imagenet_rest_lite'], objects=3), ['objects', 'detectors']),
-    (dict(configs=['upernet_reswin_t'], runtimes=['onnxruntime']), ['runtimes', 'compile', 'onnxruntime']),
     (dict(configs=['mask_rcnn_reswin_t'], precision='bfloat16'), ['bfloat16', 'needs a GPU']),
     (dict(configs=['upernet_reswin_t'], size=(1, 2, 3)), ['size', '(1, 2, 3)'])])
 def test_wrong_arguments_are_refused(options, words):

@@ -2,8 +2,9 @@
 import pytest
 import torch
 from torch import nn
+from traffic import Counter, count
 
-from mmvit.utils.counters import Counter, bytes_of, count, saved_storages
+from mmvit.utils.counters import bytes_of, saved_storages
 
 BYTES = 4 * 2 * 3 * 5 * 7  # of the images
 

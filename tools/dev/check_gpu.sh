@@ -86,8 +86,8 @@ if has classifiers 'mmpretrain and timm' 'import mmpretrain, timm'; then
     run 'Classifiers, eager' 150 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}"
     [ "$device" = cpu ] && timm=()  # is compiled as a whole, which takes minutes
     run 'Classifiers, compiled' 300 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}" \
-        --runtime compile
-    run 'Kernels in compiled blocks' 120 "$python" -m mmvit benchmark "${by_kernels[@]}" "${batch[@]}" --runtime compile
+        --compile
+    run 'Kernels in compiled blocks' 120 "$python" -m mmvit benchmark "${by_kernels[@]}" "${batch[@]}" --compile
 fi
 if has convolutions 'REFERENCE, a folder with gpu_convs.py' "open('${REFERENCE:-}/gpu_convs.py')"; then
     run 'Layouts of convolutions' 120 "$python" "$REFERENCE/gpu_convs.py" "${convolutions[@]}"

@@ -149,7 +149,8 @@ def other_recipe(config: str, network: str, pretrained: bool, hooks: Sequence[di
     """Returns a config with the backbone of a network, and learning rates by levels."""
     cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     import_quietly(cfg.default_scope)
-    return with_backbone(cfg, find_network(network, pretrained), hooks, with_level_decay(cfg, layer_decay))
+    found = find_network(network, pretrained, is_dense=cfg.default_scope != 'mmpretrain')
+    return with_backbone(cfg, found, hooks, with_level_decay(cfg, layer_decay))
 
 
 def check_rates(network: str, cfg: Config) -> None:

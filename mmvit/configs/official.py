@@ -5,7 +5,7 @@ from typing import Literal
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.checkpoints import OFFICIAL
+from mmvit_backbones.zoo.checkpoints import OFFICIAL, published_by
 from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.reading import find_checkpoint
 from mmvit_backbones.zoo.variants import VARIANTS, find_variant
@@ -56,9 +56,10 @@ def config_of_network(network: str, checkpoint: str) -> str | None:
     """
     if network not in VARIANTS:
         return None
-    variant, (name, _, tag) = VARIANTS[network], checkpoint.removeprefix(OFFICIAL).partition('/')
-    is_published = checkpoint.startswith(OFFICIAL) and name == network
-    return variant.config_name(variant.published_weights(tag or True).tag if is_published else str(variant.img_size))
+    variant, published = VARIANTS[network], published_by(checkpoint)
+    if published and published[0] is variant:
+        return variant.config_name(variant.published_weights(published[1]).tag)
+    return variant.config_name(str(variant.img_size))
 
 
 def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, tuple[str, str]]:
@@ -70,12 +71,10 @@ def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, t
         is_tta (bool): Whether the test has test-time augmentation.
     """
     name = Path(config).stem
-    network, _, tag = checkpoint.removeprefix(OFFICIAL).partition('/')
-    if not checkpoint.startswith(OFFICIAL) or network not in VARIANTS:
+    published = published_by(checkpoint)
+    if not published or published[0].config_name(published[0].published_weights(published[1]).tag) != name:
         return {}
-    variant, found = VARIANTS[network], {}
-    if variant.config_name(variant.published_weights(tag or True).tag) != name:
-        return {}
+    found: dict[str, tuple[str, str]] = {}
     for line in PUBLISHED:
         key = line['key'].removesuffix('_22k')
         if line['config'] == name and key.endswith('_ms') == is_tta and key.removesuffix('_ms') in MEASURED:

@@ -33,11 +33,12 @@ def model(network: Network, data: FolderData) -> dict:
         neck, head = published['neck'], published['head']
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
-        head = dict(type='LinearClsHead', in_channels=network.maps[-1][0],
+        head = dict(type='LinearClsHead', in_channels=network.maps()[-1][0],
                     init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
-        data_preprocessor=dict(mean=network.mean, std=network.std, to_rgb=True, num_classes=len(data.classes)),
+        data_preprocessor=dict(
+            mean=network.mean, std=network.std, to_rgb=network.to_rgb, num_classes=len(data.classes)),
         model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
 
 
@@ -76,7 +77,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int, network: 
         network (Network): The network; its mean, as gray, fills what is moved into an image.
         epochs (int): Length of the training; in long ones, parts of images are erased.
     """
-    mean, std = network.mean[::-1], network.std[::-1]  # images are BGR
+    mean, std = (values[::-1] if network.to_rgb else values for values in (network.mean, network.std))  # BGR
     erasing = dict(type='RandomErasing', erase_prob=ERASING, mode='rand', min_area_ratio=0.02, max_area_ratio=1 / 3,
                    fill_color=mean, fill_std=std)
     pipeline = [

@@ -55,7 +55,7 @@ def model(network: Network, data: FolderData, light: bool = False, precision: st
         roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
     detections = max_detections(data)
     return dict(model=dict(
-        data_preprocessor=dict(mean=network.mean, std=network.std),
+        data_preprocessor=dict(mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
         neck=neck, **anchors, roi_head=roi_head, **proposals(detections, light)))
 

@@ -115,7 +115,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     if is_auto:
         check_device()
     given.size = _size(task, size)
-    found = find_network(network, pretrained)
+    found = find_network(network, pretrained, is_dense=task is not classifier)
     if freeze is not None:
         found = found.frozen(freeze)
     if found.image_size and (task is not classifier or given.size != found.image_size):

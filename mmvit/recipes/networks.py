@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
+from mmvit_backbones.zoo.checkpoints import published_by
 from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
+from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Family, Images, Variant
 
 from ..configs.files import read_config
 from ..configs.official import official_name
@@ -38,7 +39,8 @@ class Network:
         name (str): Name for files and messages.
         backbone (dict): Config of the backbone.
         is_pretrained (bool): Whether it starts from weights.
-        mean, std (list[float]): Statistics of its images, RGB, from 0 to 255.
+        mean, std (list[float]): Statistics of its images from 0 to 255.
+        to_rgb (bool): Whether the channels of its images, and of these statistics, are RGB. Defaults to True.
         imports (tuple[str, ...]): Modules that register the backbone.
         image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any.
         variant (Variant | None): The published network. Defaults to None: of another library, or from a config.
@@ -49,14 +51,14 @@ class Network:
     is_pretrained: bool
     mean: list[float]
     std: list[float]
+    to_rgb: bool = True
     imports: tuple[str, ...] = ('mmvit_backbones', )
     image_size: tuple[int, int] | None = None
     variant: Variant | None = None
 
-    @property
-    def maps(self) -> list[tuple[int, int]]:
-        """Returns the channels and the stride of each map."""
-        size = self.image_size or (448, 448)  # of which strides of 14, 16, 32 and 64 are divisors
+    def maps(self, side: int = 224) -> list[tuple[int, int]]:
+        """Returns the channels and the stride of each map of square images, which may be padded."""
+        size = self.image_size or (side, side)
 
         def run(network: nn.Module) -> tuple[Tensor, ...]:
             network.eval()  # mmdet's backbones return nothing
@@ -70,7 +72,7 @@ class Network:
         Args:
             levels (int): Number of maps, or more; each that a neck adds has twice the stride of the one before it.
         """
-        channels, strides = map(list, zip(*self.maps))
+        channels, strides = map(list, zip(*self.maps(448)))  # which strides of 14, 16, 32 and 64 divide
         neck = None
         if len(set(strides)) == 1:  # a plain network
             neck = dict(type='SimpleFeaturePyramid', in_channels=channels[-1], num_outs=levels)
@@ -125,7 +127,7 @@ class Network:
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
 
 
-def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True) -> Network:
+def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, is_dense: bool = True) -> Network:
     """Returns a network by its name.
 
     Args:
@@ -133,6 +135,8 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
             a config whose ``model.backbone`` is meant, or the config of a backbone.
         pretrained (bool | str): True for the published weights; a tag of other published weights, e.g. ``'22k'``; or a
             file, URL or name such as ``timm://NAME``. Defaults to True.
+        is_dense (bool): Whether a published network has the arguments of its detectors and segmenters, even with the
+            weights of a classifier. Defaults to True.
 
     Raises:
         UsageError: If there is no such network, or it has no such weights.
@@ -140,7 +144,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     if isinstance(network, Mapping):
         return _other(str(network.get('type')), dict(network), pretrained)
     if network in VARIANTS:
-        return _own(VARIANTS[network], pretrained)
+        return _own(VARIANTS[network], pretrained, is_dense)
     if network == 'resnet50':
         weights = 'torchvision://resnet50' if pretrained is True else pretrained
         return _other(network, dict(RESNET50, norm_eval=bool(pretrained)), weights)
@@ -149,10 +153,9 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         name = network.removeprefix(TIMM)
         if isinstance(pretrained, str):
             raise UsageError(f'pretrained must be True or False for {network}, got {pretrained!r}')
-        images = pretrained_settings(f'timm://{name}') if pretrained else None
-        mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
-        found = Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained, mean, std,
-                        ('mmvit_backbones.integrations.timm_backbone', ))
+        found = Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained,
+                        *_images_of(f'timm://{name}' if pretrained else None),
+                        imports=('mmvit_backbones.integrations.timm_backbone', ))
         return replace(found, image_size=found.of_built(lambda network: network.image_size))
     try:
         cfg = read_config(network, ('model', ))
@@ -171,8 +174,8 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
 
 
-def _own(variant: Variant, pretrained: bool | str) -> Network:
-    family, weights = variant.family, None
+def _own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
+    weights = None
     if pretrained is True or pretrained in variant.weights:
         try:
             weights = official_name(variant.name, pretrained)
@@ -180,10 +183,12 @@ def _own(variant: Variant, pretrained: bool | str) -> Network:
             raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
     elif pretrained:
         weights = pretrained
+    settings = variant.dense_settings if is_dense else {}
+    if weights and (published := published_by(weights)):
+        settings = {**settings, **variant.settings_of(published[1])}
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
-    backbone = {**variant.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
-    images = (pretrained_settings(weights) if weights else None) or family  # mean and std belong to the weights
-    return Network(variant.name, backbone, weights is not None, images.mean, images.std, variant=variant)
+    backbone = {**variant.backbone, **settings, 'drop_path_rate': 0.1 if weights else 0., **init}
+    return Network(variant.name, backbone, weights is not None, *_images_of(weights, variant.family), variant=variant)
 
 
 def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
@@ -193,6 +198,14 @@ def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
     elif not pretrained:
         backbone.pop('init_cfg', None)
     init = backbone.get('init_cfg')
-    images = pretrained_settings(init.get('checkpoint') or '') if isinstance(init, Mapping) else None
-    mean, std = (images.mean, images.std) if images else (IMAGENET_MEAN, IMAGENET_STD)
-    return Network(name, backbone, bool(init), mean, std)
+    weights = init.get('checkpoint') if isinstance(init, Mapping) else None
+    family = next((each.family for each in VARIANTS.values() if each.family.backbone == backbone.get('type')), None)
+    return Network(name, backbone, bool(init), *_images_of(weights, family))
+
+
+def _images_of(weights: str | None, family: Family | None = None) -> Images:
+    """Returns how the images of weights are normalized; those without a name have the statistics of a family."""
+    if weights and (published := published_by(weights)):
+        return published[0].images_of(published[1])
+    images = (pretrained_settings(weights) if weights else None) or family
+    return Images(images.mean, images.std) if images else Images(IMAGENET_MEAN, IMAGENET_STD)

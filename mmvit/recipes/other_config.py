@@ -27,7 +27,7 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
     model = cfg.model.to_dict()
     model['backbone'] = network.backbone
     if cfg.default_scope == 'mmpretrain':
-        model['head']['in_channels'] = network.maps[-1][0]
+        model['head']['in_channels'] = network.maps()[-1][0]
     else:
         channels, strides, neck = network.pyramid(5 if cfg.default_scope == 'mmdet' else 4)
         if neck:
@@ -48,8 +48,9 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
         settings['optim_wrapper'] = optim_wrapper
     if network.variant:
         where = model if 'data_preprocessor' in model else settings
+        order = 'to_rgb' if cfg.default_scope == 'mmpretrain' else 'bgr_to_rgb'
         where['data_preprocessor'] = {**(where.get('data_preprocessor') or {}), 'mean': network.mean,
-                                      'std': network.std}
+                                      'std': network.std, order: network.to_rgb}
     imports = (settings.get('custom_imports') or {}).get('imports') or []
     settings['custom_imports'] = dict(imports=[*imports, *network.imports])
     settings['custom_hooks'] = [*(settings.get('custom_hooks') or []), *custom_hooks]

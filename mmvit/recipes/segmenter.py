@@ -36,7 +36,7 @@ def model(network: Network, data: FolderData) -> dict:
     return dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
-            type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=True, pad_val=0,
+            type='SegDataPreProcessor', mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb, pad_val=0,
             seg_pad_val=255, size_divisor=1),
         backbone=network.backbone, **(dict(neck=neck) if neck else {}),
         decode_head=dict(

@@ -422,7 +422,8 @@ class RegionViT(Backbone):
                            drop_paths[i], project=i > 0, regional_attention=regional_attention)
             for i in range(self.num_stages))
         if stage_norm:
-            self.add_output_norms(MAP_NORM_EPS, range(self.num_stages))
+            used = self.num_stages - (out_tokens == 'regional')  # nothing follows the last local map
+            self.add_output_norms(MAP_NORM_EPS, range(used))
         self.init_layers()
         for module in self.modules():
             if isinstance(module, RegionViTAttention):

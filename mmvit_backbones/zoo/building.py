@@ -29,8 +29,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         checkpoint (str | os.PathLike | None): File or URL of a checkpoint in the authors' layout or in this package's;
             the layout is recognized by the checkpoint's keys.
         pretrained (bool | str): True for the authors' default weights, or the tag of other weights: ``'384'``,
-            ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``. Weights are downloaded once, checked and cached.
-            Defaults to False.
+            ``'22k'``, or ``'mask_rcnn_3x'`` if ``task='backbone'``, with the backbone's arguments of this detector.
+            Weights are downloaded once, checked and cached. Defaults to False.
         num_classes (int | None): Number of classes. If the checkpoint has a different number, the model gets a new
             head. Defaults to None: 1000 classes; checkpoints with a different number are refused.
         in_channels (int): Number of image channels. As in timm, weights for RGB images are summed over the channels if
@@ -67,6 +67,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         backbone_overrides['img_size'] = img_size
     if pretrained:
         variant.published_weights(pretrained)  # fails before the model is built
+        backbone_overrides = {**variant.settings_of(pretrained), **backbone_overrides}
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))

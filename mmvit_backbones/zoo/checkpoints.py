@@ -63,6 +63,12 @@ def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
     return strip_prefix(find_state_dict(checkpoint, source), 'backbone.')
 
 
+def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
+    """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name or network."""
+    network, _, tag = name.removeprefix(OFFICIAL).partition('/')
+    return (VARIANTS[network], tag or True) if name.startswith(OFFICIAL) and network in VARIANTS else None
+
+
 def _read_official(name: str) -> dict[str, Tensor]:
     """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
     network, _, tag = name.partition('/')

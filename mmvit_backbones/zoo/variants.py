@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 import yaml
@@ -25,6 +25,13 @@ from .weights import WEIGHTS, Weights
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
+
+
+class Images(NamedTuple):
+    """How images are normalized: mean and standard deviation of the channels, after the change from BGR to RGB."""
+    mean: list[float]
+    std: list[float]
+    to_rgb: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,9 @@ class Family:
         type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
+    dense: dict = field(default_factory=dict)  # backbone arguments of the published detectors and segmenters
+    options: dict[str, dict] = field(default_factory=dict)  # word in a tag -> further arguments of these
+    detector_images: dict | None = None  # Images of the published detectors, if they are not those of the classifiers
     remark: str = ''  # about the published results
 
 
@@ -61,6 +71,7 @@ class Variant:
     published_gmacs: float | None = None  # stated by the authors, or counted in their code
     counted_gmacs: float | None = None  # counted in the authors' code where they state others, or a sum
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
+    dense: dict = field(default_factory=dict)  # additional backbone arguments of detectors and segmenters
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
     related_weights: str = ''  # pretrained weights of a related network, from which a training can start; see hubs.py
@@ -69,6 +80,11 @@ class Variant:
     def backbone(self) -> dict:
         """Returns the config of the backbone; drop path is part of the training recipe and therefore disabled."""
         return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
+
+    @property
+    def dense_settings(self) -> dict:
+        """Returns what the published detectors and segmenters have in place of arguments of :attr:`backbone`."""
+        return {**self.family.dense, **self.dense}
 
     @property
     def short_name(self) -> str:
@@ -87,9 +103,25 @@ class Variant:
 
     def config_name(self, tag: str) -> str:
         """Returns the name of the config for the checkpoint with this tag."""
-        task = next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
+        task = task_of(tag)
         difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
         return '_'.join(filter(None, [task, self.short_name, difference]))
+
+    def settings_of(self, tag: str | Literal[True]) -> dict:
+        """Returns the backbone arguments that weights with a tag bring: those of a detector's or segmenter's config."""
+        if tag is True or task_of(tag) == 'imagenet':
+            return {}
+        settings = self.dense_settings
+        for word in tag.split('_'):
+            settings |= self.family.options.get(word, {})
+        return settings
+
+    def images_of(self, tag: str | Literal[True]) -> Images:
+        """Returns how the images are normalized with which the weights with a tag were trained."""
+        own = self.family.detector_images
+        if own and tag is not True and task_of(tag) in ('mask_rcnn', 'retinanet'):
+            return Images(**own)
+        return Images(self.family.mean, self.family.std)
 
     def has_weights(self, tag: str | Literal[True]) -> bool:
         """Returns whether the authors published a checkpoint with a tag."""
@@ -149,6 +181,11 @@ class Variant:
         if neck.get('type') == 'LayerNormPooling':
             neck['in_channels'] = channels
         return neck or None
+
+
+def task_of(tag: str) -> str:
+    """Returns the task of the weights with a tag, as the names of configs begin."""
+    return next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
 
 
 def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

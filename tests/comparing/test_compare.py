@@ -151,7 +151,7 @@ def test_a_plot_of_all_networks_is_written(count, tmp_path):
 def test_unknown_networks():
     for name in ('reswin_tinny', 'timm:nothing'):
         with raises(UsageError, name.removeprefix('timm:')):
-            print(find_network(name, pretrained=False).maps)
+            print(find_network(name, pretrained=False).maps())
 
 
 def test_the_metric_is_that_of_the_last_evaluation(tmp_path):

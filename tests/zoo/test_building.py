@@ -79,3 +79,16 @@ def test_no_path_is_dropped_unless_asked_for(name):
     rates = [[module.drop_prob for module in get_model(name, 'backbone', **arguments).modules()
               if isinstance(module, DropPath)] for arguments in ({}, dict(drop_path_rate=0.3))]
     assert not any(rates[0]) and max(rates[1]) > 0.2
+
+
+def test_weights_of_a_detector_bring_its_arguments(monkeypatch):
+    """Unless they are given."""
+    monkeypatch.setattr('mmvit_backbones.zoo.building.load_variant', lambda *args, **options: None)  # no download
+    with torch.device('meta'):
+        of_detector, without_norms, of_classifier = (
+            get_backbone('regionvit_small_plus', pretrained=tag, **options)
+            for tag, options in (('mask_rcnn_peg', {}), ('retinanet_3x', dict(stage_norm=False)), (False, {})))
+    assert of_detector.window_sizes == without_norms.window_sizes == (14, ) * 4 != of_classifier.window_sizes
+    modules = [{key.split('.')[-2] for key in model.state_dict()}
+               for model in (of_detector, without_norms, of_classifier)]
+    assert [{'norm3', 'peg'} & names for names in modules] == [{'norm3', 'peg'}, set(), set()]

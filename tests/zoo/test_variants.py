@@ -1,12 +1,15 @@
 """The table of variants agrees with the metafiles, the documentation and the names of the configs."""
 import re
 import runpy
+from collections.abc import Mapping
+from functools import cache
 
 import pytest
 import yaml
 from helpers import ROOT, raises
 from mmengine.config import Config
 
+from mmvit.recipes.networks import find_network
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
 from mmvit_backbones.zoo.weights import WEIGHTS, host_of
@@ -109,6 +112,51 @@ def test_pages_name_variants_and_their_sources(variant):
     page = (ROOT / variant.family.docs).read_text()
     assert f'\n| `{variant.name}` |' in page
     assert variant.family.paper in page and variant.family.code in page
+
+
+# Of a schedule or a head, not of a network.
+SET_BY_CONFIGS = {'drop_path_rate', 'drop_rate', 'init_cfg', 'norm_eval', 'out_indices', 'with_cp'}
+DENSE = [path.stem for path in CONFIGS if not path.stem.startswith('imagenet')]
+
+
+@cache
+def model_of(config: str) -> tuple[dict, list]:
+    """Returns the backbone of a config, and how it normalizes images."""
+    config = Config.fromfile(ROOT / f'configs/{config}.py')
+    images = {**config.get('data_preprocessor', {}), **config.model.get('data_preprocessor', {})}
+    to_rgb = images.get('bgr_to_rgb', images.get('to_rgb'))
+    return settings(config.model.backbone), [images['mean'], images['std'], to_rgb]
+
+
+def settings(backbone: Mapping) -> dict:
+    return {key: value for key, value in backbone.items() if key not in SET_BY_CONFIGS}
+
+
+@pytest.mark.parametrize('name', DENSE)
+def test_dense_configs_have_the_arguments_of_the_table(name):
+    _, variant, differences = parse_config_name(name)
+    tag = '_'.join(['mask_rcnn', *differences])
+    assert model_of(name)[0] == settings({**variant.backbone, **variant.settings_of(tag)})
+
+
+@pytest.mark.parametrize('variant, tag', [(variant, tag) for variant in VARIANTS.values() for tag in variant.weights],
+                         ids=lambda value: getattr(value, 'name', value))
+def test_recipes_from_published_weights_take_images_and_backbone_of_their_config(variant, tag):
+    """Of detectors also in the classifiers that start from them."""
+    config = variant.config_name(tag)
+    is_dense = not config.startswith('imagenet')
+    backbone, images = model_of(config)
+    for weights in (tag, f'official://{variant.name}/{tag}'):
+        for found in (find_network(variant.name, weights, dense) for dense in {is_dense, False}):
+            assert [found.mean, found.std, found.to_rgb] == images
+            assert not is_dense or settings(found.backbone) == backbone
+
+
+@pytest.mark.parametrize('variant', [each for each in VARIANTS.values() if each.dense_settings],
+                         ids=lambda variant: variant.name)
+def test_pages_give_the_arguments_of_dense_tasks(variant):
+    page = (ROOT / variant.family.docs).read_text()
+    assert all(f'{key}={value!r}' in page for key, value in variant.dense_settings.items())
 
 
 def test_tasks_are_those_of_the_configs():

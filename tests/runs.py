@@ -27,10 +27,19 @@ os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.e
 
 def in_own_process(function: Callable, *arguments: object) -> None:
     """Calls a function of a test's file in a new process, in which other tests have left no memory and no files."""
-    process = CONTEXT.Process(target=_call, args=(function.__code__.co_filename, function.__name__, *arguments))
-    process.start()
-    process.join()
-    assert process.exitcode == 0, f'{function.__name__} failed; see its traceback'
+    in_processes([function], *arguments)
+
+
+def in_processes(functions: list[Callable], *arguments: object) -> None:
+    """Calls functions of a test's file at the same time, each in a new process."""
+    processes = [CONTEXT.Process(target=_call, args=(function.__code__.co_filename, function.__name__, *arguments))
+                 for function in functions]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    names = [function.__name__ for function, process in zip(functions, processes) if process.exitcode]
+    assert not names, f'{", ".join(names)} failed; see the traceback'
 
 
 class Run:

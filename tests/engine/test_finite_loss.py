@@ -1,29 +1,71 @@
 """Losses, weights and averages of weights that are NaN or inf."""
-from types import SimpleNamespace
+import signal
+from contextlib import nullcontext
+from math import inf, nan
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import raises
+from mmengine.dist import get_rank
 from mmengine.hooks import EMAHook, Hook
-from mmengine.registry import HOOKS
-from tiny_runs import Line, runner_of
+from runs import in_processes
+from tiny_runs import Line, Sender, runner_of
 
-import mmvit.running  # noqa: F401  registers the hook
 from mmvit_backbones.errors import TrainingError
 
-NAN, INF = torch.tensor(torch.nan), torch.tensor(torch.inf)
+
+class Losses(Line):
+    """Has the given losses, one per step, in the process with a rank; 1 in others."""
+
+    def __init__(self, *losses: float, rank: int = 0) -> None:
+        super().__init__()
+        self.losses = iter(losses if get_rank() == rank else [1.] * len(losses))
+
+    def forward(self, x, mode='loss'):
+        return dict(loss=super().forward(x)['loss'] * 0 + next(self.losses))
 
 
-@pytest.mark.parametrize('arguments, steps', [({}, 3), (dict(max_steps=1), 1)])
-def test_consecutive_steps_without_a_finite_loss_end_the_training(arguments, steps):
-    runner = SimpleNamespace(iter=0)
-    hook = HOOKS.build(dict(type='FiniteLossHook', **arguments))
-    almost = steps - 1
-    for outputs in [*[dict(loss=NAN)] * almost, None, {}, *[dict(loss=NAN)] * almost, dict(loss=1.),
-                    *[dict(loss=INF)] * almost]:
-        hook.after_train_iter(runner, 0, outputs=outputs)
-    with raises(TrainingError, 'iteration 1', f'the loss was inf for {steps} steps', 'clip_grad'):
-        hook.after_train_iter(runner, 0, outputs=dict(loss=INF))
+@pytest.mark.parametrize('losses, arguments, stops', [
+    ([nan, nan, 1., nan, inf, inf, 1.], {}, 6), ([1., inf, 1.], dict(max_steps=1), 2),
+    ([nan, inf] + [1., inf] * 5, {}, 0)])
+def test_consecutive_steps_without_a_finite_loss_end_the_training(losses, arguments, stops, tmp_path):
+    runner = runner_of(tmp_path, model=Losses(*losses), default_hooks=dict(
+        finite=dict(type='FiniteLossHook', **arguments), checkpoint=dict(type='CheckpointHook', interval=1)))
+    with raises(TrainingError, f'iteration {stops}', 'the loss was inf', 'clip_grad') if stops else nullcontext():
+        runner.train()
+    assert len(list(tmp_path.glob('epoch_*.pth'))) == (stops or 12) // 4  # steps per epoch
+
+
+def trained_together(folder: str, rank: int) -> None:
+    """Trains as one of two processes, the second of which gets losses of NaN, and then a signal."""
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    hooks = dict(finite=dict(type='FiniteLossHook'), checkpoint=dict(type='CheckpointHook'))
+    work_dir = Path(folder, 'run')
+    spoiled = runner_of(work_dir, model=Losses(1., nan, nan, nan, 1., rank=1), default_hooks=hooks)
+    with raises(TrainingError, 'iteration 4', 'the loss was', 'nan' if rank else 'in another process'):
+        spoiled.train()
+    for number, finite in enumerate((hooks, dict(checkpoint=hooks['checkpoint']))):
+        work_dir = Path(folder, f'run{number}')
+        runner = runner_of(work_dir, default_hooks=finite)
+        if rank:
+            runner.register_hook(Sender(signal.SIGTERM, 4))
+        with pytest.raises(SystemExit, match='143'):
+            runner.train()
+        assert runner.iter == 4 and torch.load(work_dir / 'interrupted.pth', weights_only=False)['meta']['iter'] == 5
+    torch.distributed.destroy_process_group()
+
+
+def first(folder: str) -> None:
+    trained_together(folder, 0)
+
+
+def second(folder: str) -> None:
+    trained_together(folder, 1)
+
+
+def test_all_processes_stop_after_the_same_step(tmp_path):
+    in_processes([first, second], str(tmp_path))
 
 
 class Spoil(Hook):

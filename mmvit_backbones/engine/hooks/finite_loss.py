@@ -1,14 +1,13 @@
 """Stops training if the loss or the weights are NaN or inf."""
 import math
 
-import torch
-from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...errors import TrainingError
 from ...utils.finite import first_not_finite
+from .interrupt import InterruptHook, largest
 
 REMEDY = ('Resume from an earlier checkpoint, if there is one, with a lower learning rate, a longer warm-up, '
           'optim_wrapper.clip_grad, or bfloat16 instead of float16')
@@ -35,16 +34,36 @@ class FiniteLossHook(Hook):
         self.max_steps, self.steps = max_steps, 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        total = torch.as_tensor((outputs or {}).get('loss', 0.)).detach().float().clone()
-        all_reduce(total)  # so that all processes stop together
-        loss = float(total)
-        self.steps = 0 if math.isfinite(loss) else self.steps + 1
+        loss = loss_of(runner, outputs) if outputs and 'loss' in outputs else 0.
+        if of_all_processes(runner, not math.isfinite(loss)):
+            self.steps += 1
+        else:
+            self.steps = 0
         if self.steps >= self.max_steps:
-            raise TrainingError(f'iteration {runner.iter + 1}: the loss was {loss} for {self.steps} steps. {REMEDY}')
+            found = 'finite here, but NaN or inf in another process' if math.isfinite(loss) else loss
+            raise TrainingError(f'iteration {runner.iter + 1}: the loss was {found} for {self.steps} steps. {REMEDY}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if found := first_not_finite(state_of(checkpoint)):
             raise TrainingError(f'iteration {checkpoint["meta"]["iter"]}: {found}; no checkpoint is saved. {REMEDY}')
+
+
+def loss_of(runner: Runner, outputs: dict) -> float:
+    """Returns the loss of a step; with MMEngine's ``RuntimeInfoHook``, which has brought it to the CPU, from there."""
+    recorded = runner.message_hub.log_scalars.get('train/loss')
+    return float(outputs['loss'] if recorded is None else recorded.current())
+
+
+def of_all_processes(runner: Runner, is_bad: bool) -> bool:
+    """Returns whether a step is bad in any process; tells :class:`InterruptHook` the signals of all in the same call.
+
+    The hook would have to ask for them in a second call, which takes as long.
+    """
+    interrupt = next((hook for hook in runner.hooks if isinstance(hook, InterruptHook)), None)
+    is_any_bad, received = largest(is_bad, interrupt.received if interrupt else 0)
+    if interrupt:
+        interrupt.agreed = runner.iter, received
+    return bool(is_any_bad)
 
 
 def state_of(checkpoint: dict) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from mmengine.dist import all_reduce, barrier, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -41,6 +41,7 @@ class InterruptHook(Hook):
 
     def __init__(self) -> None:
         self.received = 0
+        self.agreed = -1, 0  # a step after which all processes were asked, and the signal that one has received
         self.previous: dict[int, Any] = {}  # handlers by signal
 
     def before_train(self, runner: Runner) -> None:
@@ -74,11 +75,12 @@ class InterruptHook(Hook):
         raise KeyboardInterrupt
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        received = torch.tensor(self.received)
-        all_reduce(received, 'max')
+        step, received = self.agreed
+        if step != runner.iter:  # without FiniteLossHook, which asks for both
+            received, = largest(self.received)
         # Checkpoints do not contain accumulated gradients.
         if received and not (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
-            self.stop(runner, int(received))
+            self.stop(runner, received)
 
     def stop(self, runner: Runner, number: int) -> None:
         path = Path(runner.work_dir, self.filename)
@@ -91,6 +93,15 @@ class InterruptHook(Hook):
         barrier()  # the launcher kills all processes when one process exits
         self.restore()
         raise SystemExit(128 + number)
+
+
+def largest(*numbers: int) -> list[int]:
+    """Returns the largest of each of some numbers in all processes."""
+    if get_world_size() == 1:
+        return list(numbers)
+    together = torch.tensor(numbers)
+    all_reduce(together, 'max')
+    return together.tolist()
 
 
 def _end_with_parent() -> None:

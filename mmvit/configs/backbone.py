@@ -50,7 +50,7 @@ def check_pretrained(backbone: Backbone) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint, prefix=init.get('prefix') or '')
+                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint, prefix=init.get('prefix'))
         except CheckpointError as error:
             raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
                              'random weights with model.backbone.init_cfg=None') from error

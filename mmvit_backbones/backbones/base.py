@@ -74,7 +74,7 @@ class Backbone(BaseModule):
     image_convs: tuple[str, ...] = ('patch_embed.proj', )  # names of the convolutions that read the images
     min_size = 1  # smallest height and width of images, in pixels
     normed_stages: Sequence[int] = ()  # stages that have an output norm
-    optional: tuple[str, ...] = ()  # patterns of weights that files of classifiers lack; see zoo/loading.py
+    optional: tuple[str, ...] = ()  # patterns of weights that files may lack as a whole; see zoo/loading.py
     no_decay: tuple[str, ...] = ()  # parts of names without weight decay: tables, tokens, gates
     plain_blocks: str | None = None  # list of blocks of a plain network, which has a single stage
 

@@ -201,6 +201,7 @@ class ReMViTv2(Backbone):
     """
 
     no_decay = ('rel_pos', 'gate.weight')
+    optional = (r'gate\.weight', )  # which MViTv2 lacks
     arch_zoo: dict[str, ReMViTv2Arch] = {
         'tiny': ReMViTv2Arch(embed_dims=96, depths=(1, 2, 5, 2), num_heads=(1, 2, 4, 8), mlp_ratio=4),
     }

@@ -102,6 +102,7 @@ class ReViT(Backbone):
     """
 
     no_decay = ('pos_embed', 'gate.weight')
+    optional = (r'gate\.weight', )  # which ViT lacks
     plain_blocks = 'blocks'
     arch_zoo: dict[str, ReViTArch] = {'base': ReViTArch(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4)}
 

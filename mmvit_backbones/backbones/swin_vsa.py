@@ -94,6 +94,7 @@ class SwinVSA(SwinBase):
     """
 
     no_decay = ('relative_position_bias_table', )
+    optional = (r'.*\.position\.conv\.\w+', r'.*\.attn\.predictor\.\w+')  # which Swin lacks
     arch_zoo: dict[str, SwinVSAArch] = {
         'tiny': SwinVSAArch(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),
         'small': SwinVSAArch(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24), window_size=7, mlp_ratio=4),

@@ -18,7 +18,7 @@ from .variants import Variant, find_variant
 def get_model(name: str, task: Literal['classification', 'backbone'] = 'classification',
               checkpoint: str | os.PathLike | None = None, pretrained: bool | str = False,
               num_classes: int | None = None, in_channels: int = 3, img_size: int | None = None,
-              **backbone_overrides) -> BaseModule:
+              prefix: str | None = None, **backbone_overrides) -> BaseModule:
     """Builds a published network.
 
     Args:
@@ -38,6 +38,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         img_size (int | None): Side of the images for which the position embedding is created, in pixels. The embedding
             is resized for images of other sizes. Networks without a position embedding ignore the argument. Defaults
             to None: the paper's size.
+        prefix (str | None): Prefix of the names in ``checkpoint``, such as ``'teacher.'``, if it holds several models.
+            Defaults to None: none, or ``'backbone.'``.
         backbone_overrides: Other arguments of the backbone, e.g. ``drop_path_rate=0.2`` instead of 0.
 
     Raises:
@@ -55,6 +57,8 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     check_task(task)
     if checkpoint is not None and pretrained:
         raise ValueError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint!r} and {pretrained!r}')
+    if prefix and checkpoint is None:
+        raise ValueError(f'prefix needs a checkpoint, got {prefix!r}')
     if num_classes is not None and (task == 'backbone' or num_classes < 1):
         raise ValueError("num_classes must be at least 1 and requires task='classification', got "
                          f'num_classes={num_classes} and task={task!r}')
@@ -72,7 +76,7 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))
     init_weights(model)
-    load_variant(model, variant, task, checkpoint, pretrained, new_head=num_classes is not None)
+    load_variant(model, variant, task, checkpoint, pretrained, num_classes is not None, prefix)
     return model
 
 

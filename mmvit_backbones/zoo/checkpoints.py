@@ -9,12 +9,13 @@ from torch import Tensor
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.messages import near_names
 from .download import fetch, fetch_url, first_reading
-from .hubs import OPENMMLAB, TIMM, TORCHVISION, fetch_openmmlab, fetch_torchvision, read_timm
+from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
 from .state_dicts import find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant
 
 OFFICIAL = 'official://'
+AVERAGED = 'state_dict_ema', 'model_ema'  # the averaged weights in the authors' files, which are the published ones
 WEB = 'http://', 'https://'
 UNSAFE = re.compile(r'(\S+:)?(s3|petrel)://|pavi://')  # as MMEngine's loaders, which unpickle any objects
 
@@ -24,9 +25,9 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
     Args:
         filename (str): A file; the work dir of a training (:func:`find_checkpoint`); an http(s) URL;
-            ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME`` or
-            ``torchvision://NAME``, downloaded by these libraries; MMEngine's ``open-mmlab://NAME`` or ``mmcls://NAME``;
-            or a name with a scheme whose loader the user has registered in MMEngine.
+            ``official://NAME[/TAG]`` for the authors' weights, which are converted; ``timm://NAME``, downloaded by
+            timm; a name in MMEngine's tables (``hubs.OPENMMLAB``), such as ``torchvision://NAME``; or a name with a
+            scheme whose loader the user has registered in MMEngine.
         map_location (str | None): Device of the tensors; the authors' weights are always on the CPU.
         mmap (bool): See :func:`read_file`.
 
@@ -38,8 +39,6 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         return dict(state_dict=_read_official(filename.removeprefix(OFFICIAL)))
     if filename.startswith(TIMM):
         return dict(state_dict=read_timm(filename))
-    if filename.startswith(TORCHVISION):
-        return dict(state_dict=read_file(fetch_torchvision(filename)))
     if filename.startswith(WEB):
         path = fetch_url(filename)
         with first_reading(path):
@@ -60,7 +59,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
 
 def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
     """Returns the backbone's weights of a classifier, as MMEngine does for ``mmcls://``."""
-    return strip_prefix(find_state_dict(checkpoint, source), 'backbone.')
+    return strip_prefix(find_state_dict(checkpoint, source=source)[0], 'backbone.')
 
 
 def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
@@ -93,13 +92,14 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
             raise
         raise CheckpointError(f'{error}{variant.related_hint}') from error
     with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
-        layout = variant.family.layout
-        weights = find_state_dict(read_file(path), variant.name,
-                                  lambda weights: layout.find_prefix(weights) is not None)
-        if layout.find_prefix(weights) is not None:  # otherwise, someone has saved a converted file
+        checkpoint = read_file(path)
+        averaged = next((key for key in AVERAGED if key in checkpoint), None)
+        weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), variant.name, averaged)
+        if layout is not None:  # otherwise, someone has saved a converted file
             weights = layout.convert(weights, variant.name)
         if not any(key.startswith('backbone.') for key in weights):
-            raise CheckpointError(f'no key matches; expected {layout.keys[0]!r}, got {next(iter(weights), None)!r}')
+            expected = variant.family.layout.keys[0]
+            raise CheckpointError(f'no key matches; expected {expected!r}, got {next(iter(weights), None)!r}')
         if difference := variant.different_shape(weights):
             raise CheckpointError(difference)
     return weights

@@ -10,9 +10,9 @@ from ..errors import UsageError
 from ..utils.file_access import check_outputs, replaced_when_complete
 from .checkpoints import read_checkpoint, read_published
 from .download import cached_file
-from .loading import LAYOUTS, find_layout
+from .loading import LAYOUTS
 from .reading import find_checkpoint
-from .state_dicts import strip_prefix
+from .state_dicts import find_state_dict, strip_prefix
 from .variants import VARIANTS, find_variant
 
 FILES = '.pth', '.safetensors'
@@ -62,7 +62,7 @@ def read_converted(source: str, network: str | None = None) -> dict[str, Tensor]
             raise UsageError('network requires a file; use NAME/TAG to select published weights')
         return read_published(VARIANTS[name], VARIANTS[name].published_weights(tag or True).tag)
     layouts = [find_variant(network).family.layout] if network else LAYOUTS
-    weights, layout = find_layout(read_checkpoint(source), layouts, source)
+    weights, layout = find_state_dict(read_checkpoint(source), layouts, (), source)
     if layout is None:
         expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
         raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '

@@ -1,6 +1,6 @@
-"""Pretrained weights that timm, torchvision and OpenMMLab publish under a name, and download.
+"""Pretrained weights that timm and OpenMMLab publish under a name, and download.
 
-``timm://NAME`` and ``torchvision://NAME`` can start a network with the same tensors; see ``converters/library.py``.
+``timm://NAME`` can start a network with the same tensors; see ``converters/library_layout.py``.
 """
 import os
 import re
@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -21,8 +20,9 @@ from ..utils.installation import install_command
 from ..utils.messages import near_names
 from .download import cache_folder, locked
 
-TIMM, TORCHVISION = 'timm://', 'torchvision://'
-OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://'  # names in MMEngine's tables
+TIMM = 'timm://'
+# Names in MMEngine's tables; those of torchvision are not its default weights.
+OPENMMLAB = 'open-mmlab://', 'openmmlab://', 'mmcls://', 'modelzoo://', 'torchvision://'
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,16 @@ class PretrainedSettings:
 
 
 def pretrained_settings(name: str) -> PretrainedSettings | None:
-    """Returns mean, standard deviation and license of ``timm://NAME`` or ``torchvision://NAME``; None for other names.
+    """Returns mean, standard deviation and license of ``timm://NAME``; None for other names.
 
     Raises:
-        UsageError: If the name is unknown, or the library is not installed.
+        UsageError: If the name is unknown, or timm is not installed.
     """
-    if name.startswith(TIMM):
-        cfg = _timm_config(name)
-        mean, std, terms = cfg['mean'], cfg['std'], cfg.get('license')
-    elif name.startswith(TORCHVISION):
-        transforms = _torchvision_weights(name).transforms()
-        mean, std, terms = transforms.mean, transforms.std, 'BSD-3-Clause'
-    else:
+    if not name.startswith(TIMM):
         return None
-    mean, std = ([round(255 * x, 3) for x in values] for values in (mean, std))
-    return PretrainedSettings(mean, std, terms or 'unknown')
+    cfg = _timm_config(name)
+    mean, std = ([round(255 * x, 3) for x in cfg[key]] for key in ('mean', 'std'))
+    return PretrainedSettings(mean, std, cfg.get('license') or 'unknown')
 
 
 def read_timm(name: str) -> dict[str, Tensor]:
@@ -63,22 +58,11 @@ def read_timm(name: str) -> dict[str, Tensor]:
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
 
 
-def fetch_torchvision(name: str) -> Path:
-    """Returns the file of ``torchvision://NAME`` in torch hub's cache, where torchvision keeps it; downloads it once.
-
-    Raises:
-        UsageError: If the name is unknown, or torchvision is not installed.
-        CheckpointError: If the weights cannot be downloaded.
-    """
-    with _downloading(name):
-        return _fetch_to_hub(_torchvision_weights(name).url)
-
-
 def fetch_openmmlab(name: str) -> Path:
     """Returns the file of a name in MMEngine's tables in torch hub's cache, where MMEngine keeps it; downloads it once.
 
     Args:
-        name (str): ``open-mmlab://NAME``, ``mmcls://NAME``, or what MMEngine means by ``torchvision://NAME``.
+        name (str): ``open-mmlab://NAME``, ``mmcls://NAME``, ``torchvision://NAME`` and others.
 
     Raises:
         CheckpointError: If the name is unknown, or the weights cannot be downloaded.
@@ -147,19 +131,3 @@ def _timm_config(name: str) -> Mapping:
             return dict(vars(timm.create_model(name, pretrained=False))['pretrained_cfg'])
     except Exception as error:
         raise UsageError(f'{TIMM}{name}: {first_line(error)}') from error
-
-
-def _torchvision_weights(name: str) -> Any:
-    """Returns torchvision's ``WeightsEnum`` of ``torchvision://NAME`` or ``torchvision://NAME.WEIGHTS``."""
-    try:
-        from torchvision import models
-    except ImportError as error:
-        raise UsageError(f'{name} needs torchvision: {install_command("torchvision")}') from error
-    network, _, tag = name.removeprefix(TORCHVISION).lower().partition('.')
-    if network not in models.list_models():
-        raise UsageError(f'{name}: torchvision has no model {network}; see torchvision.models.list_models()')
-    weights: Any = models.get_model_weights(network)
-    found = {each.name.lower(): each for each in weights} | {'': weights.DEFAULT, 'default': weights.DEFAULT}
-    if tag not in found:
-        raise UsageError(f'{name}: weights must be one of {", ".join(each.name for each in weights)}, got {tag}')
-    return found[tag]

@@ -1,7 +1,7 @@
 """Loads checkpoints of the authors, of this package and of the frameworks into models.
 
-``checkpoints.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it; here follow layout, conversion,
-sizes and loading.
+``checkpoints.py`` reads a checkpoint, and ``state_dicts.py`` finds the weights in it and their layout; here follow
+conversion, sizes and loading.
 """
 import os
 import os.path as osp
@@ -28,9 +28,7 @@ from . import converters
 from .checkpoints import OFFICIAL, read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
-from .hubs import fetch_openmmlab
-from .reading import read_file
-from .state_dicts import find_prefix, find_prefixes, find_state_dict, strip_prefix
+from .state_dicts import OUR_PREFIXES, find_prefixes, find_state_dict, strip_prefix
 from .variants import VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
@@ -43,18 +41,17 @@ LAYOUTS = tuple(sorted(dict.fromkeys(variant.family.layout for variant in VARIAN
 MODULES = [import_module(f'{converters.__name__}.{found.name}') for found in iter_modules(converters.__path__)]
 LIBRARY_LAYOUTS = list(dict.fromkeys(
     layout for module in MODULES for layout in vars(module).values() if isinstance(layout, LibraryLayout)))
-# Weights that related networks lack: the gate of attention residuals, and what Swin-VSA adds to Swin.
-ADDED = re.compile(r'(?:backbone\.)?(?:gate|.*\.position\.conv|.*\.attn\.predictor)\.(?:weight|bias)')
 OUTPUT_NORM = r'norm\d+\.\w+'  # in a backbone
 
 # ---- checkpoint to model
 
 
 def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str | os.PathLike | None,
-                 pretrained: str | bool, new_head: bool) -> None:
+                 pretrained: str | bool, new_head: bool, prefix: str | None = None) -> None:
     """Loads a checkpoint, or the authors' weights with the tag ``pretrained``, strictly into a model of the variant.
 
-    If ``new_head`` is True and the numbers of classes differ, the model keeps its own head.
+    If ``new_head`` is True and the numbers of classes differ, the model keeps its own head. ``prefix`` is that of the
+    names in the checkpoint.
 
     Raises:
         CheckpointError: If the weights are unavailable, or do not match the model.
@@ -67,7 +64,7 @@ def load_variant(model: nn.Module, variant: Variant, task: str, checkpoint: str 
         source, weights = str(checkpoint), read_checkpoint(str(checkpoint))
     else:
         return
-    load_checkpoint(model, weights, source, [variant.family.layout], new_head=new_head)
+    load_checkpoint(model, weights, source, [variant.family.layout], prefix, new_head)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -78,11 +75,11 @@ class PretrainedBackbone:
         self.checkpoint, self.prefix = checkpoint, prefix
 
     def __call__(self, backbone: BaseModule) -> None:
-        load_checkpoint(backbone, read_checkpoint(self.checkpoint), self.checkpoint, prefix=self.prefix or '')
+        load_checkpoint(backbone, read_checkpoint(self.checkpoint), self.checkpoint, prefix=self.prefix)
 
 
 def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-                    prefix: str = '', new_head: bool = False) -> None:
+                    prefix: str | None = None, new_head: bool = False) -> None:
     """Loads the weights in a checkpoint of the authors, a framework, an own training loop or this package into a model.
 
     Args:
@@ -90,66 +87,38 @@ def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts:
         checkpoint (Mapping): Content of the file; see :func:`read_checkpoint`.
         source (str): Name of the checkpoint for messages.
         layouts (Collection[Layout]): Layouts of the authors that the checkpoint may have.
-        prefix (str): Prefix of the model's names in the checkpoint, with or without the last dot. Defaults to '': it is
-            found (:func:`find_weights`).
+        prefix (str | None): See :func:`find_state_dict`.
         new_head (bool): Whether the model keeps its own head if the numbers of classes differ. Defaults to False.
 
     Raises:
         CheckpointError: See :func:`find_weights` and :func:`load_weights`.
     """
-    weights, layout = find_weights(model, checkpoint, source, layouts, f'{prefix.rstrip(".")}.' if prefix else '')
+    weights, layout = find_weights(model, checkpoint, source, layouts, prefix)
     check_tensors(model, weights, source)
     weights = adapt(weights, model, source, new_head)
-    if isinstance(layout, LibraryLayout):
-        load_weights(model, complete(weights, model, layout, source, new_head), source)
-    else:
-        load_weights(model, weights, source, strict=layout is not None)
+    load_weights(model, weights, source, strict=layout is not None and not isinstance(layout, LibraryLayout))
 
 
 def find_weights(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
-                 prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
+                 prefix: str | None = None) -> tuple[dict[str, Tensor], Layout | None]:
     """Returns the weights in a checkpoint that suit a model, under the model's names, and the layout that they had.
 
-    The prefix of the model's names, such as ``'backbone.'``, ``'encoder.'`` or the keys of dicts around the weights,
-    is found if ``prefix`` is empty. Averaged weights come first.
-
     Raises:
-        CheckpointError: If the checkpoint is for another network, or has several suitable sets of weights.
-        UnknownKeyError: If the checkpoint has one of the authors' layouts and another key, or a key is not a string.
+        CheckpointError: If the checkpoint is for another network; see :func:`find_state_dict` for ``prefix``.
+        UnknownKeyError: If the checkpoint has one of the authors' layouts and another key.
     """
     model = unwrap_model(model)
-    own, layouts = list(model.state_dict()), layouts_for(model, layouts)
-    state_dict, layout = find_layout(checkpoint, layouts, source, own, prefix)
-    weights = layout.convert(state_dict, source) if layout else state_dict
-    if prefix and not weights:  # the prefix may be one of this package's names in a file of the authors
-        state_dict, layout = find_layout(checkpoint, layouts, source, own)
-        weights = strip_prefix(layout.convert(state_dict, source), prefix) if layout else {}
-        if not weights:
-            raise _no_match(model, state_dict, source, prefix)
-    found = find_prefix(weights, own, source)
+    own = model.state_dict().keys()
+    weights, layout = find_state_dict(checkpoint, layouts_for(model, layouts), own, source, prefix)
+    if layout is not None:
+        weights = layout.convert(weights, source)
+    found = next((each for each in OUR_PREFIXES if any(each + name in weights for name in own)), None)
     if found is None:
         raise _no_match(model, weights, source)
     head = weights.get('head.fc.weight')
     if found and isinstance(head, Tensor) and head.ndim and len(head) != IMAGENET_CLASSES:
         print_log(f'{source}: the head for {len(head)} classes was not loaded', logger='current')
     return strip_prefix(weights, found), layout
-
-
-# ---- layout
-
-
-def find_layout(checkpoint: Mapping, layouts: Collection[Layout] = LAYOUTS, source: str = 'the checkpoint',
-                own: Collection[str] = (), prefix: str = '') -> tuple[dict[str, Tensor], Layout | None]:
-    """Returns the state dict in a checkpoint, and which of the layouts it has; None for this package's.
-
-    ``own`` are the names of the model's weights, if they are known. See :func:`find_state_dict` for the other arguments
-    and for errors.
-    """
-    def suits(weights: Mapping) -> bool:
-        return layout_of(weights, layouts) is not None or bool(own and find_prefixes(weights, own))
-
-    state_dict = find_state_dict(checkpoint, source, suits, prefix)
-    return state_dict, layout_of(state_dict, layouts)
 
 
 def layout_of(weights: Mapping, layouts: Collection[Layout]) -> Layout | None:
@@ -186,7 +155,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
     """
     check_task(task)
     layouts = LAYOUTS if name is None else [find_variant(name).family.layout]
-    weights, found = find_layout(state_dict, layouts)
+    weights, found = find_state_dict(state_dict, layouts)
     layout = found if name is None else layouts[0]
     if not any(isinstance(x, Tensor) for x in weights.values()):
         raise UnknownKeyError('the checkpoint contains no weights')
@@ -217,11 +186,11 @@ def check_task(task: str) -> None:
 def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head: bool) -> dict[str, Tensor]:
     """Adapts the weights of the checkpoint ``source`` to the model's numbers of input channels and classes.
 
-    If the number of classes differs and ``new_head`` is True, the model's own head replaces the checkpoint's. A head
+    If the number of classes differs or the checkpoint has no head, the model keeps its own with ``new_head``. A head
     that differs otherwise, as in another network, is not adapted.
 
     Raises:
-        CheckpointError: If the number of classes differs and ``new_head`` is False.
+        CheckpointError: If the number of classes differs or the head is missing, and ``new_head`` is False.
     """
     own = model.state_dict()
     stem = [name for name, weight in weights.items() if name in own and is_stem(weight, own[name])]
@@ -238,9 +207,13 @@ def adapt(weights: Mapping[str, Tensor], model: nn.Module, source: str, new_head
         theirs, ours = len(weights[name]), len(head[name])
         raise CheckpointError(f'checkpoint {source} has {theirs} classes, but the model has {ours}; use get_model(..., '
                               f'num_classes={ours}) to replace its head with an untrained head')
-    if others:
-        print_log(f'{source}: the head has a different number of classes and was replaced with an untrained head',
-                  logger='current')
+    is_headless = bool(head) and not head.keys() & weights.keys()
+    if is_headless and not new_head:
+        raise CheckpointError(f"checkpoint {source} has no classifier for this network; use get_model(..., "
+                              "task='backbone'), or num_classes=NUMBER for an untrained classifier")
+    if others or is_headless:
+        print_log(f'{source}: the head has a different number of classes or is missing; the model has an untrained '
+                  'head', logger='current')
         adapted = {name: weight for name, weight in adapted.items() if not name.startswith('head.')} | head
     return adapted
 
@@ -259,29 +232,6 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 # ---- loading
-
-
-def complete(weights: Mapping[str, Tensor], model: nn.Module, layout: LibraryLayout, source: str, new_head: bool
-             ) -> dict[str, Tensor]:
-    """Returns weights of a related network with the model's own values for what the network lacks, which are logged.
-
-    With ``new_head``, the model also keeps its own head if the weights have none.
-
-    Raises:
-        CheckpointError: If only the model's head is missing in the weights, and ``new_head`` is False.
-    """
-    own = model.state_dict()
-    has_head = any(key.startswith('head.') for key in weights)
-    rest = {key: x for key, x in own.items() if key not in weights and (
-        ADDED.fullmatch(key) or new_head and not has_head and key.startswith('head.'))}
-    missing = own.keys() - weights.keys() - rest.keys()
-    if missing and all(key.startswith('head.') for key in missing):
-        raise CheckpointError(f"{source} has no classifier for this network; use get_model(..., task='backbone'), or "
-                              'num_classes=NUMBER for an untrained classifier')
-    if rest:
-        print_log(f"{source}: {layout.network} lacks {len(rest)} weights, which start as in the authors' code: "
-                  f'{shortened(list(rest))}', logger='current')
-    return {**weights, **rest}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, strict: bool = False) -> None:
@@ -314,10 +264,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, s
 
 
 def with_initial_values(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    """Returns weights with the model's own values for what files of classifiers lack, which is named in the log.
+    """Returns weights with the model's own values for what files may lack, which is named in the log.
 
     This is the rest of the output norms, if the file has some, and what the network calls optional, if the file has
-    nothing of it.
+    nothing of it: what detectors, or this network alone among related ones, add.
     """
     added = {}
     for name, backbone in backbones_in(model).items():
@@ -347,7 +297,7 @@ def backbones_in(model: nn.Module) -> dict[str, Backbone]:
 
 
 def modules_of(keys: Iterable[str]) -> str:
-    return ', '.join(dict.fromkeys(key.rpartition('.')[0] for key in keys))
+    return shortened(key.rpartition('.')[0] for key in keys)
 
 
 def check_tensors(model: nn.Module, weights: Mapping, source: str) -> None:
@@ -381,13 +331,13 @@ def check_overlap(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
         raise _other_network(source, f'{len(unknown)} keys are unknown', unknown[:2])
 
 
-def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str, prefix: str = '') -> CheckpointError:
-    own = list(model.state_dict())
-    other_prefix = next(iter(find_prefixes(weights, own)), '')
-    hint = f' (prefix {other_prefix!r}?)' if other_prefix else ''
-    expected = next((prefix + name for name in own if prefix + name not in weights), prefix + own[0])
-    other = next((name for name in weights if name.removeprefix(prefix) not in own), next(iter(weights), None))
-    got = f'got {other!r}' if weights else 'but the checkpoint has no weights'
+def _no_match(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> CheckpointError:
+    own = model.state_dict()
+    prefixes = find_prefixes(weights, own)
+    hint = f' (prefix {prefixes[0]!r}?)' if prefixes else ''
+    expected = next(name for name in own if name not in weights)
+    other = next((name for name in weights if name not in own), None)
+    got = f'got {other!r}' if other else 'but the checkpoint has no weights'
     return CheckpointError(f'checkpoint {source} is for another network: its keys do not match {type(model).__name__}; '
                            f'expected {expected!r}, {got}{hint}')
 
@@ -409,7 +359,7 @@ def read_state(filename: str, map_location: str | None = None) -> dict:
 
 
 def _as_state(checkpoint: Mapping, source: str) -> dict:
-    weights, layout = find_layout(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], source)
+    weights, layout = find_state_dict(checkpoint, [layout for layout in LAYOUTS if not layout.is_shared], (), source)
     if layout is not None:
         return dict(state_dict=layout.convert(weights, source))
     if 'state_dict' not in checkpoint or 'meta' not in checkpoint:
@@ -424,11 +374,6 @@ def _read_file(filename: str, map_location: str | None = None) -> dict:
     return read_state(filename, map_location)
 
 
-def _read_torchvision(filename: str, map_location: str | None = None) -> dict:
-    """Reads the weights that MMEngine means by a name, which are not torchvision's default ones."""
-    return _as_state(read_file(fetch_openmmlab(filename), map_location), filename)
-
-
 CheckpointLoader.register_scheme(OFFICIAL, read_state, force=True)
 # MMEngine's schemes, how they are read without running code, and MMEngine's own loaders.
 SCHEMES = [
@@ -436,7 +381,7 @@ SCHEMES = [
     ([''], _read_file, mmengine_loaders.load_from_local),
     (['open-mmlab://', 'openmmlab://'], read_state, mmengine_loaders.load_from_openmmlab),
     (['mmcls://'], read_state, mmengine_loaders.load_from_mmcls),
-    (['modelzoo://', 'torchvision://'], _read_torchvision, mmengine_loaders.load_from_torchvision),
+    (['modelzoo://', 'torchvision://'], read_state, mmengine_loaders.load_from_torchvision),
     ([r'(\S+\:)?s3://', r'(\S+\:)?petrel://'], read_state, mmengine_loaders.load_from_ceph),
     (['pavi://'], read_state, mmengine_loaders.load_from_pavi)]
 _depth = 0  # of blocks of safe_loading that are open

@@ -115,7 +115,7 @@ def test_a_classifier_checkpoint_loads_into_the_backbone_of_a_detector(logged):
     load_weights(model, weights, 'classifier.pth')
     assert torch.equal(model.state_dict()['stages.2.peg.weight'], before) and model.norm3.weight.eq(1).all()
     assert model.state_dict()['region_embed.conv.weight'].shape[2:] == (56, 56)
-    for words in ('resized from (2, 169) to (2, 729)', 'stages.2.peg', 'norm0, norm1, norm2, norm3'):
+    for words in ('resized from (2, 169) to (2, 729)', 'stages.*.peg', 'norm0, norm1, norm2, norm3'):
         assert words in logged.text
 
 
@@ -126,7 +126,7 @@ def test_only_missing_weights_of_the_network_are_filled_and_logged(logged):
     assert not logged.messages
     detector = torch.nn.ModuleDict(dict(backbone=both))
     load_weights(detector, {f'backbone.{key}': x for key, x in plain.state_dict().items()}, 'plain.pth')
-    assert 'backbone.stages.0.peg' in logged.text and 'backbone.norm0' in logged.text
+    assert 'backbone.stages.*.peg' in logged.text and 'backbone.norm0' in logged.text
     with raises(CheckpointError, 'empty.pth', 'missing'):
         load_weights(both, {}, 'empty.pth')
     with raises(RuntimeError, 'stages.0.peg.weight', 'norm0.weight'):  # PyTorch's function names what is missing

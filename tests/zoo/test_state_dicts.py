@@ -1,103 +1,79 @@
-"""State dicts are found in checkpoints of any training loop."""
+"""State dicts are found in checkpoints of any training loop, or chosen by their prefix."""
 import pytest
 import torch
 from helpers import fresh_model, raises, trained_model
+from tiny_configs import TINY_CONFIGS
 
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
 from mmvit_backbones.zoo.loading import check_overlap, load_checkpoint, read_state
 
 OPTIMIZER = dict(state={0: dict(step=torch.tensor(1.), exp_avg=torch.zeros(3))}, param_groups=[dict(lr=0.1)])
+OWN = trained_model('ReSwin').state_dict()
+OTHER = {key: -x for key, x in OWN.items()}
+ONE = torch.tensor(1)
 
 
 def named(prefix: str, weights: dict) -> dict:
     return {prefix + key: x for key, x in weights.items()}
 
 
-def negative(weights: dict) -> dict:
-    return {key: -x for key, x in weights.items()}
+def assert_own(weights: dict) -> None:
+    assert all(torch.equal(weights[key], x) for key, x in OWN.items())
 
 
-def saved(form: str) -> dict:
-    """Returns a checkpoint that contains the weights of ``trained_model('ReSwin')`` in some form."""
-    own = trained_model('ReSwin').state_dict()
-    other = negative(own)
-    forms = dict(
-        model=lambda: dict(model=own, epoch=3, optimizer=OPTIMIZER, loss=torch.tensor(0.1)),
-        model_state_dict=lambda: dict(model_state_dict=own, rng_state=dict(cpu=torch.get_rng_state())),
-        net=lambda: dict(net=own), network=lambda: dict(network=own, ema_decay=0.9),
-        nested=lambda: dict(checkpoint=dict(model=own)),
-        twice=lambda: dict(model=own, state_dict=own),
-        model_ema=lambda: dict(model=other, model_ema=own),
-        state_dict_ema=lambda: dict(state_dict_ema=own, state_dict=other),
-        shadow=lambda: dict(net=other, ema=dict(module=own, decay=0.9)),
-        swa=lambda: dict(state_dict=other, swa_model=named('module.', own) | dict(n_averaged=torch.tensor(1))),
-        mmengine=lambda: dict(state_dict=own, meta={}, ema_state_dict=named('module.', other) | dict(
-            steps=torch.tensor(1))),
-        lightning=lambda: dict(state_dict=named('model.backbone.', own) | {'model.fc.weight': torch.zeros(3)}),
-        averaged_lightning=lambda: dict(state_dict=named('model.', other) | named('ema_model.module.', own)),
-        compiled=lambda: named('module._orig_mod.', own), compiled_inside=lambda: named('backbone._orig_mod.', own),
-        encoder=lambda: named('encoder.', own) | {'classifier.weight': torch.zeros(3)},
-        other_network=lambda: dict(generator=own, critic={f'{i}.weight': torch.zeros(3) for i in range(400)}),
-    )
-    return forms[form]()
-
-
-@pytest.mark.parametrize('form', [
-    'model', 'model_state_dict', 'net', 'network', 'nested', 'twice', 'model_ema', 'state_dict_ema', 'shadow', 'swa',
-    'mmengine', 'lightning', 'averaged_lightning', 'compiled', 'compiled_inside', 'encoder', 'other_network'])
-def test_weights_of_own_loops_are_found(form, tmp_path):
-    torch.save(saved(form), tmp_path / 'last.pth')
+@pytest.mark.parametrize('checkpoint', [
+    dict(model=OWN, epoch=3, optimizer=OPTIMIZER, loss=ONE), dict(state_dict=named('backbone.', OWN)),
+    dict(model=OWN, state_dict=OWN), dict(model=OWN, best=named('module.', OWN)), named('module._orig_mod.', OWN),
+    named('backbone._orig_mod.', OWN), {**OWN, 'decoder.norm3.weight': -OWN['norm3.weight']},
+    dict(state_dict=OWN, meta={}, ema_state_dict=named('module.', OTHER) | dict(steps=ONE)),
+    dict(state_dict=OWN, critic={f'{i}.weight': torch.zeros(3) for i in range(400)})])
+def test_wrappers_that_always_mean_the_same_come_off(checkpoint, tmp_path):
+    torch.save(checkpoint, tmp_path / 'last.pth')
     model = fresh_model('ReSwin', init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'last.pth')))
     model.init_weights()
-    expected = trained_model('ReSwin').state_dict()
-    assert all(torch.equal(x, expected[key]) for key, x in model.state_dict().items())
+    assert_own(model.state_dict())
 
 
-@pytest.mark.parametrize('wrap, prefix, keys', [
-    (lambda own, other: dict(student=other, teacher=own), 'teacher.', 'student, teacher'),
-    (lambda own, other: dict(student=dict(model=named('backbone.', other)),
-                             teacher=dict(model=named('backbone.', own))),
-     'teacher.backbone.', 'student.model, teacher.model'),
-    (lambda own, other: named('student.', other) | named('teacher.', own), 'teacher', 'student, teacher'),
-    (lambda own, other: named('module.encoder_q.', own) | named('module.encoder_k.', other), 'module.encoder_q.',
-     'encoder_q, encoder_k'),
-    (lambda own, other: dict(state_dict=other, best_state_dict=own), 'best_state_dict.',
-     'state_dict, best_state_dict')])
-def test_unrelated_weights_are_chosen_by_prefix(wrap, prefix, keys):
-    own = trained_model('ReSwin').state_dict()
-    checkpoint, model = wrap(own, negative(own)), fresh_model('ReSwin')
-    with raises(CheckpointError, 'a.pth', keys, 'prefix='):
-        load_checkpoint(model, checkpoint, 'a.pth')
-    load_checkpoint(model, checkpoint, 'a.pth', prefix=prefix)
-    assert torch.equal(model.state_dict()['patch_embed.proj.weight'], own['patch_embed.proj.weight'])
+@pytest.mark.parametrize('checkpoint, prefixes', [
+    (dict(net=OWN), ['net.']), (named('encoder.', OWN) | {'classifier.weight': ONE}, ['encoder.']),
+    (dict(state_dict=named('model.backbone.', OWN)), ['state_dict.model.backbone.', 'model.', 'model.backbone']),
+    (dict(model=OTHER, model_ema=OWN), ['model_ema.', 'model_ema']),
+    (dict(state_dict=OTHER, state_dict_ema=named('module.', OWN)), ['state_dict_ema.']),
+    (dict(net=OTHER, ema=dict(module=OWN, decay=0.9)), ['ema.module.']),
+    (dict(model=named('backbone.', OTHER), swa=named('module.backbone.', OWN) | dict(n=ONE)), ['swa.backbone.']),
+    (named('backbone.', OTHER) | named('ema.backbone.', OWN), ['ema.backbone.', 'ema.']),
+    (dict(student=dict(model=OTHER), teacher=dict(model=OWN)), ['teacher.model.']),
+    (named('module.encoder_q.', OWN) | named('module.encoder_k.', OTHER), ['encoder_q.', 'module.encoder_q.']),
+    (dict(state_dict=OWN, meta={}, ema_state_dict=dict(named('module.', OTHER), steps=ONE)), ['', 'state_dict.'])])
+def test_others_are_chosen_by_prefix(checkpoint, prefixes):
+    model = fresh_model('ReSwin')
+    for missing in (None, 'none.') if prefixes[0] else ():
+        with raises(CheckpointError, 'a.pth', repr(prefixes[0]), '--prefix', missing or '') as caught:
+            load_checkpoint(model, checkpoint, 'a.pth', prefix=missing)
+        assert '\n' not in str(caught.value)
+    for prefix in prefixes:
+        load_checkpoint(model, checkpoint, 'a.pth', prefix=prefix)
+        assert_own(model.state_dict())
 
 
-def test_a_part_with_some_of_the_names_is_no_rival():
-    """Neither a list of prefixes nor the names alone decide: both parts have names of the network, and neither all."""
-    own, model = trained_model('ReSwin').state_dict(), fresh_model('ReSwin')
-    encoder = {key: x for key, x in own.items() if not key.startswith('norm0.')}  # a classifier has only the last norm
-    decoder = {key: -x for key, x in own.items() if key.startswith(('stages.3.', 'norm3.'))}
-    load_checkpoint(model, named('encoder.', encoder) | named('decoder.', decoder), 'a.pth')
-    found = model.state_dict()
-    assert all(torch.equal(found[key], x) for key, x in encoder.items())
-
-
-def test_averaged_weights_of_mmengine_are_found_under_a_prefix():
-    """MMEngine saves them as ``state_dict``, and the others as ``ema_state_dict``."""
-    own, model = trained_model('ReSwin').state_dict(), fresh_model('ReSwin')
-    training = dict(state_dict=named('backbone.', own), meta={}, ema_state_dict=dict(
-        named('module.backbone.', negative(own)), steps=torch.tensor(1)))
-    for prefix, sign in (('backbone.', 1), ('ema_state_dict.backbone.', -1)):
-        load_checkpoint(model, training, 'a.pth', prefix=prefix)
-        assert torch.equal(model.state_dict()['norm3.weight'], sign * own['norm3.weight'])
+def test_a_prefix_of_several_sets_is_refused(tmp_path):
+    """As configs have prefix='backbone.', it does not choose between averaged weights and others."""
+    torch.save(dict(model=named('backbone.', OTHER), ema=named('backbone.', OWN)), tmp_path / 'a.pth')
+    arguments = dict(checkpoint=str(tmp_path / 'a.pth'), **TINY_CONFIGS['ReSwin'])
+    for prefix in None, 'backbone.':
+        with raises(CheckpointError, "'model.backbone.', 'ema.backbone.'"):
+            get_model('reswin_tiny', 'backbone', prefix=prefix, **arguments)
+    assert_own(get_model('reswin_tiny', 'backbone', prefix='ema', **arguments).state_dict())
+    with raises(ValueError, 'prefix', 'checkpoint'):
+        get_model('reswin_tiny', prefix='ema.')
 
 
 @pytest.mark.parametrize('number', [1, 50])
 def test_unknown_keys_are_named_if_they_are_few(number, logged, tmp_path):
     """The rule holds for a backbone, a whole model, and the weights with which MMEngine starts a training."""
-    own = named('backbone.', trained_model('ReSwin').state_dict())
     more = {f'backbone.more{i}': torch.zeros(3) for i in range(number)}
-    torch.save(dict(state_dict=own | more, meta={}), tmp_path / 'a.pth')
+    torch.save(dict(state_dict=named('backbone.', OWN) | more, meta={}), tmp_path / 'a.pth')
     model = torch.nn.ModuleDict(dict(backbone=fresh_model('ReSwin')))
     state = read_state(str(tmp_path / 'a.pth'))
     for load in (lambda: load_checkpoint(model.backbone, state, 'a.pth'),
@@ -113,21 +89,15 @@ def test_unknown_keys_are_named_if_they_are_few(number, logged, tmp_path):
 
 
 def test_mmengine_gets_the_weights_of_own_loops(tmp_path):
-    own = trained_model('ReSwin').state_dict()
-    torch.save(dict(model=negative(own), model_ema=named('module.', own), optimizer=OPTIMIZER), tmp_path / 'a.pth')
-    state = read_state(str(tmp_path / 'a.pth'))
-    assert state.keys() == {'state_dict'} and state['state_dict'].keys() == own.keys()
-    inside, one = named('backbone.', own), torch.tensor(1.)
-    for content, names in ((dict(net=own, ema=dict(module=own, updates=one)), own), (named('module.', own), own),
-                           (dict(model=own, opt={f'{i}.step': one for i in range(1000)}), own),
-                           (dict(state_dict=named('model.', inside)), inside), (dict(mine=inside, loss=one), inside)):
+    for content in (dict(model=OWN, optimizer=OPTIMIZER), named('module.', OWN), dict(state_dict=OWN, loss=ONE)):
         torch.save(content, tmp_path / 'a.pth')
-        assert read_state(str(tmp_path / 'a.pth'))['state_dict'].keys() == names.keys()
-    torch.save(dict(state_dict=own, best_state_dict=negative(own)), tmp_path / 'a.pth')
-    with raises(CheckpointError, 'a.pth', 'state_dict, best_state_dict', 'prefix='):
+        assert_own(read_state(str(tmp_path / 'a.pth'))['state_dict'])
+    torch.save(dict(state_dict=OWN, best_state_dict=OTHER), tmp_path / 'a.pth')
+    with raises(CheckpointError, 'a.pth', "'state_dict.', 'best_state_dict.'"):
         read_state(str(tmp_path / 'a.pth'))
-    training = dict(state_dict=own, meta=dict(epoch=1), optimizer=OPTIMIZER, message_hub={}, ema_state_dict=dict(
-        named('module.', negative(own)), steps=torch.tensor(1)))
+    training = dict(state_dict=OWN, meta=dict(epoch=1), optimizer=OPTIMIZER, message_hub={}, ema_state_dict=dict(
+        named('module.', OTHER), steps=ONE))
     torch.save(training, tmp_path / 'b.pth')
     state = read_state(str(tmp_path / 'b.pth'))  # with everything that is needed to resume
-    assert state.keys() == training.keys() and torch.equal(state['state_dict']['norm3.bias'], own['norm3.bias'])
+    assert state.keys() == training.keys()
+    assert_own(state['state_dict'])

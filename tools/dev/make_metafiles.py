@@ -34,7 +34,7 @@ from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.loading import ADDED, LIBRARY_LAYOUTS
+from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import (
     CONFIG_TASKS,
@@ -302,16 +302,16 @@ def fresh(backbone: str) -> str:
     """Returns the modules of a network that its related network lacks."""
     with torch.device('meta'):
         model = network(backbone)()
-    found = dict.fromkeys(ADDED.fullmatch(name) for name, _ in model.named_parameters())
-    return ', '.join(sorted({f'`{re.sub(".*(?=position|attn)", "", match[0].rpartition(".")[0])}`'
-                             for match in found if match})) or 'nothing'
+    lacking = [name.rpartition('.')[0] for name, _ in model.named_parameters()
+               if any(re.fullmatch(pattern, name) for pattern in model.optional)]
+    return ', '.join(sorted({f'`{re.sub(".*(?=position|attn)", "", name)}`' for name in lacking})) or 'nothing'
 
 
 def statistics(name: str) -> list[str]:
     """Returns the license of weights, and the mean and standard deviation of their images."""
     settings = pretrained_settings(name)
     if settings is None:
-        sys.exit(f'error: variants.yml: related_weights must begin with timm:// or torchvision://, got {name}')
+        sys.exit(f'error: variants.yml: related_weights must begin with timm://, got {name}')
     is_imagenet = settings.mean == IMAGENET_MEAN and settings.std == IMAGENET_STD
     numbers = dict.fromkeys(f'{x:g}' for x in settings.mean + settings.std)
     return [settings.license, "ImageNet's" if is_imagenet else ', '.join(numbers)]

@@ -25,8 +25,9 @@ class Layout:
         network (str): Name for messages.
         keys (tuple[str, ...]): Keys by which the layout is recognized: every checkpoint has all of them.
         names (Names): See :func:`rename`.
-        prefixes (tuple[str, ...]): Prefixes of the backbone in detectors and segmenters, the longest first. The other
-            parts of these models are converted to the names of mmdet and mmseg.
+        prefixes (tuple[str, ...]): Prefixes that the keys may have: '', and those of the backbone in detectors and
+            segmenters, the longest first. The other parts of these models are converted to the names of mmdet and
+            mmseg. Defaults to ('', ).
         reshape (Callable | None): Maps our name and the authors' tensor to our tensor. Defaults to None, which keeps
             tensors unchanged.
         is_shared (bool): Whether other networks have the same keys, so that only the model tells. Defaults to False.
@@ -34,14 +35,19 @@ class Layout:
     network: str
     keys: tuple[str, ...]
     names: Names
-    prefixes: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ('', )
     reshape: Callable[[str, Tensor], Tensor] | None = None
     is_shared: bool = False
 
     def find_prefix(self, weights: Mapping) -> str | None:
         """Returns the prefix of the keys in weights of this layout, or None for another layout."""
-        return next((prefix for prefix in (*self.prefixes, '') if all(prefix + key in weights for key in self.keys)),
-                    None)
+        return next((prefix for prefix in self.prefixes if all(prefix + key in weights for key in self.keys)), None)
+
+    def prefixes_in(self, weights: Mapping) -> list[str]:
+        """Returns all prefixes, known or not, with which weights have the keys of this layout."""
+        first, *others = self.keys
+        found = [name.removesuffix(first) for name in weights if name == first or name.endswith(f'.{first}')]
+        return [prefix for prefix in found if all(prefix + key in weights for key in others)]
 
     def convert(self, weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
         """Returns weights of this layout with this package's keys, ``backbone.*``, ``neck.*`` and ``head.*``.

@@ -1,4 +1,4 @@
-"""Converts MViTv2 from the layouts of timm and of SlowFast, which is also that of github.com/facebookresearch/mvit."""
+"""Converts MViTv2 from the layout of timm."""
 import re
 from collections import Counter
 
@@ -7,15 +7,15 @@ from torch import Tensor
 from .library_layout import LibraryLayout
 from .revit import REMVITV2_NAMES
 
-SLOWFAST_NAMES = {pattern: name for pattern, name in REMVITV2_NAMES.items() if pattern != 'alpha'} | {
-    'head': 'head.fc',  # timm's is head.fc
+TIMM_NAMES = {
+    **{pattern: name for pattern, name in REMVITV2_NAMES.items() if pattern != 'alpha'},
     r'head\.fc': 'head.fc',
 }
 STAGE_BLOCK = re.compile(r'stages\.(\d+)\.blocks\.(\d+)\.')
 
 
 def number_blocks(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Numbers the blocks of all stages in sequence, as SlowFast does."""
+    """Numbers the blocks of all stages in sequence, as the authors of ReMViTv2 do."""
     depths = Counter()
     for key in weights:
         if match := STAGE_BLOCK.match(key):
@@ -29,8 +29,5 @@ def number_blocks(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 TIMM = LibraryLayout(
-    'MViTv2 of timm', ('patch_embed.proj.weight', 'stages.0.blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
+    'MViTv2 of timm', ('patch_embed.proj.weight', 'stages.0.blocks.0.attn.pool_q.weight'), TIMM_NAMES,
     backbones=('ReMViTv2', ), prepare=number_blocks)
-SLOWFAST = LibraryLayout(
-    'MViTv2 of SlowFast', ('patch_embed.proj.weight', 'blocks.0.attn.pool_q.weight'), SLOWFAST_NAMES,
-    backbones=('ReMViTv2', ))

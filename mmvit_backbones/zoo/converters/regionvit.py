@@ -27,4 +27,4 @@ def flatten_norm(key: str, x: Tensor) -> Tensor:
 # Converted classifiers have keys ``neck.norm.*`` in addition to ``backbone.*`` and ``head.fc.*``.
 # Detectors have detectron2's prefix ``backbone.bottom_up.model.``.
 REGIONVIT = Layout('RegionViT', ('cls_token.proj.weight', 'layers.0.block.1.attn.qkv.weight'), NAMES,
-                   ('backbone.bottom_up.model.', ), flatten_norm)
+                   ('backbone.bottom_up.model.', ''), flatten_norm)

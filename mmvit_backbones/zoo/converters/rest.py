@@ -1,7 +1,7 @@
 """Converts ResT's and ResTv2's classifiers, detectors and segmenters from the layouts of github.com/wofmanaf/ResT."""
 from .layout import THREE_CONVS, Layout, from_zero
 
-PREFIXES = ('backbone.bottom_up.', 'backbone.')  # in checkpoints of detectron2 and mmseg
+PREFIXES = 'backbone.bottom_up.', 'backbone.', ''  # in checkpoints of detectron2, mmseg, and classifiers
 
 COMMON = {
     r'stem\.pos\.pa_conv': 'backbone.patch_embeds.0.pos.conv',

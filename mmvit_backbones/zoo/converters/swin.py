@@ -1,9 +1,8 @@
-"""Converts Swin Transformer from the layouts of Microsoft, timm, torchvision, OpenMMLab and Transformers.
+"""Converts Swin Transformer from the layouts of Microsoft, timm and OpenMMLab.
 
 The layout of github.com/microsoft/Swin-Transformer is also that of the authors of ReSwin.
 """
 import re
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -25,28 +24,6 @@ TIMM_NAMES = {
     **{pattern: name for pattern, name in RESWIN_NAMES.items() if 'downsample' not in pattern},
     r'head\.fc': 'head.fc',
 }
-
-
-def stage_of(template: str) -> Callable[[re.Match], str]:
-    """Returns a replacement for torchvision's ``features``: stem, stage 0, merging, stage 1, ...
-
-    A stage and the merging after it have the numbers ``2 i + 1`` and ``2 i + 2``.
-    """
-    return lambda match: match.expand(template.format((int(match[1]) - 1) // 2))
-
-
-TORCHVISION_NAMES = {
-    r'features\.0\.0': 'backbone.patch_embed.proj',
-    r'features\.0\.2': 'backbone.patch_embed.norm',
-    r'features\.(\d+)\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj)': stage_of(r'backbone.stages.{}.blocks.\2.\3'),
-    r'features\.(\d+)\.(\d+)\.mlp\.0': stage_of(r'backbone.stages.{}.blocks.\2.mlp.fc1'),
-    r'features\.(\d+)\.(\d+)\.mlp\.3': stage_of(r'backbone.stages.{}.blocks.\2.mlp.fc2'),
-    rf'features\.(\d+)\.(\d+)\.attn\.{TABLE}': stage_of(rf'backbone.stages.{{}}.blocks.\2.attn.position_bias.{TABLE}'),
-    r'features\.\d+\.\d+\.attn\.relative_position_index': None,
-    r'features\.(\d+)\.(norm|reduction)': stage_of(r'backbone.stages.{}.downsample.\2'),
-    'norm': 'backbone.norm3',
-    'head': 'head.fc',
-}
 OPENMMLAB_NAMES = {
     r'patch_embed\.projection': 'backbone.patch_embed.proj',
     r'patch_embed\.norm': 'backbone.patch_embed.norm',
@@ -58,21 +35,6 @@ OPENMMLAB_NAMES = {
     r'stages\.(\d+)\.blocks\.(\d+)\.ffn\.layers\.1': BLOCK + 'mlp.fc2',
     r'stages\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
     r'norm(\d)': r'backbone.norm\1',
-}
-TRANSFORMERS_NAMES = {
-    r'embeddings\.patch_embeddings\.projection': 'backbone.patch_embed.proj',
-    r'embeddings\.norm': 'backbone.patch_embed.norm',
-    r'embeddings\.(mask_token|position_embeddings)': None,
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.layernorm_before': BLOCK + 'norm1',
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.layernorm_after': BLOCK + 'norm2',
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.(query|key|value)': BLOCK + r'attn.\3',
-    rf'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.{TABLE}': BLOCK + f'attn.position_bias.{TABLE}',
-    r'encoder\.layers\.\d+\.blocks\.\d+\.attention\.self\.relative_position_index': None,
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.attention\.output\.dense': BLOCK + 'attn.proj',
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.intermediate\.dense': BLOCK + 'mlp.fc1',
-    r'encoder\.layers\.(\d+)\.blocks\.(\d+)\.output\.dense': BLOCK + 'mlp.fc2',
-    r'encoder\.layers\.(\d+)\.downsample\.(norm|reduction)': r'backbone.stages.\1.downsample.\2',
-    'layernorm': 'backbone.norm3',
 }
 
 
@@ -90,12 +52,6 @@ def reorder_merging(key: str, x: Tensor) -> Tensor:
 MICROSOFT = LibraryLayout('Swin of Microsoft', RESWIN.keys, MICROSOFT_NAMES, backbones=BACKBONES)
 TIMM = LibraryLayout(
     'Swin of timm', (*RESWIN.keys[:2], 'layers.3.downsample.norm.weight'), TIMM_NAMES, backbones=BACKBONES)
-TORCHVISION = LibraryLayout(
-    'Swin of torchvision', ('features.0.2.weight', f'features.1.0.attn.{TABLE}'), TORCHVISION_NAMES,
-    backbones=BACKBONES)
 OPENMMLAB = LibraryLayout(
     'Swin of OpenMMLab', ('patch_embed.projection.weight', f'stages.0.blocks.0.attn.w_msa.{TABLE}'), OPENMMLAB_NAMES,
-    reshape=reorder_merging, backbones=BACKBONES, classifier='head.fc')
-TRANSFORMERS = LibraryLayout(
-    'Swin of Transformers', ('embeddings.norm.weight', f'encoder.layers.0.blocks.0.attention.self.{TABLE}'),
-    TRANSFORMERS_NAMES, backbones=BACKBONES, classifier='classifier')
+    reshape=reorder_merging, backbones=BACKBONES)

@@ -1,4 +1,4 @@
-"""Converts ViT from the layouts of timm (also of DeiT, MAE and DINO), torchvision, mmpretrain and Transformers.
+"""Converts ViT from the layouts of timm (also of DeiT, MAE and DINO) and mmpretrain.
 
 ReViT has no class token and averages all tokens: the class token, its position and the classifier have no place in it.
 """
@@ -19,17 +19,6 @@ TIMM_NAMES = {
     'cls_token|dist_token|head|head_dist|fc_norm': None,
     r'mask_token|decoder_.*': None,  # of MAE's pretraining
 }
-TORCHVISION_NAMES = {
-    'conv_proj': 'backbone.patch_embed.proj',
-    r'encoder\.pos_embedding': 'backbone.patch_embed.positions.pos_embed',
-    r'encoder\.layers\.encoder_layer_(\d+)\.ln_([12])': BLOCK + r'norm\2',
-    r'encoder\.layers\.encoder_layer_(\d+)\.self_attention\.in_proj_(weight|bias)': BLOCK + r'attn.qkv.\2',
-    r'encoder\.layers\.encoder_layer_(\d+)\.self_attention\.out_proj': BLOCK + 'attn.proj',
-    r'encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:0|linear_1)': BLOCK + 'mlp.fc1',
-    r'encoder\.layers\.encoder_layer_(\d+)\.mlp\.(?:3|linear_2)': BLOCK + 'mlp.fc2',
-    r'encoder\.ln': 'backbone.norm0',
-    r'class_token|heads\..*': None,
-}
 MMPRETRAIN_NAMES = {
     r'patch_embed\.projection': 'backbone.patch_embed.proj',
     'pos_embed': 'backbone.patch_embed.positions.pos_embed',
@@ -39,18 +28,6 @@ MMPRETRAIN_NAMES = {
     r'layers\.(\d+)\.ffn\.layers\.1': BLOCK + 'mlp.fc2',
     'ln1|norm1': 'backbone.norm0',
     'cls_token|dist_token': None,
-}
-TRANSFORMERS_NAMES = {
-    r'embeddings\.patch_embeddings\.projection': 'backbone.patch_embed.proj',
-    r'embeddings\.position_embeddings': 'backbone.patch_embed.positions.pos_embed',
-    r'encoder\.layer\.(\d+)\.layernorm_before': BLOCK + 'norm1',
-    r'encoder\.layer\.(\d+)\.layernorm_after': BLOCK + 'norm2',
-    r'encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)': BLOCK + r'attn.\2',
-    r'encoder\.layer\.(\d+)\.attention\.output\.dense': BLOCK + 'attn.proj',
-    r'encoder\.layer\.(\d+)\.intermediate\.dense': BLOCK + 'mlp.fc1',
-    r'encoder\.layer\.(\d+)\.output\.dense': BLOCK + 'mlp.fc2',
-    'layernorm': 'backbone.norm0',
-    r'embeddings\.(cls_token|distillation_token|mask_token)|pooler\.dense': None,
 }
 
 
@@ -67,8 +44,4 @@ def vit_of(library: str, keys: tuple[str, ...], names: Names) -> LibraryLayout:
 
 
 TIMM = vit_of('timm', ('patch_embed.proj.weight', 'pos_embed', 'blocks.0.attn.qkv.weight'), TIMM_NAMES)
-TORCHVISION = vit_of('torchvision', ('conv_proj.weight', 'encoder.pos_embedding'), TORCHVISION_NAMES)
 MMPRETRAIN = vit_of('mmpretrain', ('patch_embed.projection.weight', 'layers.0.attn.qkv.weight'), MMPRETRAIN_NAMES)
-TRANSFORMERS = vit_of(
-    'Transformers', ('embeddings.position_embeddings', 'encoder.layer.0.attention.attention.query.weight'),
-    TRANSFORMERS_NAMES)

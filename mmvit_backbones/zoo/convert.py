@@ -13,12 +13,12 @@ from .download import cached_file
 from .loading import LAYOUTS
 from .reading import find_checkpoint
 from .state_dicts import find_state_dict, strip_prefix
-from .variants import VARIANTS, find_variant
+from .variants import VARIANTS
 
 FILES = '.pth', '.safetensors'
 
 
-def convert_weights(source: str, out: str | Path, network: str | None = None,
+def convert_weights(source: str, out: str | Path, prefix: str | None = None,
                     task: Literal['classification', 'backbone'] = 'classification') -> str:
     """Converts the authors' weights of a network to a file, and returns a description of what was written.
 
@@ -27,7 +27,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None,
             path or URL of the authors' file.
         out (str | Path): File that ends with ``.pth`` or ``.safetensors``, with mmpretrain's keys for a classifier, and
             mmdet's or mmseg's for a detector or segmenter.
-        network (str | None): Network of a file. Defaults to None: recognized by the names of the weights.
+        prefix (str | None): Prefix of the names in a file that holds several models; see :func:`find_state_dict`.
         task (str): ``'backbone'`` omits the classifier and the prefix of the backbone's weights. Defaults to
             ``'classification'``.
 
@@ -38,7 +38,7 @@ def convert_weights(source: str, out: str | Path, network: str | None = None,
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
     check_outputs('out', [out], [file_of(source)])
-    weights = read_converted(source, network)
+    weights = read_converted(source, prefix)
     return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, Path(out))
 
 
@@ -54,19 +54,17 @@ def file_of(source: str) -> str | Path:
     return cached_file(VARIANTS[name].published_weights(tag or True))
 
 
-def read_converted(source: str, network: str | None = None) -> dict[str, Tensor]:
+def read_converted(source: str, prefix: str | None = None) -> dict[str, Tensor]:
     """Returns published weights, or those of a file, with the keys of mmpretrain, mmdet or mmseg."""
     name, _, tag = source.partition('/')
     if is_published(source):
-        if network:
-            raise UsageError('network requires a file; use NAME/TAG to select published weights')
-        return read_published(VARIANTS[name], VARIANTS[name].published_weights(tag or True).tag)
-    layouts = [find_variant(network).family.layout] if network else LAYOUTS
-    weights, layout = find_state_dict(read_checkpoint(source), layouts, (), source)
+        if prefix:
+            raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
+        return read_published(VARIANTS[name], tag or True)
+    weights, layout = find_state_dict(read_checkpoint(source), LAYOUTS, (), source, prefix)
     if layout is None:
-        expected = ' or '.join(repr(layout.keys[-1]) for layout in layouts)
-        raise UsageError(f'{source} is not a published checkpoint of {network or "any network"}: expected {expected}, '
-                         f'got {", ".join(list(weights)[:2])}, ...')
+        raise UsageError(f'{source} is not a published checkpoint of any network; its keys are '
+                         f'{", ".join(list(weights)[:2])}, ...')
     return layout.convert(weights, source)
 
 

@@ -48,9 +48,9 @@ def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
 
 
 @pytest.mark.parametrize('options, words', [
-    ('vitae_tiny --network vitae_tiny', ['--network', 'NAME/TAG']),
+    ('vitae_tiny --prefix model', ['--prefix', 'NAME/TAG']),
     ('vitae_tiny/512', ['512']), ('vitae_huge_one', ['vitae_huge_one']),
-    ('home/vitae_tiny.pth --network reswin_tiny', ['vitae_tiny.pth'])])
+    ('home/vitae_tiny.pth', ['vitae_tiny.pth', '--prefix', 'state_dict_ema.'])])
 def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, options, words, capsys):
     """The command names its options for the arguments of the functions."""
     with pytest.raises(SystemExit):
@@ -58,6 +58,11 @@ def test_wrong_arguments_are_refused_before_anything_is_written(home, tmp_path, 
     error, = capsys.readouterr().err.splitlines()
     assert error.startswith('error: ') and all(word in error for word in words)
     assert not [*tmp_path.glob('new*')]
+
+
+def test_a_file_of_several_models_is_converted_by_its_prefix(home, published):
+    convert_weights('home/vitae_tiny.pth', 'model.pth', prefix='state_dict_ema')
+    assert torch.equal(read_file('model.pth')['state_dict']['head.fc.bias'], published['head.bias'])
 
 
 def test_files_have_a_known_suffix(home):

@@ -20,8 +20,7 @@ def get_parser() -> ArgumentParser:
                         help="a network's published weights (NAME or NAME/TAG), or a path or URL of the authors' file")
     parser.add_argument('--out', type=file_ending_with('.pth', '.safetensors'), required=True,
                         help='output file that ends with .pth or .safetensors')
-    parser.add_argument('--network',
-                        help='network of a file (default: recognized by the names of the weights)')
+    parser.add_argument('--prefix', help='prefix of the names in a file that holds several models, such as model_ema.')
     parser.add_argument('--task', choices=('classification', 'backbone'), default='classification',
                         help="'backbone' omits the classifier")
     return parser
@@ -29,4 +28,4 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.zoo.convert import convert_weights
-    print(convert_weights(args.source, args.out, args.network, args.task))
+    print(convert_weights(args.source, args.out, args.prefix, args.task))

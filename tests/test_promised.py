@@ -33,9 +33,8 @@ def keys() -> Iterator[str]:
 
 
 def names() -> Iterator[str]:
-    """Yields the names of variants and configs, and those that saved recipes take from MMEngine's registries."""
+    """Yields the names of variants, and those that saved recipes take from MMEngine's registries."""
     yield from (f'variant {name}' for name in list_models())
-    yield from (f'config {path.stem}' for path in ROOT.glob('configs/*.py'))
     import_module('mmvit_backbones.integrations.timm_backbone')  # imported when it is first used
     for name, found in vars(registry).items():
         if isinstance(found, registry.Registry):

@@ -24,7 +24,6 @@ from argparse import ArgumentParser, Namespace
 from functools import partial
 
 from .arguments import (
-    ConfigOptions,
     add_size_argument,
     call,
     file_ending_with,
@@ -40,8 +39,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('networks', nargs='+', help='names listed by mmvit models, shell patterns, timm:NAME, '
                                                     'mmpretrain:NAME; or configs, by name or file')
     parser.add_argument('--baseline')
-    parser.add_argument('--override', nargs='+', action=ConfigOptions, metavar='ARGUMENT=VALUE',
-                        help='override arguments of the measured backbones, e.g. window_size=14 peg=True')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)
     parser.add_argument('--batch-size', type=positive)

@@ -25,7 +25,7 @@ def get_parser() -> ArgumentParser:
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
     parser.add_argument('--config')
     add_folder_arguments(parser)
-    parser.add_argument('--boxes-only', '--boxes', action='store_true')
+    parser.add_argument('--boxes-only', action='store_true')
     parser.add_argument('--epochs', type=positive)
     parser.add_argument('--seeds', type=positive, default=3, metavar='N')
     parser.add_argument('--pretrained', action='store_true')

@@ -46,7 +46,6 @@ def get_parser() -> ArgumentParser:
                             'takes preprocessed images (batch, 3, height, width), one at a time for detectors, and '
                             'boxes and masks are in pixels of the preprocessed images')
     model.add_argument('--images', nargs='+', default=(), metavar='IMAGE')
-    model.add_argument('--license', default='not stated', help='license of the weights, for the metadata of the file')
     precision = model.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true')
     precision.add_argument('--int8', metavar='FOLDER')

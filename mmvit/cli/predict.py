@@ -4,7 +4,7 @@
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
     mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
-    mmvit predict film.mp4 --checkpoint epoch_12.pth --video         # writes a video
+    mmvit predict film.mp4 --checkpoint epoch_12.pth                 # draws each frame
 
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
 file or folder that does not exist ends the command before the first image.
@@ -30,7 +30,6 @@ def get_parser() -> ArgumentParser:
                         help='also write results.json (detectors: COCO results), labels/ '
                              '(segmenters: label images with a palette), or results.csv (classifiers: the five best '
                              'classes)')
-    parser.add_argument('--video', action='store_true')
     parser.add_argument('--score-thr', type=finite(0, 1))
     parser.add_argument('--batch-size', type=positive, default=1)
     parser.add_argument('--device')
@@ -52,15 +51,13 @@ def run(args: Namespace) -> None:
     source, config = (args.checkpoint, args.config) if args.checkpoint else (args.config, None)
     predictor = Predictor(source, config, pretrained=args.pretrained, device=args.device,
                           runtime=args.runtime, precision=args.precision)
-    written = write_predictions(predictor, names, args.out_dir, args.json, args.video, args.batch_size, args.score_thr,
+    written = write_predictions(predictor, names, args.out_dir, args.json, args.batch_size, args.score_thr,
                                 reads=[args.checkpoint, args.config])
-    predicted, failed, last = 0, 0, None
+    predicted, failed = 0, 0
     console = console_of(sys.stderr)
     for each in track(written, 'predicting', len(names), console=console, disable=not console.is_terminal):
         predicted, failed = predicted + (each.error is None), failed + (each.error is not None)
-        if each.error or each.file != last:  # one line per video
-            print(each, file=sys.stderr if each.error else sys.stdout)
-        last = each.file
+        print(each, file=sys.stderr if each.error else sys.stdout)
     print(f'{predicted} predicted, {failed} failed')
     if failed:
         sys.exit(1)

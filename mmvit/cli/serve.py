@@ -2,7 +2,7 @@
 
     mmvit serve CHECKPOINT
     mmvit serve model.onnx
-    mmvit serve FIRST SECOND --name Large Small    # side by side
+    mmvit serve FIRST SECOND    # side by side
 
 Only this machine can open the page, unless --host is given.
 """
@@ -18,8 +18,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config', nargs='+', default=[],
                         help='one config file or name per model, in the same order (default: the configs in their work '
                              'dirs)')
-    parser.add_argument('--name', nargs='+', default=[],
-                        help='one name per model, in the same order (default: work dir and file, e.g. cats/a.pth)')
     parser.add_argument('--examples', metavar='FOLDER')
     parser.add_argument('--host', default='127.0.0.1')
     parser.add_argument('--port', type=whole(1, 65535), default=7860)
@@ -30,5 +28,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..inference.serving import serve
-    serve(args.models, host=args.host, port=args.port, configs=args.config, names=args.name, examples=args.examples,
+    serve(args.models, host=args.host, port=args.port, configs=args.config, examples=args.examples,
           device=args.device, runtime=args.runtime, precision=args.precision)

@@ -23,12 +23,6 @@ FOLDER_PER_CLASS = 'CustomDataset', 'ImageNet', 'ImageNet21k'  # if they have no
 RECIPE = 'recipe'  # folder in the work dir of a fine-tuning
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
-INHERITING = """_base_ = {base!r}
-
-# Override settings of the base config here, for example:
-# train_dataloader = dict(batch_size=4)
-# model = dict(backbone=dict(drop_path_rate=0.1))
-"""
 
 
 def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
@@ -168,15 +162,12 @@ def saved_config(source: str, remedy: str) -> Path:
     raise UsageError(f'there {reason} {place}; pass its config {remedy}')
 
 
-def copy_config(config: str, path: str | Path | None = None, inherit: bool = False,
-                options: dict | None = None) -> tuple[Path, Path]:
+def copy_config(config: str, path: str | Path | None = None, options: dict | None = None) -> tuple[Path, Path]:
     """Copies a config to a new file for editing, and returns the paths of both.
 
     Args:
         config (str): Config file, or the name of a config in this package.
         path (str | Path | None): File to write. Defaults to None: the file name of the config in the current folder.
-        inherit (bool): Whether the new file inherits from the config instead of containing all settings. Defaults to
-            False.
         options (dict | None): Settings that replace those of the config, e.g. ``{'model.backbone.with_cp': True}``.
 
     Raises:
@@ -188,9 +179,7 @@ def copy_config(config: str, path: str | Path | None = None, inherit: bool = Fal
         raise UsageError(f'the file to write must end with .py, got {path}')
     if os.path.lexists(path):
         raise UsageError(f'{path} already exists; pass another file')
-    if inherit and options:
-        raise UsageError('options cannot be combined with inherit; edit the new file instead')
-    text = INHERITING.format(base=str(base)) if inherit else read_config(str(base), options=options).pretty_text
+    text = read_config(str(base), options=options).pretty_text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced_when_complete(path) as part:

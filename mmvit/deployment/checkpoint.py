@@ -29,7 +29,7 @@ METRIC_DROP = 0.01  # largest drop of the metric by int8, as a share
 
 def write_trained_model(checkpoint: str | None, path: Path, *, config: str | None, pretrained: bool | str,
                         cfg_options: dict | None, preprocessing: bool, images: Sequence[str | Path], fp16: bool,
-                        int8: str | Path | None, license: str, allow_accuracy_drop: bool) -> ExportedFile:
+                        int8: str | Path | None, allow_accuracy_drop: bool) -> ExportedFile:
     """Writes a classifier, segmenter or detector, as :func:`export_model`, and compares the file's predictions."""
     check_packages()
     if fp16 and int8:
@@ -52,7 +52,7 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
         raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
                          'with objects of its classes')
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
-    details, notes = dict(reference.details, license=license, precision=precision), []
+    details, notes = dict(reference.details, precision=precision), []
     with replaced_when_complete(path, COMPANIONS) as partial:
         write_with_progress(parts, partial, details, compared[0])
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault

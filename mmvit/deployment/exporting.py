@@ -15,7 +15,7 @@ from .files import ExportedFile
 from .network import write_network
 
 FOR_NETWORKS = 'checkpoint', 'task', 'opset', 'size'
-FOR_TRAINED_MODELS = 'config', 'cfg_options', 'preprocessing', 'images', 'fp16', 'int8', 'license'
+FOR_TRAINED_MODELS = 'config', 'cfg_options', 'preprocessing', 'images', 'fp16', 'int8'
 
 
 def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool | str = False,
@@ -23,7 +23,7 @@ def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool
                  task: Literal['classification', 'backbone'] = 'backbone', opset: int = OPSET,
                  size: int | Sequence[int] | None = None, config: str | None = None, cfg_options: dict | None = None,
                  preprocessing: bool = True, images: Sequence[str | Path] = (), fp16: bool = False,
-                 int8: str | Path | None = None, license: str = 'not stated') -> ExportedFile:
+                 int8: str | Path | None = None) -> ExportedFile:
     """Exports a trained model with its preprocessing, or a network by name, and compares the file with PyTorch.
 
     The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
@@ -51,7 +51,6 @@ def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool
             set, if it exists; else the folder ``int8``; else generated images.
         fp16 (bool): Whether to compute the network in float16. Defaults to False.
         int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
-        license (str): License of the weights, for the metadata of the file. Defaults to 'not stated'.
 
     Raises:
         UsageError: If an argument is invalid or concerns the other kind of model, the model cannot be exported, the
@@ -67,7 +66,7 @@ def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool
     refuse(given, FOR_NETWORKS, 'networks given by name')
     return write_trained_model(
         None if model is None else str(model), path, config=config, pretrained=pretrained, cfg_options=cfg_options,
-        preprocessing=preprocessing, images=images, fp16=fp16, int8=int8, license=license,
+        preprocessing=preprocessing, images=images, fp16=fp16, int8=int8,
         allow_accuracy_drop=allow_accuracy_drop)
 
 

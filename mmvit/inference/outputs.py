@@ -4,15 +4,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlparse
-
-import cv2
-import numpy as np
-from PIL import Image
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
@@ -28,7 +23,7 @@ class Written(NamedTuple):
 
     Attributes:
         source (str): The image; ``SOURCE#FRAME`` for a frame of a video.
-        file (Path | None): The drawing; for frames, with ``video=True``, the video.
+        file (Path | None): The drawing.
         result (Result | None): The prediction.
         error (str | None): Why the image could not be read or processed.
     """
@@ -79,8 +74,8 @@ def name_of(url: str) -> str:
 
 
 def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,
-                      video: bool = False, batch_size: int = 1, score_thr: float | None = None,
-                      reads: Sequence[object] = ()) -> Iterator[Written]:
+                      batch_size: int = 1, score_thr: float | None = None, reads: Sequence[object] = ()
+                      ) -> Iterator[Written]:
     """Predicts images, writes their drawings, and yields each; results are complete when the iterator ends or closes.
 
     Whether a file that is read would be replaced is checked at once, everything else happens while iterating.
@@ -91,7 +86,6 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         out_dir (str | Path): Folder for the outputs.
         save_results (bool): Whether to write ``results.json`` (detectors: COCO results), ``labels/`` (segmenters: label
             images with a palette), or ``results.csv`` (classifiers: the five best classes). Defaults to False.
-        video (bool): Whether to write a video per video instead of an image per frame. Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
         score_thr (float | None): Minimum score of detected objects. Defaults to None: 0.3 in drawings; results have all
             objects, as the average precision needs them.
@@ -101,18 +95,16 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         UsageError: If an output would replace an image, a folder cannot be created, or a file not be written, e.g. on a
             full disk.
     """
-    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir), video), [*names, *reads])
+    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir)), [*names, *reads])
     drawn = SCORE_THR if score_thr is None else score_thr
-    outputs = _Outputs(names, Path(out_dir), save_results, video, drawn, predictor.category_ids)
+    outputs = _Outputs(names, Path(out_dir), save_results, drawn, predictor.category_ids)
     return _write(predictor, names, outputs, batch_size, 0. if save_results and score_thr is None else drawn)
 
 
-def _planned(names: dict[str, str], out_dir: Path, video: bool) -> Iterator[Path]:
+def _planned(names: dict[str, str], out_dir: Path) -> Iterator[Path]:
     """Yields the files that models of any task may write; of the frames of a video, those that exist."""
     for source, name in names.items():
         is_film, pattern = source.lower().endswith(VIDEOS), f'{escape(name)}_{6 * "[0-9]"}*.png'
-        if is_film and video:
-            yield out_dir / f'{name}.mp4'
         for folder in (out_dir, out_dir / 'labels'):
             yield from folder.glob(pattern) if is_film else [folder / f'{name}.png']
     yield from (out_dir / 'results.csv', out_dir / 'results.json')
@@ -134,11 +126,10 @@ class _Outputs:
     ``drawn`` is the minimum score of objects in drawings, and ``category_ids`` are those of the classes, or None.
     """
 
-    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, video: bool, drawn: float,
+    def __init__(self, names: dict[str, str], out_dir: Path, save_results: bool, drawn: float,
                  category_ids: Sequence[int] | None) -> None:
-        self.names, self.out_dir, self.save_results, self.makes_video = names, out_dir, save_results, video
+        self.names, self.out_dir, self.save_results = names, out_dir, save_results
         self.drawn, self.category_ids = drawn, category_ids
-        self.film, self.video, self.ended = None, cv2.VideoWriter(), ExitStack()
         self.entries, self.rows, self.count = [], [], 0
         self.file('')
 
@@ -146,17 +137,12 @@ class _Outputs:
         source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
         stem = self.names[source]
         name = f'{stem}_{int(frame):06}' if frame else stem
-        drawing = result.from_score(self.drawn).draw()
-        if frame and self.makes_video:
-            path, written = self.file(f'{stem}.mp4'), source
-            self.add_frame(source, path, drawing)
-        else:
-            path, written = self.file(f'{name}.png'), result.source
-            with replaced_when_complete(path) as part:
-                drawing.save(part)
+        path = self.file(f'{name}.png')
+        with replaced_when_complete(path) as part:
+            result.from_score(self.drawn).draw().save(part)
         if self.save_results:
             self.add_result(result, name)
-        return Written(written, path, result)
+        return Written(result.source, path, result)
 
     def add_result(self, result: Result, name: str) -> None:
         if isinstance(result, Segmentation):
@@ -181,20 +167,7 @@ class _Outputs:
             raise UsageError(f'folder {folder} cannot be created: {error}') from error
         return path
 
-    def add_frame(self, source: str, path: Path, drawing: Image.Image) -> None:
-        if self.film != path:
-            self.ended.close()
-            self.film, rate = path, cv2.VideoCapture(source).get(cv2.CAP_PROP_FPS) or 25.
-            with ExitStack() as begun:
-                part = begun.enter_context(replaced_when_complete(path))
-                begun.callback(self.video.release)  # before the file gets its name
-                if not self.video.open(str(part), cv2.VideoWriter.fourcc(*'mp4v'), rate, drawing.size):
-                    raise UsageError(f'video {path} cannot be written: OpenCV cannot open the file, or lacks mp4v')
-                self.ended = begun.pop_all()
-        self.video.write(np.array(drawing)[..., ::-1])
-
     def close(self, task: str) -> None:
-        self.ended.close()
         if self.save_results and task == 'classification':
             with (replaced_when_complete(self.file('results.csv')) as part,
                   open(part, 'w', encoding='utf-8', newline='') as file):

@@ -6,7 +6,6 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -272,31 +271,8 @@ def open_session(path: Path, runtime: str | None = None, device: str | torch.dev
     except UsageError:
         raise
     except Exception as error:  # the runtimes' exceptions have no public base class
-        reason = why_too_old(path, name) or f'{path} is not a valid ONNX file: {first_line(error)}'
-        raise UsageError(reason) from error
-
-
-def why_too_old(path: Path, runtime: str) -> str:
-    """Returns why a runtime is too old for a file: it refuses even an empty graph of its versions. Else ''."""
-    import onnx
-    from onnx import helper
-    try:
-        model = onnx.load(path, load_external_data=False)
-        x = helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
-        y = helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])
-        empty = helper.make_model(helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'empty', [x], [y]),
-                                  opset_imports=model.opset_import, ir_version=model.ir_version)
-    except Exception:  # of protobuf: the file is damaged
-        return ''
-    with TemporaryDirectory() as folder:
-        onnx.save(empty, Path(folder, 'empty.onnx'))
-        try:
-            RUNTIMES[runtime](Path(folder, 'empty.onnx'), 'cpu')
-            return ''
-        except Exception:  # the runtimes' exceptions have no public base class
-            opset = next((imported.version for imported in model.opset_import if not imported.domain), None)
-            return (f'{runtime} {version(RUNTIMES[runtime].package)} is too old for {path}, which has IR version '
-                    f'{model.ir_version} and opset {opset} of ONNX; install a newer one')
+        raise UsageError(f'{path} cannot be loaded by {name} {version(RUNTIMES[name].package)}: {first_line(error)}'
+                         ) from error
 
 
 def is_exported(path: str) -> bool:

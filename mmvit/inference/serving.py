@@ -28,11 +28,11 @@ MAX_FILE_SIZE = '20mb'
 
 
 class Served:
-    """A model with its name and what its runtime deviates from PyTorch."""
+    """A model with the name of its work dir and file, and what its runtime deviates from PyTorch."""
 
-    def __init__(self, path: str, config: str | None, name: str | None, **options: Any) -> None:
+    def __init__(self, path: str, config: str | None, **options: Any) -> None:
         self.predictor, file = Predictor(path, config, **options), find_checkpoint(str(path))
-        self.name = name or '/'.join(Path(file).absolute().parts[-2:])
+        self.name = '/'.join(Path(file).absolute().parts[-2:])
         self.deviation: str | None = getattr(self.predictor.model, 'deviation', None)
 
 
@@ -99,25 +99,24 @@ def find_examples(folder: str | None, task: str) -> list[Path]:
     return images[::max(1, len(images) // 4)][:4]
 
 
-def load_models(models: Sequence[str], configs: Sequence[str] = (), names: Sequence[str] = (),
-                device: str | None = None, runtime: str | None = None, precision: str | None = None) -> list[Served]:
+def load_models(models: Sequence[str], configs: Sequence[str] = (), device: str | None = None,
+                runtime: str | None = None, precision: str | None = None) -> list[Served]:
     """Loads the models of a page; the arguments are those of :func:`serve`."""
     if wrong := [path for path in models if is_config(path)]:
         raise UsageError(f'{wrong[0]} is a config: pass a checkpoint and --config {wrong[0]}'
                          + path_hint(wrong[0]))
-    for option, values in dict(config=configs, name=names).items():
-        if len(values) > len(models):
-            raise UsageError(f'--{option} must have at most {len(models)} values, one per model, got {len(values)}')
+    if len(configs) > len(models):
+        raise UsageError(f'--config must have at most {len(models)} values, one per model, got {len(configs)}')
     exported = [path for path in models if path.endswith(EXPORTED_SUFFIX)]
     if (runtime or precision) and not exported:
         raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(models)}')
     options = dict(runtime=runtime, precision=precision)
-    return [Served(path, config, name, device=device, **(options if path in exported else {}))
-            for path, config, name in zip_longest(models, configs, names)]
+    return [Served(path, config, device=device, **(options if path in exported else {}))
+            for path, config in zip_longest(models, configs)]
 
 
 def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, configs: Sequence[str] = (),
-          names: Sequence[str] = (), examples: str | None = None, device: str | None = None,
+          examples: str | None = None, device: str | None = None,
           runtime: str | None = None, precision: str | None = None, block: bool = True) -> Any:
     """Shows the predictions of models side by side on a web page, with Gradio.
 
@@ -128,7 +127,6 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
         port (int): Port to listen on. Defaults to 7860.
         configs (Sequence[str]): A config per checkpoint, in the order of ``models``. Defaults to (): the configs that
             the trainings saved beside them.
-        names (Sequence[str]): A name per model. Defaults to (): work dir and file, e.g. ``cats/epoch_12.pth``.
         examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
         device (str | None): Device of checkpoints, e.g. ``cuda:1``. Defaults to None: a GPU if possible.
         runtime (str | None): Runtime of exported files; see :class:`mmvit.inference.Predictor`.
@@ -145,7 +143,7 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
     if not find_spec('gradio'):
         raise UsageError("serving needs gradio: pip install 'mmvit_backbones[serve]'")
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported
-    served = load_models(models, configs, names, device, runtime, precision)
+    served = load_models(models, configs, device, runtime, precision)
     app = build_app(served, find_examples(examples, served[0].predictor.task))
     try:
         app.launch(server_name=host, server_port=port, max_file_size=MAX_FILE_SIZE, share=False, ssr_mode=False,

@@ -14,7 +14,7 @@ SMALL = '--size', '32', '32', '--repeats', '1', '--batch-size', '2'
 @pytest.mark.parametrize('arguments, words', [
     (['benchmark', 'rest_lite', '--objects', '3'], ['--objects', 'networks']),
     *[(['benchmark', 'upernet_reswin_t', option, *values], [option, 'configs'])
-      for option, *values in (['--override', 'window_size=4'], ['--baseline', 'reswin_tiny'], ['--dense'])]])
+      for option, *values in (['--baseline', 'reswin_tiny'], ['--dense'])]])
 def test_options_that_exclude_each_other(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with raises(UsageError, *words):

@@ -233,7 +233,7 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 
 def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
     parts = split(reference.module, cfg)
-    write_parts(parts, path, dict(reference.details, license='MIT'), IMAGES[0])
+    write_parts(parts, path, reference.details, IMAGES[0])
     outputs = PyTorchOutputs(reference, IMAGES, parts.preprocess)
     for runtime in installed_runtimes():
         figures = outputs.compare(path, EXACT, runtime)
@@ -256,7 +256,7 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
     details = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
     assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
-    assert {'preprocessing', 'thresholds', 'version', 'license', 'input', 'outputs', 'palette'} <= details.keys()
+    assert {'preprocessing', 'thresholds', 'version', 'input', 'outputs', 'palette'} <= details.keys()
     page = (ROOT / 'docs/export.md').read_text(encoding='utf-8')
     program, = re.findall(r'^```py\n("""Runs an ONNX file.+?)^```$', page, flags=re.MULTILINE | re.DOTALL)
     printed = subprocess.run([sys.executable, '-c', program, path, PATHS[0]], check=True,

@@ -100,34 +100,10 @@ def test_results_have_all_scores(tmp_path, monkeypatch):
 
 
 def test_frames_of_videos(tmp_path):
-    """Without --video, each frame is an image; with it, each video is one file."""
-    cv2 = pytest.importorskip('cv2')
     results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', 'g.avi') for number in (0, 11)]
     names = {'in/f.avi': 'f', 'g.avi': 'g'}
     write(tmp_path, 'detection', results, names, save_results=False)
     assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'g_000000.png', 'g_000011.png'}
-    lines = write(tmp_path / 'film', 'detection', results, names, save_results=False, video=True)
-    assert list(dict.fromkeys(lines)) == [f'in/f.avi -> {tmp_path}/film/f.mp4', f'g.avi -> {tmp_path}/film/g.mp4']
-    for name in 'f', 'g':
-        video = cv2.VideoCapture(str(tmp_path / f'film/{name}.mp4'))
-        assert video.get(cv2.CAP_PROP_FPS) == 25 and video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
-        assert video.read()[1].shape == (500, 500, 3)
-
-
-def test_videos_that_cannot_be_written_are_errors(tmp_path):
-    pytest.importorskip('cv2')
-    (tmp_path / 'f.mp4').mkdir()
-    with raises(UsageError, tmp_path / 'f.mp4', 'cannot be written'):
-        write(tmp_path, 'detection', [objects('f.avi#0')], {'f.avi': 'f'}, save_results=False, video=True)
-
-
-def test_colors_of_a_video_are_those_of_its_frames(tmp_path):
-    cv2 = pytest.importorskip('cv2')
-    found = objects('f.avi#0')
-    found.image = np.full((500, 500, 3), (200, 30, 30), np.uint8)
-    write(tmp_path, 'detection', [found], {'f.avi': 'f'}, save_results=False, video=True)
-    blue, _, red = cv2.VideoCapture(str(tmp_path / 'f.mp4')).read()[1][250, 250].tolist()
-    assert red > 180 and blue < 60
 
 
 def test_segments_are_label_images(tmp_path):
@@ -157,23 +133,18 @@ def test_no_output_replaces_what_is_read(task, name, source, tmp_path, monkeypat
     assert (Path('given') / source).read_text() == 'given'
 
 
-def test_films_and_frames_do_not_replace_what_is_read(tmp_path):
+def test_frames_do_not_replace_what_is_read(tmp_path):
     film, frame = tmp_path / 'f.mp4', tmp_path / 'f_000011.png'
-    for path in film, frame:
-        path.write_text('given')
-    for video, names in (True, {str(film): 'f'}), (False, {str(film): 'f', str(frame): 'g'}):
-        with raises(UsageError, film if video else frame, 'is read'):
-            write_predictions(Fixed('detection', []), names, tmp_path, video=video)
+    frame.write_text('given')
+    with raises(UsageError, frame, 'is read'):
+        write_predictions(Fixed('detection', []), {str(film): 'f', str(frame): 'g'}, tmp_path)
 
 
 def test_drawings_replace_links(tmp_path):
-    for name in 'a.png', 'f.mp4':
-        (tmp_path / f'precious_{name}').write_text('precious')
-        (tmp_path / name).symlink_to(tmp_path / f'precious_{name}')
+    (tmp_path / 'precious.png').write_text('precious')
+    (tmp_path / 'a.png').symlink_to(tmp_path / 'precious.png')
     write(tmp_path, 'detection', [objects('a.jpg', 1)], {'a.jpg': 'a'})
-    write(tmp_path, 'detection', [objects('f.avi#0', 1)], {'f.avi': 'f'}, video=True)
-    assert {path.read_text() for path in tmp_path.glob('precious_*')} == {'precious'}
-    assert not (tmp_path / 'a.png').is_symlink() and not (tmp_path / 'f.mp4').is_symlink()
+    assert (tmp_path / 'precious.png').read_text() == 'precious' and not (tmp_path / 'a.png').is_symlink()
 
 
 def test_results_are_complete_after_an_interrupt(tmp_path):

@@ -52,7 +52,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
     app = serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
-                names=['Segments', 'Colors'], device='cpu', examples=str(CAMVID), block=False)
+                device='cpu', examples=str(CAMVID), block=False)
     try:
         client = Client(f'http://127.0.0.1:{port}/', verbose=False)
         image = Image.new('RGB', (64, 48), (10, 20, 200))
@@ -79,12 +79,11 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
 
 
 def test_a_model_is_named_by_its_folder_and_file(tmp_path):
-    assert Served(mean_color_file(tmp_path), None, None, device='cpu').name == f'{tmp_path.name}/model.onnx'
+    assert Served(mean_color_file(tmp_path), None, device='cpu').name == f'{tmp_path.name}/model.onnx'
 
 
 @pytest.mark.parametrize('arguments, words', [
     (dict(models=['imagenet_reswin_t']), ['config', '--config imagenet_reswin_t']),
-    (dict(models=['a.pth'], names=['a', 'b']), ['--name', 'at most 1', 'got 2']),
     (dict(models=['a.pth'], configs=['a', 'b']), ['--config', 'at most 1', 'got 2']),
     (dict(models=['missing.pth']), ['missing.pth']),
     (dict(models=['a.pth'], runtime='openvino'), ['--runtime', 'mmvit export', 'a.pth'])])

@@ -1,7 +1,7 @@
 """Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
 
     mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
-    mmvit draw windows IMAGE --config CONFIG --checkpoint CHECKPOINT --queries 120,80 300,200
+    mmvit draw windows IMAGE --network upernet_vitaev2_vsa_s --checkpoint CHECKPOINT --queries 120,80 300,200
 
 A query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames are
 the windows from which the heads sample keys and values, in the last attention layer of each stage.
@@ -15,9 +15,7 @@ from ..docstrings import with_help
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('image', metavar='IMAGE')
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--network', help='name of a network listed by mmvit models')
-    source.add_argument('--config', dest='network', help='config file, or the name of a config in this package')
+    parser.add_argument('--network', required=True, metavar='NAME')
     parser.add_argument('--checkpoint')
     add_pretrained_argument(parser)
     parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y')

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.zoo.checkpoints import published_by
+from mmvit_backbones.zoo.checkpoints import published_by, read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Family, Images, Variant
 
@@ -142,6 +142,8 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         UsageError: If there is no such network, or it has no such weights.
     """
     if isinstance(network, Mapping):
+        if network.get('type') == 'TimmBackbone':
+            return _timm(dict(network), pretrained)
         return _other(str(network.get('type')), dict(network), pretrained)
     if network in VARIANTS:
         return _own(VARIANTS[network], pretrained, is_dense)
@@ -149,14 +151,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         weights = 'torchvision://resnet50' if pretrained is True else pretrained
         return _other(network, dict(RESNET50, norm_eval=bool(pretrained)), weights)
     if network.startswith(TIMM):
-        from mmvit_backbones.integrations import timm_backbone  # noqa: F401  registers TimmBackbone
-        name = network.removeprefix(TIMM)
-        if isinstance(pretrained, str):
-            raise UsageError(f'pretrained must be True or False for {network}, got {pretrained!r}')
-        found = Network(name, dict(type='TimmBackbone', name=name, pretrained=pretrained), pretrained,
-                        *_images_of(f'timm://{name}' if pretrained else None),
-                        imports=('mmvit_backbones.integrations.timm_backbone', ))
-        return replace(found, image_size=found.of_built(lambda network: network.image_size))
+        return _timm(dict(type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True), pretrained)
     try:
         cfg = read_config(network, ('model', ))
     except UsageError as error:
@@ -165,6 +160,8 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     if not cfg.model.get('backbone'):
         raise UsageError(f'network must be a config with model.backbone, got {network}')
     backbone = cfg.to_dict()['model']['backbone']
+    if backbone.get('type') == 'TimmBackbone':
+        return _timm(backbone, pretrained)
     import_quietly(cfg.default_scope)
     if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
         backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
@@ -189,6 +186,36 @@ def _own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**variant.backbone, **settings, 'drop_path_rate': 0.1 if weights else 0., **init}
     return Network(variant.name, backbone, weights is not None, *_images_of(weights, variant.family), variant=variant)
+
+
+def _timm(backbone: dict, pretrained: bool | str) -> Network:
+    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights True keeps.
+
+    A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
+    """
+    from mmvit_backbones.integrations import timm_backbone
+    name = str(backbone.get('name'))
+    if isinstance(pretrained, str):
+        if '://' in pretrained:
+            raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '
+                             'weights of timm have names of their own, timm:NAME.TAG')
+        checkpoint = read_checkpoint(pretrained)
+        is_training = any(str(key).startswith('backbone.model.') for key in checkpoint.get('state_dict', checkpoint))
+        backbone |= (dict(pretrained=False, init_cfg=dict(type='Pretrained', checkpoint=pretrained)) if is_training
+                     else dict(pretrained=True, pretrained_cfg_overlay=dict(file=pretrained)))
+    elif not pretrained:
+        backbone['pretrained'] = False
+        backbone.pop('init_cfg', None)
+    elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
+        pretrained_settings(f'timm://{name}')  # refuses a name without weights
+    is_pretrained = bool(backbone.get('pretrained') or backbone.get('init_cfg'))
+    found = Network(name, backbone, is_pretrained, IMAGENET_MEAN, IMAGENET_STD,
+                    imports=(timm_backbone.__name__, ))
+    image_size, images = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
+    if is_pretrained:
+        mean, std = ([round(255 * value, 3) for value in images[key]] for key in ('mean', 'std'))
+        found = replace(found, mean=mean, std=std)
+    return replace(found, image_size=image_size)
 
 
 def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:

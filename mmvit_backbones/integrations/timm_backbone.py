@@ -2,7 +2,8 @@
 
 https://huggingface.co/docs/timm
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from ..backbones.base import is_integer, with_strict_pretrained
 from ..errors import CheckpointError, UsageError, first_line
@@ -51,7 +53,7 @@ class TimmBackbone(BaseModule):
             ``'vit_small_patch16_dinov3.lvd1689m'``; or what ``timm.create_model`` takes with a prefix, such as
             ``'local-dir:FOLDER'``.
         pretrained (bool): Whether to download and load timm's weights. ``pretrained_cfg_overlay=dict(file=FILE)``
-            beside it loads a file, which timm converts. Defaults to False.
+            beside it loads a file, which timm converts, and which must be complete. Defaults to False.
         out_indices (Sequence[int] | int | None): Stages whose maps are returned, in ascending order; negative ones
             count from the end. Defaults to None: the last stage of each stride, so the last block of a plain network.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages, and their number
@@ -85,7 +87,7 @@ class TimmBackbone(BaseModule):
                  init_cfg: dict | list[dict] | None = None, **arguments: Any) -> None:
         super().__init__(with_strict_pretrained(init_cfg))
         self.name, self.frozen_stages, self.in_channels = name, frozen_stages, arguments.get('in_chans', 3)
-        self.model, takes_any_size = create(name, pretrained, arguments)
+        self.model, takes_any_size, missing = create(name, pretrained, arguments)
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
         self.norm = norm and type(self.model).__name__ not in NORM_AFTER_POOLING
@@ -105,6 +107,7 @@ class TimmBackbone(BaseModule):
         self.image_size = None if takes_any_size else self._fixed_size(arguments.get('img_size'))
         frozen = self._frozen_parameters(infos)
         self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
+        check_complete(name, missing & self.model.state_dict().keys(), file_of(arguments))
         if with_cp:
             self.model.set_grad_checkpointing()
         for key, parameter in self.model.named_parameters():
@@ -146,12 +149,15 @@ class TimmBackbone(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``."""
-        return self._layers[param_name.removeprefix(prefix)]
+        """Returns the depth of a parameter, 0 for the stem, and the number of depths, by timm's ``group_matcher``.
+
+        Parameters outside of the backbone, such as those of heads, have the last depth.
+        """
+        return depth_of(param_name, prefix, self._layers)
 
     def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Returns the depth of a parameter like :meth:`get_layer_depth`, but counts each stage as one layer."""
-        return self._stages[param_name.removeprefix(prefix)]
+        return depth_of(param_name, prefix, self._stages)
 
     def tables_tokens_and_gates(self) -> set[str]:
         """Returns the names of position tables, tokens and other parameters that timm trains without weight decay."""
@@ -221,25 +227,75 @@ class TimmBackbone(BaseModule):
         return stem
 
 
-def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any, bool]:
-    """Returns a network of timm without head, and whether it has an argument with which it takes images of any size."""
+def depth_of(param_name: str, prefix: str, depths: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """Returns the depth of a parameter of the backbone, or the last one for others, and the number of depths."""
+    if param_name.startswith(prefix):
+        return depths[param_name.removeprefix(prefix)]
+    _, count = next(iter(depths.values()))
+    return count - 1, count
+
+
+def create(name: str, pretrained: bool, arguments: dict[str, Any]) -> tuple[Any, bool, set[str]]:
+    """Returns a network of timm without head.
+
+    Also returns whether it has an argument with which it takes images of any size, and what its weights lack.
+    """
     if ':' not in name and not timm.is_model(name):
         near = near_names(name.partition('.')[0], timm.list_models())
         raise UsageError(f'timm {timm.__version__} has no network {name}{near or "; see timm.list_models()"}')
     refused = None
     for options in ANY_SIZE:
+        missing: set[str] = set()
         try:
-            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
-            return network, bool(options)
+            with recorded_loading(missing):
+                network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **arguments)
         except TypeError as error:  # the network does not have these arguments
             refused = error
+            continue
         except Exception as error:  # timm and its downloaders raise errors of several packages
-            if pretrained:
-                raise CheckpointError(f'the weights of timm:{name} cannot be loaded: {first_line(error)}; download '
-                                      'them elsewhere, and set pretrained_cfg_overlay=dict(file=FILE)') from error
-            raise UsageError(f'timm:{name} cannot be built: {first_line(error)}') from error
+            if not pretrained:
+                raise UsageError(f'timm:{name} cannot be built: {first_line(error)}') from error
+            file = file_of(arguments)
+            check_complete(name, missing, file)
+            remedy = '' if file else '; download them elsewhere, and set pretrained_cfg_overlay=dict(file=FILE)'
+            raise CheckpointError(f'{file or "the weights"} cannot be loaded into timm:{name}: {first_line(error)}'
+                                  f'{remedy}') from error
+        return network, bool(options), missing
     assert refused is not None
     raise UsageError(f'timm:{name} cannot be built with {arguments}: {refused}') from refused
+
+
+@contextmanager
+def recorded_loading(missing: set[str]) -> Iterator[None]:
+    """Adds the names that a state dict lacks which is loaded into a network that is built meanwhile."""
+    handles = []
+
+    def watch(parent: nn.Module, name: str, module: nn.Module | None) -> None:
+        if module is not None:
+            handles.append(module.register_load_state_dict_post_hook(
+                lambda module, incompatible: missing.update(incompatible.missing_keys)))
+
+    handles.append(register_module_module_registration_hook(watch))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def file_of(arguments: dict[str, Any]) -> str | None:
+    return (arguments.get('pretrained_cfg_overlay') or {}).get('file')
+
+
+def check_complete(name: str, missing: set[str], file: str | None) -> None:
+    """Raises CheckpointError if a file lacks weights of a network; timm says so in its log only.
+
+    It may lack what the network only has by its arguments.
+    """
+    lacking = sorted(missing & timm.create_model(name).state_dict().keys()) if file and missing else []
+    if lacking:
+        raise CheckpointError(f'{file} lacks {len(lacking)} weights of timm:{name}, such as {lacking[0]}; a training '
+                              "with TimmBackbone is loaded by init_cfg=dict(type='Pretrained', checkpoint=FILE)")
 
 
 def on_meta(network: nn.Module) -> Any:

@@ -1,4 +1,5 @@
 """Networks of timm are backbones with timm's own maps, for images of any size, and can be frozen."""
+import pickle
 import sys
 
 import pytest
@@ -7,13 +8,14 @@ import torch.nn.functional as F
 from helpers import raises
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 timm = pytest.importorskip('timm')
 
 from mmvit.inference.runtimes import open_session  # noqa: E402
+from mmvit.recipes.networks import find_network  # noqa: E402
 from mmvit_backbones.errors import CheckpointError, UsageError  # noqa: E402
 from mmvit_backbones.export import export_onnx  # noqa: E402
 from mmvit_backbones.integrations.timm_backbone import TimmBackbone  # noqa: E402
@@ -98,8 +100,66 @@ def test_files_are_loaded(tmp_path):
         assert all(torch.equal(x, expected[key]) for key, x in backbone.state_dict().items())
     with raises(CheckpointError, 'timms.pth', 'model.stem'):
         build('convnext_atto', init_cfg=dict(type='Pretrained', checkpoint=timms)).init_weights()
-    with raises(CheckpointError, 'convnext_atto', 'FileNotFoundError', 'pretrained_cfg_overlay'):
+    with raises(CheckpointError, 'convnext_atto', 'FileNotFoundError', 'missing.pth'):
         build('convnext_atto', pretrained=True, pretrained_cfg_overlay=dict(file='missing.pth'))
+
+
+@pytest.mark.parametrize('name, taken_away, lacking', [
+    ('resnet18', 'layer1.0.conv1.weight', 1), ('resnet18', '', 100), ('resnet18', 'fc.', 0),
+    ('vit_small_patch16_dinov3', 'blocks.0.attn.qkv.weight', 1)])
+def test_files_must_be_complete(name, taken_away, lacking, tmp_path):
+    """timm says in its log alone which weights stay random."""
+    arguments = SMALL.get(name, {})
+    weights = timm.create_model(name, **arguments).state_dict()
+    torch.save({key: x for key, x in weights.items() if not key.startswith(taken_away)} | dict(other=torch.ones(2)),
+               tmp_path / 'file.pth')
+    options = dict(type='TimmBackbone', name=name, pretrained=True,
+                   pretrained_cfg_overlay=dict(file=str(tmp_path / 'file.pth')), **arguments)
+    if lacking:
+        with raises(CheckpointError, 'file.pth', f'{lacking} weights', name, 'init_cfg'):
+            MODELS.build(options)
+    else:
+        pickle.dumps(MODELS.build(options))  # without what watched the loading
+
+
+def test_files_may_lack_what_an_argument_adds(tmp_path):
+    torch.save(timm.create_model('vit_tiny_patch16_224').state_dict(), tmp_path / 'file.pth')
+    overlay = dict(file=str(tmp_path / 'file.pth'))
+    assert TimmBackbone('vit_tiny_patch16_224', pretrained=True, pretrained_cfg_overlay=overlay, init_values=1e-5)
+
+
+def test_recipes_start_from_files_and_register_the_network(tmp_path):
+    """Those of timm, and those of a training with the network."""
+    expected = {key: x + 1 for key, x in TimmBackbone('resnet18').state_dict().items()}
+    torch.save({key.removeprefix('model.'): x for key, x in expected.items()}, tmp_path / 'timms.pth')
+    torch.save(dict(state_dict={f'backbone.{key}': x for key, x in expected.items()}), tmp_path / 'training.pth')
+    for network in 'timm:resnet18', dict(type='TimmBackbone', name='resnet18'):
+        for file in 'timms.pth', 'training.pth':
+            found = find_network(network, str(tmp_path / file))
+            backbone = MODELS.build(found.backbone)
+            backbone.init_weights()
+            assert all(torch.equal(x, expected[key]) for key, x in backbone.state_dict().items())
+            assert found.is_pretrained and found.imports == (TimmBackbone.__module__, )
+        assert not find_network(network, False).is_pretrained
+        with raises(CheckpointError, 'missing.pth'):
+            find_network(network, 'missing.pth')
+    with raises(UsageError, 'timm:resnet18', 'timm://resnet18', 'file'):
+        find_network('timm:resnet18', 'timm://resnet18')
+    network = dict(type='TimmBackbone', name='vit_tiny_patch16_224.augreg_in21k', pretrained=True)
+    assert find_network(network).mean == [127.5] * 3 != find_network(network, False).mean
+
+
+def test_mmpretrains_layer_decay_reads_the_layers():
+    pytest.importorskip('mmpretrain')
+    init_default_scope('mmpretrain')
+    model = MODELS.build(dict(
+        type='ImageClassifier', backbone=dict(type='TimmBackbone', name='vit_small_patch16_dinov3', **PLAIN),
+        neck=dict(type='GlobalAveragePooling'), head=dict(type='LinearClsHead', num_classes=4, in_channels=48)))
+    wrapper = build_optim_wrapper(model, dict(
+        optimizer=dict(type='AdamW', lr=1., weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.5),
+        constructor='LearningRateDecayOptimWrapperConstructor'))
+    rates = {group['param_name']: group['lr'] for group in wrapper.optimizer.param_groups}
+    assert rates['head.fc.weight'] == 1 and rates['backbone.model.patch_embed.proj.weight'] == 0.5**4
 
 
 @pytest.mark.parametrize('name', ['vit_small_patch14_reg4_dinov2', 'convnext_atto'])

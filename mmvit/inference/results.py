@@ -99,7 +99,7 @@ class Result:
         return entries
 
     def draw(self) -> Image.Image:
-        """Draws masks, boxes and labels over the image; labels do not cover each other while there is room.
+        """Draws masks, boxes and labels over the image; a label lies where no other is, if one of six places is free.
 
         Labels of items without boxes are listed in the top left corner. Masks of detected objects have contours, to
         separate objects of the same class. Small images are enlarged by an integer factor to an area of at least
@@ -256,19 +256,15 @@ class _Pen:
 
 def place_label(corners: Sequence[tuple[float, float]], size: tuple[int, int], others: Sequence[Area],
                 canvas: tuple[int, int]) -> tuple[float, float]:
-    """Returns the top left corner of a label: the first one without another label, or else the nearest free place.
+    """Returns the top left corner of a label: the first one without another label, or else the first.
 
     Args:
         corners (Sequence[tuple[float, float]]): Wanted corners, best first; they are moved into the drawing.
         size (tuple[int, int]): Width and height of the label.
-        others (Sequence[Area]): Labels that are already drawn. If no place is free, the first corner is returned.
+        others (Sequence[Area]): Labels that are already drawn.
         canvas (tuple[int, int]): Width and height of the drawing.
     """
-    room = np.maximum(np.subtract(canvas, size), 0)
-    grid = np.stack(np.meshgrid(*(np.arange(0, most + 1, side // 2) for most, side in zip(room, size))), -1)
-    wanted, grid = np.clip(corners, 0, room), grid.reshape(-1, 2)
-    grid = grid[np.argsort(((grid - wanted[0]) ** 2).sum(1), kind='stable')]
-    places = np.concatenate([wanted, grid])
+    places = np.clip(corners, 0, np.maximum(np.subtract(canvas, size), 0))
     drawn = np.reshape(others, (-1, 1, 4))
     covers = ((places < drawn[..., 2:]) & (drawn[..., :2] < places + size)).all(2).any(0)
     x, y = places[covers.argmin()]  # the first that is False

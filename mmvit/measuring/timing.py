@@ -15,8 +15,7 @@ from ..utils.distributed import warn
 CALLS_ON_GPUS = 4  # in a row, so that the CPU launches ahead as in a training
 
 
-def take_turns(steps: Sequence[Callable[[], object]], repeats: int, pause: float = 0., calls: int = 1
-               ) -> list[list[float]]:
+def take_turns(steps: Sequence[Callable[[], object]], repeats: int, calls: int = 1) -> list[list[float]]:
     """Returns the seconds of each step.
 
     The steps run in turn, so that other load on the machine affects all equally. Their first runs are not counted.
@@ -24,13 +23,11 @@ def take_turns(steps: Sequence[Callable[[], object]], repeats: int, pause: float
     Args:
         steps (Sequence[Callable]): Functions without arguments.
         repeats (int): Number of measurements of each step.
-        pause (float): Seconds before each run. Defaults to 0.
         calls (int): Calls in a row, of which a measurement is the mean. Defaults to 1.
     """
     seconds: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats + 1):
         for step, times in zip(steps, seconds):
-            time.sleep(pause)
             start = now()
             for _ in range(calls):
                 step()

@@ -107,26 +107,10 @@ def test_boxes_and_their_labels_are_drawn():
     assert [drawing.getpixel((x, 240)) for x in (4, 499)] == [RED] * 2  # from edge to edge
 
 
-def test_labels_do_not_cover_each_other():
-    """Each label of a crowd is as large as alone; the best object's is where it would be alone."""
-    boxes = np.array([[200 + 5 * i, 150 + 5 * i, 201 + 5 * i, 151 + 5 * i] for i in range(12)], np.float32)
-    palette = [(10 * i + 10, 0, 255) for i in range(12)]
-
-    def places(kept: slice) -> list[np.ndarray]:
-        found = Detection(*about(500, 500, palette), np.arange(12)[kept], np.ones(12)[kept], boxes[kept])
-        drawing = np.array(found.draw())
-        return [np.argwhere((drawing == color).all(2)) for color in palette[kept]]
-
-    crowd, alone = places(slice(0, 12)), [places(slice(i, i + 1))[0] for i in range(12)]
-    dot = 4 ** 2  # the box, which a label may cover
-    assert all(len(alone[i]) - dot <= len(crowd[i]) for i in range(12))
-    assert crowd[0].min(0).tolist() == alone[0].min(0).tolist() and min(map(len, crowd)) > 400
-
-
-def test_labels_stay_inside_a_full_drawing():
-    taken = [(0, 0, 30, 10), (0, 10, 30, 20)]
-    assert place_label([(25, 18)], (20, 10), taken[:1], (30, 20)) == (10, 10)
-    assert place_label([(25, 18)], (20, 10), taken, (30, 20)) == (10, 10)
+def test_a_label_lies_beside_others_and_inside_the_drawing():
+    taken, corners = [(0, 0, 30, 10)], [(25, 4), (25, 18)]
+    assert place_label(corners, (20, 10), taken, (30, 20)) == (10, 10)
+    assert place_label(corners, (20, 10), [*taken, (0, 10, 30, 20)], (30, 20)) == (10, 4)
     assert place_label([(25, 18)], (50, 10), [], (30, 20)) == (0, 10)
 
 

@@ -198,25 +198,6 @@ def test_pyramids_from_the_second_stage_train_every_parameter(is_written):
     assert missing == (set() if is_written else {'0.norm0.weight', '0.norm0.bias'})
 
 
-def test_simmim_trains_a_network_with_a_hook_on_its_stem():
-    pytest.importorskip('mmpretrain')
-    init_default_scope('mmpretrain')
-    example, = re.findall(r'^## SimMIM\n\n```python\n(.*?)^```', PAGE, re.M | re.S)
-    try:
-        exec(example, {'__name__': 'example'})
-        torch.manual_seed(0)
-        model = MODELS.build(dict(type='SimMIM', **written('SimMIM'), head=dict(
-            type='SimMIMHead', patch_size=4, loss=dict(type='PixelReconstructionLoss', criterion='L1', channel=3))))
-    finally:
-        MODELS.module_dict.pop('MaskedReSwin', None)
-    images, mask = torch.rand(2, 3, 64, 64), torch.arange(16).repeat(2, 16, 1) % 2
-    loss = model(images, [SimpleNamespace(mask=each) for each in mask], mode='loss')['loss']
-    assert not missing_gradients(model, loss) and model.backbone.mask_token.grad.abs().sum() > 0
-    hidden = images * (1 - mask.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None])
-    model.eval()
-    assert torch.equal(model.backbone(images, mask)[0], model.backbone(hidden, mask)[0])
-    assert not torch.equal(model.backbone(images)[0], model.backbone(hidden)[0])
-
 
 # ---- frozen stages
 

@@ -22,7 +22,6 @@ SUBCOMMANDS = {
     'export': ('export', 'export a network or a trained model to ONNX'),
     'serve': ('serve', 'show predictions of models on a web page'),
     'models': ('models', 'list the networks with their parameters, GMACs, accuracy and weights'),
-    'weights list': ('weights.list', 'list the published weights'),
     'weights download': ('weights.download', 'download and verify published weights'),
     'weights convert': ('weights.convert', 'convert published weights to a file'),
     'data check': ('data.check', 'find unusable images, masks and annotations'),

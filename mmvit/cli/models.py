@@ -22,7 +22,7 @@ from .arguments import new_parser
 
 NEXT = ('next, with a NETWORK of the table:',
         '  mmvit train NETWORK --coco-folder FOLDER  # or --class-folder, --seg-folder',
-        '  mmvit weights list NETWORK                # what is published, or related weights')
+        '  mmvit weights download NETWORK            # or what to do in a browser')
 
 
 def get_parser() -> ArgumentParser:

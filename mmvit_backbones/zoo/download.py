@@ -263,15 +263,12 @@ def check_unchanged(path: Path, hashes: bool = False) -> None:
         return
     text = _hash_file(path).read_text(encoding='utf-8')
     size = re.search(r'^# (\d+) bytes$', text, re.MULTILINE)
-    now, then = f'{path.stat().st_size} bytes', f'{size[1]} bytes' if size else ''
-    if now == then and not hashes:
-        return
-    if now == then or not size:  # a record by sha256sum has no size
-        now, then = f'the SHA-256 {hash_of(path)}', f'the SHA-256 {text[:64]}'
-    if now != then:
-        raise CheckpointError(f'checkpoint {path} has changed since its hash was recorded: it has {now} instead of '
-                              f'{then}. Delete {_hash_file(path).name} to accept the file, or both files to download '
-                              'it again')
+    is_same = bool(size) and int(size[1]) == path.stat().st_size
+    if hashes or not size:  # a record by sha256sum has no size
+        is_same = hash_of(path) == text[:64]
+    if not is_same:
+        raise CheckpointError(f'checkpoint {path} has changed since its SHA-256 was recorded, {text[:64]}. Delete '
+                              f'{_hash_file(path).name} to accept the file, or both files to download it again')
 
 
 def _hash_file(path: Path) -> Path:

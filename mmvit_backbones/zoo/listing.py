@@ -1,44 +1,15 @@
-"""Lists the networks and the authors' weights, and downloads or checks weights by name."""
+"""Lists the networks with the state of the authors' weights, and downloads or checks weights by name."""
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import wrap
-from typing import NamedTuple
 
 from ..errors import CheckpointError, UsageError
 from .checkpoints import read_published
-from .download import cache_folder, cached_file, check_unchanged, fetch, is_recorded
-from .published import RESULTS
-from .variants import VARIANTS, Variant, find_names
-from .weights import OTHER_FILES, Weights
-
-
-class Entry(NamedTuple):
-    """Weights of a network with their tag. ``weights`` is None for a network whose weights are not published.
-
-    ``variant`` is None for a file that belongs to no network of this package, such as token labels.
-    """
-
-    variant: Variant | None
-    tag: str
-    weights: Weights | None
-
-
-def list_weights(patterns: Sequence[str] = ('*', )) -> list[Entry]:
-    """Returns the weights whose network or file, without its extension, matches one of the shell patterns.
-
-    Raises:
-        UsageError: If nothing matches.
-    """
-    entries = [Entry(variant, tag, weights) for variant in VARIANTS.values()
-               for tag, weights in (variant.weights or {'': None}).items()]
-    entries += [Entry(None, '', weights) for weights in OTHER_FILES.values()]
-    found = [entry for entry in entries if any(fnmatchcase(part.name, pattern) for pattern in patterns
-                                               for part in (entry.variant, entry.weights) if part)]
-    if not found:
-        raise UsageError(f'no network or checkpoint matches {" or ".join(patterns)}')
-    return found
+from .download import cached_file, check_unchanged, fetch, is_recorded
+from .variants import VARIANTS, find_names
+from .weights import OTHER_FILES, WEIGHTS, Weights
 
 
 def state_of(weights: Weights) -> str:
@@ -47,16 +18,6 @@ def state_of(weights: Weights) -> str:
     if os.path.exists(path):
         return 'cached' if is_recorded(path) else 'cached, never loaded'
     return 'browser' if weights.needs_browser else 'download'
-
-
-def published_figures(variant: Variant | None, tag: str) -> dict[str, float]:
-    """Returns the published results of a network's weights, by name."""
-    if variant is None:
-        return {}
-    # Results of weights pretrained on ImageNet-22k are also in the default config.
-    configs = [variant.config_name(str(variant.img_size))] * (tag == '22k') + [variant.config_name(tag)]
-    figures = {key: value for name in configs for key, value in RESULTS.get(name, {}).items()}
-    return {key: value for key, value in figures.items() if key.endswith('22k') == (tag == '22k')}
 
 
 def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
@@ -102,60 +63,33 @@ def network_table(networks: Sequence[dict]) -> str:
     return '\n'.join(lines)
 
 
-def weights_table(entries: Sequence[Entry]) -> str:
-    """Returns the table of :func:`list_weights`: network, tag, state, source, published results and file."""
-    rows = [('network', 'tag', 'state', 'source', 'published', 'file'), *map(_row_of, entries)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return '\n'.join([*lines, '', f'folder: {cache_folder()}'])
-
-
-def _row_of(entry: Entry) -> tuple[str, ...]:
-    variant, tag, weights = entry
-    name, code = (variant.name, variant.family.code) if variant else ('-', '')
-    if weights is None:
-        return name, '-', 'unpublished', variant and variant.related_weights or code, '', ''
-    figures = ', '.join(f'{key} {value}' for key, value in published_figures(variant, tag).items())
-    state = state_of(weights)
-    code = f' (code {weights.access_code})' if weights.access_code else ''
-    place = f'{weights.urls[0]}{code}' if state == 'browser' else weights.host
-    return name, tag or '-', state, place, '; '.join(filter(None, [figures, weights.remark])), weights.file_name
-
-
-class Cached(NamedTuple):
-    """Weights with their file in the cache, or the error."""
-
-    entry: Entry
-    path: Path | None
-    error: CheckpointError | None = None
-
-
-def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[Cached]:
-    """Downloads weights to the cache, or checks those that are in it, and yields each.
+def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[tuple[Weights, Path | CheckpointError]]:
+    """Downloads weights to the cache, or checks those that are in it; yields each with its file, or the error.
 
     Args:
-        patterns (Sequence[str]): As for :func:`list_weights`.
+        patterns (Sequence[str]): Shell patterns of the names of networks, or of files without their extension.
         check (bool): Whether to check cached files against their recorded hashes and their networks, and to download
             nothing. Defaults to False.
 
     Raises:
-        UsageError: If nothing matches, or no matching network has published weights.
+        UsageError: If no published file matches.
     """
-    entries = [(entry, entry.weights) for entry in list_weights(patterns) if entry.weights]
-    if not entries:
-        raise UsageError(f'the networks that match {" or ".join(patterns)} have no published weights')
-    for entry, weights in entries:
+    found = [weights for weights in (*WEIGHTS.values(), *OTHER_FILES.values())
+             if any(fnmatchcase(name, pattern) for name in (weights.variant, weights.name) for pattern in patterns)]
+    if not found:
+        raise UsageError(f'no published weights match {" or ".join(patterns)}; see mmvit models')
+    for weights in found:
         if not check or os.path.exists(cached_file(weights)):
             try:
-                yield Cached(entry, check_cached(entry.variant, entry.tag, weights) if check else fetch(weights))
+                yield weights, check_cached(weights) if check else fetch(weights)
             except CheckpointError as error:
-                yield Cached(entry, None, error)
+                yield weights, error
 
 
-def check_cached(variant: Variant | None, tag: str, weights: Weights) -> Path:
+def check_cached(weights: Weights) -> Path:
     """Checks a cached file against its recorded hash and its network, and returns its path."""
     path = cached_file(weights)
     check_unchanged(path, hashes=True)
-    if variant is not None:
-        read_published(variant, tag)
+    if weights.tag:
+        read_published(VARIANTS[weights.variant], weights.tag)
     return path

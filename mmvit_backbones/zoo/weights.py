@@ -58,10 +58,6 @@ class Weights:
         """Returns whether no library can download the file: its hosts ask for a click or an account."""
         return all(host_of(url) in BY_BROWSER for url in self.urls)
 
-    @property
-    def host(self) -> str:
-        return host_of(self.urls[0])
-
 
 def host_of(url: str) -> str:
     """Returns the service that hosts a URL according to ``HOSTS``, or the URL's host name for other hosts."""

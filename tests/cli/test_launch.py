@@ -75,7 +75,7 @@ def test_config_that_does_not_exist(run, capsys):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['weights', 'lst'], ["'weights lst'", 'weights list']), (['trian'], ["'trian'", 'train']),
+    (['weights', 'convrt'], ["'weights convrt'", 'weights convert']), (['trian'], ["'trian'", 'train']),
     ([''], ["''", '--help'])])
 def test_unknown_subcommand(arguments, words):
     with raises(SystemExit, 'error: ', *words):

@@ -202,7 +202,7 @@ def model(name: str, task: str, variant: Variant) -> dict:
         metadata['Source of Results'] = source(name, variant)
         entry['Results'] = results(published)
     weights = {variant.config_name(tag): weights for tag, weights in variant.weights.items()}.get(name)
-    if weights and is_classifier and weights.host == 'GitHub':
+    if weights and is_classifier and host_of(weights.urls[0]) == 'GitHub':
         entry['Weights'] = weights.urls[0]
     elif weights:
         metadata['Authors Checkpoint'] = place_of_checkpoint(weights, variant)

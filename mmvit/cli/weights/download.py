@@ -21,17 +21,17 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.errors import UsageError
+    from mmvit_backbones.errors import CheckpointError, UsageError
     from mmvit_backbones.zoo.listing import download_weights
-    count = failed = 0
-    for entry, path, error in download_weights(args.patterns, args.check):
-        count, failed = count + 1, failed + (error is not None)
-        if error:
-            print(f'error: {error}', file=sys.stderr)
+    results = []
+    for weights, result in download_weights(args.patterns, args.check):
+        results.append(result)
+        if isinstance(result, CheckpointError):
+            print(f'error: {result}', file=sys.stderr)
         else:
-            print(f'{path}: {f"matches {entry.variant.name}" if args.check and entry.variant else "cached"}')
-    if failed:
+            print(f'{result}: {f"matches {weights.variant}" if args.check and weights.tag else "cached"}', flush=True)
+    if failed := sum(isinstance(result, CheckpointError) for result in results):
         outcome = 'do not match' if args.check else 'could not be downloaded'
-        raise UsageError(f'{failed} of {count} checkpoints {outcome}')
-    if not count:
+        raise UsageError(f'{failed} of {len(results)} checkpoints {outcome}')
+    if not results:
         print('no weights are cached')

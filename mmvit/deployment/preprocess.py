@@ -14,7 +14,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.resizing import pooling_matrix
 
 KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
-RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation'
+RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation', 'ResizeToCover'
 
 
 def matrix(size: int, position: Tensor, out: Tensor, interpolation: str) -> Tensor:
@@ -89,10 +89,10 @@ class Geometry:
         kind: str | None = self.resize['type']
         scale: Any = self.resize.get('scale')
         if kind is None or self.resize.get('keep_ratio') or self.resize.get('edge', 'short') != 'short':
-            raise UsageError("CenterCrop can be exported after ResizeEdge with edge='short' and other steps with "
-                             'keep_ratio=False, because images may be smaller than the crop; got '
+            raise UsageError("CenterCrop can be exported after ResizeToCover, ResizeEdge with edge='short' and other "
+                             'steps with keep_ratio=False, because images may be smaller than the crop; got '
                              f'{self.resize if kind else None}')
-        sides = dict(ResizeEdge=[scale] * 2, Resize=scale).get(kind) or [min(scale)] * 2
+        sides = dict(ResizeEdge=[scale] * 2, Resize=scale, ResizeToCover=scale).get(kind) or [min(scale)] * 2
         if width > sides[0] or height > sides[1]:
             raise UsageError(f'crop_size of CenterCrop must be at most {sides[0]} x {sides[1]} pixels after {kind} '
                              f'with scale={scale}, got {width} x {height} (width x height)')
@@ -102,7 +102,7 @@ class Geometry:
 
     def describe(self) -> dict:
         """Returns the steps for the details of an exported file; sizes are (width, height), as in the config."""
-        kind, key, default = self.resize['type'], 'keep_ratio', False
+        kind, key, default = self.resize['type'], 'keep_ratio', self.resize['type'] == 'ResizeToCover'
         if kind == 'ResizeEdge':
             key, default = 'edge', 'short'
         resize = {'type': kind, 'scale': self.resize.get('scale'), key: self.resize.get(key, default),
@@ -122,6 +122,10 @@ class Geometry:
             by_width = dict(short=width < height, long=width > height, width=width > 0).get(edge, width < 0)
             return (torch.where(by_width, torch.floor(scale * height / width), scale),
                     torch.where(by_width, scale, torch.floor(scale * width / height)))
+        if kind == 'ResizeToCover':
+            by_width = scale[0] * height >= scale[1] * width
+            return (torch.where(by_width, torch.floor(scale[0] * height / width), scale[1]),
+                    torch.where(by_width, scale[0], torch.floor(scale[1] * width / height)))
         if self.resize.get('keep_ratio'):
             ratio = torch.minimum(max(scale) / torch.maximum(height, width), min(scale) / torch.minimum(height, width))
             return torch.floor(height * ratio + 0.5), torch.floor(width * ratio + 0.5)

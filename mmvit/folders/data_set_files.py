@@ -213,12 +213,15 @@ def check_list(dataset: dict) -> None:
                              'file as UTF-8 without one')
 
 
+COCO_METRICS = 'CocoMetric', 'CocoMetricAt', 'CocoMetricFromZero'
+
+
 def evaluated_files(cfg: Config, split: str) -> list[dict]:
     """Returns configs of data sets for COCO files that only the evaluation of a split reads, not its data loader."""
     datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
     known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
     files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
-             if type_name(metric) in ('CocoMetric', 'CocoMetricAt') and metric.get('ann_file')}
+             if type_name(metric) in COCO_METRICS and metric.get('ann_file')}
     return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
             for place, file in files.items() if datasets and place not in known]
 

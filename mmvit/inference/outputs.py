@@ -84,8 +84,9 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         predictor (Predictor): The model.
         names (dict[str, str]): Name of the output for each image and video, from :func:`find_sources`.
         out_dir (str | Path): Folder for the outputs.
-        save_results (bool): Whether to write ``results.json`` (detectors: COCO results), ``labels/`` (segmenters: label
-            images with a palette), or ``results.csv`` (classifiers: the five best classes). Defaults to False.
+        save_results (bool): Whether to write ``results.json`` (detectors: COCO results, where ``image_id`` counts the
+            images from 1), ``labels/`` (segmenters: label images with a palette), or ``results.csv`` (classifiers: the
+            five best classes). Defaults to False.
         batch_size (int): Maximum number of images per batch. Defaults to 1.
         score_thr (float | None): Minimum score of detected objects. Defaults to None: 0.3 in drawings; results have all
             objects, as the average precision needs them.

@@ -55,7 +55,7 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     height, width = size
     pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=round(max(size) * 256 / 224), edge='short', backend='pillow',
+        dict(type='ResizeToCover', scale=(round(width * 256 / 224), round(height * 256 / 224)), backend='pillow',
              interpolation='bicubic'),
         dict(type='CenterCrop', crop_size=(width, height)),
         dict(type='PackInputs'),

@@ -16,7 +16,7 @@ SIZE = 800, 1333
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
-COUNTED = 100  # detections in an image that pycocotools' mAP counts
+COUNTED = 100  # detections of a class in an image that pycocotools' mAP counts
 FEWEST, MOST = 100, 1000  # detections in an image that a model returns
 SMALL, TINY, MANY_TINY, MANY_EMPTY = 32, 16, 1 / 3, 1 / 2  # sides in pixels, and shares of objects and images
 
@@ -101,7 +101,7 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     ]
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
     what = dict(ann_file=data.val_file, metric=['bbox', 'segm'] if data.has_masks else ['bbox'])
-    evaluator: dict | list = dict(type='CocoMetric', **what, classwise=True)
+    evaluator: dict | list = dict(type='CocoMetricFromZero', **what, classwise=True)
     if (detections := model['test_cfg']['rcnn']['max_per_img']) > COUNTED:
         evaluator = [evaluator, dict(type='CocoMetricAt', **what, max_dets=detections)]
     return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator)

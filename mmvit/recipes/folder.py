@@ -221,9 +221,12 @@ def _loaders(trained: dict, tested: dict, loading: dict) -> dict[str, Any]:
     """Returns the loaders and the metrics of a config, of what a task says of them."""
     sampler = dict(type='DefaultSampler', shuffle=False)
     is_same = tested['test_evaluator'] == tested['val_evaluator']
+    validated = tested['val_dataloader']
+    dataset = {**validated['dataset'], 'pipeline': Name('test_pipeline')}  # mmseg's inference_model reads this name
     return dict(
         train_dataloader={**trained, **loading, 'sampler': dict(sampler, shuffle=True)},
-        val_dataloader={**tested['val_dataloader'], **loading, 'sampler': sampler},
+        test_pipeline=validated['dataset']['pipeline'],
+        val_dataloader={**validated, 'dataset': dataset, **loading, 'sampler': sampler},
         val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
         test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
         **{name: value for name, value in tested.items() if name.startswith('tta_')})

@@ -86,7 +86,7 @@ class Schedule:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
         metric, change = MAIN_METRICS[framework]
         early = [dict(type='ResumableEarlyStoppingHook', monitor=metric, patience=self.early_stop,
-                      min_delta=change, rule='greater')] if self.early_stop else []
+                      min_delta=change, rule='greater', begin_above=0.)] if self.early_stop else []
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.ema else []
         compiled = [dict(type='CompileHook')] if self.compile else []

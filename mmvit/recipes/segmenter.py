@@ -56,12 +56,12 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
 
     Args:
         data (FolderData): The data.
-        size (tuple[int, int]): Height and width of the crops in pixels; images of the tests have this height.
+        size (tuple[int, int]): Height and width of the crops in pixels; the smaller one is the short side of whole
+            images, of either orientation.
         model (Mapping): Not used.
     """
-    height, width = size
     load, pack = dict(type='LoadImageFromFile'), dict(type='PackSegInputs')
-    resize = dict(type='Resize', scale=(4 * width, height), keep_ratio=True)
+    resize = dict(type='Resize', scale=(4 * max(size), min(size)), keep_ratio=True)
     annotate = dict(type='LoadAnnotations')  # after Resize, so that the masks keep their size
     loader = dict(batch_size=1, dataset={**data.val, 'pipeline': [load, resize, annotate, pack]})
     evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
@@ -85,7 +85,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int, network: 
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        dict(type='RandomResize', scale=(4 * width, height), ratio_range=(0.5, 2.0), keep_ratio=True),
+        dict(type='RandomResize', scale=(4 * max(size), min(size)), ratio_range=(0.5, 2.0), keep_ratio=True),
         dict(type='RandomCrop', crop_size=size, cat_max_ratio=0.75),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PhotoMetricDistortion'),

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall for more detections per image than 100."""
+"""COCO's average precision and recall for more detections of a class in an image than 100."""
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -7,20 +7,26 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from ..errors import UsageError
+
 
 @METRICS.register_module()
 class CocoMetricAt(BaseMetric):
-    """Computes COCO's mAP and average recall of boxes and masks with up to ``max_dets`` detections per image.
+    """Computes COCO's mAP and average recall of boxes and masks with up to ``max_dets`` detections per class and image.
 
-    COCO's mAP, as of mmdet's ``CocoMetric``, counts the 100 best detections of an image, however many a detector
-    returns. The names of these figures have the number, such as ``coco/bbox_mAP@300`` and ``coco/bbox_AR@300``; they
-    are means over the classes and the IoU thresholds 0.5, 0.55, ..., 0.95, and -1 if there are no objects.
+    COCO's mAP, as of mmdet's ``CocoMetric``, counts the 100 best detections of each class in an image, however many a
+    detector returns. The names of these figures have the number, such as ``coco/bbox_mAP@300`` and
+    ``coco/bbox_AR@300``; they are means over the classes and the IoU thresholds 0.5, 0.55, ..., 0.95, and -1 if there
+    are no objects.
 
     Args:
         ann_file (str): COCO file of the images.
-        max_dets (int): Number of detections per image that count; those with the highest scores.
+        max_dets (int): Number of detections of each class in an image that count; those with the highest scores.
         metric (Sequence[str]): Any of 'bbox' and 'segm'. Defaults to ('bbox', ).
         **kwargs: Arguments of MMEngine's ``BaseMetric``.
+
+    Raises:
+        UsageError: If a class of the data set is not in the file.
 
     Example:
         >>> val_evaluator = [
@@ -51,11 +57,16 @@ class CocoMetricAt(BaseMetric):
         from pycocotools.cocoeval import COCOeval
         coco = COCO(self.ann_file)
         ids = {category['name']: category['id'] for category in coco.dataset['categories']}
-        categories = [ids[name] for name in (self.dataset_meta or {})['classes']]
+        classes = (self.dataset_meta or {})['classes']
+        if missing := [name for name in classes if name not in ids]:
+            raise UsageError(f'ann_file must have all classes of the data set; {self.ann_file} has '
+                             f'{", ".join(ids)}, but not {", ".join(missing)}')
+        categories = [ids[name] for name in classes]
         figures = {}
         for metric in self.metrics:
             detections = [detection for result in results for detection in detections_of(result, categories, metric)]
-            precision = recall = np.zeros(1)
+            has_objects = coco.getAnnIds(catIds=categories, iscrowd=False)
+            precision = recall = np.zeros(1 if has_objects else 0)
             if detections:  # else, pycocotools fails
                 results_of: Any = coco.loadRes  # whose annotation allows only files
                 evaluation = COCOeval(coco, results_of(detections), metric)

@@ -95,7 +95,7 @@ def test_details_include_the_defaults_of_resizing(step, default):
 
 @pytest.mark.parametrize('resize', [
     dict(type='mmpretrain.ResizeEdge', scale=60), dict(type='Resize', scale=(57, 80)),
-    dict(type='ResizeByOrientation', scale=(90, 60))])
+    dict(type='ResizeByOrientation', scale=(90, 60)), dict(type='ResizeToCover', scale=(66, 49))])
 def test_resized_and_cropped_images_are_those_of_the_framework(resize):
     """Steps may have a scope. ``auto_pad`` has no effect, because no resized image is smaller than the crop."""
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')

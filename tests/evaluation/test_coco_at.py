@@ -4,8 +4,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import raises
 from pycocotools import mask as run_lengths
 
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.evaluation import CocoMetricAt
 
 BOXES = [[16. * x, 16. * y, 12., 12.] for y in range(15) for x in range(15)]
@@ -32,15 +34,15 @@ def file(tmp_path):
     return str(path)
 
 
-def evaluated(file: str, max_dets: int, detections: slice, **options) -> dict[str, float]:
+def evaluated(file: str, max_dets: int, detections: slice, names=NAMES) -> dict[str, float]:
     """Returns the figures of detections that equal some of the objects."""
     pytest.importorskip('mmdet')
     boxes = torch.tensor(BOXES)[detections]
     found = dict(bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
                  labels=torch.arange(len(BOXES))[detections] % 2, scores=torch.linspace(1, 0.5, len(boxes)),
                  masks=torch.stack([torch.zeros(240, 240, dtype=torch.bool), *map(mask_of, boxes.tolist())])[1:])
-    metric = CocoMetricAt(file, max_dets, metric=['bbox', 'segm'], **options)
-    metric.dataset_meta = dict(classes=NAMES)
+    metric = CocoMetricAt(file, max_dets, metric=['bbox', 'segm'])
+    metric.dataset_meta = dict(classes=names)
     metric.process({}, [dict(img_id=5, pred_instances=found)])
     return metric.evaluate(1)
 
@@ -54,3 +56,8 @@ def test_detections_count_up_to_the_number_in_the_name(max_dets, share, file):
 
 def test_no_detections_are_no_error(file):
     assert set(evaluated(file, 300, slice(0)).values()) == {0.}
+
+
+def test_a_class_that_the_file_lacks_is_named(file):
+    with raises(UsageError, 'cell', 'nut', 'not bolt', file):
+        evaluated(file, 300, slice(None), names=('cell', 'bolt'))

@@ -4,14 +4,16 @@ import shutil
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fine_tunings import COCO, FLOWERS, FOLDERS, STREETS, TASKS, recipe
 from helpers import ROOT, raises, remove_masks
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
+from PIL import Image
 
 from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
@@ -253,6 +255,34 @@ def test_images_have_the_size_in_training_and_validation(task, tmp_path):
             assert shape == (64, 96)
         else:
             assert shape[0] == 64  # segmenters test whole images
+
+
+@pytest.mark.parametrize('size, shape', [(128, (200, 200)), ((64, 128), (200, 400)), ((128, 64), (400, 200))])
+def test_classifiers_see_most_of_images_of_their_ratio(size, shape, tmp_path):
+    cfg = recipe(tmp_path, size=size)
+    init_default_scope('mmpretrain')
+    rows, columns = np.meshgrid(*(np.linspace(0, 255, side, dtype=np.uint8) for side in shape), indexing='ij')
+    seen = Compose(cfg.test_pipeline[1:-1])(dict(img=np.stack([rows, columns, rows], -1)))['img']
+    assert seen.shape[:2] == ((size, size) if isinstance(size, int) else size)
+    assert all(np.ptp(seen[..., axis]) / 255 == pytest.approx(224 / 256, abs=0.02) for axis in (0, 1))
+
+
+@pytest.mark.parametrize('size', [(64, 128), (128, 64)])
+@pytest.mark.parametrize('shape', [(200, 400), (400, 200)])
+def test_segmenters_test_images_of_both_orientations_alike(size, shape, tmp_path):
+    cfg = recipe(tmp_path, 'seg_folder', size=size)
+    init_default_scope('mmseg')
+    for resize in cfg.test_pipeline[1], cfg.tta_pipeline[1].transforms[0][0]:
+        resized = Compose([resize])(dict(img=np.zeros((*shape, 3), np.uint8)))['img']
+        assert resized.shape[:2] == (size if np.diff(size) * np.diff(shape) > 0 else size[::-1])
+
+
+def test_mmseg_predicts_with_a_recipe(tmp_path):
+    from mmseg.apis import inference_model, init_model
+    model = init_model(save(recipe(tmp_path, 'seg_folder', size=48)), device='cpu')
+    image = next(Path(STREETS).glob('images/val/*.jpg'))
+    with Image.open(image) as opened:
+        assert tuple(inference_model(model, str(image)).pred_sem_seg.data.shape[1:]) == opened.size[::-1]
 
 
 def test_boxes_without_masks_train_without_masks(tmp_path):

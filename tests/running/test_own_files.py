@@ -128,6 +128,12 @@ def test_a_run_that_was_stopped_early_stays_stopped(tmp_path):
     assert run(tmp_path, SCORES, hooks=[{**EARLY, 'patience': 4}], resume=True).epoch == 6
 
 
+def test_results_of_nothing_do_not_count(tmp_path):
+    """The first score above 0 is the first one that is compared."""
+    scores = [-1., *[0.] * 4, 0.5, *[0.] * 3, 1.]
+    assert run(tmp_path, scores, hooks=[dict(EARLY, begin_above=0.)]).epoch == 9
+
+
 @pytest.mark.parametrize('step', [13, 15, 17])  # within the fourth epoch, at its end and within the fifth
 def test_the_patience_outlasts_an_interruption(step, tmp_path):
     whole = run(tmp_path / 'whole', SCORES, hooks=[EARLY])

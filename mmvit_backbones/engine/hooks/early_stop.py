@@ -15,9 +15,18 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
     MMEngine saves a checkpoint before the validation. A run that resumes there validates first, so a run that was
     stopped early stops again.
 
+    Args:
+        begin_above (float | None): The score from which on it waits; a detector may find nothing at first. Defaults to
+            None: from the first validation on.
+        **options: Arguments of MMEngine's hook.
+
     Example:
         >>> custom_hooks = [dict(type='ResumableEarlyStoppingHook', monitor='mIoU', rule='greater', patience=3)]
     """
+
+    def __init__(self, begin_above: float | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.begin_above = begin_above
 
     def before_train(self, runner: Runner) -> None:
         state = runner.message_hub.runtime_info.get(STATE) or {}
@@ -27,7 +36,9 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
             runner.val_loop.run()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        super().after_val_epoch(runner, metrics)
+        score = (metrics or {}).get(self.monitor)
+        if self.begin_above is None or score is None or max(score, self.best_score) > self.begin_above:
+            super().after_val_epoch(runner, metrics)
         runner.message_hub.update_info(STATE, dict(
             best_score=float(self.best_score), wait_count=self.wait_count, iter=runner.iter))
 

@@ -1,0 +1,56 @@
+"""Figures of a detector that found nothing."""
+import json
+
+import pytest
+import torch
+from mmengine.registry import METRICS
+
+from mmvit_backbones.evaluation import CocoMetricAt
+
+CLASSES = 'cell', 'nut'  # there is one small cell
+
+
+@pytest.fixture
+def file(tmp_path):
+    square = [10, 10, 30, 10, 30, 30, 10, 30]
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(dict(
+        images=[dict(id=number, file_name=f'{number}.png', width=60, height=50) for number in (5, 6)],
+        annotations=[dict(id=1, image_id=5, category_id=3, bbox=[10, 10, 20, 20], area=400, iscrowd=0,
+                          segmentation=[square])],
+        categories=[dict(id=number, name=name) for number, name in zip((3, 7), CLASSES)])))
+    return str(path)
+
+
+def evaluated(file: str, boxes: list, **options) -> dict[str, float]:
+    """Returns the figures of cells found in one of two images."""
+    pytest.importorskip('mmdet')
+    metric = METRICS.build(dict(dict(type='CocoMetricFromZero', ann_file=file, metric=['bbox', 'segm'],
+                                     classwise=True), **options))
+    metric.dataset_meta = dict(classes=CLASSES)
+    for number, found in ((5, boxes), (6, [])):
+        masks = torch.zeros(len(found), 50, 60, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, found):
+            mask[y1:y2, x1:x2] = True
+        metric.process({}, [dict(img_id=number, ori_shape=(50, 60), pred_instances=dict(
+            bboxes=torch.tensor(found).reshape(-1, 4), labels=torch.zeros(len(found), dtype=torch.long),
+            scores=torch.ones(len(found)), masks=masks))])
+    return metric.evaluate(2)
+
+
+def test_all_figures_are_there_if_nothing_was_found(file, tmp_path):
+    found, none = evaluated(file, [[10, 10, 30, 30]]), evaluated(file, [], outfile_prefix=str(tmp_path / 'results'))
+    absent = {f'coco/{kind}_mAP_{size}' for kind in ('bbox', 'segm') for size in 'ml'} | {'coco/nut_precision'}
+    assert absent < none.keys() == found.keys()
+    assert none == {name: -1. if name in absent else 0. for name in none}
+    assert found == {name: -1. if name in absent else 1. for name in found}
+    assert all(json.loads((tmp_path / f'results.{kind}.json').read_text()) == [] for kind in ('bbox', 'segm'))
+
+
+def test_without_objects_figures_at_other_numbers_of_detections_are_minus_one(file):
+    for name, expected in zip(CLASSES, (0., -1.)):
+        metric = CocoMetricAt(file, 300)
+        metric.dataset_meta = dict(classes=[name])
+        metric.process({}, [dict(img_id=5, pred_instances=dict(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0), scores=torch.zeros(0)))])
+        assert set(metric.evaluate(1).values()) == {expected}

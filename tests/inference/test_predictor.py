@@ -14,7 +14,7 @@ from runs import in_own_process
 from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
-from mmvit.inference import Classification, Detection, Predictor, Segmentation, read_rgb
+from mmvit.inference import Detection, Predictor, read_rgb
 from mmvit.inference.metric import metric_of
 from mmvit.inference.runtimes import installed_runtimes, openvino_core
 from mmvit_backbones.errors import UsageError
@@ -193,16 +193,6 @@ def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
     assert [frame.error for frame, _ in found] == [None] * 3 * len(places)
 
 
-def test_deleted_files_do_not_stop_the_prediction(file, tmp_path):
-    for number in range(3):
-        save(tmp_path / f'{number}.png', Image.fromarray(IMAGE))
-    stream = Predictor(file).stream([tmp_path / f'{number}.png' for number in range(3)])
-    assert next(stream)[1]
-    (tmp_path / '1.png').unlink()
-    (frame, missing), (_, last) = stream
-    assert missing is None and 'does not exist' in frame.error and last
-
-
 def test_videos_are_read_frame_by_frame(file, tmp_path):
     cv2 = pytest.importorskip('cv2')
     writer = cv2.VideoWriter(str(tmp_path / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
@@ -219,7 +209,6 @@ def test_results_in_coco_format(tmp_path):
     masks[0, 5:10, 8:20] = True
     about = 'a.jpg', np.zeros((20, 30, 3), np.uint8), ['cat', 'dog'], [(9, 9, 9), (250, 250, 0)]
     found = Detection(*about, np.array([1]), np.array([.9]), np.array([[8., 5., 20., 10.]]), masks)
-    assert repr(found) == "Detection('a.jpg', 30 x 20: dog 90.0%)"
     entry, = found.to_coco(7, category_ids=[17, 18])
     assert (entry['image_id'], entry['category_id'], entry['bbox']) == (7, 18, [8, 5, 12, 5])
     from pycocotools.mask import area
@@ -227,12 +216,6 @@ def test_results_in_coco_format(tmp_path):
     nothing = Detection(*about, *(found.labels[:0], found.scores[:0], found.boxes[:0], masks[:0]))
     assert 'nothing' in repr(nothing)
     assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (18 * 30, 18 * 20)
-    segments = Segmentation(*about, masks[0].astype(int))
-    image = segments.label_image()
-    assert np.array(image).tolist() == masks[0].astype(int).tolist()
-    assert image.convert('RGB').getpixel((8, 5)) == (250, 250, 0)
-    assert [item['label'] for item in segments.items()] == [0, 1]
-    assert len(Classification(*about, np.arange(9), np.linspace(.9, 0, 9)).items()) == 5
 
 
 def test_objects_of_one_class_are_separated_by_a_contour():

@@ -18,7 +18,7 @@ from mmvit.deployment import export_model
 from mmvit.deployment.agreement import agreement_of, compare_in_runtimes
 from mmvit.deployment.checkpoint import change_of_metric
 from mmvit.deployment.files import progress
-from mmvit.deployment.sample_images import generated_images, has_test_set, images_to_compare, read
+from mmvit.deployment.sample_images import has_test_set, images_to_compare
 from mmvit.deployment.whole_models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, installed_runtimes
@@ -70,15 +70,6 @@ def test_files_are_replaced_only_when_complete(tmp_path):
         ['model.onnx', 'model.onnx.json'], 'new')
 
 
-def test_generated_images_look_like_photos():
-    images = generated_images()
-    assert [image.shape for image in images] == 2 * [(480, 640, 3), (640, 480, 3), (375, 500, 3), (427, 640, 3)]
-    for image in images:
-        assert image.dtype == np.uint8 and 90 < image.mean() < 166 and 50 < image.std() < 90
-        assert np.abs(np.diff(image.astype(int), axis=1)).mean() < 12  # smooth
-    assert len({image.tobytes() for image in images}) == 8
-
-
 @pytest.fixture
 def files(tmp_path):
     """Returns the paths of twenty images whose colors are their numbers."""
@@ -87,11 +78,6 @@ def files(tmp_path):
     for number, path in enumerate(paths):
         Image.new('RGB', (2, 2), (number, 0, 0)).save(path)
     return paths
-
-
-def test_images_are_chosen_evenly(files):
-    assert [[int(image[0, 0, 0]) for image in read(files[:number], count)] for number, count in (
-        (20, 3), (20, 1), (2, 8), (1, 8))] == [[0, 9, 19], [0], [0, 1], [0]]
 
 
 def test_images_to_compare(files):

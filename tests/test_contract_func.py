@@ -49,12 +49,16 @@ def test_vmap(network, model):
     assert largest_error(mapped, model(x)) < 1e-9
 
 
-@pytest.mark.skipif(versions.is_older('2.3'), reason='sdpa_kernel requires PyTorch 2.3')
-@pytest.mark.parametrize('network', ['ReMViTv2', 'RegionViT', 'ResT', 'SwinVSA', 'ViTAEv2'])
-def test_forward_and_reverse_mode_agree(network, model):
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    x, direction = images(32, 48).double(), images(32, 48).double()
-    with sdpa_kernel(SDPBackend.MATH):
-        _, directional = jvp(lambda x: sum(out.square().mean() for out in model(x)), (x, ), (direction, ))
-        gradient = grad(lambda x: sum(out.square().mean() for out in model(x)))(x)
-    assert relative_error((gradient * direction).sum(), directional) < 1e-9
+@each_network
+def test_second_derivatives_in_reverse_and_forward_mode(network, model):
+    """Kernels have only first derivatives, also those of ``F.scaled_dot_product_attention``."""
+    x, direction = images(32, 48).double().requires_grad_(), images(32, 48).double()
+
+    def loss_of(x: Tensor) -> Tensor:
+        return sum(out.square().mean() for out in model(x))
+
+    with plain_pytorch():
+        gradient, = torch.autograd.grad(loss_of(x), x, create_graph=True)
+        _, forward = jvp(grad(loss_of), (x.detach(), ), (direction, ))
+    reverse, = torch.autograd.grad((gradient * direction).sum(), x)
+    assert relative_error(reverse, forward) < 1e-9

@@ -1,7 +1,6 @@
 """Base class of the backbones, with the interface that mmpretrain, mmdet and mmseg expect."""
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, TypedDict
@@ -18,6 +17,7 @@ from ..ops.graphs import require_compiler
 from ..utils.argument_docs import with_arguments_of
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
+NO_NORM = nn.Identity()
 
 
 class CommonArguments(TypedDict):
@@ -34,10 +34,10 @@ class Backbone(BaseModule):
     """Base class of all networks, with output norms, freezing and activation checkpointing.
 
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
-    network has output norms, then :meth:`init_layers`. When it is complete, :meth:`freeze` is called. The network
-    defines ``arch_zoo``, ``stem``, ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other initial
-    values than those of PyTorch, ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for
-    the documentation of these arguments below, which ``help`` shows instead.
+    network has output norms, then :meth:`init_layers` and :meth:`freeze`, also in subclasses that add modules. The
+    network defines ``arch_zoo``, ``stem``, ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other
+    initial values than those of PyTorch, ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.``
+    stands for the documentation of these arguments below, which ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -108,7 +108,6 @@ class Backbone(BaseModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__doc__ = with_arguments_of('Backbone', Backbone.__doc__, cls.__doc__)
-        cls.__init__ = then_frozen(cls, cls.__init__)
 
     # ---- for networks to implement
 
@@ -252,7 +251,7 @@ class Backbone(BaseModule):
             self.add_module(f'norm{stage}', nn.LayerNorm(self.channels[stage], eps=eps))
 
     def output_norm(self, stage: int) -> nn.Module:
-        return getattr(self, f'norm{stage}', nn.Identity())
+        return getattr(self, f'norm{stage}', NO_NORM)
 
     # ---- truncation
 
@@ -331,6 +330,7 @@ class Backbone(BaseModule):
         return modules + [self.output_norm(stage) for stage in self.normed_stages if stage < self.frozen_stages]
 
     def freeze(self) -> None:
+        """Freezes the modules that ``frozen_stages`` includes; network constructors call it last."""
         for module in self.frozen_modules():
             module.eval().requires_grad_(False)
 
@@ -373,16 +373,6 @@ class Backbone(BaseModule):
         counts = [len(self.stage_layers(stage)) for stage in range(self.num_stages)]
         last_layers = list(accumulate(counts, initial=0))  # index of the last layer in the stem and in each stage
         return bisect_left(last_layers, depth), self.num_stages + 2
-
-
-def then_frozen(cls: type[Backbone], construct: Callable) -> Callable:
-    """Returns a constructor that freezes a network when it is complete: after the constructor of its own class."""
-    @wraps(construct)
-    def __init__(self: Backbone, *args, **kwargs) -> None:
-        construct(self, *args, **kwargs)
-        if type(self) is cls:
-            self.freeze()
-    return __init__
 
 
 def is_integer(value: object) -> bool:

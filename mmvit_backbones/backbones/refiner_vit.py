@@ -291,6 +291,7 @@ class RefinerViT(Backbone):
             self.blocks.append(RefinerBlock(arch.embed_dims, attention, arch.mlp_ratio, drop_path))
         self.add_output_norms(NORM_EPS)
         self.init_layers()
+        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

@@ -425,6 +425,7 @@ class RegionViT(Backbone):
             used = self.num_stages - (out_tokens == 'regional')  # nothing follows the last local map
             self.add_output_norms(MAP_NORM_EPS, range(used))
         self.init_layers()
+        self.freeze()
         for module in self.modules():
             if isinstance(module, RegionViTAttention):
                 resize_on_load(module, 'rel_pos', resize_table_of_heads, dims=[1])

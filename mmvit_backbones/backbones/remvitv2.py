@@ -235,6 +235,7 @@ class ReMViTv2(Backbone):
         self.blocks: Any = nn.ModuleList(blocks)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
+        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

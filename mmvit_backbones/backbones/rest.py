@@ -185,6 +185,7 @@ class ResTBase(Backbone):
         self.out_norm = out_norm
         self.add_output_norms(self.norm_eps, stages=self.out_indices if out_norm else ())
         self.init_layers()
+        self.freeze()
 
     def make_block(self, arch: ResTArch, stage: int, drop_path: float) -> Block:
         attn = self.make_attention(self.channels[stage], arch.num_heads[stage], arch.reductions[stage])

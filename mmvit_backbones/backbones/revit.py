@@ -126,6 +126,7 @@ class ReViT(Backbone):
             for rate in drop_paths)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
+        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

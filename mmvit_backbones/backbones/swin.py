@@ -86,6 +86,7 @@ class SwinBase(Backbone):
         self.stages: Any = nn.ModuleList(stages)
         self.add_output_norms(NORM_EPS)
         self.init_layers()
+        self.freeze()
 
     def make_block(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> nn.Module:
         """Builds a block that keeps the shape ``(B, H, W, channels)``."""

@@ -188,6 +188,7 @@ class ViTAE(Backbone):
         drop_paths, = drop_path_schedule(drop_path_rate, [arch.depth])
         self.cells = nn.ModuleList(self.normal_cell(arch, drop_rate, drop_path) for drop_path in drop_paths)
         self.init_layers()
+        self.freeze()
 
     def normal_cell(self, arch: ViTAEArch, drop_rate: float, drop_path: float) -> BaseNormalCell:
         channels, hidden = self.channels[-1], int(arch.mlp_ratio * self.channels[-1])

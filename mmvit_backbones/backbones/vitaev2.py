@@ -119,6 +119,7 @@ class CellPyramid(Backbone):
             stages.append(ViTAEv2Stage(reduction, [self.normal_cell(arch, stage, drop_rate, rate) for rate in rates]))
         self.stages: Any = nn.ModuleList(stages)
         self.init_layers()
+        self.freeze()
 
     def init_layers(self) -> None:
         self.apply(init_linear)

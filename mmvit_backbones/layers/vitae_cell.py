@@ -96,8 +96,9 @@ class ConvBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, H, W, in_channels)`` to ``(B, H / s, W / s, channels)``, with ``s`` the product of all strides."""
-        x = self.convs[0](x.permute(0, 3, 1, 2))
-        for norm, conv in zip(self.norms, self.convs[1:]):
+        first, *others = self.convs
+        x = first(x.permute(0, 3, 1, 2))
+        for norm, conv in zip(self.norms, others):
             x = conv(F.silu(norm(x)))
         return (F.silu(x) if self.last_act else x).permute(0, 2, 3, 1)
 

@@ -79,12 +79,11 @@ class use_kernels:
 def plain_pytorch() -> Iterator[None]:
     """Makes operators run in plain PyTorch inside this context, unless a call requests a backend.
 
-    The same as ``use_kernels('reference')``, and also a decorator. Second derivatives need it, because kernels have
-    only the first. In ``torch.func`` transforms and forward mode, operators run in plain PyTorch without it, from
-    PyTorch 2.7 on. The fused kernels of ``F.scaled_dot_product_attention`` have no forward mode; those of
-    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` have all derivatives.
+    As ``use_kernels('reference')``, and without fused kernels of ``F.scaled_dot_product_attention``; also a decorator.
+    Second derivatives need it, because kernels have only the first, and so does forward mode for the fused kernels. In
+    ``torch.func`` transforms and forward mode, operators run in plain PyTorch without it, from PyTorch 2.7 on.
     """
-    with use_kernels('reference'):
+    with use_kernels('reference'), versions.plain_attention():
         yield
 
 

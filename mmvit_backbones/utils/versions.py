@@ -1,5 +1,6 @@
 """Handles the differences between PyTorch versions from 2.1 on."""
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -60,6 +61,14 @@ def allows_tf32() -> bool:
     if hasattr(matmul, 'fp32_precision'):  # since PyTorch 2.9; if a user sets it, reading allow_tf32 raises an error
         return matmul.fp32_precision == 'tf32'
     return bool(matmul.allow_tf32)
+
+
+def plain_attention() -> AbstractContextManager:
+    """Returns a context in which ``F.scaled_dot_product_attention`` runs without fused kernels."""
+    if is_older('2.3'):
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 if hasattr(torch, 'get_autocast_dtype'):

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import pytest
 import torch
-from helpers import fresh_model, images, raises, shared_model
+from helpers import each_network, fresh_model, images, raises, shared_model
 from mmengine.logging import MMLogger
 from mmengine.runner import load_checkpoint
 from tiny_configs import TINY_CONFIGS
@@ -132,6 +132,30 @@ def test_stem_stages_and_their_output_norms_are_frozen(frozen_stages, frozen):
         is_frozen = f'{name}.'.startswith(tuple(f'{prefix}.' for prefix in frozen))
         for parameter in module.parameters(recurse=False):
             assert (parameter.requires_grad, module.training) == (not is_frozen, not is_frozen), name
+
+
+@each_network
+def test_all_stages_of_each_network_can_be_frozen(network):
+    model = fresh_model(network)
+    model = fresh_model(network, frozen_stages=model.num_stages)
+    assert not [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+@each_network
+@torch.no_grad()
+def test_copies_of_classes_with_their_own_constructors(network):
+    """Libraries for meta-learning derive classes that take the attributes of a module."""
+    def copied(module: nn.Module) -> nn.Module:
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+
+        copy = type('Copy', (type(module), ), {'__init__': __init__})()
+        vars(copy).update(vars(module), _modules={name: child and copied(child)
+                                                  for name, child in module.named_children()})
+        return copy
+
+    model, x = shared_model(network), images()
+    assert all(map(torch.equal, copied(model)(x), model(x)))
 
 
 # Prefixes of parameters from the first layer to the last; those in one string have the same learning rate.

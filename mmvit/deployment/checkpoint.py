@@ -54,12 +54,12 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     precision = 'int8' if int8 else 'float16' if fp16 else 'float32'
     details, notes = dict(reference.details, precision=precision), []
     with replaced_when_complete(path, COMPANIONS) as partial:
-        write_with_progress(parts, partial, details, compared[0])
+        write_with_progress(parts, partial, details)
         if fp16 or int8:  # the float32 file shows whether the export or the precision is at fault
             check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
                             allow_accuracy_drop)
         if fp16:
-            write_with_progress(parts._replace(network=Half(parts.network)), partial, details, compared[0])
+            write_with_progress(parts._replace(network=Half(parts.network)), partial, details)
         elif int8:
             notes = quantize(cfg if uses_test_set and preprocessing else None, parts, partial,
                              inputs_of(reference, calibration, preprocessing), path, allow_accuracy_drop)
@@ -70,9 +70,9 @@ def write_trained_model(checkpoint: str | None, path: Path, *, config: str | Non
     return ExportedFile(path, size_of_file(path), origin, agreement, notes)
 
 
-def write_with_progress(parts: Parts, partial: Path, details: dict, example: np.ndarray) -> None:
+def write_with_progress(parts: Parts, partial: Path, details: dict) -> None:
     with progress(f'exporting the model in {"float16" if isinstance(parts.network, Half) else "float32"}'):
-        write_parts(parts, partial, details, example)
+        write_parts(parts, partial, details)
 
 
 def quantize(cfg: Config | None, parts: Parts, partial: Path, samples: list[np.ndarray], path: Path,

@@ -5,8 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from mmvit_backbones.export.graphs import EXAMPLE_SIZE
+from mmvit_backbones.ops.sizes import to_multiple
+
 from .parts import Parts
 from .preprocess import as_tuple
+
+LARGEST_HEIGHT = 2 * EXAMPLE_SIZE[0]  # of example images: the maps of a stride of 512 pixels have two rows
 
 
 class Example(NamedTuple):
@@ -19,18 +24,18 @@ class Example(NamedTuple):
     gives: list[str]
 
 
-def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
+def examples_of(parts: Parts) -> dict[str, Example]:
     """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name, without parts that are None."""
     is_batch = parts.takes == 'images'
-    image_free = {axis: Dim.DYNAMIC for axis in ((0, 1, 2) if is_batch else (0, 1))}
     batch = {0: Dim.DYNAMIC} if is_batch else {}
-    free = batch if parts.is_static else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    result, images, name = {}, image, parts.takes
+    free = batch if parts.size else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    result, name, image_free = {}, parts.takes, free
+    image = images = input_of_network(parts)
     if parts.preprocess:
+        image = torch.randint(256, (*[2] * is_batch, *EXAMPLE_SIZE, 3), dtype=torch.uint8)
+        image_free = {axis: Dim.DYNAMIC for axis in range(2 + is_batch)}
         result['preprocess'] = Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels'])
-        images, name = parts.preprocess(image), 'pixels'
-    else:
-        image_free = free
+        name = 'pixels'
     maps = as_tuple(parts.network(images))
     if parts.postprocess is None:
         return dict(network=Example(parts.network, (images, ), (free, ), [name], parts.outputs))
@@ -39,6 +44,24 @@ def examples_of(parts: Parts, image: Tensor) -> dict[str, Example]:
     shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
     result['postprocess'] = Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs)
     return result
+
+
+def input_of_network(parts: Parts) -> Tensor:
+    """Returns images, of which no size that may vary becomes a constant in the graph of the network or of its maps.
+
+    torch.export takes axes of length 1 as constants, so it is given two images, and maps of several rows and columns.
+    """
+    batch = 2 if parts.takes == 'images' else 1
+    if parts.size:
+        return torch.rand(batch, 3, *parts.size)
+    divisor = parts.preprocess.geometry.divisor if parts.preprocess else 1
+    height, width = (to_multiple(side, divisor) for side in EXAMPLE_SIZE)
+    while True:
+        images = torch.rand(batch, 3, height, width)
+        shortest = min((side for value in as_tuple(parts.network(images)) for side in value.shape[2:]), default=2)
+        if shortest > 1 or height >= LARGEST_HEIGHT:
+            return images
+        height, width = 2 * height, 2 * width
 
 
 def join(programs: dict[str, torch.onnx.ONNXProgram]) -> torch.onnx.ONNXProgram:

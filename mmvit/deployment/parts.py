@@ -34,7 +34,7 @@ class Parts(NamedTuple):
     postprocess: nn.Module | None
     takes: str
     outputs: list[str]
-    is_static: bool = False  # whether all images have the same size after preprocessing
+    size: tuple[int, int] | None = None  # height and width of all inputs of the network, if they cannot vary
     details: dict = {}  # stored in the file, see docs/export.md
 
 
@@ -101,26 +101,26 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     source = model.data_preprocessor
     mean, std = source.get_buffer('mean'), source.get_buffer('std')
     is_rgb = takes_rgb(source)
-    details = dict(
+    details: dict[str, Any] = dict(
         preprocessing=dict(
             geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',
             mean=mean.flatten().tolist(), std=std.flatten().tolist()),
         thresholds=thresholds_of(cfg),
         version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
     preprocess = Preprocess(geometry, mean, std, is_rgb) if preprocessing else None
-    is_static = preprocessing and geometry.is_static
     if not preprocessing:
         geometry = Geometry([])
+    details['network_size'] = size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
     if framework == 'mmpretrain':
-        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], is_static, details)
+        return Parts(preprocess, model, Probabilities(), 'images', ['scores'], size, details)
     if framework == 'mmseg':
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        return Parts(preprocess, Segment(model), ClassOfPixels(), 'images', ['segmentation'], is_static, details)
+        return Parts(preprocess, Segment(model), ClassOfPixels(), 'images', ['segmentation'], size, details)
     from .detection import postprocess_of
     postprocess, outputs = postprocess_of(model, geometry)
-    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, is_static, details)
+    return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size, details)
 
 
 def thresholds_of(cfg: Config) -> dict[str, float]:

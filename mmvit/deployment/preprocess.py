@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.resizing import pooling_matrix
+from mmvit_backbones.ops.sizes import to_multiple
 
 KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation', 'ResizeToCover'
@@ -82,7 +83,10 @@ class Geometry:
             raise UsageError(f'Resize must have a scale (width, height), got {scale!r}')
         if self.crop:
             self._check_crop(*self.crop)
-        self.is_static = bool(crop) or (self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio'))
+        self.size = self.crop  # height and width after all steps, if all images have the same
+        if self.resize['type'] == 'Resize' and not self.resize.get('keep_ratio') and not self.crop:
+            height, width = (to_multiple(side, divisor) for side in reversed(self.resize['scale']))
+            self.size = height, width
 
     def _check_crop(self, height: int, width: int) -> None:
         """Raises UsageError if some resized images are smaller than the crop, or if the crop needs padding."""
@@ -183,10 +187,9 @@ class Preprocess(nn.Module):
         """Returns each output row's or column's position in the resized image; positions beyond its end are padding."""
         if self.geometry.crop:
             return torch.arange(self.geometry.crop[axis]) + torch.round((size - self.geometry.crop[axis]) / 2)
+        if self.geometry.size:
+            return torch.arange(self.geometry.size[axis]).double()
         divisor = self.geometry.divisor
-        if self.geometry.is_static:
-            length = self.geometry.resize['scale'][1 - axis]
-            return torch.arange(length + -length % divisor).double()
         length = (torch.ceil(size / divisor) * divisor).long().item()
         torch._check(length >= 2)
         return torch.arange(length).double()

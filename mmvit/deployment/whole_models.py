@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import AXES, EXAMPLE_SIZE, save, to_onnx
+from mmvit_backbones.export.graphs import axes_of, save, to_onnx
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
@@ -20,20 +19,16 @@ from .parts import Parts
 COMPANIONS = '.data', '.json'  # suffixes, after that of the file, of the files beside an exported one
 
 @torch.no_grad()
-def write_parts(parts: Parts, path: str | PathLike, details: dict, example: np.ndarray) -> None:
+def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
     """Writes a model as ONNX, and its details into the file and into ``PATH.json``.
 
     Args:
         parts (Parts): The model, from :func:`split`.
         path (str | PathLike): File to write; weights of more than 1.5 GB are written to ``PATH.data``.
         details (dict): Details in addition to those of the parts: ``task``, ``classes`` and others, see docs/export.md.
-        example (np.ndarray): Image ``(height, width, 3)`` in RGB uint8.
     """
-    image = torch.from_numpy(example) if parts.preprocess else torch.rand(1, 3, *EXAMPLE_SIZE)
-    if parts.takes == 'images':  # torch.export specializes graphs on a batch size of 1
-        image = torch.stack([image, image]) if parts.preprocess else torch.cat([image, image])
     text = json.dumps(dict(parts.details, **details, input=describe_input(parts), outputs=describe_outputs(parts)))
-    program = join({name: to_onnx(*each) for name, each in examples_of(parts, image).items()})
+    program = join({name: to_onnx(*each) for name, each in examples_of(parts).items()})
     program.model.metadata_props[DETAILS] = text
     save(program, path)
     Path(f'{path}.json').write_text(text, encoding='utf-8')
@@ -73,11 +68,12 @@ def describe_input(parts: Parts) -> dict:
     batch = ['batch'] if parts.takes == 'images' else []
     if parts.preprocess:
         return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
-    return dict(name=parts.takes, shape=[*(batch or [1]), 3, 'height', 'width'], dtype='float32',
+    sides = parts.size or ('height', 'width')
+    return dict(name=parts.takes, shape=[*(batch or [1]), 3, *sides], dtype='float32',
                 channels=parts.details['preprocessing']['channels'])
 
 
 def describe_outputs(parts: Parts) -> list[dict]:
     dtypes = dict(labels='int64', segmentation='int64', masks='bool')
-    scores = ['batch', 'classes'] if parts.takes == 'images' else ['instances']
-    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=AXES.get(name, scores)) for name in parts.outputs]
+    is_batch = parts.takes == 'images'
+    return [dict(name=name, dtype=dtypes.get(name, 'float32'), shape=axes_of(name, is_batch)) for name in parts.outputs]

@@ -21,6 +21,7 @@ CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # permutations to an
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
             masks=['instances', 'height', 'width'])
+SCORES = {True: ['batch', 'classes'], False: ['instances']}  # of classifiers, which take batches, and of detectors
 
 
 def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple, takes: list[str], gives: list[str],
@@ -55,11 +56,18 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     for value in (*graph.inputs, *graph.outputs):
         if value.shape is None:
             continue
-        names = AXES.get(str(value.name), [f'{value.name}_{axis}' for axis in range(4)])
+        names = axes_of(str(value.name), value.shape.rank() > 1)
         free = [axis for axis, length in enumerate(value.shape) if not isinstance(length, int)]
         for axis, name in zip(free, names):
             value.shape[axis] = name
     return program
+
+
+def axes_of(name: str, is_batch: bool) -> list:
+    """Returns the names of a tensor's dynamic axes, in order."""
+    if name == 'scores':
+        return SCORES[is_batch]
+    return AXES.get(name, [f'{name}_{axis}' for axis in range(4)])
 
 
 def sum_rules() -> list:

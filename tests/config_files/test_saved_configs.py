@@ -39,7 +39,8 @@ def evil(tmp_path, monkeypatch):
     """Runs in a folder, from which modules are imported, beside a folder with one more such module."""
     (tmp_path / 'own').mkdir()
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run/beside.py').write_text(f'import mmengine  # no config\n{CALL}\n')
+    for name in 'beside', 'SwinVSA':
+        (tmp_path / f'run/{name}.py').write_text(f'import mmengine  # no config\n{CALL}\n')
     (tmp_path / 'run/package').mkdir()
     (tmp_path / 'run/package/registry.py').write_text(CALL)
     monkeypatch.chdir(tmp_path)
@@ -81,6 +82,7 @@ def test_a_file_of_more_than_values_is_left_alone(text, evil):
 @pytest.mark.parametrize('changes', [
     dict(model__neck=dict(type='subprocess.getoutput', cmd=f'touch {MADE}')),
     dict(model__neck=dict(type='beside')), dict(model__neck=dict(type='beside.Thing')),
+    dict(test_evaluator=dict(type='SwinVSA')), dict(model__neck=dict(type='mmpretrain.models.SwinTransformer')),
     dict(model__neck=dict(type='package.Thing')), dict(model__neck=dict(type='torch.hub.load', repo_or_dir='.')),
     dict(model__neck=dict(type='antigravity')), dict(model__neck=dict(type='NoSuchNeck')),
     dict(model__neck=dict(_scope_='package', type='ReSwin')), dict(model__neck=dict(_scope_='os', type='ReSwin')),
@@ -114,7 +116,7 @@ def test_own_classes_and_what_replaces_nothing_stay(evil, monkeypatch):
     checkpoint = saved(
         evil, custom_imports__imports=['own_classes'],
         model__neck=dict(type='OwnNeck', init_cfg=dict(type='Pretrained')),
-        model__head=dict(type='own_classes.OwnNeck', pretrained='https://example.org'))
+        model__head=dict(type='OwnNeck', pretrained='https://example.org'))
     cfg = config_of(None, checkpoint)
     assert cfg.model.neck == dict(type='OwnNeck', init_cfg=None) and cfg.model.head.pretrained is None
     assert cfg.get('load_from') is None and cfg.test_dataloader.dataset.data_root == 'data (1)'

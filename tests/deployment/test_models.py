@@ -45,6 +45,7 @@ from mmvit_backbones.ops.library import FOLDER, library_name
 IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
 PATHS = sorted(IMAGE_FOLDER.glob('*.jpg'))[:6]
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in PATHS]
+SMALL_IMAGES = [IMAGES[0][:height, :width] for height, width in ((50, 50), (9, 140), (140, 9))]
 OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
 
@@ -233,8 +234,8 @@ def threshold_for_none_one_and_many(scores: list[np.ndarray]) -> float:
 
 def export_and_compare(cfg: Config, reference: PyTorchModel, path: Path) -> None:
     parts = split(reference.module, cfg)
-    write_parts(parts, path, reference.details, IMAGES[0])
-    outputs = PyTorchOutputs(reference, IMAGES, parts.preprocess)
+    write_parts(parts, path, reference.details)
+    outputs = PyTorchOutputs(reference, [*IMAGES, *SMALL_IMAGES], parts.preprocess)
     for runtime in installed_runtimes():
         figures = outputs.compare(path, EXACT, runtime)
         assert not below_limits(figures, EXACT), str(figures)
@@ -421,9 +422,21 @@ def test_boxes_without_masks_can_be_exported():
     cfg.merge_from_dict(FREE_SIZE)
     init_default_scope('mmdet')
     parts = split(build_model(cfg).eval(), cfg)
-    (module, inputs, shapes, *_), (_, others, *_) = (
-        examples_of(parts, torch.from_numpy(image))['postprocess'] for image in IMAGES[:2])
+    module, inputs, shapes, *_ = examples_of(parts)['postprocess']
     with ignore_deprecations():
         graph = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False).module()
+    image = torch.from_numpy(IMAGES[0])
+    others = image, *parts.network(parts.preprocess(image))
     for expected, actual in zip(module(*others), graph(*others), strict=True):
         torch.testing.assert_close(actual, expected)
+
+
+@torch.no_grad()
+def test_no_map_of_an_example_has_a_single_row_or_column():
+    """torch.export would take its length as that of the maps of all images."""
+    cfg = detector('RetinaNet')
+    cfg.merge_from_dict(dict(model=dict(
+        neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
+    init_default_scope('mmdet')
+    *_, (_, (_, *maps), *_) = examples_of(split(build_model(cfg).eval(), cfg, preprocessing=False)).values()
+    assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))

@@ -1,9 +1,9 @@
-"""Reports which frameworks and operator backends work, and compares and times the kernels.
+"""Reports which frameworks and operator backends work.
 
     mmvit doctor
 
-Each kernel is compared with plain PyTorch in float64 and timed, on the GPU, or else on the CPU. The report says which
-kernels run by default here, and why. The exit code is 1 if something that is installed does not work.
+Each kernel is compared with plain PyTorch in float64, on the GPU, or else on the CPU. The exit code is 1 if something
+that is installed does not work.
 """
 import sys
 from argparse import ArgumentParser, Namespace

@@ -1,4 +1,4 @@
-"""Finds out which frameworks and kernels of operators work on this machine, and how fast the kernels are."""
+"""Finds out which frameworks and kernels of operators work on this machine."""
 import platform
 from importlib import import_module
 from importlib.metadata import distributions
@@ -13,25 +13,22 @@ from mmvit_backbones.utils.installation import PROVIDERS, find_conflicts, instal
 from mmvit_backbones.version import __version__
 
 from ..utils.frameworks import import_quietly
-from .self_check import describe_defaults, measure, table, wrong_kernels
+from .self_check import check_backends
 
 PACKAGES = 'mmcv', 'mmdet', 'mmseg', 'mmpretrain'
 
 
 def diagnose() -> tuple[list[str], list[str]]:
-    """Checks the installed OpenMMLab packages, and compares and times the kernels on the GPU, or else on the CPU.
+    """Checks the installed OpenMMLab packages, and compares kernels with plain PyTorch, on the GPU or else on the CPU.
 
     Returns:
         tuple[list[str], list[str]]: A report, whose last line is the verdict, and what does not work.
     """
     device = torch.device('cuda', torch.cuda.current_device()) if torch.cuda.is_available() else torch.device('cpu')
-    lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels()]
-    problems, rows = [*find_conflicts(), *broken_packages()], measure(OPERATORS.values(), device)
-    if rows:
-        lines += ['', f'ms of a forward pass, and of both passes, on {device}, and deviation from float64:', '',
-                  table(rows), '']
-        problems += [f'wrong results or gradients: {kernel}' for kernel in wrong_kernels(rows)]
-    lines += [line for operator in OPERATORS.values() for line in describe_defaults(operator, device)]
+    checks = check_backends(OPERATORS.values(), device)
+    problems = [*find_conflicts(), *broken_packages(), *(str(check) for check in checks if check.fault)]
+    lines = [describe_machine(), *map(describe_package, PACKAGES), *describe_kernels(),
+             *(f'{check} of float64 on {device}' for check in checks if not check.fault)]
     verdict = f'{len(problems)} problem(s), see above' if problems else 'everything that is installed works'
     return [*lines, *problems, f'verdict: {verdict}'], problems
 

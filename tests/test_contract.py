@@ -203,23 +203,6 @@ def test_wrong_depths_are_named_unless_the_network_is_right(network, count):
             fresh_model(network, arch={**arch, key: wrong})
 
 
-@pytest.mark.parametrize('argument, value', [
-    ('frozen_stages', 1.), ('frozen_stages', True), ('frozen_stages', None), ('frozen_stages', 'all'),
-    ('out_indices', 0.), ('out_indices', (0., )), ('out_indices', '0'), ('in_channels', 3.), ('in_channels', None)],
-    ids=str)
-@each_network
-def test_numbers_of_wrong_types_are_named(network, argument, value):
-    with raises(ValueError, argument, value):
-        fresh_model(network, **{argument: value})
-
-
-@pytest.mark.parametrize('shape', [(2, 4, 32, 32), (3, 32, 32), (2, 3, 0, 32)], ids=str)
-@each_network
-def test_bad_images_are_named(network, shape):
-    with pytest.raises(ValueError, match='images'):
-        shared_model(network)(torch.zeros(shape))
-
-
 @each_network
 @torch.no_grad()
 def test_memory_layouts(network):

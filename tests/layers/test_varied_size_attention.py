@@ -6,7 +6,6 @@ from helpers import raises
 from varied_size_windows import deviations, golden_cases, golden_inputs
 
 from mmvit_backbones.layers import VariedSizeWindowAttention
-from mmvit_backbones.ops import library
 
 
 def convert_attention(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -36,27 +35,6 @@ def test_outputs_and_gradients_match_the_authors(case, rtol):
               **{f'grad:{key}': gradients[name].view(weights[key].shape) for key, name in names.items()}}
     worst = deviations(case, actual)
     assert max(worst.values()) <= rtol, worst
-
-
-@pytest.mark.slow
-def test_layer_compiles_without_the_compiled_operators(monkeypatch):
-    monkeypatch.setattr(library, 'MISSING', {'cpp': 'off', 'cuda': 'off'})
-    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4, window_padding='center')
-    torch._dynamo.reset()
-    # AOT autograd would take minutes for the many operations of the reference implementation.
-    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend='eager')
-    for height, width in [(9, 14), (13, 22)]:
-        x = torch.randn(2, height, width, 16, requires_grad=True)
-        torch.testing.assert_close(compiled(x), layer(x))
-        compiled(x).sum().backward()
-
-
-def test_exports():
-    layer = VariedSizeWindowAttention(16, 16, 2, window_size=4).eval()
-    x = torch.randn(2, 10, 13, 16)
-    program = torch.export.export(layer, (x, ))
-    torch.testing.assert_close(program.module()(x), layer(x))
-    assert 'autocast' not in str(program.graph)
 
 
 def test_windows_are_predicted_in_float32_under_autocast():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import NETWORKS
-from helpers import ROOT, each_network
+from helpers import ROOT, each_network, raises
 from mmengine.registry import MODELS
 from PIL import Image
 from tiny_configs import NAMES, TINY_CONFIGS
@@ -32,21 +32,15 @@ def timm():
     return timm
 
 
-def test_timm_builds_a_pyramid(timm):
-    model = timm.create_model('mm_reswin_tiny', features_only=True, out_indices=(1, 3), in_chans=4, arch=ARCH)
-    assert model.feature_info.channels() == [32, 128] and model.feature_info.reduction() == [8, 32]
-    assert [info['index'] for info in model.feature_info.get_dicts()] == [1, 3]
-    assert model.default_cfg['input_size'] == (3, 224, 224)
-    maps = model(torch.randn(2, 4, 64, 96))
-    assert isinstance(maps, list) and [tuple(x.shape) for x in maps] == [(2, 32, 8, 12), (2, 128, 2, 3)]
-
-
-def test_timm_loads_a_checkpoint(timm, tmp_path):
+def test_timm_loads_one_of_two_models_in_a_checkpoint(timm, tmp_path):
     saved, x = tiny_reswin(out_indices=(3, )).eval(), torch.randn(1, 3, 32, 32)
-    torch.save(saved.state_dict(), tmp_path / 'model.pth')
-    loaded = timm.create_model('mm_reswin_tiny', features_only=True, arch=ARCH, out_indices=(3, ),
-                               checkpoint=str(tmp_path / 'model.pth'))
+    other = {f'student.{key}': value + 1 for key, value in saved.state_dict().items()}
+    torch.save({f'teacher.{key}': value for key, value in saved.state_dict().items()} | other, tmp_path / 'model.pth')
+    options = dict(features_only=True, arch=ARCH, out_indices=(3, ), prefix='teacher.')
+    loaded = timm.create_model('mm_reswin_tiny', checkpoint=str(tmp_path / 'model.pth'), **options)
     assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
+    with raises(ValueError, 'prefix', 'teacher.'):
+        timm.create_model('mm_reswin_tiny', **options)
 
 
 def test_drop_path_is_off_by_default(timm):

@@ -1,13 +1,12 @@
 """The contract of all backbones with libraries that change modules, such as adapters and quantization."""
 import copy
 import json
-import re
 import warnings
 
 import pytest
 import torch
 from helpers import each_network, fresh_model, images, largest_error, trained_model, without_dropout
-from tiny_configs import FOLDERS, TINY_CONFIGS
+from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
@@ -228,21 +227,3 @@ def agree(ranks: list[dict]) -> bool:
     alone = ranks[0]['alone']
     return all('blocks' in rank['together'] and len(set(losses)) > 1 and together == pytest.approx(losses, 1e-5)
                for rank, losses in zip(ranks, alone, strict=True) for together in rank['together'].values())
-
-
-@each_network
-def test_names_and_shapes_in_checkpoints(network, request):
-    """Names, shapes and order match ``goldens/*/state_dicts.txt``, so checkpoints of earlier versions load.
-
-    With ``--write-promised``, those of new networks are appended to the file.
-    """
-    actual = ''.join(f'{name} {"x".join(map(str, x.shape)) or "()"}\n'
-                     for name, x in fresh_model(network).state_dict().items())
-    file = FOLDERS[network] / 'state_dicts.txt'
-    text = file.read_text() if file.exists() else ''
-    section = re.search(rf'^\[{re.escape(network)}\]\n(.*?)(?=^\[|\Z)', text, flags=re.MULTILINE | re.DOTALL)
-    if section is None and request.config.getoption('write_promised'):
-        file.write_text(f'{text}[{network}]\n{actual}')
-    else:
-        assert section, f'{file} has no [{network}]; --write-promised adds it'
-        assert actual == section[1]

@@ -1,6 +1,7 @@
 """What docs/stability.md promises is listed in ``tests/promised``; ``make lint`` compares functions and classes."""
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from importlib import import_module
 from itertools import chain
 
@@ -32,6 +33,16 @@ def keys() -> Iterator[str]:
             yield from (f'{network} {re.sub(r"[.][0-9]+(?=[.])", ".*", key)}' for key in model.state_dict())
 
 
+def state_dicts() -> Iterator[str]:
+    """Yields a digest of the names, shapes and order in the checkpoints of each tiny network.
+
+    ``python tools/dev/diff_state_dicts.py NETWORK COMMIT`` shows the difference to a commit.
+    """
+    for network in TINY_CONFIGS:
+        shapes = '\n'.join(f'{name} {tuple(x.shape)}' for name, x in fresh_model(network).state_dict().items())
+        yield f'{network} {sha256(shapes.encode()).hexdigest()[:16]}'
+
+
 def names() -> Iterator[str]:
     """Yields the names of variants, and those that saved recipes take from MMEngine's registries."""
     yield from (f'variant {name}' for name in list_models())
@@ -43,7 +54,7 @@ def names() -> Iterator[str]:
 
 
 @pytest.mark.enumerates
-@pytest.mark.parametrize('current', [options, keys, names])
+@pytest.mark.parametrize('current', [options, keys, state_dicts, names])
 def test_promised(current, request):
     """With ``--write-promised``, new lines are added to the lists; lines that are gone must be removed by hand."""
     file = ROOT / f'tests/promised/{current.__name__}.txt'

@@ -6,6 +6,8 @@ Parameters are in millions, and FLOPs in billions (multiply-adds for classifiers
 import csv
 from pathlib import Path
 
+from ..errors import UsageError
+
 # Key of a value -> task, dataset and metric in the metafiles.
 METRICS = {
     'top1': ('Image Classification', 'ImageNet-1k', 'published Top 1 Accuracy'),
@@ -22,11 +24,27 @@ METRICS = {
     'cityscapes_ms': ('Semantic Segmentation', 'Cityscapes', 'published mIoU (multi-scale and flip)'),
 }
 
+# Keys of other values.
+FACTS = 'params_m', 'flops_g', 'images_per_s', 'days', 'depth', 'embed_dim', 'num_heads', 'val_loss'
+
+
+def results_of(lines: list[dict[str, str]]) -> dict[str, dict[str, float]]:
+    """Returns the accuracies by config and key of ``METRICS``. If several values are published, the first is used.
+
+    Raises:
+        UsageError: If a key is unknown.
+    """
+    results = {}
+    for line in lines:
+        if line['key'] not in (*METRICS, *FACTS):
+            allowed = ', '.join([*METRICS, *FACTS])
+            raise UsageError(f'zoo/published.csv: key must be one of {allowed}, got {line["key"]}')
+        if line['config'] and line['key'] in METRICS:
+            results.setdefault(line['config'], {}).setdefault(line['key'], float(line['value']))
+    return results
+
+
 with Path(__file__).with_suffix('.csv').open(newline='', encoding='utf-8') as file:
     # All values are strings. The columns are variant, config (may be empty), key, value, setting, source and note.
     PUBLISHED = list(csv.DictReader(file))
-# Accuracies by config and key of ``METRICS``. If several values are published, the first is used.
-RESULTS: dict[str, dict[str, float]] = {}
-for _line in PUBLISHED:
-    if _line['config'] and _line['key'] in METRICS:
-        RESULTS.setdefault(_line['config'], {}).setdefault(_line['key'], float(_line['value']))
+RESULTS = results_of(PUBLISHED)

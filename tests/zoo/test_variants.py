@@ -3,14 +3,18 @@ import re
 import runpy
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 
 import pytest
 import yaml
 from helpers import ROOT, raises
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from mmvit.recipes.networks import find_network
-from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
+from mmvit.utils.frameworks import import_quietly
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS, results_of
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
 from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
@@ -96,6 +100,22 @@ def test_mim_gets_what_it_needs_of_every_config(written):
 def test_published_figures_have_a_config():
     assert RESULTS.keys() <= {path.stem for path in CONFIGS}
     assert {key for results in RESULTS.values() for key in results} == METRICS.keys()
+
+
+def test_unknown_figures_are_refused():
+    """They would be on no page."""
+    with raises(UsageError, 'published.csv', 'box,', 'got box_ap'):
+        results_of([dict(config='mask_rcnn_rest_lite', key='box_ap', value='40')])
+
+
+@pytest.mark.parametrize('framework', ['mmpretrain', 'mmdet', 'mmseg'])
+def test_names_of_networks_are_free_in_all_frameworks(framework):
+    """Inside a framework's model, a name in its own registry comes first, and another network would be built."""
+    pytest.importorskip(framework)
+    import_quietly(framework)
+    names = {name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmvit_backbones.')}
+    assert {variant.family.backbone for variant in VARIANTS.values()} <= names
+    assert not names & import_module(f'{framework}.registry').MODELS.module_dict.keys()
 
 
 def test_contradictory_figures_have_a_note():

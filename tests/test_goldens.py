@@ -117,7 +117,7 @@ def deviation(got: torch.Tensor, expected: dict | float) -> float:
 def test_every_golden_is_tested(name):
     golden = GOLDENS[name]
     assert name in RUN_HERE or golden.get('op') in ELSEWHERE, (
-        f'{name}: its network is missing from the zoo, or its operator is missing from tests/operators')
+        f'{name}: its network is missing from the zoo, or its operator is missing from tests/support/operators')
 
 
 @pytest.mark.parametrize('golden, case, dtype', cases())

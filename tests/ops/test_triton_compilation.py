@@ -17,7 +17,7 @@ TARGETS = ('cuda', 80, 32), ('cuda', 90, 32), ('hip', 'gfx942', 64)
 @pytest.mark.compiler
 def test_kernels_compile_without_spills():
     """Runs in a separate process, because Triton is in interpreter mode here. Spilled registers are slow."""
-    environment = {**os.environ, 'TRITON_INTERPRET': '0', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests"}'}
+    environment = {**os.environ, 'TRITON_INTERPRET': '0', 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests/support"}'}
     done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert len(done.stdout.splitlines()) >= 9 and not re.search(' spills [^0]', done.stdout), done.stdout

@@ -10,7 +10,7 @@ from helpers import ROOT
 from runs import assert_same_weights
 
 TINY = ROOT / 'tests/running/tiny_classifier.py'
-NODE = str(ROOT / 'tests/slurm_node.sh')
+NODE = str(ROOT / 'tests/support/slurm_node.sh')
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
 

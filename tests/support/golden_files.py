@@ -13,7 +13,7 @@ SMALL = {variant.name for variant in VARIANTS.values() if variant.num_params < 1
 def read_goldens() -> dict[str, dict]:
     """Returns all goldens by file name, with the folder appended if the name is taken by a different golden."""
     goldens = {}
-    for folder in filter(None, (Path(__file__).parent / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
+    for folder in filter(None, (Path(__file__).parents[1] / 'goldens', os.environ.get('MMVIT_GOLDENS'))):
         paths = sorted(Path(folder).rglob('golden_*.json'))
         if not paths:
             raise FileNotFoundError(f'no golden_*.json in {str(folder)!r}')

@@ -19,7 +19,7 @@ from yapf.yapflib import yapf_api
 import mmvit_backbones  # noqa: F401  registers the networks
 from mmvit_backbones.utils import versions
 
-ROOT = Path(__file__).resolve().parents[1]  # of the repository
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 needs_half = pytest.mark.skipif(versions.is_older('2.4'), reason='float16 on CPUs requires PyTorch 2.4')
 HALF_DTYPES = [pytest.param(torch.float16, marks=needs_half), torch.bfloat16]
 each_network = pytest.mark.parametrize('network', sorted(TINY_CONFIGS))

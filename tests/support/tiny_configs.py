@@ -10,7 +10,7 @@ import yaml
 
 from mmvit_backbones.zoo.variants import VARIANTS
 
-FILES = sorted(Path(__file__).parent.glob('goldens/*/tiny_configs.yml'))
+FILES = sorted(Path(__file__).parents[1].glob('goldens/*/tiny_configs.yml'))
 READ = {file.parent: yaml.safe_load(file.read_text()) for file in FILES}
 TINY_CONFIGS = {network: config for configs in READ.values() for network, config in configs.items()}
 FOLDERS = {network: folder for folder, configs in READ.items() for network in configs}

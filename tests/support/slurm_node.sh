@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Starts or stops Slurm with this machine as its only node, for tests. Jobs in partition high preempt and requeue jobs in
 # partition low. GPUs are only counted. Requires Debian's slurm-wlm and root.
-#   tests/slurm_node.sh FOLDER start   prints the variable to export, or on failure the end of the log
-#   tests/slurm_node.sh FOLDER stop
+#   tests/support/slurm_node.sh FOLDER start   prints the variable to export, or on failure the end of the log
+#   tests/support/slurm_node.sh FOLDER stop
 set -euo pipefail
 folder=$1
 export SLURM_CONF=$folder/slurm.conf

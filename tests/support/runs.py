@@ -22,7 +22,7 @@ TINY = ROOT / 'tests/running/tiny_classifier.py'
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(['preload'])
 os.environ.pop('PYTHONUNBUFFERED', None)  # most users do not set it
-os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests'), str(ROOT), os.environ.get('PYTHONPATH', '')])
+os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT / 'tests/support'), str(ROOT), os.environ.get('PYTHONPATH', '')])
 
 
 def in_own_process(function: Callable, *arguments: object) -> None:

@@ -1,14 +1,15 @@
 """Arguments and config options are checked before a subcommand starts its work."""
 import subprocess
 import sys
+from argparse import ArgumentParser
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, raises
 from runs import TINY
 from subcommands import call, parser_of
 
 from mmvit.cli import SUBCOMMANDS
-from mmvit.cli.docstrings import arguments_of
+from mmvit.cli.docstrings import arguments_of, with_help
 from mmvit_backbones.errors import UsageError
 
 
@@ -123,3 +124,10 @@ def test_help_of_options_is_that_of_the_arguments_of_the_function():
 @pytest.mark.parametrize('subcommand', SUBCOMMANDS)
 def test_options_cannot_be_abbreviated(subcommand):
     assert not parser_of(subcommand).allow_abbrev
+
+
+def test_an_option_that_no_docstring_explains_is_named():
+    parser = ArgumentParser()
+    parser.add_argument('--sice')
+    with raises(ValueError, 'sice', 'measuring.flops.count_flops'):
+        with_help(parser, 'measuring.flops.count_flops')

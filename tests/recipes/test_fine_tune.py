@@ -2,7 +2,9 @@
 import json
 import shutil
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -408,14 +410,41 @@ def test_a_recipe_stays_compiled(tmp_path):
         assert [hook.type for hook in hooks].count('CompileHook') == 1
 
 
-def test_every_argument_is_recorded(tmp_path):
-    """Those that have another value than by default, and those whose default depends on the machine."""
-    options = dict(size=96, batch_size=3, lr=0.01, early_stop=2, ema=True, seed=5, layer_decay=0.5,
-                   decay_type='stage_wise', compile=True, out=str(tmp_path / 'out'),
-                   custom_imports=['mmvit_backbones.engine'])
-    recorded = recipe(tmp_path, **options).recipe.to_dict()
-    assert options.items() <= recorded.items()
-    assert {'precision', 'workers', 'network', 'class_folder'} <= recorded.keys()
+DETECTOR, SPLIT = dict(class_folder=None, coco_folder=COCO), dict(class_folder='flat', val_fraction=0.5)
+# Argument -> another value of it, or options of two recipes that differ in it.
+CHANGES: dict[str, Any] = dict(
+    network='rest_small', class_folder=({}, dict(class_folder='flat', val_fraction=0.5)), coco_folder=({}, DETECTOR),
+    seg_folder=({}, dict(class_folder=None, seg_folder=STREETS)), size=96, epochs=7, iters=40, batch_size=3,
+    accumulate=2, lr=0.01, freeze=1, pretrained='weights.pth', boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
+    val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
+    ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
+    precision='bfloat16', compile=True, workers=3, processes=2, work_dir='other',
+    out=(SPLIT, dict(SPLIT, out='lists')), custom_hooks=[dict(type='FrozenBackboneHook')],
+    custom_imports=['mmvit_backbones.engine'])
+
+
+def test_every_argument_can_be_changed():
+    """But for the check of the files."""
+    assert CHANGES.keys() | {'check_files'} == signature(fine_tune).parameters.keys()
+
+
+@pytest.mark.parametrize('argument', CHANGES)
+def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(sorted(Path(FLOWERS).glob('val/*/*.jpg'))):
+        folder = tmp_path / 'flat' / image.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder / f'{number}.jpg')
+    change = CHANGES[argument]
+    contents = []
+    for options in change if isinstance(change, tuple) else ({}, {argument: change}):
+        cfg = recipe(tmp_path, **options)
+        recorded = cfg.recipe.to_dict()
+        assert {name: value for name, value in options.items() if value is not None}.items() <= recorded.items()
+        lists = [path.read_text() for path in sorted(tmp_path.glob('**/*.txt'))]
+        contents.append(({**cfg.to_dict(), 'recipe': None}, lists))
+    assert contents[0] != contents[1]
+
 
 
 def test_edits_of_a_recipe_are_never_lost(tmp_path):

@@ -1,7 +1,6 @@
 """The contract of all backbones with libraries that change modules, such as adapters and quantization."""
 import copy
 import json
-import warnings
 
 import pytest
 import torch
@@ -158,30 +157,6 @@ def test_int8_weights(network):
     torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
     # The error of ReMViTv2 is larger, because it normalizes queries, keys and values.
     assert 0 < largest_error(model(x), expected) < (0.03 if network == 'ReMViTv2' else 0.02)
-
-
-@each_network
-@torch.no_grad()
-def test_dynamic_quantization(network):
-    quantization = pytest.importorskip('torch.ao.quantization')
-    model, x = fresh_model(network).eval(), images(70, 90)
-    with warnings.catch_warnings():  # deprecated in favor of torchao, but still widely used
-        warnings.filterwarnings('ignore', 'torch.ao.quantization is deprecated', DeprecationWarning)
-        warnings.filterwarnings('ignore', 'torch.quantize_per_tensor', UserWarning)
-        quantized = quantization.quantize_dynamic(model, {nn.Linear})
-    assert not linear_layers(quantized)
-    assert 0 < largest_error(quantized(x), model(x)) < 0.1
-
-
-@with_and_without
-@each_network
-@torch.no_grad()
-def test_weight_norm_changes_nothing(network, size, mode):
-    model, x = model_in(mode, network), images(*size).double()
-    expected = model(x)
-    for name in linear_layers(model):
-        parametrizations.weight_norm(model.get_submodule(name))
-    assert largest_error(model(x), expected) < 1e-5
 
 
 @each_network

@@ -32,6 +32,7 @@ from .figures import save_figure, wrapped
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
 SIGNED = 'refined', 'residual'  # kinds of maps with both signs
 SCALE = 0.08  # width of a color scale, in panels
+HEADS = 2  # drawn beside their mean
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
 
 Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
@@ -39,13 +40,10 @@ Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
                    pretrained: bool | str = False, query: tuple[int, int] | None = None,
-                   size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None,
-                   heads: Sequence[int] = (0, 1)) -> None:
-    """Draws the attention maps of all blocks of a network in one figure, which has a row per block.
+                   size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None) -> None:
+    """Draws the attention of one pixel in all blocks of a network in one figure, which has a row per block.
 
     The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
-
-    The maps show the attention of one pixel.
 
     Args:
         image (str): Image file.
@@ -58,7 +56,6 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         size (int | Sequence[int]): Shorter side of the network's input in pixels, or height and width; they become
             multiples of 32. Defaults to 224.
         blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
-        heads (Sequence[int]): Indices of the heads to draw in addition to the mean. Defaults to (0, 1).
 
     Raises:
         UsageError: If an argument is invalid.
@@ -76,7 +73,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     numbers = range(len(found)) if blocks is None else blocks
     if not all(0 <= number < len(found) for number in numbers):
         raise UsageError(f'blocks must be from 0 to {len(found) - 1}, got {blocks}')
-    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, heads, out,
+    draw(pixels, queries, {f'{i}: {names[i]}': found[names[i]] for i in numbers}, out,
          f'{network}, {f"weights {checkpoint}" if checkpoint else "random weights: nothing was learned"}')
 
 
@@ -295,30 +292,25 @@ def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[i
 # ---- the figure
 
 
-def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], heads: Sequence[int], path: str,
-         title: str) -> None:
-    """Draws a row per block: the image with the query positions, the mean over the heads, and single heads.
+def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], path: str, title: str) -> None:
+    """Draws a row per block: the image with the query position, the mean over the heads, and the first heads.
 
     The panels of a kind of map in a row have one color scale, which is beside them.
     """
     kinds = list(dict.fromkeys(kind for maps in blocks.values() for kind in maps))
-    widths = [1, *[*[1] * (1 + len(heads)), SCALE] * len(kinds)]
+    widths = [1, *[*[1] * (1 + HEADS), SCALE] * len(kinds)]
     aspect = pixels.shape[1] / pixels.shape[2]
     figure = Figure(figsize=(2 * sum(widths) + 0.5 * len(kinds), (2 * aspect + 0.4) * len(blocks) + 0.4))
     grid = figure.subplots(len(blocks), len(widths), squeeze=False, width_ratios=widths)
-    is_place = int((queries > 0).sum()) == 1
     for row, (name, maps_by_kind) in zip(grid, blocks.items()):
         label(row[0], name)
-        if is_place:
-            row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
-            y, x = divmod(int(queries.argmax()), queries.shape[1])
-            row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
-        else:
-            show(row[0], pixels, queries, float(queries.max()))
+        row[0].imshow(pixels.byte().permute(1, 2, 0).numpy())
+        y, x = divmod(int(queries.argmax()), queries.shape[1])
+        row[0].plot(x, y, marker='+', color='red', markersize=9, markeredgewidth=2)
         panels = iter(row[1:])
         for kind in kinds:
             maps = maps_by_kind[kind]
-            shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in heads)]
+            shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in range(HEADS))]
             largest = max(float(heat.abs().max()) for _, heat in shown if heat is not None)
             drawn = []
             for (text, heat), axes in zip(shown, panels):
@@ -337,7 +329,7 @@ def label(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9, pad=3)
 
 
-def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str = '') -> AxesImage:
+def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str) -> AxesImage:
     """Draws a map over the image in gray; the colors depend on its kind alone, and end at ``largest``."""
     _, height, width = pixels.shape
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')

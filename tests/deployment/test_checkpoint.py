@@ -15,9 +15,8 @@ import onnx
 
 from mmvit.configs.files import read_config
 from mmvit.deployment import export_model
-from mmvit.deployment.agreement import agreement_of, compare_in_runtimes
+from mmvit.deployment.agreement import compare_in_runtimes
 from mmvit.deployment.checkpoint import change_of_metric
-from mmvit.deployment.files import progress
 from mmvit.deployment.sample_images import has_test_set, images_to_compare
 from mmvit.deployment.whole_models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
@@ -169,17 +168,3 @@ def test_onnx_runtime_must_agree(pixels, allowed):
     else:
         found = compare_in_runtimes(*arguments)['onnxruntime']
         assert found.figures == f'pixels {pixels} (limit 0.99)' and bool(found.deviation) == (pixels < 0.99)
-
-
-def test_limits_have_directions():
-    limits = dict(scores=0.1, boxes=0.9)
-    assert not agreement_of(dict(scores=0.1, boxes=0.9), limits).deviation
-    assert agreement_of(dict(scores=0.2, boxes=0.8), limits).deviation == (
-        'scores 0.2 (limit 0.1), boxes 0.8 (limit 0.9)')
-
-
-def test_steps_are_shown(capsys):
-    with progress('comparing'):
-        pass
-    shown = capsys.readouterr()
-    assert 'comparing 0:00:00' in shown.err and not shown.out

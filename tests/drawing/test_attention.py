@@ -90,7 +90,7 @@ def test_position_of_the_query():
 
 
 def test_panels(tmp_path, monkeypatch):
-    """A row has the image, and for each kind of map the mean, the chosen heads that exist, and their color scale."""
+    """A row has the image, and for each kind of map the mean, the first heads that exist, and their color scale."""
     shown = []
     monkeypatch.setattr(attention, 'save_figure', lambda figure, path, **options: shown.append(figure))
     maps = torch.arange(24.).view(3, 2, 4) - 4
@@ -98,14 +98,14 @@ def test_panels(tmp_path, monkeypatch):
               '1: b': dict(attention=maps[2:], residual=maps[2:])}
     pixels, queries = torch.full((3, 64, 128), 90.), torch.zeros(64, 128)
     queries[10, 100] = 1
-    attention.draw(pixels, queries, blocks, [0, 2], 'out.png', 'rest_lite, random weights')
+    attention.draw(pixels, queries, blocks, 'out.png', 'rest_lite, random weights')
     figure, = shown
     assert 'random weights' in figure.get_suptitle()
     grid = np.reshape(figure.axes, (2, 9))
     scales, panels = grid[:, [4, 8]].flatten(), np.delete(grid, [4, 8], axis=1).flatten()
     assert [panel.get_title() for panel in panels] == [
-        '0: a', 'attention, mean', 'attention, head 0', 'attention, head 2', 'residual, mean', 'residual, head 0',
-        'residual, head 2', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
+        '0: a', 'attention, mean', 'attention, head 0', 'attention, head 1', 'residual, mean', 'residual, head 0',
+        'residual, head 1', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
         '']
     assert [line.get_xydata().tolist() for line in panels[0].lines] == [[[100, 10]]]
     mean = panels[1].images[1]
@@ -115,9 +115,7 @@ def test_panels(tmp_path, monkeypatch):
     assert np.isnan(panels[2].images[1].get_array().filled(np.nan)).sum() == 1 and 0 < mean.get_alpha() < 1
     # The maps of a kind in a row have one scale; colors depend on the kind, not on the values.
     limits = [[panel.images[1].get_clim() for panel in panels[i:i + 3] if panel.images] for i in (1, 4, 8, 11)]
-    assert limits == [[(0, 19)] * 3, [(-19, 19)] * 3, [(0, 19)] * 2, [(-19, 19)] * 2]
+    assert limits == [[(0, 11)] * 3, [(-11, 11)] * 3, [(0, 19)] * 2, [(-19, 19)] * 2]
     assert [panels[i].images[1].get_cmap().name for i in (1, 4, 8, 11)] == ['inferno', 'coolwarm'] * 2
-    assert [scale.get_ylim() for scale in scales] == [(0, 19), (-19, 19)] * 2
+    assert [scale.get_ylim() for scale in scales] == [(0, 11), (-11, 11), (0, 19), (-19, 19)]
     assert panels[0].images[0].get_array().shape == (64, 128, 3) and panels[0].axison is False
-    attention.draw(pixels, queries + .5, dict(a=dict(attention=maps)), [], 'out.png', '')
-    assert not shown[1].axes[0].lines and len(shown[1].axes[0].images) == 2  # activation is shown as a map

@@ -3,9 +3,9 @@
     mmvit draw attention IMAGE --network remvitv2_tiny --pretrained --query 120,80
     mmvit draw attention IMAGE --network reswin_tiny --checkpoint CHECKPOINT
 
-Each row shows one block: the mean over its heads, and single heads. ReViT, ReMViTv2 and ReSwin also show the attention
-residual, i.e. the logits passed to the next block. Refiner-ViT has one row per pair of blocks, with raw and refined
-maps. RegionViT shows the attention of regional tokens, and of local tokens within their windows.
+Each row shows one block: the mean over its heads, and the first two heads. ReViT, ReMViTv2 and ReSwin also show the
+attention residual, i.e. the logits passed to the next block. Refiner-ViT has one row per pair of blocks, with raw and
+refined maps. RegionViT shows the attention of regional tokens, and of local tokens within their windows.
 In residuals and refined maps, red is positive and blue negative.
 """
 from argparse import ArgumentParser, Namespace
@@ -23,7 +23,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--query', type=pixel, metavar='X,Y')
     add_size_argument(parser, is_square=False)
     parser.add_argument('--blocks', type=whole(0), nargs='+')
-    parser.add_argument('--heads', type=whole(0), nargs='+')
     parser.add_argument('--out', type=figure_file, default='attention.png')
     return with_help(parser, 'drawing.attention.draw_attention')
 

@@ -237,10 +237,17 @@ class Backbone(BaseModule):
         device = next(self.parameters()).device
         for module in self.modules():
             if isinstance(module, DropPath):
-                module.drop_prob = torch.as_tensor(module.drop_prob, device=device)
+                module.compiled_prob = torch.tensor(module.drop_prob, device=device)
         options = {'layout_optimization': False} if backend == 'inductor' and device.type == 'cpu' else None
         for block in self.named_blocks().values():
             block.compile(dynamic=dynamic, backend=backend, options=options)
+
+    def run_blocks_eagerly(self) -> None:
+        """Undoes :meth:`compile_blocks`."""
+        for module in self.modules():
+            module._compiled_call_impl = None
+            if isinstance(module, DropPath):
+                module.compiled_prob = None
 
     # ---- output norms
 

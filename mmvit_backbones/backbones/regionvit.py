@@ -452,6 +452,11 @@ class RegionViT(Backbone):
         for stage in self.stages:
             stage.is_always_masked = dynamic
 
+    def run_blocks_eagerly(self) -> None:
+        super().run_blocks_eagerly()
+        for stage in self.stages:
+            stage.is_always_masked = False
+
     @property
     def output_strides(self) -> tuple[int, ...]:
         factor = self.window_sizes[0] if self.out_tokens == 'regional' else 1

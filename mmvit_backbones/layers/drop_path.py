@@ -1,5 +1,6 @@
 """Stochastic depth (Huang et al., ECCV 2016, arXiv 1603.09382), per sample."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,22 @@ class DropPath(nn.Module):
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()
-        self.drop_prob: float | Tensor = drop_prob
+        self.drop_prob = drop_prob
+        self.compiled_prob: Tensor | None = None  # in compiled blocks, whose graphs are for all probabilities
 
     def forward(self, x: Tensor, branch: Tensor, weight: float = 1.) -> Tensor:
         """Returns ``x + weight * branch`` for tensors ``(B, ...)``, with the branches of some samples dropped."""
-        return stochastic_depth(x, branch, self.drop_prob, self.training, weight)
+        drop_prob = self.drop_prob if self.compiled_prob is None else self.compiled_prob
+        return stochastic_depth(x, branch, drop_prob, self.training, weight)
+
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> 'DropPath':
+        super()._apply(fn, *args, **kwargs)
+        if self.compiled_prob is not None:  # which is no buffer, because it stays in float32
+            self.compiled_prob = self.compiled_prob.to(fn(self.compiled_prob).device)
+        return self
 
     def extra_repr(self) -> str:
-        return f'drop_prob={float(self.drop_prob):.3f}'
+        return f'drop_prob={self.drop_prob:.3f}'
 
 
 def drop_path_schedule(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:

@@ -134,9 +134,13 @@ def test_a_resumed_training_is_that_of_an_uninterrupted_one(tmp_path):
     assert 'were compiled, but now run eagerly' in log_of(tmp_path / 'parts')
 
 
-def test_limits_are_restored(tmp_path):
+def test_a_network_runs_as_before_after_a_training(tmp_path):
     before = torch._dynamo.config.cache_size_limit
-    trained(tmp_path, CompileHook(max_graphs=2, backend='eager'))
+    hook = CompileHook(max_graphs=2, backend='eager')
+    model = trained(tmp_path, hook)
+    with torch.compiler.set_stance('fail_on_recompile'):
+        model.backbone.train()(images(128, 96))
+    assert all(module.compiled_prob is None for module in model.modules() if isinstance(module, DropPath))
     assert torch._dynamo.config.cache_size_limit == before
 
 
@@ -216,7 +220,7 @@ def test_training_is_compiled_whatever_the_stance_which_is_restored(stance, tmp_
         assert torch._dynamo.eval_frame._stance.stance == stance
 
 
-def test_rates_of_compiled_blocks_are_copied_and_saved_with_the_network():
+def test_rates_of_compiled_blocks_are_copied_moved_and_saved_with_the_network():
     """They are no part of checkpoints, and stay in float32 in half precision."""
     model = fresh_model('ReSwin', drop_path_rate=0.2)
     keys = list(model.state_dict())
@@ -225,9 +229,11 @@ def test_rates_of_compiled_blocks_are_copied_and_saved_with_the_network():
     torch.save(model, file)
     file.seek(0)
     for each in model, copy.deepcopy(model), copy.deepcopy(model).half(), torch.load(file, weights_only=False):
-        rates = [module.drop_prob for module in each.modules() if isinstance(module, DropPath)]
-        assert list(each.state_dict()) == keys and f'drop_prob={0.2:.3f}' in repr(each)
+        rates = [module.compiled_prob for module in each.modules() if isinstance(module, DropPath)]
+        assert list(each.state_dict()) == keys
         assert {rate.dtype for rate in rates} == {torch.float32} and rates[-1] == pytest.approx(0.2)
+    moved = [module.compiled_prob for module in model.to('meta').modules() if isinstance(module, DropPath)]
+    assert {rate.device.type for rate in moved} == {'meta'}
 
 
 def step(model: BaseModel, data: dict, dtype: torch.dtype) -> tuple[float, Tensor]:

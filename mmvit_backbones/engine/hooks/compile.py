@@ -3,6 +3,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -26,10 +27,10 @@ class CompileHook(Hook):
     The backbone of another library is compiled as a whole.
 
     Where nothing can be compiled, because a compiler or Triton is missing, for example, training runs eagerly after a
-    warning.
+    warning. The first process decides this for all.
 
-    PyTorch's limit of graphs and the caller's ``torch.compiler.set_stance`` are restored when training ends. MMEngine
-    calls no hook after an exception, so a program that goes on after one must call :meth:`restore`, as
+    Eager blocks, PyTorch's limit of graphs and the caller's ``torch.compiler.set_stance`` are restored when training
+    ends. MMEngine calls no hook after an exception, so a program that goes on after one must call :meth:`restore`, as
     ``mmvit.train`` does.
 
     Args:
@@ -47,7 +48,7 @@ class CompileHook(Hook):
     def __init__(self, max_graphs: int = MAX_GRAPHS, backend: Any = 'inductor') -> None:
         self.max_graphs, self.backend = max_graphs, backend
         self.is_compiled = False
-        # More graphs than PyTorch's limit, and compiling whatever the caller's stance.
+        # More graphs than PyTorch's limit, compiling whatever the caller's stance, and compiled blocks.
         self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
@@ -57,13 +58,16 @@ class CompileHook(Hook):
         model: Any = unwrap_model(runner.model)
         if not isinstance(getattr(model, 'backbone', None), nn.Module):
             raise TrainingError(f'CompileHook needs a model with a backbone, got {type(model).__name__}')
-        if reason := why_not_compiled(next(model.parameters()).device, self.backend):
+        reasons = [why_not_compiled(next(model.parameters()).device, self.backend) if is_main_process() else None]
+        broadcast_object_list(reasons)
+        if reason := reasons[0]:
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
         self.training.enter_context(torch.compiler.set_stance('default'))
         self.training.enter_context(more_graphs(self.max_graphs))
         self.is_compiled = True
         compile_backbone(model, self.backend)
+        self.training.callback(run_eagerly, model)
 
     def before_val(self, runner: Runner) -> None:
         if self.is_compiled:
@@ -78,7 +82,7 @@ class CompileHook(Hook):
         self.restore()
 
     def restore(self) -> None:
-        """Gives PyTorch the limits and the stance of before, if this has not been done."""
+        """Lets the backbone run eagerly, and gives PyTorch its limits and stance of before, if this was not done."""
         self.evaluation.close()
         self.training.close()
 
@@ -97,6 +101,14 @@ def compile_backbone(model: Any, backend: Any = 'inductor') -> None:
     """Compiles the blocks of this package's backbone, or that of another library as a whole, for training."""
     compile_blocks = getattr(model.backbone, 'compile_blocks', model.backbone.compile)
     compile_blocks(dynamic=not is_classifier(model), backend=backend)
+
+
+def run_eagerly(model: Any) -> None:
+    """Undoes :func:`compile_backbone`."""
+    if hasattr(model.backbone, 'run_blocks_eagerly'):
+        model.backbone.run_blocks_eagerly()
+    else:
+        model.backbone._compiled_call_impl = None
 
 
 def is_classifier(model: nn.Module) -> bool:

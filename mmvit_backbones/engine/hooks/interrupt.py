@@ -41,7 +41,8 @@ class InterruptHook(Hook):
 
     def __init__(self) -> None:
         self.received = 0
-        self.agreed = -1, 0  # a step after which all processes were asked, and the signal that one has received
+        # A step after which all processes were asked, and the signal that one has received.
+        self.agreed: tuple[int, int] = (-1, 0)
         self.previous: dict[int, Any] = {}  # handlers by signal
 
     def before_train(self, runner: Runner) -> None:

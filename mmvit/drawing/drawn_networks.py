@@ -21,9 +21,8 @@ from mmvit_backbones.zoo.variants import Variant, find_variant
 from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, read_config
 from ..configs.official import official_name, source_of
-from ..inference.runtimes import build_model
 from ..utils.distributed import warn
-from ..utils.frameworks import takes_rgb, use_framework
+from ..utils.frameworks import build_model, takes_rgb, use_framework
 
 # A function from RGB values (3, H, W) from 0 to 255 to the input (1, 3, H, W) of a network.
 Normalize = Callable[[Tensor], Tensor]

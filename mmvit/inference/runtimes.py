@@ -14,18 +14,16 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 
 from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import find_weights, load_weights, safe_loading
+from mmvit_backbones.zoo.loading import find_weights, load_weights
 
 from ..configs.files import leaf_datasets
-from ..utils.frameworks import metainfo_of, use_framework
+from ..utils.frameworks import build_model, metainfo_of, use_framework
 from .results import Color
 
 if TYPE_CHECKING:
@@ -142,17 +140,6 @@ def palette_of(metainfo: dict) -> list[Color]:
     if palette is None or isinstance(palette, str) or len(palette) != len(metainfo.get('classes') or ()):
         return []
     return [(int(red), int(green), int(blue)) for red, green, blue in palette]
-
-
-def build_model(cfg: Config) -> BaseModel:
-    """Builds the model of a config for a single process, without SyncBN."""
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with safe_loading():  # some models read other checkpoints
-        model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    if not isinstance(model, BaseModel):
-        raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')
-    return model
 
 
 def find_device(name: str | torch.device | None) -> torch.device:

@@ -1,6 +1,5 @@
 """Measures a step of the training of whole models, which configs name, on random images."""
 import gc
-import logging
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -14,19 +13,20 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
-from mmengine.optim import build_optim_wrapper
 
 from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, compile_backbone, more_graphs, why_not_compiled
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.utils.openmmlab_models import init_weights, log_from
+from mmvit_backbones.utils.openmmlab_models import init_weights
 
 from ..configs.files import is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
 from ..configs.settings import import_parts, named
-from ..inference.runtimes import build_model, find_device
+from ..inference.runtimes import find_device
+from ..running.one_step import OneStep
 from ..utils.counters import bytes_of, saved_storages
+from ..utils.frameworks import build_model
 from ..utils.pytorch_errors import pytorch_errors_named
 from .speed import KernelChoice, Precision, Table, check_values, measuring
 from .timing import CALLS_ON_GPUS, name_of, take_turns
@@ -122,41 +122,37 @@ class WholeModel:
         self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
-        self.model: Any = build_model(cfg)
-        for module in self.model.modules():
+        model = build_model(cfg)
+        for module in model.modules():
             if isinstance(module, BaseModule) and is_pretrained(module.init_cfg):
                 module.init_cfg = None
-        init_weights(self.model)
-        self.model.to(device).train()
-        optimization = {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}
-        with log_from(logging.WARNING):  # constructors log the rate of each parameter
-            self.optimizer: Any = build_optim_wrapper(self.model, optimization)
+        init_weights(model)
+        self.training = OneStep(
+            model, {key: cfg.optim_wrapper[key] for key in OPTIMIZATION if key in cfg.optim_wrapper}, device,
+            torch.autocast(device.type, getattr(torch, precision), precision != 'float32'))
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8, generator=generator).to(device)
         self.images = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
         sample = SAMPLES[cfg.default_scope]
-        self.samples = [sample(self.model, size, objects, generator).to(device) for _ in range(batch_size)]
-        self.autocast = torch.autocast(device.type, getattr(torch, precision), precision != 'float32')
+        self.samples = [sample(model, size, objects, generator).to(device) for _ in range(batch_size)]
         self.device, self.is_compiled = device, compile
         if self.is_compiled:
             if reason := why_not_compiled(device, 'inductor'):
                 raise UsageError(f'compile: nothing can be compiled, because {reason}')
-            compile_backbone(self.model)
+            compile_backbone(model)
 
-    def losses(self) -> Any:
-        with self.autocast:
-            data = dict(inputs=self.images, data_samples=[sample.clone() for sample in self.samples])
-            return self.model(**self.model.data_preprocessor(data, True), mode='loss')
+    def batch(self) -> dict:
+        return dict(inputs=self.images, data_samples=[sample.clone() for sample in self.samples])
 
     def step(self) -> None:
-        self.optimizer.update_params(self.model.parse_losses(self.losses())[0])
+        self.training.take(self.batch())
 
     def memory(self) -> dict[str, float]:
         """Returns the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
         found: dict[str, float] = {}
         if not self.is_compiled:
-            with saved_storages(self.model) as saved:
-                losses = self.losses()
+            with saved_storages(self.training.model) as saved:
+                losses = self.training.losses(self.training.prepared(self.batch()))
             found['saved_bytes_per_image'] = bytes_of(saved) // len(self.samples)
             del losses, saved
         self.step()  # compiles, and allocates the optimizer's state

@@ -1,20 +1,24 @@
 """Finds the largest batch of a recipe that fits into the memory of a GPU."""
 import gc
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from itertools import takewhile
+from multiprocessing import get_context
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import DATASETS, FUNCTIONS
+from torch import distributed
 
 from mmvit_backbones.errors import UsageError
 
-from ..utils.frameworks import quiet, use_framework
+from ..running.one_step import OneStep
+from ..utils.frameworks import build_model, quiet, use_framework
 
 AUTO = 'auto'
 USED = 0.9  # share of the memory that a step may use
@@ -27,60 +31,72 @@ def check_device() -> None:
                          'pass --batch-size 2')
 
 
-def largest_batch_size(config: Callable[[int], Config], limit: int) -> int:
-    """Returns the largest power of two whose training step uses at most nine tenths of the GPU's memory, and prints it.
+def largest_batch_size(recipe: str, limit: int, processes: int = 1) -> int:
+    """Returns the largest power of two whose training fits into nine tenths of the GPU's memory, and prints it.
+
+    A process of its own takes the steps, so that this one allocates nothing on the GPU.
 
     Args:
-        config (Callable): Returns the config for a number of images per step.
+        recipe (str): Text of the recipe's config, for any batch size.
         limit (int): Number of training images per process.
+        processes (int): Number of training processes. Defaults to 1.
 
     Raises:
         UsageError: If a single image does not fit.
     """
-    number = largest_power(lambda images: step_memory(config(images), images), limit)
+    with ProcessPoolExecutor(1, get_context('spawn')) as own_process:
+        number = own_process.submit(largest_that_fits, recipe, limit, processes).result()
     print(f'batch size  {number} images per step fit into nine tenths of the memory of the GPU', flush=True)
     return number
 
 
-def largest_power(step: Callable[[int], float], limit: int) -> int:
-    """Returns the largest power of two up to a limit for which a step uses at most nine tenths of the memory.
-
-    Args:
-        step (Callable): Takes a step with a number of images, and returns the share of the memory that it used; raises
-            ``torch.OutOfMemoryError`` if that does not suffice.
-        limit (int): The limit.
-
-    Raises:
-        UsageError: If one image is too much.
-    """
-    def fits(number: int) -> bool:
-        try:
-            return step(number) <= USED
-        except torch.cuda.OutOfMemoryError:  # torch.OutOfMemoryError, whose name is newer
-            return False
-
-    powers = (2**exponent for exponent in range(max(limit, 1).bit_length()))
-    fitting = list(takewhile(fits, powers))
+def largest_that_fits(recipe: str, limit: int, processes: int = 1) -> int:
+    """Returns the number of :func:`largest_batch_size`, from steps in this process."""
+    device = torch.device(get_device())
+    cfg, fitting = Config.fromstring(recipe, '.py'), 0
+    with alone(device) if processes > 1 else nullcontext():
+        for exponent in range(max(limit, 1).bit_length()):
+            if not fits(cfg, 2**exponent, device):
+                break
+            fitting = 2**exponent
     if not fitting:
         raise UsageError('batch_size (--batch-size): a step with a single image does not fit into nine tenths of the '
                          "GPU's memory; lower size (--size)")
-    return fitting[-1]
+    return fitting
 
 
-def step_memory(cfg: Config, images: int) -> float:
-    """Returns the share of the GPU's memory that is used after a training step with images of the largest size."""
-    device = torch.device('cuda', torch.cuda.current_device())
+@contextmanager
+def alone(device: torch.device) -> Iterator[None]:
+    """Connects this process with itself, so that a model has the buffers of training in several processes."""
+    store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]  # documented there
+    distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo', store=store, rank=0, world_size=1)
     try:
-        torch.cuda.reset_peak_memory_stats(device)
-        take_step(cfg, images, device)
-        return torch.cuda.max_memory_reserved(device) / torch.cuda.mem_get_info(device)[1]
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def fits(cfg: Config, images: int, device: torch.device) -> bool:
+    """Returns whether a training with images of the largest size uses at most nine tenths of the GPU's memory."""
+    is_gpu = device.type == 'cuda'
+    try:
+        if is_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
+        take_steps(cfg, images, device)
+        return not is_gpu or torch.cuda.max_memory_reserved(device) <= USED * torch.cuda.mem_get_info(device)[1]
+    except torch.cuda.OutOfMemoryError:  # torch.OutOfMemoryError, whose name is newer
+        return False
     finally:
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def take_step(cfg: Config, images: int, device: torch.device) -> None:
-    """Takes a training step with copies of the image that has the most objects, in the largest size of a training."""
+def take_steps(cfg: Config, images: int, device: torch.device) -> None:
+    """Updates the weights twice, with copies of the image that has the most objects, in the largest size of a training.
+
+    There is all that a training has in memory: accumulated gradients, averaged weights, the buffers of several
+    processes, and the optimizer's state in the second update.
+    """
     use_framework(cfg.default_scope)
     dataset = dict(cfg.train_dataloader.dataset, pipeline=[largest(step) for step in
                                                            cfg.train_dataloader.dataset.pipeline])
@@ -88,10 +104,13 @@ def take_step(cfg: Config, images: int, device: torch.device) -> None:
         data: Any = DATASETS.build(dataset)
         counts = [len(data.get_data_info(i).get('instances', ())) for i in range(len(data))]
         sample = data[counts.index(max(counts))]
-    preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
-    model: Any = MODELS.build({**preprocessor, **cfg.model}).to(device).train()
+    training = OneStep(build_model(cfg), cfg.optim_wrapper, device)
+    averages = [deepcopy(training.model) for hook in cfg.custom_hooks if hook.type == 'EMAHook']
+    if distributed.is_initialized():
+        training.model = MMDistributedDataParallel(training.model, broadcast_buffers=False)
     collate: Any = FUNCTIONS.get('default_collate') if cfg.default_scope == 'mmpretrain' else pseudo_collate
-    model.train_step(collate([deepcopy(sample) for _ in range(images)]), build_optim_wrapper(model, cfg.optim_wrapper))
+    training.update_twice(collate([deepcopy(sample) for _ in range(images)]))
+    del averages
 
 
 def largest(step: dict) -> dict:

@@ -143,7 +143,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         cfg = Config.fromstring(text, '.py')
         return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, 'recipe', f'{title}.py'))
 
-    return config(largest_batch_size(config, data.num_train // processes) if is_auto else
+    return config(largest_batch_size(config(1).text, data.num_train // processes, processes) if is_auto else
                   batch_size or task.BATCH_SIZE)
 
 

@@ -3,16 +3,16 @@ import logging
 import traceback
 import warnings
 from contextlib import nullcontext
+from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapperDict, build_optim_wrapper
-from mmengine.registry import EVALUATOR, HOOKS, MODELS, PARAM_SCHEDULERS, VISUALIZERS
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import EVALUATOR, HOOKS, PARAM_SCHEDULERS, VISUALIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,8 +23,9 @@ from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state
 
 from ..configs.settings import find, import_parts, named, typed, why
-from ..utils.frameworks import quiet
+from ..utils.frameworks import build_model, quiet
 from .checkpoints import check_start, others_named
+from .one_step import OneStep
 from .strides import checked_strides
 
 SIDE = 128  # pixels of the longer side of the images
@@ -47,9 +48,9 @@ def rehearse(cfg: Config) -> None:
         if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length
             raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
         with named('model'):
-            preprocessor = dict(data_preprocessor=cfg.data_preprocessor) if cfg.get('data_preprocessor') else {}
-            model: Any = revert_sync_batchnorm(MODELS.build(ConfigDict({**preprocessor, **cfg.model}))).train()
-        build_optimization(cfg, model, len(train))
+            model = build_model(deepcopy(cfg))
+        step = OneStep(model, cfg.optim_wrapper)
+        build_schedules(cfg, step.optimizer, len(train))
         build_hooks(cfg, folder)
         if evaluator := cfg.get('val_evaluator'):
             with named('val_evaluator'), quiet():
@@ -61,7 +62,7 @@ def rehearse(cfg: Config) -> None:
             with others_named(path) if resumes else nullcontext():
                 check_start(model, read_state(path), path, resumes)
         check_heads(model, train.dataset)
-        check_step(cfg, model, train)
+        check_step(step, train)
 
 
 def first_sample(cfg: Config, split: str) -> DataLoader:
@@ -73,10 +74,8 @@ def first_sample(cfg: Config, split: str) -> DataLoader:
     return loader
 
 
-def build_optimization(cfg: Config, model: nn.Module, epoch_length: int) -> None:
-    """Builds the optimizer and its schedulers."""
-    with named('optim_wrapper'):
-        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+def build_schedules(cfg: Config, wrapper: Any, epoch_length: int) -> None:
+    """Builds the schedulers of an optimizer."""
     for name, scheduler in typed('param_scheduler', cfg.get('param_scheduler')):
         end = find(cfg, f'train_cfg.max_{"epochs" if scheduler.get("by_epoch", True) else "iters"}')
         if not isinstance(wrapper, OptimWrapperDict):
@@ -106,18 +105,18 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
                              f'{shown(names)}')
 
 
-def check_step(cfg: Config, model: Any, loader: DataLoader) -> None:
+def check_step(step: OneStep, loader: DataLoader) -> None:
     """Computes the loss of a training sample."""
     with named('train_dataloader'):
         batch = loader.collate_fn([loader.dataset[0]] * 2)
     try:
-        data: Any = reduced(model.data_preprocessor(batch, training=True))
-        with torch.no_grad(), checked_strides(model, data['inputs'].shape[2:]):
-            model(**data, mode='loss')
+        data = reduced(step.prepared(batch))
+        with torch.no_grad(), checked_strides(step.model, data['inputs'].shape[2:]):
+            step.losses(data)
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
-        raise UsageError(explain(model, error)) from error
+        raise UsageError(explain(step.model, error)) from error
 
 
 def explain(model: nn.Module, error: Exception) -> str:

@@ -7,8 +7,12 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
+
+from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.loading import safe_loading
 
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
@@ -43,6 +47,17 @@ def build_dataset(cfg: Config, split: str) -> Any:
     use_framework(cfg.default_scope)
     with quiet():  # pycocotools prints its steps
         return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def build_model(cfg: Config) -> BaseModel:
+    """Builds the model of a config for a single process, without SyncBN."""
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with safe_loading():  # some models read other checkpoints
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    if not isinstance(model, BaseModel):
+        raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')
+    return model
 
 
 def metainfo_of(dataset: dict) -> dict:

@@ -15,7 +15,7 @@ from runs import TINY
 from subcommands import call
 
 from mmvit.configs.files import datasets_of
-from mmvit.inference.runtimes import build_model
+from mmvit.utils.frameworks import build_model
 
 FLOWERS = ROOT / 'data/flowers_mini/val'
 

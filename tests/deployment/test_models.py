@@ -37,7 +37,8 @@ from mmvit.deployment.parts import exported_geometry, split
 from mmvit.deployment.preprocess import Geometry, Preprocess
 from mmvit.deployment.whole_models import write_parts
 from mmvit.inference import Predictor
-from mmvit.inference.runtimes import DETAILS, PyTorchModel, build_model, installed_runtimes, open_session
+from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
+from mmvit.utils.frameworks import build_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.export.graphs import ignore_deprecations
 from mmvit_backbones.ops.library import FOLDER, library_name

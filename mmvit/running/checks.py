@@ -10,23 +10,25 @@ from ..configs.backbone import build_on_meta, check_pretrained
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..utils.devices import has_mixed_precision
+from .rehearsal import build_parts
 
 
 def check_run(cfg: Config, checks_data: bool = True) -> None:
-    """Checks what a training will use: its settings, the files and annotations of its data, and the backbone's weights.
+    """Checks what a training will use: its settings, parts, files, annotations, and the weights of its backbone.
 
     Args:
         cfg (Config): Config of the run, such as those of :func:`training_config`.
         checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
 
     Raises:
-        UsageError: If the settings, the data, the backbone or its weights are unusable.
+        UsageError: If the settings, a part, the data or the weights of the backbone are unusable.
     """
     if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not has_mixed_precision():
         raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
                          "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
                          'dtype')
     check_settings(cfg)
+    build_parts(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])
     if backbone := build_on_meta(cfg):

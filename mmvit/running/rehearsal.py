@@ -1,7 +1,8 @@
-"""Builds the parts of a training on the CPU and computes a loss, for ``mmvit train --check``."""
+"""Builds the parts of a training before it starts, and computes a loss for ``mmvit train --check``."""
 import logging
 import traceback
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapperDict
-from mmengine.registry import EVALUATOR, HOOKS, PARAM_SCHEDULERS, VISUALIZERS
+from mmengine.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, PARAM_SCHEDULERS, VISUALIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -28,30 +29,60 @@ from .checkpoints import check_start, others_named
 from .one_step import OneStep
 from .strides import checked_strides
 
+EPOCH_LENGTH = 1000  # steps per epoch while the data are unknown
 SIDE = 128  # pixels of the longer side of the images
 
 
+def build_parts(cfg: Config) -> None:
+    """Builds the model, optimizer, schedules, hooks and logs of a training, without data, weights and files.
+
+    Raises:
+        UsageError: If a part cannot be built; the message names the setting.
+    """
+    import_parts(cfg)
+    with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder:
+        warnings.simplefilter('ignore')
+        with named('model'), torch.no_grad():
+            try:
+                with torch.device('meta'):
+                    model = build_model(deepcopy(cfg))
+            except (RuntimeError, NotImplementedError):  # such as mmdet's Swin, which reads values of tensors
+                model = build_model(deepcopy(cfg))
+        optimizer = OneStep(model, cfg.optim_wrapper, next(model.parameters()).device).optimizer
+        for name, schedule in typed('param_scheduler', cfg.get('param_scheduler')):
+            end = find(cfg, f'train_cfg.max_{"epochs" if schedule.get("by_epoch", True) else "iters"}')
+            if not isinstance(optimizer, OptimWrapperDict):
+                with named(name):
+                    PARAM_SCHEDULERS.build({**({'end': end} if end else {}), **schedule}, default_args=dict(
+                        optimizer=optimizer, epoch_length=EPOCH_LENGTH))
+        with named('visualizer'):  # which some hooks need; without a backend, it writes nothing
+            own = dict(name=folder, vis_backends=None, save_dir=folder)
+            VISUALIZERS.build({'type': 'Visualizer', **(cfg.get('visualizer') or {}), **own})
+        with named('log_processor'):
+            LOG_PROCESSORS.build({'type': 'LogProcessor', **(cfg.get('log_processor') or {})})
+        for place in 'default_hooks', 'custom_hooks':
+            for name, hook in typed(place, cfg.get(place)):
+                with named(name):
+                    HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
+
+
 def rehearse(cfg: Config) -> None:
-    """Builds data sets, model, optimizer, schedulers, hooks and metrics of a training, and computes one loss.
+    """Builds data sets and metrics of a training, whose other parts fit, and computes one loss.
 
     All is done on the CPU, with images reduced to about 128 pixels. There is no runner, so that nothing is written.
 
     Raises:
-        UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer and,
-            where channels do not fit, both numbers.
+        UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer.
         CheckpointError: If the checkpoint to start from does not fit.
     """
     import_parts(cfg)
-    with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), log_from(logging.CRITICAL):
         warnings.simplefilter('ignore')
         train, *_ = [first_sample(cfg, split) for split in ('train', 'val') if cfg.get(f'{split}_dataloader')]
         if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length
             raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
         with named('model'):
             model = build_model(deepcopy(cfg))
-        step = OneStep(model, cfg.optim_wrapper)
-        build_schedules(cfg, step.optimizer, len(train))
-        build_hooks(cfg, folder)
         if evaluator := cfg.get('val_evaluator'):
             with named('val_evaluator'), quiet():
                 is_own = isinstance(evaluator, dict) and 'metrics' in evaluator
@@ -62,7 +93,7 @@ def rehearse(cfg: Config) -> None:
             with others_named(path) if resumes else nullcontext():
                 check_start(model, read_state(path), path, resumes)
         check_heads(model, train.dataset)
-        check_step(step, train)
+        check_step(cfg, OneStep(model, cfg.optim_wrapper), train)
 
 
 def first_sample(cfg: Config, split: str) -> DataLoader:
@@ -72,27 +103,6 @@ def first_sample(cfg: Config, split: str) -> DataLoader:
         if len(loader.dataset):  # pyright: ignore[reportArgumentType]
             loader.dataset[0]
     return loader
-
-
-def build_schedules(cfg: Config, wrapper: Any, epoch_length: int) -> None:
-    """Builds the schedulers of an optimizer."""
-    for name, scheduler in typed('param_scheduler', cfg.get('param_scheduler')):
-        end = find(cfg, f'train_cfg.max_{"epochs" if scheduler.get("by_epoch", True) else "iters"}')
-        if not isinstance(wrapper, OptimWrapperDict):
-            with named(name):
-                PARAM_SCHEDULERS.build({**({'end': end} if end else {}), **scheduler}, default_args=dict(
-                    optimizer=wrapper, epoch_length=epoch_length))
-
-
-def build_hooks(cfg: Config, folder: str) -> None:
-    """Builds the hooks, some of which need a visualizer; this one has no backend."""
-    with named('visualizer'):
-        visualizer = cfg.get('visualizer') or dict(type='Visualizer')
-        VISUALIZERS.build(dict(visualizer, name=folder, vis_backends=None, save_dir=folder))
-    for place in 'default_hooks', 'custom_hooks':
-        for name, hook in typed(place, cfg.get(place)):
-            with named(name):
-                HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:
@@ -105,10 +115,15 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
                              f'{shown(names)}')
 
 
-def check_step(step: OneStep, loader: DataLoader) -> None:
+def check_step(cfg: Config, step: OneStep, loader: DataLoader) -> None:
     """Computes the loss of a training sample."""
     with named('train_dataloader'):
         batch = loader.collate_fn([loader.dataset[0]] * 2)
+    given: list[tuple[str, list[int]]] = []
+    for name in 'backbone', 'neck':
+        if name == 'backbone' or find(cfg, 'model.neck.in_channels'):  # else the neck keeps the backbone's
+            module = getattr(step.model, name, nn.Identity())
+            module.register_forward_hook(lambda *called, name=name: given.append((name, channels_of(called[-1]))))
     try:
         data = reduced(step.prepared(batch))
         with torch.no_grad(), checked_strides(step.model, data['inputs'].shape[2:]):
@@ -116,15 +131,34 @@ def check_step(step: OneStep, loader: DataLoader) -> None:
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
-        raise UsageError(explain(step.model, error)) from error
+        raise UsageError(explain(cfg, step.model, error, given)) from error
 
 
-def explain(model: nn.Module, error: Exception) -> str:
-    """Returns a line about the layer in which a model failed."""
+def channels_of(maps: Any) -> list[int]:
+    """Returns the numbers of channels of maps ``(B, C, ...)``."""
+    return [x.shape[1] for x in (maps if isinstance(maps, (list, tuple)) else [maps]) if isinstance(x, Tensor)]
+
+
+def explain(cfg: Config, model: nn.Module, error: Exception, given: Sequence[tuple[str, list[int]]]) -> str:
+    """Returns a line about the layer in which a model failed, or about channels that a neck or a head does not take.
+
+    Args:
+        cfg (Config): The config of the model.
+        model (nn.Module): The model.
+        error (Exception): Its error.
+        given (Sequence[tuple]): The parts that have returned maps, and the channels of these.
+    """
     names = {module: name for name, module in model.named_modules() if name}
     frames = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
-    inside = [module for module in frames if isinstance(module, nn.Module) and module in names]
-    place = f'model.{names[inside[-1]]}' if inside else 'the model'
+    inside = [names[module] for module in frames if isinstance(module, nn.Module) and module in names]
+    place = f'model.{inside[-1]}' if inside else 'the model'
+    source, channels = given[-1] if given else ('', [])
+    for part in inside:
+        taken, index = (find(cfg, f'model.{part}.{key}') for key in ('in_channels', 'in_index'))
+        used = [channels[i] for i in index if i < len(channels)] if isinstance(index, list) else channels
+        if taken and channels and (list(taken) != used if isinstance(taken, list) else taken not in channels):
+            return (f'model.{part}.in_channels is {taken}, but the {source} gives maps of '
+                    f'{", ".join(map(str, channels))} channels ({place}: {why(error)})')
     return f'{place} fails in a training step: {why(error)}'
 
 

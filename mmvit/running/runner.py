@@ -19,7 +19,7 @@ from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
-from ..configs.settings import import_parts
+from ..configs.settings import import_parts, named
 from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
@@ -66,12 +66,13 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
     with full_disk, lock, safe_loading():
         if is_first_process():
             point_to_own(cfg.work_dir)
-        with pytorch_errors_named(work_dir=cfg.work_dir):  # the model may be too large for the GPU
+        with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=cfg.work_dir):  # of a model too large, too
             runner = build_runner(cfg, verbose)
         for hook in ALWAYS if cfg.default_scope == 'mmseg' else ALWAYS[:-1]:
             if not any(isinstance(each, hook) for each in runner.hooks):
                 runner.register_hook(hook())
         with faults_named(runner, 'train', 'val'), shown(runner, verbose):
+            read_data(runner, 'train', 'val')
             check_batches(runner)
             warn_of_others(runner, cfg)
             runner.train()
@@ -94,8 +95,10 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     check_copy(cfg)
     check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
-        runner = build_runner(cfg, verbose)
+        with named(f'config {cfg.filename}'), pytorch_errors_named():
+            runner = build_runner(cfg, verbose)
         with faults_named(runner, 'test'), shown(runner, verbose):
+            read_data(runner, 'test')
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
             drawings = folder_of_drawings(cfg)
             with fonts_for(names if drawings else ()):  # of mmdet's and mmpretrain's drawings
@@ -127,6 +130,14 @@ def faults_named(runner: Any, *splits: str) -> Iterator[None]:
 def shown(runner: Any, verbose: bool) -> AbstractContextManager:
     """Returns the context in which a run of a recipe is shown without its log, except with ``verbose``."""
     return shown_in_terminal(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
+
+
+def read_data(runner: Any, *splits: str) -> None:
+    """Builds the loops of these splits with their data and metrics; an error names the settings."""
+    for split in splits:
+        parts = [f'{split}_dataloader', f'{split}_cfg', *([f'{split}_evaluator'] if split != 'train' else [])]
+        with named(' or '.join(parts)):
+            getattr(runner, f'{split}_loop')
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:

@@ -112,10 +112,11 @@ def test_a_network_has_no_data_root(tmp_path):
 
 
 @pytest.mark.parametrize('framework, option, words', [
-    ('mmpretrain', 'model.head.in_channels=700', ['model.head.fc', 700, 768]),
-    ('mmdet', 'model.neck.in_channels=[96,192,384,700]', ['model.neck.lateral_convs.3.conv', 700, 768]),
-    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head.lateral_convs.2.conv', 300, 384]),
-    ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head.convs.0.conv', 300, 384]),
+    ('mmpretrain', 'model.head.in_channels=700', ['model.head.in_channels', 700, 768]),
+    ('mmdet', 'model.neck.in_channels=[96,192,384,700]',
+     ['model.neck.in_channels', 700, 'backbone gives', '96, 192, 384, 768']),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head.in_channels', 300, 384]),
+    ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head.in_channels', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
@@ -144,12 +145,18 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
 
 
 @pytest.mark.parametrize('lines, words', [
-    ('compile = True', ['compile=True']),
-    ("model = dict(_delete_=True, type='mmpretrain.GlobalAveragePooling')", ['GlobalAveragePooling'])])
-def test_what_cannot_be_compiled_is_refused_before_the_data_are_read(lines, words, tmp_path):
+    ('compile = True', ['custom_hooks.1', '--compile', 'backbone', 'compile=True']),
+    ("model = dict(_delete_=True, type='mmpretrain.GlobalAveragePooling')",
+     ['custom_hooks.1', '--compile', 'backbone', 'GlobalAveragePooling']),
+    ("model = dict(head=dict(loss=dict(reduction='x')))", ['model cannot be used']),
+    ("optim_wrapper = dict(optimizer=dict(lr='fast'))", ['optim_wrapper cannot be used']),
+    ("param_scheduler = [dict(type='PolyLR', begin=5, end=3)]", ['param_scheduler.0 cannot be used']),
+    ("default_hooks = dict(checkpoint=dict(rule='most'))", ['default_hooks.checkpoint cannot be used', 'most']),
+    ('log_processor = dict(window=5)', ['log_processor cannot be used'])])
+def test_what_cannot_be_used_is_refused_before_the_data_are_read(lines, words, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n{lines}")
-    with raises(UsageError, 'custom_hooks.1', '--compile', 'backbone', *words):
+    with raises(UsageError, *words):
         call('train', config, '--compile', '--work-dir', tmp_path / 'run')
 
 

@@ -108,6 +108,17 @@ class Network:
                              'tell with how many all is frozen, got all')
         return network
 
+    def with_prefix(self, prefix: str) -> 'Network':
+        """Returns the network with a prefix for the names in the file of its weights.
+
+        Raises:
+            UsageError: If it does not start from a file.
+        """
+        init = self.backbone.get('init_cfg')
+        if not isinstance(init, Mapping):
+            raise UsageError(f'prefix (--prefix) needs weights from a file (--pretrained FILE), got {prefix!r}')
+        return replace(self, backbone={**self.backbone, 'init_cfg': {**init, 'prefix': prefix}})
+
     def of_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         without_weights = {key: value for key, value in self.backbone.items() if key not in ('init_cfg', 'pretrained')}

@@ -197,25 +197,6 @@ def test_different_urls_are_cached_separately(servers):
     assert [int(read_checkpoint(url)['weight'][0]) for url in urls] == [*range(len(urls))]
 
 
-@pytest.mark.parametrize('host', ['github.com', 'download.pytorch.org'])
-def test_files_of_other_hosts_are_downloaded_as_they_are(servers, host):
-    url = f'https://{host}/folders/a.pth'
-    for content in (b'\x80\x02legacy', b'\x08' + bytes(99)):
-        servers.answers[url] = drives.serve(content)
-        path = fetch_url(url)
-        assert path.read_bytes() == content
-        path.unlink()
-    assert servers.asked == [(url, None)] * 2
-
-
-def test_later_versions_find_cached_urls(servers):
-    url = f'https://github.com/{"a" * 100}.pth'
-    servers.answers[url] = drives.serve(CONTENT)
-    digest = hashlib.sha256(url.encode()).hexdigest()[:32]
-    folder = f'https%3A%2F%2Fgithub.com%2F{"a" * 73}-{digest}'
-    assert fetch_url(url) == download.cache_folder() / folder / 'checkpoint.pth'
-
-
 @pytest.mark.parametrize('path', ['', '/', '/..', '/a/..%2F..%2Fb.pth', '/' + 'x' * 3000, '/a\0b', '/%00.pth', '/a b'])
 def test_no_url_leaves_its_folder_in_the_cache(servers, path):
     neighbor = fetch_neighbor(servers)

@@ -237,23 +237,15 @@ def test_weights_of_related_networks_load_from_any_file(build, backbone, arch, f
         assert (word in logged.text) == is_named
 
 
-def microsofts(weights: dict) -> dict:
-    """Renames timm's Swin: Microsoft's and older versions of timm merge patches at the end of a stage."""
-    numbers = {f'layers.{i + 1}.downsample': f'layers.{i}.downsample' for i in range(3)}
-    return {numbers.get(key[:19], key[:19]).replace('head.fc', 'head') + key[19:]: x for key, x in weights.items()}
-
-
 @pytest.mark.enumerates
 @pytest.mark.parametrize('layout', LIBRARY_LAYOUTS, ids=lambda layout: layout.network)
 def test_every_layout_of_a_library_is_told_by_its_keys(layout):
     """A file of the library fills each of the layout's networks, but for what only these have."""
     files = {'Swin of timm': (swin_of_timm, SWIN), 'Swin of OpenMMLab': (swin_of_mmdet, SWIN),
-             'Swin of Microsoft': (lambda size: microsofts(swin_of_timm(size).state_dict()), SWIN),
-             'ViT of timm': (vit_of_timm, VIT), 'ViT of mmpretrain': (vit_of_mmpretrain, VIT),
-             'MViTv2 of timm': (mvit_of_timm, MVIT)}
+             'Swin of Microsoft': (swin_of_torchvision, SWIN), 'MViTv2 of timm': (mvit_of_timm, MVIT),
+             'ViT of timm': (vit_of_timm, VIT), 'ViT of mmpretrain': (vit_of_mmpretrain, VIT)}
     build, arch = files[layout.network]
-    theirs = build(64)
-    weights = theirs.state_dict() if isinstance(theirs, nn.Module) else theirs
+    weights = weights_of(build(64))
     for backbone in layout.backbones:
         model = MODELS.build(dict(type=backbone, arch=arch))
         found, told = find_weights(model, weights, 'theirs.pth')

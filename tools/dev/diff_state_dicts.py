@@ -11,16 +11,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = [sys.argv[1], *(f'{sys.argv[1]}/tests{folder}' for folder in ('', '/support'))]
 from helpers import fresh_model
-for name, x in fresh_model(sys.argv[3]).state_dict().items():
+for name, x in fresh_model(sys.argv[2]).state_dict().items():
     print(name, tuple(x.shape))
 """
 
 
 def state_dict(tree: Path, network: str) -> list[str]:
     """Returns the names and shapes of a network in a tree of files."""
-    return subprocess.run([sys.executable, '-c', CODE, str(tree), str(tree / 'tests'), network], check=True,
+    return subprocess.run([sys.executable, '-c', CODE, str(tree), network], check=True,
                           capture_output=True, text=True).stdout.splitlines()
 
 

@@ -44,7 +44,8 @@ RECIPE = {
     '--light': ('model.roi_head', dict(action='store_const', const=True)),
     '--freeze': ('model.backbone.frozen_stages', dict(type=stages_or_all, metavar='N')),
     '--pretrained': ('model.backbone.init_cfg', dict(
-        metavar='WEIGHTS', help='other weights than the published ones: a tag, a file, a URL or timm://NAME'))}
+        metavar='WEIGHTS', help='other weights than the published ones: a tag, a file, a URL or timm://NAME')),
+    '--prefix': ('model.backbone.init_cfg.prefix', dict(help='prefix of the names in the file of --pretrained'))}
 
 
 def get_parser() -> ArgumentParser:

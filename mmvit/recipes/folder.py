@@ -38,9 +38,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
               seg_folder: str | None = None, size: int | Sequence[int] | None = None, epochs: int | None = None,
               iters: int | None = None, batch_size: int | Literal['auto'] | None = None, accumulate: int = 1,
               lr: float | None = None, freeze: int | Literal['all'] | None = None, pretrained: bool | str = True,
-              boxes_only: bool = False, val_fraction: float | None = None, split_seed: int = 0,
-              early_stop: int | None = None, ema: bool = False, light: bool = False, seed: int | None = None,
-              layer_decay: float | None = None,
+              prefix: str | None = None, boxes_only: bool = False, val_fraction: float | None = None,
+              split_seed: int = 0, early_stop: int | None = None, ema: bool = False, light: bool = False,
+              seed: int | None = None, layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
               precision: str | None = None, compile: bool = False, workers: int | None = None, processes: int = 1,
               work_dir: str | None = None, out: str | None = None, check_files: bool = True,
@@ -71,6 +71,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
             for random weights. Defaults to True.
+        prefix (str | None): Prefix of the names in the file of ``pretrained``, if it holds several models. Defaults to
+            None: none, or ``'backbone.'``.
         boxes_only (bool): Whether to train a detector without masks. Defaults to False.
         val_fraction (float | None): Fraction of the images for validation if the folder has no split.
         split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
@@ -116,6 +118,8 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         check_device()
     given.size = _size(task, size)
     found = find_network(network, pretrained, is_dense=task is not classifier)
+    if prefix:
+        found = found.with_prefix(prefix)
     if freeze is not None:
         found = found.frozen(freeze)
     if found.image_size and (task is not classifier or given.size != found.image_size):

@@ -415,7 +415,9 @@ DETECTOR, SPLIT = dict(class_folder=None, coco_folder=COCO), dict(class_folder='
 CHANGES: dict[str, Any] = dict(
     network='rest_small', class_folder=({}, dict(class_folder='flat', val_fraction=0.5)), coco_folder=({}, DETECTOR),
     seg_folder=({}, dict(class_folder=None, seg_folder=STREETS)), size=96, epochs=7, iters=40, batch_size=3,
-    accumulate=2, lr=0.01, freeze=1, pretrained='weights.pth', boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
+    accumulate=2, lr=0.01, freeze=1, pretrained='weights.pth',
+    prefix=(dict(pretrained='weights.pth'), dict(pretrained='weights.pth', prefix='ema.')),
+    boxes_only=(DETECTOR, dict(DETECTOR, boxes_only=True)),
     val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
     ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
     precision='bfloat16', compile=True, workers=3, processes=2, work_dir='other',

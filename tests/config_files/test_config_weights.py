@@ -100,7 +100,7 @@ def check(cfg: Config) -> None:
 def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_path):
     weights = fresh_model('ReSwin').state_dict()
     torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
-    with nullcontext() if is_right else raises(UsageError, 'weights.pth', 'ReSwin'):
+    with nullcontext() if is_right else raises(UsageError, 'weights.pth', 'prefix', "'state_dict.'"):
         check(config_of(dict(BACKBONE, init_cfg=pretrained(tmp_path / 'weights.pth', prefix=prefix))))
 
 

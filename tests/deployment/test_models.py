@@ -35,7 +35,7 @@ from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_o
 from mmvit.deployment.examples import examples_of
 from mmvit.deployment.parts import exported_geometry, split
 from mmvit.deployment.preprocess import Geometry, Preprocess
-from mmvit.deployment.whole_models import write_parts
+from mmvit.deployment.whole_models import describe_input, write_parts
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
 from mmvit.utils.frameworks import build_model
@@ -86,13 +86,6 @@ def test_padded_crops_are_refused():
     cfg.data_preprocessor.pad_size_divisor = 32
     with pytest.raises(UsageError, match='pad_size_divisor=32, got 56 x 56'):
         exported_geometry(cfg)
-
-
-@pytest.mark.parametrize('step, default', [
-    (dict(type='ResizeEdge', scale=60), dict(edge='short')),
-    (dict(type='Resize', scale=(60, 60)), dict(keep_ratio=False))])
-def test_details_include_the_defaults_of_resizing(step, default):
-    assert Geometry([step]).describe()['resize'] == dict(step, **default, backend='cv2', interpolation='bilinear')
 
 
 @pytest.mark.parametrize('resize', [
@@ -441,3 +434,16 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
     init_default_scope('mmdet')
     *_, (_, (_, *maps), *_) = examples_of(split(build_model(cfg).eval(), cfg, preprocessing=False)).values()
     assert all(2 <= height != width for height, width in (value.shape[2:] for value in maps))
+
+
+@torch.no_grad()
+def test_a_network_of_one_size_is_exported_for_it():
+    """Such as a ViT of timm, whose positions have a size."""
+    cfg = detector('RetinaNet')
+    init_default_scope('mmdet')
+    model = build_model(cfg).eval()
+    model.backbone.image_size = 64, 96
+    parts = split(model, cfg, preprocessing=False)
+    images, = examples_of(parts)['network'].inputs
+    assert images.shape == (1, 3, 64, 96) and parts.details['network_size'] == (64, 96)
+    assert describe_input(parts)['shape'] == [1, 3, 64, 96]

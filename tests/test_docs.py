@@ -117,7 +117,7 @@ def test_program_on_page(page, published, tmp_path, monkeypatch):
         for name in [name for name, module in MODELS.module_dict.items() if module.__module__ == page]:
             del MODELS.module_dict[name]
     if page == 'weights.md':
-        check_detectors(tmp_path)
+        check_detector(tmp_path)
     if page == 'own_data.md':
         for file in 'cats/annotations/instances_train.json', 'dogs/annotations/instances.json':
             content = json.loads((tmp_path / file).read_text())
@@ -139,18 +139,18 @@ def link_data(folder: Path, page: str) -> None:
                 (linked / image.name).symlink_to(image)
 
 
-def check_detectors(folder: Path) -> None:
-    """Checks that the page's detectors start from the weights that its program has trained."""
-    for text, key in zip(filter(is_config, blocks('weights.md')), ('model', 'state_dict'), strict=True):
-        (folder / 'detector.py').write_text(text)
-        cfg = Config.fromfile(folder / 'detector.py')
-        init_default_scope(cfg.default_scope)
-        detector = MODELS.build(cfg.model)
-        detector.init_weights()
-        trained = read_file(cfg.model.backbone.init_cfg.checkpoint)[key]
-        own = detector.backbone.state_dict()
-        assert all(torch.equal(x, trained[f'backbone.{name}']) for name, x in own.items()
-                   if not name.startswith('norm'))  # the norms of a detector's maps are new
+def check_detector(folder: Path) -> None:
+    """Checks that the page's detector starts from the weights that its program has trained."""
+    text, = filter(is_config, blocks('weights.md'))
+    (folder / 'detector.py').write_text(text)
+    cfg = Config.fromfile(folder / 'detector.py')
+    init_default_scope(cfg.default_scope)
+    detector = MODELS.build(cfg.model)
+    detector.init_weights()
+    trained = read_file(cfg.model.backbone.init_cfg.checkpoint)['model']
+    own = detector.backbone.state_dict()
+    assert all(torch.equal(x, trained[f'backbone.{name}']) for name, x in own.items()
+               if not name.startswith('norm'))  # the norms of a detector's maps are new
 
 
 def make_cats(folder: Path) -> None:

@@ -6,9 +6,17 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.checkpoints import OFFICIAL, published_by
+from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import VARIANTS, find_variant
+from mmvit_backbones.zoo.variants import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VARIANTS,
+    Family,
+    Images,
+    find_variant,
+)
 
 # Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
 MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
@@ -81,3 +89,11 @@ def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, t
             metric, factor = MEASURED[key.removesuffix('_ms')]
             found.setdefault(metric, (f'{float(line["value"]) / factor:.4g}', line['source']))
     return found
+
+
+def images_of(weights: str | None, family: Family | None = None) -> Images:
+    """Returns how the images of weights are normalized; those without a name have the statistics of a family."""
+    if weights and (published := published_by(weights)):
+        return published[0].images_of(published[1])
+    images = (pretrained_settings(weights) if weights else None) or family
+    return Images(images.mean, images.std) if images else Images(IMAGENET_MEAN, IMAGENET_STD)

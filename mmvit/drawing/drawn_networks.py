@@ -13,14 +13,13 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.building import get_backbone
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
 from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, read_config
-from ..configs.official import official_name, source_of
+from ..configs.official import images_of, official_name, source_of
 from ..utils.distributed import warn
 from ..utils.frameworks import build_model, takes_rgb, use_framework
 
@@ -69,8 +68,8 @@ def as_network(variant: Variant, checkpoint: str | None) -> Normalize:
     """
     if checkpoint and any((folder / LAST).is_file() for folder in (Path(checkpoint), Path(checkpoint).parent)):
         return as_preprocessor(model_of(config_of(None, checkpoint, ('model', ))).data_preprocessor)
-    images = (pretrained_settings(checkpoint) if checkpoint else None) or variant.family
-    return as_statistics(torch.tensor(images.mean), torch.tensor(images.std))
+    images = images_of(checkpoint, variant.family)
+    return as_statistics(torch.tensor(images.mean), torch.tensor(images.std), images.to_rgb)
 
 
 def as_statistics(mean: Tensor, std: Tensor, is_rgb: bool = True) -> Normalize:

@@ -12,10 +12,10 @@ from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.checkpoints import published_by, read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
-from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Family, Images, Variant
+from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
 from ..configs.files import read_config
-from ..configs.official import official_name
+from ..configs.official import images_of, official_name
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -196,7 +196,7 @@ def _own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
         settings = {**settings, **variant.settings_of(published[1])}
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
     backbone = {**variant.backbone, **settings, 'drop_path_rate': 0.1 if weights else 0., **init}
-    return Network(variant.name, backbone, weights is not None, *_images_of(weights, variant.family), variant=variant)
+    return Network(variant.name, backbone, weights is not None, *images_of(weights, variant.family), variant=variant)
 
 
 def _timm(backbone: dict, pretrained: bool | str) -> Network:
@@ -238,12 +238,4 @@ def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
     init = backbone.get('init_cfg')
     weights = init.get('checkpoint') if isinstance(init, Mapping) else None
     family = next((each.family for each in VARIANTS.values() if each.family.backbone == backbone.get('type')), None)
-    return Network(name, backbone, bool(init), *_images_of(weights, family))
-
-
-def _images_of(weights: str | None, family: Family | None = None) -> Images:
-    """Returns how the images of weights are normalized; those without a name have the statistics of a family."""
-    if weights and (published := published_by(weights)):
-        return published[0].images_of(published[1])
-    images = (pretrained_settings(weights) if weights else None) or family
-    return Images(images.mean, images.std) if images else Images(IMAGENET_MEAN, IMAGENET_STD)
+    return Network(name, backbone, bool(init), *images_of(weights, family))

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..utils.installation import install_command
 from ..utils.openmmlab_models import init_weights
+from .checkpoints import published_by
 from .loading import check_task, load_variant
 from .variants import Variant, find_variant
 
@@ -71,7 +72,9 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
         backbone_overrides['img_size'] = img_size
     if pretrained:
         variant.published_weights(pretrained)  # fails before the model is built
-        backbone_overrides = {**variant.settings_of(pretrained), **backbone_overrides}
+    published = published_by(str(checkpoint))
+    if tag := pretrained or (published and published[1]):
+        backbone_overrides = {**variant.settings_of(tag), **backbone_overrides}
     if task == 'classification':
         import_mmpretrain()
     model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))

@@ -88,7 +88,9 @@ def test_weights_of_a_detector_bring_its_arguments(monkeypatch):
         of_detector, without_norms, of_classifier = (
             get_backbone('regionvit_small_plus', pretrained=tag, **options)
             for tag, options in (('mask_rcnn_peg', {}), ('retinanet_3x', dict(stage_norm=False)), (False, {})))
+        by_name = get_backbone('regionvit_small_plus', 'official://regionvit_small_plus/mask_rcnn_peg')
     assert of_detector.window_sizes == without_norms.window_sizes == (14, ) * 4 != of_classifier.window_sizes
     modules = [{key.split('.')[-2] for key in model.state_dict()}
                for model in (of_detector, without_norms, of_classifier)]
     assert [{'norm3', 'peg'} & names for names in modules] == [{'norm3', 'peg'}, set(), set()]
+    assert by_name.state_dict().keys() == of_detector.state_dict().keys()

@@ -71,7 +71,6 @@ def check_settings(cfg: Config) -> None:
                 if found is CompileHook:
                     check_compiled(cfg, name)
         check_monitored(cfg)
-        check_schedule(cfg)
 
 
 def check_compiled(cfg: Config, name: str) -> None:
@@ -101,14 +100,17 @@ def check_monitored(cfg: Config) -> None:
                                  f'{", ".join(f"{prefix}/..." for prefix in prefixes)}, got {metric!r}')
 
 
-def check_schedule(cfg: Config) -> None:
+def check_schedule(cfg: Config, epoch_length: int) -> None:
     """Warns if the last schedule decays and ends before 90 % of the training, whose rest has its lowest rate, often 0.
 
-    Schedules by step are not compared with a training by epoch, whose steps are not known before its data are read.
+    Args:
+        cfg (Config): The config.
+        epoch_length (int): Number of steps per epoch.
     """
-    ends = []
+    epochs, ends = find(cfg, 'train_cfg.max_epochs'), []
+    steps = epochs * epoch_length if epochs else find(cfg, 'train_cfg.max_iters')
     for name, schedule in typed('param_scheduler', cfg.get('param_scheduler')):
-        length = find(cfg, f'train_cfg.max_{"epochs" if schedule.get("by_epoch", True) else "iters"}')
+        length = epochs if schedule.get('by_epoch', True) else steps
         decay = min(schedule.get(key) or inf for key in ('T_max', 'total_steps'))
         end = min(schedule.get('end') or inf, schedule.get('begin', 0) + decay)
         ends.append((end / length if length else 0, name, type_of(registry.PARAM_SCHEDULERS, schedule)))

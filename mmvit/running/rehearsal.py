@@ -23,7 +23,7 @@ from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.loading import read_state
 
-from ..configs.settings import find, import_parts, named, typed, why
+from ..configs.settings import check_schedule, find, import_parts, named, typed, why
 from ..utils.frameworks import build_model, quiet
 from .checkpoints import check_start, others_named
 from .one_step import OneStep
@@ -81,6 +81,7 @@ def rehearse(cfg: Config) -> None:
         train, *_ = [first_sample(cfg, split) for split in ('train', 'val') if cfg.get(f'{split}_dataloader')]
         if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length
             raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
+        check_schedule(cfg, len(train))
         with named('model'):
             model = build_model(deepcopy(cfg))
         if evaluator := cfg.get('val_evaluator'):

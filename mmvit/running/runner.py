@@ -19,7 +19,7 @@ from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
-from ..configs.settings import import_parts, named
+from ..configs.settings import check_schedule, import_parts, named
 from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
@@ -74,6 +74,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
         with faults_named(runner, 'train', 'val'), shown(runner, verbose):
             read_data(runner, 'train', 'val')
             check_batches(runner)
+            check_schedule(cfg, len(runner.train_dataloader))
             warn_of_others(runner, cfg)
             runner.train()
     return runner

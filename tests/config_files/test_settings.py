@@ -25,6 +25,8 @@ EPOCHS, STEPS = dict(by_epoch=True, max_epochs=10), dict(type='IterBasedTrainLoo
 
 
 @pytest.mark.parametrize('length, schedules, share', [
+    (EPOCHS, [WARM_UP, dict(type='CosineAnnealingLR', by_epoch=False, begin=2, end=14)], '35%'),
+    (EPOCHS, [WARM_UP, dict(type='CosineAnnealingLR', by_epoch=False, begin=2, end=40)], ''),
     (EPOCHS, dict(type='CosineAnnealingLR', T_max=7), '70%'),
     (EPOCHS, [dict(type='PolyLR', begin=0, end=9)], ''),
     (EPOCHS, [WARM_UP, dict(type='mmengine.PolyLR', begin=0, end=7, convert_to_iter_based=True)], '70%'),
@@ -33,7 +35,7 @@ EPOCHS, STEPS = dict(by_epoch=True, max_epochs=10), dict(type='IterBasedTrainLoo
     (EPOCHS, [WARM_UP, dict(type='MultiStepLR', milestones=[2, 3], end=4)], ''),
     (EPOCHS, [WARM_UP, dict(type='CosineAnnealingLR')], ''), (EPOCHS, None, '')])
 def test_decaying_schedules_that_end_early_are_named(length, schedules, share, capsys):
-    check_schedule(Config(dict(train_cfg=length, param_scheduler=schedules)))
+    check_schedule(Config(dict(train_cfg=length, param_scheduler=schedules)), epoch_length=4)
     shown = capsys.readouterr().err
     assert (f'ends after {share} of the training' in shown) if share else not shown
 

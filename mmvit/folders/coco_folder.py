@@ -4,7 +4,6 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +12,15 @@ from mmvit_backbones.utils.file_access import check_outputs
 
 from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
-from .coco import Coco, is_box, is_size, report_images
+from .class_lists import in_another_form
+from .coco import Coco, is_box, report_images, size_of
 from .coco_rules import coco_problems
 from .folders import FolderData, Objects, Split, output_folder, seen_from, write
 from .rules import Problem
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
-          '0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/')
+          "0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/; YOLO's, Pascal "
+          "VOC's and Roboflow's formats are converted as in docs/own_data.md")
 
 
 def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = None, split_seed: int = 0,
@@ -53,34 +54,35 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
             cocos[file] = Coco.read(osp.join(folder, file), osp.join(folder, prefixes[part]))
         cocos[file].is_evaluated = part == 'val'
     has_masks = not boxes_only and any(coco.gives_masks for coco in cocos.values())
-    if not has_masks and not boxes_only and any(coco.objects for coco in cocos.values()) and is_first_process():
+    if not has_masks and not boxes_only and is_first_process():
         print(f'no object has a mask in {", ".join(coco.file for coco in cocos.values())}: boxes are used alone')
     problems: list[Problem] = []
-    paths, contents, ids = {}, {}, {}
+    paths, contents, ids = {}, {}, ()
     for file, coco in cocos.items():
-        coco.needs_masks, coco.classes, changes = has_masks, classes, []
+        coco.needs_masks, coco.classes, coco.ids, changes = has_masks, classes, ids, []
+        if others := coco.used_names.difference(classes or coco.names):
+            raise UsageError(f'{coco.file}: the validation data have the classes {sorted(others)}, which the training '
+                             f'lacks; it has {sorted(classes or ())}{in_another_form(others, classes or ())}')
         problems += coco_problems(coco, changes)
-        classes = classes or coco.names
-        if not ids and coco.names == tuple(classes):  # of the first file, which is that of the training
-            ids = dict(category_ids=tuple(category['id'] for category in coco.categories))
-        if others := coco.used_names - set(classes):
-            raise UsageError(f'the validation data have the classes {sorted(others)}, which the training lacks; it has '
-                             f'{sorted(classes)}')
+        classes, ids = classes or coco.names, ids or tuple(category['id'] for category in coco.categories)
         if changes:
-            warn(f'{coco.file}: {", ".join(changes)}; used in a copy, the file stays as it is')
+            warn(f'{coco.file}: repaired in a copy, the file stays as it is: {"; ".join(changes)}')
         parts = [part for part in files if files[part] == file]
         for part, content in zip(parts, divide(coco, split, problems) if len(parts) == 2 else [coco.content]):
             contents[part], paths[part] = content, osp.join(folder, file)
             if changes or len(parts) == 2:
                 check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
                 paths[part] = write(out, f'instances_{part}.json', json.dumps(content))
-    report_images(cocos.values())
+    for coco in cocos.values():
+        report_images(coco)
     assert classes is not None
+    metainfo = dict(classes=tuple(classes), palette=class_palette(len(classes)))
+    if len(ids) == len(classes):
+        metainfo['category_ids'] = ids
     datasets = {
         part: dict(type='CocoDataset', data_root=osp.join(folder, ''),
                    ann_file=file if paths[part] == osp.join(folder, file) else seen_from(folder, paths[part]),
-                   data_prefix=dict(img=osp.join(prefixes[part], '')),
-                   metainfo=dict(classes=tuple(classes), palette=class_palette(len(classes)), **ids))
+                   data_prefix=dict(img=osp.join(prefixes[part], '')), metainfo=metainfo)
         for part, file in files.items()}
     rasters = {part: cocos[files[part]].rasters(content['images']) for part, content in contents.items()}
     data = FolderData(
@@ -110,12 +112,12 @@ def objects_of(contents: dict[str, dict]) -> Objects:
     """Returns the objects of the parts of some data; those of the validation where there is no training."""
     counts, sizes = Counter(), {}
     for part, content in contents.items():
-        images = {image['id']: [image.get('width'), image.get('height')] for image in content['images']}
+        images = {image['id']: size_of(image) for image in content['images']}
         found = [annotation for annotation in content['annotations']
-                 if not annotation.get('iscrowd') and annotation.get('image_id') in images]
+                 if not annotation.get('iscrowd') and annotation['image_id'] in images]
         counts.update((part, annotation['image_id']) for annotation in found)
-        sizes[part] = [[*annotation['bbox'][2:], *images[annotation['image_id']]] for annotation in found
-                       if is_box(annotation.get('bbox')) and is_size(images[annotation['image_id']])]
+        sizes[part] = [[*annotation['bbox'][2:], *size] for annotation in found
+                       if is_box(annotation.get('bbox')) and (size := images[annotation['image_id']])]
     first = next(iter(contents))
     return Objects(np.array(sizes[first], dtype=float).reshape(-1, 4), max(counts.values(), default=0),
                    len(contents[first]['images']) - sum(part == first for part, _ in counts))
@@ -131,14 +133,13 @@ def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:
     content, parts, classes = coco.content, [], None
     if not any(problem.is_error for problem in problems):
         names = {category['id']: category['name'] for category in coco.categories}
-        found: dict[Any, set[str]] = {image['id']: set() for image in coco.images}
-        is_left_out = coco.is_left_out
-        for i in coco.objects:
-            if not is_left_out[i]:
-                found[coco.annotations[i]['image_id']].add(names[coco.annotations[i]['category_id']])
+        found = {image['id']: set() for image in coco.images}
+        for annotation in coco.annotations:
+            if not (annotation.get('iscrowd') or annotation.get('ignore')) and annotation['category_id'] in names:
+                found[annotation['image_id']].add(names[annotation['category_id']])
         classes = [sorted(found[image['id']]) for image in coco.images]
     for images in split.divide(content['images'], classes):
         ids = {image['id'] for image in images}
-        annotations = [annotation for annotation in content['annotations'] if annotation.get('image_id') in ids]
+        annotations = [annotation for annotation in content['annotations'] if annotation['image_id'] in ids]
         parts.append(dict(content, images=images, annotations=annotations))
     return parts

@@ -1,54 +1,28 @@
-"""Checks the files of a config's data sets, which cannot be built as long as files are missing or damaged."""
+"""Checks the files of a config's data sets, which cannot be built if files are damaged, and all of a folder's."""
 import os
 import os.path as osp
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
-from ..configs.files import FOLDER_PER_CLASS, datasets_of, metrics_of, paths_of, type_name
+from ..configs.files import datasets_of, metrics_of, paths_of, type_name
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework
 from ..utils.images import IGNORED
-from .class_folder import CLASS_RULES, ClassFolder
-from .class_lists import BYTE_ORDER_MARK
+from . import read_folder
 from .coco import Coco
 from .coco_rules import coco_problems
-from .rasters import Looks, Raster
+from .folders import one_folder
+from .rasters import Raster, raster_problems, sample_of
 from .rules import Problem, apply, raise_or_warn
 from .seg_folder import MANY_CLASSES, SegFolder
 
-IMAGES_TO_CHECK = 100  # keeps the start of a training fast
 OTHER_FORMATS = 'CocoPanopticDataset', 'CocoCaptionDataset'  # without a category and a box per annotation
-LISTS = '.txt', '.csv', '.tsv'
-FOLDER_OPTIONS = 'class_folder', 'coco_folder', 'seg_folder'
-EXAMPLES = dict(mmpretrain='--class-folder data/flowers_mini', mmdet='--coco-folder data/coco_mini',
-                mmseg='--seg-folder data/camvid_mini')
-
-
-@dataclass
-class Once:
-    """Files that were read before, so that each file is read once: COCO files by their paths, and rasters.
-
-    With ``is_whole``, all images of all data sets are read.
-    """
-
-    looks: Looks = field(default_factory=Looks)
-    is_whole: bool = False
-    files: dict[str, Coco] = field(default_factory=dict)
-
-    def coco(self, file: str, folder: str, **use) -> Coco:
-        """Returns a COCO file for another use."""
-        if file not in self.files:
-            self.files[file] = Coco.read(file, folder)
-        return Coco(file, self.files[file].content, folder, has_mark=self.files[file].has_mark, **use)
 
 
 def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None:
@@ -73,30 +47,13 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
                 if metric.get(key) and not _is_there(metric[key]):
                     raise UsageError(f'{split}_evaluator.{key} {_absolute(metric[key])} does not exist')
     if content:
-        raise_or_warn(problems_of(cfg, splits, Once()))
+        raise_or_warn(problems_of(cfg, splits))
 
 
-def problems_of(cfg: Config, splits: Sequence[str], once: Once) -> list[Problem]:
-    """Returns the problems in the data sets of a config; see :func:`find_problems`."""
-    problems = [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
-                for problem in find_problems(dataset, split != 'train', uses_masks(cfg, split), cfg.default_scope, once,
-                                             has_figures_by_class(cfg, split))]
-    return [*problems, *limits_on_objects(cfg, once)]
-
-
-def limits_on_objects(cfg: Config, once: Once) -> list[Problem]:
-    """Returns a warning if an image in a COCO file that was read has more objects than the detector returns."""
-    settings, place = cfg.get('model', {}).get('test_cfg') or {}, 'model.test_cfg'
-    if settings.get('rcnn'):
-        settings, place = settings['rcnn'], f'{place}.rcnn'
-    limit = isinstance(settings, dict) and settings.get('max_per_img')
-    if not isinstance(limit, int) or limit < 0:
-        return []
-    most = {file: max(Counter(each.get('image_id') for each in coco.annotations if not each.get('iscrowd')).values(),
-                      default=0) for file, coco in once.files.items()}
-    return [Problem(f'{file}: an image has {number} objects, and the detector returns at most {limit} per image '
-                    f'({place}.max_per_img), so that recall cannot reach 1', False)
-            for file, number in most.items() if number > limit]
+def problems_of(cfg: Config, splits: Sequence[str], is_full: bool = False) -> list[Problem]:
+    """Returns the problems in the data sets of a config; in all images and masks with ``is_full``."""
+    return [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
+            for problem in find_problems(dataset, cfg, split, is_full)]
 
 
 def local_datasets(cfg: Config, split: str) -> list[dict]:
@@ -105,79 +62,66 @@ def local_datasets(cfg: Config, split: str) -> list[dict]:
             if not dataset.get('backend_args') and not type_name(dataset).startswith('CIFAR')]
 
 
-def find_problems(dataset: dict, is_evaluated: bool = True, needs_masks: bool = False, framework: str = '',
-                  once: Once | None = None, by_class: bool = True) -> list[Problem]:
-    """Returns the problems in the annotations of a data set, and in a part of its images and masks.
-
-    Images and masks are those of data sets in COCO format and of mmseg. Returns an empty list in all processes except
-    the first.
+def find_problems(dataset: dict, cfg: Config, split: str, is_full: bool = False) -> list[Problem]:
+    """Returns the problems in the annotations, images and masks of a data set.
 
     Args:
         dataset (dict): Config of the data set.
-        is_evaluated (bool): Whether it is used for evaluation. Defaults to True.
-        needs_masks (bool): Whether masks of objects are used. Defaults to False.
-        framework (str): Framework of the data set.
-        once (Once | None): What was read before. Defaults to None: nothing.
-        by_class (bool): Whether the evaluation has figures of each class. Defaults to True.
+        cfg (Config): Config of the run.
+        split (str): 'train', 'val' or 'test'.
+        is_full (bool): Whether to decode all images rather than to look at :func:`sample_of`. Defaults to False.
     """
     if not is_first_process():
         return []
-    once = once or Once()
-    problems = annotation_problems(dataset, is_evaluated, needs_masks, framework, once, by_class)
-    has_rasters = once.is_whole or is_coco(dataset) or framework == 'mmseg' and _loads_masks(dataset)
-    if has_rasters and not any(problem.is_error for problem in problems):
-        rasters = rasters_of(dataset, framework, needs_masks, once)
-        step = 1 if once.is_whole else -(-len(rasters) // IMAGES_TO_CHECK) or 1
-        chosen = [raster for i, raster in enumerate(rasters) if i % step == 0 or raster.has_run_lengths]
-        problems += once.looks.problems(chosen, is_evaluated)
-    return problems
-
-
-def annotation_problems(dataset: dict, is_evaluated: bool, needs_masks: bool, framework: str, once: Once,
-                        by_class: bool) -> list[Problem]:
-    """Returns the problems in the annotations of a COCO data set, in a list of images, or in the classes."""
+    is_evaluated, problems, rasters = split != 'train', [], []
     try:
         if is_coco(dataset):
-            return coco_problems(_coco(dataset, once, classes=class_names(dataset, framework), needs_masks=needs_masks,
-                                       is_evaluated=is_evaluated, by_class=by_class))
-        check_list(dataset)
+            coco = read_coco(dataset, cfg, split)
+            problems, rasters = coco_problems(coco), coco.rasters(coco.images)
+        elif is_full or cfg.default_scope == 'mmseg' and _loads_masks(dataset):
+            rasters = rasters_of(dataset, cfg, split)
+        if any(problem.is_error for problem in problems):
+            return problems
+        chosen = rasters if is_full else sample_of(rasters, split == 'test')
+        return problems + raster_problems(chosen, is_evaluated, is_full=is_full)
     except UsageError as error:
         return [Problem(str(error), True)]
-    if type_name(dataset) in FOLDER_PER_CLASS and not dataset.get('ann_file'):
-        folder = osp.expanduser(paths_of(dataset)[0])
-        names = (dataset.get('metainfo') or {}).get('classes') or sorted(
-            entry.name for entry in os.scandir(folder) if entry.is_dir())
-        return apply(CLASS_RULES[:1], ClassFolder(names, {}, {}), is_evaluated, place=folder)
-    return []
 
 
-def rasters_of(dataset: dict, framework: str, needs_masks: bool, once: Once) -> list[Raster]:
-    """Returns the images of a data set with what it says of them; builds data sets that are not in COCO format.
+def read_coco(dataset: dict, cfg: Config, split: str) -> Coco:
+    """Returns the COCO file of a data set, as a split uses it."""
+    file, folder, *_ = map(osp.expanduser, paths_of(dataset))
+    names = (dataset.get('metainfo') or {}).get('classes')
+    if names is None or isinstance(names, str):  # of the data set's type, or in a file
+        use_framework(cfg.default_scope)
+        names = metainfo_of(dataset).get('classes')
+    return replace(Coco.read(file, folder), needs_masks=uses_masks(cfg, split), is_evaluated=split != 'train',
+                   classes=names)
+
+
+def rasters_of(dataset: dict, cfg: Config, split: str) -> list[Raster]:
+    """Returns the images of a data set that is not in COCO format, and what it says of them; builds it.
 
     Raises:
         UsageError: If masks cannot hold the classes.
     """
-    if is_coco(dataset):
-        coco = _coco(dataset, once, needs_masks=needs_masks)
-        return coco.rasters(coco.images)
-    use_framework(framework)
+    use_framework(cfg.default_scope)
     built = DATASETS.build(dict(dataset, pipeline=[]))
     names = built.metainfo.get('classes') or ()
-    if framework == 'mmseg' and _loads_masks(dataset):
+    if cfg.default_scope == 'mmseg' and _loads_masks(dataset):
         raise_or_warn(apply([MANY_CLASSES], SegFolder(names, [], ''), is_evaluated=True))
-    ignored = getattr(built, 'ignore_index', IGNORED)
-    last = max(len(names) - 1, ignored if ignored != IGNORED else 0) if names else np.inf
     infos = (built.get_data_info(index) for index in range(len(built)))
-    return [_raster(info, last) for info in infos if 'img_path' in info]  # CIFAR does not store images as files
+    return [_raster(info, len(names) - 1 if names else np.inf, ignored_label(cfg, split)) for info in infos
+            if 'img_path' in info]  # CIFAR does not store images as files
 
 
-def _raster(info: dict, last: float) -> Raster:
+def _raster(info: dict, last: float, ignored: int) -> Raster:
     """Returns the raster of an entry of a data set, whose masks have labels up to ``last``."""
     size = (info['width'], info['height']) if None not in (info.get('height'), info.get('width')) else None
     # the masks of mmdet's data sets have other classes than the objects
     is_any = 'instances' in info or info.get('label_map')
     return Raster(info['img_path'], size, info.get('seg_map_path') or '',
-                   np.inf if is_any else last + bool(info.get('reduce_zero_label')))
+                  np.inf if is_any else last + bool(info.get('reduce_zero_label')), ignored)
 
 
 def _loads_masks(dataset: dict) -> bool:
@@ -186,31 +130,11 @@ def _loads_masks(dataset: dict) -> bool:
     return {'LoadImageFromFile', 'LoadAnnotations'} <= steps
 
 
-def _coco(dataset: dict, once: Once, **use: Any) -> Coco:
-    file, folder, *_ = map(osp.expanduser, paths_of(dataset))
-    return once.coco(file, folder, **use)
-
-
-def class_names(dataset: dict, framework: str) -> Sequence[str] | None:
-    """Returns the classes of a data set: those of its metainfo, which may be a file, or those of its type."""
-    names = (dataset.get('metainfo') or {}).get('classes')
-    if names is not None and not isinstance(names, str) or not framework:
-        return names
-    use_framework(framework)
-    return metainfo_of(dataset).get('classes')
-
-
-def check_list(dataset: dict) -> None:
-    """Raises UsageError if the annotation file of a data set is text that OpenMMLab does not read."""
-    if dataset.get('ann_file') and osp.splitext(dataset['ann_file'])[1].lower() in LISTS:
-        file = osp.expanduser(paths_of(dataset)[0])
-        if not osp.isfile(file):
-            return  # another error
-        content = read_bytes(file)
-        decode_text(content, file)
-        if content.startswith(BYTE_ORDER_MARK):
-            raise UsageError(f'{file} starts with a byte order mark, which becomes a part of the first name; save the '
-                             'file as UTF-8 without one')
+def ignored_label(cfg: Config, split: str) -> int:
+    """Returns the label of pixels that a segmenter's loss, or else its metrics, leave out."""
+    head = (cfg.get('model') or {}).get('decode_head') or {}
+    users = [head[-1] if isinstance(head, (list, tuple)) else head] if split == 'train' else metrics_of(cfg, split)
+    return next((user['ignore_index'] for user in users if 'ignore_index' in user), IGNORED)
 
 
 COCO_METRICS = 'CocoMetric', 'CocoMetricAt', 'CocoMetricFromZero'
@@ -233,11 +157,6 @@ def uses_masks(cfg: Config, split: str) -> bool:
         step.get('with_mask') for step in steps)
 
 
-def has_figures_by_class(cfg: Config, split: str) -> bool:
-    """Returns whether an evaluation of mmdet's has figures of each class."""
-    return any(metric.get('classwise') for metric in metrics_of(cfg, split))
-
-
 def is_coco(dataset: dict) -> bool:
     """Returns whether the annotations of a data set are objects in COCO format."""
     kind = type_name(dataset)
@@ -257,10 +176,51 @@ def _is_there(path: str) -> bool:
 
 
 def _message(cfg: Config, split: str, missing: str) -> str:
-    found = f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable'
-    if option := next((key for key in FOLDER_OPTIONS if key in (cfg.get('recipe') or {})), None):
-        option = f'--{option.replace("_", "-")} FOLDER'
-        return f'{found}; ' + (f'test on the folder of the data with {option}' if split == 'test' else
-                               f'train with mmvit train {cfg.recipe.get("network")} {option}, with --resume to go on')
-    example = f', or train a network with {EXAMPLES[cfg.default_scope]} of a checkout' if split != 'test' else ''
-    return f'{found}; set its place with --data-root{example}'
+    recipe, remedy = cfg.get('recipe') or {}, 'set its place with --data-root'
+    if option := next((key for key in ('class_folder', 'coco_folder', 'seg_folder') if key in recipe), ''):
+        remedy = f'pass the folder of the data with --{option.replace("_", "-")}'
+    return f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable; {remedy}'
+
+
+def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,
+                    seg_folder: str | os.PathLike | None = None, val_fraction: float | None = None,
+                    split_seed: int = 0, boxes_only: bool = False,
+                    splits: Sequence[str] = ('train', 'val')) -> list[Problem]:
+    """Returns all problems in a folder of data, as a training finds them, and those in each image and mask.
+
+    Args:
+        class_folder, coco_folder, seg_folder (str | PathLike | None): The folder; exactly one.
+        val_fraction (float | None): Fraction of the images for validation, if the folder has no split.
+        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
+        boxes_only (bool): Whether to ignore the masks of a detector's objects. Defaults to False.
+        splits (Sequence[str]): Parts whose images are read: 'train', 'val' or both. Defaults to both.
+
+    Raises:
+        UsageError: If there is not exactly one folder, or its layout or annotations cannot be read.
+    """
+    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed, check_files=False)
+    return [*data.problems, *data.problems_of_files(splits, is_full=True)]
+
+
+def config_problems(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[Problem]:
+    """Returns all problems in the data sets of a config; of a data set without errors, also those in each file.
+
+    Args:
+        cfg (Config): The config.
+        splits (Sequence[str]): Any of 'train', 'val' and 'test'. Defaults to ('train', 'val').
+
+    Raises:
+        UsageError: If a file or folder of a data set is missing, or there is no data set.
+    """
+    check_data(cfg, splits, content=False)
+    if not any(datasets_of(cfg, split) for split in splits):
+        raise UsageError(f'config {cfg.filename} has no data set for {" or ".join(splits)}')
+    return problems_of(cfg, splits, is_full=True)
+
+
+def errors_and_warnings(problems: Sequence[Problem]) -> tuple[list[str], list[str]]:
+    """Returns the texts of errors and warnings, without repetitions."""
+    errors, warnings = (list(dict.fromkeys(problem.text for problem in problems if problem.is_error is is_error))
+                        for is_error in (True, False))
+    return errors, warnings

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 
@@ -17,11 +16,11 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
-from .rasters import Looks, Raster
+from ..utils.images import images_in, is_hidden
+from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
-# Of the search for a split: moves per class, items among which each is chosen, and share of moves that are the best.
-MOVES, TRIED, GREEDY = 50, 50, 0.8
+MOVES = 50  # per class, in the search for a split
 
 
 class Objects(NamedTuple):
@@ -67,23 +66,19 @@ class FolderData:
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
-    def check(self, looks: Looks | None = None) -> None:
+    def check(self) -> None:
         """Looks at all images and masks, and prints warnings; takes some 0.1 ms for each JPEG file.
-
-        Args:
-            looks (Looks | None): What was seen before. Defaults to None: nothing.
 
         Raises:
             UsageError: If names or annotations have errors, or images or masks cannot be used.
         """
         raise_or_warn(self.problems)
-        raise_or_warn(self.problems_of_files(looks or Looks()))
+        raise_or_warn(self.problems_of_files())
 
-    def problems_of_files(self, looks: Looks, parts: Collection[str] = ('train', 'val')) -> list[Problem]:
-        """Returns the problems in the images and masks of parts."""
+    def problems_of_files(self, parts: Collection[str] = ('train', 'val'), is_full: bool = False) -> list[Problem]:
+        """Returns the problems in the images and masks of parts; ``is_full`` as for :func:`raster_problems`."""
         return [problem for part, rasters in self.rasters.items() if part in parts
-                for problem in looks.problems(rasters, part == 'val', part == 'train',
-                                              self.classes if any(raster.mask for raster in rasters) else ())]
+                for problem in raster_problems(rasters, part == 'val', self.classes, is_full)]
 
 
 @dataclass(frozen=True)
@@ -123,19 +118,35 @@ class Split:
                                  + (f'rename {other}' if osp.isdir(other) else f'expected {layout}'))
             return dict(val='val') if is_test else dict(train='train', val='val')
         if osp.exists(validation):
-            raise UsageError(f'val_fraction (--val-fraction) requires images without a split, but {validation} exists')
+            raise UsageError('val_fraction (--val-fraction) requires images without a split, but there is a folder '
+                             f'{validation}; rename it if it is a class')
         whole = 'train' if osp.isdir(osp.join(folder, 'train')) else ''
         return dict(train=whole, val=whole)
 
-    def divide(self, items: list, labels: Sequence[Collection[str]] | None = None, what: str = 'objects'
-               ) -> tuple[list, list]:
+    def check_others(self, folder: str, parts: Collection[str]) -> None:
+        """Says which folders with images beside those of the parts are not used.
+
+        Raises:
+            UsageError: If it was guessed from the name of a folder that others beside it are no part.
+        """
+        if '' in parts or not osp.isdir(folder):
+            return
+        others = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)
+                        and entry.name not in parts and images_in(entry.path))
+        text = f'{osp.join(folder, "")}: the images in {", ".join(others[:3])} are not used, only those in '
+        text += ' and '.join(dict.fromkeys(parts))
+        if self.val_fraction is not None and others not in ([], ['test']):
+            raise UsageError(f'{text}; rename train if it is a class, or move all classes into train')
+        if others and (self.val_fraction is not None or others != ['test']):
+            warn(text)
+
+    def divide(self, items: list, labels: Sequence[Collection[str]] | None = None) -> tuple[list, list]:
         """Returns the items for training and the items for validation, split at random with the seed.
 
         Args:
             items (list): The items.
             labels (Sequence[Collection[str]] | None): Classes of each item. Each class of two or more items is in both
                 parts, if necessary with more or fewer items for validation. Defaults to None: unknown.
-            what (str): What has the classes, for the error messages.
 
         Raises:
             UsageError: If fewer than two items have a class, or no split was found with all classes in both parts.
@@ -145,52 +156,28 @@ class Split:
         generator = random.Random(self.seed)
         chosen = set(generator.sample(range(len(items)), number))
         if labels is not None:
-            labelled = sum(map(bool, labels))
-            if labelled < 2:
-                kind, count = ('images', len(items)) if len(items) < 2 else (f'images with {what}', labelled)
-                raise UsageError(f'val_fraction (--val-fraction) needs at least two {kind}, got {count}')
-            chosen = _with_all_labels(chosen, labels, generator)
+            groups = {'': {i for i, names in enumerate(labels) if names}}  # '' is for any label
+            for i, names in enumerate(labels):
+                for name in names:
+                    groups.setdefault(name, set()).add(i)
+            if len(groups['']) < 2:
+                raise UsageError('val_fraction (--val-fraction) needs at least two images with objects, got '
+                                 f'{len(groups[""])} of {len(items)} images')
+            _move_until_all_are_in_both(chosen, groups, generator)
         return ([item for i, item in enumerate(items) if i not in chosen],
                 [item for i, item in enumerate(items) if i in chosen])
 
 
-def _with_all_labels(chosen: set[int], labels: Sequence[Collection[str]], generator: random.Random) -> set[int]:
-    """Returns the positions for validation after moving as few as necessary to have each label in both parts."""
-    names = [(*found, '') if found else () for found in labels]  # '' is for any label
-    groups: dict[str, list[int]] = {}
-    for i, own in enumerate(names):
-        for name in own:
-            groups.setdefault(name, []).append(i)
-    number, inside = len(chosen), Counter(name for i in chosen for name in names[i])  # inside the validation
-
-    def lacking(name: str, change: int = 0) -> bool:
-        return len(groups[name]) > 1 and not 0 < inside[name] + change < len(groups[name])
-
-    def step(i: int) -> int:
-        return -1 if i in chosen else 1
-
-    def move(i: int) -> None:
-        inside.update(dict.fromkeys(names[i], step(i)))
-        chosen.symmetric_difference_update({i})
-
-    def gain(i: int) -> int:
-        """Returns how many labels more would be in both parts if an item were moved."""
-        return sum(lacking(name) - lacking(name, step(i)) for name in names[i])
-
-    for _ in range(MOVES * len(groups)):
-        wrong = [name for name in groups if lacking(name)]
+def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], generator: random.Random) -> None:
+    """Moves items into or out of ``chosen`` until items of each class of two or more are in both parts."""
+    several = {name: group for name, group in groups.items() if len(group) > 1}
+    for _ in range(MOVES * len(several)):
+        wrong = [name for name, group in several.items() if group.isdisjoint(chosen) or group <= chosen]
         if not wrong:
-            break
-        group = groups[generator.choice(wrong)]
-        tried = generator.sample(group, min(len(group), TRIED))
-        move(max(tried, key=gain) if generator.random() < GREEDY else tried[0])
-    if wrong := sorted(name for name in groups if lacking(name)):
-        raise UsageError(f'val_fraction (--val-fraction) finds no split with all classes in both parts, of '
-                         f'{", ".join(filter(None, wrong[:3]))} at least; divide the images into train and val instead')
-    for i in generator.sample(range(len(labels)), len(labels)):
-        if len(chosen) != number and (i in chosen) == (len(chosen) > number) and gain(i) == 0:
-            move(i)
-    return chosen
+            return
+        chosen ^= {generator.choice(sorted(several[generator.choice(wrong)]))}
+    raise UsageError('val_fraction (--val-fraction) finds no split with all classes in both parts; divide the images '
+                     'into train and val instead')
 
 
 def one_folder(**folders: str | os.PathLike | None) -> tuple[str, str]:
@@ -253,11 +240,6 @@ def listed(name: str) -> str:
     if '\n' in name or name != name.rstrip():
         raise UsageError(f'the name of a file must not have line breaks, or spaces at its end, got {name!r}; rename it')
     return osp.join('.', name) if name[:1].isspace() else name
-
-
-def composed(name: str) -> str:
-    """Returns a name in the Unicode form NFC; macOS writes accents as separate characters (NFD)."""
-    return normalize('NFC', name)
 
 
 def report_files(place: str, taken: int, left: Counter) -> None:

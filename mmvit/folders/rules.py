@@ -39,7 +39,6 @@ class Rule:
         detail (Callable | None): Returns what is said of one entry, for the data and its position.
         each (bool): Whether there is a line for each entry rather than one for all. Defaults to False.
         repair (Callable | None): Changes the entries at the positions, if the data are of a folder.
-        repaired (str): What is said of the repair, with the same fields.
     """
 
     name: str
@@ -53,17 +52,23 @@ class Rule:
     detail: Callable[[Any, int], str] | None = None
     each: bool = False
     repair: Callable[[Any, list[int]], None] | None = None
-    repaired: str = ''
 
-    def say(self, sentence: str, data: Any, found: Sequence[int], count: int | None = None) -> str:
-        """Returns a sentence about the entries at the positions ``found``, of ``count``."""
+    def say(self, data: Any, found: Sequence[int], count: int) -> str:
+        """Returns the sentence about the entries at the positions ``found``, of ``count``."""
         entries = getattr(data, self.of)
         named = [entry.get(self.shown) if isinstance(entry, dict) else entry
                  for entry in (entries[i] for i in found[:3])]
         more = f' and {len(found) - 3} more' if len(found) > 3 else ''
-        return sentence.format(ids=', '.join(f'{name!s:.40}' for name in named) + more,
-                               count=len(found) if count is None else count,
-                               total=len(entries), detail=self.detail(data, found[0]) if self.detail else '', data=data)
+        remedy = '; --coco-folder repairs it in a copy' if self.repair else ''
+        return remedy.join([self.sentence.format(
+            ids=', '.join(f'{name!s:.40}' for name in named) + more, count=count, total=len(entries),
+            detail=self.detail(data, found[0]) if self.detail else '', data=data), ''])
+
+
+def suspicion(name: str, of: str, find: Callable[[Any], Iterable[int]], sentence: str, error_from: float | None = HALF,
+              **options: Any) -> Rule:
+    """Returns a rule that gives warnings, or an error from a share of the entries on, which defaults to a half."""
+    return Rule(name, of, find, sentence, 'warning', 'warning', error_from, **options)
 
 
 def each(of: str, is_wrong: Callable[[Any], object]) -> Callable[[Any], list[int]]:
@@ -89,10 +94,9 @@ def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[st
         is_repaired = rule.repair is not None and repairs is not None
         found = list(rule.find(data)) if severity or is_repaired else []
         if found and rule.repair is not None and repairs is not None:
-            before = rule.say(rule.repaired, data, found)
             rule.repair(data, found)
             left = list(rule.find(data))
-            repairs += [before] if left != found else []
+            repairs += [f'{rule.name} ({len(found)} {rule.of})'] if left != found else []
             found = left
         if severity == 'warning':
             found = [position for position in found if position not in known[rule.of]]
@@ -102,7 +106,7 @@ def apply(rules: Iterable[Rule], data: Any, is_evaluated: bool, repairs: list[st
         share = len(found) / len(getattr(data, rule.of))
         is_error = severity == 'error' or rule.error_from is not None and share >= rule.error_from
         is_listed = rule.each or lists_errors and is_error
-        problems += [Problem(start + rule.say(rule.sentence, data, entries, len(found)), is_error)
+        problems += [Problem(start + rule.say(data, entries, len(found)), is_error)
                      for entries in ([[position] for position in found] if is_listed else [found])]
     return problems
 

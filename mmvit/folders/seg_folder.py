@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
-from ..utils.images import IGNORED, images_in
-from .class_lists import read_class_list
+from ..utils.images import images_in
+from .class_lists import in_another_form, read_class_list
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
-from .rasters import MAX_CLASSES, Looks, Raster, Remembered
+from .rasters import Raster
 from .rules import Rule, apply
 
-REMEMBERED = 'checked_masks.json'  # in the folder of repaired files and lists
 LAYOUT = ('classes.txt, images/{train,val}/ and masks/{train,val}/; or, with --val-fraction 0.1, images/train/ and '
           'masks/train/, or images/ and masks/ alone')
+MAX_CLASSES = 255  # mmseg reads masks as 8-bit integers and ignores 255
 
 
 @dataclass
@@ -36,21 +36,29 @@ class SegFolder:
     def suffixes(self) -> list[str]:
         return sorted({osp.splitext(image)[1] for image in self.images})
 
+    def about_mask(self, i: int) -> str:
+        """Returns the name that an image's missing mask should have, and whether it is there in another form."""
+        name = mask_of(self.images[i])
+        return name + in_another_form([name], images_in(self.place))
 
-MANY_CLASSES = Rule(
+
+# A comment says what happens without the rule in mmseg.
+MANY_CLASSES = Rule(  # labels from 256 on are those of other classes, and 255 is ignored
     f'more than {MAX_CLASSES} classes', 'names', lambda data: range(MAX_CLASSES, len(data.names)),
     f'a segmenter can have at most {MAX_CLASSES} classes, got {{total}}; mmseg reads masks as 8-bit integers, of which '
     f'it ignores {MAX_CLASSES}')
 SEG_RULES = [
+    # each pixel is right
     Rule('a single class', 'names', lambda data: [0] if len(data.names) == 1 else [],
          'a segmenter needs at least two classes, got {ids} alone'),
     MANY_CLASSES,
+    # a data set has one suffix, with which images of others are not found
     Rule('images with different suffixes', 'suffixes', lambda data: range(1, len(data.suffixes)),
          'all images in images/ must have the same suffix, got {data.suffixes}'),
+    # a traceback in the midst of an epoch
     Rule('images without mask', 'images',
          lambda data: [i for i, image in enumerate(data.images) if not data.mask(image)],
-         '{count} of {total} images have no mask: {ids}; the first must have {detail}, in the same Unicode form (NFC, '
-         'NFD)', detail=lambda data, i: mask_of(data.images[i])),
+         '{count} of {total} images have no mask: {ids}; the first must have {detail}', detail=SegFolder.about_mask),
 ]
 
 
@@ -71,55 +79,40 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         UsageError: If the folder has another layout, ``classes.txt`` is invalid, or images or masks cannot be used.
     """
     folder, split = os.fspath(folder), Split(val_fraction, split_seed)
-    names, palette = read_class_list(osp.join(folder, 'classes.txt'))
+    names = read_class_list(osp.join(folder, 'classes.txt'))
     if not names:
         raise UsageError('classes.txt must have at least two classes, one per line, got none')
     if classes is not None and names != tuple(classes):
         raise UsageError(f'classes.txt must have the classes of the training in the same order, {tuple(classes)}, got '
-                         f'{names}')
+                         f'{names}{in_another_form(set(names).difference(classes), classes)}')
     prefixes = split.find_parts(osp.join(folder, 'images'), LAYOUT, is_test=classes is not None)
-    looks = Looks(remembered=Remembered(osp.join(out, REMEMBERED) if out is not None else None))
+    if classes is None:
+        split.check_others(osp.join(folder, 'images'), prefixes.values())
     if val_fraction is None:
         images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
     else:
-        found = seg_images(folder, prefixes['val'])
-        data = SegFolder(names, found, osp.join(folder, 'masks', prefixes['val']))
-        labels = _labels(data, _rasters(data, osp.join(folder, 'images', prefixes['val'])), looks)
-        images = dict(zip(prefixes, split.divide(found, labels, 'labels in their masks')))
+        images = dict(zip(prefixes, split.divide(seg_images(folder, prefixes['val']))))
+        if not images['val']:
+            raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
     out, datasets, rasters, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)
         data = SegFolder(names, images[part], masks)
         problems += apply(SEG_RULES, data, part == 'val', place=place)
-        rasters[part] = _rasters(data, place)
+        rasters[part] = [Raster(osp.join(place, image), mask=mask, last=len(names) - 1)
+                         for image in data.images if (mask := data.mask(image))]
         stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
             ann_file=seen_from(folder, write(out, f'{part}.txt', '\n'.join(map(listed, stems)))),
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
-            metainfo=dict(classes=names, palette=palette or class_palette(len(names))))
+            metainfo=dict(classes=names, palette=class_palette(len(names))))
     result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
                         len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)))
     if check_files:
-        result.check(looks)
+        result.check()
     return result
-
-
-def _rasters(data: SegFolder, place: str) -> list[Raster]:
-    """Returns the images in the folder ``place`` that have a mask."""
-    return [Raster(osp.join(place, image), mask=mask, last=len(data.names) - 1)
-            for image in data.images if (mask := data.mask(image))]
-
-
-def _labels(data: SegFolder, rasters: list[Raster], looks: Looks) -> list[list[str]] | None:
-    """Returns the classes in the mask of each image, or None if a mask cannot be used, which is reported elsewhere."""
-    if len(rasters) < len(data.images):
-        return None
-    found = looks.at(rasters)
-    if any(seen.labels is None or seen.wrong_labels for seen in found):
-        return None
-    return [[data.names[label] for label in seen.labels or () if label != IGNORED] for seen in found]
 
 
 def mask_of(image: str) -> str:

@@ -3,7 +3,7 @@
 pycocotools checks neither: with run lengths that add up to less than the image, its IoU does not end.
 """
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,51 +11,36 @@ MAX_COORDINATE = 2**16  # of a point; pycocotools allocates memory in proportion
 MAX_DIGITS = 7  # of a run length with 5 bits each
 
 
-class Usable(NamedTuple):
-    """The parts of a mask that can be used, or None, and a reason for each part that cannot."""
-
-    usable: list | dict | None
-    reasons: list[str]
-
-
 def is_given(segmentation: Any) -> bool:
     """Returns whether a value of ``segmentation`` has anything in it; some tools write ``[[]]`` for boxes."""
     return any(segmentation) if isinstance(segmentation, list) else bool(segmentation)
 
 
-def usable_segmentation(segmentation: Any, height: int, width: int) -> Usable:
-    """Returns the parts of an object's mask that mmdet and pycocotools can use.
-
-    The result is the argument itself if nothing has to be changed.
+def mask_box(segmentation: Any, height: int, width: int) -> list[float]:
+    """Returns the bounding box x1, y1, x2, y2 of an object's mask, in pixels.
 
     Args:
         segmentation (Any): Value of ``segmentation`` in a COCO annotation, or None.
         height, width (int): Size of the image.
+
+    Raises:
+        ValueError: If mmdet or pycocotools cannot use the mask; the message says why.
     """
-    if not segmentation:
-        return Usable(None, [])
+    if not is_given(segmentation):
+        raise ValueError('it has none')
     if isinstance(segmentation, dict):
-        return _usable_run_lengths(segmentation, height, width)
-    if not isinstance(segmentation, list):
-        return Usable(None, [f'a mask must be polygons or run lengths, got a {type(segmentation).__name__}'])
-    is_bare = not any(isinstance(each, (list, dict, str)) for each in segmentation)
-    polygons = [segmentation] if is_bare else segmentation
-    reasons = [polygon_error(polygon) for polygon in polygons]
-    if not any(reasons):
-        return Usable(polygons, ['a mask must be a list of polygons, got the numbers of one'] if is_bare else [])
-    kept = [polygon for polygon, reason in zip(polygons, reasons) if not reason]
-    return Usable(kept or None, [reason for reason in reasons if reason])
-
-
-def polygon_error(polygon: Any) -> str:
-    """Returns why a polygon ``[x1, y1, x2, y2, ...]`` cannot be used, or an empty string if it can."""
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or isinstance(polygon[0], (list, dict)):
-        return f'a polygon must be a list of x1, y1, x2, y2, ... of at least three points, got {polygon!r:.40}'
-    if not are_numbers(polygon):
-        return 'a polygon must have finite numbers'
-    if max(map(abs, polygon)) > MAX_COORDINATE:
-        return f'a polygon must have coordinates from {-MAX_COORDINATE} to {MAX_COORDINATE}'
-    return ''
+        return _box_of_run_lengths(segmentation, height, width)
+    if not isinstance(segmentation, list) or not all(isinstance(polygon, list) for polygon in segmentation):
+        raise ValueError(f'a mask must be a list of polygons, or run lengths, got {segmentation!r:.40}')
+    if wrong := [polygon for polygon in segmentation if len(polygon) % 2 or not are_numbers(polygon)
+                 or max(map(abs, polygon), default=0) > MAX_COORDINATE]:
+        raise ValueError('a polygon must be a list of x1, y1, x2, y2, ... with numbers from '
+                         f'{-MAX_COORDINATE} to {MAX_COORDINATE}, got {wrong[0]!r:.40}')
+    if len(segmentation[0]) < 6:  # pycocotools takes four numbers for a box; mmdet and it ignore such polygons later on
+        raise ValueError(f'the first polygon must have at least three points, got {segmentation[0]!r:.40}')
+    points = [polygon for polygon in segmentation if len(polygon) >= 6]
+    x, y = [value for polygon in points for value in polygon[::2]], [value for each in points for value in each[1::2]]
+    return [min(x), min(y), max(x), max(y)]
 
 
 def are_numbers(values: object) -> bool:
@@ -66,30 +51,21 @@ def are_numbers(values: object) -> bool:
         return False
 
 
-def _usable_run_lengths(segmentation: dict, height: int, width: int) -> Usable:
-    size, counts = segmentation.get('size'), segmentation.get('counts')
+def _box_of_run_lengths(mask: dict, height: int, width: int) -> list[float]:
+    from pycocotools.mask import frPyObjects, toBbox
+    size, counts = mask.get('size'), mask.get('counts')
     if not isinstance(size, list) or size != [height, width]:
-        return Usable(None, [f'run lengths must be for the size of the image, {height} x {width} (height x width), '
-                             f'got {size!r:.40}'])
-    if isinstance(counts, str):
-        lengths = decode_run_lengths(counts)
-        if lengths is None:
-            return Usable(None, ['the string of compressed run lengths is damaged'])
-    elif isinstance(counts, list) and all(_is_whole(count) for count in counts):
-        lengths = [int(count) for count in counts]
-    else:
-        return Usable(None, ['run lengths must be a string, or a list of whole numbers'])
-    total, is_negative = sum(lengths), any(length < 0 for length in lengths)
-    if total != height * width or is_negative:
-        given = 'negative ones' if is_negative else 'more' if total > height * width else total
-        return Usable(None, [f'run lengths must add up to {height} x {width} = {height * width}, got {given}'])
-    used = dict(size=[height, width], counts=counts if isinstance(counts, str) else lengths)
-    is_whole = all(type(number) is int for number in (*size, *(() if isinstance(counts, str) else counts)))
-    return Usable(segmentation if is_whole else used, [])
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) or isinstance(value, float) and value.is_integer()
+        raise ValueError(f'run lengths must be for the size of the image, {height} x {width} (height x width), got '
+                         f'{size!r:.40}')
+    lengths = decode_run_lengths(counts) if isinstance(counts, str) else counts
+    if not isinstance(lengths, list) or not all(type(length) is int for length in lengths):
+        raise ValueError('run lengths must be a list of whole numbers, or an undamaged string')
+    total, wanted = sum(lengths), height * width
+    if total != wanted or min(lengths) < 0:
+        raise ValueError(f'run lengths must be at least 0 and add up to {height} x {width} = {wanted}, got '
+                         f'{"more" if total > wanted else total}')
+    x, y, columns, rows = toBbox(mask if isinstance(counts, str) else frPyObjects(mask, height, width)).tolist()
+    return [x, y, x + columns, y + rows]
 
 
 def decode_run_lengths(text: str) -> list[int] | None:

@@ -28,11 +28,9 @@ def unread_image_named(datasets: Callable[[], Iterable[Any]]) -> Iterator[None]:
         text = ''.join(traceback.format_exception(error))  # of a worker process, the message has its traceback
         if LOADING not in text:
             raise
-        if named := re.search(r'AssertionError: failed to load image: (.+)', text):
-            found = image_info(named[1]).fault or f'image {named[1]} cannot be read'
-        else:  # OpenCV and Pillow do not name the file
-            paths = (path for dataset in datasets() for path in files_in(dataset))
-            found = next((fault for path in paths if (fault := image_info(path).fault)), '')
+        named = re.search(r'AssertionError: failed to load image: (.+)', text)  # Pillow does not name the file
+        paths = [named[1]] if named else (path for dataset in datasets() for path in files_in(dataset))
+        found = next((fault for path in paths if (fault := image_info(path).fault)), '')
         if not found:
             raise
         raise TrainingError(f'{found}; mmvit data check finds all such files') from error

@@ -10,7 +10,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.files import is_config, path_hint
-from ..utils.images import PILLOW_PIXELS, read_rgb
+from ..utils.images import read_rgb
 from .predictor import Predictor
 from .results import SCORE_THR, Result
 from .runtimes import EXPORTED_SUFFIX
@@ -57,7 +57,7 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
         outputs = []
         try:
             name = f'image {Path(upload["path"]).name}'  # users do not know the folder
-            image = read_rgb(upload['path'], name, max_pixels=PILLOW_PIXELS)  # a small file may unpack to gigabytes
+            image = read_rgb(upload['path'], name, is_trusted=False)
             for model in models:
                 result, = model.predictor(image, score_thr=threshold)
                 outputs += [result.draw(), rows_of(result)]

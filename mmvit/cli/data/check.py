@@ -1,7 +1,7 @@
 """Finds all unusable files in a folder, or in a config's data sets, before training.
 
     mmvit data check --coco-folder data/coco_mini
-    mmvit data check mask_rcnn_reswin_t --jobs 8
+    mmvit data check mask_rcnn_reswin_t --splits val
 
 All annotations are read and, if those of a data set have no errors, all its images and segmentation masks. The output
 has one line per error and per kind of warning; the exit code is 1 if there are errors.
@@ -9,7 +9,7 @@ has one line per error and per kind of warning; the exit code is 1 if there are 
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_config_options, add_folder_arguments, call, new_parser, whole
+from ..arguments import add_config_options, add_folder_arguments, call, new_parser
 from ..docstrings import with_help
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
@@ -19,19 +19,18 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
     parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'])
-    parser.add_argument('--jobs', type=whole(1, 1024), default=4)
     add_folder_arguments(parser)
     parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True)
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.full_check.folder_problems', 'configs.scripts.shorthand_options')
+    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.scripts.shorthand_options')
 
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
     from ...configs.files import read_config
-    from ...folders.full_check import config_problems, errors_and_warnings, folder_problems
+    from ...folders.data_set_files import config_problems, errors_and_warnings, folder_problems
     from ...running import shorthand_options
     if any(getattr(args, name) for name in FOLDERS) == bool(args.config):
         raise UsageError('pass either a config or one of --class-folder, --coco-folder and --seg-folder')

@@ -43,7 +43,8 @@ def repeated(of: str, field: str = 'id') -> Callable[[Coco], list[int]]:
 
 def left_out(reason: str, is_wrong: Callable[[Coco], Any], error_from: float = HALF) -> Rule:
     """Returns a rule for annotations that mmdet drops in the training, where their objects are background."""
-    return suspicion(reason, 'annotations', column(is_wrong), f'mmdet leaves out {THEM}: {reason}', error_from)
+    name, _, _ = reason.partition(';')
+    return suspicion(name, 'annotations', column(is_wrong), f'mmdet leaves out {THEM}: {reason}', error_from)
 
 
 # ---- images and categories
@@ -78,7 +79,7 @@ def _order_categories(coco: Coco, _: list[int]) -> None:
     names = {str(category['id']): category['name'] for category in coco.categories}
     if coco.classes is not None:
         numbers = dict(zip(coco.classes, coco.ids or range(1, len(coco.classes) + 1)))
-    elif all(text.removesuffix('.0').isdecimal() for text in names):
+    elif all(text.removesuffix('.0').removeprefix('-').isdecimal() for text in names):
         numbers = {name: int(text.removesuffix('.0')) for text, name in names.items()}
     else:
         numbers = {name: i for i, name in enumerate(names.values(), 1)}

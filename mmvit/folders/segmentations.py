@@ -51,7 +51,7 @@ def are_numbers(values: object) -> bool:
         return False
 
 
-def _box_of_run_lengths(mask: dict, height: int, width: int) -> list[float]:
+def _box_of_run_lengths(mask: Any, height: int, width: int) -> list[float]:
     from pycocotools.mask import frPyObjects, toBbox
     size, counts = mask.get('size'), mask.get('counts')
     if not isinstance(size, list) or size != [height, width]:

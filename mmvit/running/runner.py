@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
@@ -36,7 +37,7 @@ from .terminal import console_handlers, shown_in_terminal
 from .work_dir import lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner
-ALWAYS = OwnFilesHook, MetricNamesHook, LabelRangeHook  # in trainings; the last one for mmseg
+ALWAYS = OwnFilesHook, MetricNamesHook, LabelRangeHook  # in trainings
 
 
 def train(cfg: Config, verbose: bool = False) -> AnyRunner:
@@ -68,9 +69,7 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             point_to_own(cfg.work_dir)
         with named(f'config {cfg.filename}'), pytorch_errors_named(work_dir=cfg.work_dir):  # of a model too large, too
             runner = build_runner(cfg, verbose)
-        for hook in ALWAYS if cfg.default_scope == 'mmseg' else ALWAYS[:-1]:
-            if not any(isinstance(each, hook) for each in runner.hooks):
-                runner.register_hook(hook())
+        add_hooks(runner, *ALWAYS)
         with faults_named(runner, 'train', 'val'), shown(runner, verbose):
             read_data(runner, 'train', 'val')
             check_batches(runner)
@@ -92,12 +91,14 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
     Raises:
         CheckpointError: If the checkpoint cannot be read, or is for another network.
         UsageError: If the checkpoint was trained with the test's classes in another order.
+        TrainingError: If a mask has a label that is no class.
     """
     check_copy(cfg)
     check_test_outputs(cfg)
     with full_disk_named(f'work dir {cfg.work_dir}'), safe_loading():
         with named(f'config {cfg.filename}'), pytorch_errors_named():
             runner = build_runner(cfg, verbose)
+        add_hooks(runner, LabelRangeHook)
         with faults_named(runner, 'test'), shown(runner, verbose):
             read_data(runner, 'test')
             names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
@@ -114,6 +115,13 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
 
 
 test.__test__ = False  # of pytest  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def add_hooks(runner: Any, *hooks: type[Hook]) -> None:
+    """Adds hooks that a runner lacks; the one for masks does nothing without a decode head of mmseg."""
+    for hook in hooks:
+        if not any(isinstance(each, hook) for each in runner.hooks):
+            runner.register_hook(hook())
 
 
 @contextmanager

@@ -132,11 +132,12 @@ def facts_of(file: BinaryIO) -> ImageInfo:
 
 def _turned_size(image: Image.Image) -> tuple[int, int]:
     """Returns width and height of an image as OpenCV turns it, which ignores damaged EXIF data."""
+    width, height = image.size
     with suppress(Exception):
         is_known = image.format != 'PNG' or 'exif' in image.info  # else, Pillow would look behind a PNG file's pixels
         if is_known and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
-            return image.size[::-1]
-    return image.size
+            return height, width
+    return width, height
 
 
 def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) -> Image.Image:

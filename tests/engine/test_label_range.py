@@ -8,6 +8,7 @@ import pytest
 import torch
 from fine_tunings import STREETS, recipe
 from helpers import raises
+from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS
 from mmengine.structures import PixelData
 from PIL import Image
@@ -18,25 +19,28 @@ from mmvit_backbones.errors import TrainingError
 
 
 @pytest.mark.parametrize('classes, ignored, labels, wrong', [
-    (3, 255, [0, 2, 255], None), (3, 255, [3, 255], 3), (3, 7, [0, 7, 255], None), (3, 255, [-1], -1),
+    (3, 255, [0, 2, 255], None), (3, 255, [3, 255], 3), (3, 7, [0, 7], None), (3, 7, [0, 255], 255), (3, 255, [-1], -1),
     (3, -100, [-100], None), (1, 255, [0, 1], None), (1, 255, [2], 2)])
-def test_labels_of_a_batch(classes, ignored, labels, wrong):
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_labels_of_a_batch(split, classes, ignored, labels, wrong):
+    """The loss ignores a label in the training, and metrics one in validation and test."""
+    from mmseg.evaluation import IoUMetric
     from mmseg.structures import SegDataSample
     head = nn.Module()
-    head.num_classes, head.ignore_index = classes, ignored
+    head.num_classes, head.ignore_index = classes, ignored if split == 'train' else 11
     sample = SegDataSample(metainfo=dict(seg_map_path='masks/7.png'))
     sample.gt_sem_seg = PixelData(data=torch.tensor(labels).reshape(1, 1, -1))
     batch = dict(data_samples=[SegDataSample(), sample])
-    hook = HOOKS.build(dict(type='LabelRangeHook'))
-    model = nn.Module()
-    hook.before_train_iter(SimpleNamespace(model=model), 0, batch)  # without a decode head
-    for model.decode_head in head, nn.ModuleList([nn.Module(), head]):
-        for check in hook.before_train_iter, hook.before_val_iter:
-            if wrong is None:
-                check(SimpleNamespace(model=model), 0, batch)
-                continue
-            with raises(TrainingError, 'mask masks/7.png', f'the label {wrong};', f'0 to {max(classes, 2) - 1}'):
-                check(SimpleNamespace(model=model), 0, batch)
+    check = getattr(HOOKS.build(dict(type='LabelRangeHook')), f'before_{split}_iter')
+    runner = SimpleNamespace(model=nn.Module())
+    runner.val_evaluator = runner.test_evaluator = Evaluator([IoUMetric(ignored)])
+    check(runner, 0, batch)  # without a decode head
+    for runner.model.decode_head in head, nn.ModuleList([nn.Module(), head]):
+        if wrong is None:
+            check(runner, 0, batch)
+            continue
+        with raises(TrainingError, 'masks/7.png', f'the label {wrong};', f'0 to {max(classes, 2) - 1} and {ignored}'):
+            check(runner, 0, batch)
 
 
 @pytest.mark.workflow

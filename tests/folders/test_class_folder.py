@@ -6,12 +6,10 @@ from unicodedata import normalize
 import pytest
 from data_folders import damage
 from helpers import ROOT, raises
-from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
 from mmvit.folders import read_class_folder
-from mmvit.folders.data_set_files import check_data
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -63,12 +61,8 @@ def test_every_class_needs_training_images(tmp_path):
 def test_a_classifier_needs_two_classes(tmp_path):
     """A folder one level too deep is the usual cause; the accuracy would be 100 %."""
     write(tmp_path, 'train/animals/cat/a.jpg', 'train/animals/dog/a.jpg', 'val/animals/cat/b.jpg')
-    with raises(UsageError, 'two classes', 'animals alone', 'cat, dog'):
+    with raises(UsageError, 'two classes', 'animals alone'):
         read_class_folder(tmp_path)
-    for kind in 'ImageNet', 'CustomDataset':
-        dataset = dict(type=kind, data_root=str(tmp_path), data_prefix='train')
-        with raises(UsageError, 'two classes', 'animals alone'):
-            check_data(Config(dict(default_scope='mmpretrain', train_dataloader=dict(dataset=dataset))), ['train'])
     assert read_class_folder(tmp_path, classes=('animals', )).num_val == 1  # of a training that was allowed
 
 
@@ -94,10 +88,13 @@ def test_hidden_folders_are_ignored_and_validation_images_may_be_missing(tmp_pat
 def test_names_with_spaces_and_accents(tmp_path):
     """macOS writes accents as separate characters (NFD)."""
     names = [normalize(form, 'Pfützen im März') for form in ('NFC', 'NFD')]
-    write(tmp_path, f'train/{names[0]}/ä b.jpg', 'train/ cat/a.jpg', f'val/{names[1]}/ö.jpg', 'val/cat/ a.jpg')
+    write(tmp_path, f'train/{names[0]}/ä b.jpg', 'train/ cat/a.jpg', f'val/{names[0]}/ö.jpg', 'val/ cat/ a.jpg')
     data = read_class_folder(tmp_path)
-    assert data.classes == ('cat', names[0])
+    assert data.classes == (' cat', names[0])
     assert samples(data.train) == [('a.jpg', 0), ('ä b.jpg', 1)] and samples(data.val) == [(' a.jpg', 0), ('ö.jpg', 1)]
+    (tmp_path / 'val' / names[0]).rename(tmp_path / 'val' / names[1])
+    with raises(UsageError, 'the training lacks', f'{names[1]} is there in another Unicode form'):
+        read_class_folder(tmp_path)
 
 
 def test_other_data_are_tested_with_the_classes_of_a_training(tmp_path):
@@ -112,14 +109,14 @@ def test_other_data_are_tested_with_the_classes_of_a_training(tmp_path):
     assert [label for _, label in samples(data.val)] == [2]
 
 
-@pytest.mark.parametrize('kind', ['half', 'empty', 'text'])
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('part', ['train', 'val'])
-def test_images_that_cannot_be_read(kind, suffix, part, tmp_path):
+def test_images_that_cannot_be_read(suffix, part, tmp_path):
     write(tmp_path, 'train/cat/a.jpg', 'val/cat/a.jpg', f'{part}/cat/b.{suffix}', 'train/dog/a.jpg')
-    damage(tmp_path / f'{part}/cat/b.{suffix}', kind)
-    with raises(UsageError, f'{part}/cat/b.{suffix} cannot be read'):
-        read_class_folder(tmp_path)
+    for kind in 'half', 'empty', 'text':
+        damage(tmp_path / f'{part}/cat/b.{suffix}', kind)
+        with raises(UsageError, f'{part}/cat/b.{suffix} cannot be read'):
+            read_class_folder(tmp_path)
     assert len(samples(read_class_folder(tmp_path, check_files=False).train)) == (3 if part == 'train' else 2)
 
 

@@ -11,10 +11,8 @@ from data_folders import damage, edit
 from helpers import raises
 from mmengine.registry import DATASETS, METRICS
 from PIL import Image
-from pycocotools import mask as masks_of_pycocotools
 
 from mmvit.folders import read_coco_folder
-from mmvit.folders.data_set_files import find_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -67,7 +65,6 @@ def evaluate(data) -> dict:
     import torch
     from mmdet import datasets, evaluation  # noqa: F401
     for part in filter(None, (data.train, data.val)):
-        assert not [problem for problem in find_problems(part, needs_masks=data.has_masks) if problem.is_error]
         load = dict(type='LoadAnnotations', with_bbox=True, with_mask=data.has_masks)
         dataset = DATASETS.build(dict(part, pipeline=[dict(type='LoadImageFromFile'), load], _scope_='mmdet'))
         loaded = [dataset[i] for i in range(len(dataset))]
@@ -96,128 +93,45 @@ def test_files_without_faults_stay_as_they_are(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize('ids', [
     [0, 1, 2, 3, 4, 5], ['a', 'b', 'c', 'd', 'e', ''], [1, 1, 2, 2, 3, 3], [-1, .5, 1.5, True, False, None],
     [2**53, 10**400, 2**60, NAN, INF, 4.]])
-@pytest.mark.parametrize('part', PARTS)
-def test_annotations_get_unique_positive_integers(ids, part, folder, capsys):
+def test_annotations_get_unique_positive_integers(ids, folder, capsys):
     """With the id 0, an object counts as not found; text fails after the first epoch."""
-    for number, value in enumerate(ids):
-        change(folder, part, number, id=value)
-    before = file_of(folder, part).read_bytes()
+    for part in PARTS:
+        for number, value in enumerate(ids):
+            change(folder, part, number, id=value)
+    before = file_of(folder, 'val').read_bytes()
     data = read_coco_folder(folder)
-    found = ids_of(content_of(data, part))
-    assert all(type(number) is int and 0 < number <= 2**53 for number in found) and len(set(found)) == 6
-    assert [image['id'] for image in content_of(data, part)['images']] == [10, 11]
-    assert 'annotations numbered' in capsys.readouterr().err and file_of(folder, part).read_bytes() == before
+    found = ids_of(content_of(data, 'val'))
+    assert all(type(number) is int and 0 < number < 2**53 for number in found) and len(set(found)) == 6
+    assert 'ids of annotations that are' in capsys.readouterr().err and file_of(folder, 'val').read_bytes() == before
     assert evaluate(data)['coco/segm_mAP'] == 1
 
 
 def test_valid_ids_are_kept(folder):
     for number, value in enumerate([70, 0, 70, 4, 4., 5]):
         change(folder, 'val', number, id=value)
-    assert ids_of(content_of(read_coco_folder(folder), 'val')) == [70, 71, 72, 4, 73, 5]
-
-
-@pytest.mark.parametrize('ids', [['n', 'd'], [.5, 1.5], [3., 7.], ['3', 7]])
-def test_categories_get_integers(ids, folder):
-    for part in PARTS:
-        def number(content):
-            for category, value in zip(content['categories'], ids):
-                for annotation in content['annotations']:
-                    if annotation['category_id'] == category['id']:
-                        annotation['category_id'] = value
-                category['id'] = value
-        edit(file_of(folder, part), number)
-    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
-
-
-def compressed() -> str:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
-    mask[3:33, 2:22] = 1
-    return masks_of_pycocotools.encode(mask)['counts'].decode()
-
-
-GOOD = [POLYGON, POLYGON[0], [POLYGON[0], [30, 3, 40, 3, 40, 9]], dict(size=[HEIGHT, WIDTH], counts=[83, 30, 2287]),
-        dict(size=[float(HEIGHT), WIDTH], counts=[83., 30, 0, 0, 2287])]
-BAD = [
-    None, [], {}, '', [[]], [[10, 10]], [[10, 10, 20, 20]], [[10, 10, 20, 20, 30]], [[10, 10, 20, 20, 30, 30, 40]],
-    [[NAN, 1, 2, 3, 4, 5]], [[INF, 1, 2, 3, 4, 5]], [['a'] * 6], [[None] * 6], [[1e300, 1, 2, 3, 4, 5]],
-    [[10**400, 1, 2, 3, 4, 5]], [[[1, 2], [3, 4], [5, 6]]], [[1, 2], [3, 4], [5, 6]], 7, 'text', [7], [1, 2, 3, 4],
-    [{}], True,
-    dict(size=[HEIGHT, WIDTH], counts=[100, 50]), dict(size=[HEIGHT, WIDTH], counts=[100, 50, 9000]),
-    dict(size=[HEIGHT, WIDTH], counts=[2500, -100]), dict(size=[HEIGHT, WIDTH], counts=[]),
-    dict(size=[HEIGHT, WIDTH], counts=[NAN, 2400]), dict(size=[HEIGHT, WIDTH], counts=['a']),
-    dict(size=[HEIGHT, WIDTH], counts=[2399.5, .5]), dict(size=[HEIGHT, WIDTH], counts=[10**400]),
-    dict(size=[HEIGHT, WIDTH], counts=''), dict(size=[HEIGHT, WIDTH], counts=compressed()[:-1]),
-    dict(size=[HEIGHT, WIDTH], counts=compressed() + '1'), dict(size=[HEIGHT, WIDTH], counts='ö'),
-    dict(size=[HEIGHT, WIDTH], counts='o' * 1000), dict(size=[HEIGHT, WIDTH], counts=None), dict(counts=[2400]),
-    dict(size=[HEIGHT, WIDTH]), dict(size=[WIDTH, HEIGHT], counts=[2400]), dict(size=None, counts=[2400]),
-    dict(size='40', counts=[2400]), dict(size=[NAN, 60], counts=[2400])]
-
-
-@pytest.mark.parametrize('mask', [*GOOD, dict(size=[HEIGHT, WIDTH], counts=compressed())])
-@pytest.mark.parametrize('part', PARTS)
-def test_masks_that_can_be_used(mask, part, folder):
-    change(folder, part, 1, segmentation=mask)
-    data = read_coco_folder(folder)
-    assert data.has_masks and evaluate(data)['coco/segm_mAP'] == 1
-
-
-@pytest.mark.parametrize('mask', BAD)
-@pytest.mark.parametrize('part', PARTS)
-def test_some_objects_without_mask_are_an_error(mask, part, folder):
-    """The error names the first one and both remedies."""
-    change(folder, part, 4, segmentation=mask, id='e-5')
-    with raises(UsageError, f'{file_of(folder, part)}: 1 of 4 objects', "annotation 'e-5'", 'add the missing',
-                'boxes_only', '--boxes'):
-        read_coco_folder(folder)
-
-
-def test_masks_do_not_matter_for_boxes(folder):
-    for number, mask in enumerate(BAD):
-        change(folder, PARTS[number % 2], number % 6, segmentation=mask)
-        if number % 12 == 11:
-            data = read_coco_folder(folder, boxes_only=True)
-            assert not data.has_masks and evaluate(data)['coco/bbox_mAP'] == 1
+    assert ids_of(content_of(read_coco_folder(folder), 'val')) == [70, 72, 71, 4, 73, 5]
 
 
 @pytest.mark.parametrize('part', PARTS)
-def test_crowds_without_mask_get_their_box(part, folder):
-    for mask in BAD:
-        change(folder, part, 2, segmentation=mask)
-        data = read_coco_folder(folder)
-        assert data.has_masks and content_of(data, part)['annotations'][2]['segmentation'] == POLYGON
-    assert evaluate(data)['coco/segm_mAP'] == 1
-    edit(file_of(folder, part), lambda content: content['annotations'][2].pop('segmentation'))
-    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
-
-
-@pytest.mark.parametrize('part', PARTS)
-def test_a_polygon_outside_of_a_list_is_used(part, folder, capsys):
-    change(folder, part, 1, segmentation=POLYGON[0])
-    assert content_of(read_coco_folder(folder), part)['annotations'][1]['segmentation'] == POLYGON
-    err = capsys.readouterr().err
-    assert 'masks of 1 annotations' in err and 'a mask must be a list of polygons' in err
-
-
-@pytest.mark.parametrize('part', PARTS)
-def test_parts_of_masks_are_left_out(part, folder, capsys):
-    change(folder, part, 1, segmentation=[[1, 2], *POLYGON, [1, 2, 3, 4]])
-    change(folder, part, 3, segmentation=[*POLYGON, [5, 6]])
-    data = read_coco_folder(folder)
-    assert [a['segmentation'] for a in content_of(data, part)['annotations']] == [POLYGON] * 6
-    err = capsys.readouterr().err
-    assert f'{file_of(folder, part)}: masks of 2 annotations without' in err and 'annotation 2 (a polygon' in err
-    assert evaluate(data)['coco/segm_mAP'] == 1
+def test_some_objects_without_mask_are_an_error(part, folder):
+    """The error names the first one and both remedies; boxes alone are another task, and need none."""
+    for mask in None, [[10, 10, 20, 20]], dict(size=[HEIGHT, WIDTH], counts=[100, 50]):
+        change(folder, part, 4, segmentation=mask, id='e-5')
+        with raises(UsageError, f'{file_of(folder, part)}: 1 of 6 annotations', 'correct the masks', '--boxes-only'):
+            read_coco_folder(folder)
+        data = read_coco_folder(folder, boxes_only=True)
+        assert not data.has_masks and evaluate(data)['coco/bbox_mAP'] == 1
 
 
 @pytest.mark.parametrize('mask, reason', [
-    ([[[2, 3], [22, 3], [22, 33]]], 'a list of x1, y1'), ([['2', '3', '22', '3', '2', '3']], 'finite numbers'),
+    ([[[2, 3], [22, 3], [22, 33]]], 'a list of x1, y1'), ([['2', '3', '22', '3', '2', '3']], 'numbers from'),
     ([[1, 2]], 'three points'), (dict(size=[1, 1], counts=[1]), 'for the size of the image')])
 def test_masks_that_are_given_and_unusable_are_an_error(mask, reason, folder):
     """Boxes alone would be another task."""
     for part in PARTS:
         for number in range(6):
             change(folder, part, number, segmentation=mask)
-    with raises(UsageError, '4 of 4 objects', reason, '--boxes-only'):
+    with raises(UsageError, '6 of 6 annotations', reason, '--boxes-only'):
         read_coco_folder(folder)
     assert not read_coco_folder(folder, boxes_only=True).has_masks
 
@@ -232,12 +146,6 @@ def test_no_object_has_a_mask(mask, folder, capsys):
     assert evaluate(data)['coco/bbox_mAP'] == 1
 
 
-def test_masks_in_one_part_alone_are_an_error(folder):
-    edit(file_of(folder, 'val'), lambda content: [a.pop('segmentation') for a in content['annotations']])
-    with raises(UsageError, file_of(folder, 'val'), '4 of 4', '--boxes'):
-        read_coco_folder(folder)
-
-
 def test_missing_fields_are_added(folder, capsys):
     """pycocotools fails without iscrowd, and mmdet without area."""
     for part in PARTS:
@@ -245,65 +153,39 @@ def test_missing_fields_are_added(folder, capsys):
                                                      for key in ('id', 'area', 'iscrowd')])
     data = read_coco_folder(folder)
     err = capsys.readouterr().err
-    assert 'iscrowd added to 6 annotations' in err and 'area added to 6' in err
+    assert 'iscrowd is missing (6 annotations)' in err and 'areas that are missing or not finite (6' in err
     content = content_of(data, 'val')
     assert {(a['area'], a['iscrowd']) for a in content['annotations']} == {(600, 0)}
     assert ids_of(content) == [1, 2, 3, 4, 5, 6] and evaluate(data)['coco/segm_mAP'] > 0
 
 
-@pytest.mark.parametrize('area', [0, -600, .25, 1, True, NAN, INF, '600', None])
-def test_areas_that_cannot_be_those_of_the_boxes(area, folder, capsys):
-    """With 0, mmdet leaves out objects of a training, and pycocotools counts them as small."""
+@pytest.mark.parametrize('area', [NAN, INF, '600', None])
+def test_areas_that_are_no_numbers(area, folder):
     for part in PARTS:
         for number in range(6):
             change(folder, part, number, area=area)
-        assert any('area' in problem.text and 'width * height' in problem.text for problem in find_problems(
-            dict(type='CocoDataset', data_root=str(folder), ann_file=f'annotations/instances_{part}.json',
-                 data_prefix=dict(img=f'{part}/'))))
     data = read_coco_folder(folder)
-    err = capsys.readouterr().err
-    for part in PARTS:
-        assert f'instances_{part}.json: area ' in err and 'warning' in err and '6 annotations' in err
-        assert {annotation['area'] for annotation in content_of(data, part)['annotations']} == {600}
+    assert {annotation['area'] for annotation in content_of(data, 'val')['annotations']} == {600}
     assert evaluate(data)['coco/segm_mAP'] == 1
 
 
-@pytest.mark.parametrize('ignore', [1, True])
-def test_ignored_objects_are_crowds(ignore, folder, capsys):
-    """mmdet leaves out objects with ``ignore`` of the training, and pycocotools counts them in the evaluation."""
-    for number in 0, 2, 3:
-        change(folder, 'train', number, ignore=ignore)
-        change(folder, 'val', number, ignore=ignore)
-    change(folder, 'val', 1, ignore=0)
-    data = read_coco_folder(folder)
-    assert 'iscrowd=1 in place of ignore=1 in 3 annotations' in capsys.readouterr().err
-    for part in PARTS:
-        found = content_of(data, part)['annotations']
-        assert [annotation['iscrowd'] for annotation in found] == [1, 0, 1, 1, 0, 1]
-        assert not any(annotation.get('ignore') for annotation in found)
-    assert evaluate(data)['coco/segm_mAP'] == 1
-
-
-@pytest.mark.parametrize('ignore, message', [('1', 'ignore of annotations 1, 2'), (1, 'leaves out 6 of 6 annotations')])
+@pytest.mark.parametrize('values, message', [
+    (dict(area=0), 'the field area'), (dict(area=.25), 'the field area'), (dict(ignore=1), 'leaves out 6 of 6'),
+    (dict(iscrowd=1), 'leaves out 6 of 6'), (dict(iscrowd='0'), 'leaves out 6 of 6')])
 @pytest.mark.parametrize('part', PARTS)
-def test_ignored_objects_that_cannot_be_used(ignore, message, part, folder):
+def test_objects_that_are_dropped_without_a_word(values, message, part, folder, capsys):
+    """By mmdet, or by pycocotools from the figures by size; of all objects, that is an error."""
+    change(folder, part, 0, **values)
+    read_coco_folder(folder)
+    assert f'{file_of(folder, part)}: ' in capsys.readouterr().err
     for number in range(6):
-        change(folder, part, number, ignore=ignore)
+        change(folder, part, number, **values)
     with raises(UsageError, file_of(folder, part), message):
         read_coco_folder(folder)
 
 
-@pytest.mark.parametrize('part', PARTS)
-def test_ignored_objects_of_a_config_are_said(part, folder):
-    change(folder, part, 0, ignore=1)
-    data = read_coco_folder(folder, check_files=False)
-    found = find_problems(dict(getattr(data, part), ann_file=f'annotations/instances_{part}.json'), part == 'val')
-    text, = (problem.text for problem in found if 'ignore=1' in problem.text and not problem.is_error)
-    assert '1 of 6 annotations' in text and 'iscrowd=1' in text
-
-
 @pytest.mark.parametrize('train, val', [
-    ((7, 3), (7, 3)), ((3, 7), (7, 3)), ((7, 3), (1, 9)), (('7', '3'), ('3', '7')), ((7., 3.), (.5, 1.5)),
+    ((7, 3), (7, 3)), ((3, 7), (7, 3)), ((7, 3), (1, 9)), (('7', '3'), ('3', '7')), ((7., 3.), (1., 2.)),
     (('n', 'd'), ('d', 'n')), ((-1, -9), (0, -1))])
 def test_each_class_has_its_own_figures(train, val, folder):
     """Ids of categories only connect annotations with names; pycocotools sorts them, and mmdet does not."""
@@ -325,36 +207,10 @@ def test_each_class_has_its_own_figures(train, val, folder):
         assert data.val['metainfo']['category_ids'] == tuple(sorted(names))
 
 
-def test_categories_of_a_config_ascend(folder):
-    """Where figures are by class; the order in the file must also be that of the classes."""
-    edit(file_of(folder, 'val'), lambda content: content['categories'].reverse())
-    dataset = dict(type='CocoDataset', data_root=str(folder), ann_file='annotations/instances_val.json',
-                   data_prefix=dict(img='val/'), metainfo=dict(classes=('date', 'nut')))
-
-    def errors(**use) -> list[str]:
-        return [problem.text for problem in find_problems(dataset, **use) if problem.is_error]
-
-    text, = errors()
-    assert 'got 7, 3' in text and '--coco-folder' in text and 'classwise' in text
-    assert not errors(by_class=False) and not errors(is_evaluated=False)
-    for names in dict(classes=('nut', 'date')), {}:  # none are those of COCO
-        dataset['metainfo'] = names
-        assert any('order of the classes' in text for text in errors(framework='mmdet'))
-
-
-@pytest.mark.parametrize('entry', [dict(bbox=None), dict(bbox=[1, 2]), dict(bbox=[1, 2, 3, 'a']), dict(bbox=[NAN] * 4),
-                                   dict(image_id=99), dict(category_id=None), dict(image_id=None)])
-def test_invalid_annotations_are_left_to_the_checks(entry, folder):
-    change(folder, 'val', 2, **entry, segmentation=None, area=None)
-    with raises(UsageError, file_of(folder, 'val')):
-        read_coco_folder(folder)
-    assert any(problem.is_error for problem in find_problems(read_coco_folder(folder, check_files=False).val))
-
-
 @pytest.mark.parametrize('categories, used', [
     ([dict(id=7, name='date'), dict(id=3, name='nut')], [7, 3]),  # different order
     ([dict(id=1, name='date')], [1, 1]),  # different ids, and one class is missing
-    ([dict(id=3, name=' nut'), dict(id=7, name='date\n'), dict(id=9, name='none')], [7, 3])])
+    ([dict(id=3, name='nut'), dict(id=7, name='date'), dict(id=9, name='none')], [7, 3])])
 def test_categories_are_matched_by_name(folder, categories, used):
     def write(content):
         content['categories'] = categories
@@ -364,7 +220,7 @@ def test_categories_are_matched_by_name(folder, categories, used):
     data = read_coco_folder(folder)
     assert evaluate(data)['coco/segm_mAP'] == 1 and data.val['metainfo']['classes'] == ('nut', 'date')
     assert len(set(data.val['metainfo']['palette'])) == 2  # not the first colors of COCO, which are two reds
-    names = {category['id']: category['name'].strip() for category in categories}
+    names = {category['id']: category['name'] for category in categories}
     new = {category['id']: category['name'] for category in content_of(data, 'val')['categories']}
     assert [new[a['category_id']] for a in content_of(data, 'val')['annotations']][:2] == [names[i] for i in used]
 
@@ -372,18 +228,16 @@ def test_categories_are_matched_by_name(folder, categories, used):
 def test_names_in_another_unicode_form(folder):
     """macOS writes accents as separate characters (NFD), in names of files and in names of categories."""
     composed, separate = (normalize(form, 'Nüsse') for form in ('NFC', 'NFD'))
-    edit(file_of(folder, 'val'), lambda content: content['categories'][0].update(name=separate))
     edit(file_of(folder, 'train'), lambda content: content['categories'][0].update(name=composed))
-    (folder / 'val' / separate).mkdir()
-    (folder / 'val/val0.jpg').rename(folder / 'val' / separate / f'{separate} 0.jpg')
-    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(file_name=f'{composed}/{composed} 0.jpg'))
-    data = read_coco_folder(folder)
-    assert data.classes[0] == composed and evaluate(data)['coco/segm_mAP'] == 1
-
-
-def test_sizes_that_are_whole_floats(folder):
-    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(width=float(WIDTH), height=float(HEIGHT)))
-    assert evaluate(read_coco_folder(folder))['coco/segm_mAP'] == 1
+    for name in separate, composed:
+        edit(file_of(folder, 'val'), lambda content, name=name: content['categories'][0].update(name=name))
+        if name == separate:
+            with raises(UsageError, 'the training lacks', 'Unicode form'):
+                read_coco_folder(folder)
+    (folder / 'val/val0.jpg').rename(folder / 'val' / f'{separate}.jpg')
+    edit(file_of(folder, 'val'), lambda content: content['images'][0].update(file_name=f'{composed}.jpg'))
+    with raises(UsageError, f'{composed}.jpg are not in', 'Unicode form'):
+        read_coco_folder(folder)
 
 
 def test_byte_order_marks(folder):
@@ -442,20 +296,12 @@ def test_other_data_are_tested_with_the_classes_of_a_training(folder):
         read_coco_folder(folder, classes=('date', 'pea'))
 
 
-@pytest.mark.parametrize('kind', ['half', 'empty', 'text'])
 @pytest.mark.parametrize('part', PARTS)
-def test_images_that_cannot_be_read(kind, part, folder):
-    damage(folder / part / f'{part}1.jpg', kind)
+def test_images_that_cannot_be_read(part, folder):
+    damage(folder / part / f'{part}1.jpg', 'half')
     with raises(UsageError, f'{part}/{part}1.jpg cannot be read'):
         read_coco_folder(folder)
     assert read_coco_folder(folder, check_files=False).num_train == 2
-
-
-@pytest.mark.parametrize('text', ['[]', '{}', '[' * 100_000, '{"images": NaN}', '1' * 10_000, '{"images": {}}', ''])
-def test_hostile_files(text, folder):
-    file_of(folder, 'val').write_text(text)
-    with raises(UsageError, file_of(folder, 'val')):
-        read_coco_folder(folder)
 
 
 def test_names_of_files_may_be_absolute(folder, tmp_path, capsys):
@@ -468,11 +314,4 @@ def test_names_of_files_may_be_absolute(folder, tmp_path, capsys):
     assert 'left out' not in capsys.readouterr().err and evaluate(data)['coco/segm_mAP'] == 1
     Image.new('RGB', (9, 9)).save(folder / 'val/more.jpg')
     read_coco_folder(folder)
-    assert '1 of 3 images are not in the annotation files and are left out, e.g. more.jpg' in capsys.readouterr().err
-
-
-def test_line_breaks_in_names_become_spaces(folder):
-    """Tables of classes have a line for each."""
-    for part in PARTS:
-        edit(file_of(folder, part), lambda content: content['categories'][0].update(name='a\nwal\tnut|x`'))
-    assert read_coco_folder(folder).classes[0] == 'a wal nut|x`'
+    assert '1 of 3 images are not in it and are left out, e.g. more.jpg' in capsys.readouterr().err

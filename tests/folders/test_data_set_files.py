@@ -6,8 +6,9 @@ from helpers import raises
 from mmengine.config import Config
 from PIL import Image
 
-from mmvit.folders import data_set_files
-from mmvit.folders.data_set_files import check_data, find_problems
+from mmvit.folders import rasters
+from mmvit.folders.data_set_files import check_data, config_problems, find_problems
+from mmvit.folders.rules import Problem
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -38,44 +39,64 @@ def config(dataset: dict, **parts) -> Config:
     return Config(dict(dict(default_scope='mmdet', train_dataloader=loader, val_dataloader=loader), **parts))
 
 
+def problems(dataset: dict, split: str = 'val', **parts) -> list[Problem]:
+    return find_problems(dataset, config(dataset, **parts), split)
+
+
 def test_which_images_are_compared_with_the_annotations(tmp_path, monkeypatch):
     """Sizes are compared for a sample of the images, and only by the first process."""
     dataset = coco(tmp_path)
     for number in 1, 3:
         change(tmp_path, 'images', number, width=60)
     for num_images in 1, 2, 3:  # with 2 and 3, every second image
-        monkeypatch.setattr(data_set_files, 'IMAGES_TO_CHECK', num_images)
-        assert not find_problems(dataset)
-    for num_images in 4, 100:
-        monkeypatch.setattr(data_set_files, 'IMAGES_TO_CHECK', num_images)
-        found, = find_problems(dataset)
-        assert found.is_error and '2 of 4 images' in found.text
+        monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', num_images)
+        assert not problems(dataset)
+    monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', 4)
+    text, = (problem.text for problem in problems(dataset))
+    assert '1.png has 30 x 20 pixels, but the annotations say 60 x 20' in text and '2 of 4' in text
+    assert len(config_problems(config(dataset), ['train'])) == 2  # a full check lists all
     monkeypatch.setenv('RANK', '1')
-    assert not find_problems(dataset)
+    assert not problems(dataset)
 
 
-def test_other_data_sets_are_not_read(tmp_path):
+def test_only_coco_format_is_checked(tmp_path):
     dataset = coco(tmp_path)
     change(tmp_path, 'annotations', 0, bbox=None)
-    assert find_problems(dataset)
-    assert not find_problems(dict(dataset, type='LVISDataset')) and not find_problems(dict(dataset, ann_file='a.txt'))
-    assert not find_problems(dict(type='CocoDataset', data_root='none'))
-    for kind in 'CocoPanopticDataset', 'CocoCaptionDataset':
-        assert not find_problems(dict(dataset, type=kind))
-    assert find_problems(dict(dataset, type='mmdet.CocoDataset'))
+    assert problems(dataset) and problems(dict(dataset, type='mmdet.CocoDataset'))
+    for kind in 'LVISDataset', 'CocoPanopticDataset', 'CocoCaptionDataset':
+        assert not problems(dict(dataset, type=kind))
 
 
 def test_order_of_the_classes_of_a_config(tmp_path):
-    """Names may be in a file, as MMEngine allows."""
+    """Names may be in a file, as MMEngine allows; without names, they are those of the data set's type."""
     dataset = coco(tmp_path)
     for name, number in ('cat', 0), ('dog', 1):
         (tmp_path / f'{name}.txt').write_text(f'{name}\n')
-        names = dict(classes=str(tmp_path / f'{name}.txt'))
-        assert len(find_problems(dict(dataset, metainfo=names), framework='mmdet')) == number
-    assert not find_problems(dict(dataset, metainfo=None)) and not find_problems(dict(dataset, metainfo={}))
-    assert not find_problems(dict(dataset, metainfo=dict(classes=('cat', ))))
-    found, = find_problems(dict(dataset, metainfo=dict(classes=('dog', ))))
+        for names in str(tmp_path / f'{name}.txt'), (name, ):
+            assert len(problems(dict(dataset, metainfo=dict(classes=names)))) == number
+    found, = problems(dict(dataset, metainfo=None))
     assert found.is_error and 'order of the classes' in found.text
+
+
+def test_a_test_looks_at_all_masks_that_it_counts(tmp_path, monkeypatch):
+    """With the label that its metrics ignore; a training, with that of the loss, at a part of them."""
+    monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', 2)
+    for part in 'images', 'masks':
+        (tmp_path / part).mkdir()
+        for number in range(6):
+            Image.new('L', (30, 20), 9 if (part, number) == ('masks', 5) else 1).save(tmp_path / f'{part}/{number}.png')
+    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), metainfo=dict(classes=('a', 'b')), img_suffix='.png',
+                   data_prefix=dict(img_path='images', seg_map_path='masks'), pipeline=load)
+    parts = dict(default_scope='mmseg', model=dict(decode_head=[dict(), dict(ignore_index=7)]))
+    text, = (problem.text for problem in problems(dataset, 'test', **parts))
+    assert '5.png has labels [9]; allowed are 0 to 1 and 255' in text
+    assert not any(problem.is_error for problem in problems(
+        dataset, 'test', **parts, test_evaluator=dict(type='IoUMetric', ignore_index=9)))
+    assert not problems(dataset, 'val', **parts) and not problems(dataset, 'train', **parts)
+    monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', 6)
+    text, = (problem.text for problem in problems(dataset, 'train', **parts))
+    assert 'allowed are 0 to 1 and 7' in text
 
 
 def test_errors_are_counted_and_warnings_are_printed(tmp_path, capsys):
@@ -113,19 +134,17 @@ def test_files_of_metrics_exist(key, tmp_path):
         check_data(cfg, ['val'])
 
 
-@pytest.mark.parametrize('framework, dataset, missing, example', [
-    ('mmdet', dict(type='CocoDataset', data_root='in', ann_file='a/b.json', data_prefix=dict(img='c/')), 'in/a/b.json',
-     '--coco-folder'),
-    ('mmseg', dict(type='x', data_root='in', data_prefix=dict(img_path='a/b', seg_map_path='c')), 'in/a/b',
-     '--seg-folder'),
-    ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'in/train', '--class-folder'),
-    ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'in/a', '--class-folder'),
-    ('mmpretrain', dict(type='Flowers102', data_root='in', split='test'), 'in', '--class-folder'),
-    ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'in/a.txt', '--class-folder')])
-def test_missing_files_are_named(framework, dataset, missing, example, tmp_path, monkeypatch):
+@pytest.mark.parametrize('framework, dataset, missing', [
+    ('mmdet', dict(type='CocoDataset', data_root='in', ann_file='a/b.json', data_prefix=dict(img='c/')), 'in/a/b.json'),
+    ('mmseg', dict(type='x', data_root='in', data_prefix=dict(img_path='a/b', seg_map_path='c')), 'in/a/b'),
+    ('mmpretrain', dict(type='ImageNet', data_root='in', split='train'), 'in/train'),
+    ('mmpretrain', dict(type='ImageNet', data_root='in', data_prefix='a'), 'in/a'),
+    ('mmpretrain', dict(type='Flowers102', data_root='in', split='test'), 'in'),
+    ('mmpretrain', dict(type='x', data_root='in', ann_file='a.txt', data_prefix='b'), 'in/a.txt')])
+def test_missing_files_are_named(framework, dataset, missing, tmp_path, monkeypatch):
     """Data sets in remote storage are not checked."""
     monkeypatch.chdir(tmp_path)
-    with raises(UsageError, tmp_path / missing, 'train_dataloader', example):
+    with raises(UsageError, tmp_path / missing, 'train_dataloader', '--data-root'):
         check_data(config(dataset, default_scope=framework), ['train'])
     check_data(config(dict(dataset, backend_args=dict(backend='petrel')), default_scope=framework), ['train'])
 
@@ -170,7 +189,7 @@ def test_masks_are_checked_where_they_are_used(load, metric, tmp_path):
     check_data(config(dataset), ['train', 'val'])
     cfg = config(dict(dataset, pipeline=[dict(type='LoadAnnotations', with_mask=load)]),
                  val_evaluator=dict(type='CocoMetric', metric=metric))
-    with raises(UsageError, 'masks of annotations 2, 3, 4 cannot be used', 'three points'):
+    with raises(UsageError, '3 of 4 annotations have no mask', 'three points'):
         check_data(cfg, ['val'])
 
 
@@ -179,18 +198,16 @@ def test_marks_that_openmmlab_does_not_read(tmp_path):
     (tmp_path / 'a.json').write_bytes(b'\xef\xbb\xbf' + (tmp_path / 'a.json').read_bytes())
     with raises(UsageError, tmp_path / 'a.json', 'byte order mark'):
         check_data(config(dataset), ['train'])
-    for content in b'\xef\xbb\xbfa.png 0\n', 'a.png 0\n'.encode('utf-16'), 'ä.png 0\n'.encode('latin-1'):
-        (tmp_path / 'a.txt').write_bytes(content)
-        with raises(UsageError, tmp_path / 'a.txt', 'UTF-8'):
-            check_data(config(dict(dataset, type='CustomDataset', ann_file='a.txt')), ['train'])
 
 
 def test_images_with_run_lengths_have_the_stated_size(tmp_path):
     """Elsewhere, few other sizes are a warning."""
     dataset = coco(tmp_path)
     change(tmp_path, 'images', 0, height=21)
-    assert not any(problem.is_error for problem in find_problems(dataset))
+    assert not any(problem.is_error for problem in problems(dataset))
     for number, height in enumerate((21, 20, 20, 20)):
-        change(tmp_path, 'annotations', number, segmentation=dict(size=[height, 30], counts=[height * 30]))
-    found, = find_problems(dataset, needs_masks=True)
+        change(tmp_path, 'annotations', number, segmentation=dict(size=[height, 30], counts=[
+            3 * height + 3, *[9, height - 9] * 8, 9, 19 * height - 12]))
+    dataset['pipeline'] = [dict(type='LoadAnnotations', with_mask=True)]
+    found, = (problem for problem in problems(dataset) if 'run lengths' in problem.text)
     assert found.is_error and '0.png has 30 x 20 pixels' in found.text

@@ -5,13 +5,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, raises
+from helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from mmvit.configs.files import read_config
-from mmvit.folders.data_set_files import check_data, find_problems
+from mmvit.folders.coco import Coco
+from mmvit.folders.coco_rules import coco_problems
+from mmvit.folders.data_set_files import check_data
 from mmvit.utils.images import image_info
 from mmvit_backbones.errors import UsageError
 
@@ -28,6 +30,7 @@ def coco(tmp_path):
     content['images'] = content['images'][:2]
     ids = [image['id'] for image in content['images']]
     category = content['categories'][0]['id']
+    content['categories'] = content['categories'][:1]
     content['annotations'] = [dict(id=number, image_id=image, category_id=category, bbox=BOX, area=2000., iscrowd=0,
                                    segmentation=[[10., 10., 60., 10., 60., 50.]]) for number, image in enumerate(ids)]
     (tmp_path / 'images').mkdir()
@@ -36,16 +39,9 @@ def coco(tmp_path):
     return content
 
 
-def errors(content, folder):
-    file = folder / 'annotations.json'
-    file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return problems(folder)[0]
-
-
-def problems(folder):
-    found = find_problems(dict(type='CocoDataset', data_root=str(folder), ann_file='annotations.json',
-                               data_prefix=dict(img='images/')), is_evaluated=False, needs_masks=True)
-    return [m.text for m in found if m.is_error], [m.text for m in found if not m.is_error]
+def problems(content, folder):
+    (folder / 'annotations.json').write_text(json.dumps(content))
+    return coco_problems(Coco(str(folder / 'annotations.json'), content, str(folder / 'images'), is_evaluated=False))
 
 
 def read_by_mmdet(folder):
@@ -54,36 +50,6 @@ def read_by_mmdet(folder):
     dataset = DATASETS.build({**cfg, 'data_root': f'{folder}/', 'ann_file': 'annotations.json',
                               'data_prefix': dict(img='images/'), 'filter_cfg': None})
     return [dataset[index] for index in range(len(dataset))]
-
-
-@pytest.mark.parametrize('content', ['', '[]', '{}', '{"images": 1}', 'text', '{"images": [{}]}'])
-def test_files_that_are_not_in_coco_format(content, tmp_path):
-    error, = errors(content, tmp_path)
-    assert 'annotations.json is not in COCO format' in error
-
-
-@pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
-def test_missing_and_repeated_entries(key, coco, tmp_path):
-    assert any(f'ids of {key} must be unique' in error
-               for error in errors({**coco, key: [*coco[key], coco[key][0]]}, tmp_path))
-    assert any(f'{key} is empty' in error for error in errors({**coco, key: []}, tmp_path))
-
-
-def test_missing_image(coco, tmp_path):
-    name = coco['images'][1]['file_name']
-    (tmp_path / 'images' / name).unlink()
-    error, = errors(coco, tmp_path)
-    assert f'images {name} are not in' in error
-    (tmp_path / 'images' / name).symlink_to(COCO / 'val' / name)
-    assert not errors(coco, tmp_path)
-
-
-@pytest.mark.parametrize('key, value', [
-    ('bbox', [float('nan'), 1, 2, 3]), ('bbox', [1, 2, 3]), ('bbox', None), ('image_id', -1)])
-def test_invalid_annotation(key, value, coco, tmp_path):
-    coco['annotations'][1][key] = value
-    error, = errors(coco, tmp_path)
-    assert f'{key} of annotations 1 must be' in error
 
 
 @pytest.mark.slow
@@ -95,38 +61,10 @@ def test_invalid_annotation(key, value, coco, tmp_path):
 def test_annotation_that_mmdet_leaves_out(changes, reason, coco, tmp_path):
     coco['annotations'][1].update(changes)
     coco['annotations'].append(dict(coco['annotations'][0], id=2))
-    assert not errors(coco, tmp_path)
-    assert any(all(words in line for words in ('mmdet leaves out', '1 of 3 annotations (ids 1)', reason))
-               for line in problems(tmp_path)[1])
+    problem, = problems(coco, tmp_path)
+    assert not problem.is_error and 'mmdet leaves out' in problem.text and reason in problem.text
+    assert '1 of 3 annotations (ids 1)' in problem.text
     assert [len(sample['data_samples'].gt_instances) for sample in read_by_mmdet(tmp_path)] == [2, 0]
-
-
-@pytest.mark.parametrize('changes, message', [
-    (dict(bbox=[60., 50., -50., -40.]), 'leaves out 2 of 2 annotations (ids 0, 1): negative width'),
-    (dict(bbox=[0.1, 0.1, 0.5, 0.4]), 'multiply x by the width')])
-def test_data_without_a_usable_annotation_are_an_error(changes, message, coco, tmp_path):
-    for annotation in coco['annotations']:
-        annotation.update(changes)
-    error, = errors(coco, tmp_path)
-    assert message in error
-
-
-def test_wrong_image_sizes(coco, tmp_path, capsys):
-    coco['images'][1].update(width=300, height=400)
-    error, = errors(coco, tmp_path)
-    assert f'{coco["images"][1]["file_name"]} has 640 x 425 pixels, but the annotations say 300 x 400' in error
-    del coco['images'][1]['height']
-    assert any('width and height of images' in error for error in errors(coco, tmp_path))
-
-
-def test_mistakes_are_errors_before_the_training(coco, tmp_path):
-    coco['annotations'][0]['bbox'] = [1, 2, float('nan'), 4]
-    errors(coco, tmp_path)
-    cfg = read_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
-    cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
-                                        data_prefix=dict(img='images/'))
-    with raises(UsageError, 'bbox', 'annotations 0'):
-        check_data(cfg, ['train'])
 
 
 def test_folder_that_cannot_be_listed(tmp_path):
@@ -165,20 +103,3 @@ def test_images_of_all_kinds_are_read(tmp_path):
     turned, = (index for index in range(6) if dataset.get_data_info(index)['img_path'].endswith('turned.jpg'))
     info = dataset.get_data_info(turned)
     assert image_info(info['img_path']).size == (60, 100)
-
-
-def test_warnings_are_not_errors_but_missing_metric_files_are(coco, tmp_path, capsys):
-    coco['annotations'] *= 5
-    coco['annotations'] = [dict(annotation, id=number) for number, annotation in enumerate(coco['annotations'], 1)]
-    coco['annotations'][0]['bbox'] = [0., 0., 0., 0.]  # mmdet leaves out empty boxes
-    (tmp_path / 'annotations.json').write_text(json.dumps(coco))
-    cfg = read_config('mask_rcnn_reswin_t')
-    cfg.train_dataloader.dataset.update(data_root=str(tmp_path), ann_file='annotations.json',
-                                        data_prefix=dict(img='images/'), metainfo=dict(classes=[
-                                            category['name'] for category in coco['categories']]))
-    check_data(cfg, ['train'])
-    assert 'mmdet leaves out' in capsys.readouterr().err
-    cfg.val_dataloader.dataset = cfg.train_dataloader.dataset
-    cfg.val_evaluator.ann_file = str(tmp_path / 'missing.json')
-    with raises(UsageError, 'val_evaluator.ann_file', 'missing.json', 'does not exist'):
-        check_data(cfg, ['val'])

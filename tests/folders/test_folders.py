@@ -1,12 +1,13 @@
 """Every file of a folder is either taken once, hidden, or left out with a warning."""
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from helpers import raises
 
 from mmvit.folders import read_folder
 from mmvit.folders.class_folder import class_images
-from mmvit.folders.folders import Split, listed, output_folder, seen_from
+from mmvit.folders.folders import Split, listed, seen_from
 from mmvit.folders.folders import write as write_text
 from mmvit.folders.seg_folder import seg_images
 from mmvit_backbones.errors import UsageError
@@ -38,12 +39,6 @@ def test_files_left_out_are_counted_by_suffix(tmp_path, capsys):
     assert all(text in error for text in ('1 without suffix', '1 broken links', '1 in no class folder'))
 
 
-def test_number_of_files_is_printed_if_all_are_taken(tmp_path, capsys):
-    write(tmp_path, 'cat/a.jpg', 'cat/deep/b.png')
-    assert found(tmp_path) == dict(cat=['cat/a.jpg', 'cat/deep/b.png'])
-    assert '2 files found, all taken' in capsys.readouterr().out
-
-
 def test_links_are_followed_once(tmp_path):
     write(tmp_path, 'elsewhere/a.jpg', 'data/cat/b.jpg')
     for name, target in ('more', '../../elsewhere'), ('again', '../../elsewhere'), ('loop', '..'), ('self', '.'):
@@ -53,18 +48,10 @@ def test_links_are_followed_once(tmp_path):
     assert sorted(Path(image).name for image in images['cat']) == ['a.jpg', 'b.jpg'] and images['dog'] == ['dog/a.jpg']
 
 
-@pytest.mark.parametrize('names', [['cat/a.jpg', 'Cat/b.jpg'], ['traffic light/a.jpg', 'trafficlight/b.jpg']])
-def test_names_of_classes_differ_by_more_than_case_and_spaces(names, tmp_path):
-    write(tmp_path, *names)
-    with pytest.raises(UsageError, match='differ by more than case or space'):
+def test_names_of_classes_differ_by_more_than_their_unicode_form(tmp_path):
+    write(tmp_path, *(f'{normalize(form, "Müll")}/a.jpg' for form in ('NFC', 'NFD')))
+    with raises(UsageError, 'NFC, NFD'):
         found(tmp_path)
-
-
-def test_images_of_a_segmenter(tmp_path, capsys):
-    write(tmp_path, 'images/train/b.jpg', 'images/train/deep/a.jpg', 'images/train/c.xyz', 'masks/train/b.png',
-          'masks/train/deep/a.png')
-    assert seg_images(str(tmp_path), 'train') == ['b.jpg', 'deep/a.jpg']
-    assert '1 of 3 files left out: 1 .xyz' in capsys.readouterr().err
 
 
 def test_folders_without_images_are_an_error(tmp_path):
@@ -95,7 +82,7 @@ def test_folders_of_a_split(tmp_path):
     assert Split(0.5).find_parts(str(tmp_path), '') == dict(train='train', val='train')
     (tmp_path / 'val').mkdir()
     assert Split().find_parts(str(tmp_path), '') == dict(train='train', val='val')
-    with raises(UsageError, '--val-fraction', 'val exists'):
+    with raises(UsageError, '--val-fraction', 'there is a folder', 'rename'):
         Split(0.5).find_parts(str(tmp_path), '')
     for fraction in 0., 1., -.1:
         with raises(UsageError, 'val_fraction', fraction):
@@ -113,12 +100,6 @@ def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
         path = write_text('out', 'list.txt', 'text')
         assert path == 'out/list.txt' and (Path(root) / seen_from(root, path)).read_text() == 'text'
     assert seen_from('data', 'out/list.txt') == '../out/list.txt'
-
-
-def test_without_a_folder_nothing_is_written_next_to_the_data(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = Path(output_folder(None))
-    assert folder.is_dir() and not list(tmp_path.iterdir())
 
 
 def test_names_that_a_list_cannot_hold(tmp_path):
@@ -139,41 +120,41 @@ def test_each_class_of_several_images_is_in_both_parts(fraction, seed):
     for part in parts:
         assert {'rare', 'common'} <= {name for i in part for name in labels[i]}
     assert sorted(parts[0] + parts[1]) == items and parts == Split(fraction, seed).divide(items, labels)
-    assert abs(len(parts[1]) - fraction * 40) <= 2
+    assert abs(len(parts[1]) - fraction * 40) <= 4
 
 
 @pytest.mark.parametrize('labels, words', [
     ([['a']], ['two images', 'got 1']), ([[], ['a'], []], ['two images with objects', 'got 1']),
-    ([[], []], ['two images with objects', 'got 0']),
     ([['a', 'b'], ['b', 'c'], ['a', 'c']], ['no split', 'train and val'])])
 def test_a_split_without_a_class_in_a_part_is_refused(labels, words):
     with raises(UsageError, 'val_fraction', *words):
         Split(0.3).divide(list(labels), labels)
 
 
-OTHER_FORMATS = dict(
-    yolo=('labels/train/a.txt', '0 0.5 0.5 0.2 0.1\n', 'from_yolo'),
-    segments=('train/labels/a.txt', '1 0.5 0.5 0.2 0.1 1e-05 0 0.3 0.3', 'from_yolo'),  # as Roboflow writes
-    darknet=('data/a.txt', '\n', ''), boxes=('data/b.txt', '12 0.5 0.5 0.2 1', 'from_yolo'),
-    voc=('VOC2012/Annotations/a.xml', '<annotation>\n\t<folder>', 'from_pascal_voc'),
-    xml=('train/a.xml', '<?xml version="1.0"?>\n<annotation verified="yes">', 'from_pascal_voc'),
-    coco=('train/_annotations.coco.json', '{}', 'from_coco'), notes=('notes.txt', '3 of 7 images', ''))
+FOLDERS = dict(flat=('bus', 'car', 'train'), deep=('bus', 'car', 'train/ice', 'train/tgv'),
+               images=('bus', 'car', 'images'),
+               test=('bus', 'car', 'test'), val=('bus', 'car', 'val'), split=('train/bus', 'train/car', 'test/bus'))
 
 
-@pytest.mark.parametrize('argument', ['class_folder', 'coco_folder', 'seg_folder'])
-@pytest.mark.parametrize('name', OTHER_FORMATS)
-def test_the_program_that_converts_other_formats_is_named(name, argument, tmp_path):
-    file, text, converter = OTHER_FORMATS[name]
-    write(tmp_path, file, 'images/a.jpg')
-    (tmp_path / file).write_text(text)
-    with raises(UsageError, *([converter, 'supervision'] if converter else [])) as found:
-        read_folder(argument, tmp_path)
-    assert ('supervision' in str(found.value)) == bool(converter)
-    if argument != 'class_folder':  # a folder in the right format has other errors
-        write(tmp_path, 'annotations/instances_train.json', 'classes.txt')
-        with raises(UsageError) as found:
-            read_folder(argument, tmp_path)
-        assert 'supervision' not in str(found.value)
+@pytest.mark.parametrize('name, classes, words', [
+    ('flat', None, 'bus, car are not used, only those in train; rename train'), ('val', None, 'val; rename it'),
+    ('deep', None, 'bus, car are not used, only those in train; rename train'), ('test', ('bus', 'car', 'test'), ''),
+    ('images', ('bus', 'car', 'images'), ''), ('split', ('bus', 'car'), 'the images in test are not used')])
+def test_classes_with_the_name_of_a_part_are_used_or_said(name, classes, words, tmp_path, capsys):
+    """Two of these names, and no others, are taken for the parts of the data."""
+    write(tmp_path, *(f'{place}/{i}.jpg' for place in FOLDERS[name] for i in range(4)))
+    if classes is None:
+        with raises(UsageError, words):
+            read_folder('class_folder', tmp_path, val_fraction=0.3)
+        return
+    assert read_folder('class_folder', tmp_path, val_fraction=0.3, check_files=False).classes == classes
+    assert (words in capsys.readouterr().err) if words else not capsys.readouterr().err
+
+
+def test_images_beside_the_parts_are_said(tmp_path, capsys):
+    write(tmp_path, *(f'{part}/{name}/a.jpg' for part in ('train', 'val', 'test', 'extra') for name in ('cat', 'dog')))
+    read_folder('class_folder', tmp_path, check_files=False)
+    assert 'the images in extra, test are not used' in capsys.readouterr().err
 
 
 def test_another_name_of_the_validation_is_named(tmp_path):

@@ -2,15 +2,13 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from data_folders import damage, edit
-from helpers import ROOT, raises, remove_masks
-from PIL import Image
+from helpers import ROOT, raises
 from subcommands import call
 
 from mmvit.configs.files import read_config
-from mmvit.folders.full_check import config_problems, errors_and_warnings, folder_problems
+from mmvit.folders.data_set_files import config_problems, errors_and_warnings, folder_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -26,13 +24,13 @@ def test_all_bad_files_of_a_config_are_listed(tmp_path, monkeypatch, capsys):
         damage(path, 'half')
     arguments = 'data check', 'tests/configs/imagenet_reswin_t.py', '--splits', 'val', '--data-root', tmp_path
     with pytest.raises(SystemExit) as ended:
-        call(*arguments, '--jobs', 2)
+        call(*arguments)
     printed = capsys.readouterr().out
     assert ended.value.code == 1 and '3 errors' in printed
     assert all(f'image {path} cannot be read' in printed for path in bad)
     for path in bad:
         path.unlink()
-    call(*arguments, '--jobs', 1)
+    call(*arguments)
     assert '0 errors' in capsys.readouterr().out
 
 
@@ -43,50 +41,14 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
     shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
     for path in sorted((tmp_path / 'images').iterdir())[:7]:
         damage(path, 'half')
-    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2, jobs=1))
+    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.2))
     listed = [error for error in errors if 'list all' not in error]
     assert len(listed) == 7 and all('cannot be read' in error for error in listed)
 
 
-def test_what_libjpeg_says_of_damaged_data_has_the_name_of_the_file(tmp_path, capfd):
-    for path in 'train/a/1.jpg', 'train/b/2.jpg', 'val/a/3.jpg', 'val/b/4.jpg':
-        (tmp_path / path).parent.mkdir(parents=True)
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / path)
-    path = tmp_path / 'train/b/2.jpg'
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2:len(content) // 2 + 40] = b'\xff\xd9' * 20
-    path.write_bytes(content)
-    capfd.readouterr()
-    errors, warnings = errors_and_warnings(folder_problems(class_folder=tmp_path, jobs=1))
-    warning, = warnings
-    assert not errors and f'image {path}: ' in warning and 'Corrupt JPEG' in warning
-    assert 'Corrupt' not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize('damaged', ['images', 'masks'])
-def test_half_a_png_is_one_error(damaged, tmp_path, capsys):
-    """Checksums and pixels are read, and find different faults in the same file; files are counted once."""
-    for part in ('images', 'masks'):
-        (tmp_path / part).mkdir()
-    for path in sorted((DATA / 'camvid_mini/masks/val').iterdir())[:4]:
-        shutil.copy(path, tmp_path / 'masks')
-        Image.open(path).convert('RGB').save(tmp_path / f'images/{path.name}')
-    shutil.copy(DATA / 'camvid_mini/classes.txt', tmp_path)
-    damage(min((tmp_path / damaged).iterdir()), 'half')
-    errors, _ = errors_and_warnings(folder_problems(seg_folder=tmp_path, val_fraction=0.5, jobs=1))
-    assert capsys.readouterr().out.count('4 files') == 1
-    assert len(errors) == 1 and 'cannot be read' in errors[0]
-
-
 @pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])
 def test_good_folders_have_no_errors(name, folder):
-    assert errors_and_warnings(folder_problems(**{name: DATA / folder}, jobs=1))[0] == []
-
-
-def test_objects_may_have_only_boxes(tmp_path):
-    shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
-    remove_masks(tmp_path / 'coco')
-    assert errors_and_warnings(folder_problems(coco_folder=tmp_path / 'coco', splits=['val'], jobs=1))[0] == []
+    assert errors_and_warnings(folder_problems(**{name: DATA / folder}))[0] == []
 
 
 def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
@@ -95,9 +57,9 @@ def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
     edit(folder / 'annotations/instances_val.json', lambda content: content['annotations'][3].pop('segmentation'))
     bad = min((folder / 'val').iterdir())
     damage(bad, 'half')
-    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, jobs=1))
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder))
     assert len(errors) == 2 and '--boxes' in errors[0] and f'{bad} cannot be read' in errors[1]
-    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, boxes_only=True, jobs=1))
+    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, boxes_only=True))
     assert len(errors) == 1 and f'{bad} cannot be read' in errors[0]
 
 

@@ -48,9 +48,10 @@ def test_a_warning_is_about_entries_that_no_other_rule_has_found():
 
 def test_what_remains_after_a_repair_is_a_problem():
     data, said = Numbers(1, 3, 4), []
-    (text, _), = apply([rule(repair=repair, repaired='{count} mended')], data, is_evaluated=False, repairs=said)
-    assert data.numbers == [2, 3, 4] and said == ['2 mended'] and text == '1 of 3 are odd: 3'
-    assert len(apply([rule(repair=repair)], Numbers(1), is_evaluated=False)) == 1  # only where repairs are allowed
+    (text, _), = apply([rule(repair=repair)], data, is_evaluated=False, repairs=said)
+    assert data.numbers == [2, 3, 4] and said == ['odd numbers (2 numbers)'] and '1 of 3 are odd: 3' in text
+    (text, _), = apply([rule(repair=repair)], Numbers(1), is_evaluated=False)  # only where repairs are allowed
+    assert '--coco-folder repairs it' in text
 
 
 def test_warnings_are_printed_once(capsys, monkeypatch):

@@ -46,7 +46,7 @@ def check_class_names(names: Iterable, where: str) -> None:
 
 
 def is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    return isinstance(value, str) and bool(value.strip()) and value.splitlines() == [value]
 
 
 def repeated_names(names: Iterable) -> list[int]:

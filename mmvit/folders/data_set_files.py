@@ -1,6 +1,7 @@
 """Checks the files of a config's data sets, which cannot be built if files are damaged, and all of a folder's."""
 import os
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,7 +42,8 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
     for split in splits:
         for dataset in local_datasets(cfg, split):
             if missing := next((path for path in paths_of(dataset) if not _is_there(path)), None):
-                raise UsageError(_message(cfg, split, missing))
+                raise UsageError(f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or '
+                                 'not readable; set its place with --data-root, or pass the folder of the data')
         for metric in metrics_of(cfg, split):
             for key in ('ann_file', 'label_file'):
                 if metric.get(key) and not _is_there(metric[key]):
@@ -77,7 +79,7 @@ def find_problems(dataset: dict, cfg: Config, split: str, is_full: bool = False)
     try:
         if is_coco(dataset):
             coco = read_coco(dataset, cfg, split)
-            problems, rasters = coco_problems(coco), coco.rasters(coco.images)
+            problems, rasters = [*coco_problems(coco), *limit_on_objects(cfg, coco)], coco.rasters(coco.images)
         elif is_full or cfg.default_scope == 'mmseg' and _loads_masks(dataset):
             rasters = rasters_of(dataset, cfg, split)
         if any(problem.is_error for problem in problems):
@@ -97,6 +99,18 @@ def read_coco(dataset: dict, cfg: Config, split: str) -> Coco:
         names = metainfo_of(dataset).get('classes')
     return replace(Coco.read(file, folder), needs_masks=uses_masks(cfg, split), is_evaluated=split != 'train',
                    classes=names)
+
+
+def limit_on_objects(cfg: Config, coco: Coco) -> list[Problem]:
+    """Returns a warning if an image has more objects than the detector returns."""
+    settings, place = (cfg.get('model') or {}).get('test_cfg') or {}, 'model.test_cfg'
+    if settings.get('rcnn'):
+        settings, place = settings['rcnn'], f'{place}.rcnn'
+    most = Counter(each['image_id'] for each in coco.annotations if not each.get('iscrowd')).most_common(1)
+    if not most or not 0 <= settings.get('max_per_img', -1) < most[0][1]:
+        return []
+    return [Problem(f'{coco.file}: an image has {most[0][1]} objects, of which the detector returns at most '
+                    f'{settings["max_per_img"]} ({place}.max_per_img), so that recall cannot reach 1', False)]
 
 
 def rasters_of(dataset: dict, cfg: Config, split: str) -> list[Raster]:
@@ -173,13 +187,6 @@ def _is_there(path: str) -> bool:
     if not path.endswith(os.sep):
         return osp.isfile(path)
     return osp.isdir(path) and os.access(path, os.R_OK) and bool(os.listdir(path))
-
-
-def _message(cfg: Config, split: str, missing: str) -> str:
-    recipe, remedy = cfg.get('recipe') or {}, 'set its place with --data-root'
-    if option := next((key for key in ('class_folder', 'coco_folder', 'seg_folder') if key in recipe), ''):
-        remedy = f'pass the folder of the data with --{option.replace("_", "-")}'
-    return f'data set not found: {_absolute(missing)} of {split}_dataloader is missing, empty or not readable; {remedy}'
 
 
 def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folder: str | os.PathLike | None = None,

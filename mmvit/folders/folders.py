@@ -201,21 +201,11 @@ def output_folder(folder: str | os.PathLike | None) -> str:
 
 
 def write(folder: str, name: str, text: str) -> str:
-    """Writes a file to a folder, atomically because several processes may write it, and returns its path.
-
-    Raises:
-        UsageError: If the text has the name of a file that is not in UTF-8, or the disk is full.
-    """
-    try:
-        content = text.encode()
-    except UnicodeEncodeError as error:
-        line = text.count('\n', 0, error.start)
-        raise UsageError(f'file names must be in UTF-8, got {text.splitlines()[line]!r:.200}; rename the file'
-                         ) from error
+    """Writes a file to a folder, atomically because several processes may write it, and returns its path."""
     os.makedirs(folder, exist_ok=True)
     path = osp.join(folder, name)
     with replaced_when_complete(path) as part:
-        part.write_bytes(content)
+        part.write_text(text, encoding='utf-8')
     return path
 
 
@@ -235,10 +225,11 @@ def listed(name: str) -> str:
     """Returns the name of a file for a list of images, whose readers strip spaces from lines.
 
     Raises:
-        UsageError: If the name has a line break or ends with a space.
+        UsageError: If the name has a line break, ends with a space, or is not in UTF-8.
     """
-    if '\n' in name or name != name.rstrip():
-        raise UsageError(f'the name of a file must not have line breaks, or spaces at its end, got {name!r}; rename it')
+    if '\n' in name or name != name.rstrip() or name != name.encode(errors='ignore').decode():
+        raise UsageError('the name of a file must be in UTF-8, without line breaks, and without spaces at its end, got '
+                         f'{name!r}; rename it')
     return osp.join('.', name) if name[:1].isspace() else name
 
 

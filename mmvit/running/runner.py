@@ -21,7 +21,6 @@ from mmvit_backbones.zoo.loading import safe_loading
 from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
 from ..configs.settings import check_schedule, import_parts, named
-from ..folders.unread_images import unread_image_named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.pytorch_errors import pytorch_errors_named
@@ -34,6 +33,7 @@ from .metric_names import MetricNamesHook
 from .ranks import init_processes
 from .runners import runner_type
 from .terminal import console_handlers, shown_in_terminal
+from .unread_images import unread_image_named
 from .work_dir import lock_work_dir, point_to_own
 
 AnyRunner = Runner | FlexibleRunner

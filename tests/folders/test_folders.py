@@ -102,13 +102,11 @@ def test_paths_are_relative_where_openmmlab_finds_them(tmp_path, monkeypatch):
     assert seen_from('data', 'out/list.txt') == '../out/list.txt'
 
 
-def test_names_that_a_list_cannot_hold(tmp_path):
+def test_names_that_a_list_cannot_hold():
     assert listed(' a.jpg') == './ a.jpg' and listed('a b.jpg') == 'a b.jpg'
-    for name in 'a\n.jpg', 'a ':
+    for name in 'a\n.jpg', 'a ', 'b\udcff.jpg':
         with raises(UsageError, repr(name)):
             listed(name)
-    with raises(UsageError, 'UTF-8', r'b\udcff.jpg'):
-        write_text(str(tmp_path), 'a.txt', 'a.jpg\nb\udcff.jpg\n')
 
 
 @pytest.mark.parametrize('seed', range(5))

@@ -7,7 +7,7 @@ from helpers import ROOT, raises
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mmvit.folders.unread_images import unread_image_named
+from mmvit.running.unread_images import unread_image_named
 from mmvit_backbones.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures('frameworks')

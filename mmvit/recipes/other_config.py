@@ -46,7 +46,7 @@ def with_backbone(cfg: Config, network: Network, custom_hooks: Sequence[dict] = 
     settings: dict[str, Any] = {**cfg.to_dict(), 'model': model}
     if optim_wrapper is not None:
         settings['optim_wrapper'] = optim_wrapper
-    if network.variant:
+    if network.variant or network.is_pretrained and network.backbone['type'] == 'TimmBackbone':
         where = model if 'data_preprocessor' in model else settings
         order = 'to_rgb' if cfg.default_scope == 'mmpretrain' else 'bgr_to_rgb'
         where['data_preprocessor'] = {**(where.get('data_preprocessor') or {}), 'mean': network.mean,

@@ -1,10 +1,12 @@
 """COCO's metrics of a detector that may not have found anything yet."""
+import logging
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 
@@ -36,11 +38,15 @@ class CocoMetricFromZero(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
         self.metric.dataset_meta = self.dataset_meta
-        figures = self.metric.compute_metrics(results)  # says so if nothing was found
-        if not figures and not self.metric.format_only:
-            metric = copy(self.metric)
-            metric.outfile_prefix = None  # the files of results are written
-            figures = metric.compute_metrics([(truth, with_miss(found, truth)) for truth, found in results[:1]])
+        metric = self.metric
+        if not metric.format_only and not any(len(found['labels']) for _, found in results):
+            print_log(f'no object was found in {len(results)} images', 'current', logging.WARNING)
+            if metric.outfile_prefix:
+                metric.results2json([found for _, found in results], metric.outfile_prefix)
+            metric = copy(metric)
+            metric.outfile_prefix = None
+            results = [(truth, with_miss(found, truth)) for truth, found in results[:1]]
+        figures = metric.compute_metrics(results)
         return {name: -1. if np.isnan(figure) else float(figure) for name, figure in figures.items()}
 
 

@@ -127,6 +127,14 @@ def test_a_config_takes_another_backbone(name):
     assert 'ResT' in str(cfg.model.backbone.type) or 'ReSwin' in cfg.model.backbone.type  # the config is unchanged
 
 
+@pytest.mark.parametrize('name', ['mask_rcnn_rest_s', 'imagenet_rest_lite'])
+def test_a_config_takes_the_statistics_of_other_weights(name):
+    cfg = with_backbone(read_config(name), find_network('timm:vit_tiny_patch16_224.augreg_in21k'))
+    images = {**cfg.get('data_preprocessor', {}), **cfg.model.get('data_preprocessor', {})}
+    assert images['mean'] == images['std'] == [127.5] * 3
+    assert images['to_rgb' if cfg.default_scope == 'mmpretrain' else 'bgr_to_rgb']
+
+
 def test_words_follow_the_ranges_of_the_seeds():
     rows = [dict(network=name, lowest=low, highest=high, seeds=3)
             for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]

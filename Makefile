@@ -86,9 +86,9 @@ test-quick: setup  ## run fast tests of the networks and what they are made of, 
 	$(call PYTEST_IN,.venv) -m 'not slow and not workflow and not compiler and not large' tests/backbones tests/layers tests/ops \
 		tests/necks tests/evaluation tests/utils tests/test_architecture.py tests/test_promised.py
 
-test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the names in timm with Transformers 5 (make test uses 4), of LightlyTrain and of torchao
+test-extras: .venv-extras/stamp  ## run the tests of mmvit serve, of the names in timm with Transformers 5 (make test uses 4), and of torchao
 	$(call PYTEST_IN,.venv-extras) tests/inference/test_serve.py tests/integrations/test_adapters.py \
-		tests/integrations/test_lightly_train.py tests/test_contract_modules.py
+		tests/test_contract_modules.py
 
 test-matrix: $(patsubst %,.venv-%/stamp,oldest middle newest upstream)  ## install and test in four environments of users
 	.venv-newest/bin/python tools/dev/test_matrix.py $(patsubst %,.venv-%,oldest middle newest upstream)

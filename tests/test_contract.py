@@ -279,20 +279,6 @@ def test_whole_networks_are_copied_and_pickled(network):
         assert all(map(torch.equal, other(x), expected))
 
 
-@each_network
-@torch.no_grad()
-def test_state_dict_round_trip(network, tmp_path):
-    model = shared_model(network)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'model.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'model.pth'))
-    loaded = fresh_model(network, init_cfg=init_cfg).eval()
-    loaded.apply(lambda module: [p.data.zero_() for p in module.parameters(recurse=False)])
-    loaded.init_weights()
-    x = images(33, 50)
-    for a, b in zip(loaded(x), model(x)):
-        assert torch.equal(a, b)
-
-
 def empty_model(network: str) -> nn.Module:
     """Returns a network after ``to_empty``, whose weights are filled with NaN or -1."""
     with torch.device('meta'):

@@ -65,7 +65,7 @@ def test_sdist_contains_what_the_wheel_is_built_from_and_no_more(sdist, wheel):
 def test_wheel_contains_the_files_for_mim(wheel):
     names = {name.removeprefix('mmvit_backbones/.mim/') for name in wheel.namelist() if '/.mim/' in name}
     expected = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/_base_/**/*.py'), *ROOT.glob('configs/metafiles/*.yml'),
-                *ROOT.glob('tools/*.sh'), *(ROOT / f'tools/{name}.py' for name in ('train', 'test', 'predict'))]
+                *ROOT.glob('tools/*.sh'), *(ROOT / f'tools/{name}.py' for name in ('train', 'test'))]
     assert {str(path.relative_to(ROOT)) for path in expected} | {'model-index.yml'} <= names
     counts = Counter(name.split('/')[-1] for name in names if name.startswith('configs/'))
     assert all(counts[path.name] == 1 for path in ROOT.glob('configs/*.py'))  # mim finds configs by file name
@@ -75,7 +75,7 @@ def test_wheel_contains_the_files_for_mim(wheel):
 
 def test_wheel_contains_the_command(wheel):
     names = set(wheel.namelist())
-    assert {'mmvit/__init__.py', 'mmvit/cli/draw/run.py', 'mmvit/running/runner.py'} <= names
+    assert {'mmvit/__init__.py', 'mmvit/cli/draw/windows.py', 'mmvit/running/runner.py'} <= names
     assert 'mmvit_backbones/py.typed' in names  # without it, type checkers ignore annotations
     scripts, = (name for name in names if name.endswith('entry_points.txt'))
     assert 'mmvit = mmvit.cli:main' in wheel.read(scripts).decode()

@@ -41,34 +41,6 @@ def read(name: str) -> Config:
     return deepcopy(resolved(name))
 
 
-def averaging(name: str) -> tuple[float, bool]:
-    hook, = read(name).custom_hooks
-    return hook.momentum, hook.update_buffers
-
-
-def test_averaged_weights():
-    """ViTAE's decay is 0.99996 for 512 images per update, and its square for 1024; buffers are averaged as in timm."""
-    assert averaging('imagenet_vitae_t') == averaging('imagenet_vitae_b') == (4e-5, True)
-    assert averaging('imagenet_vitaev2_s') == (8e-5, True)
-    assert averaging('imagenet_restv2_t') == (1e-4, True)
-
-
-def test_vsa_base_is_trained_as_vitaev2_base():
-    ours, theirs = read('imagenet_vitaev2_vsa_b'), read('imagenet_vitaev2_b')
-    assert ours.optim_wrapper == theirs.optim_wrapper and ours.optim_wrapper.clip_grad.max_norm == 5.
-    assert ours.param_scheduler == theirs.param_scheduler and ours.param_scheduler[1].eta_min == 2e-5
-    assert ours.model.backbone.drop_rate == theirs.model.backbone.drop_rate == 0.1
-
-
-def test_schedules_of_regionvit_and_rest():
-    warmup, cosine = read('imagenet_regionvit_t').param_scheduler
-    assert warmup.end == cosine.begin == 20
-    # 1e-5 and 5e-4 per 512 images; ResT-Large has 1920 images per update
-    config = read('imagenet_rest_l')
-    assert config.param_scheduler[1].eta_min == pytest.approx(1e-5 * 1920 / 512)
-    assert config.optim_wrapper.optimizer.lr == pytest.approx(5e-4 * 1920 / 512)
-
-
 def stepped(config: Config, epoch_length: int | None) -> Iterator[float]:
     """Yields the learning rate before each update; ``epoch_length`` is the number of updates per epoch."""
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=config.optim_wrapper.optimizer.lr)
@@ -102,12 +74,6 @@ def test_runs_are_as_long_as_the_published_ones_and_reach_their_results(name):
         assert min(abs(factor * float(row['metric']) - RESULTS[name][metric]) for row in rows if row['metric']) < 0.05
 
 
-def test_vsa_without_a_log_ends_at_the_same_learning_rate():
-    names = 'vitaev2_vsa_s', 'vitaev2_vsa_s_wide', 'vitaev2_vsa_48m', 'vitaev2_vsa_b'
-    assert {read(f'imagenet_{name}').param_scheduler[1].eta_min for name in names} == {2e-5}
-    assert {read(f'imagenet_{name}').param_scheduler[1].eta_min for name in ('vitae_t', 'vitaev2_s_window')} == {1e-5}
-
-
 @pytest.mark.parametrize('name, iterations', [('upernet_vitaev2_s', 160_000),
                                               ('upernet_vitaev2_s_window_cityscapes', 40_000)])
 def test_learning_rates_of_segmenters_decay_from_the_first_iteration(name, iterations):
@@ -116,12 +82,6 @@ def test_learning_rates_of_segmenters_decay_from_the_first_iteration(name, itera
     for at, rate in zip(range(0, 6001, 500), rates):
         warmup = min(1, 1e-6 + (1 - 1e-6) * at / 1500)
         assert rate == pytest.approx(6e-5 * warmup * (1 - at / iterations), rel=2e-3), at
-
-
-@pytest.mark.parametrize('name', ['vitaev2_s', 'vitae_t', 'reswin_t', 'restv2_t', 'refiner_vit_s'])
-def test_incomplete_batches_are_dropped(name):
-    """Batch norm would see few images."""
-    assert read(f'imagenet_{name}').train_dataloader.drop_last
 
 
 def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
@@ -138,17 +98,6 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
     for transform in transforms:
         results = transform(results)
     assert results['inputs'].shape == (3, 224, 224)
-
-
-@pytest.mark.parametrize('name', ['reswin_t', 'remvitv2_t', 'revit_b', 'refiner_vit_s', 'vitae_t', 'swin_vsa_t',
-                                  'rest_lite', 'restv2_t', 'restv2_t_384'])
-def test_mixed_precision_is_the_default_if_the_authors_use_it(name):
-    assert read('imagenet_vitaev2_s').optim_wrapper.type == read('imagenet_vitaev2_vsa_s').optim_wrapper.type == \
-        'OptimWrapper'
-    config = read(f'imagenet_{name}')
-    assert config.optim_wrapper.type == 'AmpOptimWrapper'
-    use_float32(config)
-    assert type(build_optim_wrapper(nn.Linear(2, 2), config.optim_wrapper)).__name__ == 'OptimWrapper'
 
 
 # ---- weight decay
@@ -220,16 +169,6 @@ def test_initial_projections_of_varied_size_windows(network, is_default):
     assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
 
 
-def test_initial_bias_of_mixing_heads():
-    """The bias has the default of a convolution: uniform values with a bound that depends on the number of heads."""
-    model = MODELS.build(dict(type='ResT', **TINY_CONFIGS['ResT']))
-    model.init_weights()
-    mixes = [module for name, module in model.named_modules() if name.endswith('.mix_heads')]
-    assert mixes
-    for mix in mixes:
-        assert 0 < mix.bias.abs().max() <= mix.in_channels**-0.5
-
-
 # ---- dropout and stochastic depth
 
 @pytest.mark.parametrize('arch, rate, mean, last', [
@@ -282,13 +221,3 @@ def test_images_of_vitaev2_are_padded_in_the_test(name):
     data = preprocess(dict(inputs=[torch.zeros(3, 50, 70)], data_samples=[SegDataSample()]))
     assert data['inputs'].shape == (1, 3, 64, 96)
     assert tuple(data['data_samples'][0].img_padding_size) == (0, 26, 0, 14)
-
-
-def test_recipes_of_vsa_on_cityscapes():
-    """Results are published for 40,000 and 80,000 iterations, and for crops of 769 x 769 pixels."""
-    longer, larger = read('upernet_vitaev2_vsa_s_cityscapes_80k'), read('upernet_vitaev2_vsa_s_cityscapes_769')
-    assert longer.train_cfg.max_iters == longer.param_scheduler[-1].end == 80_000
-    assert larger.train_cfg.max_iters == larger.param_scheduler[-1].end == 40_000
-    crop = next(step for step in larger.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
-    sizes = crop.crop_size, larger.model.data_preprocessor.size, larger.model.test_cfg.crop_size
-    assert set(map(tuple, sizes)) == {(769, 769)} and larger.model.test_cfg.mode == 'slide'

@@ -83,14 +83,6 @@ def test_regional_tokens_for_a_classifier():
         build(out_tokens='global')
 
 
-@torch.no_grad()
-def test_pre_norm_features_are_those_before_the_stage_norm():
-    model, x = build(stage_norm=True).eval(), torch.rand(1, 3, 60, 90)
-    for stage, (pre_norm, out) in enumerate(zip(model.forward_stages(x), model(x))):
-        expected = getattr(model, f'norm{stage}')(pre_norm.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        torch.testing.assert_close(out, expected)
-
-
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
 @torch.no_grad()
 def test_queries_without_allowed_keys_in_half_precision(dtype):
@@ -133,20 +125,6 @@ def test_only_missing_weights_of_the_network_are_filled_and_logged(logged):
         both.load_state_dict(plain.state_dict())
 
 
-@pytest.mark.slow
-def test_init_cfg_resizes_weights_of_the_authors(tmp_path):
-    weights = authors_weights('golden_regionvit_tiny')
-    torch.save(dict(model=weights), tmp_path / 'authors.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=f'{tmp_path}/authors.pth')
-    arguments = dict(type='RegionViT', window_size=14, stage_norm=True, init_cfg=init_cfg)
-    model = MODELS.build(arguments)
-    model.init_weights()
-    expected = get_model('regionvit_tiny', 'backbone', window_size=14, stage_norm=True)
-    load_weights(expected, convert_state_dict('regionvit_tiny', weights, 'backbone'), 'authors.pth')
-    for name, value in expected.state_dict().items():
-        assert torch.equal(model.state_dict()[name], value), name
-
-
 def test_weights_are_resized_to_the_window_size_of_each_stage():
     weights = convert_state_dict('regionvit_tiny', authors_weights('golden_regionvit_tiny'), 'backbone')
     model = get_model('regionvit_tiny_plus', 'backbone')
@@ -180,19 +158,3 @@ def test_weight_decay_of_the_recipes():
         else:
             expected = 0 if of_tokens else 0.05
         assert decay == pytest.approx(expected), name
-
-
-@pytest.mark.slow
-def test_schedules_of_the_recipes():
-    config = Config.fromfile(ROOT / 'configs/imagenet_regionvit_s.py')
-    warmup, cosine = config.param_scheduler
-    optimizer = config.optim_wrapper.optimizer
-    assert optimizer.lr == pytest.approx(5e-4 * config.train_dataloader.batch_size * 8 / 512)
-    assert optimizer.lr * warmup.start_factor == pytest.approx(1e-6) and cosine.eta_min == 1e-5
-    for name, total, steps in [('retinanet_regionvit_b_plus.py', 90000, [60000, 80000]),
-                               ('mask_rcnn_regionvit_b_plus_peg_dagger_3x.py', 270000, [210000, 250000])]:
-        config = Config.fromfile(ROOT / 'configs' / name)
-        assert config.train_cfg.max_iters == config.param_scheduler[1].end == total
-        assert config.param_scheduler[1].milestones == steps
-        assert config.model.data_preprocessor.mean == [103.53, 116.28, 123.675]
-        assert config.test_evaluator.metric == ('bbox' if 'retinanet' in name else ['bbox', 'segm'])

@@ -155,12 +155,6 @@ def test_a_plot_of_all_networks_is_written(count, tmp_path):
         assert len(image.convert('RGB').getcolors(10**6)) > 3 * min(count, 10)
 
 
-def test_unknown_networks():
-    for name in ('reswin_tinny', 'timm:nothing'):
-        with raises(UsageError, name.removeprefix('timm:')):
-            print(find_network(name, pretrained=False).maps())
-
-
 def test_the_metric_is_that_of_the_last_evaluation(tmp_path):
     """Without it, there is no figure; the error names the metrics that there are."""
     entries = [dict(loss=1., step=1), {'coco/bbox_mAP': .25, 'step': 1}, {'coco/bbox_mAP': .5, 'step': 2}]

@@ -7,7 +7,6 @@ from helpers import raises
 from mmengine.config import Config
 
 from mmvit.configs.files import (
-    SPLITS,
     config_of,
     datasets_of,
     find_config,
@@ -102,8 +101,3 @@ def test_data_sets_are_found_in_wrappers():
     wrapped = dict(type='ConcatDataset', datasets=[one, repeated])
     cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
     assert datasets_of(cfg, 'train') == [one, two, three] and datasets_of(cfg, 'val') == []
-
-
-def test_metrics_are_lists():
-    cfg = Config(dict(val_evaluator=dict(type='a'), test_evaluator=[dict(type='b')]))
-    assert [metrics_of(cfg, split) for split in SPLITS] == [[], [dict(type='a')], [dict(type='b')]]

@@ -68,11 +68,6 @@ def test_bad_backbone_arguments(key, value):
         build_on_meta(cfg)
 
 
-@pytest.mark.parametrize('backbone', [None, {}, dict(type='ResNet', depth=1), dict(type='BaseDataPreprocessor', x=1)])
-def test_other_backbones_are_not_checked(backbone):
-    assert build_on_meta(config_of(backbone)) is None
-
-
 @pytest.mark.parametrize('mean, is_right', [
     (None, True), ([], True), ([0.], True), ((0., 0., 0.), True), ([0.] * 2, False), ([0.] * 4, False)])
 def test_number_of_channels(mean, is_right):
@@ -102,17 +97,6 @@ def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_p
     torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
     with nullcontext() if is_right else raises(UsageError, 'weights.pth', 'prefix', "'state_dict.'"):
         check(config_of(dict(BACKBONE, init_cfg=pretrained(tmp_path / 'weights.pth', prefix=prefix))))
-
-
-@pytest.mark.parametrize('checkpoint, message', [
-    ('official://{ours}', 'unknown network'), ('{ours}', 'another network'),
-    ('mystore://other.pth', 'cannot be loaded')])
-def test_pretrained_weights_by_name(checkpoint, message, tmp_path):
-    """``official://`` accepts only names of networks, and other prefixes only with a loader."""
-    torch.save({'other.weight': torch.zeros(1)}, tmp_path / 'other.pth')
-    named = pretrained(checkpoint.format(ours=tmp_path / 'other.pth'))
-    with raises(UsageError, message, 'other.pth'):
-        check(config_of(dict(BACKBONE, init_cfg=[dict(type='Constant', layer='Linear', val=1.), named])))
 
 
 @pytest.mark.parametrize('init_cfg', [dict(type='Pretrained'), [dict(type='Pretrained', checkpoint=['a.pth'])]])

@@ -14,7 +14,6 @@ from mmvit_backbones.backbones.refiner_vit import TokenFeatures
 from mmvit_backbones.datasets import PoolTokenLabels
 from mmvit_backbones.datasets.token_label_maps import read_token_labels
 from mmvit_backbones.heads import TokenLabelHead
-from mmvit_backbones.losses import MapSimilarityLoss
 from mmvit_backbones.zoo.building import import_mmpretrain
 
 
@@ -116,16 +115,6 @@ def test_labels_are_flipped_with_the_image(direction):
     assert not torch.equal(results['token_scores'], checkerboard()['token_scores'])
 
 
-def test_the_box_of_a_crop_is_relative_to_the_image():
-    transform = TRANSFORMS.build(dict(type='TransformWithTokenLabels', transforms=[
-        dict(type='RandomResizedCrop', scale=80)]))
-    state = np.random.get_state()
-    box = transform(checkerboard())['token_box']
-    np.random.set_state(state)
-    top, left, height, width = transform.transforms[0].rand_crop_params(checkerboard()['img'])
-    assert box == (top / 180, left / 240, height / 180, width / 240)
-
-
 @pytest.mark.parametrize('policy', [dict(type='Invert', prob=1.), dict(
     type='Cutout', prob=1., magnitude_range=(0, 90))], ids=lambda policy: policy['type'])
 def test_other_operations_do_not_move_labels(policy):
@@ -179,15 +168,6 @@ def test_wrong_arguments_of_targets(name, value):
         PoolTokenLabels(**dict(dict(num_classes=10, grid_size=1), **{name: value}))
 
 
-def test_boxes_are_transposed_on_request():
-    scores, classes = labels()[0], labels()[1].long()
-    results = dict(token_scores=scores, token_classes=classes, token_box=(0.1, 0.4, 0.3, 0.6))
-    transposed = dict(token_scores=scores.mT, token_classes=classes.mT, token_box=(0.4, 0.1, 0.6, 0.3))
-    expected = PoolTokenLabels(10, 1)(transposed)['gt_score']
-    torch.testing.assert_close(PoolTokenLabels(10, 1)(results)['gt_score'], expected)
-    assert not torch.allclose(PoolTokenLabels(10, 1, transposed_boxes=True)(results)['gt_score'], expected)
-
-
 @pytest.mark.parametrize('transforms, word', [
     (['RandomResizedCrop', 'RandomFlip'], 'last'), (['ColorJitter'], 'ColorJitter')])
 def test_transforms_that_would_lose_labels_are_refused(transforms, word):
@@ -229,11 +209,6 @@ def test_labels_of_another_grid_are_errors():
     head = TokenLabelHead(10, 8)
     with pytest.raises(ValueError, match='grid_size'):
         head.losses(torch.randn(2, 10), torch.randn(2, 4, 10), torch.rand(2, 10, 10), (2, 2), (0, 0, 0, 0))
-
-
-def test_too_many_pairs_are_an_error():
-    with pytest.raises(ValueError, match='num_pairs'):
-        MapSimilarityLoss(2)([torch.rand(1, 2, 3, 3)] * 2)
 
 
 @pytest.mark.parametrize('name, grid, border', [

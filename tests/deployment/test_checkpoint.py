@@ -48,11 +48,6 @@ def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch):
         export_model(**{'model': 'rest_lite', 'path': 'a.onnx', **arguments})
 
 
-def test_a_run_without_a_checkpoint_is_reported(tmp_path):
-    with raises(CheckpointError, tmp_path, 'best_*.pth', 'last_checkpoint'):
-        export_model(tmp_path, tmp_path / 'a.onnx')
-
-
 def test_files_are_replaced_only_when_complete(tmp_path):
     path = tmp_path / 'model.onnx'
     for suffix in '', '.data', '.json':

@@ -8,7 +8,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -31,10 +30,9 @@ from onnx import TensorProto
 
 from mmvit.deployment.agreement import below_limits
 from mmvit.deployment.detection import TwoStageInstances, paste
-from mmvit.deployment.differences import EXACT, LOSSY, PyTorchOutputs, compare_outputs, worst
+from mmvit.deployment.differences import EXACT, PyTorchOutputs, compare_outputs
 from mmvit.deployment.examples import examples_of
 from mmvit.deployment.parts import exported_geometry, split
-from mmvit.deployment.preprocess import Geometry, Preprocess
 from mmvit.deployment.whole_models import describe_input, write_parts
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import DETAILS, PyTorchModel, installed_runtimes, open_session
@@ -114,39 +112,6 @@ def test_different_instances_exceed_the_limits():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert below_limits(compare_outputs(prediction, {**prediction, **change}), EXACT)
-
-
-def test_few_instances_may_be_unmatched():
-    """Of 30 instances, one may be unmatched; ``boxes`` is the smallest IoU of the matched ones."""
-    corners = 20 * np.arange(30)[:, None]
-    expected = dict(labels=np.zeros(30, int), scores=np.full(30, 0.9, 'f'),
-                    boxes=(corners + [[0, 0, 10, 10]]).astype('f'))
-    for width in (1, 7.95, 8.5):
-        boxes = expected['boxes'].copy()
-        boxes[0, 2], boxes[1, 2] = width, 20 + 9
-        figures = compare_outputs(expected, dict(expected, boxes=boxes, scores=expected['scores'] - 0.05), LOSSY)
-        assert not below_limits(figures, LOSSY)
-        assert figures['boxes'] == pytest.approx(min(0.9, width / 10 if width > 8 else 1))
-        assert figures['matched'] == (1 if width > 8 else pytest.approx(29 / 30))
-
-
-def test_a_comparison_without_instances_fails():
-    nothing = dict(labels=np.zeros(0, int), scores=np.zeros(0, 'f'), boxes=np.zeros((0, 4), 'f'))
-    one = dict(labels=np.zeros(1, int), scores=np.ones(1, 'f'), boxes=np.array([[0, 0, 9, 9]], 'f'))
-    assert below_limits(worst([compare_outputs(nothing, nothing)] * 2), EXACT) == ['instances']
-    equal, missed = compare_outputs(nothing, nothing), compare_outputs(one, nothing)
-    assert not below_limits(worst([equal, compare_outputs(one, one)]), EXACT)
-    assert below_limits(worst([missed, *[equal] * 99]), EXACT) == ['matched']
-
-
-@pytest.mark.parametrize('scale', [(107, 80), (31, 20)], ids=['enlarged', 'shrunk'])
-def test_images_are_resized_almost_as_by_opencv(scale):
-    """OpenCV interpolates with integers, so some values differ by 1."""
-    preprocess = Preprocess(Geometry([dict(type='Resize', scale=scale)]), torch.zeros(3), torch.ones(3), is_rgb=True)
-    for image in np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8), IMAGES[0]:
-        resized = preprocess(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
-        differences = np.abs(resized - cv2.resize(image, scale))
-        assert differences.max() <= 1 and differences.mean() < 0.2
 
 
 # Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.

@@ -1,9 +1,7 @@
 """The attention maps of blocks are recorded and drawn."""
-import numpy as np
 import pytest
 import torch
 from helpers import ROOT, fresh_model, raises
-from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
 from mmvit.drawing import attention, draw_attention
@@ -68,17 +66,6 @@ def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
         draw_attention(str(ROOT / image), network, str(tmp_path / 'a.png'), **options)
 
 
-@pytest.mark.parametrize('size, shape', [
-    ((300, 200), (224, 352)), ((200, 300), (352, 224)), ((30, 3000), (22400, 224))])
-def test_sides_of_the_input_are_multiples_of_32(size, shape):
-    image = Image.new('RGB', size, (10, 20, 30))
-    pixels = attention.resize(image, 224)
-    assert pixels.shape == (3, *shape) and pixels.mean((1, 2)).tolist() == [10, 20, 30]
-    assert attention.resize(image, (40, 100)).shape[1:] == (32, 96)
-    assert attention.resize(image, 1).shape[1:] == tuple(max(1, round(side / 32)) * 32 for side in (
-        (1, 1) if max(size) < 3000 else (100, 1)))
-
-
 def test_position_of_the_query():
     """A pixel of the image file is one position of the resized image."""
     for query, position in ((0, 0), (0, 0)), ((299, 199), (222, 350)), ((150, 50), (56, 176)):
@@ -87,35 +74,3 @@ def test_position_of_the_query():
     for query in (300, 0), (0, 200), (-1, 0), (0, -1):
         with raises(UsageError, f'{query[0]},{query[1]}', '300 x 200'):
             attention.place(query, (300, 200), (224, 352))
-
-
-def test_panels(tmp_path, monkeypatch):
-    """A row has the image, and for each kind of map the mean, the first heads that exist, and their color scale."""
-    shown = []
-    monkeypatch.setattr(attention, 'save_figure', lambda figure, path, **options: shown.append(figure))
-    maps = torch.arange(24.).view(3, 2, 4) - 4
-    blocks = {'0: a': dict(attention=maps.abs(), residual=maps),
-              '1: b': dict(attention=maps[2:], residual=maps[2:])}
-    pixels, queries = torch.full((3, 64, 128), 90.), torch.zeros(64, 128)
-    queries[10, 100] = 1
-    attention.draw(pixels, queries, blocks, 'out.png', 'rest_lite, random weights')
-    figure, = shown
-    assert 'random weights' in figure.get_suptitle()
-    grid = np.reshape(figure.axes, (2, 9))
-    scales, panels = grid[:, [4, 8]].flatten(), np.delete(grid, [4, 8], axis=1).flatten()
-    assert [panel.get_title() for panel in panels] == [
-        '0: a', 'attention, mean', 'attention, head 0', 'attention, head 1', 'residual, mean', 'residual, head 0',
-        'residual, head 1', '1: b', 'attention, mean', 'attention, head 0', '', 'residual, mean', 'residual, head 0',
-        '']
-    assert [line.get_xydata().tolist() for line in panels[0].lines] == [[[100, 10]]]
-    mean = panels[1].images[1]
-    np.testing.assert_array_equal(mean.get_array(), torch.where(maps.abs().mean(0) == 0, torch.nan,
-                                                                maps.abs().mean(0)))
-    assert mean.get_extent() == [-0.5, 127.5, 63.5, -0.5]  # the map covers the image
-    assert np.isnan(panels[2].images[1].get_array().filled(np.nan)).sum() == 1 and 0 < mean.get_alpha() < 1
-    # The maps of a kind in a row have one scale; colors depend on the kind, not on the values.
-    limits = [[panel.images[1].get_clim() for panel in panels[i:i + 3] if panel.images] for i in (1, 4, 8, 11)]
-    assert limits == [[(0, 11)] * 3, [(-11, 11)] * 3, [(0, 19)] * 2, [(-19, 19)] * 2]
-    assert [panels[i].images[1].get_cmap().name for i in (1, 4, 8, 11)] == ['inferno', 'coolwarm'] * 2
-    assert [scale.get_ylim() for scale in scales] == [(0, 11), (-11, 11), (0, 19), (-19, 19)]
-    assert panels[0].images[0].get_array().shape == (64, 128, 3) and panels[0].axison is False

@@ -1,11 +1,9 @@
 """The windows that the operator samples are drawn."""
 from importlib import import_module
 
-import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
-from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
@@ -87,48 +85,3 @@ def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'a.pth'))
     (tmp_path / 'a.pth').touch()
     assert not as_network(variant, str(tmp_path / 'a.pth'))(pixels).any()
-
-
-@pytest.mark.parametrize('query, corner', [((0, 0), (-6, -4)), ((25, 27), (-6, -4)), ((26, 28), (26, 28)),
-                                           ((57, 27), (26, -4))])
-def test_the_default_window_contains_the_query(query, corner):
-    axes = Figure().subplots()
-    frames = torch.arange(24.).view(3, 4, 2, 1).expand(3, 4, 2, 2) + torch.arange(2.) / 2  # 3 heads, 2 x 2 windows
-    windows.draw_frames(axes, query, 32, (4, 6), frames)
-    black, white, *heads = axes.patches
-    for frame in black, white:
-        assert frame.get_bbox().bounds == (*corner, 32, 32)
-    row, column = (corner[1] + 4) // 32, (corner[0] + 6) // 32
-    for frame, (x, y, width, height) in zip(heads, frames[:, :, row, column].tolist(), strict=True):
-        assert frame.get_bbox().bounds == (x - width / 2, y - height / 2, width, height)
-        assert not frame.get_fill()
-    assert len({frame.get_edgecolor() for frame in axes.patches}) == 5
-    assert [line.get_xydata().tolist() for line in axes.lines] == [[list(query)]] * 2
-
-
-def test_stages_have_panels(monkeypatch):
-    """A row per query and a panel per stage, which shows a margin around the image."""
-    shown, image = [], np.zeros((60, 90, 3), np.uint8)
-    monkeypatch.setattr(windows, 'save_figure', lambda figure, path, **options: shown.append(figure))
-    stages = [(32, (0, 0), torch.ones(heads, 4, 2, 3)) for heads in (1, 2, 4)]
-    windows.draw(image, [(5, 5), (80, 50)], stages, 'about', 'out.png')
-    figure, = shown
-    titles = ['stage 1, 1 heads', 'stage 2, 2 heads', 'stage 3, 4 heads']
-    assert [axes.get_title() for axes in figure.axes] == titles * 2 and figure.get_suptitle() == 'about'
-    axes = figure.axes[0]
-    np.testing.assert_allclose([*axes.get_xlim(), *axes.get_ylim()], [-9, 99, 66, -6])
-    assert len(figure.axes[2].patches) == 6
-
-
-def test_the_default_queries_are_on_the_diagonal(image, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(windows, 'drawn_network', lambda *arguments: (torch.nn.Identity(), torch.clone, None))
-    monkeypatch.setattr(windows, 'predict_frames', lambda backbone, pixels: [])
-    monkeypatch.setattr(windows, 'draw', lambda *arguments: drawn.append(arguments[1:]))
-    draw_windows(str(image), 'x', 'a.png')
-    draw_windows(str(image), 'x', 'a.png', queries=[(0, 0), (89, 59)])
-    assert drawn[0] == ([(22, 15), (45, 30), (67, 45)], [], 'x, random weights', 'a.png')
-    assert drawn[1][0] == [(0, 0), (89, 59)]
-    for query in (90, 0), (0, 60):
-        with raises(UsageError, f'{query[0]},{query[1]}'):
-            draw_windows(str(image), 'x', 'a.png', queries=[query])

@@ -250,29 +250,6 @@ def test_a_file_for_one_size_is_simpler(tmp_path):
     assert (batch.dim_param, height.dim_value, width.dim_value) == ('batch', 40, 60)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['missing.pth', 'out.onnx', '--size', '64', '64'], '--size is for'),
-    (['rest_lite', '--opset', '11'], 'opset must be at least 18'),
-    (['rest_*'], 'name must be one of'),
-    (['rest_lite', 'missing.pth'], 'checkpoint missing.pth does not exist'),
-    (['configs/imagenet_rest_lite.py', 'missing.pth', 'out.onnx'], 'pass it as --config configs/imagenet_rest_lite.py'),
-    (['imagenet_rest_lite', 'missing.pth', 'out.onnx'], 'pass it as --config imagenet_rest_lite'),
-    (['missing.pth', 'out.onnx'], 'checkpoint missing.pth does not exist'),
-    (['missing.pth'], 'missing.pth model.onnx'),
-    (['missing.pth', 'out.bin'], '.onnx, got out.bin'),
-    (['missing.pth', 'out.onnx', '--task', 'backbone', '--opset', '20'], '--opset is for'),
-    (['rest_lite', 'out.onnx', '--fp16'], '--fp16 is for'),
-    (['out.onnx'], 'pass the work dir of a training or a checkpoint'),
-    (['out.onnx', '--config', 'imagenet_rest_lite'], 'pass either checkpoint or pretrained'),
-])
-def test_errors_are_one_line(run, capsys, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        run('export', *arguments)
-    error, = capsys.readouterr().err.splitlines()
-    assert message in error and not list(tmp_path.iterdir())
-
-
 def test_a_network_with_nan_in_its_weights_is_not_exported(tmp_path):
     model = fresh_model('ViTAE-plain')
     name, weight = list(model.named_parameters())[-1]

@@ -218,20 +218,6 @@ def test_results_in_coco_format(tmp_path):
     assert nothing.to_coco(7) == [] and nothing.to_dict()['items'] == [] and nothing.draw().size == (18 * 30, 18 * 20)
 
 
-def test_objects_of_one_class_are_separated_by_a_contour():
-    """Adjacent objects have a contour between them; objects have no contour along the image border."""
-    masks = np.zeros((2, 500, 500), bool)
-    masks[0, :, :250] = masks[1, :, 250:] = True
-    boxes = np.array([[0., 0., 250., 500.], [250., 0., 500., 500.]])
-    found = Detection('a.jpg', np.zeros((500, 500, 3), np.uint8), ['cat'], [(200, 100, 40)], np.zeros(2, int),
-                      np.array([.9, .8]), boxes, masks)
-    found.boxes = found.boxes[:, [0, 1, 0, 1]]  # empty boxes, whose outlines do not cover the contours
-    drawing = np.array(found.draw())
-    inside = drawing[400, [125, 375, 499]]
-    assert (inside == inside[0]).all() and (inside[0] < (200, 100, 40)).all() and (inside[0] > 0).all()
-    assert drawing[400, [249, 251]].tolist() == [[200, 100, 40]] * 2
-
-
 def untrained(tmp_path, task: str, backbone: dict, **options) -> Predictor:
     """Returns a predictor of a recipe with a changed backbone and random weights."""
     cfg = recipe(tmp_path, task, dict(type='ResT', **TINY_CONFIGS['ResT']), size=64, **options)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvit.inference import Classification, Detection, Segmentation
-from mmvit.inference.results import Result, contour_of, place_label, result_of
+from mmvit.inference.results import Result, contour_of, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 # What color-blind people see of red, green and blue (Machado et al., 2009, severity 1).
@@ -107,18 +107,6 @@ def test_boxes_and_their_labels_are_drawn():
     assert [drawing.getpixel((x, 240)) for x in (4, 499)] == [RED] * 2  # from edge to edge
 
 
-def test_a_label_lies_beside_others_and_inside_the_drawing():
-    taken, corners = [(0, 0, 30, 10)], [(25, 4), (25, 18)]
-    assert place_label(corners, (20, 10), taken, (30, 20)) == (10, 10)
-    assert place_label(corners, (20, 10), [*taken, (0, 10, 30, 20)], (30, 20)) == (10, 4)
-    assert place_label([(25, 18)], (50, 10), [], (30, 20)) == (0, 10)
-
-
-@pytest.mark.parametrize('side, expected', [(439, 878), (440, 440), (441, 441), (20, 440), (21, 441)])
-def test_small_images_are_enlarged(side, expected):
-    assert objects([], height=side, width=side).draw().size == (expected, expected)
-
-
 @pytest.mark.parametrize('kind', [Classification, Detection])
 def test_scores_of_long_names_are_drawn(kind):
     boxes = (np.array([[10, 50, 90, 90]]), ) if kind is Detection else ()
@@ -128,19 +116,6 @@ def test_scores_of_long_names_are_drawn(kind):
         return kind(*about, np.array([0]), np.array([score]), *boxes).draw().tobytes()
 
     assert draw(0.9) != draw(0.8)
-
-
-def test_classes_are_listed_best_first():
-    drawing = Classification(*about(), np.array([1, 0]), np.array([.7, .3])).draw()
-    assert colors(drawing, 1, [0, 31, 33, 63, 66]) == [GREEN, GREEN, RED, RED, (0, 0, 0)]
-
-
-@pytest.mark.parametrize('color, is_white', [
-    ((139, ) * 3, True), ((141, ) * 3, False), ((255, 0, 0), True), ((0, 255, 0), False), ((0, 0, 255), True)])
-def test_text_contrasts_with_its_background(color, is_white):
-    drawing = np.array(Classification(*about(palette=[color]), np.array([0]), np.array([1.])).draw())
-    label = drawing[:32, :100].reshape(-1, 3).tolist()
-    assert ([255] * 3 in label) == is_white and ([0] * 3 in label) != is_white
 
 
 def test_masks_are_drawn():

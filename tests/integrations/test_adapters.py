@@ -13,7 +13,6 @@ from tiny_configs import NAMES, TINY_CONFIGS
 from torch.testing import assert_close
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.layers.drop_path import DropPath
 
 ARCH = TINY_CONFIGS['ReSwin']['arch']
 
@@ -41,11 +40,6 @@ def test_timm_loads_one_of_two_models_in_a_checkpoint(timm, tmp_path):
     assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
     with raises(ValueError, 'prefix', 'teacher.'):
         timm.create_model('mm_reswin_tiny', **options)
-
-
-def test_drop_path_is_off_by_default(timm):
-    model = timm.create_model('mm_reswin_tiny', arch=ARCH)
-    assert not any(module.drop_prob for module in model.modules() if isinstance(module, DropPath))
 
 
 @pytest.mark.parametrize('network', ['ReSwin', 'RefinerViT', 'RegionViT', 'ViTAE-plain'])  # each kind of head

@@ -2,15 +2,12 @@
 import re
 import sys
 from collections import namedtuple
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import ROOT
-from mmengine.config import Config, ConfigDict
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 
 import mmvit_backbones
@@ -21,11 +18,10 @@ TINY = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8))
 
 @pytest.fixture
 def named_maps(monkeypatch) -> type[torch.nn.Module]:
-    """Returns the class for detectron2, over the simplest base classes if detectron2, which no index has, is absent."""
-    if find_spec('detectron2') is None:
-        shape = namedtuple('ShapeSpec', 'channels stride')
-        for name, content in dict(layers=dict(ShapeSpec=shape), modeling=dict(Backbone=torch.nn.Module)).items():
-            monkeypatch.setitem(sys.modules, f'detectron2.{name}', SimpleNamespace(**content))
+    """Returns the class for detectron2, which no index has, over the simplest base classes."""
+    shape = namedtuple('ShapeSpec', 'channels stride')
+    for name, content in dict(layers=dict(ShapeSpec=shape), modeling=dict(Backbone=torch.nn.Module)).items():
+        monkeypatch.setitem(sys.modules, f'detectron2.{name}', SimpleNamespace(**content))
     text = (ROOT / 'docs/adapters.md').read_text(encoding='utf-8')
     code, = re.findall(r'^```py\n(from detectron2.*?)^```$', text, flags=re.MULTILINE | re.DOTALL)
     names = {'__name__': 'page'}
@@ -42,15 +38,6 @@ def written(framework: str) -> dict:
 def missing_gradients(model: torch.nn.Module, loss: torch.Tensor) -> set[str]:
     loss.backward()
     return {name for name, parameter in model.named_parameters() if parameter.grad is None}
-
-
-def rates(model: torch.nn.Module, constructor: str, **paramwise_cfg) -> set[float]:
-    """Returns the learning rates of the backbone's parameters."""
-    optim_wrapper = build_optim_wrapper(model, ConfigDict(
-        type='OptimWrapper', optimizer=dict(type='AdamW', lr=1., weight_decay=0.1), constructor=constructor,
-        paramwise_cfg=paramwise_cfg))
-    own = {id(parameter) for parameter in model.backbone.parameters()}
-    return {group['lr'] for group in optim_wrapper.optimizer.param_groups if {id(p) for p in group['params']} & own}
 
 
 # ---- how frameworks find the networks
@@ -70,66 +57,6 @@ def test_mmaction2_finds_the_network_by_mmpretrain_s_prefix():
     pytest.importorskip('mmpretrain')
     maps = MODELS.build(written('mmaction2')['backbone'])(torch.rand(2, 3, 64, 64))
     assert isinstance(maps, tuple) and [x.shape[1] for x in maps] == [written('mmaction2')['cls_head']['in_channels']]
-
-
-# ---- with frameworks that can be installed
-
-
-def test_layers_in_mmpose():
-    """Its own constructor takes all but the stem for the head."""
-    pytest.importorskip('mmpose.engine')
-    model = torch.nn.ModuleDict(dict(backbone=MODELS.build(written('mmpose')['backbone'])))
-    model.backbone = model['backbone']
-    assert len(rates(model, 'mmpose.LayerDecayOptimWrapperConstructor', num_layers=12, layer_decay_rate=0.75)) == 2
-    assert len(rates(model, 'LayerDecayConstructor', decay_rate=0.75, decay_type='layer_wise')) == 14
-
-
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of names in mmrotate's configs
-def test_a_detector_of_mmrotate():
-    package = pytest.importorskip('mmrotate')
-    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py')
-    model = replaced(config, 'mmrotate')
-    _, boxes = model.rpn_head(model.extract_feat(torch.rand(1, 3, 128, 128)))
-    assert [x.shape[-1] for x in boxes] == [32, 16, 8, 4, 2]
-
-
-@pytest.mark.parametrize('name, channels', [
-    ('rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py', 256),
-    ('yolov8/yolov8_s_syncbn_fast_8xb16-500e_coco.py', [192, 384, 768])])
-def test_detectors_of_mmyolo(name, channels):
-    package = pytest.importorskip('mmyolo')
-    config = Config.fromfile(f'{package.__path__[0]}/.mim/configs/{name}')
-    config.model.neck.out_channels = config.model.bbox_head.head_module.in_channels = channels
-    scores = replaced(config, 'mmyolo')(torch.rand(1, 3, 128, 128), mode='tensor')[0]
-    assert [x.shape[-1] for x in scores] == [16, 8, 4]
-
-
-def replaced(config: Config, framework: str) -> torch.nn.Module:
-    """Returns the model of a config with what the page says to write."""
-    init_default_scope(framework)
-    parts = written(framework)
-    config.model.backbone = parts.pop('backbone')
-    config.merge_from_dict(dict(model=parts))
-    return revert_sync_batchnorm(MODELS.build(config.model)).eval()
-
-
-@pytest.mark.parametrize('arch, encoder, options', [
-    ('Unet', 'reswin_tiny', {}), ('FPN', 'reswin_tiny', {}), ('UPerNet', 'reswin_tiny', {}),
-    ('Unet', 'vitae_tiny', dict(encoder_depth=4, decoder_channels=(64, 32, 16, 8)))])
-def test_segmenters_of_smp(arch, encoder, options):
-    smp = pytest.importorskip('segmentation_models_pytorch')
-    import mmvit_backbones.integrations.timm  # noqa: F401
-    model = smp.create_model(arch, f'tu-mm_{encoder}', encoder_weights=None, classes=5, **options)
-    logits = model(torch.rand(2, 3, 64, 96))
-    assert logits.shape == (2, 5, 64, 96) and not missing_gradients(model, logits.sum())
-
-
-def test_a_pyramid_of_detectron2(named_maps):
-    fpn = pytest.importorskip('detectron2.modeling.backbone.fpn')
-    backbone = named_maps(mmvit_backbones.get_model('reswin_tiny', 'backbone'))
-    maps = fpn.FPN(backbone, list(backbone.output_shape()), 256, top_block=fpn.LastLevelMaxPool())(
-        torch.rand(1, 3, 64, 96))
-    assert [x.shape[-1] for x in maps.values()] == [24, 12, 6, 3, 2]
 
 
 # ---- what these frameworks read, without them

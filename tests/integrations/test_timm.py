@@ -49,14 +49,6 @@ def test_forward(network):
 
 
 @each
-def test_backward(network):
-    model = create(network).train()
-    out = model(images())
-    out.square().mean().backward()
-    assert not [name for name, p in model.named_parameters() if p.grad is None] and not out.isnan().any()
-
-
-@each
 @torch.no_grad()
 def test_classifier_can_be_reset(network):
     model = create(network).eval()
@@ -247,18 +239,6 @@ def test_truncated_networks_return_the_same_maps(network):
         model.prune_intermediate_layers([last], prune_norm=True)
         final, maps = model.forward_intermediates(x, 1)
         assert torch.equal(maps[0], whole[last]) and torch.equal(model.forward_features(x), final)
-
-
-@each
-@torch.no_grad()
-def test_intermediates(network):
-    model = shared(network)
-    x = images()
-    maps = model.forward_intermediates(x, intermediates_only=True)
-    assert [m.shape[1] for m in maps] == [info['num_chs'] for info in model.feature_info]
-    assert [64 // m.shape[-1] for m in maps] == [info['reduction'] for info in model.feature_info]
-    final, (last, ) = model.forward_intermediates(x, indices=1)
-    assert torch.equal(final, model.forward_features(x)) and torch.equal(last, maps[-1])
 
 
 @each

@@ -42,20 +42,6 @@ def test_limits_of_the_deviation(faults, dtype, limit, factor):
         assert bool(faults(lambda x: factor * x * (1 + deviation), lambda x: factor * x)[dtype]) == is_wrong
 
 
-def test_tf32_has_the_limit_of_float16(faults):
-    assert faults(lambda x: 1.002 * x)[torch.float32]
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        assert not faults(lambda x: 1.002 * x)[torch.float32]
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def test_kernels_may_be_as_inaccurate_as_the_reference(faults):
-    """In float32, the reference of this test rounds its input to eighths."""
-    assert not faults(lambda x: 1.01 * x, lambda x: x + 2**20 - 2**20)[torch.float32]
-
-
 def test_all_results_and_gradients_are_compared(faults):
     def pair(x):
         return 1 * x, 2 * x
@@ -64,12 +50,6 @@ def test_all_results_and_gradients_are_compared(faults):
     assert all(faults(lambda x: (1 * x, 3 * x), pair).values())
     for kernel in (lambda x: WrongGradient.apply(x), lambda x: x / 0 * 0):
         assert all(faults(kernel).values())
-
-
-def test_results_of_zero_and_missing_gradients_of_unused_arguments_agree(faults):
-    assert not any(faults(lambda x: 0 * x, lambda x: 0 * x).values())
-    assert not any(faults(lambda unused, x: 1 * x, lambda unused, x: x + 0 * unused,
-                          lambda randn, height, width: dict(unused=randn(3), x=randn(3))).values())
 
 
 def test_errors_of_kernels_and_references_are_reported(faults):

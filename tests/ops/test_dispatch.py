@@ -234,32 +234,6 @@ def test_triton_that_cannot_compile_is_a_warning_and_refuses_requests(monkeypatc
 # ---- reasons
 
 
-def test_reasons_why_a_backend_cannot_run(monkeypatch):
-    operator, x = dispatch.OPERATORS['varied-size window sampling'], torch.zeros(1, 1, 1, 1, 1)
-    for missing, backend, device, words in [
-        (dict(cpp=None, cuda=None), 'cuda', 'cpu', 'must be on cuda, got cpu'),
-        (dict(cpp=None, cuda='not built'), 'cuda', 'cpu', 'not built'),
-        (dict(cpp='not built', cuda=None), 'cpp', 'cpu', 'not built'),
-        (dict(cpp='not built', cuda=None), 'cuda', 'meta', 'not built'),
-    ]:
-        monkeypatch.setattr(library, 'MISSING', missing)
-        assert words in operator.why_not(backend, dict(features=x.to(device), window_size=1))
-    monkeypatch.setattr(library, 'MISSING', dict(cpp=None, cuda=None))
-    for backend, device in [('cpp', 'cpu'), ('cpp', 'meta'), ('cuda', 'meta')]:
-        assert operator.why_not(backend, dict(features=x.to(device), window_size=1)) is None
-
-
-@needs_triton
-@pytest.mark.parametrize('q, v, words', [
-    ((1, 2, 16), (1, 2, 16), ['4 or 5 dimensions', '3']), ((1, 1, 1, 1, 2, 16), (1, 1, 1, 1, 2, 16), ['4 or 5', '6']),
-    ((1, 1, 2, 16), (1, 1, 2, 15), ['16', '15']), ((1, 1, 2, 16), (1, 1, 2, 17), ['16', '17']),
-    ((1, 1, 2, 129), (1, 1, 2, 129), ['128', '129'])])
-def test_heads_that_triton_cannot_process(q, v, words):
-    q, v = torch.empty(q, device='meta'), torch.empty(v, device='meta')
-    reason = dispatch.OPERATORS['residual attention'].why_not('triton', dict(q=q, v=v, mask=None))
-    assert all(word in reason for word in words)
-
-
 # ---- graphs
 
 

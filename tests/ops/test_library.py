@@ -64,12 +64,6 @@ def test_library_of_a_read_only_package_is_in_a_folder_of_the_user(tmp_path, mon
     assert str(folder / library.library_name('cpp', torch.__version__)) in library.load('cpp')
 
 
-@pytest.mark.skipif(torch.version.cuda is None, reason='this torch is built without CUDA')
-def test_cuda_kernels_require_the_cpp_library(monkeypatch):
-    monkeypatch.setitem(library.MISSING, 'cpp', 'the reason')
-    assert library.load('cuda') == 'the reason'
-
-
 @pytest.mark.skipif(versions.is_older('2.4'), reason='the operators need PyTorch 2.4')
 @pytest.mark.parametrize('variable, value', [('CXX', '  '), ('CXX', 'no-compiler'), ('MAX_JOBS', 'two'),
                                              ('MAX_JOBS', '0')])

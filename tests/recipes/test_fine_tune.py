@@ -129,10 +129,6 @@ def test_one_epoch_has_no_warm_up_that_never_ends(tmp_path):
     assert (cfg.param_scheduler[0].begin, cfg.param_scheduler[0].end) == (0, 16)
 
 
-def test_a_given_rate_is_used_as_it_is(tmp_path):
-    assert recipe(tmp_path, lr=0.01, batch_size=3).optim_wrapper.optimizer.lr == 0.01
-
-
 def test_early_stop_waits_for_the_metric_of_the_task(tmp_path):
     cfg = recipe(tmp_path, 'seg_folder', early_stop=3)
     hook, = (hook for hook in cfg.custom_hooks if hook.type == 'ResumableEarlyStoppingHook')
@@ -224,25 +220,6 @@ def test_averages_are_over_a_tenth_of_the_training(tmp_path):
 
 
 # ---- size and data
-
-
-@pytest.mark.parametrize('size, task, scale', [
-    (64, 'class_folder', (64, 64)), ((64, 96), 'class_folder', (64, 96)),
-    (400, 'coco_folder', (666, 400)), ([300, 200], 'coco_folder', (300, 200)),
-    (96, 'seg_folder', (96, 96)), ([64, 96], 'seg_folder', (64, 96))])
-def test_size(size, task, scale, tmp_path):
-    """Two numbers are height and width; a detector fits images of both orientations into its size."""
-    cfg = recipe(tmp_path, task, size=size)
-    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
-    if task == 'coco_folder':
-        scales = steps['RandomChoiceResize'].scales
-        assert max(scales) == scale == cfg.val_dataloader.dataset.pipeline[1].scale
-        assert len(scales) == 11 and min(scales) == (scale[0], 0.6 * scale[1])
-    else:
-        kind, key = dict(class_folder=('RandomResizedCrop', 'scale'), seg_folder=('RandomCrop', 'crop_size'))[task]
-        assert tuple(steps[kind][key]) == scale
-    line, = (line for line in summary(cfg) if line.startswith('image size'))
-    assert f'{min(scale)}' in line and f'{max(scale)}' in line
 
 
 @TASKS

@@ -207,27 +207,6 @@ def unread(path: Path, reason: int, **options) -> None:
     assert 'corrupt' not in str(error.value) and path.exists() and not path.with_name(f'{path.name}.bad').exists()
 
 
-def read_in_full_memory(archive: Path, other: Path, is_old: bool) -> None:
-    use_reader(is_old)
-    read_file(archive, mmap=True)  # imports what it needs
-    used = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[0]) * resource.getpagesize()
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, most))
-    for path, mmap in ((archive, False), (archive, True), (other, False)):
-        unread(path, errno.ENOMEM, mmap=mmap)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    assert read_file(archive, mmap=True)['weight'].numel() == 2**26
-
-
-@each_reader
-@pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs the file system /proc')
-def test_full_memory_is_no_damage(is_old, tmp_path):
-    archive, other = tmp_path / 'a.pth', tmp_path / 'a.safetensors'
-    for path in (archive, other):
-        (torch.save if path.suffix == '.pth' else save_file)({'weight': torch.zeros(2**26)}, path)
-    in_own_process(read_in_full_memory, archive, other, is_old)
-
-
 def read_without_files(archive: Path, other: Path, is_old: bool) -> None:
     use_reader(is_old)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -260,19 +239,6 @@ def test_other_intact_files_are_not_called_damaged(reader, write, words, tmp_pat
     assert 'corrupt' not in str(error.value)
 
 
-@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs the file system /proc')
-def test_a_failing_disk_is_reported():
-    with raises(CheckpointError, '/proc/self/mem', os.strerror(errno.EIO)) as error:  # its first byte cannot be read
-        read_file('/proc/self/mem')
-    assert 'corrupt' not in str(error.value)
-
-
-def test_getattr_is_allowed_only_for_log_histories(tmp_path):
-    torch.save(dict(extra=Reduced(getattr, (torch.Tensor, '__init__'))), tmp_path / 'bad.pth')
-    with raises(CheckpointError, 'bad.pth', 'getattr'):
-        read_file(tmp_path / 'bad.pth')
-
-
 @each_way
 def test_truncated_files_are_named(load, tmp_path, own_loaders):
     torch.save(dict(model={'norm.weight': torch.rand(100_000)}), tmp_path / 'whole.pth')
@@ -287,18 +253,6 @@ def test_other_files_are_named(reader, name, content, tmp_path):
     with raises(CheckpointError, name, 'truncated') as caught:
         read_file(tmp_path / name)
     assert not str(caught.value).endswith(':')  # the error for an empty file has no message
-
-
-@pytest.mark.parametrize('content, message', [
-    (pickle.dumps(Reduced(os.getcwd, ())), 'corrupt'),  # not an archive of torch.save
-    (b'<!DOCTYPE html><title>Quota exceeded</title>', 'web page'),
-])
-@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
-def test_errors_do_not_suggest_to_allow_code(reader, content, message, tmp_path):
-    (tmp_path / 'a.pth').write_bytes(content)
-    with raises(CheckpointError, 'a.pth', message) as caught:
-        read_file(tmp_path / 'a.pth')
-    assert 'weights_only' not in str(caught.value)
 
 
 def test_mmengine_reads_safetensors(tmp_path, own_loaders):

@@ -16,7 +16,6 @@ from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS, results_of
 from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
-from mmvit_backbones.zoo.weights import WEIGHTS, host_of
 
 pytestmark = pytest.mark.enumerates
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -51,19 +50,6 @@ def test_configs_start_from_checkpoints_of_other_configs():
         averages = any(hook['type'] == 'EMAHook' for hook in config.get('custom_hooks', []))
         best = '' if averages and config.get('val_evaluator') else f'/epoch_{config.train_cfg.max_epochs}.pth'
         assert file == best, name
-
-
-def test_parts_of_a_config_name():
-    task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
-    assert (task, variant.name, differences) == ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
-    task, variant, differences = parse_config_name('imagenet_regionvit_s')
-    assert (task, variant.name, differences) == ('imagenet', 'regionvit_small', [])
-
-
-def test_hosts_of_weights():
-    hosts = [host_of(WEIGHTS[name].urls[0]) for name in ('regionvit_small', 'rest_base')]
-    assert hosts == ['GitHub', 'Google Drive']
-    assert [host_of(url) for url in ('https://example.org:80/a.pth', 'a.pth')] == ['example.org', '']
 
 
 def test_names_of_configs_are_checked():

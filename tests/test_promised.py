@@ -1,5 +1,6 @@
 """What docs/stability.md promises is listed in ``tests/promised``; ``make lint`` compares functions and classes."""
 import re
+from argparse import SUPPRESS
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib import import_module
@@ -19,7 +20,7 @@ from mmvit_backbones import get_model, list_models
 def options() -> Iterator[str]:
     """Yields the options of the command with their choices; arguments without an option are in upper case."""
     for subcommand in SUBCOMMANDS:
-        for action in parser_of(subcommand)._actions:
+        for action in [each for each in parser_of(subcommand)._actions if each.help != SUPPRESS]:
             for option in action.option_strings or [str(action.metavar or action.dest).upper()]:
                 yield ' '.join(map(str, (subcommand, option, *(action.choices or ()))))
 

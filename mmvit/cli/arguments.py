@@ -54,6 +54,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
                               'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
     several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--prepared', nargs='+', help=argparse.SUPPRESS)  # of the processes that --processes starts
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
 

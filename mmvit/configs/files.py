@@ -94,15 +94,20 @@ def _use_own_lists(cfg: Config, path: str) -> None:
 
     The run has written them to the folder ``recipe`` in its work dir.
     """
-    folder = osp.dirname(osp.abspath(path))
-    lists = folder if osp.basename(folder) == RECIPE else osp.join(folder, RECIPE)
     if not cfg.get('recipe'):
         return
+    lists = own_lists(path)
     for part in [part for split in SPLITS for part in (*datasets_of(cfg, split), *metrics_of(cfg, split))]:
         place, name = osp.split(osp.join(part.get('data_root') or '', part.get('ann_file') or ''))
         own = osp.join(lists, name)
         if osp.basename(place) == RECIPE and osp.realpath(place) != osp.realpath(lists) and osp.isfile(own):
             part['ann_file'] = own
+
+
+def own_lists(path: str) -> str:
+    """Returns the folder ``recipe`` of the work dir in which a config is, or is in such a folder."""
+    folder = osp.dirname(osp.abspath(path))
+    return folder if osp.basename(folder) == RECIPE else osp.join(folder, RECIPE)
 
 
 def merge_options(cfg: Config, options: Mapping | None) -> None:

@@ -92,7 +92,9 @@ def read_saved_config(file: Path) -> Config:
         ValueError: If the file has more than values; or if they name what is not a registered class, a module that is
             not of the user's environment, a URL, or a file that may run.
     """
-    settings = without_start(values_of(file))
+    values = values_of(file)
+    described = {'recipe': values['recipe']} if 'recipe' in values else {}  # of which nothing is built
+    settings = {**without_start(values), **described}
     scope = settings.get('default_scope')
     try:
         if isinstance(scope, str) and scope in FRAMEWORKS and find_spec(scope):
@@ -100,7 +102,7 @@ def read_saved_config(file: Path) -> Config:
                 import_custom(settings.get('custom_imports') or {}, file.parent)
                 import_quietly(scope)
                 names_of(scope)
-                check({key: value for key, value in settings.items() if key != 'recipe'})  # only describes the training
+                check({key: value for key, value in settings.items() if key not in described})
         return Config(settings, filename=str(file))
     except (ImportError, KeyError) as error:  # of a framework; a key that MMEngine uses itself
         raise ValueError(f'cannot be used: {first_line(error)}') from error

@@ -13,6 +13,7 @@ from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
 from .files import (
     LOADERS,
+    RECIPE,
     SPLITS,
     VISUALIZERS,
     check_parts,
@@ -21,6 +22,7 @@ from .files import (
     metrics_of,
     read_config,
 )
+from .machine import fit_recipe
 from .outputs import check_copy
 from .settings import find
 
@@ -42,12 +44,14 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
-        config (str): Config file, or the name of a config of this package.
+        config (str): Config file, or the name of a config of this package; with ``resume``, also the work dir of a
+            training, for the config that it saved there.
         work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
             ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
             there is none; a path resumes from this checkpoint. Defaults to False.
-        precision (str | None): Mixed precision in 'float16' or 'bfloat16'. Defaults to None: the config's.
+        precision (str | None): Mixed precision in 'float16' or 'bfloat16'; for a recipe also 'float32'. Defaults to
+            None: the config's, or that of this machine for a recipe that was given none.
         auto_scale_lr (bool): Whether to scale the learning rate by the batch size. Defaults to False.
         cfg_options (Mapping | None): Settings that replace the config's, such as ``{'train_cfg.max_epochs': 1}``.
         launcher (str): Launcher that started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
@@ -56,16 +60,18 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    if precision not in PRECISIONS:
+    cfg = _read_run(config, work_dir, resume) if osp.isdir(config) else read_config(config, TRAINING)
+    if 'recipe' in cfg:
+        fit_recipe(cfg, precision)
+    elif precision == 'float32':
         raise UsageError(f'{config} has a precision of its own; --no-amp is for a network and a folder')
-    cfg = read_config(config, TRAINING)
-    precise = {**PRECISIONS[precision], **(bfloat16_options(cfg) if precision == 'bfloat16' else {})}
+    precise = {**PRECISIONS.get(precision, {}), **(bfloat16_options(cfg) if precision == 'bfloat16' else {})}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
         merge_options(cfg, cfg_options)
     _set_run(cfg, work_dir, launcher)
-    if precision == 'float16':
+    if precision == 'float16' and 'recipe' not in cfg:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         if not (is_classifier and 'loss_scale' in cfg.optim_wrapper):
             cfg.optim_wrapper.loss_scale = 'dynamic'
@@ -81,10 +87,23 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {config} does not set')
         cfg.auto_scale_lr.enable = True
     if is_classifier:
-        _set_loaders(cfg, LOADERS, persistent_workers=True)
         merge_options(cfg, cfg_options)
+        _set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
     check_copy(cfg)
+    return cfg
+
+
+def _read_run(work_dir: str, other: str | None, resume: str | bool) -> Config:
+    """Returns the config that a training saved in its work dir, to go on with it; only its weights can be resumed."""
+    if not resume:
+        raise UsageError(f'{work_dir} is a folder; to go on with the training in it, pass --resume')
+    if other is not None and osp.realpath(other) != osp.realpath(work_dir):
+        raise UsageError(f'work_dir (--work-dir) must be {work_dir}, whose training goes on, got {other}')
+    if not osp.isfile(osp.join(work_dir, LAST)):
+        raise UsageError(f'nothing to resume: {work_dir} has no {LAST}; pass the network and the folder, or the config')
+    cfg = config_of(None, work_dir, TRAINING, remedy='and --work-dir: mmvit train CONFIG --work-dir RUN --resume')
+    cfg.work_dir = work_dir
     return cfg
 
 
@@ -99,7 +118,7 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
 
 def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
                    show: bool = False, show_dir: str | None = None, wait_time: float = 2., tta: bool = False,
-                   cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none') -> Config:
+                   cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
 
     Args:
@@ -114,12 +133,13 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
         wait_time (float): Seconds per image with ``show``. Defaults to 2.
         tta (bool): Whether to use test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, or flips as
             in the framework's script. Defaults to False.
-        cfg_options, launcher: As in :func:`training_config`.
+        cfg_options, launcher, **shorthands: As in :func:`training_config`.
 
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
     cfg = config_of(config, checkpoint, TESTING)
+    cfg_options = {**shorthand_options(cfg, **shorthands), **(cfg_options or {})}
     framework = cfg.default_scope
     if framework != 'mmpretrain':
         merge_options(cfg, cfg_options)
@@ -175,15 +195,20 @@ def _set_run(cfg: Config, work_dir: str | None, launcher: str) -> None:
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir
+    elif 'recipe' in cfg and osp.basename(osp.dirname(osp.abspath(cfg.filename))) == RECIPE:
+        own = osp.dirname(osp.dirname(osp.abspath(cfg.filename)))  # to which the recipe may have been moved
+        if osp.realpath(own) != osp.realpath(cfg.get('work_dir') or ''):
+            cfg.work_dir = own
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0])
 
 
 def _set_loaders(cfg: Config, loaders: tuple[str, ...], **defaults) -> None:
-    """Sets what mmpretrain's scripts set in loaders that do not set it."""
+    """Sets what mmpretrain's scripts set in loaders that do not set it; without workers, none can persist."""
     for key in loaders:
         if cfg.get(key) is not None:
-            cfg[key] = ConfigDict({'pin_memory': True, **defaults, **cfg[key]})
+            fitting = {name: value for name, value in defaults.items() if cfg[key].get('num_workers')}
+            cfg[key] = ConfigDict({'pin_memory': True, **fitting, **cfg[key]})
 
 
 def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
@@ -251,6 +276,8 @@ def _root_options(cfg: Config, root: str) -> dict[str, Any]:
                              '--cfg-options')
         old = osp.join(dataset.data_root or '', '')
         options[f'{place}.data_root'] = osp.join(root, '')
+        if osp.basename(osp.dirname(dataset.get('ann_file') or '')) == RECIPE:  # lists of a recipe stay where they are
+            options[f'{place}.ann_file'] = osp.abspath(osp.join(old, dataset.ann_file))
         evaluator = cfg.get(f'{split}_evaluator')
         for number, metric in enumerate(metrics_of(cfg, split)):
             where = f'{split}_evaluator.{number}' if isinstance(evaluator, list) else f'{split}_evaluator'

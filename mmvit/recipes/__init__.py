@@ -1,5 +1,5 @@
 """Recipes: a network and a folder of data become a finished config."""
-from .again import is_recipe, make_again
-from .folder import fine_tune, other_data, save, summary
+from .command import recipe_of
+from .folder import fine_tune, other_data, save, summary, write_with_data
 
-__all__ = ['fine_tune', 'is_recipe', 'make_again', 'other_data', 'save', 'summary']
+__all__ = ['fine_tune', 'other_data', 'recipe_of', 'save', 'summary', 'write_with_data']

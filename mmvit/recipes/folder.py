@@ -3,6 +3,7 @@ import math
 import os.path as osp
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -15,10 +16,14 @@ from mmengine.config import Config
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
+from ..configs.files import RECIPE, metrics_of
+from ..configs.machine import loading_with, settings_here
+from ..configs.scripts import shorthand_options
 from ..folders import FolderData, read_folder
 from ..folders.folders import one_folder
+from ..folders.record import found_changes, write_record
 from ..folders.rules import raise_or_warn
-from ..utils.devices import has_mixed_precision
+from ..running.work_dir import HoldsTrainingError, holds_training, unused_name
 from ..utils.distributed import warn
 from . import classifier, detector, segmenter
 from .batch_size import AUTO, check_device, largest_batch_size
@@ -31,6 +36,7 @@ TASKS: dict[str, tuple[str, Any, str]] = dict(
     class_folder=('mmpretrain', classifier, 'classifier'), coco_folder=('mmdet', detector, 'detector'),
     seg_folder=('mmseg', segmenter, 'segmenter'))
 PRECISIONS = 'float32', 'float16', 'bfloat16'
+WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
 LIGHT_SAVES = 'half of the time'  # of steps by turns, EfficientNet-Lite0 at the size 256: CPU time of 6.5 and 3.1 s
 
 
@@ -85,20 +91,22 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
             None: 0.9, and 1 from random weights.
         decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
-        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where MMEngine has mixed
-            precision, as on GPUs of NVIDIA, else float32.
+        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where the training runs
+            and MMEngine has mixed precision, as on GPUs of NVIDIA, else float32.
         compile (bool): Whether to compile the backbone for training; see
             :class:`~mmvit_backbones.engine.CompileHook`. Defaults to False.
-        workers (int | None): Processes that read data, per training process. Defaults to None: 4 with a GPU, else 0.
+        workers (int | None): Processes that read data, per training process. Defaults to None: 4 where the training
+            runs with a GPU, else 0.
         processes (int): Number of training processes. Defaults to 1.
-        work_dir (str | None): Folder of the run. Defaults to None: ``work_dirs/NETWORK_TASK``.
+        work_dir (str | None): Folder of the run, which may not hold a training. Defaults to None:
+            ``work_dirs/NETWORK_TASK``, or the next name, such as ``NETWORK_TASK_2``, if a training is there.
         out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
             work dir.
         check_files (bool): Whether to read all images and masks of the folder. Defaults to True.
         custom_hooks, custom_imports (Sequence): Further hooks, and modules that register them.
 
     Raises:
-        UsageError: If an argument is invalid, or the folder has unusable content.
+        UsageError: If an argument is invalid, the folder has unusable content, or the work dir holds a training.
 
     Example:
         >>> from mmvit.recipes import fine_tune
@@ -126,12 +134,17 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         height, width = found.image_size
         raise UsageError(f'network must take images of any size, got {network}, which takes {height} x {width} pixels '
                          'alone' + (f'; set size={height} (--size)' if task is classifier else ''))
-    title = f'{re.sub("[/:]", "_", found.name)}_{task_name}'  # as Windows allows it
-    given.work_dir = work_dir or osp.join('work_dirs', title)
-    given.precision = precision or ('float16' if has_mixed_precision() else 'float32')
-    given.workers = (4 if torch.cuda.is_available() else 0) if workers is None else workers
-    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed,
-                       out=out or osp.join(given.work_dir, 'recipe'), check_files=check_files)
+    title = title_of(found.name, key)
+    if work_dir and not out and holds_training(work_dir):
+        raise HoldsTrainingError(work_dir)
+    given.work_dir = work_dir or (unused_name if not out else str)(osp.join(WORK_DIRS, title))
+    here = settings_here()
+    given.precision = precision or here['precision']
+    given.workers = here['workers'] if workers is None else workers
+    place = out or osp.join(given.work_dir, RECIPE)
+    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed, out=place,
+                       check_files=check_files)
+    write_record(place, key, folder, data)
     raise_or_warn(data.problems if not check_files else ())
     if task is detector:
         for text in detector.about_objects(data, given.size)[1]:
@@ -140,15 +153,21 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     def config(images: int) -> Config:
         """Returns the config for a number of images per process and step."""
         given.batch_size = images
-        used = dict(arguments, precision=given.precision, workers=given.workers, batch_size=images if is_auto else
-                    batch_size)  # the same on other machines
-        text = _text(key, found, data, given, {
-            name: value for name, value in used.items() if value != signature(fine_tune).parameters[name].default})
+        used = dict(arguments, batch_size=images if is_auto else batch_size)
+        recorded = {name: value for name, value in used.items()
+                    if value != signature(fine_tune).parameters[name].default}
+        decided = {name: value for name, value in here.items() if name not in recorded}
+        text = _text(key, found, data, given, {**recorded, **(dict(here=decided) if decided else {})})
         cfg = Config.fromstring(text, '.py')
-        return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, 'recipe', f'{title}.py'))
+        return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, RECIPE, f'{title}.py'))
 
     return config(largest_batch_size(config(1).text, data.num_train // processes, processes) if is_auto else
                   batch_size or task.BATCH_SIZE)
+
+
+def title_of(name: str, key: str) -> str:
+    """Returns the name of a recipe: that of the network and the task of a folder's argument."""
+    return f'{re.sub("[/:]", "_", name)}_{TASKS[key][2]}'  # as Windows allows it
 
 
 def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any]) -> str:
@@ -172,7 +191,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
         lr=given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE), accumulate=given.accumulate,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
         precision=given.precision, early_stop=given.early_stop, ema=given.ema, compile=given.compile)
-    loading = dict(num_workers=given.workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
+    loading = loading_with(given.workers)
     # the text has the classes once, as metainfo
     named = replace(data, **{part: {**getattr(data, part), 'metainfo': Name('metainfo')} for part in ('train', 'val')})
     own = dict(light=given.light, precision=given.precision) if task is detector else {}
@@ -186,7 +205,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
     return text_of([*summary, *USAGE], [
         Section('', dict(task.frame(data), custom_imports=dict(
             imports=list(dict.fromkeys([*network.imports, *given.custom_imports]))))),
-        Section('What was given, for `mmvit test` on other folders and `mmvit train THIS_FILE --epochs N`.',
+        Section('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
                 dict(recipe=recorded)),
         Section(f'The model: {len(data.classes)} classes.', model),
         Section('The data.', dict(metainfo=data.train['metainfo'], **_loaders(trained, tested, loading))),
@@ -237,8 +256,14 @@ def _loaders(trained: dict, tested: dict, loading: dict) -> dict[str, Any]:
 
 
 def save(cfg: Config) -> str:
-    """Writes a config of :func:`fine_tune` to the folder ``recipe`` of its work dir, and returns the file's path."""
+    """Writes a config of :func:`fine_tune` to the folder ``recipe`` of its work dir, and returns the file's path.
+
+    Raises:
+        UsageError: If the work dir holds a training, or the config would replace the one that the network is from.
+    """
     path = Path(str(cfg.filename))
+    if holds_training(cfg.work_dir):
+        raise HoldsTrainingError(cfg.work_dir)
     check_outputs('work_dir (--work-dir)', [path], [cfg.recipe.get('network')])
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(path) as part:
@@ -259,7 +284,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     Args:
         cfg (Config): The config of the training.
         class_folder, coco_folder, seg_folder (str | None): Folder with the validation images and annotations of the
-            same classes. Defaults to None: the folder of the training.
+            same classes. Defaults to None: the validation images of the training, also if their folder is passed.
         size (int | Sequence[int] | None): As in :func:`fine_tune`. Defaults to None: the training's.
         out (str): Folder for repaired annotation files and lists of images.
 
@@ -272,19 +297,42 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
                          'test_evaluator with --cfg-options')
     trained = next(key for key in TASKS if key in recipe)
     given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    is_other = any(given.values())
-    key, folder = one_folder(**given) if is_other else (trained, recipe[trained])
+    key, folder = one_folder(**given) if any(given.values()) else (trained, None)
     if key != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
     _, task, _ = TASKS[key]
-    split = {} if is_other else {name: recipe[name] for name in ('val_fraction', 'split_seed') if name in recipe}
-    data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
-                       classes=cfg.val_dataloader.dataset.metainfo.classes, **split)
+    if folder is None or found_changes(cfg, folder) == []:
+        data = _recorded_data(cfg, folder)
+    else:
+        data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
+                           classes=cfg.val_dataloader.dataset.metainfo.classes)
     tested = task.tests(data, _size(task, size if size is not None else recipe.get('size')), cfg.model)
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
     return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
+
+
+def _recorded_data(cfg: Config, folder: str | None) -> FolderData:
+    """Returns the validation images of a training as its lists have them, in a folder that may have been moved."""
+    if folder is not None:
+        cfg = deepcopy(cfg)
+        cfg.merge_from_dict(shorthand_options(cfg, data_root=folder))
+    dataset, metric = cfg.val_dataloader.dataset.to_dict(), metrics_of(cfg, 'val')[0]
+    val = {name: value for name, value in dataset.items() if name not in ('pipeline', 'test_mode')}
+    return FolderData({}, val, tuple(val['metainfo']['classes']), 0, 0, 'segm' in metric.get('metric', ()),
+                      metric.get('ann_file') or '')
+
+
+def write_with_data(cfg: Config, out: str, **options: Any) -> str:
+    """Writes the config of a test with other data (:func:`other_data`) to the folder ``out``; returns its file."""
+    cfg, name = deepcopy(cfg), Path(str(cfg.filename)).name
+    cfg.merge_from_dict(other_data(cfg, **options, out=out))
+    path, text = Path(out, name), text_of([f'The test of {name} with other data.'], [Section('', cfg.to_dict())])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_when_complete(path) as part:
+        part.write_text(text, encoding='utf-8')
+    return str(path)
 
 
 def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:

@@ -1,13 +1,40 @@
 """Connects the processes of a run that a launcher has started."""
+import gc
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
 
-from mmvit_backbones.errors import UsageError
+from mmvit_backbones.errors import UsageError, first_line
 
-from ..utils.devices import gpu_of_process, number_of_accelerators
+from ..utils.devices import check_number_of_processes, gpu_of_process, number_of_accelerators, use_own_gpu
+
+
+@contextmanager
+def started_by(launcher: str, local_rank: int = 0) -> Iterator[int]:
+    """Yields the number of processes that a launcher has started, of which this is one; disconnects them at the end.
+
+    Args:
+        launcher (str): 'pytorch', 'slurm' or 'mpi'.
+        local_rank (int): Rank of this process on its machine, if no variable has it. Defaults to 0.
+
+    Raises:
+        UsageError: If the launcher has not started this process, or there are fewer GPUs than processes.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    set_ranks(launcher)
+    check_launcher(launcher)
+    check_number_of_processes(int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+    use_own_gpu()
+    try:
+        yield int(os.environ['WORLD_SIZE'])
+    finally:
+        if torch.distributed.is_initialized():
+            gc.collect()  # references to the process group would keep gloo's threads alive, which abort at the exit
+            torch.distributed.destroy_process_group()
 
 
 def check_launcher(launcher: str) -> None:
@@ -44,9 +71,8 @@ def set_ranks(launcher: str) -> None:
     if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                           LOCAL_RANK=os.environ['SLURM_LOCALID'])
-        hosts = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-                               capture_output=True, text=True, check=True)
-        os.environ.setdefault('MASTER_ADDR', hosts.stdout.split()[0])
+        if 'MASTER_ADDR' not in os.environ:
+            os.environ['MASTER_ADDR'] = first_host(os.environ.get('SLURM_NODELIST', ''))
         # Jobs on the same node need different ports.
         os.environ.setdefault('MASTER_PORT', str(20000 + int(os.environ['SLURM_JOB_ID']) % 10000))
     if launcher == 'mpi' and 'OMPI_COMM_WORLD_RANK' in os.environ:
@@ -57,3 +83,14 @@ def set_ranks(launcher: str) -> None:
         if os.environ['WORLD_SIZE'] == os.environ['LOCAL_WORLD_SIZE']:  # else it must be set to the first machine
             os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
         os.environ.setdefault('MASTER_PORT', '29500')
+
+
+def first_host(nodes: str) -> str:
+    """Returns the first machine of Slurm's list; raises UsageError if Slurm does not tell it."""
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        reason = (getattr(error, 'stderr', '') or '').strip() or first_line(error)
+        raise UsageError(f'--launcher slurm: {" ".join(command)} does not name the first machine ({reason}); set the '
+                         'environment variable MASTER_ADDR') from error

@@ -64,7 +64,7 @@ def test_ranks_of_mpi(environment):
 @pytest.mark.parametrize('given, cores, threads', [
     ({}, 7, '3'), (dict(OMP_NUM_THREADS='2'), 7, '2'), ({}, 1, '1')])
 def test_processes_share_the_cores(given, cores, threads, environment, monkeypatch):
-    environment(dict(given, LOCAL_RANK='0', NNODES='2', PORT='5'))
+    environment(dict(given, LOCAL_RANK='0', NNODES='2', PORT='5', MASTER_ADDR='n1'))
     monkeypatch.setattr('os.sched_getaffinity', lambda process: set(range(cores)))
     started = []
     monkeypatch.setattr('mmvit.cli.processes._run_torchrun', lambda arguments: started.append(arguments) or 9)
@@ -81,7 +81,7 @@ def test_a_port_in_use_is_named(nodes, environment):
         other.bind(('', 0))
         other.listen()
         port = other.getsockname()[1]
-        environment(dict(NNODES=nodes, PORT=str(port)))
+        environment(dict(NNODES=nodes, PORT=str(port), MASTER_ADDR='127.0.0.1'))
         with raises(UsageError, port, 'PORT'):
             start(['models'], 1)
 
@@ -94,6 +94,23 @@ def test_one_machine_needs_no_port(environment, tmp_path):
             other.bind(('', 29500))
             other.listen()
         start(['train', '--processes', '2', '--help'], 1)
+
+
+def test_several_machines_need_the_address_of_the_first(environment):
+    environment(dict(NNODES='2'))
+    with raises(UsageError, 'NNODES=2', 'MASTER_ADDR'):
+        start(['models'], 1)
+
+
+@pytest.mark.parametrize('script', ['exit 1', 'exit 0', None])
+def test_slurm_that_does_not_name_the_first_machine_is_one_line(script, environment, tmp_path):
+    if script:
+        (tmp_path / 'scontrol').write_text(f'#!/bin/sh\n{script}\n')
+        (tmp_path / 'scontrol').chmod(0o755)
+    environment(dict(SLURM, PATH=str(tmp_path)))
+    with raises(UsageError, '--launcher slurm', 'scontrol', 'MASTER_ADDR') as caught:
+        ranks.set_ranks('slurm')
+    assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize('name, value', [('NNODES', 'two'), ('NODE_RANK', '1'), ('PORT', '70000')])

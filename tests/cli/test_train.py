@@ -98,7 +98,7 @@ def test_the_check_opens_no_context_on_a_gpu(tmp_path):
 
 def test_no_option_is_ignored():
     """Each is an argument of what makes a recipe or of what makes a config, or says how the run is started."""
-    started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose'}
+    started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose', 'prepared'}
     of_recipes, *of_configs = (set(signature(function).parameters) for function in (
         fine_tune, training_config, shorthand_options))
     options = {action.dest for action in parser_of('train')._actions} - started
@@ -158,16 +158,6 @@ def test_what_cannot_be_used_is_refused_before_the_data_are_read(lines, words, t
     config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n{lines}")
     with raises(UsageError, *words):
         call('train', config, '--compile', '--work-dir', tmp_path / 'run')
-
-
-def test_a_recipe_of_another_length_stays_compiled(tmp_path):
-    options = ['--no-pretrained', '--check', '--work-dir']
-    call('train', 'rest_lite', '--class-folder', FLOWERS, '--compile', *options, tmp_path / 'run')
-    saved, = tmp_path.glob('run/recipe/*.py')
-    call('train', saved, '--epochs', '7', *options[1:], tmp_path / 'again')
-    again, = tmp_path.glob('again/recipe/*.py')
-    hooks = Config.fromfile(again).custom_hooks
-    assert [hook.type for hook in hooks].count('CompileHook') == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')

@@ -17,9 +17,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from PIL import Image
 
+from mmvit.configs import machine
 from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
-from mmvit.recipes import fine_tune, make_again, save, summary
+from mmvit.recipes import fine_tune, save, summary
 from mmvit.recipes.batch_size import largest_batch_size, largest_that_fits
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
@@ -362,29 +363,7 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
         check_data(found, ['test'])
 
 
-# ---- again
-
-
-@TASKS
-def test_a_recipe_of_another_length_is_that_of_its_arguments(task, tmp_path):
-    options = dict(seed=3, ema=True, layer_decay=0.8, early_stop=2, epochs=4, precision='bfloat16', workers=1)
-    saved = save(recipe(tmp_path, task, **options))
-    before = Path(saved).read_text(encoding='utf-8')
-    changed = make_again(saved, iters=100)
-    expected = recipe(tmp_path, task, **{**options, 'epochs': None}, iters=100, work_dir=f'{tmp_path}/run_iters_100')
-    assert changed.text == expected.text and changed.train_cfg.max_epochs > 4
-    assert changed.filename == expected.filename != saved and Path(saved).read_text(encoding='utf-8') == before
-    again = make_again(save(changed), epochs=7, work_dir=str(tmp_path / 'other'))
-    assert (again.train_cfg.max_epochs, again.work_dir) == (7, str(tmp_path / 'other'))
-    assert again.param_scheduler[-1].end / changed.param_scheduler[-1].end == 7 / changed.train_cfg.max_epochs
-
-
-def test_a_recipe_stays_compiled(tmp_path):
-    """Once, where --compile is given again."""
-    saved = save(recipe(tmp_path, compile=True))
-    for path in saved, save(make_again(saved, epochs=7)):
-        hooks = training_config(path, compile=True).custom_hooks
-        assert [hook.type for hook in hooks].count('CompileHook') == 1
+# ---- what is recorded
 
 
 DETECTOR, SPLIT = dict(class_folder=None, coco_folder=COCO), dict(class_folder='flat', val_fraction=0.5)
@@ -425,14 +404,17 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
     assert contents[0] != contents[1]
 
 
-
-def test_edits_of_a_recipe_are_never_lost(tmp_path):
-    path = Path(save(recipe(tmp_path)))
-    edited = path.read_text(encoding='utf-8').replace('max_norm=5.0', 'max_norm=1.0')
-    path.write_text(edited, encoding='utf-8')
-    with raises(UsageError, str(path), 'train_cfg.max_epochs', 'param_scheduler'):
-        make_again(str(path), epochs=7)
-    assert path.read_text(encoding='utf-8') == edited and not list(tmp_path.glob('run_*'))
+def test_a_recipe_takes_precision_and_workers_of_the_machine_that_runs_it(tmp_path, monkeypatch):
+    """Unless they were given, or the file was edited."""
+    left, given = recipe(tmp_path / 'left'), recipe(tmp_path / 'given', precision='float32', workers=1)
+    files = [save(left), save(given)]
+    edited = tmp_path / 'edited.py'
+    edited.write_text(left.text.replace(f'num_workers={left.recipe.here.workers}', 'num_workers=7'))
+    monkeypatch.setattr(machine, 'settings_here', lambda: dict(precision='float16', workers=3))
+    runs = [training_config(str(file)) for file in (*files, edited)]
+    assert [(cfg.optim_wrapper.type, cfg.val_dataloader.num_workers) for cfg in runs] == [
+        ('AmpOptimWrapper', 3), ('OptimWrapper', 1), ('AmpOptimWrapper', 7)]
+    assert training_config(files[0], precision='float32').optim_wrapper.type == 'OptimWrapper'
 
 
 # ---- the largest batch

@@ -1,0 +1,203 @@
+"""Prepares a training or a test once, before any process of it is started: all checks, and a finished config."""
+import os.path as osp
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple, Protocol
+
+from mmengine.config import Config
+
+from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
+from mmvit_backbones.utils.file_access import problem_of_file
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.reading import LAST, find_checkpoint
+
+from ..configs.backbone import build_on_meta
+from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
+from ..configs.official import config_of_network
+from ..configs.outputs import check_test_outputs
+from ..configs.scripts import testing_config, training_config
+from ..folders.data_set_files import check_data
+from ..folders.record import folder_of, found_changes
+from ..utils.distributed import is_first_process, warn
+from .checks import check_run
+from .rehearsal import rehearse
+from .work_dir import HoldsTrainingError, holds_training, lock_work_dir, numbered, taken
+
+
+class NetworkAndFolder(Protocol):
+    """What becomes a recipe, such as :class:`mmvit.recipes.command.Recipe`: its default work dir, and its folder."""
+
+    @property
+    def base(self) -> str: ...
+
+    @property
+    def folder(self) -> str: ...
+
+    def write(self, work_dir: str, processes: int) -> str:
+        """Writes the recipe and its lists to the work dir, and returns its file."""
+        ...
+
+    def check_same(self, recorded: Mapping[str, Any], work_dir: str) -> None:
+        """Raises UsageError if the recipe of a training in the work dir has other arguments."""
+        ...
+
+
+class Prepared(NamedTuple):
+    """The finished config of a run, and what its other processes read to get the same one.
+
+    Args:
+        cfg (Config): The finished config.
+        config (str): File or name of the config, or the work dir that has it; '' for that beside the checkpoint.
+        checkpoint (str | None): What is tested: a checkpoint, or the work dir that stands for it. Defaults to None.
+        data_root (str | None): The folder of the data, if it was moved since a recipe was made. Defaults to None.
+    """
+
+    cfg: Config
+    config: str
+    checkpoint: str | None = None
+    data_root: str | None = None
+
+
+@contextmanager
+def prepared_training(config: str, recipe: NetworkAndFolder | None = None, *, processes: int = 1,
+                      check: bool = False, work_dir: str | None = None, resume: str | bool = False,
+                      **options: Any) -> Iterator[Prepared]:
+    """Yields a training, after checking all that it will use; a work dir for a recipe is this command's until the end.
+
+    Args:
+        config (str): File or name of a config, or with ``resume`` the work dir of a training.
+        recipe (NetworkAndFolder | None): What is trained in place of a config. Defaults to None.
+        processes (int): Number of processes on all machines. Defaults to 1.
+        check (bool): Whether to rehearse the training, which does not start. Defaults to False.
+        work_dir, resume, **options: Arguments of :func:`training_config`.
+
+    Raises:
+        UsageError: If an option, the data, the settings or the work dir cannot be used, or a recipe is for another
+            number of processes; or if ``resume`` is to go on with other arguments or a folder that has changed.
+        CheckpointError: If the checkpoint to start from does not fit.
+    """
+    by_path = str(resume) if resume not in (False, True, 'auto') else None
+    if recipe and by_path and work_dir is None:
+        place = osp.realpath(by_path if osp.isdir(by_path) else osp.dirname(by_path))
+        work_dir = next((name for name in numbered(recipe.base) if osp.realpath(name) == place), None)
+    with taken(recipe.base, work_dir, bool(resume)) if recipe else nullcontext(work_dir) as work_dir:
+        is_new = recipe is not None and not holds_training(str(work_dir))
+        if recipe:
+            options.pop('precision', None)  # the recipe has it
+            config = recipe.write(str(work_dir), processes) if is_new else str(work_dir)
+        cfg = training_config(config, work_dir=work_dir, resume=resume, **options)
+        data_root = None
+        if recipe and not is_new:
+            recipe.check_same(cfg.get('recipe') or {}, cfg.work_dir)
+            if osp.realpath(recipe.folder) != osp.realpath(folder_of(cfg)):
+                data_root = recipe.folder
+                cfg = training_config(config, work_dir=work_dir, resume=resume, **options, data_root=data_root)
+        check_processes(cfg, processes)
+        is_known = is_new or check_folder(cfg)
+        check_run(cfg, checks_data=not is_known)
+        if not recipe and is_first_process():
+            check_work_dir(cfg, check)
+        if check:
+            rehearse(cfg)
+        has_checkpoint = cfg.get('load_from') or osp.isfile(osp.join(cfg.work_dir, LAST))
+        if cfg.get('resume') and not has_checkpoint and is_first_process():
+            print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
+        yield Prepared(cfg, config, data_root=data_root)
+
+
+def check_work_dir(cfg: Config, check: bool) -> None:
+    """Checks that a config can be trained in its work dir, and copies a recipe of another work dir there.
+
+    Raises:
+        UsageError: If another run has the work dir, or it holds a training, which a recipe does not replace.
+    """
+    lists, own = osp.dirname(osp.abspath(cfg.filename)), osp.join(cfg.work_dir, RECIPE)
+    if 'recipe' in cfg and holds_training(cfg.work_dir):
+        if not cfg.get('resume'):
+            raise HoldsTrainingError(cfg.work_dir)
+    elif 'recipe' in cfg and not check and osp.basename(lists) == RECIPE and osp.realpath(lists) != osp.realpath(own):
+        shutil.copytree(lists, own, dirs_exist_ok=True)
+    if not check:
+        with lock_work_dir(cfg.work_dir):
+            pass
+
+
+def check_processes(cfg: Config, processes: int) -> None:
+    """Raises UsageError if a recipe is for another number of processes."""
+    made_for = cfg.recipe.get('processes', 1) if 'recipe' in cfg else processes
+    if made_for != processes:
+        raise UsageError(f'{cfg.filename} is for {made_for} processes, from whose number its steps and its learning '
+                         f'rate follow, got {processes}; start {made_for}, or make it for {processes} with '
+                         '--processes, in another work dir')
+
+
+def check_folder(cfg: Config) -> bool:
+    """Returns whether a config is a recipe whose folder is as recorded, so that its files are not looked at again.
+
+    Raises:
+        UsageError: If it has changed.
+    """
+    found = found_changes(cfg, folder_of(cfg)) if 'recipe' in cfg else None
+    if found:
+        raise UsageError(f'{folder_of(cfg)} has changed since the training in {cfg.work_dir}: {"; ".join(found)}. It '
+                         'goes on with the same data only; for a new training with these data from its weights, pass '
+                         f'--pretrained {cfg.work_dir} with the network and the folder, and no --resume')
+    return found is not None
+
+
+def prepared_test(config: str, checkpoint: str | None, *, with_data: Callable[..., str] | None = None,
+                  is_exported: bool = False, work_dir: str | None = None, **options: Any) -> Prepared:
+    """Returns a test after checking all that it will use.
+
+    Args:
+        config (str): File or name of a config, or of a network; or the work dir of a training, or its checkpoint.
+        checkpoint (str | None): File, URL or ``official://`` name of the weights. None: of the work dir.
+        with_data (Callable | None): Takes the config and a folder for lists, and returns the file of a config with
+            other data. Defaults to None: the data of the config.
+        is_exported (bool): Whether the checkpoint is a file of `mmvit export`. Defaults to False.
+        work_dir, **options: Arguments of :func:`testing_config`.
+
+    Raises:
+        UsageError: If an option or the data cannot be used.
+        CheckpointError: If the checkpoint cannot be read.
+    """
+    named, source, base = find_tested(config, checkpoint)
+    work_dir = work_dir or default_work_dir(base)
+    if with_data:
+        named, source = with_data(base, osp.join(work_dir, 'data')), find_checkpoint(source)
+    elif 'recipe' in base and (found := found_changes(base, folder_of(base))):
+        warn(f'{folder_of(base)} has changed since the training: {"; ".join(found)}; the lists of the training are '
+             'used')
+    cfg = testing_config(named, source, work_dir=work_dir, **options)
+    check_data(cfg, ['test'])
+    check_test_outputs(cfg)
+    if is_exported:
+        if reason := problem_of_file(source):
+            raise CheckpointNotFoundError(f'{source} {reason}')
+    else:
+        build_on_meta(cfg)
+        read_checkpoint(cfg.load_from, mmap=True)
+    return Prepared(cfg, named or '', source)
+
+
+def find_tested(config: str, checkpoint: str | None) -> tuple[str | None, str, Config]:
+    """Returns the config that was named, the checkpoint or its work dir, and the config's content."""
+    if checkpoint is not None:
+        config = config_of_network(config, checkpoint) or config
+        return config, checkpoint, read_config(config)
+    if is_config(config) or not osp.exists(config):
+        raise UsageError(f'{config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(config)}')
+    checkpoint = find_checkpoint(config)
+    cfg = config_of(None, config, remedy=f'first: mmvit test CONFIG {checkpoint}')
+    if is_first_process():
+        print(f'checkpoint  {checkpoint}\nconfig      {cfg.filename}', flush=True)
+    return None, config, cfg
+
+
+def default_work_dir(cfg: Config) -> str:
+    """Returns the folder ``test`` in that of the training, whose files must not be replaced."""
+    folder = osp.dirname(cfg.filename)
+    if osp.exists(osp.join(folder, LAST)):  # the config is of a run, which may have been moved
+        return osp.join(folder, 'test')
+    return osp.join(cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(cfg.filename))[0]), 'test')

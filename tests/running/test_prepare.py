@@ -1,0 +1,172 @@
+"""`recipe/` in a work dir is a record of what was trained: read by all that follows, changed by nothing."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fine_tunings import FOLDERS, TASKS, recipe
+from helpers import ROOT, raises
+from PIL import Image
+from subcommands import call
+
+from mmvit.folders.record import found_changes
+from mmvit.recipes import fine_tune, save
+from mmvit.running.work_dir import TAKEN, holds_training, taken
+from mmvit.utils.locks import lock_file
+from mmvit_backbones.errors import UsageError
+
+NETWORK = ['rest_lite', '--no-pretrained']
+OPTIONS = ['--class-folder', 'data', '--val-fraction', '0.3', '--size', '32', '--batch-size', '4', '--epochs', '1']
+WORK_DIR = Path('work_dirs/rest_lite_classifier')
+
+
+def add_images(folder: Path, first: int, number: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in range(first, first + number):
+        pixels = np.random.default_rng(name).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f'{name}.png')
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, frameworks) -> Path:
+    """Returns a folder with data and the work dir of a training."""
+    place = tmp_path_factory.mktemp('trained')
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        for name in 'ab':
+            add_images(Path('data', name), 0, 6)
+        call('train', *NETWORK, *OPTIONS, '--check')  # takes the same work dir
+        call('train', *NETWORK, *OPTIONS)
+    finally:
+        os.chdir(before)
+    return place
+
+
+@pytest.fixture
+def place(trained, tmp_path, monkeypatch) -> Path:
+    """Returns a copy of the folder of the training, in which the test runs."""
+    shutil.copytree(trained, tmp_path / 'place', symlinks=True)
+    monkeypatch.chdir(tmp_path / 'place')
+    return tmp_path / 'place'
+
+
+def record() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (WORK_DIR / 'recipe').iterdir()}
+
+
+pytestmark = [pytest.mark.workflow, pytest.mark.usefixtures('own_loaders')]
+
+
+def test_nothing_changes_the_record_of_a_training(place, capsys):
+    before = record()
+    add_images(place / 'data/c', 0, 3)
+    add_images(place / 'data/a', 6, 3)
+    with raises(UsageError, WORK_DIR, '--resume', 'another --work-dir'):
+        call('train', *NETWORK, *OPTIONS, '--work-dir', WORK_DIR)
+    with raises(UsageError, WORK_DIR):
+        fine_tune('rest_lite', class_folder='data', val_fraction=0.3, pretrained=False, work_dir=str(WORK_DIR))
+    with raises(UsageError, WORK_DIR):
+        call('train', next(WORK_DIR.glob('recipe/*.py')))
+    for again in (NETWORK[:1] + OPTIONS[:4], [WORK_DIR]):
+        with raises(UsageError, 'data has changed', '1 class was added (c)', '6 images', f'--pretrained {WORK_DIR}'):
+            call('train', *again, '--resume')
+    call('test', WORK_DIR, '--size', '48', '--check')  # with the lists of the training
+    assert record() == before
+    tested, = WORK_DIR.glob('test/data/*.py')
+    assert 'val.txt' in tested.read_text(encoding='utf-8') and not list(WORK_DIR.glob('test/data/*.txt'))
+
+
+def test_a_second_training_has_the_next_name_and_the_newest_one_goes_on(place, capsys):
+    call('train', *NETWORK, *OPTIONS, '--epochs', '2', '--check')
+    assert (place / f'{WORK_DIR}_2/recipe/rest_lite_classifier.py').is_file()
+    call('train', *NETWORK, *OPTIONS, '--resume', '--check')  # the second one holds no training
+    assert f'{WORK_DIR}: ' in capsys.readouterr().out
+    with raises(UsageError, 'epochs=1', 'epochs=3', 'another --work-dir'):
+        call('train', *NETWORK, *OPTIONS[:-1], '3', '--resume', '--check')
+    with taken(str(WORK_DIR), None, resumes=False) as second, taken(str(WORK_DIR), None, resumes=False) as third:
+        assert [second, third] == [f'{WORK_DIR}_2', f'{WORK_DIR}_3']
+
+
+def test_resuming_what_is_not_there_is_said(place, capsys):
+    call('train', *NETWORK, *OPTIONS, '--resume', '--work-dir', 'new', '--check')
+    assert 'nothing to resume in new' in capsys.readouterr().out
+    with raises(UsageError, 'nothing to resume', 'new'):
+        call('train', 'new', '--resume')
+    with raises(UsageError, '--epochs', 'another --work-dir'):
+        call('train', next(WORK_DIR.glob('recipe/*.py')), '--epochs', '3', '--resume')
+
+
+def test_a_folder_that_was_moved_is_the_same(place, capsys):
+    (place / 'data').rename(place / 'moved')
+    os.utime('moved/a/0.png')
+    given = ['--class-folder', 'moved', *OPTIONS[2:]]
+    call('train', *NETWORK, *given, '--resume', '--check')
+    call('test', WORK_DIR, '--class-folder', 'moved', '--check')  # without the folder val/ of another split
+    (place / 'moved/a/0.png').write_bytes(b'other')
+    with raises(UsageError, 'has changed', '1 image was replaced (a/0.png)'):
+        call('train', *NETWORK, *given, '--resume', '--check')
+
+
+@pytest.mark.parametrize('other', ['resnet50', 'timm:resnet18'])
+def test_another_network_is_not_resumed(other, place):
+    with raises(UsageError, 'network=rest_lite', other):
+        call('train', other, '--no-pretrained', *OPTIONS, '--work-dir', WORK_DIR, '--resume', '--check')
+
+
+def test_a_config_of_a_run_is_not_run(place):
+    config = WORK_DIR / 'rest_lite_classifier.py'
+    config.write_text(f'{config.read_text(encoding="utf-8")}\nopen("run", "w")\n', encoding='utf-8')
+    with raises(UsageError, 'more than values'):
+        call('train', WORK_DIR, '--resume')
+    assert not (place / 'run').exists()
+
+
+@TASKS
+def test_what_has_changed_in_a_folder_is_said(task, tmp_path):
+    shutil.copytree(FOLDERS[task], tmp_path / 'data')
+    cfg = recipe(tmp_path, task, **{task: str(tmp_path / 'data')})
+    save(cfg)
+    copy = tmp_path / 'copy'
+    shutil.copytree(tmp_path / 'data', copy)
+    assert found_changes(cfg, str(copy)) == []
+    image = next(copy.rglob('train/**/*.jpg'))
+    image.unlink()
+    if task == 'coco_folder':
+        file = copy / 'annotations/instances_val.json'
+        content = json.loads(file.read_text(encoding='utf-8'))
+        content['categories'].append(dict(id=1000, name='gnu'))
+        file.write_text(json.dumps(content), encoding='utf-8')
+    elif task == 'seg_folder':
+        with open(copy / 'classes.txt', 'a', encoding='utf-8') as names:
+            names.write('gnu\n')
+    else:
+        shutil.copytree(copy / 'val/roses', copy / 'val/gnu')
+    found = '; '.join(found_changes(cfg, str(copy)))
+    assert all(words in found for words in ('1 image was removed', image.name, '1 class was added (gnu)')), found
+
+
+def test_a_work_dir_that_was_refused_is_not_left_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with raises(UsageError, 'nowhere'):
+        call('train', *NETWORK, '--class-folder', 'nowhere')
+    assert not list(tmp_path.glob('work_dirs/*'))
+    with lock_file(str(tmp_path / 'run' / TAKEN)), raises(UsageError, 'in use'):
+        call('train', *NETWORK, '--class-folder', 'nowhere', '--work-dir', 'run')
+    assert not holds_training('run')
+
+
+def test_preparing_opens_no_context_on_a_gpu(tmp_path):
+    """The process that starts others would take memory on GPU 0."""
+    code = f"""
+import torch
+from mmvit.cli import main
+main(['train', 'rest_lite', '--no-pretrained', '--class-folder', {FOLDERS['class_folder']!r}, '--size', '32',
+      '--work-dir', {str(tmp_path / 'run')!r}, '--check'])
+assert not torch.cuda.is_initialized()
+"""
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)

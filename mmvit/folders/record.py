@@ -117,7 +117,7 @@ def annotated_classes(folder: str, annotations: Iterable[str], known: set[str]) 
         for name in annotations:
             path = Path(folder, name)
             if name == 'classes.txt':
-                found |= {*read_class_list(path)[0]}
+                found |= {*read_class_list(path)}
             elif path.is_file():
                 content = json.loads(path.read_text(encoding='utf-8-sig'))
                 found |= {category['name'] for category in content['categories']}

@@ -21,6 +21,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..configs.files import read_config
+from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
 from ..recipes.networks import find_network
@@ -110,6 +111,8 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         arguments['light'] = not torch.cuda.is_available()
     settings = {**arguments, 'config': config, 'pretrained': pretrained, 'freeze': freeze, 'layer_decay': layer_decay}
     check_settings(folder, settings)
+    if data := class_folder or coco_folder or seg_folder:
+        check_data(folder, data)
     hooks = [dict(type='FrozenBackboneHook')] if freeze else []
     if config:
         recipes = {name: other_recipe(config, name, pretrained, hooks, layer_decay) for name in names}
@@ -126,6 +129,14 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     return write_report(folder, summarize(results, measure(recipes, folder), recipes), recipes, settings)
 
 
+def check_data(out: Path, folder: str) -> None:
+    """Raises UsageError if a folder has changed since the first networks of a comparison were trained on it."""
+    place = out / 'data'
+    if (place / RECORD).is_file() and (found := changes(str(place), folder)):
+        raise UsageError(f'{folder} has changed since the comparison in {out} began: {"; ".join(found)}; go on with '
+                         'the folder as it was, or pass another --out')
+
+
 def check_settings(out: Path, now: Mapping[str, Any]) -> None:
     """Raises UsageError if ``out`` has a comparison with other settings, or something else."""
     file = out / SETTINGS
@@ -136,7 +147,8 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
         return
     before, after = json.loads(file.read_text(encoding='utf-8')), json.loads(json.dumps(now))
     for name in before | after:
-        if before.get(name) != after.get(name):
+        was_moved = name.endswith('_folder') and before.get(name) and after.get(name)  # the same, see check_data
+        if before.get(name) != after.get(name) and not was_moved:
             raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now '
                              f'{name}={after.get(name)}; pass the same options, or another --out')
 

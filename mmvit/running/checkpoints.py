@@ -12,16 +12,29 @@ from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, Unr
 from mmvit_backbones.utils.classes import check_labels, classes_of
 from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights, read_checkpoint
 
+from ..folders.record import said
+
 TRAINING_STATE = {'meta', 'message_hub', 'optimizer'}
 
 
-def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool) -> None:
-    """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it."""
+def check_start(model: nn.Module, checkpoint: dict, source: str, resumes: bool, dataset: Any = None) -> None:
+    """Raises an error if a run cannot start from the weights of a checkpoint, or resume from it.
+
+    Heads do not fit if the training data, ``dataset``, have other classes than the checkpoint, which is said.
+    """
     if resumes:
         check_state(checkpoint, source)
         try:
             load_weights(model, checkpoint['state_dict'], source, strict=True)
         except CheckpointError as error:  # another checkpoint of the run is for the same network
+            before = classes_of((checkpoint.get('meta') or {}).get('dataset_meta'))
+            now = classes_of(getattr(dataset, 'metainfo', None))
+            changed = [*said({*now} - {*before}, 'class', 'classes', 'added'),
+                       *said({*before} - {*now}, 'class', 'classes', 'removed')]
+            if before and now and changed:
+                raise UsageError(f'the training data have changed since checkpoint {source}: {"; ".join(changed)}. '
+                                 f'--resume goes on with the same classes; load_from={source} without it starts a new '
+                                 'training from the weights') from error
             raise UsageError(str(error)) from error
     else:
         check_overlap(model, checkpoint['state_dict'], source)  # as MMEngine will load them

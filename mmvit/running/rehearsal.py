@@ -92,7 +92,7 @@ def rehearse(cfg: Config) -> None:
         path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
         if path:
             with others_named(path) if resumes else nullcontext():
-                check_start(model, read_state(path), path, resumes)
+                check_start(model, read_state(path), path, resumes, train.dataset)
         check_heads(model, train.dataset)
         check_step(cfg, OneStep(model, cfg.optim_wrapper), train)
 

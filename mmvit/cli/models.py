@@ -2,7 +2,6 @@
 
     mmvit models
     mmvit models 'res*'
-    mmvit models --sort top1
     mmvit models --json
 
 Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k.
@@ -28,15 +27,13 @@ NEXT = ('next, with a NETWORK of the table:',
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('pattern', nargs='?', default='*', metavar='PATTERN', help="shell pattern, e.g. 'res*'")
-    parser.add_argument('--sort', choices=('name', 'parameters', 'gmacs', 'top1'), default='name',
-                        help='order of the networks (default: %(default)s)')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     return parser
 
 
 def run(args: Namespace) -> None:
     from mmvit_backbones.zoo.listing import describe_networks, network_table
-    networks = describe_networks(args.pattern, args.sort)
+    networks = describe_networks(args.pattern)
     if args.json:
         print(json.dumps(networks, indent=1))
         return

@@ -1,10 +1,9 @@
-"""Runs a model on images, folders, URLs and videos, and writes drawings and machine-readable results.
+"""Runs a model on images and folders, and writes drawings and machine-readable results.
 
     mmvit predict SOURCE... --checkpoint epoch_12.pth                # writes drawings; prints a classifier's classes
     mmvit predict SOURCE... --config imagenet_reswin_t --pretrained  # uses the authors' weights
     mmvit predict SOURCE... --checkpoint model.onnx --json           # also writes COCO results, label images or CSV
     mmvit predict SOURCE... --checkpoint model.onnx --runtime openvino --precision bf16
-    mmvit predict film.mp4 --checkpoint epoch_12.pth                 # draws each frame
 
 If an image cannot be read, an error line is printed, the other images are still processed, and the exit code is 1. A
 file or folder that does not exist ends the command before the first image.
@@ -19,7 +18,7 @@ from .docstrings import with_help
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('sources', nargs='+', metavar='SOURCE',
-                        help='images, folders (searched recursively), http(s) URLs or videos')
+                        help='images or folders (searched recursively)')
     parser.add_argument('--config')
     parser.add_argument('--checkpoint', help='work dir of a training, for its best checkpoint; a file or http(s) URL '
                                              "(classifiers: also in the authors' layout); or a file written by mmvit "

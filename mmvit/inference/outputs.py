@@ -1,28 +1,24 @@
-"""Writes the predictions for images, folders, URLs and videos to files."""
+"""Writes the predictions for images and folders to files."""
 import csv
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from glob import escape
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlparse
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
 
-from ..utils.images import SUFFIXES
 from .predictor import Predictor
 from .results import SCORE_THR, Classification, Result, Segmentation
-from .sources import VIDEOS, find_images, is_url
+from .sources import find_images
 
 
 class Written(NamedTuple):
     """The drawing of an image's prediction, or why there is none.
 
     Attributes:
-        source (str): The image; ``SOURCE#FRAME`` for a frame of a video.
+        source (str): The image.
         file (Path | None): The drawing.
         result (Result | None): The prediction.
         error (str | None): Why the image could not be read or processed.
@@ -42,23 +38,20 @@ class Written(NamedTuple):
 
 
 def find_sources(sources: Sequence[str]) -> dict[str, str]:
-    """Returns the output name of each image and video: the path relative to the given folder, or the file name.
+    """Returns the output name of each image: the path relative to the given folder, or the file name.
 
     The suffix is removed, unless two names differ only in their suffixes.
 
     Args:
-        sources (Sequence[str]): Images, folders, http(s) URLs and videos. Folders are searched recursively.
+        sources (Sequence[str]): Images and folders. Folders are searched recursively.
 
     Raises:
-        UsageError: If a source is not a file, a valid URL, or a folder with images or videos, or if two outputs would
-            have the same name.
+        UsageError: If a source is not a file or a folder with images, or if two outputs would have the same name.
     """
     paths: dict[str, Path] = {}
     for source in sources:
-        for found in find_images([source], SUFFIXES + VIDEOS):
-            path = Path(name_of(source) if is_url(found) else found)
-            base = Path(source) if not is_url(found) and Path(source).is_dir() else path.parent
-            paths[str(found)] = path.relative_to(base)
+        for path in find_images([source]):
+            paths[str(path)] = path.relative_to(source if Path(source).is_dir() else path.parent)
     stems = Counter(path.with_suffix('') for path in paths.values())
     names = {source: str(path if stems[path.with_suffix('')] > 1 else path.with_suffix(''))
              for source, path in paths.items()}
@@ -66,11 +59,6 @@ def find_sources(sources: Sequence[str]) -> dict[str, str]:
     if count > 1:
         raise UsageError(f'two images have the name {name} and would be drawn to the same file; rename one of them')
     return names
-
-
-def name_of(url: str) -> str:
-    """Returns the file name of a URL, without characters that Windows forbids; 'image' if its path is empty."""
-    return re.sub('[<>:"|?*]', '_', Path(urlparse(url).path).name) or 'image'
 
 
 def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str | Path, save_results: bool = False,
@@ -82,7 +70,7 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
 
     Args:
         predictor (Predictor): The model.
-        names (dict[str, str]): Name of the output for each image and video, from :func:`find_sources`.
+        names (dict[str, str]): Name of the output for each image, from :func:`find_sources`.
         out_dir (str | Path): Folder for the outputs.
         save_results (bool): Whether to write ``results.json`` (detectors: COCO results, where ``image_id`` counts the
             images from 1), ``labels/`` (segmenters: label images with a palette), or ``results.csv`` (classifiers: the
@@ -96,18 +84,16 @@ def write_predictions(predictor: Predictor, names: dict[str, str], out_dir: str 
         UsageError: If an output would replace an image, a folder cannot be created, or a file not be written, e.g. on a
             full disk.
     """
-    check_outputs('out_dir (--out-dir)', _planned(names, Path(out_dir)), [*names, *reads])
+    check_outputs('out_dir (--out-dir)', _planned(names.values(), Path(out_dir)), [*names, *reads])
     drawn = SCORE_THR if score_thr is None else score_thr
     outputs = _Outputs(names, Path(out_dir), save_results, drawn, predictor.category_ids)
     return _write(predictor, names, outputs, batch_size, 0. if save_results and score_thr is None else drawn)
 
 
-def _planned(names: dict[str, str], out_dir: Path) -> Iterator[Path]:
-    """Yields the files that models of any task may write; of the frames of a video, those that exist."""
-    for source, name in names.items():
-        is_film, pattern = source.lower().endswith(VIDEOS), f'{escape(name)}_{6 * "[0-9]"}*.png'
-        for folder in (out_dir, out_dir / 'labels'):
-            yield from folder.glob(pattern) if is_film else [folder / f'{name}.png']
+def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
+    """Yields the files that models of any task may write."""
+    for name in names:
+        yield from (out_dir / f'{name}.png', out_dir / f'labels/{name}.png')
     yield from (out_dir / 'results.csv', out_dir / 'results.json')
 
 
@@ -135,9 +121,7 @@ class _Outputs:
         self.file('')
 
     def write(self, result: Result) -> Written:
-        source, _, frame = (result.source, '', '') if result.source in self.names else result.source.rpartition('#')
-        stem = self.names[source]
-        name = f'{stem}_{int(frame):06}' if frame else stem
+        name = self.names[result.source]
         path = self.file(f'{name}.png')
         with replaced_when_complete(path) as part:
             result.from_score(self.drawn).draw().save(part)

@@ -81,9 +81,8 @@ class Predictor:
         """Runs the model on images and returns all results.
 
         Args:
-            images (object): One or more files, folders, http(s) URLs, videos, encoded images as bytes, open
-                files, Pillow images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched
-                recursively for images, but not for videos.
+            images (object): One or more files, folders, encoded images as bytes, open files, Pillow images, or RGB
+                uint8 arrays ``(height, width, 3)``. Folders are searched recursively.
             batch_size (int): Number of images per batch. A batch of several shapes runs image by image. Defaults to 1.
             score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
@@ -103,7 +102,7 @@ class Predictor:
 
     def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR
                ) -> Iterator[tuple[Frame, Result | None]]:
-        """Yields each image with its result, for folders and videos of any length.
+        """Yields each image with its result, for folders of any size.
 
         The arguments are those of :meth:`__call__`. If an image cannot be read or processed, its result is None and
         ``frame.error`` contains the reason.

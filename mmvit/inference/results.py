@@ -23,7 +23,7 @@ class Result:
     """The prediction for one image.
 
     Attributes:
-        source (str): Path, URL or index of the image; ``SOURCE#FRAME`` for a frame of a video.
+        source (str): Path or index of the image.
         image (np.ndarray): The image as an RGB uint8 array ``(height, width, 3)``.
         classes (list[str]): Names of the classes; empty if the model has none.
         palette (list): RGB color of each class; empty if the model has none.

@@ -31,13 +31,12 @@ def is_hidden(name: str) -> bool:
     return base.startswith('.') or base in SYSTEM_FILES
 
 
-def images_in(root: str, left: Counter | None = None, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+def images_in(root: str, left: Counter | None = None) -> list[str]:
     """Returns the sorted paths of the images at any depth of a folder, relative to the folder; follows links.
 
     Args:
         root (str): The folder.
         left (Counter | None): Counts other files by their suffix, except hidden files. Defaults to None.
-        suffixes (tuple[str, ...]): Suffixes of images in lower case.
 
     Raises:
         UsageError: If a folder cannot be read.
@@ -53,7 +52,7 @@ def images_in(root: str, left: Counter | None = None, suffixes: tuple[str, ...] 
         for name in names:
             if not is_hidden(name) and not osp.isfile(osp.join(path, name)):
                 left['broken links'] += 1
-            elif not is_hidden(name) and name.lower().endswith(suffixes):
+            elif not is_hidden(name) and name.lower().endswith(SUFFIXES):
                 found.append(osp.relpath(osp.join(path, name), root))
             elif not is_hidden(name):
                 left[osp.splitext(name)[1].lower() or 'without suffix'] += 1

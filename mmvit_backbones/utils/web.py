@@ -1,7 +1,7 @@
 """Downloads files from http(s) URLs with gdown, which also handles the pages of Google Drive."""
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
@@ -14,16 +14,10 @@ TIMEOUT = 30  # seconds to wait for more data
 MAX_BYTES = 8e9  # maximum file size if the server does not announce the size
 
 
-def receive(url: str, output: str | BinaryIO, max_bytes: float | None = None, resume: bool = False) -> None:
-    """Downloads a file.
+def receive(url: str, output: str) -> None:
+    """Downloads a file from an http(s) URL to a path, with a progress bar on a terminal.
 
-    Args:
-        url (str): An http(s) URL.
-        output (str | BinaryIO): Path, or file object open for writing.
-        max_bytes (float | None): Maximum file size in bytes. Defaults to None: the size announced by the server, or
-            ``MAX_BYTES`` if it announces none.
-        resume (bool): Whether to resume the partial file that an earlier call left next to ``output``, retry after
-            broken connections, and show a progress bar on a terminal. Defaults to False.
+    Resumes the partial file that an earlier call left next to ``output``, and retries after broken connections.
 
     Raises:
         UsageError: If the download fails, or is incomplete or too large; the message contains the reason.
@@ -32,14 +26,14 @@ def receive(url: str, output: str | BinaryIO, max_bytes: float | None = None, re
     import urllib3
 
     def check_size(received: int, announced: int | None) -> None:
-        limit = max_bytes or announced or MAX_BYTES
+        limit = announced or MAX_BYTES
         if max(received, announced or 0) > limit:
             raise UsageError(f'the file is larger than {limit / 1e6:g} MB')
 
     try:
         gdown.download(
-            url, output, use_cookies=False, timeout=TIMEOUT, progress=check_size, resume=resume,
-            quiet=not (resume and sys.stderr and sys.stderr.isatty()), retries=RETRIES if resume else 0)
+            url, output, use_cookies=False, timeout=TIMEOUT, progress=check_size, resume=True,
+            quiet=not (sys.stderr and sys.stderr.isatty()), retries=RETRIES)
     except UsageError:
         raise
     except (gdown.exceptions.DownloadError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:

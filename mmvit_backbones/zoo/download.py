@@ -143,7 +143,7 @@ def _get(link: str, incoming: Path) -> Path:
     while True:
         before = _received_bytes(incoming)
         try:
-            web.receive(link, str(incoming), resume=True)
+            web.receive(link, str(incoming))
             return incoming
         except UsageError as error:
             if not before or _received_bytes(incoming) != before or web.is_unreachable(error):
@@ -257,14 +257,14 @@ def is_recorded(path: Path) -> bool:
     return os.path.exists(_hash_file(path))
 
 
-def check_unchanged(path: Path, hashes: bool = False) -> None:
-    """Raises CheckpointError if the size of a file, or with ``hashes`` its SHA-256, differs from the recorded one."""
+def check_unchanged(path: Path) -> None:
+    """Raises CheckpointError if a file has another size than recorded, or if none is, another SHA-256."""
     if not is_recorded(path):
         return
     text = _hash_file(path).read_text(encoding='utf-8')
     size = re.search(r'^# (\d+) bytes$', text, re.MULTILINE)
     is_same = bool(size) and int(size[1]) == path.stat().st_size
-    if hashes or not size:  # a record by sha256sum has no size
+    if not size:  # a record by sha256sum has none
         is_same = hash_of(path) == text[:64]
     if not is_same:
         raise CheckpointError(f'checkpoint {path} has changed since its SHA-256 was recorded, {text[:64]}. Delete '

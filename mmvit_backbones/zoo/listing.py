@@ -1,4 +1,4 @@
-"""Lists the networks with the state of the authors' weights, and downloads or checks weights by name."""
+"""Lists the networks with the state of the authors' weights, and downloads weights by name."""
 import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -6,8 +6,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from ..errors import CheckpointError, UsageError
-from .checkpoints import read_published
-from .download import cached_file, check_unchanged, fetch, is_recorded
+from .download import cached_file, fetch, is_recorded
 from .variants import VARIANTS, find_names
 from .weights import OTHER_FILES, WEIGHTS, Weights
 
@@ -20,7 +19,7 @@ def state_of(weights: Weights) -> str:
     return 'browser' if weights.needs_browser else 'download'
 
 
-def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
+def describe_networks(pattern: str = '*') -> list[dict]:
     """Returns the name, parameters, GMACs, image size, top-1 accuracy and weights of the networks that match a pattern.
 
     ``gmacs`` are counted at ``image_size`` in pixels; ``top1`` is the published accuracy on ImageNet-1k in %, or None;
@@ -29,21 +28,15 @@ def describe_networks(pattern: str = '*', sort: str = 'name') -> list[dict]:
 
     Args:
         pattern (str): Shell pattern. Defaults to all networks.
-        sort (str): 'name', 'parameters' or 'gmacs', in ascending order; or 'top1', best first and unknown last.
 
     Raises:
-        UsageError: If nothing matches, or ``sort`` is unknown.
+        UsageError: If nothing matches.
     """
-    names = find_names([pattern])
-    keys = {'name': lambda variant: variant.name, 'parameters': lambda variant: variant.num_params,
-            'gmacs': lambda variant: variant.gmacs, 'top1': lambda variant: -(variant.top1 or 0)}
-    if sort not in keys:
-        raise UsageError(f'sort must be one of {", ".join(keys)}, got {sort!r}')
     return [dict(
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
         related_weights=variant.related_weights)
-        for variant in sorted(map(VARIANTS.__getitem__, names), key=keys[sort])]
+        for variant in map(VARIANTS.__getitem__, sorted(find_names([pattern])))]
 
 
 def network_table(networks: Sequence[dict]) -> str:
@@ -63,13 +56,11 @@ def network_table(networks: Sequence[dict]) -> str:
     return '\n'.join(lines)
 
 
-def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[tuple[Weights, Path | CheckpointError]]:
-    """Downloads weights to the cache, or checks those that are in it; yields each with its file, or the error.
+def download_weights(patterns: Sequence[str]) -> Iterator[Path | CheckpointError]:
+    """Downloads weights to the cache; yields the file of each, or the error.
 
     Args:
         patterns (Sequence[str]): Shell patterns of the names of networks, or of files without their extension.
-        check (bool): Whether to check cached files against their recorded hashes and their networks, and to download
-            nothing. Defaults to False.
 
     Raises:
         UsageError: If no published file matches.
@@ -79,17 +70,7 @@ def download_weights(patterns: Sequence[str], check: bool = False) -> Iterator[t
     if not found:
         raise UsageError(f'no published weights match {" or ".join(patterns)}; see mmvit models')
     for weights in found:
-        if not check or os.path.exists(cached_file(weights)):
-            try:
-                yield weights, check_cached(weights) if check else fetch(weights)
-            except CheckpointError as error:
-                yield weights, error
-
-
-def check_cached(weights: Weights) -> Path:
-    """Checks a cached file against its recorded hash and its network, and returns its path."""
-    path = cached_file(weights)
-    check_unchanged(path, hashes=True)
-    if weights.tag:
-        read_published(VARIANTS[weights.variant], weights.tag)
-    return path
+        try:
+            yield fetch(weights)
+        except CheckpointError as error:
+            yield error

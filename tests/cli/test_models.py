@@ -11,13 +11,7 @@ def test_list_of_networks(run):
     assert 'browser: 224, 384' in run('models', 'restv2_large')
 
 
-def test_the_table_fits_a_terminal_and_is_sorted(run):
-    names = [line.split()[0] for line in run('models', 'res*', '--sort', 'top1').split('\n\n')[0].splitlines()[1:]
-             if line[0] != ' ']
-    best = {row['name']: row['top1'] or 0 for row in json.loads(run('models', 'res*', '--json'))}
-    assert sorted(names, key=best.get, reverse=True) == names and set(names) == set(best)
-    sizes = [row['parameters'] for row in json.loads(run('models', '--sort', 'parameters', '--json'))]
-    assert sizes == sorted(sizes)
+def test_the_table_fits_a_terminal(run):
     assert max(map(len, run('models').splitlines())) <= 100
 
 

@@ -19,14 +19,13 @@ PIXELS = np.zeros((500, 500, 3), np.uint8)
 def test_names_of_outputs(tmp_path, monkeypatch):
     """Suffixes are kept only where names would be equal; folders inside a source are kept, without hidden files."""
     monkeypatch.chdir(tmp_path)
-    for name in ('in/a.jpg', 'in/deep/a.jpg', 'in/deep/b.png', 'in/deep/b.jpg', 'in/film.MP4', 'in/notes.txt', '7',
+    for name in ('in/a.jpg', 'in/deep/a.jpg', 'in/deep/b.png', 'in/deep/b.jpg', 'in/notes.txt', '7',
                  'in/._a.jpg', 'in/.trash/b.jpg', 'c.d.jpg'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-    names = find_sources(['in', 'c.d.jpg', '7', 'http://host/x/e.jpg?size=3', 'http://host'])
+    names = find_sources(['in', 'c.d.jpg', '7'])
     assert names == {'in/a.jpg': 'a', 'in/deep/a.jpg': 'deep/a', 'in/deep/b.jpg': 'deep/b.jpg',
-                     'in/deep/b.png': 'deep/b.png', 'in/film.MP4': 'film', 'c.d.jpg': 'c.d', '7': '7',
-                     'http://host/x/e.jpg?size=3': 'e', 'http://host': 'image'}
+                     'in/deep/b.png': 'deep/b.png', 'c.d.jpg': 'c.d', '7': '7'}
     with raises(UsageError, 'the name a.jpg '):
         find_sources(['in', 'in/deep/a.jpg'])
 
@@ -99,13 +98,6 @@ def test_results_have_all_scores(tmp_path, monkeypatch):
     assert drawings['{}'] == drawings[str(dict(score_thr=.1))] != drawings[str(dict(score_thr=0.))]
 
 
-def test_frames_of_videos(tmp_path):
-    results = [objects(f'{film}#{number}', 0) for film in ('in/f.avi', 'g.avi') for number in (0, 11)]
-    names = {'in/f.avi': 'f', 'g.avi': 'g'}
-    write(tmp_path, 'detection', results, names, save_results=False)
-    assert files(tmp_path) == {'f_000000.png', 'f_000011.png', 'g_000000.png', 'g_000011.png'}
-
-
 def test_segments_are_label_images(tmp_path):
     labels = np.zeros((500, 500), int)
     labels[:100] = 1
@@ -131,13 +123,6 @@ def test_no_output_replaces_what_is_read(task, name, source, tmp_path, monkeypat
             write_predictions(Fixed(task, []), {image: name}, folder, save_results=True,
                               reads=[f'given/{source}'])
     assert (Path('given') / source).read_text() == 'given'
-
-
-def test_frames_do_not_replace_what_is_read(tmp_path):
-    film, frame = tmp_path / 'f.mp4', tmp_path / 'f_000011.png'
-    frame.write_text('given')
-    with raises(UsageError, frame, 'is read'):
-        write_predictions(Fixed('detection', []), {str(film): 'f', str(frame): 'g'}, tmp_path)
 
 
 def test_drawings_replace_links(tmp_path):

@@ -1,4 +1,4 @@
-"""The Predictor reads images in files, folders, videos and memory."""
+"""The Predictor reads images in files, folders and memory."""
 import gc
 import io
 import signal
@@ -191,17 +191,6 @@ def test_damaged_exif_does_not_stop_the_prediction(file, tmp_path):
             name.write_bytes(content[:place] + bytes([value]) + content[place + 1:])
     found = Predictor(file).stream(tmp_path / 'images', batch_size=64)
     assert [frame.error for frame, _ in found] == [None] * 3 * len(places)
-
-
-def test_videos_are_read_frame_by_frame(file, tmp_path):
-    cv2 = pytest.importorskip('cv2')
-    writer = cv2.VideoWriter(str(tmp_path / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
-    for gray in (0, 100, 200):
-        writer.write(np.full((48, 64, 3), gray, np.uint8))
-    writer.release()
-    results = Predictor(file)(tmp_path / 'film.avi')
-    assert [result.source.rpartition('/')[2] for result in results] == [f'film.avi#{number}' for number in range(3)]
-    assert [round(result.image.mean(), -2) for result in results] == [0, 100, 200]
 
 
 def test_results_in_coco_format(tmp_path):

@@ -1,8 +1,5 @@
-"""Weights are listed with their state, and cached files are checked; other tests download."""
+"""Weights are listed with their state; other tests download."""
 import pytest
-import torch
-from golden import fill_state_dict
-from golden_files import NETWORKS
 from helpers import raises
 from subcommands import call
 
@@ -31,21 +28,6 @@ def test_networks_have_figures_and_weights(home):
     assert small['related_weights'] in network_table([small])
     with raises(UsageError, 'rest_huge', 'rest_lite'):
         describe_networks('rest_huge')
-    with raises(UsageError, 'sort', 'size', 'parameters'):
-        describe_networks(sort='size')
-
-
-def test_check_verifies_cached_files(home, capsys):
-    weights = fill_state_dict(NETWORKS['golden_vitae_t']['state_dict'], torch.float32)
-    path = cached_file(WEIGHTS['vitae_tiny'])
-    torch.save(weights, path)
-    call('weights download', 'vitae*', '--check')
-    assert capsys.readouterr().out == f'{path}: matches vitae_tiny\n'
-    assert path.with_name(f'{path.name}.sha256').exists()
-    path.write_bytes(b'something else')
-    with raises(UsageError, '1 of 1 checkpoints'):
-        call('weights download', 'vitae*', '--check')
-    assert 'has changed since' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('patterns, message', [

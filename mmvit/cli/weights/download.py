@@ -1,7 +1,7 @@
-"""Downloads and checks the authors' weights.
+"""Downloads the authors' weights.
 
     mmvit weights download reswin_tiny restv2_tiny_384
-    mmvit weights download 'vitae*' --check    # checks cached files against their networks
+    mmvit weights download 'vitae*'
 
 A pattern matches the names of networks or files. Files are cached in $MMVIT_HOME, by default the checkpoints folder of
 torch.hub. If $MMVIT_MIRROR is the URL of a mirror, which has the same files, the mirror is tried first.
@@ -16,7 +16,6 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('patterns', nargs='+', metavar='PATTERN',
                         help="shell patterns; '*' selects all weights (many GB)")
-    parser.add_argument('--check', action='store_true', help='check the cached files and download nothing')
     return parser
 
 
@@ -24,14 +23,11 @@ def run(args: Namespace) -> None:
     from mmvit_backbones.errors import CheckpointError, UsageError
     from mmvit_backbones.zoo.listing import download_weights
     results = []
-    for weights, result in download_weights(args.patterns, args.check):
+    for result in download_weights(args.patterns):
         results.append(result)
         if isinstance(result, CheckpointError):
             print(f'error: {result}', file=sys.stderr)
         else:
-            print(f'{result}: {f"matches {weights.variant}" if args.check and weights.tag else "cached"}', flush=True)
+            print(f'{result}: cached', flush=True)
     if failed := sum(isinstance(result, CheckpointError) for result in results):
-        outcome = 'do not match' if args.check else 'could not be downloaded'
-        raise UsageError(f'{failed} of {len(results)} checkpoints {outcome}')
-    if not results:
-        print('no weights are cached')
+        raise UsageError(f'{failed} of {len(results)} checkpoints could not be downloaded')

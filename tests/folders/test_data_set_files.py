@@ -99,30 +99,6 @@ def test_a_test_looks_at_all_masks_that_it_counts(tmp_path, monkeypatch):
     assert 'allowed are 0 to 1 and 7' in text
 
 
-def test_errors_are_counted_and_warnings_are_printed(tmp_path, capsys):
-    cfg = config(coco(tmp_path))
-    change(tmp_path, 'annotations', 1, category_id=9)
-    check_data(cfg, ['train'])
-    assert 'warning: ' in capsys.readouterr().err
-    change(tmp_path, 'annotations', 0, bbox=None)
-    change(tmp_path, 'annotations', 2, area=None)
-    with raises(UsageError, 'bbox of annotations 1', 'error 1 of 2'):
-        check_data(cfg, ['train'])
-    check_data(cfg, ['train'], content=False)
-
-
-def test_only_data_for_evaluation_need_iscrowd(tmp_path):
-    cfg = config(coco(tmp_path))
-    change(tmp_path, 'annotations', 0, iscrowd=None)
-    change(tmp_path, 'annotations', 0, id=7)
-    content = json.loads((tmp_path / 'a.json').read_text())
-    del content['annotations'][0]['iscrowd']
-    (tmp_path / 'a.json').write_text(json.dumps(content))
-    check_data(cfg, ['train'])
-    with raises(UsageError, 'iscrowd of annotations 7'):
-        check_data(cfg, ['val'])
-
-
 @pytest.mark.parametrize('key', ['ann_file', 'label_file'])
 def test_files_of_metrics_exist(key, tmp_path):
     dataset = coco(tmp_path)
@@ -191,23 +167,3 @@ def test_masks_are_checked_where_they_are_used(load, metric, tmp_path):
                  val_evaluator=dict(type='CocoMetric', metric=metric))
     with raises(UsageError, '3 of 4 annotations have no mask', 'three points'):
         check_data(cfg, ['val'])
-
-
-def test_marks_that_openmmlab_does_not_read(tmp_path):
-    dataset = coco(tmp_path)
-    (tmp_path / 'a.json').write_bytes(b'\xef\xbb\xbf' + (tmp_path / 'a.json').read_bytes())
-    with raises(UsageError, tmp_path / 'a.json', 'byte order mark'):
-        check_data(config(dataset), ['train'])
-
-
-def test_images_with_run_lengths_have_the_stated_size(tmp_path):
-    """Elsewhere, few other sizes are a warning."""
-    dataset = coco(tmp_path)
-    change(tmp_path, 'images', 0, height=21)
-    assert not any(problem.is_error for problem in problems(dataset))
-    for number, height in enumerate((21, 20, 20, 20)):
-        change(tmp_path, 'annotations', number, segmentation=dict(size=[height, 30], counts=[
-            3 * height + 3, *[9, height - 9] * 8, 9, 19 * height - 12]))
-    dataset['pipeline'] = [dict(type='LoadAnnotations', with_mask=True)]
-    found, = (problem for problem in problems(dataset) if 'run lengths' in problem.text)
-    assert found.is_error and '0.png has 30 x 20 pixels' in found.text

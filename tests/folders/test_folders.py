@@ -9,7 +9,6 @@ from mmvit.folders import read_folder
 from mmvit.folders.class_folder import class_images
 from mmvit.folders.folders import Split, listed, seen_from
 from mmvit.folders.folders import write as write_text
-from mmvit.folders.seg_folder import seg_images
 from mmvit_backbones.errors import UsageError
 
 
@@ -52,26 +51,6 @@ def test_names_of_classes_differ_by_more_than_their_unicode_form(tmp_path):
     write(tmp_path, *(f'{normalize(form, "Müll")}/a.jpg' for form in ('NFC', 'NFD')))
     with raises(UsageError, 'NFC, NFD'):
         found(tmp_path)
-
-
-def test_folders_without_images_are_an_error(tmp_path):
-    for _ in range(2):
-        with pytest.raises(UsageError, match='images/train has no images'):
-            seg_images(str(tmp_path), 'train')
-        with pytest.raises(UsageError, match='there is no folder train/CLASS/'):
-            class_images(str(tmp_path), ['train'])
-        for name in 'images/train', 'train':
-            (tmp_path / name).mkdir(parents=True, exist_ok=True)
-
-
-@pytest.mark.parametrize('fraction, total, expected', [
-    (0.25, 8, 2), (0.01, 8, 1), (0.99, 8, 7), (0.5, 1, 0), (0.5, 0, 0), (0.3, 10, 3)])
-def test_number_of_validation_images(fraction, total, expected):
-    """Both parts have an image if there are two; the order is kept."""
-    items = [f'{i:02}' for i in range(total)]
-    train, val = Split(fraction).divide(items)
-    assert len(val) == expected and sorted(train + val) == items and train == sorted(train) and val == sorted(val)
-    assert (train, val) == Split(fraction, seed=0).divide(items)
 
 
 def test_folders_of_a_split(tmp_path):
@@ -153,9 +132,3 @@ def test_images_beside_the_parts_are_said(tmp_path, capsys):
     write(tmp_path, *(f'{part}/{name}/a.jpg' for part in ('train', 'val', 'test', 'extra') for name in ('cat', 'dog')))
     read_folder('class_folder', tmp_path, check_files=False)
     assert 'the images in extra, test are not used' in capsys.readouterr().err
-
-
-def test_another_name_of_the_validation_is_named(tmp_path):
-    write(tmp_path, 'train/cat/a.jpg', 'valid/cat/b.jpg')
-    with raises(UsageError, f'{tmp_path}/val/', f'rename {tmp_path}/valid'):
-        read_folder('class_folder', tmp_path)

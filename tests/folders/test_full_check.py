@@ -3,12 +3,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data_folders import damage, edit
+from data_folders import damage
 from helpers import ROOT, raises
 from subcommands import call
 
-from mmvit.configs.files import read_config
-from mmvit.folders.data_set_files import config_problems, errors_and_warnings, folder_problems
+from mmvit.folders.data_set_files import errors_and_warnings, folder_problems
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -49,26 +48,6 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
 @pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])
 def test_good_folders_have_no_errors(name, folder):
     assert errors_and_warnings(folder_problems(**{name: DATA / folder}))[0] == []
-
-
-def test_objects_without_masks_and_bad_images_are_listed(tmp_path):
-    """With boxes alone, objects need no mask."""
-    folder = shutil.copytree(DATA / 'coco_mini', tmp_path / 'coco')
-    edit(folder / 'annotations/instances_val.json', lambda content: content['annotations'][3].pop('segmentation'))
-    bad = min((folder / 'val').iterdir())
-    damage(bad, 'half')
-    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder))
-    assert len(errors) == 2 and '--boxes' in errors[0] and f'{bad} cannot be read' in errors[1]
-    errors, _ = errors_and_warnings(folder_problems(coco_folder=folder, boxes_only=True))
-    assert len(errors) == 1 and f'{bad} cannot be read' in errors[0]
-
-
-def test_splits_without_data_are_an_error(tmp_path):
-    config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = {str(ROOT / 'configs/imagenet_reswin_t.py')!r}\n"
-                      'test_dataloader = test_evaluator = test_cfg = None\n')
-    with raises(UsageError, 'no data set for test'):
-        config_problems(read_config(str(config)), ['test'])
 
 
 CONFIG = ROOT / 'tests/configs/imagenet_reswin_t.py'

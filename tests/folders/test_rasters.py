@@ -39,14 +39,6 @@ def test_faults_of_a_raster(options, error, raster):
     assert bool(found) == bool(error) and all(is_error and error in text for is_error, text in found), found
 
 
-def test_masks_of_another_size_end_an_evaluation(raster):
-    """Training resizes and crops them."""
-    given = [raster(), raster(), raster(size=(9, 9), mask='bad.png')]
-    for is_evaluated in False, True:
-        (is_error, text), = problems(given, is_evaluated)
-        assert is_error == is_evaluated and 'bad.png has 9 x 9 pixels' in text
-
-
 def of_labels(folder, labels) -> list[Raster]:
     Image.new('RGB', (30, 20)).save(folder / 'a.png')
     for number, label in enumerate(labels):

@@ -39,11 +39,6 @@ def test_upper_bits_of_deep_images_are_kept():
     assert np.array(read_rgb(content))[..., 0].tolist() == [[0, 1, 255]]
 
 
-def test_an_image_without_pixels_is_refused():
-    with raises(UsageError, 'my image', 'no pixels'):
-        read_rgb(Image.new('RGB', (0, 5)), name='my image')
-
-
 def test_files_that_are_not_images_are_named(tmp_path):
     """Formats that OpenCV does not read are refused, although Pillow can read them."""
     whole = encode(Image.fromarray(np.tile(PIXELS, (9, 9, 1))), 'JPEG')

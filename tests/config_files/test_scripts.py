@@ -85,3 +85,12 @@ def test_a_run_writes_over_nothing_that_it_reads(tmp_path, monkeypatch):
                                       out=str(place) if argument == 'out' else None)
         with raises(UsageError, argument, place.parent if place.name == 'new' else place):
             check_test_outputs(cfg)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_workers_persist_only_where_there_are_some(workers, tmp_path):
+    """As mmpretrain's script lets them; PyTorch refuses it without workers."""
+    loader = "dict(_delete_=True, batch_size=4, dataset=dict(type='CustomDataset'))"
+    (tmp_path / 'own.py').write_text(f'_base_ = {str(TINY)!r}\ntrain_dataloader = {loader}', encoding='utf-8')
+    cfg = training_config(str(tmp_path / 'own.py'), cfg_options={'train_dataloader.num_workers': workers})
+    assert bool(cfg.train_dataloader.get('persistent_workers')) == (workers > 0)

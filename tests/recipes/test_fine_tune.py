@@ -359,7 +359,7 @@ def test_a_moved_run_reads_its_own_lists(task, tmp_path, monkeypatch):
             assert place.is_file() and place.parent == (tmp_path / 'moved/recipe').resolve()
     assert read_config('run/config.py').test_dataloader.dataset == cfg.test_dataloader.dataset
     shutil.rmtree('data')
-    with raises(UsageError, str(tmp_path / 'data'), 'test_dataloader', f'--{task.replace("_", "-")}'):
+    with raises(UsageError, str(tmp_path / 'data'), 'test_dataloader', '--data-root'):
         check_data(found, ['test'])
 
 

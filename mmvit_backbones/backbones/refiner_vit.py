@@ -219,10 +219,8 @@ class RefinerViT(Backbone):
     Departures from the authors' code:
 
     - Positions are interpolated for other image sizes; the authors' code takes one size.
-    - Maps for dense tasks are those after each quarter of the blocks; the authors published no code for them.
     - In the recipes, Mixup and CutMix mix an image with a random other one of the batch; the authors reverse the batch.
-    - ``PoolTokenLabels`` exchanges rows and columns of the crop's box, as in the authors' code, with
-      ``transposed_boxes`` alone.
+    - ``PoolTokenLabels`` exchanges rows and columns of the crop's box with ``transposed_boxes`` alone.
 
     Paper: arXiv 2106.03714, variants.
 

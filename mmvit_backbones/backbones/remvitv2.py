@@ -176,8 +176,7 @@ class ReMViTv2(Backbone):
 
     Departures from the authors' code:
 
-    - Relative positions are interpolated for other image sizes; the authors' code cannot enlarge its tables, and reads
-      other entries for smaller images.
+    - Relative positions are interpolated for other image sizes; the authors' code stops, or reads other entries.
     - Logits pass between maps of any size; the authors' code needs square maps with even sides.
     - Classifiers return logits; those of the authors return probabilities when they are evaluated.
 

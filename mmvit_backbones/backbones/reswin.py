@@ -115,10 +115,6 @@ class ReSwin(SwinBase):
     - Logits of a shifted window are blended with logits of the unshifted window with the same index, and vice versa.
     - Padding tokens are attended to.
 
-    Departures from the authors' code:
-
-    - For dense tasks, each map has a LayerNorm, as in mmdetection's Swin; the authors published no code for them.
-
     Paper: arXiv 2402.11301, variants.
     Paper: arXiv 2103.14030, table 7.
 

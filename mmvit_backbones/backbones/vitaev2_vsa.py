@@ -51,8 +51,7 @@ class ViTAEv2VSA(CellPyramid):
 
     - Maps are zero-padded before each reduction; the authors' code needs multiples of 32 pixels.
     - Maps with fewer tokens than a window are one window; the authors' detectors return NaN.
-    - The position encoding is a 7 x 7 convolution for all window sizes; in the authors' detectors, it grows with the
-      window.
+    - The position encoding is a 7 x 7 convolution; in the authors' detectors, it grows with the window.
 
     Paper: arXiv 2204.08446, variants.
 

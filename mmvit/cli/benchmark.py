@@ -3,54 +3,40 @@
     mmvit benchmark vitaev2_small reswin_tiny       classification, 224 x 224, batch 4
     mmvit benchmark vitaev2_small --dense           backbone for dense prediction, 448 x 672, batch 1
     mmvit benchmark vitaev2_small --baseline reswin_tiny
-    mmvit benchmark reswin_tiny --baseline mmpretrain:swin-tiny_16xb64_in1k
-    mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128 --kernels default triton
+    mmvit benchmark reswin_tiny --device cuda --precision bfloat16 --batch-size 128
     mmvit benchmark rest_lite --baseline rest_lite --compile
-    mmvit benchmark mask_rcnn_reswin_t mask_rcnn_rest_s --device cuda --precision bfloat16 --csv t.csv   whole models
+    mmvit benchmark mask_rcnn_reswin_t mask_rcnn_rest_s --device cuda --precision bfloat16    whole models
 
-The output is a table in Markdown, and with --csv also a CSV file. Each network, with each of --kernels, has the
-milliseconds of a forward pass in evaluation mode without gradients and of a step, i.e. a forward and a backward
-pass in training mode; images per second in forward passes; the bytes per image that autograd saves for the backward
-pass, without parameters and buffers; and ratios to the baseline, where smaller is better. On a GPU, it also has the
-times of the same kernels as a replayed CUDA graph, or "-" if none can be captured: where they are much shorter, the CPU
-is the limit; and the peak memory of a step. Networks and the baseline are timed alternately, and each ratio is the
-median of --repeats ratios.
+The output is a table in Markdown. Each network has the milliseconds of a forward pass in evaluation mode without
+gradients and of a step, i.e. a forward and a backward pass in training mode; images per second in forward passes; the
+bytes per image that autograd saves for the backward pass, without parameters and buffers; and ratios to the baseline,
+where smaller is better. On a GPU, it also has the peak memory of a step. Networks and the baseline are timed
+alternately, and each ratio is the median of --repeats ratios.
 
 For configs, the table has the milliseconds of a whole training step, i.e. preprocessing, losses, gradients and
-optimizer, on random images with --objects objects, and the same memory. Each model is alone in memory. On a GPU whose
-memory is too small, a line says so, and the next model follows.
+optimizer, on random images, and the same memory. Each model is alone in memory. On a GPU whose memory is too small, a
+line says so, and the next model follows. The environment variable MMVIT_KERNELS=triton selects Triton's kernels.
 """
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
-from .arguments import (
-    add_size_argument,
-    call,
-    file_ending_with,
-    new_parser,
-    positive,
-    whole,
-)
+from .arguments import add_size_argument, call, new_parser, positive, whole
 from .docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('networks', nargs='+', help='names listed by mmvit models, shell patterns, timm:NAME, '
-                                                    'mmpretrain:NAME; or configs, by name or file')
+    parser.add_argument('networks', nargs='+',
+                        help='names listed by mmvit models, shell patterns, timm:NAME; or configs, by name or file')
     parser.add_argument('--baseline')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)
     parser.add_argument('--batch-size', type=positive)
-    parser.add_argument('--objects', type=positive)
     parser.add_argument('--repeats', type=positive)
     parser.add_argument('--threads', type=whole(1, 1024))
     parser.add_argument('--device')
     parser.add_argument('--precision', choices=('float32', 'float16', 'bfloat16'))
-    parser.add_argument('--kernels', nargs='+', choices=('default', 'reference', 'triton'))
-    parser.add_argument('--memory-only', action='store_const', const=True)
     parser.add_argument('--compile', action='store_const', const=True)
-    parser.add_argument('--csv', type=file_ending_with('.csv'), metavar='FILE', help='also write the table to a file')
     return with_help(parser, 'measuring.speed.benchmark', 'measuring.whole_models.benchmark_models')
 
 
@@ -58,10 +44,6 @@ def run(args: Namespace) -> None:
     from ..configs.files import is_config
     from ..measuring import benchmark, benchmark_models
     if any(map(is_config, args.networks)):
-        table = call(partial(benchmark_models, args.networks), args, 'for whole models, i.e. configs',
-                     omit=['csv', 'networks'])
+        print(call(partial(benchmark_models, args.networks), args, 'for whole models, i.e. configs', omit=['networks']))
     else:
-        table = call(benchmark, args, 'for networks', omit=['csv']).table
-    print(table)
-    if args.csv:
-        table.save(args.csv)
+        print(call(benchmark, args))

@@ -3,11 +3,11 @@
     mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER --pretrained
     mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --pretrained --epochs 20
     mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2
-    mmvit compare reswin_tiny ablation.py --config my_upernet.py
+    mmvit compare reswin_tiny ablation.py --seg-folder FOLDER
 
 A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
-compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`, or --config with its own data. Every run is a
-`mmvit train` in a process of its own. A second call continues a stopped comparison, or adds networks and seeds.
+compared. The recipe is the fine-tuning recipe of `mmvit train NETWORK`. Every run is a `mmvit train` in a process of
+its own. A second call continues a stopped comparison, or adds networks and seeds.
 
 Results, with all settings, are written to README.md and plot.png in the output folder.
 """
@@ -23,7 +23,6 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', metavar='NETWORK',
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
-    parser.add_argument('--config')
     add_folder_arguments(parser)
     parser.add_argument('--boxes-only', action='store_true')
     parser.add_argument('--epochs', type=positive)

@@ -1,4 +1,4 @@
-"""Help of the command: what the docstring of a function says of itself, and of the arguments that options set."""
+"""Help of the command: what the docstring of a function says of the arguments that options set."""
 import ast
 import re
 from argparse import ArgumentParser
@@ -28,12 +28,6 @@ def with_help(parser: ArgumentParser, *functions: str) -> ArgumentParser:
             is_named = isinstance(action.default, str) and '(default: ' not in text
             action.help = f'{text} (default: {action.default})' if is_named else text
     return parser
-
-
-def explanation_of(function: str) -> str:
-    """Returns what the docstring of a function says between its first line and the arguments, for a description."""
-    between = re.search(r'\n\n(.*?)\n\nArgs:', docstring_of(function), re.DOTALL)
-    return without_markup(between[1]) + '\n' if between else ''
 
 
 @cache

@@ -15,25 +15,22 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import MODELS
 
-from mmvit_backbones.engine.optimizers.layer_decay import level_scales
+from mmvit_backbones.engine.optimizers.layer_decay import depths_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
-from ..configs.files import read_config
 from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
-from ..recipes.networks import find_network
-from ..recipes.other_config import with_backbone, with_level_decay
 from ..utils.counters import count_macs
-from ..utils.frameworks import build_dataset, import_quietly
+from ..utils.frameworks import build_dataset
 from ..utils.shell import same_mmvit
 from ..utils.tables import as_markdown
 
 METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
                mmseg=('mIoU', 'mIoU, %', 1))
-NO_METRICS = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
 TIMED_IMAGES, FEW_IMAGES = 20, 100
 SETTINGS, REPORT = 'settings.json', ('README.md', 'plot.png')
 
@@ -60,9 +57,9 @@ class Comparison:
 
 
 def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
-            seg_folder: str | None = None, config: str | None = None, val_fraction: float | None = None,
-            split_seed: int = 0, size: int | Sequence[int] | None = None, batch_size: int | None = None,
-            boxes_only: bool = False, epochs: int | None = None, pretrained: bool = False, freeze: bool = False,
+            seg_folder: str | None = None, val_fraction: float | None = None, split_seed: int = 0,
+            size: int | Sequence[int] | None = None, batch_size: int | None = None, boxes_only: bool = False,
+            epochs: int | None = None, pretrained: bool = False, freeze: bool = False,
             layer_decay: float | None = None, seeds: int = 3, out: str = 'compare') -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
@@ -75,14 +72,12 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             ``model.backbone`` is compared.
         class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
             :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
-        config (str | None): Config whose data, neck, heads and schedule are used instead.
         epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
         pretrained (bool): Whether to start from each network's published weights. Defaults to False.
         freeze (bool): Whether to train only neck and heads. Defaults to False.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
-            Defaults to None: 0.9, and 1 from random weights; with ``config``, the config's, if it has
-            :class:`~mmvit_backbones.engine.LayerDecayConstructor` or no decay by layers.
+            Defaults to None: 0.9, and 1 from random weights.
         seeds (int): Runs per network. Defaults to 3.
         out (str): Output folder. Defaults to 'compare'.
 
@@ -93,15 +88,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
     arguments: dict[str, Any] = {name: value for name, value in dict(
         class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, val_fraction=val_fraction,
         split_seed=split_seed, size=size, batch_size=batch_size, boxes_only=boxes_only, epochs=epochs).items() if value}
-    if config and arguments:
-        raise UsageError(f'config {config} has its own data and schedule; got {", ".join(arguments)}, too')
-    if not (config or class_folder or coco_folder or seg_folder):
-        raise UsageError('pass class_folder, coco_folder or seg_folder, or a config with its own data')
     owners: dict[Path, str] = {}
     for name in names:
         place = folder_of(folder, name)
@@ -109,17 +98,13 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
             raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
     if coco_folder:  # without a GPU, the other form would take days
         arguments['light'] = not torch.cuda.is_available()
-    settings = {**arguments, 'config': config, 'pretrained': pretrained, 'freeze': freeze, 'layer_decay': layer_decay}
+    settings = {**arguments, 'pretrained': pretrained, 'freeze': freeze, 'layer_decay': layer_decay}
     check_settings(folder, settings)
     if data := class_folder or coco_folder or seg_folder:
         check_data(folder, data)
-    hooks = [dict(type='FrozenBackboneHook')] if freeze else []
-    if config:
-        recipes = {name: other_recipe(config, name, pretrained, hooks, layer_decay) for name in names}
-    else:
-        recipes = {name: fine_tune(name, pretrained=pretrained, layer_decay=layer_decay, decay_type='level_wise',
-                                   custom_hooks=hooks, check_files=name == names[0], out=str(folder / 'data'),
-                                   **arguments) for name in names}
+    recipes = {name: fine_tune(name, pretrained=pretrained, layer_decay=layer_decay, decay_type='level_wise',
+                               freeze='all' if freeze else None, check_files=name == names[0],
+                               out=str(folder / 'data'), **arguments) for name in names}
     for name, cfg in recipes.items():
         check_rates(name, cfg)
     for name, cfg in recipes.items():
@@ -156,22 +141,14 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
 # ---- recipes
 
 
-def other_recipe(config: str, network: str, pretrained: bool, hooks: Sequence[dict], layer_decay: float | None
-                 ) -> Config:
-    """Returns a config with the backbone of a network, and learning rates by levels."""
-    cfg = read_config(config, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
-    import_quietly(cfg.default_scope)
-    found = find_network(network, pretrained, is_dense=cfg.default_scope != 'mmpretrain')
-    return with_backbone(cfg, found, hooks, with_level_decay(cfg, layer_decay))
-
-
 def check_rates(network: str, cfg: Config) -> None:
     """Raises UsageError if learning rates decay by levels, and those of the network are unknown."""
-    wrapper = cfg.optim_wrapper
-    if wrapper.get('constructor') != 'LayerDecayConstructor':
+    if cfg.optim_wrapper.paramwise_cfg.decay_rate == 1:
         return
+    backbone = {key: value for key, value in cfg.model.backbone.items() if key not in ('init_cfg', 'pretrained')}
     try:
-        level_scales(cfg.model.backbone.to_dict(), wrapper.paramwise_cfg.decay_rate)
+        with torch.device('meta'):
+            depths_of(MODELS.build(backbone), 'level_wise')
     except (ValueError, UsageError) as error:
         raise UsageError(f'the layers of {network} are unknown, so that its learning rates cannot be those of the '
                          f'other networks; pass layer_decay=1 (--layer-decay 1) for equal rates in all layers: {error}'
@@ -212,7 +189,7 @@ def train_once(folder: Path, seed: int, framework: str, about: str) -> dict:
         run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', '--seed', str(seed)], log)
         entries = list(logged(work_dir))
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
-        write(done, json.dumps(dict(metric=last_metric(entries, framework, work_dir),
+        write(done, json.dumps(dict(metric=last_metric(entries, framework),
                                     step=statistics.median(times[-max(1, len(times) // 2):]))))
     return json.loads(done.read_text(encoding='utf-8'))
 
@@ -246,19 +223,10 @@ def logged(work_dir: Path) -> Iterator[dict]:
                 yield json.loads(line)
 
 
-def last_metric(entries: Sequence[Mapping[str, Any]], framework: str, work_dir: Path) -> float:
-    """Returns the metric of the last evaluation, in percent.
-
-    Raises:
-        UsageError: If the log has no such metric; the message names those that it has.
-    """
+def last_metric(entries: Sequence[Mapping[str, Any]], framework: str) -> float:
+    """Returns the metric of the last evaluation, in percent."""
     key, _, factor = METRICS[framework]
-    found = [entry[key] for entry in entries if key in entry]
-    if not found:
-        names = {name for entry in entries if 'loss' not in entry for name in entry} - NO_METRICS
-        raise UsageError(f'{key}, by which networks are compared, is not in the log of {work_dir}, which has '
-                         f'{", ".join(sorted(names)) or "no metrics"}; let the val_evaluator of the config compute it')
-    return found[-1] * factor
+    return [entry[key] for entry in entries if key in entry][-1] * factor
 
 
 # ---- figures
@@ -333,9 +301,8 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
     given = ', '.join(f'{name} {value}' for name, value in settings.items() if value)
     conditions = [
         f'- settings: {given}',
-        f'- {cfg.train_cfg.get("max_epochs") or cfg.train_cfg.get("max_iters")} '
-        f'{"epochs" if "max_epochs" in cfg.train_cfg else "steps"} of {cfg.train_dataloader.batch_size} images per '
-        f'step; the metric of the last evaluation, on {images} validation images; brackets: lowest and highest seed',
+        f'- {cfg.train_cfg.max_epochs} epochs of {cfg.train_dataloader.batch_size} images per step; the metric of the '
+        f'last evaluation, on {images} validation images; brackets: lowest and highest seed',
         f'- measured on {device}; inference: median of at most {TIMED_IMAGES} images, with data steps, one image at a '
         'time, all networks in turn',
         '- on a CPU, the same command in another folder gives the same metrics; times vary',

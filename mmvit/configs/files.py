@@ -1,5 +1,4 @@
 """Loads and checks config files."""
-import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -8,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError, first_line
-from mmvit_backbones.utils.file_access import problem_of_file, replaced_when_complete
+from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.messages import near_names
 
@@ -165,33 +164,6 @@ def saved_config(source: str, remedy: str) -> Path:
               f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
     place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'
     raise UsageError(f'there {reason} {place}; pass its config {remedy}')
-
-
-def copy_config(config: str, path: str | Path | None = None, options: dict | None = None) -> tuple[Path, Path]:
-    """Copies a config to a new file for editing, and returns the paths of both.
-
-    Args:
-        config (str): Config file, or the name of a config in this package.
-        path (str | Path | None): File to write. Defaults to None: the file name of the config in the current folder.
-        options (dict | None): Settings that replace those of the config, e.g. ``{'model.backbone.with_cp': True}``.
-
-    Raises:
-        UsageError: If the config or an option is invalid, or the file exists or cannot be written.
-    """
-    base = Path(find_config(config)).resolve()
-    path = Path(path or f'{base.stem}.py')
-    if path.suffix != '.py':
-        raise UsageError(f'the file to write must end with .py, got {path}')
-    if os.path.lexists(path):
-        raise UsageError(f'{path} already exists; pass another file')
-    text = read_config(str(base), options=options).pretty_text
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced_when_complete(path) as part:
-            part.write_text(text, encoding='utf-8')
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written: {error.strerror}') from error
-    return base, path
 
 
 def named_configs() -> dict[str, Path]:

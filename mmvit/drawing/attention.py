@@ -14,15 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.backbones.refiner_vit import RefinerAttention, RefinerViT, SharedAttention
-from mmvit_backbones.backbones.regionvit import RegionViT, RegionViTStage, region_partition, region_reverse
+from mmvit_backbones.backbones.refiner_vit import RefinerAttention, SharedAttention
+from mmvit_backbones.backbones.regionvit import RegionViT
 from mmvit_backbones.backbones.remvitv2 import PooledAttention
 from mmvit_backbones.backbones.reswin import Windows
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.layers.plain_attention import WindowAttention
-from mmvit_backbones.ops.window import window_reverse
 from mmvit_backbones.utils.file_access import check_file, check_outputs
-from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
@@ -30,7 +28,6 @@ from .drawn_networks import drawn_network
 from .figures import save_figure, wrapped
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
-SIGNED = 'refined', 'residual'  # kinds of maps with both signs
 SCALE = 0.08  # width of a color scale, in panels
 HEADS = 2  # drawn beside their mean
 VALUES = ('pool_v', 'value', 'kv', 'kqv', 'qkv')  # modules whose last output channels are attention values
@@ -40,7 +37,7 @@ Maps = dict[str, Tensor]  # kind, e.g. 'attention' -> weights (heads, h, w)
 
 def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None = None,
                    pretrained: bool | str = False, query: tuple[int, int] | None = None,
-                   size: int | Sequence[int] = 224, blocks: Sequence[int] | None = None) -> None:
+                   size: int = 224, blocks: Sequence[int] | None = None) -> None:
     """Draws the attention of one pixel in all blocks of a network in one figure, which has a row per block.
 
     The title has the network and its weights; a color scale, in which gray is 0, is beside each block's maps of a kind.
@@ -53,12 +50,11 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
         query (tuple[int, int] | None): x and y of the pixel whose attention is drawn. Defaults to None: the center of
             the image.
-        size (int | Sequence[int]): Shorter side of the network's input in pixels, or height and width; they become
-            multiples of 32. Defaults to 224.
+        size (int): Shorter side of the network's input in pixels; both become multiples of 32. Defaults to 224.
         blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
 
     Raises:
-        UsageError: If an argument is invalid.
+        UsageError: If an argument is invalid, or the network is a RegionViT, which has no maps of one pixel.
         CheckpointError: If the weights cannot be read or are for another network.
     """
     check_file(image, 'image')
@@ -77,22 +73,16 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
          f'{network}, {f"weights {checkpoint}" if checkpoint else "random weights: nothing was learned"}')
 
 
-def resize(image: Image.Image, size: int | Sequence[int]) -> Tensor:
+def resize(image: Image.Image, size: int) -> Tensor:
     """Resizes an image and returns RGB values ``(3, H, W)`` from 0 to 255.
 
     Args:
         image (Image.Image): The image.
-        size (int | Sequence[int]): Its new shorter side, or height and width; both sides become multiples of
-            ``MULTIPLE``.
+        size (int): Its new shorter side; both sides become multiples of ``MULTIPLE``.
     """
-    if isinstance(size, int) or len(size) == 1:
-        shorter, _ = height_and_width(size if isinstance(size, int) else size[0])
-        scale = shorter / min(image.size) / MULTIPLE
-        sides = [side * scale for side in image.size]
-    else:
-        height, width = height_and_width(size)
-        sides = [width / MULTIPLE, height / MULTIPLE]
-    image = image.resize([max(round(side), 1) * MULTIPLE for side in sides], Image.Resampling.BICUBIC)
+    scale = size / min(image.size) / MULTIPLE
+    sides = [max(round(side * scale), 1) * MULTIPLE for side in image.size]
+    image = image.resize(sides, Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 
 
@@ -105,21 +95,19 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
     Attention outputs a weighted sum of values, so the gradient of the output with respect to the values gives the
     weights. This also holds for shifts, masks, pooled keys, refined maps and varied-size windows.
     """
-    blocks, watchers = {}, []
+    if isinstance(backbone, RegionViT):
+        raise UsageError('network must not be a RegionViT, which attends to windows together with regional tokens')
+    blocks: dict[str, Maps] = {}
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
-    for name, block in backbone.named_modules():
-        attn = getattr(block, 'attn', None)
-        if attn is not None and isinstance(backbone, RegionViT):
-            stage = backbone.stages[int(name.split('.')[1])]  # name is stages.STAGE.blocks.BLOCK
-            watchers.append(RegionalWatcher(attn, name, queries, stage, blocks))
-        elif attn is not None:
-            watchers.append(Watcher(attn, name, queries, (rows, columns), blocks))
+    attentions: dict[str, Any] = {
+        name: block.attn for name, block in backbone.named_modules() if hasattr(block, 'attn')}
+    watchers = [Watcher(attn, name, queries, (rows, columns), blocks) for name, attn in attentions.items()]
     backbone.requires_grad_(False)
     with torch.enable_grad():
         backbone(images)
     for watcher in watchers:
         watcher.remove()
-    return pair_up(blocks) if isinstance(backbone, RefinerViT) else blocks
+    return blocks
 
 
 class Watcher:
@@ -208,24 +196,12 @@ class Watcher:
         """Stores the logits passed to the next block."""
         if not isinstance(outputs, tuple) or isinstance(attn, (RefinerAttention, SharedAttention)):
             return  # no residual; Refiner-ViT returns its attention maps instead
-        logits = outputs[1][0]
         if hasattr(attn, 'window_size'):
-            self.keep('residual', self.in_windows(logits, self.shift))
-            return
+            return  # logits of ReSwin's windows
+        logits = outputs[1][0]
         grids = attn.logits_shape(self.grid)[1:] if isinstance(attn, PooledAttention) else (*self.grid, *self.grid)
         logits = logits.reshape(-1, *grids)
         self.keep('residual', torch.einsum('qr,hqrkl->hkl', self.pool(size_of(logits)), logits))
-
-    def in_windows(self, logits: Tensor, shift: int) -> Tensor:
-        """Averages logits ``(windows, heads, N, N)`` over the query positions of each window, as ``(heads, H, W)``."""
-        side = self.attn.window_size
-        (height, width), padded = self.grid, [-(-length // side) * side for length in self.grid]
-        weights = F.pad(self.pool(self.grid), (0, padded[1] - width, 0, padded[0] - height))
-        weights = weights.roll((-shift, -shift), (0, 1)).unflatten(1, (-1, side)).unflatten(0, (-1, side))
-        weights = weights.transpose(1, 2).flatten(2).flatten(0, 1)  # (windows, N)
-        maps = torch.einsum('wq,whqk->whk', weights, logits) / weights.sum(1).clamp(min=1e-12)[:, None, None]
-        maps = window_reverse(maps[None, ..., None], side, *padded)[0]
-        return maps.roll((shift, shift), (0, 1))[:height, :width].permute(2, 0, 1)
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
@@ -234,45 +210,9 @@ def size_of(x: Tensor) -> tuple[int, int]:
     return height, width
 
 
-class RegionalWatcher(Watcher):
-    """Watches an attention module of RegionViT, which is called once for regional tokens and once for windows.
-
-    Args:
-        stage (RegionViTStage): Stage that contains the block.
-    """
-
-    def __init__(self, attn: nn.Module, name: str, queries: Tensor, stage: RegionViTStage,
-                 blocks: dict[str, Maps]) -> None:
-        super().__init__(attn, name, queries, (0, 0), blocks)
-        self.window_size = stage.window_size
-        self.shapes: list[tuple[int, int]] = []  # resolutions of the local and the regional map
-        self.hooks.append(stage.projection.register_forward_hook(
-            lambda module, inputs, out: self.shapes.append(size_of(out))))
-
-    def record_attention(self, proj: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        out, = inputs
-        size, grid = self.shapes
-        weights = region_partition(self.pool(size)[None, ..., None], grid, self.window_size)  # (1, windows, w * w, 1)
-        if self.arguments.get('index') is None:  # regional tokens (1, windows, C)
-            maps = self.gradient((weights.sum(2) * self.first_channels(out)).sum()).unflatten(1, grid)
-            maps = maps.repeat_interleave(self.window_size, 1).repeat_interleave(self.window_size, 2)
-            self.keep('regional', maps[0, :size[0], :size[1]].permute(2, 0, 1))
-        else:  # windows (1, windows, 1 + w * w, C), regional token first
-            maps = self.gradient((F.pad(weights, (0, 0, 1, 0)) * self.first_channels(out)).sum())[:, :, 1:]
-            self.keep('local', region_reverse(maps, grid, size)[0].permute(2, 0, 1))
-        return out.detach()
-
-
 def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """Converts ``(1, h, w, C)`` or tokens ``(1, N, C)``, with or without a class token, to ``(h, w, C)``."""
     return x[0].flatten(0, -2)[-grid[0] * grid[1]:].unflatten(0, grid)
-
-
-def pair_up(blocks: dict[str, Maps]) -> dict[str, Maps]:
-    """Joins each pair of Refiner-ViT's blocks: the second block refines the maps of the first."""
-    names = list(blocks)
-    return {f'{raw}, {refined}': dict(raw=blocks[raw]['attention'], refined=blocks[refined]['attention'])
-            for raw, refined in zip(names[::2], names[1::2])}
 
 
 # ---- query positions
@@ -311,12 +251,12 @@ def draw(pixels: Tensor, queries: Tensor, blocks: dict[str, Maps], path: str, ti
         for kind in kinds:
             maps = maps_by_kind[kind]
             shown = [('mean', maps.mean(0)), *((f'head {i}', maps[i] if i < len(maps) else None) for i in range(HEADS))]
-            largest = max(float(heat.abs().max()) for _, heat in shown if heat is not None)
+            largest, lowest = float(maps.abs().max()), float(maps.min())
             drawn = []
             for (text, heat), axes in zip(shown, panels):
                 label(axes, f'{kind}, {text}' if heat is not None else '')
                 if heat is not None:
-                    drawn.append(show(axes, pixels, heat, largest, kind))
+                    drawn.append(show(axes, pixels, heat, largest, lowest < 0))
             scale = figure.colorbar(drawn[0], cax=next(panels), ticks=MaxNLocator(4))
             scale.ax.tick_params(labelsize=7, pad=1, length=2)
     figure.suptitle(wrapped(title, 15 * len(widths)), y=0.995, fontsize=12)  # above the color scale of the first row
@@ -329,10 +269,10 @@ def label(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9, pad=3)
 
 
-def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, kind: str) -> AxesImage:
-    """Draws a map over the image in gray; the colors depend on its kind alone, and end at ``largest``."""
+def show(axes: Axes, pixels: Tensor, heat: Tensor, largest: float, is_signed: bool) -> AxesImage:
+    """Draws a map over the image in gray, in colors that end at ``largest``."""
     _, height, width = pixels.shape
     axes.imshow(pixels.mean(0).numpy(), cmap='gray')
-    colors: dict = dict(cmap='coolwarm', vmin=-largest) if kind in SIGNED else dict(cmap='inferno', vmin=0)
+    colors: dict = dict(cmap='coolwarm', vmin=-largest) if is_signed else dict(cmap='inferno', vmin=0)
     return axes.imshow(heat.masked_fill(heat == 0, torch.nan).numpy(), alpha=0.65, vmax=largest,
                        extent=(-0.5, width - 0.5, height - 0.5, -0.5), **colors)

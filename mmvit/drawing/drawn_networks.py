@@ -5,21 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import log_from
 from mmvit_backbones.zoo.building import get_backbone
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import load_checkpoint
 from mmvit_backbones.zoo.reading import LAST
 from mmvit_backbones.zoo.variants import Variant, find_variant
 
-from ..configs.backbone import build_on_meta
-from ..configs.files import config_of, is_config, read_config
-from ..configs.official import images_of, official_name, source_of
+from ..configs.files import config_of
+from ..configs.official import images_of, official_name
 from ..utils.distributed import warn
 from ..utils.frameworks import build_model, takes_rgb, use_framework
 
@@ -29,24 +25,14 @@ Normalize = Callable[[Tensor], Tensor]
 
 def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
                   ) -> tuple[Backbone, Normalize, str | None]:
-    """Returns the backbone of a network or a config, the function that normalizes its images, and its checkpoint."""
+    """Returns the backbone of a network, the function that normalizes its images, and its checkpoint."""
     if checkpoint and pretrained:
         raise UsageError(f'checkpoint and pretrained are mutually exclusive, got {checkpoint} and {pretrained}')
     torch.manual_seed(0)
     with log_from(logging.WARNING):  # a figure needs no head and no output norms
-        if is_config(network):
-            cfg = read_config(network)
-            if build_on_meta(cfg) is None:
-                raise UsageError(f'the backbone of {network} is not a network of this package')
-            model = model_of(cfg)
-            backbone, normalize = model.backbone, as_preprocessor(model.data_preprocessor)
-            if checkpoint or pretrained:
-                checkpoint = source_of(cfg, checkpoint, pretrained)
-                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint)
-        else:
-            variant = find_variant(network)
-            checkpoint = official_name(network, pretrained) if pretrained else checkpoint
-            backbone, normalize = get_backbone(network, checkpoint), as_network(variant, checkpoint)
+        variant = find_variant(network)
+        checkpoint = official_name(network, pretrained) if pretrained else checkpoint
+        backbone, normalize = get_backbone(network, checkpoint), as_network(variant, checkpoint)
     if not checkpoint:
         warn(f'{network} has random weights; set pretrained or checkpoint')
     return backbone.eval(), normalize, checkpoint
@@ -67,7 +53,10 @@ def as_network(variant: Variant, checkpoint: str | None) -> Normalize:
     by name, or else those of the published weights.
     """
     if checkpoint and any((folder / LAST).is_file() for folder in (Path(checkpoint), Path(checkpoint).parent)):
-        return as_preprocessor(model_of(config_of(None, checkpoint, ('model', ))).data_preprocessor)
+        cfg = config_of(None, checkpoint, ('model', ))
+        use_framework(cfg.default_scope)
+        model: Any = build_model(cfg)
+        return as_preprocessor(model.data_preprocessor)
     images = images_of(checkpoint, variant.family)
     return as_statistics(torch.tensor(images.mean), torch.tensor(images.std), images.to_rgb)
 
@@ -75,9 +64,3 @@ def as_network(variant: Variant, checkpoint: str | None) -> Normalize:
 def as_statistics(mean: Tensor, std: Tensor, is_rgb: bool = True) -> Normalize:
     mean, std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
     return lambda pixels: (((pixels if is_rgb else pixels.flip(0)).float() - mean) / std)[None]
-
-
-def model_of(cfg: Config) -> Any:
-    """Builds the model of a config with random weights."""
-    use_framework(cfg.default_scope)
-    return build_model(cfg)

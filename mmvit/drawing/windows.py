@@ -1,6 +1,4 @@
-"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head."""
-from collections.abc import Sequence
-
+"""Draws varied-size windows: a panel per stage, a colored frame per head."""
 import matplotlib
 import numpy as np
 import torch
@@ -27,17 +25,17 @@ Frames = tuple[int, tuple[int, int], Tensor]
 
 
 def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None = None,
-                 pretrained: bool | str = False, queries: Sequence[tuple[int, int]] | None = None) -> None:
-    """Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
+                 pretrained: bool | str = False, query: tuple[int, int] | None = None) -> None:
+    """Draws varied-size windows: a panel per stage, a colored frame per head.
 
     Args:
         image (str): Image file.
-        network (str): Name of a network, or a config.
+        network (str): Name of a network.
         out (str): File of the figure.
         checkpoint (str | None): File or URL. Defaults to None: random weights.
         pretrained (bool | str): True for the published weights, or the tag of others. Defaults to False.
-        queries (Sequence[tuple[int, int]] | None): x and y of the pixels to draw the windows for. Defaults to None:
-            three on the diagonal.
+        query (tuple[int, int] | None): x and y of the pixel to draw the windows for. Defaults to None: the center of
+            the image.
 
     Raises:
         UsageError: If an argument is invalid, or the network has no varied-size windows.
@@ -47,14 +45,12 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
     check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
     pixels = np.array(read_rgb(image))
     height, width = pixels.shape[:2]
-    queries = queries or [(width * i // 4, height * i // 4) for i in (1, 2, 3)]
-    for x, y in queries:
-        if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(f'queries must be inside the image of {width} x {height} pixels (width x height), got '
-                             f'{x},{y}')
+    x, y = query or (width // 2, height // 2)
+    if not (0 <= x < width and 0 <= y < height):
+        raise UsageError(f'query must be inside the image of {width} x {height} pixels (width x height), got {x},{y}')
     backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
     frames = predict_frames(backbone, normalize(torch.from_numpy(pixels).permute(2, 0, 1)))
-    draw(pixels, queries, frames, f'{network}, {checkpoint or "random weights"}', out)
+    draw(pixels, (x, y), frames, f'{network}, {checkpoint or "random weights"}', out)
 
 
 @torch.no_grad()
@@ -91,17 +87,16 @@ def to_pixels(scale: Tensor, offset: Tensor, pad: tuple[int, int], window_size: 
     return side, (top * stride, left * stride), stride * torch.stack([x, y, width, height], 1)
 
 
-def draw(image: np.ndarray, queries: Sequence[tuple[int, int]], stages: list[Frames], title: str, path: str) -> None:
+def draw(image: np.ndarray, query: tuple[int, int], stages: list[Frames], title: str, path: str) -> None:
     height, width = image.shape[:2]
-    figure = Figure(figsize=(4 * len(stages), 4 * len(queries) * height / width + 0.9), layout='constrained')
-    grid = figure.subplots(len(queries), len(stages), squeeze=False)
-    for query, row in zip(queries, grid):
-        for i, (axes, (side, pad, frames)) in enumerate(zip(row, stages)):
-            axes.imshow(image)
-            axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
-                     facecolor='0.3', xticks=[], yticks=[])
-            axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
-            draw_frames(axes, query, side, pad, frames)
+    figure = Figure(figsize=(4 * len(stages), 4 * height / width + 0.9), layout='constrained')
+    panels = figure.subplots(1, len(stages), squeeze=False)[0]
+    for i, (axes, (side, pad, frames)) in enumerate(zip(panels, stages)):
+        axes.imshow(image)
+        axes.set(xlim=(-MARGIN * width, (1 + MARGIN) * width), ylim=((1 + MARGIN) * height, -MARGIN * height),
+                 facecolor='0.3', xticks=[], yticks=[])
+        axes.set_title(f'stage {i + 1}, {len(frames)} heads', fontsize=18)
+        draw_frames(axes, query, side, pad, frames)
     figure.suptitle(wrapped(title, 25 * len(stages)), fontsize=20)  # of a figure that pages show at half its size
     save_figure(figure, path, dpi=80)
 

@@ -1,13 +1,12 @@
 """Counts the parameters and multiply-adds of networks."""
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.building import import_mmpretrain
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
@@ -24,7 +23,6 @@ class Flops(NamedTuple):
         height, width (int): Of the image, in pixels.
         parameters (int): Number of parameters.
         gmacs (float): Multiply-adds per image, in units of 1e9.
-        published_gmacs (float | None): The published number for a classifier at this image size.
     """
 
     name: str
@@ -32,7 +30,6 @@ class Flops(NamedTuple):
     width: int
     parameters: int
     gmacs: float
-    published_gmacs: float | None
 
 
 def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None, task: Task = 'classification'
@@ -52,29 +49,20 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
     Raises:
         UsageError: If a name or ``task`` is unknown, or mmpretrain is missing for a classifier.
     """
-    return [flops_of(name, size, task) for name in check(networks, task)]
-
-
-def check(networks: Sequence[str], task: str) -> list[str]:
-    """Returns the names of the networks, if they can be built for the task."""
-    names = find_names(networks)
-    if task not in ('classification', 'backbone'):
+    variants = [VARIANTS[name] for name in find_names(networks)]
+    if task not in get_args(Task):
         raise UsageError(f'task must be classification or backbone, got {task}')
     if task == 'classification':
         try:
             import_mmpretrain()
-        except ImportError:
-            raise UsageError(f'task classification needs mmpretrain: {install_command("mmpretrain")}; or count only '
-                             'the backbone') from None
-    return names
-
-
-def flops_of(name: str, size: int | Sequence[int] | None, task: Task) -> Flops:
-    variant = VARIANTS[name]
-    height, width = height_and_width(variant.img_size if size is None else size)
-    with torch.device('meta'):
-        model = MODELS.build(variant.model_config(task)).eval()
-        images = torch.empty(1, 3, height, width)
-    published = variant.published_gmacs if task == 'classification' and height == width == variant.img_size else None
-    return Flops(name, height, width, sum(p.numel() for p in model.parameters()),
-                 round(count_macs(model, images), 3), published)
+        except ImportError as error:
+            raise UsageError(f'{error} (--backbone)') from None
+    rows = []
+    for variant in variants:
+        height, width = height_and_width(variant.img_size if size is None else size)
+        with torch.device('meta'):
+            model = MODELS.build(variant.model_config(task)).eval()
+            images = torch.empty(1, 3, height, width)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        rows.append(Flops(variant.name, height, width, parameters, round(count_macs(model, images), 3)))
+    return rows

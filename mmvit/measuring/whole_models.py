@@ -5,9 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from mmengine.model import BaseModule
 
 from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, compile_backbone, more_graphs, why_not_compiled
 from mmvit_backbones.errors import TrainingError, UsageError
-from mmvit_backbones.ops import use_kernels
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.openmmlab_models import init_weights
 
@@ -28,33 +26,30 @@ from ..running.one_step import OneStep
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.frameworks import build_model
 from ..utils.pytorch_errors import pytorch_errors_named
-from .speed import KernelChoice, Precision, Table, check_values, measuring
-from .timing import CALLS_ON_GPUS, name_of, take_turns
+from .speed import Precision, Table, check_precision, measuring
+from .timing import name_of, take_turns
 
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
-OBJECTS = 8  # in an image; those of COCO have 7 on average
+OBJECTS = 8  # in an image of a detector, or classes in one of a segmenter; images of COCO have 7 objects on average
 # Without those of mixed precision, which needs a GPU in MMEngine.
 OPTIMIZATION = 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', 'accumulative_counts'
 
 
 def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = None, batch_size: int = 2,
-                     objects: int | None = None, repeats: int = 7, threads: int = 2, device: str = 'cpu',
-                     memory_only: bool = False, precision: Precision = 'float32',
-                     kernels: Sequence[KernelChoice] = ('default', ), compile: bool = False) -> Table:
+                     repeats: int = 7, threads: int = 2, device: str = 'cpu', precision: Precision = 'float32',
+                     compile: bool = False) -> Table:
     """Measures a step of the training of whole models: preprocessing, losses, gradients and optimizer.
 
-    Images, boxes, masks and labels are random, and so are the weights. Data loading is not measured. Each model, with
-    each of ``kernels``, is alone in memory.
+    Images, boxes, masks and labels are random, and so are the weights. Data loading is not measured. Each model
+    is alone in memory.
 
     Args:
         configs (Sequence[str]): Names of configs or files, of detectors, of segmenters or of classifiers.
         size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 800 and
             1333 for detectors, 512 and 512 for segmenters, 224 and 224 for classifiers.
         batch_size (int): Images per batch. Defaults to 2.
-        objects (int | None): Objects in an image of a detector, or classes in one of a segmenter. Defaults to None,
-            which means 8.
-        repeats, threads, device, memory_only, precision, kernels: As in :func:`benchmark`. Mixed precision is that of
-            ``precision``, whatever the config's.
+        repeats, threads, device, precision: As in :func:`benchmark`. Mixed precision is that of ``precision``, whatever
+            the config's.
         compile (bool): Whether to compile the backbone's blocks as ``CompileHook`` does, or the backbone of another
             library as a whole. Defaults to False.
 
@@ -62,8 +57,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
         UsageError: If a config cannot be read, has no such model, or cannot be measured with these arguments. Too
             little memory of a GPU, or no kernel for ``precision``, is an ``error`` in the model's row.
     """
-    check_values('precision', [precision], get_args(Precision))
-    check_values('kernels', kernels, get_args(KernelChoice))
+    check_precision(precision)
     if others := [name for name in configs if not is_config(name)]:
         raise UsageError(f'{others[0]} is no config; whole models, i.e. configs, are measured alone')
     cfgs = {name: read_config(name, ('model', 'optim_wrapper')) for name in configs}
@@ -71,21 +65,17 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
     if len(frameworks) != 1:
         raise UsageError(f'configs must be of one framework, got those of {" and ".join(sorted(frameworks))}')
     framework, = frameworks
-    if objects is not None and framework == 'mmpretrain':
-        raise UsageError('objects requires detectors or segmenters')
-    count = OBJECTS if objects is None else objects
     sides = height_and_width(SIZES[framework] if size is None else size)
     rows, at = [], find_device(device)
     if framework == 'mmdet' and at.type == 'cpu' and precision != 'float32':
         raise UsageError(f'precision {precision} of detectors needs a GPU, because mmcv has no kernels for it on CPUs')
     with measuring(threads), torch.cuda.device(at) if at.type == 'cuda' else nullcontext():
-        for name, choice in product(cfgs, dict.fromkeys(kernels)):
-            row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager', kernels=choice)
+        for name, cfg in cfgs.items():
+            row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager')
             try:
-                with named(f'config {name}'), pytorch_errors_named(), more_graphs(MAX_GRAPHS), \
-                        use_kernels(None if choice == 'default' else choice):
-                    model = WholeModel(cfgs[name], sides, batch_size, count, at, precision, compile)
-                    row |= model.memory() | (dict() if memory_only else model.speed(repeats))
+                with named(f'config {name}'), pytorch_errors_named(), more_graphs(MAX_GRAPHS):
+                    model = WholeModel(cfg, sides, batch_size, at, precision, compile)
+                    row |= model.memory() | model.speed(repeats)
             except TrainingError as error:  # memory is full, or a kernel is missing
                 row['error'] = str(error)
             finally:
@@ -93,10 +83,8 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
                 free_memory()
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-    classes = dict(mmdet=f', {count} objects', mmseg=f', {count} classes', mmpretrain='')[framework]
     about = (f'A step of a training; {name_of(at)}, torch {torch.__version__}, {sides[0]} x {sides[1]} (height x '
-             f'width){classes}, batch {batch_size}, {precision}, {threads} CPU threads, random weights, median of '
-             f'{repeats}')
+             f'width), batch {batch_size}, {precision}, {threads} CPU threads, random weights, median of {repeats}')
     return Table(about, rows)
 
 
@@ -107,7 +95,6 @@ class WholeModel:
         cfg (Config): Config of a detector, a segmenter or a classifier.
         size (tuple[int, int]): Height and width of the images.
         batch_size (int): Number of images.
-        objects (int): Objects in an image of a detector, or classes in one of a segmenter.
         device (torch.device): Where the model is trained.
         precision (str): Dtype of autocast, or ``'float32'`` without autocast.
         compile (bool): Whether to compile the backbone.
@@ -116,8 +103,8 @@ class WholeModel:
         UsageError: If the config has another model, or nothing can be compiled.
     """
 
-    def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, objects: int, device: torch.device,
-                 precision: str, compile: bool) -> None:
+    def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: str,
+                 compile: bool) -> None:
         import_parts(cfg)
         self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
@@ -134,7 +121,7 @@ class WholeModel:
         images = torch.randint(256, (batch_size, 3, *size), dtype=torch.uint8, generator=generator).to(device)
         self.images = images if cfg.default_scope == 'mmpretrain' else list(images)  # as the framework's loaders
         sample = SAMPLES[cfg.default_scope]
-        self.samples = [sample(model, size, objects, generator).to(device) for _ in range(batch_size)]
+        self.samples = [sample(model, size, generator).to(device) for _ in range(batch_size)]
         self.device, self.is_compiled = device, compile
         if self.is_compiled:
             if reason := why_not_compiled(device, 'inductor'):
@@ -164,7 +151,7 @@ class WholeModel:
 
     def speed(self, repeats: int) -> dict[str, float]:
         """Returns the median milliseconds of a step, and images per second."""
-        times, = take_turns([self.step], repeats, calls=CALLS_ON_GPUS if self.device.type == 'cuda' else 1)
+        times, = take_turns([self.step], repeats, self.device)
         seconds = statistics.median(times)
         return dict(step_ms=1000 * seconds, images_per_second=len(self.samples) / seconds)
 
@@ -193,7 +180,7 @@ def free_memory() -> None:
 
 # ---- random annotations
 
-def detection_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+def detection_sample(model: Any, size: tuple[int, int], generator: torch.Generator) -> Any:
     """Returns mmdet's sample of boxes from a twentieth to half of the image's sides, filled by their masks."""
     from mmdet.models import BaseDetector
     from mmdet.structures import DetDataSample
@@ -201,30 +188,30 @@ def detection_sample(model: Any, size: tuple[int, int], objects: int, generator:
     from mmengine.structures import InstanceData
     check_kind(model, BaseDetector, 'a detector')
     height, width = size
-    sides = torch.rand(objects, 2, generator=generator) * 0.45 + 0.05
-    corners = torch.rand(objects, 2, generator=generator) * (1 - sides)
+    sides = torch.rand(OBJECTS, 2, generator=generator) * 0.45 + 0.05
+    corners = torch.rand(OBJECTS, 2, generator=generator) * (1 - sides)
     boxes = torch.cat([corners, corners + sides], 1) * torch.tensor([width, height, width, height])
-    masks = np.zeros((objects, height, width), np.uint8)
+    masks = np.zeros((OBJECTS, height, width), np.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes.round().int().tolist()):
         mask[top:bottom + 1, left:right + 1] = 1
-    instances = InstanceData(bboxes=boxes, labels=torch.zeros(objects, dtype=torch.long),
+    instances = InstanceData(bboxes=boxes, labels=torch.zeros(OBJECTS, dtype=torch.long),
                              masks=BitmapMasks(masks, height, width))
     return DetDataSample(gt_instances=instances, metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1., 1.)))
 
 
-def segmentation_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+def segmentation_sample(model: Any, size: tuple[int, int], generator: torch.Generator) -> Any:
     """Returns mmseg's sample of a label map with squares of the first classes."""
     from mmengine.structures import PixelData
     from mmseg.models import BaseSegmentor
     from mmseg.structures import SegDataSample
     check_kind(model, BaseSegmentor, 'a segmenter')
     height, width = size
-    squares = torch.randint(min(objects, model.num_classes), (-(-height // 32), -(-width // 32)), generator=generator)
+    squares = torch.randint(min(OBJECTS, model.num_classes), (-(-height // 32), -(-width // 32)), generator=generator)
     labels = squares.repeat_interleave(32, 0).repeat_interleave(32, 1)[None, :height, :width]
     return SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=dict(img_shape=size, ori_shape=size))
 
 
-def classification_sample(model: Any, size: tuple[int, int], objects: int, generator: torch.Generator) -> Any:
+def classification_sample(model: Any, size: tuple[int, int], generator: torch.Generator) -> Any:
     """Returns mmpretrain's sample with a label."""
     from mmpretrain.models import BaseClassifier
     from mmpretrain.structures import DataSample

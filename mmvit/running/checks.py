@@ -28,10 +28,11 @@ def check_run(cfg: Config, checks_data: bool = True) -> None:
                          "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
                          'dtype')
     check_settings(cfg)
+    backbone = build_on_meta(cfg)
     build_parts(cfg)
     if checks_data:
         check_data(cfg, ['train', 'val'])
-    if backbone := build_on_meta(cfg):
+    if backbone:
         try:
             check_pretrained(backbone)
         except UsageError as error:

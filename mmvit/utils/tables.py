@@ -1,11 +1,8 @@
-"""Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown or a CSV file; and of metrics."""
-import csv
+"""Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown; and of metrics."""
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.utils.messages import markdown_table
 
 from .shell import console_of
@@ -30,14 +27,6 @@ def cell_of(value: Any) -> str:
     if isinstance(value, float):
         return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
     return '' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
-
-
-def write_csv(rows: Rows, path: str | Path) -> None:
-    """Writes rows to a CSV file; raises UsageError if the disk is full."""
-    with replaced_when_complete(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, columns_of(rows), extrasaction='ignore')
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str, str]] | None = None) -> None:

@@ -4,12 +4,11 @@ from .hooks.compile import CompileHook
 from .hooks.early_stop import ResumableEarlyStoppingHook
 from .hooks.exact_resume import ExactResumeHook
 from .hooks.finite_loss import FiniteLossHook
-from .hooks.frozen_backbone import FrozenBackboneHook
 from .hooks.interrupt import InterruptHook
 from .hooks.label_range import LabelRangeHook
 from .hooks.own_files import OwnFilesHook
 from .optimizers.layer_decay import LayerDecayConstructor
 from .optimizers.weight_decay import weight_decay_cfg
 
-__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'FrozenBackboneHook', 'InterruptHook', 'LabelRangeHook',
+__all__ = ['CompileHook', 'ExactResumeHook', 'FiniteLossHook', 'InterruptHook', 'LabelRangeHook',
            'LayerDecayConstructor', 'OwnFilesHook', 'ResumableEarlyStoppingHook', 'weight_decay_cfg']

@@ -36,7 +36,7 @@ def describe_networks(pattern: str = '*') -> list[dict]:
         name=variant.name, parameters=variant.num_params, gmacs=variant.gmacs, image_size=variant.img_size,
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
         related_weights=variant.related_weights)
-        for variant in map(VARIANTS.__getitem__, sorted(find_names([pattern])))]
+        for variant in map(VARIANTS.__getitem__, find_names([pattern]))]
 
 
 def network_table(networks: Sequence[dict]) -> str:

@@ -36,7 +36,7 @@ def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, option
     ('test', '--out', '', "'' is not a folder"), ('train', '--work-dir', f'{TINY}/work', 'is not a folder'),
     ('train', '--val-fraction', '1', 'above 0 and below 1'),
     ('test', '--wait-time', '-0.1', 'from 0 to inf'), ('predict', '--score-thr', '1.01', 'from 0 to 1'),
-    ('train', '--processes', '1025', 'from 1 to 1024'), ('data check', '--jobs', '1025', 'to 1024'),
+    ('train', '--processes', '1025', 'from 1 to 1024'),
     ('train', '--freeze', 'most', 'or all'), ('flops', '--size 1', '0', 'from 1 to 16384'),
     ('train', '--resume --processes 1 --launcher', 'pytorch', 'not allowed with argument --processes'),
     *(('train', first, second, f'not allowed with argument {first}') for first, second in (

@@ -64,7 +64,7 @@ def test_missing_data_is_reported_before_any_work(run, capsys, tmp_path, monkeyp
         run('train', str(config))
     error, = capsys.readouterr().err.splitlines()
     assert ended.value.code == 1 and not (tmp_path / 'work_dirs').exists()
-    for words in (str(tmp_path / 'nowhere/train'), '--class-folder data/flowers_mini'):
+    for words in (str(tmp_path / 'nowhere/train'), '--data-root'):
         assert words in error
 
 

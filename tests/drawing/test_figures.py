@@ -18,12 +18,12 @@ def draw_networks(out):
 
 def draw_maps(out):
     maps = {'0: a': {'attention': torch.rand(1, 32, 32)}}
-    attention.draw(torch.zeros(3, 32, 32), torch.eye(32), maps, [], str(out), f'rest_lite, weights {PATH}')
+    attention.draw(torch.zeros(3, 32, 32), torch.eye(32), maps, str(out), f'rest_lite, weights {PATH}')
 
 
 def draw_frames(out):
     stage = 7, (0, 0), torch.ones(1, 4, 9, 9)
-    windows.draw(np.zeros((9, 9, 3)), [(1, 1)], [stage], f'swin_vsa_tiny, {PATH}', str(out))
+    windows.draw(np.zeros((9, 9, 3)), (1, 1), [stage], f'swin_vsa_tiny, {PATH}', str(out))
 
 
 @pytest.mark.parametrize('draw', [draw_networks, draw_maps, draw_frames])

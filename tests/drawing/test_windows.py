@@ -35,28 +35,19 @@ def test_frames_equal_the_sampled_windows():
 
 
 @pytest.mark.slow
-def test_windows_of_a_network_and_of_a_config_are_drawn(image, tmp_path):
-    for network in 'swin_vsa_tiny', str(ROOT / 'configs/upernet_vitaev2_vsa_s.py'):
-        draw_windows(str(image), network, str(tmp_path / 'windows.png'), queries=[(5, 5), (80, 50)])
-        with Image.open(tmp_path / 'windows.png') as drawing:
-            assert drawing.width > drawing.height > 300
-        (tmp_path / 'windows.png').unlink()
+def test_windows_of_a_network_are_drawn(image, tmp_path):
+    draw_windows(str(image), 'swin_vsa_tiny', str(tmp_path / 'windows.png'), query=(80, 50))
+    with Image.open(tmp_path / 'windows.png') as drawing:
+        assert drawing.width > drawing.height > 200
 
 
 @pytest.mark.parametrize('network, options, words', [
-    ('swin_vsa_tiny', dict(queries=[(90, 5)]), ['90,5', '90 x 60']), ('rest_lite', {}, ['varied-size windows']),
+    ('swin_vsa_tiny', dict(query=(90, 5)), ['90,5', '90 x 60']), ('rest_lite', {}, ['varied-size windows']),
     ('swin_vsa_tiny', dict(checkpoint='a.pth', pretrained=True), ['a.pth', 'pretrained']),
     ('nothing', {}, ['nothing', 'swin_vsa_tiny'])], ids=['query', 'network', 'weights', 'name'])
 def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
     with raises(UsageError, *words):
         draw_windows(str(image), network, str(tmp_path / 'a.png'), **options)
-
-
-def test_networks_of_other_libraries_are_refused(image, tmp_path):
-    (tmp_path / 'other.py').write_text("default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier', "
-                                       "backbone=dict(type='mmpretrain.ResNet', depth=18))")
-    with raises(UsageError, 'other.py', 'of this package'):
-        draw_windows(str(image), str(tmp_path / 'other.py'), str(tmp_path / 'a.png'))
 
 
 @pytest.mark.parametrize('preprocessor, is_rgb', [

@@ -26,16 +26,14 @@ def config(tmp_path):
     return write
 
 
-@pytest.mark.parametrize('name, words', [
-    ('mask_rcnn_reswin_t', '32 x 48 (height x width), 3 objects'), ('upernet_reswin_t_camvid', ', 3 classes'),
-    ('imagenet_reswin_t', '32 x 48 (height x width), batch 2')])
-def test_a_step_of_a_config(name, words, config):
-    objects = {} if name == 'imagenet_reswin_t' else dict(objects=3)
+@pytest.mark.parametrize('name', [
+    'mask_rcnn_reswin_t', 'upernet_reswin_t_camvid', 'imagenet_reswin_t'])
+def test_a_step_of_a_config(name, config):
     precision = 'float32' if name == 'mask_rcnn_reswin_t' else 'bfloat16'
-    large, = benchmark_models([config(name)], (64, 96), memory_only=True, precision=precision, **objects).rows
-    table = benchmark_models([config(name)], (32, 48), repeats=1, **objects)
+    large, = benchmark_models([config(name)], (64, 96), repeats=1, precision=precision).rows
+    table = benchmark_models([config(name)], (32, 48), repeats=1)
     row, = table.rows
-    assert words in table.about and name in str(table)
+    assert '32 x 48 (height x width), batch 2' in table.about and name in str(table)
     assert row['step_ms'] > 0 and row['images_per_second'] > 0
     assert row['saved_bytes_per_image'] < large['saved_bytes_per_image']
 
@@ -44,7 +42,6 @@ def test_a_step_of_a_config(name, words, config):
     (dict(configs=['rest_lite', 'mask_rcnn_reswin_t']), ['rest_lite', 'no config']),
     (dict(configs=['mask_rcnn_reswint.py']), ['mask_rcnn_reswint.py', 'mask_rcnn_reswin_t']),
     (dict(configs=['mask_rcnn_reswin_t', 'upernet_reswin_t']), ['one framework', 'mmdet and mmseg']),
-    (dict(configs=['imagenet_rest_lite'], objects=3), ['objects', 'detectors']),
     (dict(configs=['mask_rcnn_reswin_t'], precision='bfloat16'), ['bfloat16', 'needs a GPU']),
     (dict(configs=['upernet_reswin_t'], size=(1, 2, 3)), ['size', '(1, 2, 3)'])])
 def test_wrong_arguments_are_refused(options, words):

@@ -12,11 +12,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.configs.files import read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import summary
-from mmvit.recipes.networks import find_network
-from mmvit.recipes.other_config import with_backbone
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones.errors import UsageError
 
@@ -130,24 +127,17 @@ def test_no_warning_without_a_reason(tmp_path, capsys):
 RESNET = dict(type='mmdet.ResNet', depth=18, out_indices=(1, 2, 3))  # without the map of stride 4
 
 
-@pytest.mark.parametrize('network, config', [
-    ('timm:vit_small_patch14_dinov2', None), ('timm:vit_small_patch32_224', None), ('timm:resnet18', None),
-    (RESNET, None), ('timm:vit_small_patch14_dinov2', 'mask_rcnn_rest_s'),
-    ('timm:vit_small_patch14_dinov2', 'retinanet_regionvit_s')])
-def test_anchors_and_regions_have_the_strides_of_the_maps(network, config, tmp_path):
-    """Also in a config of one's own that takes a plain network."""
-    cfg = with_backbone(read_config(config), find_network(network, False)) if config else \
-        recipe(tmp_path, 'coco_folder', network)
+@pytest.mark.parametrize('network', [
+    'timm:vit_small_patch14_dinov2', 'timm:vit_small_patch32_224', 'timm:resnet18', RESNET])
+def test_anchors_and_regions_have_the_strides_of_the_maps(network, tmp_path):
+    cfg = recipe(tmp_path, 'coco_folder', network)
     init_default_scope('mmdet')
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
         maps = model.extract_feat(torch.empty(1, 3, 896, 896))
     strides = [896 / x.shape[3] for x in maps]
-    is_single_stage = config == 'retinanet_regionvit_s'
-    head = model.bbox_head if is_single_stage else model.rpn_head
-    assert [stride for stride, _ in head.prior_generator.strides] == strides
-    extractors = [] if is_single_stage else [
-        model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor]
+    assert [stride for stride, _ in model.rpn_head.prior_generator.strides] == strides
+    extractors = model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor
     assert all(extractor.featmap_strides == strides[:4] for extractor in extractors)
 
 

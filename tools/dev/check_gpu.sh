@@ -26,12 +26,12 @@ detectors=(mask_rcnn_reswin_t mask_rcnn_remvitv2_t mask_rcnn_regionvit_s mask_rc
     mask_rcnn_restv2_t mask_rcnn_vitaev2_s mask_rcnn_vitaev2_vsa_s mask_rcnn_swin_vsa_t mask_rcnn_revit_b)
 classifiers=(imagenet_reswin_t imagenet_refiner_vit_s imagenet_regionvit_s imagenet_restv2_t imagenet_vitaev2_s
     imagenet_swin_vsa_t)
-timm=("$work/imagenet_timm_swin_t.py") by_kernels=(imagenet_revit_b --kernels default triton)
+timm=("$work/imagenet_timm_swin_t.py") by_kernels=imagenet_revit_b
 convolutions=(vitaev2_small rest_small restv2_tiny regionvit_small --batch 128)
 training=(--amp --iters 200) language=auto patience=1
 if [ "$device" = cpu ]; then
     large=(--size 64 96 --batch-size 1 --repeats 1 --threads 1) batch=(--size 32 --repeats 1 --threads 1)
-    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite) by_kernels=(imagenet_rest_lite)
+    detectors=(mask_rcnn_rest_lite) classifiers=(imagenet_rest_lite) by_kernels=imagenet_rest_lite
     convolutions=(rest_lite --batch 1 --size 64 --repeats 1 --device cpu)
     training=(--no-amp --iters 32 --light --size 64 96) language=cpp patience=4
 fi
@@ -72,7 +72,7 @@ fi
 if has detectors 'mmdet, timm, and mmcv with kernels for the device' "import mmdet, timm, torch, mmcv.ops
 mmcv.ops.nms(torch.ones(1, 4, device='$device'), torch.ones(1, device='$device'), 0.5)"; then
     run 'Whole detectors' 240 "$python" -m mmvit benchmark "${detectors[@]}" "$work/mask_rcnn_timm_swin_t.py" \
-        "${large[@]}" --csv "${report%.md}_detectors.csv"
+        "${large[@]}"
     run 'A detector is trained' 240 "$python" -m mmvit train rest_lite --coco-folder data/coco_mini --no-pretrained \
         "${training[@]}" --work-dir "$work/run"
     run 'Its loss falls' 20 "$python" -c 'import json, pathlib, sys
@@ -87,7 +87,9 @@ if has classifiers 'mmpretrain and timm' 'import mmpretrain, timm'; then
     [ "$device" = cpu ] && timm=()  # is compiled as a whole, which takes minutes
     run 'Classifiers, compiled' 300 "$python" -m mmvit benchmark "${timm[@]}" "${classifiers[@]}" "${batch[@]}" \
         --compile
-    run 'Kernels in compiled blocks' 120 "$python" -m mmvit benchmark "${by_kernels[@]}" "${batch[@]}" --compile
+    by_kernels=("$python" -m mmvit benchmark "$by_kernels" "${batch[@]}" --compile)
+    run 'Compiled blocks' 60 "${by_kernels[@]}"
+    [ "$device" = cpu ] || run "Compiled blocks with Triton's kernels" 60 env MMVIT_KERNELS=triton "${by_kernels[@]}"
 fi
 if has convolutions 'REFERENCE, a folder with gpu_convs.py' "open('${REFERENCE:-}/gpu_convs.py')"; then
     run 'Layouts of convolutions' 120 "$python" "$REFERENCE/gpu_convs.py" "${convolutions[@]}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from mmvit.configs.files import read_config
-from mmvit.measuring.whole_models import OBJECTS, WholeModel
+from mmvit.measuring.whole_models import WholeModel
 from mmvit.utils.counters import count_macs
 from mmvit.utils.frameworks import build_model
 
@@ -53,7 +53,7 @@ def count_on_meta(cfg: Config) -> tuple[int, float]:
 def saved_bytes(cfg: Config) -> int:
     """Returns the bytes that autograd saves, without keeping them."""
     torch.manual_seed(0)
-    detector = WholeModel(cfg, SIZE, IMAGES, OBJECTS, torch.device('cpu'), 'bfloat16', compile=False)
+    detector = WholeModel(cfg, SIZE, IMAGES, torch.device('cpu'), 'bfloat16', compile=False)
     model = detector.training.model
     for part in 'rpn_cls', 'rpn_reg':  # mmcv's suppression of boxes has no kernel for bfloat16 on CPUs
         if isinstance(layer := getattr(getattr(model, 'rpn_head', None), part, None), nn.Module):

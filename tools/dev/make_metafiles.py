@@ -150,7 +150,7 @@ def make_files() -> dict[Path, str]:
     files[page] = text.split(TABLES)[0] + TABLES + tables()
     files[ROOT / 'mmvit_backbones/backbones/__init__.py'] = imports()
     files[ROOT / 'docs/papers.md'] = script('make_papers.py')['render']()
-    files[ROOT / 'docs/differences.md'] = script('make_differences.py')['render'](list(modules()))
+    files[ROOT / 'docs/differences.md'] = script('make_differences.py')['render'](list(map(network, modules())))
     new = [(ROOT / family.docs, variants) for _, family, variants in members() if not (ROOT / family.docs).exists()]
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),

@@ -1,10 +1,10 @@
-"""Draws varied-size windows: a row per query, a column per stage, a colored frame per head.
+"""Draws varied-size windows: a panel per stage, a colored frame per head.
 
     mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT
-    mmvit draw windows IMAGE --network upernet_vitaev2_vsa_s --checkpoint CHECKPOINT --queries 120,80 300,200
+    mmvit draw windows IMAGE --network vitaev2_vsa_small --checkpoint CHECKPOINT --query 120,80
 
-A query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames are
-the windows from which the heads sample keys and values, in the last attention layer of each stage.
+The query is a pixel, marked with a cross; the white frame is the default window that contains it. The colored frames
+are the windows from which the heads sample keys and values, in the last attention layer of each stage.
 """
 from argparse import ArgumentParser, Namespace
 
@@ -18,7 +18,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--network', required=True, metavar='NAME')
     parser.add_argument('--checkpoint')
     add_pretrained_argument(parser)
-    parser.add_argument('--queries', nargs='+', type=pixel, metavar='X,Y')
+    parser.add_argument('--query', type=pixel, metavar='X,Y')
     parser.add_argument('--out', type=figure_file, default='windows.png')
     return with_help(parser, 'drawing.windows.draw_windows')
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
-from torch import device, nn
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
 
 from ...backbones import Backbone
 
@@ -138,22 +138,6 @@ def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]
     kind = 'stages' if decay_type == 'stage_wise' else 'layers'
     raise ValueError(f'decay_type={decay_type!r} needs the {kind} of the backbone, which {type(backbone).__name__} '
                      'does not define (by get_layer_depth or get_stage_depth); turn layer decay off by decay_rate=1')
-
-
-def level_scales(backbone: dict, decay_rate: float) -> list[float]:
-    """Returns the factors of the learning rate of a backbone's stem, its four levels, and what follows them.
-
-    Args:
-        backbone (dict): Config of the backbone.
-        decay_rate (float): As in :class:`LayerDecayConstructor`, whose ``decay_type`` is ``'level_wise'``.
-
-    Raises:
-        ValueError: If the network does not define its layers.
-    """
-    own = {key: False if key == 'pretrained' else value for key, value in backbone.items() if key != 'init_cfg'}
-    with device('meta'):
-        depths_of(MODELS.build(own), 'level_wise')
-    return [decay_rate**(NUM_LEVELS + 1 - level) for level in range(NUM_LEVELS + 2)]
 
 
 def level_of(depth: int, num_depths: int) -> int:

@@ -1,10 +1,9 @@
-"""Exports networks by name and trained models to ONNX, and compares the files with PyTorch."""
+"""Exports trained models to ONNX, and compares the files with PyTorch."""
 from mmvit_backbones.utils import versions
 
 versions.require('export')
 
-from .differences import compare_onnx  # noqa: E402
 from .exporting import export_model  # noqa: E402
 from .files import ExportedFile  # noqa: E402
 
-__all__ = ['ExportedFile', 'compare_onnx', 'export_model']
+__all__ = ['ExportedFile', 'export_model']

@@ -1,20 +1,17 @@
 """Compares exported files with PyTorch."""
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou
 
-from mmvit_backbones.export.onnx_export import signature_of
-
 from ..inference import Predictor
-from ..inference.runtimes import Arrays, PyTorchModel, open_session
-from .preprocess import Preprocess, as_tuple
+from ..inference.runtimes import Arrays, PyTorchModel
+from .preprocess import Preprocess
 
-# EXACT allows rounding errors; LOSSY also the errors of float16 and int8. Detectors must find at least one instance.
+# EXACT allows rounding errors; LOSSY also the errors of int8. Detectors must find at least one instance.
 EXACT = dict(resized=2, scores=1e-3, pixels=0.999, instances=1, matched=0.99, boxes=0.99, masks=0.99)
 LOSSY = dict(resized=2, scores=0.1, pixels=0.98, instances=1, matched=0.95, boxes=0.8, masks=0.9)
 
@@ -28,43 +25,30 @@ class PyTorchOutputs:
     Args:
         reference (PyTorchModel): The framework's model.
         images (Sequence[np.ndarray]): ``(height, width, 3)`` in RGB uint8.
-        preprocess (Preprocess | None): The part of the files that resizes and normalizes images. With None, the
-            framework preprocesses the images, and boxes and masks are in pixels of the preprocessed images.
+        preprocess (Preprocess): The part of the files that resizes and normalizes images.
 
     Attributes:
         resized (float): Largest difference between resized images of ``preprocess`` and of the framework, of 255.
         is_empty (bool): Whether the reference is a detector that finds no instance in any of the images.
     """
 
-    def __init__(self, reference: PyTorchModel, images: Sequence[np.ndarray], preprocess: Preprocess | None) -> None:
-        self.preprocessing, self.resized = preprocess is not None, 0.
-        self.inputs = inputs_of(reference, images, self.preprocessing)
-        if preprocess:
-            data = [reference.prepare(image) for image in images]
-            for sample, image in zip(data, images):
-                before, sample['inputs'] = sample['inputs'], pixels_of(preprocess, image, sample['inputs'].shape)
-                self.resized = max(self.resized, float((before.float() - sample['inputs'].float()).abs().max()))
-            self.expected = reference.run_prepared(data)
-        else:
-            self.expected = [reference.run_preprocessed(reference.preprocess(image)) for image in images]
+    def __init__(self, reference: PyTorchModel, images: Sequence[np.ndarray], preprocess: Preprocess) -> None:
+        self.images, self.resized = images, 0.
+        data = [reference.prepare(image) for image in images]
+        for sample, image in zip(data, images):
+            before, sample['inputs'] = sample['inputs'], pixels_of(preprocess, image, sample['inputs'].shape)
+            self.resized = max(self.resized, float((before.float() - sample['inputs'].float()).abs().max()))
+        self.expected = reference.run_prepared(data)
         self.is_empty = all('labels' in found and not len(found['labels']) for found in self.expected)
 
     def compare(self, path: str | PathLike, limits: dict[str, float], runtime: str) -> dict[str, float]:
         """Returns the :func:`worst` results of :func:`compare_outputs` over the images, for a file in a runtime.
 
-        If the file resizes images, ``resized`` is the largest difference of a resized pixel from the framework's.
+        ``resized`` is the largest difference of a resized pixel from the framework's.
         """
-        found = self._predict(path, runtime)
+        found = Predictor(str(path), device='cpu', runtime=runtime).model.run(self.images)
         figures = worst([compare_outputs(*pair, limits) for pair in zip(self.expected, found, strict=True)])
-        return dict(resized=self.resized, **figures) if self.preprocessing else figures
-
-    def _predict(self, path: str | PathLike, runtime: str) -> list[Arrays]:
-        if self.preprocessing:
-            return Predictor(str(path), device='cpu', runtime=runtime).model.run(self.inputs)
-        session, is_detector = open_session(Path(path), runtime, 'cpu'), 'boxes' in self.expected[0]
-        found = [session({'image' if is_detector else 'images': image}) for image in self.inputs]
-        # Outputs of classifiers and segmenters are batches of one.
-        return found if is_detector else [{name: value[0] for name, value in each.items()} for each in found]
+        return dict(resized=self.resized, **figures)
 
 
 def pixels_of(preprocess: Preprocess, image: np.ndarray, shape: Sequence[int]) -> Tensor:
@@ -72,11 +56,6 @@ def pixels_of(preprocess: Preprocess, image: np.ndarray, shape: Sequence[int]) -
     pixels = preprocess(torch.from_numpy(image))[0] * preprocess.std + preprocess.mean
     pixels = pixels.round().byte()[:, :shape[1], :shape[2]]  # without padding
     return pixels.flip(0) if preprocess.is_rgb else pixels
-
-
-def inputs_of(reference: PyTorchModel, images: Sequence[np.ndarray], preprocessing: bool) -> list[np.ndarray]:
-    """Returns the images, or arrays ``(1, 3, height, width)`` for files that take preprocessed images."""
-    return list(images) if preprocessing else [reference.preprocess(image)['inputs'].numpy() for image in images]
 
 
 def compare_outputs(expected: Arrays, actual: Arrays, limits: dict[str, float] = EXACT) -> dict[str, float]:
@@ -123,38 +102,3 @@ def worst(figures: Sequence[dict[str, float]]) -> dict[str, float]:
     choose = dict(scores=max, boxes=min, masks=min, instances=sum)
     return {name: float(choose.get(name, np.mean)([figure[name] for figure in figures if name in figure]))
             for name in dict.fromkeys(name for figure in figures for name in figure)}
-
-
-@torch.no_grad()
-def compare_onnx(model: nn.Module, path: str | PathLike, sizes: Sequence[tuple[int, int]],
-                 runtime: str | None = None) -> dict[tuple[int, int], float]:
-    """Compares a file with PyTorch on random images.
-
-    Args:
-        model (nn.Module): The exported network.
-        path (str | PathLike): File of :func:`export_onnx`.
-        sizes (Sequence[tuple[int, int]]): Heights and widths of the images, in pixels.
-        runtime (str | None): ``onnxruntime`` or ``openvino``. Defaults to None, which means ``onnxruntime``.
-
-    Returns:
-        dict[tuple[int, int], float]: For each size, the largest difference of an output, relative to the largest
-        element of this output.
-
-    Raises:
-        UsageError: If the runtime is not installed.
-    """
-    session, (channels, names) = open_session(Path(path), runtime, 'cpu'), signature_of(model.eval())
-    differences = {}
-    for number, size in enumerate(sizes):
-        images = torch.rand(1 + number % 2, channels, *size)
-        found = session(dict(images=images.numpy()))
-        differences[tuple(size)] = max(difference(torch.from_numpy(found[name]), expected)
-                                       for name, expected in zip(names, as_tuple(model(images)), strict=True))
-    return differences
-
-
-def difference(actual: Tensor, expected: Tensor) -> float:
-    """Returns the largest difference relative to the largest element; inf for different shapes, NaN or infinity."""
-    if actual.shape != expected.shape or not (actual.isfinite().all() and expected.isfinite().all()):
-        return float('inf')
-    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny))

@@ -25,25 +25,20 @@ class Example(NamedTuple):
 
 
 def examples_of(parts: Parts) -> dict[str, Example]:
-    """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name, without parts that are None."""
+    """Returns the examples of ``preprocess``, ``network`` and ``postprocess`` by name."""
     is_batch = parts.takes == 'images'
     batch = {0: Dim.DYNAMIC} if is_batch else {}
     free = batch if parts.size else {**batch, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    result, name, image_free = {}, parts.takes, free
-    image = images = input_of_network(parts)
-    if parts.preprocess:
-        image = torch.randint(256, (*[2] * is_batch, *EXAMPLE_SIZE, 3), dtype=torch.uint8)
-        image_free = {axis: Dim.DYNAMIC for axis in range(2 + is_batch)}
-        result['preprocess'] = Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels'])
-        name = 'pixels'
-    maps = as_tuple(parts.network(images))
-    if parts.postprocess is None:
-        return dict(network=Example(parts.network, (images, ), (free, ), [name], parts.outputs))
+    image = torch.randint(256, (*[2] * is_batch, *EXAMPLE_SIZE, 3), dtype=torch.uint8)
+    image_free = {axis: Dim.DYNAMIC for axis in range(2 + is_batch)}
+    pixels = input_of_network(parts)
+    maps = as_tuple(parts.network(pixels))
     names = [f'map{index}' for index in range(len(maps))]
-    result['network'] = Example(parts.network, (images, ), (free or None, ), [name], names)
     shapes = image_free, tuple((free if value.ndim == 4 else batch) or None for value in maps)
-    result['postprocess'] = Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs)
-    return result
+    return dict(
+        preprocess=Example(parts.preprocess, (image, ), (image_free, ), [parts.takes], ['pixels']),
+        network=Example(parts.network, (pixels, ), (free or None, ), ['pixels'], names),
+        postprocess=Example(parts.postprocess, (image, *maps), shapes, [parts.takes, *names], parts.outputs))
 
 
 def input_of_network(parts: Parts) -> Tensor:
@@ -54,8 +49,7 @@ def input_of_network(parts: Parts) -> Tensor:
     batch = 2 if parts.takes == 'images' else 1
     if parts.size:
         return torch.rand(batch, 3, *parts.size)
-    divisor = parts.preprocess.geometry.divisor if parts.preprocess else 1
-    height, width = (to_multiple(side, divisor) for side in EXAMPLE_SIZE)
+    height, width = (to_multiple(side, parts.preprocess.geometry.divisor) for side in EXAMPLE_SIZE)
     while True:
         images = torch.rand(batch, 3, height, width)
         shortest = min((side for value in as_tuple(parts.network(images)) for side in value.shape[2:]), default=2)

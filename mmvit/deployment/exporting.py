@@ -1,83 +1,85 @@
-"""Exports trained models and networks by name to ONNX, and compares the files with PyTorch."""
+"""Exports trained models with their preprocessing to ONNX, and compares the files with PyTorch."""
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import OPSET
-from mmvit_backbones.zoo.variants import VARIANTS
+from mmvit_backbones.utils.file_access import replaced_when_complete
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
+from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.files import path_hint
-from ..utils.distributed import warn
-from .checkpoint import write_trained_model
-from .files import ExportedFile
-from .network import write_network
+from ..configs.backbone import build_on_meta
+from ..configs.files import config_of, is_config, path_hint
+from ..configs.official import source_of
+from ..inference.runtimes import REFERENCE, PyTorchModel
+from ..inference.sources import find_images
+from .agreement import agreement_of, check_reference, compare_in_runtimes
+from .differences import EXACT, LOSSY, PyTorchOutputs
+from .files import ExportedFile, check_packages, progress, size_of_file
+from .parts import exported_geometry, split
+from .quantize import to_int8
+from .sample_images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
+from .whole_models import COMPANIONS, check_path, store_deviations, write_parts
 
-FOR_NETWORKS = 'checkpoint', 'task', 'opset', 'size'
-FOR_TRAINED_MODELS = 'config', 'cfg_options', 'preprocessing', 'images', 'fp16', 'int8'
 
-
-def export_model(model: str | Path | None, path: str | Path, *, pretrained: bool | str = False,
-                 allow_accuracy_drop: bool = False, checkpoint: str | None = None,
-                 task: Literal['classification', 'backbone'] = 'backbone', opset: int = OPSET,
-                 size: int | Sequence[int] | None = None, config: str | None = None, cfg_options: dict | None = None,
-                 preprocessing: bool = True, images: Sequence[str | Path] = (), fp16: bool = False,
-                 int8: str | Path | None = None) -> ExportedFile:
-    """Exports a trained model with its preprocessing, or a network by name, and compares the file with PyTorch.
+def export_model(model: str | Path | None, path: str | Path, *, config: str | None = None,
+                 pretrained: bool | str = False, cfg_options: dict | None = None, images: Sequence[str | Path] = (),
+                 int8: str | Path | None = None, allow_accuracy_drop: bool = False) -> ExportedFile:
+    """Exports a trained classifier, segmenter or detector with its preprocessing, and compares the file with PyTorch.
 
     The file is written if it agrees with PyTorch in ONNX Runtime. What other installed runtimes deviate is stored in
     its metadata; :class:`mmvit.inference.Predictor` warns if such a runtime is chosen.
 
     Args:
         model (str | Path | None): The work dir of a training, for its best checkpoint; a file or a URL of a checkpoint;
-            None with ``config`` and ``pretrained``; or one of :func:`list_models`, whose input are normalized images.
-        path (str | Path): File to write.
-        pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
-            False.
-        allow_accuracy_drop (bool): Whether to write the file even if it differs from PyTorch by more than the limits
-            in ONNX Runtime, or int8 reduces the metric of the test set by more than 1 %. Defaults to False.
-        checkpoint (str | None): Weights of a network. Defaults to None: those of ``pretrained``, or random ones.
-        task (str): For a network: ``'classification'`` exports the classifier, ``'backbone'`` only its backbone.
-            Defaults to ``'backbone'``.
-        opset (int): For a network: version of the ONNX operators, at least 18. Defaults to 18.
-        size (int | Sequence[int] | None): For a network: side of all images, or height and width, in pixels. Defaults
-            to None: images have any size, and three sizes are compared.
+            or None with ``config`` and ``pretrained``.
+        path (str | Path): File to write, with the suffix ``.onnx``.
         config (str | None): Config file, or the name of a config. Defaults to None, which uses the config that the
             training saved beside the checkpoint.
+        pretrained (bool | str): True to load the authors' weights, or the tag of other published weights. Defaults to
+            False.
         cfg_options (dict | None): Settings that replace those of the config, e.g. ``{'model.test_cfg.mode': 'whole'}``.
-        preprocessing (bool): Whether the file resizes and normalizes images. Defaults to True.
         images (Sequence[str | Path]): Image files and folders for the comparison. Defaults to (): the config's test
             set, if it exists; else the folder ``int8``; else generated images.
-        fp16 (bool): Whether to compute the network in float16. Defaults to False.
         int8 (str | Path | None): Folder of images for calibration, to quantize the network to int8. Defaults to None.
+        allow_accuracy_drop (bool): Whether to write the file even if it differs from PyTorch by more than the limits
+            in ONNX Runtime. Defaults to False.
 
     Raises:
-        UsageError: If an argument is invalid or concerns the other kind of model, the model cannot be exported, the
-            file cannot be written, or its outputs differ from PyTorch in ONNX Runtime.
-        CheckpointError: If the checkpoint is unavailable or does not match the config or the network.
+        UsageError: If an argument is invalid, the model cannot be exported, the file cannot be written, or its outputs
+            differ from PyTorch in ONNX Runtime.
+        CheckpointError: If the checkpoint is unavailable or does not match the config.
     """
-    path, given = Path(path), locals()
-    if model is not None and is_network(str(model)):
-        if hint := path_hint(str(model)):
-            warn(f'{model} is the network{hint}')
-        refuse(given, FOR_TRAINED_MODELS, f'whole models, not for the network {model}')
-        return write_network(str(model), path, checkpoint, pretrained, task, opset, size, allow_accuracy_drop)
-    refuse(given, FOR_NETWORKS, 'networks given by name')
-    return write_trained_model(
-        None if model is None else str(model), path, config=config, pretrained=pretrained, cfg_options=cfg_options,
-        preprocessing=preprocessing, images=images, fp16=fp16, int8=int8,
-        allow_accuracy_drop=allow_accuracy_drop)
-
-
-def is_network(name: str) -> bool:
-    """Returns whether a name is that of a network, or of nothing else, rather than of a checkpoint or a work dir."""
-    return name in VARIANTS or not ('://' in name or Path(name).suffix or Path(name).exists())
-
-
-def refuse(given: dict[str, Any], names: Sequence[str], reason: str) -> None:
-    """Raises UsageError if one of the arguments, which are for ``reason``, is neither at its default nor empty."""
-    defaults = signature(export_model).parameters
-    for name in names:
-        if given[name] not in (defaults[name].default, None, [], (), {}):
-            raise UsageError(f'{name} (--{name.replace("_", "-")}) is for {reason}')
+    check_packages()
+    path, source = Path(path), None if model is None else str(model)
+    if source and is_config(source):
+        raise UsageError(f'{source} is a config: pass it as --config {source}{path_hint(source)}')
+    checkpoint = source and find_checkpoint(source)
+    check_path(path, [checkpoint, config, *images])
+    cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
+    checkpoint = source_of(cfg, checkpoint, pretrained)
+    exported_geometry(cfg)
+    build_on_meta(cfg)
+    read_checkpoint(checkpoint, mmap=True)
+    compared, origin = images_to_compare(cfg if not images and has_test_set(cfg) else None, images, int8)
+    calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []
+    reference = PyTorchModel(cfg, checkpoint)
+    parts, notes = split(reference.module, cfg), []
+    with progress(f'predicting {len(compared)} images with PyTorch'):
+        outputs = PyTorchOutputs(reference, compared, parts.preprocess)
+    if outputs.is_empty and not allow_accuracy_drop:
+        raise UsageError(f'the model finds no instances in the {len(compared)} images of the comparison; pass --images '
+                         'with objects of its classes')
+    with replaced_when_complete(path, COMPANIONS) as partial:
+        with progress('exporting the model'):
+            write_parts(parts, partial, dict(reference.details, precision='int8' if int8 else 'float32'))
+        if int8:  # the float32 file shows whether the export or the precision is at fault
+            check_reference(path, agreement_of(outputs.compare(partial, EXACT, REFERENCE), EXACT),
+                            allow_accuracy_drop)
+            with progress('quantizing the model'):
+                batches = [image[None] if parts.takes == 'images' else image for image in calibration]
+                notes = [to_int8(partial, batches, parts.takes)]
+        limits = LOSSY if int8 else EXACT
+        agreement = compare_in_runtimes(
+            path, lambda runtime: outputs.compare(partial, limits, runtime), limits, allow_accuracy_drop)
+        store_deviations(partial, agreement)
+    return ExportedFile(path, size_of_file(path), origin, agreement, notes)

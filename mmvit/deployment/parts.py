@@ -13,7 +13,7 @@ from mmvit_backbones.version import __version__
 
 from ..configs.files import leaf_datasets
 from ..utils.frameworks import takes_rgb
-from .preprocess import Geometry, MatrixPool, Preprocess, as_tuple, size_of
+from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
               mmdet=['RetinaNet', 'FasterRCNN', 'MaskRCNN', 'CascadeRCNN'])
@@ -24,14 +24,12 @@ DECODE_HEADS = 'UPerHead', 'FPNHead', 'FCNHead'
 class Parts(NamedTuple):
     """Parts of a model; ``postprocess(images, *network(preprocess(images)))`` returns predictions.
 
-    ``images`` has the shape ``(B, H, W, 3)``, or for a detector ``(H, W, 3)``. If ``preprocess`` is None, ``images`` is
-    the input of the network, ``(B, 3, H, W)``, and boxes and masks are in pixels of this input. If ``postprocess`` is
-    None, the predictions are the network's maps or logits.
+    ``images`` has the shape ``(B, H, W, 3)``, or for a detector ``(H, W, 3)``.
     """
 
-    preprocess: Preprocess | None
+    preprocess: Preprocess
     network: nn.Module
-    postprocess: nn.Module | None
+    postprocess: nn.Module
     takes: str
     outputs: list[str]
     size: tuple[int, int] | None = None  # height and width of all inputs of the network, if they cannot vary
@@ -85,13 +83,12 @@ def _check_detector(model: ConfigDict) -> None:
             raise UsageError(f'non-maximum suppression {part.nms.type} cannot be exported; allowed is nms')
 
 
-def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
+def split(model: BaseModel, cfg: Config) -> Parts:
     """Returns the parts of a copy of a model, which must be in float32 on a CPU.
 
     Args:
         model (BaseModel): The model to split.
         cfg (Config): Config of the model.
-        preprocessing (bool): Whether the parts include resizing and normalization. Defaults to True.
 
     Raises:
         UsageError: See :func:`exported_geometry`.
@@ -99,18 +96,11 @@ def split(model: BaseModel, cfg: Config, preprocessing: bool = True) -> Parts:
     geometry, framework = exported_geometry(cfg), cfg.default_scope
     model = copy.deepcopy(model).eval()
     source = model.data_preprocessor
-    mean, std = source.get_buffer('mean'), source.get_buffer('std')
-    is_rgb = takes_rgb(source)
+    preprocess = Preprocess(geometry, source.get_buffer('mean'), source.get_buffer('std'), takes_rgb(source))
+    size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
     details: dict[str, Any] = dict(
-        preprocessing=dict(
-            geometry.describe(), inside=preprocessing, channels='RGB' if is_rgb else 'BGR',
-            mean=mean.flatten().tolist(), std=std.flatten().tolist()),
-        thresholds=thresholds_of(cfg),
-        version=f'mmvit_backbones {__version__}, torch {torch.__version__}')
-    preprocess = Preprocess(geometry, mean, std, is_rgb) if preprocessing else None
-    if not preprocessing:
-        geometry = Geometry([])
-    details['network_size'] = size = geometry.size or getattr(model.backbone, 'image_size', None)  # as TimmBackbone has
+        thresholds=thresholds_of(cfg), version=f'mmvit_backbones {__version__}, torch {torch.__version__}',
+        network_size=size)
     if framework == 'mmpretrain':
         return Parts(preprocess, model, Probabilities(), 'images', ['scores'], size, details)
     if framework == 'mmseg':
@@ -174,13 +164,3 @@ class Detect(Part):
             return *scores, *deltas
         scores, deltas = self.model.rpn_head(pyramid)
         return *pyramid, *scores, *deltas
-
-
-class Half(Part):
-    """Runs a network in float16, with inputs and outputs in float32."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(copy.deepcopy(network).half())
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(value.float() for value in as_tuple(self.model(images.half())))

@@ -104,16 +104,6 @@ class Geometry:
             raise UsageError(f'crop_size of CenterCrop must be a multiple of pad_size_divisor={self.divisor}, got '
                              f'{width} x {height} (width x height)')
 
-    def describe(self) -> dict:
-        """Returns the steps for the details of an exported file; sizes are (width, height), as in the config."""
-        kind, key, default = self.resize['type'], 'keep_ratio', self.resize['type'] == 'ResizeToCover'
-        if kind == 'ResizeEdge':
-            key, default = 'edge', 'short'
-        resize = {'type': kind, 'scale': self.resize.get('scale'), key: self.resize.get(key, default),
-                  'backend': self.kernel[0], 'interpolation': self.kernel[1]}
-        return dict(resize=resize if kind else None, crop=self.crop and self.crop[::-1],
-                    pad_size_divisor=self.divisor)
-
     def resized(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the height and width of an image after resizing; without a resizing step, the image's own size."""
         height, width = (torch.full((), size, dtype=torch.float64) for size in size_of(image))

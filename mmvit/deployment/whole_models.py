@@ -66,11 +66,7 @@ def check_path(path: str | PathLike, reads: Iterable[object] = ()) -> None:
 
 def describe_input(parts: Parts) -> dict:
     batch = ['batch'] if parts.takes == 'images' else []
-    if parts.preprocess:
-        return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
-    sides = parts.size or ('height', 'width')
-    return dict(name=parts.takes, shape=[*(batch or [1]), 3, *sides], dtype='float32',
-                channels=parts.details['preprocessing']['channels'])
+    return dict(name=parts.takes, shape=[*batch, 'height', 'width', 3], dtype='uint8', channels='RGB')
 
 
 def describe_outputs(parts: Parts) -> list[dict]:

@@ -6,17 +6,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
-from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
-from ..utils.frameworks import quiet, use_framework
+from ..utils.frameworks import use_framework
 from .runtimes import Arrays
 
-MAIN_METRICS = 'bbox_mAP', 'mIoU', 'top1'  # endings of the metrics' names
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
 
 
@@ -52,26 +49,6 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
         evaluator.process(batch['data_samples'], batch)
     return evaluator.evaluate(len(loader.dataset))
 
-
-def metric_of(cfg: Config, run: Model) -> dict:
-    """Returns the name and the value of the main metric of :func:`evaluate`, whose tables are not shown.
-
-    Raises:
-        UsageError: If there is none among the metrics.
-    """
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    try:
-        with quiet():  # COCO's metric prints tables
-            found = evaluate(cfg, run)
-    finally:
-        logger.setLevel(level)
-    name = next((name for name in found if name.endswith(MAIN_METRICS)), None)
-    if name is None:
-        raise UsageError(f'test_evaluator must compute one of {", ".join(MAIN_METRICS)}, got '
-                         f'{", ".join(found) or "no metrics"}')
-    return dict(metric=name, value=float(found[name]))
 
 
 def add_predictions(sample: Any, outputs: Arrays) -> None:

@@ -90,24 +90,6 @@ class PyTorchModel:
             raise UsageError(f'the model failed: {first_line(error)}{self.about_bands}') from error
         return list(map(arrays_of, samples))
 
-    def preprocess(self, image: np.ndarray) -> dict:
-        """Returns the network's ``inputs`` ``(1, 3, H, W)`` and ``data_samples`` for an image, in a dict.
-
-        In the data samples, the size of the inputs replaces that of the image, so predictions are in input pixels.
-        """
-        data = self.module.data_preprocessor(self.collate([self.prepare(image)]), False)
-        size = tuple(data['inputs'].shape[2:])
-        for sample in data['data_samples']:
-            sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
-                                     scale_factor=(1., 1.)))
-        return data
-
-    @torch.no_grad()
-    def run_preprocessed(self, data: dict) -> Arrays:
-        """Returns the model's outputs for data from :meth:`preprocess`."""
-        sample, = self.module(**data, mode='predict')
-        return arrays_of(sample)
-
     def prepare(self, image: np.ndarray) -> dict:
         """Returns the test pipeline's results for an image; raises UsageError if the pipeline fails."""
         size = image.shape[:2]
@@ -312,8 +294,6 @@ def details_of(path: Path) -> dict:
         details = dict(classes=[], palette=[], deviations={}) | json.loads(found or '{}')
         if 'task' not in details:
             raise UsageError(f'{path} has no metadata of a whole model; export one with mmvit export CHECKPOINT FILE')
-        if not details['preprocessing']['inside']:
-            raise UsageError(f'{path} has no preprocessing; omit --preprocessing outside in mmvit export')
         if details['task'] not in TASKS.values():
             raise ValueError(f'task is {details["task"]!r}')
         details['input']['name']  # so that a wrong file is refused before any work is done

@@ -21,7 +21,7 @@ from mmvit_backbones.errors import UsageError
     ('test', ['--wait-time', '0'], dict(wait_time=0)), ('flops', ['--size', '16384', '1'], dict(size=[16384, 1])),
     ('predict', ['--score-thr', '1'], dict(score_thr=1)), ('predict', ['--score-thr', '0'], dict(score_thr=0)),
     ('benchmark', ['--threads', '1024', '--compile'], dict(threads=1024, compile=True)),
-    *((subcommand, ['--size', '64'], dict(size=[64, 64])) for subcommand in ('flops', 'benchmark', 'export')),
+    *((subcommand, ['--size', '64'], dict(size=[64, 64])) for subcommand in ('flops', 'benchmark')),
     *((subcommand, ['--size', '64'], dict(size=[64])) for subcommand in ('train', 'compare')),
     *((subcommand, ['--size', '64', '96'], dict(size=[64, 96])) for subcommand in ('benchmark', 'train'))])
 def test_the_smallest_and_largest_allowed_values_are_accepted(subcommand, options, expected):

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers import fresh_model
+from network_files import difference
 from tiny_configs import TINY_CONFIGS
 from torch import Tensor, nn
 
 pytest.importorskip('onnx')
 
-from mmvit.deployment.differences import difference
 from mmvit.inference.runtimes import installed_runtimes, open_session
 from mmvit_backbones.ops.sizes import at_least_one, ceil_div, is_positive, to_multiple
 from mmvit_backbones.utils import versions

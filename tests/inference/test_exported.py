@@ -34,7 +34,7 @@ def test_a_predictor_of_a_file_can_be_copied(runtime, copied, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize('change', [
-    dict(input=7), dict(input={}), dict(task='poetry'), dict(preprocessing=7)], ids=str)
+    dict(input=7), dict(input={}), dict(task='poetry')], ids=str)
 def test_wrong_details_in_a_file_are_refused(change, tmp_path):
     pytest.importorskip('onnx')
     from onnx import helper

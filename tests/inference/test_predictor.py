@@ -15,7 +15,6 @@ from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
 from mmvit.inference import Detection, Predictor, read_rgb
-from mmvit.inference.metric import metric_of
 from mmvit.inference.runtimes import installed_runtimes, openvino_core
 from mmvit_backbones.errors import UsageError
 
@@ -228,10 +227,3 @@ def test_a_model_of_four_bands_is_named(tmp_path, frameworks):
 
 def test_the_ids_of_a_folders_categories_are_known(tmp_path, frameworks):
     assert untrained(tmp_path, 'coco_folder', {}, light=True).category_ids[-1] == 90  # of COCO's 80 classes
-
-
-def test_metrics_without_the_main_one_are_named(tmp_path, frameworks):
-    cfg = recipe(tmp_path)
-    cfg.test_evaluator = dict(type='SingleLabelMetric', items=['recall'])
-    with raises(UsageError, 'test_evaluator', 'top1', 'got single-label/recall'):
-        metric_of(cfg, lambda images: [dict(scores=np.full(5, .2, np.float32))] * len(images))

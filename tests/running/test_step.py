@@ -13,6 +13,13 @@ from mmvit_backbones.errors import TrainingError
 pytest.importorskip('mmpretrain.models')
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
 class NoMemory(Hook):
     """Has no memory in the second epoch."""
 

@@ -164,6 +164,13 @@ def detector(kind: str) -> Config:
     return cfg
 
 
+def of_any_size(cfg: Config) -> Config:
+    """Returns a config whose test images keep their ratio, so that the network takes several sizes."""
+    resize, = (step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'Resize')
+    resize['keep_ratio'] = True
+    return cfg
+
+
 def reference_of(cfg: Config, folder: Path) -> PyTorchModel:
     """Returns a model with random weights. A detector finds none, one and several instances in different images."""
     init_default_scope(cfg.default_scope)
@@ -385,7 +392,7 @@ def test_boxes_without_masks_can_be_exported():
 @torch.no_grad()
 def test_no_map_of_an_example_has_a_single_row_or_column():
     """torch.export would take its length as that of the maps of all images."""
-    cfg = detector('RetinaNet')
+    cfg = of_any_size(detector('RetinaNet'))
     cfg.merge_from_dict(dict(model=dict(
         neck=dict(num_outs=7), bbox_head=dict(anchor_generator=dict(strides=[4 * 2**level for level in range(7)])))))
     init_default_scope('mmdet')
@@ -396,7 +403,7 @@ def test_no_map_of_an_example_has_a_single_row_or_column():
 @torch.no_grad()
 def test_a_network_of_one_size_is_exported_for_it():
     """Such as a ViT of timm, whose positions have a size."""
-    cfg = detector('RetinaNet')
+    cfg = of_any_size(detector('RetinaNet'))
     init_default_scope('mmdet')
     model = build_model(cfg).eval()
     model.backbone.image_size = 64, 96

@@ -8,7 +8,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
-report=${1:-docs/gpu_report.md}
+report=${1:-gpu_report.md}
 commit=${COMMIT:-$(git rev-parse --short HEAD)} || { echo 'error: not a git checkout; set COMMIT' >&2; exit 1; }
 device=${DEVICE:-cuda}
 [ "$device" = cpu ] || "$python" -c 'import torch; torch.cuda.get_device_name()' || exit

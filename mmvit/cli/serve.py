@@ -18,7 +18,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--config', nargs='+', default=[],
                         help='one config file or name per model, in the same order (default: the configs in their work '
                              'dirs)')
-    parser.add_argument('--examples', metavar='FOLDER')
     parser.add_argument('--host', default='127.0.0.1')
     parser.add_argument('--port', type=whole(1, 65535), default=7860)
     parser.add_argument('--device')
@@ -28,5 +27,5 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..inference.serving import serve
-    serve(args.models, host=args.host, port=args.port, configs=args.config, examples=args.examples,
+    serve(args.models, host=args.host, port=args.port, configs=args.config,
           device=args.device, runtime=args.runtime, precision=args.precision)

@@ -3,6 +3,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,11 +101,25 @@ def _planned(names: Iterable[str], out_dir: Path) -> Iterator[Path]:
 def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', batch_size: int, score_thr: float
            ) -> Iterator[Written]:
     """Yields what :func:`write_predictions` yields."""
+    sources = iter(names)
     try:
-        for frame, result in predictor.stream(names, batch_size, score_thr):
-            yield Written(frame.name, error=frame.error) if result is None else outputs.write(result)
+        while batch := list(islice(sources, batch_size)):
+            for result in _predict(predictor, batch, score_thr):
+                yield result if isinstance(result, Written) else outputs.write(result)
     finally:
         outputs.close(predictor.task)
+
+
+def _predict(predictor: Predictor, batch: list[str], score_thr: float) -> Iterator[Result | Written]:
+    """Yields the result of each image, or its error; if a batch fails, its images are predicted one at a time."""
+    try:
+        yield from predictor(batch, len(batch), score_thr)
+    except UsageError as error:
+        if len(batch) == 1:
+            yield Written(batch[0], error=str(error))
+            return
+        for source in batch:
+            yield from _predict(predictor, [source], score_thr)
 
 
 class _Outputs:

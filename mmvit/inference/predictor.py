@@ -1,9 +1,7 @@
 """Runs checkpoints and exported models on images."""
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mmvit_backbones.errors import UsageError, first_line
@@ -13,8 +11,8 @@ from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
 from .results import SCORE_THR, Result, result_of
-from .runtimes import EXPORTED_SUFFIX, Arrays, Exported, PyTorchModel, find_device
-from .sources import Frame, read_frames
+from .runtimes import EXPORTED_SUFFIX, Exported, PyTorchModel, find_device
+from .sources import read_images
 
 
 class Predictor:
@@ -81,8 +79,8 @@ class Predictor:
         """Runs the model on images and returns all results.
 
         Args:
-            images (object): One or more files, folders, encoded images as bytes, open files, Pillow images, or RGB
-                uint8 arrays ``(height, width, 3)``. Folders are searched recursively.
+            images (object): One or more files, folders, encoded images as bytes, Pillow images, or RGB uint8
+                arrays ``(height, width, 3)``. Folders are searched recursively.
             batch_size (int): Number of images per batch. A batch of several shapes runs image by image. Defaults to 1.
             score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
@@ -93,44 +91,17 @@ class Predictor:
             UsageError: If ``batch_size`` is less than 1, an element of ``images`` has an unsupported type, or an image
                 cannot be read or processed.
         """
-        results = []
-        for frame, result in self.stream(images, batch_size, score_thr):
-            if result is None:
-                raise UsageError(frame.error)
-            results.append(result)
-        return results
-
-    def stream(self, images: object, batch_size: int = 1, score_thr: float = SCORE_THR
-               ) -> Iterator[tuple[Frame, Result | None]]:
-        """Yields each image with its result, for folders of any size.
-
-        The arguments are those of :meth:`__call__`. If an image cannot be read or processed, its result is None and
-        ``frame.error`` contains the reason.
-
-        Raises:
-            UsageError: If ``batch_size`` is less than 1, or an element of ``images`` has an unsupported type.
-        """
         if batch_size < 1:
             raise UsageError(f'batch_size must be at least 1, got {batch_size}')
-        frames = read_frames(images)
-        while batch := list(islice(frames, batch_size)):
-            outputs = iter(self._run([frame.image for frame in batch if frame.image is not None]))
-            for frame in batch:
-                if frame.image is None:
-                    yield frame, None
-                    continue
-                output = next(outputs)
-                if isinstance(output, UsageError):
-                    yield frame._replace(error=f'image {frame.name}: {first_line(output)}'), None
-                else:
-                    yield frame, result_of(output, frame.name, frame.image, self.classes, self.palette, score_thr)
-
-    def _run(self, images: list[np.ndarray]) -> Sequence[Arrays | UsageError]:
-        """Returns the outputs or the error of each image; if a batch fails, runs its images one at a time."""
-        try:
-            return self.model.run(images) if images else []
-        except UsageError as error:
-            return [error] if len(images) == 1 else [output for image in images for output in self._run([image])]
+        results, read = [], read_images(images)
+        while batch := list(islice(read, batch_size)):
+            try:
+                outputs = self.model.run([image for _, image in batch])
+            except UsageError as error:
+                raise UsageError(f'image {", ".join(name for name, _ in batch)}: {first_line(error)}') from error
+            results += [result_of(output, name, image, self.classes, self.palette, score_thr)
+                        for output, (name, image) in zip(outputs, batch)]
+        return results
 
 
 def refuse(source: str, **arguments: object) -> None:

@@ -3,7 +3,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -12,7 +11,6 @@ from mmvit_backbones.utils.fonts import Font, default_font, font_for
 from ..utils.colors import Color, class_color
 from ..utils.images import IGNORED
 
-Area = tuple[float, float, float, float]  # x1, y1, x2, y2
 SCORE_THR = 0.3  # default minimum score of objects
 MIN_DRAWING = 440  # pixels; square root of a drawing's minimum area, so that labels stay readable
 OPACITY = 0.4  # of masks
@@ -99,21 +97,17 @@ class Result:
         return entries
 
     def draw(self) -> Image.Image:
-        """Draws masks, boxes and labels over the image; a label lies where no other is, if one of six places is free.
+        """Draws masks, boxes and labels over the image.
 
-        Labels of items without boxes are listed in the top left corner. Masks of detected objects have contours, to
-        separate objects of the same class. Small images are enlarged by an integer factor to an area of at least
-        ``MIN_DRAWING ** 2`` pixels.
+        Labels of items without boxes are listed in the top left corner. Small images are enlarged by an integer factor
+        to an area of at least ``MIN_DRAWING ** 2`` pixels.
         """
         items = self.items()
         image = self.image.copy()
-        masks = [(item['mask'], np.array(self.color(item['label']), np.uint8), 'box' in item)
-                 for item in reversed(items) if 'mask' in item]  # the best item is drawn on top
-        for mask, color, _ in masks:
-            image[mask] = np.round((1 - OPACITY) * self.image[mask] + OPACITY * color)  # once where masks overlap
-        for mask, color, is_object in masks:
-            if is_object:
-                image[contour_of(mask)] = color
+        for item in reversed(items):  # the best item is drawn on top
+            if 'mask' in item:
+                mask, color = item['mask'], np.array(self.color(item['label']), np.uint8)
+                image[mask] = np.round((1 - OPACITY) * self.image[mask] + OPACITY * color)  # once where masks overlap
         pen = _Pen(image)
         for item in reversed(items):
             if 'box' in item:
@@ -225,7 +219,6 @@ class _Pen:
         self.height = round(1.3 * self.size)
         self.drawing = Image.fromarray(image).resize((self.scale * width, self.scale * height))
         self.draw = ImageDraw.Draw(self.drawing)
-        self.labels: list[Area] = []
 
     def box(self, sides: np.ndarray, color: Color) -> None:
         x1, y1, x2, y2 = self.scale * sides
@@ -242,39 +235,12 @@ class _Pen:
             name = name[:-1]
             text = f' {name}... {score} '
         length = math.ceil(letters.getlength(text))
-        corners = [(0, row * self.height)]
-        if sides is not None:
-            x1, y1, x2, y2 = self.scale * sides
-            corners = [(x, y) for x in (x1, x2 - length) for y in (y1 - self.height, y1, y2)]
-        x, y = place_label(corners, (length, self.height), self.labels, self.drawing.size)
-        self.labels.append((x, y, x + length, y + self.height))
+        x, y = (0, row * self.height) if sides is None else self.scale * sides[:2] - (0, self.height)
+        x, y = np.clip((x, y), 0, np.maximum(np.subtract(self.drawing.size, (length, self.height)), 0)).tolist()
         red, green, blue = color
         is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 140
         self.draw.rectangle([x, y, x + length - 1, y + self.height - 1], fill=color)
         self.draw.text((x, y), text, 'white' if is_dark else 'black', letters)
-
-
-def place_label(corners: Sequence[tuple[float, float]], size: tuple[int, int], others: Sequence[Area],
-                canvas: tuple[int, int]) -> tuple[float, float]:
-    """Returns the top left corner of a label: the first one without another label, or else the first.
-
-    Args:
-        corners (Sequence[tuple[float, float]]): Wanted corners, best first; they are moved into the drawing.
-        size (tuple[int, int]): Width and height of the label.
-        others (Sequence[Area]): Labels that are already drawn.
-        canvas (tuple[int, int]): Width and height of the drawing.
-    """
-    places = np.clip(corners, 0, np.maximum(np.subtract(canvas, size), 0))
-    drawn = np.reshape(others, (-1, 1, 4))
-    covers = ((places < drawn[..., 2:]) & (drawn[..., :2] < places + size)).all(2).any(0)
-    x, y = places[covers.argmin()]  # the first that is False
-    return float(x), float(y)
-
-
-def contour_of(mask: np.ndarray) -> np.ndarray:
-    """Returns a mask of the pixels along the edges of ``mask`` ``(height, width)``, except at the image border."""
-    width = max(1, round(math.sqrt(mask.size) / 250))
-    return mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3)), iterations=width).astype(bool)
 
 
 def run_lengths(mask: np.ndarray) -> dict:

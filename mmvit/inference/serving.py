@@ -13,12 +13,7 @@ from ..configs.files import is_config, path_hint
 from ..utils.images import read_rgb
 from .predictor import Predictor
 from .results import SCORE_THR, Result
-from .runtimes import EXPORTED_SUFFIX
-from .sources import find_images
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = dict(detection='data/coco_mini/val', segmentation='data/camvid_mini/images/val',
-                classification='data/flowers_mini/val')
 COLUMNS = dict(classification=['class', 'score'], segmentation=['class', 'share of the image'],
                detection=['class', 'score', 'x1, y1, x2, y2 in pixels'])
 WIDTHS = dict(detection=['36%', '20%', '44%'])  # boxes wrap on narrow screens, where they would be cut off
@@ -46,7 +41,7 @@ def rows_of(result: Result) -> list[list]:
     return rows
 
 
-def build_app(models: list[Served], examples: list[Path]) -> Any:
+def build_app(models: list[Served]) -> Any:
     """Builds the page, a gradio.Blocks; the results of several models are side by side."""
     import gradio as gr  # pyright: ignore[reportMissingImports]  # only in .venv-extras
 
@@ -70,8 +65,6 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
             with gr.Column(min_width=300):
                 image = gr.Image(type='filepath', image_mode=None, sources=['upload', 'clipboard'], label='Image')
                 threshold = gr.Slider(0, 1, SCORE_THR, step=0.01, label='Minimum score')
-                if examples:
-                    gr.Examples([[str(path)] for path in examples], [image], label='Examples')
             with gr.Column(scale=len(models) + 1, min_width=300), gr.Row():
                 results = []
                 for model in models:
@@ -92,13 +85,6 @@ def build_app(models: list[Served], examples: list[Path]) -> Any:
     return app
 
 
-def find_examples(folder: str | None, task: str) -> list[Path]:
-    """Returns up to four images of a folder, by default of one in data/."""
-    path = Path(folder) if folder else ROOT / EXAMPLES.get(task, 'none')
-    images = [Path(image) for image in find_images([path])] if folder or path.is_dir() else []
-    return images[::max(1, len(images) // 4)][:4]
-
-
 def load_models(models: Sequence[str], configs: Sequence[str] = (), device: str | None = None,
                 runtime: str | None = None, precision: str | None = None) -> list[Served]:
     """Loads the models of a page; the arguments are those of :func:`serve`."""
@@ -107,17 +93,13 @@ def load_models(models: Sequence[str], configs: Sequence[str] = (), device: str 
                          + path_hint(wrong[0]))
     if len(configs) > len(models):
         raise UsageError(f'--config must have at most {len(models)} values, one per model, got {len(configs)}')
-    exported = [path for path in models if path.endswith(EXPORTED_SUFFIX)]
-    if (runtime or precision) and not exported:
-        raise UsageError(f'--runtime and --precision require a file of mmvit export, got {", ".join(models)}')
-    options = dict(runtime=runtime, precision=precision)
-    return [Served(path, config, device=device, **(options if path in exported else {}))
+    return [Served(path, config, device=device, runtime=runtime, precision=precision)
             for path, config in zip_longest(models, configs)]
 
 
 def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, configs: Sequence[str] = (),
-          examples: str | None = None, device: str | None = None,
-          runtime: str | None = None, precision: str | None = None, block: bool = True) -> Any:
+          device: str | None = None, runtime: str | None = None, precision: str | None = None, block: bool = True
+          ) -> Any:
     """Shows the predictions of models side by side on a web page, with Gradio.
 
     Args:
@@ -127,7 +109,6 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
         port (int): Port to listen on. Defaults to 7860.
         configs (Sequence[str]): A config per checkpoint, in the order of ``models``. Defaults to (): the configs that
             the trainings saved beside them.
-        examples (str | None): Folder of example images. Defaults to None: a folder in data/ for the task.
         device (str | None): Device of checkpoints, e.g. ``cuda:1``. Defaults to None: a GPU if possible.
         runtime (str | None): Runtime of exported files; see :class:`mmvit.inference.Predictor`.
         precision (str | None): Precision of OpenVINO.
@@ -143,8 +124,7 @@ def serve(models: Sequence[str], host: str = '127.0.0.1', port: int = 7860, conf
     if not find_spec('gradio'):
         raise UsageError("serving needs gradio: pip install 'mmvit_backbones[serve]'")
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when gradio is imported
-    served = load_models(models, configs, device, runtime, precision)
-    app = build_app(served, find_examples(examples, served[0].predictor.task))
+    app = build_app(load_models(models, configs, device, runtime, precision))
     try:
         app.launch(server_name=host, server_port=port, max_file_size=MAX_FILE_SIZE, share=False, ssr_mode=False,
                    footer_links=['api'], css=STYLE, prevent_thread_lock=not block)

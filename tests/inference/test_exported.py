@@ -5,9 +5,11 @@ import pickle
 import numpy as np
 import pytest
 from helpers import raises
+from PIL import Image
 from tiny_exports import DETAILS_OF_COLORS, mean_color_file, write_classifier
 
 from mmvit.inference import Predictor
+from mmvit.inference.outputs import write_predictions
 from mmvit.inference.runtimes import installed_runtimes
 from mmvit_backbones.errors import UsageError
 
@@ -61,8 +63,10 @@ def test_an_image_that_fails_does_not_stop_the_rest_of_its_batch(tmp_path):
              helper.make_node('ReduceMean', ['sums', 'axes'], ['scores'], keepdims=0)]
     constants = dict(row=np.ones((5, 1), np.float32), axes=np.array([1, 2]))
     predictor = Predictor(write_classifier(tmp_path, nodes, **constants))
-    images = [np.full((3, width, 3), width, np.uint8) for width in (5, 4, 5)]
+    names = {str(tmp_path / f'{number}.png'): str(number) for number in range(3)}
+    for name, width in zip(names, (5, 4, 5)):
+        Image.new('RGB', (width, 3), (5, 5, 5)).save(name)
     for batch_size in 1, 2, 3:
-        found = list(predictor.stream(images, batch_size))
-        assert [result and result.scores.tolist() for _, result in found] == [[6] * 3, None, [6] * 3]
-        assert 'the model failed' in found[1][0].error and not found[0][0].error and not found[2][0].error
+        first, second, third = write_predictions(predictor, names, tmp_path / 'drawn', batch_size=batch_size)
+        assert first.result.scores.tolist() == third.result.scores.tolist() == [6] * 3
+        assert '1.png' in second.error and 'the model failed' in second.error and second.result is None

@@ -10,7 +10,6 @@ from PIL import Image
 
 from mmvit.inference import Classification, Detection, Segmentation
 from mmvit.inference.outputs import find_sources, write_predictions
-from mmvit.inference.sources import Frame
 from mmvit_backbones.errors import UsageError
 
 PIXELS = np.zeros((500, 500, 3), np.uint8)
@@ -36,11 +35,13 @@ class Fixed:
     classes = ['cat', 'dog']
     category_ids = None
 
-    def __init__(self, task: str, results: list) -> None:
+    def __init__(self, task: str, results: dict) -> None:
         self.task, self.results = task, results
 
-    def stream(self, names, batch_size, score_thr):
-        return iter([(frame, result and result.from_score(score_thr)) for frame, result in self.results])
+    def __call__(self, names, batch_size, score_thr):
+        if broken := [name for name in names if isinstance(self.results[name], str)]:
+            raise UsageError(f'{broken[0]} is broken')
+        return [self.results[name].from_score(score_thr) for name in names]
 
 
 def about(name):
@@ -49,8 +50,7 @@ def about(name):
 
 def write(out_dir, task, results, names, **options) -> list[str]:
     """Writes given results, or errors for names, and returns what `mmvit predict` prints."""
-    found = [(Frame(result, None, f'{result} is broken'), None) if isinstance(result, str) else
-             (Frame(result.source, result.image), result) for result in results]
+    found = dict(zip(names, results, strict=True))
     return list(map(str, write_predictions(Fixed(task, found), names, out_dir, **{'save_results': True, **options})))
 
 
@@ -120,7 +120,7 @@ def test_no_output_replaces_what_is_read(task, name, source, tmp_path, monkeypat
     for folder in ['given', tmp_path / 'given', 'given/../given', 'links'] if source != 'run.pth' else ['links']:
         with raises(UsageError, 'out_dir', source if folder != 'links' else 'given', 'is read'):
             image = f'given/{source}' if source.endswith('.png') else 'x.jpg'
-            write_predictions(Fixed(task, []), {image: name}, folder, save_results=True,
+            write_predictions(Fixed(task, {}), {image: name}, folder, save_results=True,
                               reads=[f'given/{source}'])
     assert (Path('given') / source).read_text() == 'given'
 
@@ -133,8 +133,8 @@ def test_drawings_replace_links(tmp_path):
 
 
 def test_results_are_complete_after_an_interrupt(tmp_path):
-    written = write_predictions(Fixed('detection', [(Frame('a.jpg', PIXELS), objects('a.jpg', 1))] * 2),
-                                {'a.jpg': 'a'}, tmp_path, save_results=True)
+    results = {name: objects(name, 1) for name in ('a.jpg', 'b.jpg')}
+    written = write_predictions(Fixed('detection', results), {'a.jpg': 'a', 'b.jpg': 'b'}, tmp_path, save_results=True)
     next(written)
     written.close()
     assert len(json.loads((tmp_path / 'results.json').read_text())) == 1

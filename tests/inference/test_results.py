@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmvit.inference import Classification, Detection, Segmentation
-from mmvit.inference.results import Result, contour_of, result_of
+from mmvit.inference.results import Result, result_of
 
 RED, GREEN = (200, 20, 20), (20, 200, 20)
 # What color-blind people see of red, green and blue (Machado et al., 2009, severity 1).
@@ -107,6 +107,11 @@ def test_boxes_and_their_labels_are_drawn():
     assert [drawing.getpixel((x, 240)) for x in (4, 499)] == [RED] * 2  # from edge to edge
 
 
+@pytest.mark.parametrize('side, expected', [(439, 878), (440, 440), (441, 441), (20, 440), (21, 441)])
+def test_small_images_are_enlarged(side, expected):
+    assert objects([], height=side, width=side).draw().size == (expected, expected)
+
+
 @pytest.mark.parametrize('kind', [Classification, Detection])
 def test_scores_of_long_names_are_drawn(kind):
     boxes = (np.array([[10, 50, 90, 90]]), ) if kind is Detection else ()
@@ -118,8 +123,21 @@ def test_scores_of_long_names_are_drawn(kind):
     assert draw(0.9) != draw(0.8)
 
 
+def test_classes_are_listed_best_first():
+    drawing = Classification(*about(), np.array([1, 0]), np.array([.7, .3])).draw()
+    assert colors(drawing, 1, [0, 31, 33, 63, 66]) == [GREEN, GREEN, RED, RED, (0, 0, 0)]
+
+
+@pytest.mark.parametrize('color, is_white', [
+    ((139, ) * 3, True), ((141, ) * 3, False), ((255, 0, 0), True), ((0, 255, 0), False), ((0, 0, 255), True)])
+def test_text_contrasts_with_its_background(color, is_white):
+    drawing = np.array(Classification(*about(palette=[color]), np.array([0]), np.array([1.])).draw())
+    label = drawing[:32, :100].reshape(-1, 3).tolist()
+    assert ([255] * 3 in label) == is_white and ([0] * 3 in label) != is_white
+
+
 def test_masks_are_drawn():
-    """The image is as visible under many masks as under one; edges are solid, except at the border of the image."""
+    """The image is as visible under many masks as under one."""
     masks = np.zeros((2, 500, 500), bool)
     masks[0, 200:300, 100:400] = masks[1, 200:, 100:] = True
     found = objects([[0, 0, 0, 0]] * 2, height=500, width=500)
@@ -127,6 +145,4 @@ def test_masks_are_drawn():
     found.masks = masks
     drawing = found.draw()
     above, below = (tuple(round(60 + .4 * value) for value in color) for color in (RED, GREEN))
-    assert colors(drawing, 250, [199, 200, 201, 202, 297, 298, 299, 300, 499]) == [
-        (100, 100, 100), RED, RED, above, above, RED, RED, below, below]
-    assert contour_of(np.ones((9, 9), bool)[:, :6] & (np.arange(6) > 2)).sum(0).tolist() == [0, 0, 0, 9, 0, 0]
+    assert colors(drawing, 250, [199, 200, 299, 300, 499]) == [(100, 100, 100), above, above, below, below]

@@ -14,10 +14,9 @@ from PIL import Image
 from subcommands import call
 from tiny_exports import mean_color_file
 
-from mmvit.inference.serving import Served, find_examples, find_spec, load_models, serve
+from mmvit.inference.serving import Served, find_spec, load_models, serve
 from mmvit_backbones.errors import CheckpointError, UsageError
 
-CAMVID = ROOT / 'data/camvid_mini/images/val'
 ARCH = dict(embed_dims=8, depths=[1, 1], num_heads=[1, 2], mlp_ratio=1, window_size=7)
 needs_gradio = pytest.mark.skipif(not find_spec('gradio'), reason='make test-extras runs the tests with Gradio')
 
@@ -52,7 +51,7 @@ def test_the_page_answers_and_loads_nothing_from_elsewhere(tmp_path):
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
     app = serve([checkpoint, str(mean_color_file(tmp_path))], port=port, configs=[config],
-                device='cpu', examples=str(CAMVID), block=False)
+                device='cpu', block=False)
     try:
         client = Client(f'http://127.0.0.1:{port}/', verbose=False)
         image = Image.new('RGB', (64, 48), (10, 20, 200))
@@ -86,7 +85,7 @@ def test_a_model_is_named_by_its_folder_and_file(tmp_path):
     (dict(models=['imagenet_reswin_t']), ['config', '--config imagenet_reswin_t']),
     (dict(models=['a.pth'], configs=['a', 'b']), ['--config', 'at most 1', 'got 2']),
     (dict(models=['missing.pth']), ['missing.pth']),
-    (dict(models=['a.pth'], runtime='openvino'), ['--runtime', 'mmvit export', 'a.pth'])])
+    (dict(models=['a.pth'], runtime='openvino'), ['runtime', 'mmvit export', 'a.pth'])])
 def test_wrong_arguments_are_refused(arguments, words):
     with raises((UsageError, CheckpointError), *words):
         load_models(**arguments)
@@ -96,10 +95,3 @@ def test_wrong_arguments_are_refused(arguments, words):
 def test_gradio_is_named_if_it_is_missing():
     with raises(UsageError, 'gradio', "pip install 'mmvit_backbones[serve]'"):
         call('serve', 'model.onnx')
-
-
-def test_examples(tmp_path):
-    assert len(find_examples(None, 'segmentation')) == 4
-    assert find_examples(None, 'pose') == []
-    Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
-    assert find_examples(str(tmp_path), 'detection') == [tmp_path / 'a.png']

@@ -44,7 +44,7 @@ def missing_gradients(model: torch.nn.Module, loss: torch.Tensor) -> set[str]:
 
 
 def test_a_registry_of_another_framework_finds_the_networks():
-    """As those of mmpose, mmrotate, mmyolo and open-cd, whose scope is the default one while they build."""
+    """As those of mmpose, mmrotate and open-cd, whose scope is the default one while they build."""
     child = Registry('model', parent=MODELS, scope='another_framework')
     with DefaultScope.overwrite_default_scope('another_framework'):
         for network in ('mmrotate', 'open-cd'):

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,8 +14,6 @@ from ..utils.file_access import replaced_when_complete
 
 OPSET = 18
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
-NEWEST_TYPE = 16  # bfloat16: types with a higher number in ONNX, 8 bits and fewer, came with later IR versions
-MERGED_OUTPUTS = 4  # outputs per group
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # permutations to and from (B, H, W, C)
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
             segmentation=['batch', 'height', 'width'], labels=['instances'], boxes=['instances', 4],
@@ -44,9 +41,8 @@ def to_onnx(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: tuple,
     CommonSubexpressionEliminationPass()(program.model)
     program.optimize()
     rewrite(program.model, sum_rules())
-    graph = program.model.graph
-    merge_groups(graph)
     RemoveUnusedNodesPass()(program.model)
+    graph = program.model.graph
     # The exporter gives the same name to dimensions that are equal in the example. ONNX Runtime would then
     # share memory between values whose sizes differ for other images.
     for node in graph:
@@ -117,47 +113,16 @@ def is_channels_last(value: Any) -> bool:
     return node.op_type == 'Add' and any(map(is_channels_last, node.inputs))
 
 
-def merge_groups(graph: Any) -> None:
-    """Merges pairs of groups of convolutions with few outputs per group into groups with zeros in their weights.
-
-    With AVX2, CPUs compute vectors of 8 outputs. ViTAEv2-S and ViTAEv2-VSA-S, with 4 outputs per group, take 0.93 to
-    0.95 times as long in ONNX Runtime, and not longer in OpenVINO; with AVX-512, 1.02 to 1.03 times in ONNX Runtime,
-    and 0.97 to 0.99 times in OpenVINO. Depthwise convolutions have kernels of their own.
-    """
-    from onnxscript import ir
-    for node in graph:
-        groups = node.attributes['group'].as_int() if node.op_type == 'Conv' and 'group' in node.attributes else 1
-        weight = node.inputs[1].const_value if groups > 1 else None
-        if weight is None or groups % 2 or weight.shape[0] // groups != MERGED_OUTPUTS:
-            continue
-        first, second = weight.numpy().reshape(groups // 2, 2, MERGED_OUTPUTS, *weight.shape[1:]).swapaxes(0, 1)
-        pairs = np.concatenate([np.concatenate([first, 0 * first], 2), np.concatenate([0 * second, second], 2)], 1)
-        merged = ir.Value(name=f'{node.name}_merged')
-        merged.const_value = ir.tensor(pairs.reshape(-1, *pairs.shape[2:]), name=merged.name)
-        graph.register_initializer(merged)
-        node.replace_input_with(1, merged)
-        node.attributes['group'] = ir.AttrInt64('group', groups // 2)
-
-
 def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
     """Saves a graph; weights of more than 1.5 GB are written to ``PATH.data``. Old files are replaced when it ends.
 
     The file has the IR version that belongs to its opset, so that every runtime that supports the opset reads it.
     """
-    program.model.ir_version = ir_version_of(program.model)
+    from onnx.helper import find_min_ir_version_for, make_opsetid
+    opsets = [make_opsetid(*each) for each in program.model.opset_imports.items()]
+    program.model.ir_version = find_min_ir_version_for(opsets, ignore_unknown=True)
     with replaced_when_complete(path, companions=['.data']) as whole:
         program.save(whole)
-
-
-def ir_version_of(model: Any) -> int:
-    """Returns the IR version that a model's opset came with, or the exporter's if a tensor has a newer type."""
-    from onnx.helper import find_min_ir_version_for, make_opsetid
-    graph = model.graph
-    computed = (value for node in graph.all_nodes() for value in node.outputs)
-    values = [*graph.inputs, *graph.initializers.values(), *computed]
-    if any(value.dtype is not None and value.dtype > NEWEST_TYPE for value in values):
-        return model.ir_version
-    return find_min_ir_version_for([make_opsetid(*each) for each in model.opset_imports.items()], ignore_unknown=True)
 
 
 @contextmanager
@@ -204,23 +169,10 @@ def translations() -> dict:
         weights = op.Softmax(logits if attn_mask is None else op.Add(logits, attn_mask), axis=-1)
         return op.Squeeze(op.MatMul(weights, v), [1]) if is_free else op.MatMul(weights, v)
 
-    def einsum(equation: str, operands: Sequence[Any], path: Any = None) -> Any:
-        first, *others = equation.replace(' ', '').replace('->', ',').split(',')
-        index, column, channel = others[0] if len(others) == 2 and len(others[0]) == 3 else '???'
-        if index not in first or channel != first[-1] or others[1] != first[:-1] + column:
-            return op.Einsum(*operands, equation=equation)
-        # For each index of an axis, a product with the matrix of the index, e.g. 'bnyxc,ykc->bnyxk'.
-        axis, last = first.index(index), len(first) - 1
-        free = [other for other in range(last) if other != axis]
-        order = [*free[:-1], axis, free[-1], last]
-        product = op.MatMul(op.Transpose(operands[0], perm=order), op.Transpose(operands[1], perm=[0, 2, 1]))
-        return op.Transpose(product, perm=[order.index(other) for other in range(last + 1)])
-
     return {
         # OpenVINO 2026.4 fuses attention with four dimensions, and its results are wrong after an image with a single
         # key. It does not fuse five dimensions, which take the same time.
         torch.ops.aten.scaled_dot_product_attention.default: attention,
-        torch.ops.aten.einsum.default: einsum,  # ONNX Runtime is slow for Einsum: ReMViTv2-T takes 0.95 times as long
         torch.ops.aten.gelu.default: gelu,  # ONNX Runtime fuses GELU only in this form: 0.96 to 0.97 times
         # OpenVINO 2026.4 transposes channels-last maps around a LayerNorm with four dimensions (0.90 to 0.98 times as
         # long without), and does not compile that of ViTAEv2-S with AVX-512.

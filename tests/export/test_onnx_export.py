@@ -123,40 +123,6 @@ def test_differences_are_found(change, tmp_path):
     assert not compare_onnx(model, path, [(9, 7)]) < 1e-4
 
 
-@pytest.mark.slow
-def test_merged_groups_of_convolutions_give_the_same_maps(tmp_path):
-    """Runtimes are faster with 8 than with 4 outputs per group. Depthwise convolutions stay as they are."""
-    torch.manual_seed(0)
-    model, path = nn.Sequential(*(nn.Conv2d(24, 24, 3, groups=groups) for groups in (6, 24, 3))), tmp_path / 'net.onnx'
-    images = torch.rand(2, 24, 9, 9)
-    save(to_onnx(model, (images, ), (None, ), ['images'], ['maps']), path)
-    graph = onnx.load(path).graph
-    assert len(graph.initializer) == 6, 'unused weights'
-    convs = [node for node in graph.node if node.op_type == 'Conv']
-    groups = [attribute.i for node in convs for attribute in node.attribute if attribute.name == 'group']
-    assert groups == [3, 24, 3]
-    for runtime in installed_runtimes():
-        found = open_session(path, runtime)(dict(images=images.numpy()))['maps']
-        torch.testing.assert_close(torch.from_numpy(found), model(images).detach())
-
-
-@pytest.mark.parametrize('equation, shape', [
-    ('bnyxc,ykc->bnyxk', (5, 7, 4)), ('bnyxc,xkc->bnyxk', (6, 7, 4)), ('bnyxc , nkc -> bnyxk', (3, 7, 4)),
-    ('bnyxc,kc->bnyxk', (7, 4)), ('bnyxc,xck->bnyxk', (6, 4, 7)), ('bnyxc,xkc->bnxyk', (6, 7, 4)),
-    ('bnyxc,yxc->bnyxc', (5, 6, 4))])
-def test_sums_of_products_equal_those_of_pytorch(equation, shape, tmp_path):
-    class Product(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.einsum(equation, x, matrices)
-
-    torch.manual_seed(0)
-    matrices, x, path = torch.randn(shape), torch.randn(2, 3, 5, 6, 4), tmp_path / 'product.onnx'
-    save(to_onnx(Product(), (x, ), ({0: torch.export.Dim.DYNAMIC}, ), ['images'], ['products']), path)
-    for runtime in installed_runtimes():
-        found = open_session(path, runtime)(dict(images=x.numpy()))['products']
-        torch.testing.assert_close(torch.from_numpy(found), Product()(x))
-
-
 class TransposedSums(nn.Module):
     """Sums of maps that were transposed, also as outputs, and maps that are transposed back."""
 

@@ -16,11 +16,12 @@ from .examples import examples_of, join
 from .files import Agreement
 from .parts import Parts
 
-COMPANIONS = '.data', '.json'  # suffixes, after that of the file, of the files beside an exported one
+COMPANIONS = '.data',  # suffixes, after that of the file, of the files beside an exported one
+
 
 @torch.no_grad()
 def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
-    """Writes a model as ONNX, and its details into the file and into ``PATH.json``.
+    """Writes a model as ONNX, and its details into the metadata of the file.
 
     Args:
         parts (Parts): The model, from :func:`split`.
@@ -31,11 +32,10 @@ def write_parts(parts: Parts, path: str | PathLike, details: dict) -> None:
     program = join({name: to_onnx(*each) for name, each in examples_of(parts).items()})
     program.model.metadata_props[DETAILS] = text
     save(program, path)
-    Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
 def store_deviations(path: str | PathLike, agreement: dict[str, Agreement]) -> None:
-    """Writes what each runtime deviates from PyTorch into the metadata of a file, and into ``PATH.json`` if it exists.
+    """Writes what each runtime deviates from PyTorch into the metadata of a file.
 
     Leaves the file as it is if all runtimes agree.
     """
@@ -45,11 +45,9 @@ def store_deviations(path: str | PathLike, agreement: dict[str, Agreement]) -> N
         return
     model = onnx.load(path, load_external_data=False)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    metadata[DETAILS] = text = json.dumps(dict(json.loads(metadata.get(DETAILS, '{}')), deviations=deviations))
+    metadata[DETAILS] = json.dumps(dict(json.loads(metadata.get(DETAILS, '{}')), deviations=deviations))
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
-    if Path(f'{path}.json').exists():
-        Path(f'{path}.json').write_text(text, encoding='utf-8')
 
 
 def check_path(path: str | PathLike, reads: Iterable[object] = ()) -> None:

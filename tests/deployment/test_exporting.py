@@ -1,5 +1,4 @@
 """Exports choose images to compare, are refused for their own faults only, and replace only by complete files."""
-import json
 import sys
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, raises
 from PIL import Image
-from tiny_exports import DETAILS_OF_COLORS, write_classifier
+from tiny_exports import write_classifier
 
 pytest.importorskip('onnx')
 
@@ -19,7 +18,7 @@ from mmvit.deployment.agreement import compare_in_runtimes
 from mmvit.deployment.sample_images import has_test_set, images_to_compare
 from mmvit.deployment.whole_models import COMPANIONS, store_deviations
 from mmvit.inference import Predictor
-from mmvit.inference.runtimes import Exported, installed_runtimes
+from mmvit.inference.runtimes import Exported, details_of, installed_runtimes
 from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
@@ -38,18 +37,16 @@ def test_a_run_without_a_checkpoint_is_reported(tmp_path):
 
 def test_files_are_replaced_only_when_complete(tmp_path):
     path = tmp_path / 'model.onnx'
-    for suffix in '', '.data', '.json':
+    for suffix in '', '.data':
         Path(f'{path}{suffix}').write_text('old', encoding='utf-8')
     for error in UsageError, KeyboardInterrupt:
         with pytest.raises(error), replaced_when_complete(path, COMPANIONS) as partial:
             partial.write_text('new')
             raise error('no')
-        assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 3
+        assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
     with replaced_when_complete(path, COMPANIONS) as partial:
         partial.write_text('new')
-        Path(f'{partial}.json').write_text('new', encoding='utf-8')
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(
-        ['model.onnx', 'model.onnx.json'], 'new')
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {'model.onnx': 'new'}
 
 
 @pytest.fixture
@@ -107,11 +104,8 @@ def test_another_runtime_may_differ(tmp_path, capsys, caplog):
     path = large_integers(tmp_path)
     found = compare_in_runtimes(path, lambda runtime: scores_in(path, runtime), dict(scores=1e-3))
     assert not found['onnxruntime'].deviation and 'scores 1 (limit 0.001)' in found['openvino'].deviation
-    details = json.dumps(DETAILS_OF_COLORS)
-    Path(f'{path}.json').write_text(details, encoding='utf-8')
     store_deviations(path, found)
-    stored = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
-    assert stored['deviations'] == {'openvino': found['openvino'].deviation}
+    assert details_of(path)['deviations'] == {'openvino': found['openvino'].deviation}
     for runtime in None, 'onnxruntime', 'openvino':
         caplog.clear()
         predictor = Predictor(path, runtime=runtime, device='cpu')

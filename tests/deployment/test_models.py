@@ -221,8 +221,7 @@ def test_onnx_returns_the_predictions_of_the_framework(make, tmp_path):
     predictor = Predictor(path)
     assert predictor.classes == reference.details['classes']
     assert {node.domain for node in onnx.load(path).graph.node} == {''}, 'operators that are not standard ONNX'
-    details = json.loads(Path(f'{path}.json').read_text(encoding='utf-8'))
-    assert json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS]) == details
+    details = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[DETAILS])
     assert {'thresholds', 'version', 'input', 'outputs', 'palette'} <= details.keys()
     page = (ROOT / 'docs/export.md').read_text(encoding='utf-8')
     program, = re.findall(r'^```py\n("""Runs an ONNX file.+?)^```$', page, flags=re.MULTILINE | re.DOTALL)
@@ -324,11 +323,10 @@ def test_export_in_int8(tmp_path, monkeypatch, capsys):
     reference_of(detector('RetinaNet'), tmp_path)
     call('export', 'model.pth', 'model.onnx', '--int8', IMAGE_FOLDER, '--images', IMAGE_FOLDER, '--allow-accuracy-drop')
     printed = capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx', 'model.onnx.json'}
+    assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
     assert all(f'{runtime}: ' in printed for runtime in installed_runtimes())
-    model, details = onnx.load('model.onnx'), json.loads(Path('model.onnx.json').read_text(encoding='utf-8'))
-    assert details['precision'] == 'int8'
-    assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS]) == details
+    model = onnx.load('model.onnx')
+    assert json.loads({entry.key: entry.value for entry in model.metadata_props}[DETAILS])['precision'] == 'int8'
     assert any(tensor.data_type == TensorProto.INT8 and tensor.dims for tensor in model.graph.initializer)
 
 
@@ -344,7 +342,7 @@ def test_a_refused_export_keeps_an_earlier_file(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {'model.pth', 'config.py', 'model.onnx'}
     assert Path('model.onnx').read_text(encoding='utf-8') == 'earlier'
     call('export', 'model.pth', 'model.onnx', '--allow-accuracy-drop')
-    assert Path('model.onnx').stat().st_size > 1000 and Path('model.onnx.json').exists()
+    assert Path('model.onnx').stat().st_size > 1000
 
 
 @pytest.mark.slow

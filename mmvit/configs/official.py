@@ -20,7 +20,7 @@ from mmvit_backbones.zoo.variants import (
 
 # Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
 MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
-            'val_loss': ('loss', 1), 'box': ('coco/bbox_mAP', 100), 'mask': ('coco/segm_mAP', 100),
+            'box': ('coco/bbox_mAP', 100), 'mask': ('coco/segm_mAP', 100),
             'ade20k': ('mIoU', 1), 'cityscapes': ('mIoU', 1)}
 
 

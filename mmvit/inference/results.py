@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmvit_backbones.utils.fonts import Font, default_font, font_for
-
 from ..utils.colors import Color, class_color
+from ..utils.fonts import default_font, font_for
 from ..utils.images import IGNORED
 
 SCORE_THR = 0.3  # default minimum score of objects
@@ -224,12 +223,12 @@ class _Pen:
         x1, y1, x2, y2 = self.scale * sides
         self.draw.rectangle([x1, y1, max(x1, x2), max(y1, y2)], outline=color, width=max(2, self.size // 7))
 
-    def label(self, name: str, score: str, font: Font, color: Color, sides: np.ndarray | None, row: int) -> None:
+    def label(self, name: str, score: str, font: str, color: Color, sides: np.ndarray | None, row: int) -> None:
         """Draws a label at a box with these ``sides``, or else in a row of the list in the top left corner.
 
         Of a name that is wider than the image, only the beginning is drawn.
         """
-        letters = ImageFont.truetype(font.path, self.size)
+        letters = ImageFont.truetype(font, self.size)
         text = f' {name} {score} '
         while letters.getlength(text) > self.drawing.width and name:
             name = name[:-1]

@@ -62,9 +62,8 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     ]
     loader = dict(batch_size=16, dataset={**data.val, 'pipeline': pipeline})
     accuracy = dict(type='Accuracy', topk=(1, 5) if len(data.classes) > 5 else (1, ))  # of five, all are right
-    return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader, test_evaluator=[
-        accuracy, dict(type='MeanCrossEntropy'),
-        dict(type='PerClassAccuracy', draw=True)])
+    return dict(val_dataloader=loader, val_evaluator=accuracy, test_dataloader=loader,
+                test_evaluator=[accuracy, dict(type='PerClassAccuracy')])
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

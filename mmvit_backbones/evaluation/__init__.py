@@ -1,8 +1,7 @@
 """Metrics that OpenMMLab lacks; importing this package registers them."""
 from .coco_at import CocoMetricAt
 from .coco_from_zero import CocoMetricFromZero
-from .cross_entropy import MeanCrossEntropy
 from .imagenet_real import ImageNetReaL
 from .per_class import PerClassAccuracy
 
-__all__ = ['CocoMetricAt', 'CocoMetricFromZero', 'ImageNetReaL', 'MeanCrossEntropy', 'PerClassAccuracy']
+__all__ = ['CocoMetricAt', 'CocoMetricFromZero', 'ImageNetReaL', 'PerClassAccuracy']

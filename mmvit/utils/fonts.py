@@ -1,9 +1,7 @@
-"""Finds fonts of the system for names of classes, such as Chinese ones, which matplotlib's own font lacks."""
+"""Finds fonts of the system for names of classes, such as Chinese ones, which DejaVu Sans lacks."""
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
@@ -11,20 +9,13 @@ DEFAULT = 'DejaVu Sans'  # comes with matplotlib
 _without_font: list[str] = []  # texts; the first is said
 
 
-class Font(NamedTuple):
-    """A font: its file, and the name by which matplotlib finds it."""
-
-    path: str
-    family: str
-
-
 @cache
-def font_for(text: str) -> Font | None:
-    """Returns a font that has all characters of a text; if the system has none, says so once and returns None."""
+def font_for(text: str) -> str | None:
+    """Returns the file of a font that has all characters of a text; if there is none, says so once and returns None."""
     needed = {ord(character) for character in text if not character.isspace()}
-    for font in _fonts():
-        if needed <= _characters(font.path) and _is_scalable(font.path):
-            return font
+    for path in _fonts():
+        if needed <= _characters(path) and _is_scalable(path):
+            return path
     _without_font.append(text)
     if len(_without_font) == 1:
         print_log(f'no font of this system has the characters of the class {text!r}; such classes are drawn as '
@@ -33,28 +24,19 @@ def font_for(text: str) -> Font | None:
     return None
 
 
-def default_font() -> Font:
+def default_font() -> str:
     from matplotlib.font_manager import findfont
-    return Font(findfont(DEFAULT), DEFAULT)
+    return findfont(DEFAULT)
 
 
-def fonts_for(texts: Iterable[str]) -> AbstractContextManager:
-    """Returns a context in which matplotlib has the fonts that texts need, also after a choice of a kind of font."""
-    from matplotlib import rc_context
-    found = (font_for(text) for text in texts)
-    families: Any = list(dict.fromkeys([DEFAULT, *(font.family for font in found if font)]))
-    keys = 'font.family', 'font.sans-serif', 'font.monospace'
-    return rc_context(dict.fromkeys(keys, families)) if len(families) > 1 else nullcontext()
-
-
-def _fonts() -> Iterator[Font]:
-    """Yields the default font, then those of the system, those of normal style and weight first."""
+def _fonts() -> Iterator[str]:
+    """Yields the files of the default font, then those of the system, those of normal style and weight first."""
     from matplotlib.font_manager import fontManager
     yield default_font()
     for entry in sorted(fontManager.ttflist, key=lambda font: (
             font.style != 'normal', font.weight not in (400, 'normal', 'regular'), font.name, font.fname)):
         if not entry.name.startswith('Last Resort'):  # of matplotlib, has the same box for all characters of a script
-            yield Font(entry.fname, entry.name)
+            yield entry.fname
 
 
 @cache

@@ -1,6 +1,4 @@
 """Checks the checkpoint from which a run starts, resumes or is tested, once MMEngine has read it."""
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +6,9 @@ from mmengine.config import Config
 from torch import nn
 
 from mmvit_backbones.engine.hooks.finite_loss import state_of
-from mmvit_backbones.errors import CheckpointError, CheckpointNotFoundError, UnreadCheckpointError, UsageError
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.classes import check_labels, classes_of
-from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights, read_checkpoint
+from mmvit_backbones.zoo.loading import check_finite, check_overlap, find_weights, load_weights
 
 from ..folders.record import said
 
@@ -62,30 +60,6 @@ def check_state(checkpoint: dict, source: str) -> None:
     if not TRAINING_STATE <= checkpoint.keys():
         raise UsageError(f'checkpoint {source} has no training state to resume; use load_from={source} to start from '
                          'its weights')
-
-
-@contextmanager
-def others_named(source: str) -> Iterator[None]:
-    """Adds the newest checkpoint beside ``source`` that can be resumed to an error of a checkpoint that cannot be."""
-    try:
-        yield
-    except (CheckpointNotFoundError, UnreadCheckpointError):  # the file is not known to be invalid
-        raise
-    except CheckpointError as error:
-        others = [path for path in Path(source).parent.glob('*.pth') if not path.name.startswith('best_')]
-        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        good = next((other for other in others if other != Path(source) and _can_be_resumed(str(other))), None)
-        remedy = (f'the newest one that can be resumed: --resume {good}' if good else
-                  'no other checkpoint in its folder can be resumed; start a new run without --resume')
-        raise type(error)(f'{error}; {remedy}') from error
-
-
-def _can_be_resumed(path: str) -> bool:
-    try:
-        check_state(read_checkpoint(path), path)
-    except (CheckpointError, UsageError):
-        return False
-    return True
 
 
 def warn_of_others(runner: Any, cfg: Config) -> None:

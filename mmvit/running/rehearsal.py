@@ -3,7 +3,6 @@ import logging
 import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +24,7 @@ from mmvit_backbones.zoo.loading import read_state
 
 from ..configs.settings import check_schedule, find, import_parts, named, typed, why
 from ..utils.frameworks import build_model, quiet
-from .checkpoints import check_start, others_named
+from .checkpoints import check_start
 from .one_step import OneStep
 from .strides import checked_strides
 
@@ -91,8 +90,7 @@ def rehearse(cfg: Config) -> None:
         resumes = bool(cfg.get('resume'))
         path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
         if path:
-            with others_named(path) if resumes else nullcontext():
-                check_start(model, read_state(path), path, resumes, train.dataset)
+            check_start(model, read_state(path), path, resumes, train.dataset)
         check_heads(model, train.dataset)
         check_step(cfg, OneStep(model, cfg.optim_wrapper), train)
 

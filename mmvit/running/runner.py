@@ -13,9 +13,7 @@ from mmengine.visualization import Visualizer
 
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook
 from mmvit_backbones.errors import TrainingError
-from mmvit_backbones.utils.classes import classes_of
 from mmvit_backbones.utils.file_access import full_disk_named
-from mmvit_backbones.utils.fonts import fonts_for
 from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.official import published_figures
@@ -24,7 +22,6 @@ from ..configs.settings import check_schedule, import_parts, named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.pytorch_errors import pytorch_errors_named
-from ..utils.run_logs import unused_second
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
@@ -101,13 +98,10 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
         add_hooks(runner, LabelRangeHook)
         with faults_named(runner, 'test'), shown(runner, verbose):
             read_data(runner, 'test')
-            names = classes_of(getattr(runner.test_dataloader.dataset, 'metainfo', None))
-            drawings = folder_of_drawings(cfg)
-            with fonts_for(names if drawings else ()):  # of mmdet's and mmpretrain's drawings
-                metrics = runner.test()
+            metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
-        if drawings:
+        if drawings := folder_of_drawings(cfg):
             below = osp.join(runner.work_dir, runner.timestamp) if cfg.default_scope == 'mmdet' else ''
             print(f'drawings: {short_path(osp.join(below, drawings))}')
         print(f'log and metrics: {short_path(runner.log_dir)}')
@@ -150,11 +144,9 @@ def read_data(runner: Any, *splits: str) -> None:
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
-    """Builds the runner of a config; no two runners that are built here write to the same logs.
+    """Builds the runner of a config; that of a recipe is built without a word, except with ``verbose``.
 
-    Runners of recipes are built without a word, except with ``verbose``. MMEngine names the folder after the second in
-    which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
-    the same.
+    Runners of one process would share a visualizer, which writes the metrics, if its name was the same.
     """
     init_processes(cfg)
     import_parts(cfg)
@@ -163,7 +155,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     is_quiet = not verbose and 'recipe' in cfg
-    with quiet() if is_quiet else nullcontext(), unused_second(cfg):
+    with quiet() if is_quiet else nullcontext():
         runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
     if is_quiet:
         for handler in console_handlers(runner.logger):

@@ -10,7 +10,7 @@ from torch import nn
 from mmvit_backbones.engine import CompileHook, InterruptHook
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
-from .checkpoints import check_start, others_named, use_tested
+from .checkpoints import check_start, use_tested
 
 Base = Runner if TYPE_CHECKING else object
 
@@ -36,8 +36,7 @@ class OwnRunner(Base):
 
     def resume(self, filename: str, *args: Any, **options: Any) -> None:
         self.source = filename
-        with others_named(filename):
-            super().resume(filename, *args, **options)
+        super().resume(filename, *args, **options)
 
     def load_checkpoint(self, filename: str, *args: Any, **options: Any) -> Any:
         self.source = filename

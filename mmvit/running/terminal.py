@@ -7,16 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..utils.shell import console_of, short_path
 from ..utils.tables import NO_OBJECTS
-
-if TYPE_CHECKING:
-    pass
 
 SECONDS_PER_DRAWING = 0.25
 STEPS_PER_LINE = 20  # without a terminal; as in the log of recipes

@@ -7,7 +7,6 @@ import importlib
 import math
 import os
 import os.path as osp
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -125,22 +124,12 @@ def stages_or_all(text: str) -> int | str:
 
 
 def output_folder(path: str) -> str:
-    """Checks that a folder is writable or can be created, without creating it.
-
-    Creates folders of these names in a temporary one, because systems refuse some for other reasons than permissions.
-    """
-    parent, missing = osp.abspath(path), []
+    """Checks that a folder is writable or can be created, without creating it."""
+    parent = osp.abspath(path)
     while not osp.lexists(parent):
-        parent, name = osp.split(parent)
-        missing.append(name)
-    try:
-        if not path or not osp.isdir(parent):
-            raise NotADirectoryError
-        with tempfile.TemporaryDirectory(dir=parent) as folder:
-            os.makedirs(osp.join(folder, *reversed(missing)), exist_ok=True)
-    except OSError as error:
-        reason = f' ({error.strerror})' if error.strerror else ''
-        raise argparse.ArgumentTypeError(f'{path!r} is not a folder that can be written{reason}') from error
+        parent = osp.dirname(parent)
+    if not path or not osp.isdir(parent) or not os.access(parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f'{path!r} is not a folder that can be written')
     return path
 
 

@@ -32,9 +32,21 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from mmvit_backbones.zoo.listing import describe_networks, network_table
+    from rich.table import Table
+
+    from mmvit_backbones.zoo.listing import describe_networks
+
+    from ..utils.tables import PLAIN, print_table
     networks = describe_networks(args.pattern)
     if args.json:
         print(json.dumps(networks, indent=1))
         return
-    print(network_table(networks), '', *NEXT, sep='\n')
+    table = Table('network', 'params, M', 'GMACs', 'image', 'top-1, %', 'weights', **PLAIN)
+    for row in networks:
+        weights = [f'{tag} ({state})' for tag, state in row['weights'].items()]
+        table.add_row(row['name'], f'{row["parameters"] / 1e6:.1f}', f'{row["gmacs"]:.2f}', str(row['image_size']),
+                      str(row['top1'] or '-'), ', '.join(weights + ['related'] * bool(row['related_weights'])) or '-')
+    print_table(table)
+    related = [f'weights related to {row["name"]}: {row["related_weights"]}' for row in networks
+               if row['related_weights']]
+    print('', *related, '', *NEXT, sep='\n')

@@ -1,15 +1,19 @@
 """Tables of figures: rows are dicts, whose keys are the columns, as text in Markdown; and of metrics."""
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmvit_backbones.utils.messages import markdown_table
 
 from .shell import console_of
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Rows = Sequence[Mapping[str, Any]]
 NO_OBJECTS = -1  # pycocotools' value, e.g. of data without small objects
 PIPED = 200  # columns of a table that is not printed to a terminal
+PLAIN: Any = dict(box=None, header_style='bold')  # style of rich's tables
 
 
 def columns_of(rows: Rows) -> list[str]:
@@ -36,7 +40,7 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
     """
     from rich.markup import escape
     from rich.table import Table
-    table = Table('metric', box=None, header_style='bold')
+    table = Table('metric', **PLAIN)
     table.add_column('value', justify='right')
     if published:
         table.add_column('published', justify='right')
@@ -44,5 +48,10 @@ def show_metrics(metrics: Mapping[str, float], published: Mapping[str, tuple[str
     for name, value in metrics.items():
         if value != NO_OBJECTS:
             table.add_row(escape(name), f'{value:.4g}', *(published or {}).get(name, ()))
+    print_table(table)
+
+
+def print_table(table: 'Table') -> None:
+    """Prints a table of rich as wide as the terminal, or a pipe takes it."""
     console = console_of(sys.stdout)
     console.print(table, width=console.width if console.is_terminal else PIPED)

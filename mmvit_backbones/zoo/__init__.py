@@ -10,7 +10,6 @@ from .variants import (
     Variant,
     find_variant,
     list_models,
-    parse_config_name,
 )
 
 __all__ = [
@@ -23,6 +22,5 @@ __all__ = [
     'find_variant',
     'get_model',
     'list_models',
-    'parse_config_name',
     'read_checkpoint',
 ]

@@ -5,10 +5,9 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import torch
 from mmengine.logging import print_log
@@ -18,7 +17,7 @@ from torch import Tensor
 from ..errors import CheckpointError, CheckpointNotFoundError, UsageError, first_line
 from ..utils.installation import install_command
 from ..utils.messages import near_names
-from .download import cache_folder, locked
+from .download import locked
 
 TIMM = 'timm://'
 # Names in MMEngine's tables; those of torchvision are not its default weights.
@@ -53,7 +52,7 @@ def read_timm(name: str) -> dict[str, Tensor]:
         UsageError: If the name is unknown, or timm is not installed.
         CheckpointError: If the weights cannot be downloaded.
     """
-    with _downloading(name), _one_by_one(name):
+    with _downloading(name):  # huggingface_hub lets one process download
         import timm
         return timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
 
@@ -90,15 +89,6 @@ def _fetch_to_hub(url: str) -> Path:
                 digest = re.search(r'-([0-9a-f]{8,})\.', path.name)
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=digest and digest[1], progress=False)
     return path
-
-
-@contextmanager
-def _one_by_one(name: str) -> Iterator[None]:
-    """Lets one process download, and the others read what it has cached; without a lock if none can be written."""
-    with ExitStack() as held:
-        with suppress(CheckpointError):
-            held.enter_context(locked(cache_folder() / f'{quote(name, safe="")}.lock'))
-        yield
 
 
 @contextmanager

@@ -3,7 +3,6 @@ import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from textwrap import wrap
 
 from ..errors import CheckpointError, UsageError
 from .download import cached_file, fetch, is_recorded
@@ -37,23 +36,6 @@ def describe_networks(pattern: str = '*') -> list[dict]:
         top1=variant.top1, weights={tag: state_of(file) for tag, file in variant.weights.items()},
         related_weights=variant.related_weights)
         for variant in map(VARIANTS.__getitem__, find_names([pattern]))]
-
-
-def network_table(networks: Sequence[dict]) -> str:
-    """Returns the table of :func:`describe_networks`, which is at most 100 columns wide."""
-    lines = [f'{"network":<24}{"params, M":>10}{"GMACs":>8}{"image":>7}{"top-1, %":>10}  weights']
-    for row in networks:
-        states = dict.fromkeys(row['weights'].values())
-        parts = [f'{state}: {", ".join(tag for tag, other in row["weights"].items() if other == state)}'
-                 for state in states]
-        weights = '; '.join(parts + ['related'] * bool(row['related_weights'])) or '-'
-        start = (f'{row["name"]:<24}{row["parameters"] / 1e6:>10.1f}{row["gmacs"]:>8.2f}{row["image_size"]:>7}'
-                 f'{row["top1"] or "-":>10}  ')
-        lines += wrap(weights, 100, initial_indent=start, subsequent_indent=' ' * len(start), break_on_hyphens=False)
-    related = [f'  {row["name"]:<22}{row["related_weights"]}' for row in networks if row['related_weights']]
-    if related:
-        lines += ['', 'weights of related networks:', *related]
-    return '\n'.join(lines)
 
 
 def download_weights(patterns: Sequence[str]) -> Iterator[Path | CheckpointError]:

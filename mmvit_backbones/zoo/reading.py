@@ -24,7 +24,6 @@ from ..utils import versions
 from ..utils.file_access import problem_of_file
 from .same_run import are_of_one_run, recorded_best
 
-CONVERTED = 'model.safetensors'  # name of the weights in folders of Transformers
 LAST = 'last_checkpoint'  # MMEngine's text file with the path of the last checkpoint
 
 # ---- what a path means
@@ -43,7 +42,7 @@ def find_checkpoint(path: str) -> str:
     folder = Path(path)
     if folder.name == LAST and folder.is_file():
         return last_of(folder)
-    if not folder.is_dir() or (folder / CONVERTED).exists():
+    if not folder.is_dir():
         return path
     try:
         last, missing = last_of(folder / LAST) if (folder / LAST).is_file() else None, None
@@ -103,7 +102,7 @@ def read_file(path: str | os.PathLike, map_location: str | torch.device | None =
     """Loads a checkpoint file (torch or safetensors) as a dict.
 
     Args:
-        path (str | os.PathLike): A file, or a folder that contains ``model.safetensors``.
+        path (str | os.PathLike): A file.
         map_location (str | torch.device | None): Device of the tensors. With None, a torch file's tensors are restored
             on the device from which they were saved. Defaults to ``'cpu'``.
         mmap (bool): Whether to memory-map archives written by ``torch.save``, for callers that only inspect the tensors
@@ -129,8 +128,6 @@ def read_file(path: str | os.PathLike, map_location: str | torch.device | None =
 def read_object(path: str | os.PathLike, map_location: str | torch.device | None = 'cpu', mmap: bool = False) -> object:
     """Returns the object in a torch or safetensors file, of any allowed type; see :func:`read_file`."""
     path = osp.expanduser(str(path))
-    if osp.isfile(osp.join(path, CONVERTED)):
-        path = osp.join(path, CONVERTED)
     if reason := problem_of_file(path):
         kind = CheckpointError if osp.exists(path) else CheckpointNotFoundError
         raise kind(f'checkpoint {path} {reason}')

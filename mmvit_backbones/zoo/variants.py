@@ -192,9 +192,6 @@ def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
 
 
-CONFIG_TASKS = (
-    'imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'mask2former', 'dino', 'vitdet', 'upernet',
-    'semantic_fpn')
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
 
 
@@ -241,26 +238,6 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise UsageError(f'name must be one of {list_models()}, got {name!r}{near_names(str(name), VARIANTS)}')
     return VARIANTS[name]
-
-
-def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
-    """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]`` without ``.py``, into its parts.
-
-    Raises:
-        UsageError: If the name does not begin with a task and a variant.
-
-    Example:
-        >>> from mmvit_backbones.zoo import parse_config_name
-        >>> task, variant, differences = parse_config_name('mask_rcnn_regionvit_s_plus_peg_3x')
-        >>> task, variant.name, differences
-        ('mask_rcnn', 'regionvit_small_plus', ['peg', '3x'])
-    """
-    for task in CONFIG_TASKS:
-        for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
-            if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
-                return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task in {CONFIG_TASKS} and a '
-                     f'variant such as {VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def list_models(pattern: str = '*') -> list[str]:

@@ -1,5 +1,6 @@
 """Training on real images: every task, and a user's own config."""
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 from small_recipes import divide_sizes, small_recipe, use_float32
 
 from mmvit.configs.files import read_config
-from mmvit_backbones.zoo.variants import VARIANTS, parse_config_name
+from mmvit_backbones.zoo.variants import VARIANTS
 
 pytestmark = [
     pytest.mark.workflow, pytest.mark.usefixtures('frameworks'),
@@ -49,6 +50,7 @@ RECIPES = [
     'dino_restv2_t', 'vitdet_vitae_b', 'mask2former_reswin_t', 'upernet_revit_b', 'upernet_swin_vsa_t_cityscapes_769',
     'mask2former_vitaev2_s_ade20k', 'semantic_fpn_regionvit_s_plus']
 FIRST = {variant.family.backbone: variant for variant in reversed(VARIANTS.values())}  # of each network
+parse_config_name = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))['parse_config_name']
 OTHERS = FIRST.keys() - {parse_config_name(name)[1].family.backbone for name in RECIPES}
 RECIPES += [f'imagenet_{FIRST[name].short_name}' for name in sorted(OTHERS)]
 

@@ -5,7 +5,7 @@ from subcommands import call
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.download import cached_file
-from mmvit_backbones.zoo.listing import describe_networks, network_table
+from mmvit_backbones.zoo.listing import describe_networks
 from mmvit_backbones.zoo.weights import WEIGHTS
 
 
@@ -22,10 +22,9 @@ def test_networks_have_figures_and_weights(home):
     assert large['weights'] == {'224': 'browser', '384': 'browser'} and large['top1'] > 80
     cached_file(WEIGHTS['restv2_large_384']).write_bytes(b'file')
     large, = describe_networks('restv2_large')
-    assert 'browser: 224; cached, never loaded: 384' in ' '.join(network_table([large]).split())
+    assert large['weights'] == {'224': 'browser', '384': 'cached, never loaded'}
     small, = describe_networks('swin_vsa_small')
     assert small['related_weights'].startswith('timm://swin_small')
-    assert small['related_weights'] in network_table([small])
     with raises(UsageError, 'rest_huge', 'rest_lite'):
         describe_networks('rest_huge')
 

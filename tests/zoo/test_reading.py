@@ -190,13 +190,16 @@ def test_other_values_are_named(value, words, tmp_path):
         read_file(tmp_path / 'a.pth')
 
 
-def test_a_folder_with_converted_weights_is_read(tmp_path, monkeypatch):
+def test_a_folder_is_no_checkpoint(tmp_path):
     with raises(CheckpointError, tmp_path, 'folder') as error:
         read_file(tmp_path)
     assert not isinstance(error.value, FileNotFoundError)
+
+
+def test_safetensors_in_the_home_folder_are_read(tmp_path, monkeypatch):
     save_file({'weight': torch.ones(3)}, tmp_path / 'model.safetensors')
     monkeypatch.setenv('HOME', str(tmp_path.parent))
-    for path in (tmp_path, f'~/{tmp_path.name}', tmp_path / 'model.safetensors'):
+    for path in (f'~/{tmp_path.name}/model.safetensors', tmp_path / 'model.safetensors'):
         assert read_file(path, None)['weight'].sum() == 3
 
 
@@ -333,5 +336,3 @@ def test_best_or_else_last_checkpoint_is_found(tmp_path):
         find_checkpoint(str(last))
     for other in str(tmp_path / 'epoch_1.pth'), 'nothing.pth', 'https://example.org/a.pth', 'official://reswin_tiny':
         assert find_checkpoint(other) == other
-    make(tmp_path, 'model.safetensors')  # a folder of converted weights
-    assert find_checkpoint(str(tmp_path)) == str(tmp_path)

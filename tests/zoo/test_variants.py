@@ -15,10 +15,12 @@ from mmvit.recipes.networks import find_network
 from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS, results_of
-from mmvit_backbones.zoo.variants import CONFIG_TASKS, VARIANTS, parse_config_name
+from mmvit_backbones.zoo.variants import VARIANTS
 
 pytestmark = pytest.mark.enumerates
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
+METAFILES = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))
+CONFIG_TASKS, parse_config_name = METAFILES['CONFIG_TASKS'], METAFILES['parse_config_name']
 DIFFERENCES = {
     '3x', '80k',  # schedules
     '384', '448', '769', 'dagger',  # image sizes
@@ -60,7 +62,7 @@ def test_names_of_configs_are_checked():
 @pytest.fixture(scope='module')
 def written() -> dict[str, str]:
     pytest.importorskip('timm')  # knows the license of weights of related networks
-    files = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))['make_files']()
+    files = METAFILES['make_files']()
     return {str(path.relative_to(ROOT)): text for path, text in files.items()}
 
 

@@ -32,22 +32,24 @@ from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
 from mmvit_backbones.zoo.variants import (
-    CONFIG_TASKS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     VARIANTS,
     Family,
     Variant,
-    parse_config_name,
 )
 from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIG_TASKS = (
+    'imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'mask2former', 'dino', 'vitdet', 'upernet',
+    'semantic_fpn')
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
@@ -173,6 +175,20 @@ def between(text: str, start: str, end: str, new: str) -> str:
 
 def families() -> dict[str, Family]:
     return {variant.family.name: variant.family for variant in VARIANTS.values()}
+
+
+def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
+    """Splits the name of a config, ``TASK_VARIANT[_DIFFERENCES]`` without ``.py``, into its parts.
+
+    Raises:
+        UsageError: If the name does not begin with a task and a variant.
+    """
+    for task in CONFIG_TASKS:
+        for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
+            if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
+                return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
+    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task in {CONFIG_TASKS} and a '
+                     f'variant such as {VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def place(config: Path) -> tuple:

@@ -49,8 +49,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
               seed: int | None = None, layer_decay: float | None = None,
               decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = 'layer_wise',
               precision: str | None = None, compile: bool = False, workers: int | None = None, processes: int = 1,
-              work_dir: str | None = None, out: str | None = None, check_files: bool = True,
-              custom_hooks: Sequence[dict] = (), custom_imports: Sequence[str] = ()) -> Config:
+              work_dir: str | None = None, out: str | None = None, check_files: bool = True) -> Config:
     """Returns the config that fine-tunes a network on a folder of data, after checking both.
 
     The config is complete: it trains here with :func:`~mmvit.running.train`, and as a file
@@ -103,7 +102,6 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
             work dir.
         check_files (bool): Whether to read all images and masks of the folder. Defaults to True.
-        custom_hooks, custom_imports (Sequence): Further hooks, and modules that register them.
 
     Raises:
         UsageError: If an argument is invalid, the folder has unusable content, or the work dir holds a training.
@@ -203,8 +201,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
         f', times the square root of {used}/{task.BATCH_SIZE}' if used != task.BATCH_SIZE else ''))
     summary = _summary(network, task_name, data, schedule, given, getattr(given, key), rate)
     return text_of([*summary, *USAGE], [
-        Section('', dict(task.frame(data), custom_imports=dict(
-            imports=list(dict.fromkeys([*network.imports, *given.custom_imports]))))),
+        Section('', dict(task.frame(data), custom_imports=dict(imports=list(network.imports)))),
         Section('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
                 dict(recipe=recorded)),
         Section(f'The model: {len(data.classes)} classes.', model),
@@ -213,7 +210,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
                 {**schedule.loops(), **schedule.optimization(),
                  **(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {})}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
-                'resumed run equals an uninterrupted one.', schedule.hooks(framework, tuple(given.custom_hooks))),
+                'resumed run equals an uninterrupted one.', schedule.hooks(framework)),
         Section('', dict(work_dir=given.work_dir)),
     ])
 

@@ -82,7 +82,7 @@ class Schedule:
         return dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, val_interval=self.val_interval),
                     val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
 
-    def hooks(self, framework: str, others: tuple[dict, ...] = ()) -> dict:
+    def hooks(self, framework: str) -> dict:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
         metric, change = MAIN_METRICS[framework]
         early = [dict(type='ResumableEarlyStoppingHook', monitor=metric, patience=self.early_stop,
@@ -98,8 +98,7 @@ class Schedule:
                 visualization=dict(type=VISUALIZATION[framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
-            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *compiled,
-                          *others])
+            custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *compiled])
 
 
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')

@@ -22,8 +22,7 @@ UNREAD = ('cannot be read by OpenCV, with which OpenMMLab reads images: it must 
 DEEP = ('has signed, 32-bit or floating-point pixels, which OpenMMLab does not read; scale the values to 0 to 255 and '
         'save them with 8 bits')
 
-# Sources of an image: path, encoded image, open file, or Pillow image.
-Content = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image
+Content = str | Path | bytes | Image.Image  # path, encoded image, or Pillow image
 
 
 def is_hidden(name: str) -> bool:
@@ -87,8 +86,8 @@ def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
     return info._replace(fault=info.fault and f'image {path} {info.fault}')
 
 
-def _look(source: str | Path | bytes | bytearray | memoryview, decodes: bool = True,
-          is_trusted: bool = True) -> tuple[ImageInfo, np.ndarray | None]:
+def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = True
+          ) -> tuple[ImageInfo, np.ndarray | None]:
     """Returns the facts of an image and, if it was decoded, its 8-bit BGR pixels as in the training pipelines.
 
     Pillow would show other pixels of CMYK images, and of TIFF images with an alpha channel.
@@ -146,7 +145,7 @@ def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) 
     the alpha channel, or in TIFF files multiplies the colors by it. Reads only the first frame.
 
     Args:
-        source (Content): Path, encoded image or open file that OpenCV reads, or a Pillow image.
+        source (Content): Path or encoded image that OpenCV reads, or a Pillow image.
         name (str | None): Name of the image in error messages. Defaults to None, which uses the path.
         is_trusted (bool): Whether to read files that Pillow refuses, as those of more than 179 million pixels, which
             may be small files that unpack to gigabytes. Defaults to True.
@@ -157,8 +156,6 @@ def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) 
     name = name or (f'image {source}' if isinstance(source, (str, Path)) else 'the image')
     if isinstance(source, Image.Image):
         return _converted(source, name)
-    if not isinstance(source, (str, Path, bytes, bytearray, memoryview)):
-        source = source.getvalue() if isinstance(source, io.BytesIO) else source.read()
     info, pixels = _look(source, is_trusted=is_trusted)
     if pixels is None:
         raise UsageError(f'{name} {info.fault}')

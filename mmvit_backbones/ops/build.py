@@ -40,10 +40,6 @@ if platform.machine() == 'x86_64':
 # torch tells for which architectures it is built only where a GPU is. These are those of its releases.
 ARCHITECTURES_OF_TORCH = '7.0', '7.5', '8.0', '8.6', '9.0', '10.0', '12.0'
 OLDEST_ARCHITECTURE = 7.0  # for older GPUs, the kernels were never compiled
-# What torch takes in TORCH_CUDA_ARCH_LIST besides numbers.
-NAMED_ARCHITECTURES = {
-    'Volta+Tegra': '7.2', 'Volta': '7.0+PTX', 'Turing': '7.5+PTX', 'Ampere+Tegra': '8.7', 'Ampere': '8.0;8.6+PTX',
-    'Ada': '8.9+PTX', 'Hopper': '9.0+PTX', 'Blackwell+Tegra': '11.0', 'Blackwell': '10.0;10.3;12.0;12.1+PTX'}
 NVCC_LIBRARY_FLAGS = ['-Xcompiler', '-fPIC,-fvisibility=hidden', '-w']
 CUDA_FLAGS = ['-O3', '-std=c++17', *NVCC_LIBRARY_FLAGS]
 
@@ -181,14 +177,11 @@ def architectures_for(nvcc: str) -> list[str]:
     if requested == 'native' and torch.cuda.is_available():
         return newest_as_ptx('{}.{}'.format(*torch.cuda.get_device_capability(gpu))
                              for gpu in range(torch.cuda.device_count()))
-    numbers = requested
-    for name, meaning in NAMED_ARCHITECTURES.items():
-        numbers = numbers.replace(name, meaning)
-    architectures = list(dict.fromkeys(re.split('[; ]+', numbers.strip('; '))))
+    architectures = list(dict.fromkeys(re.split('[; ]+', requested.strip('; '))))
     for name in architectures:
         if re.sub(r'(?<=\d)[af]?(\+PTX)?$', '', name) not in known:
             raise BuildError(f'TORCH_CUDA_ARCH_LIST must have capabilities that nvcc knows ({" ".join(known)}; with or '
-                             f'without +PTX), names such as Ampere, or, with a GPU, native; got {requested!r}')
+                             f'without +PTX) or, with a GPU, native; got {requested!r}')
     return architectures
 
 

@@ -377,8 +377,7 @@ CHANGES: dict[str, Any] = dict(
     val_fraction=(SPLIT, dict(SPLIT, val_fraction=0.25)), split_seed=(SPLIT, dict(SPLIT, split_seed=1)), early_stop=2,
     ema=True, light=(DETECTOR, dict(DETECTOR, light=True)), seed=5, layer_decay=0.5, decay_type='stage_wise',
     precision='bfloat16', compile=True, workers=3, processes=2, work_dir='other',
-    out=(SPLIT, dict(SPLIT, out='lists')), custom_hooks=[dict(type='EMAHook')],
-    custom_imports=['mmvit_backbones.engine'])
+    out=(SPLIT, dict(SPLIT, out='lists')))
 
 
 def test_every_argument_can_be_changed():

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from ...errors import TrainingError, first_line
+from ...errors import first_line
 from ...utils import versions
 from ...utils.openmmlab_models import unwrap_model
 
@@ -38,9 +38,6 @@ class CompileHook(Hook):
             warning. Defaults to 256.
         backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
 
-    Raises:
-        TrainingError: If the config has MMEngine's ``compile``, or the model has no backbone.
-
     Example:
         >>> custom_hooks = [dict(type='CompileHook')]
     """
@@ -52,12 +49,7 @@ class CompileHook(Hook):
         self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
-        if runner.cfg.get('compile'):
-            raise TrainingError('compile compiles the whole step, and CompileHook the blocks of the backbone; remove '
-                                'one of them')
         model: Any = unwrap_model(runner.model)
-        if not isinstance(getattr(model, 'backbone', None), nn.Module):
-            raise TrainingError(f'CompileHook needs a model with a backbone, got {type(model).__name__}')
         reasons = [why_not_compiled(next(model.parameters()).device, self.backend) if is_main_process() else None]
         broadcast_object_list(reasons)
         if reason := reasons[0]:

@@ -16,7 +16,6 @@ from ...datasets.resumable import SeededDataset, seed_all
 from ...errors import TrainingError
 from ...ops.dispatch import available_backends, backends_in_use, forget_backends
 from ...utils.classes import classes_of
-from .compile import CompileHook
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
 
@@ -49,7 +48,6 @@ class ExactResumeHook(Hook):
     def __init__(self) -> None:
         self.backends: dict[str, str] = {}  # of operators, as logged
         self.backends_before: dict[str, str] = {}  # of operators, in the checkpoint of a resumed run
-        self.was_compiled: bool | None = None  # in the checkpoint of a resumed run
 
     def before_train(self, runner: Runner) -> None:
         check_backends(all_gather_object(available_backends(device_of(runner))))
@@ -73,11 +71,6 @@ class ExactResumeHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         seed_all(runner.seed, get_rank(), runner.iter)
-        if self.was_compiled not in (None, is_compiled(runner)):
-            change = 'compiled, but now run eagerly' if self.was_compiled else 'run eagerly, but are now compiled'
-            runner.logger.warning('the numbers of this run will differ slightly from those of an uninterrupted one: '
-                                  f'blocks of the backbone were {change} (see CompileHook)')
-            self.was_compiled = None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         backends = backends_in_use(device_of(runner))
@@ -90,8 +83,7 @@ class ExactResumeHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint['meta'].update(
             world_size=get_world_size(), batch_size=batch_size_of(runner), epoch_length=epoch_length(runner),
-            optimizers=optimizers_of(runner), averages=averages_of(runner), backends=backends_in_use(device_of(runner)),
-            compiled=is_compiled(runner))
+            optimizers=optimizers_of(runner), averages=averages_of(runner), backends=backends_in_use(device_of(runner)))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get('meta', {})
@@ -101,7 +93,6 @@ class ExactResumeHook(Hook):
         check_steps(runner, meta)
         warn_of_other_averages(runner, meta)
         self.backends_before = meta.get('backends', {})
-        self.was_compiled = meta.get('compiled')
         use_settings(runner, checkpoint)
 
 
@@ -188,11 +179,6 @@ def warn_of_other_backends(runner: Runner, before: dict[str, str], now: dict[str
     if changes:
         runner.logger.warning(f'the numbers of this run will differ slightly from those of an uninterrupted one: '
                               f'{"; ".join(changes)} (see MMVIT_KERNELS in docs/ops.md)')
-
-
-def is_compiled(runner: Runner) -> bool:
-    """Returns whether a hook has compiled the blocks of the backbone."""
-    return any(isinstance(hook, CompileHook) and hook.is_compiled for hook in runner.hooks)
 
 
 def epoch_length(runner: Runner) -> int | None:

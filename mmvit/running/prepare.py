@@ -6,22 +6,24 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.backbone import build_on_meta
+from ..configs.backbone import build_on_meta, check_pretrained
 from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
+from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..folders.record import folder_of, found_changes
+from ..utils.devices import has_mixed_precision
 from ..utils.distributed import is_first_process, warn
-from .checks import check_run
-from .rehearsal import rehearse
+from .rehearsal import build_parts, rehearse
 from .work_dir import HoldsTrainingError, holds_training, lock_work_dir, numbered, taken
 
 
@@ -104,6 +106,32 @@ def prepared_training(config: str, recipe: NetworkAndFolder | None = None, *, pr
         if cfg.get('resume') and not has_checkpoint and is_first_process():
             print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
         yield Prepared(cfg, config, data_root=data_root)
+
+
+def check_run(cfg: Config, checks_data: bool = True) -> None:
+    """Checks what a training will use: its settings, parts, files, annotations, and the weights of its backbone.
+
+    Args:
+        cfg (Config): Config of the run, such as those of :func:`training_config`.
+        checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
+
+    Raises:
+        UsageError: If the settings, a part, the data or the weights of the backbone are unusable.
+    """
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not has_mixed_precision():
+        raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
+                         "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
+                         'dtype')
+    check_settings(cfg)
+    backbone = build_on_meta(cfg)
+    build_parts(cfg)
+    if checks_data:
+        check_data(cfg, ['train', 'val'])
+    if backbone:
+        try:
+            check_pretrained(backbone)
+        except UsageError as error:
+            raise UsageError(f'{error} (for a network and a folder: --no-pretrained)') from error
 
 
 def check_work_dir(cfg: Config, check: bool) -> None:

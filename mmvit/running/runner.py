@@ -12,7 +12,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook
-from mmvit_backbones.errors import TrainingError
+from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.zoo.loading import safe_loading
 
@@ -25,7 +25,6 @@ from ..utils.pytorch_errors import pytorch_errors_named
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
-from .checks import check_batches
 from .metric_names import MetricNamesHook
 from .ranks import init_processes
 from .runners import runner_type
@@ -141,6 +140,18 @@ def read_data(runner: Any, *splits: str) -> None:
         parts = [f'{split}_dataloader', f'{split}_cfg', *([f'{split}_evaluator'] if split != 'train' else [])]
         with named(' or '.join(parts)):
             getattr(runner, f'{split}_loop')
+
+
+def check_batches(runner: Any) -> None:
+    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
+    loader = runner.train_dataloader
+    if not len(loader.dataset):
+        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
+                         'all images')
+    if not len(loader):
+        images, batch_size = len(loader.dataset) // runner.world_size, loader.batch_sampler.batch_size
+        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
+                         f'process, because this config drops incomplete batches; got {batch_size}')
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:

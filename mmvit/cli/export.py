@@ -11,7 +11,7 @@ The config of a checkpoint is the one that the training saved beside it, or --co
 - detector: `image` (height, width, 3), RGB uint8 of any size -> `labels`, `scores`, `boxes` and, if it predicts masks,
   `masks`, in pixels of the image
 
-The metadata of the file and FILE.json also describe inputs and outputs.
+The metadata of the file also describe inputs and outputs.
 """
 from argparse import ArgumentParser, Namespace
 

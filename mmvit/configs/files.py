@@ -138,7 +138,7 @@ def find_config(name: str) -> str:
         return str(known[name])
     if osp.isfile(name):
         return name
-    raise UsageError(f'config {name} does not exist{near_names(Path(name).stem, known)}')
+    raise UsageError(f'config {name} {problem_of_file(name)}{near_names(Path(name).stem, known)}')
 
 
 def saved_config(source: str, remedy: str) -> Path:

@@ -1,14 +1,50 @@
-"""Starts the processes of a prepared run with torchrun."""
+"""Prepares a run, and starts its processes with torchrun."""
 import argparse
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmvit_backbones.errors import UsageError
+
+
+def launch(args: argparse.Namespace, prepare: Callable[..., AbstractContextManager], go: Callable[[Any], None],
+           refusal: Callable[[int, list[str]], 'UsageError | None']) -> None:
+    """Prepares a run once, and runs it as the options say: here, in several processes, or in those of a launcher.
+
+    Args:
+        args (Namespace): Options of :func:`.add_run_arguments`.
+        prepare (Callable): Takes the number of ``processes``, and returns the context of a :class:`.prepare.Prepared`.
+        go (Callable): Runs a finished config.
+        refusal (Callable): Takes the number of processes and the options that start them on several machines, or by a
+            launcher; returns the error if the config is not finished, as each process would write it.
+    """
+    from ..running.ranks import started_by
+    from ..utils.distributed import is_first_process
+    if args.launcher != 'none':
+        with started_by(args.launcher, args.local_rank) as processes:
+            if error := refusal(processes, ['--launcher', args.launcher]):
+                raise error
+            if not args.check or is_first_process():
+                with prepare(processes=processes) as run:
+                    print('ok') if args.check else go(run.cfg)
+        return
+    nodes = number_of_nodes() if args.processes else 1
+    if args.processes and not args.check:
+        check_start(args.processes)
+        if nodes > 1 and (error := refusal(args.processes, ['--processes', str(args.processes)])):
+            raise error
+    with prepare(processes=nodes * (args.processes or 1)) as run:
+        if args.check:
+            print('ok')
+        elif args.processes:
+            start(args.command, args.processes, run.arguments)
+        else:
+            go(run.cfg)
 
 
 def start(arguments: Sequence[str], processes: int, prepared: Sequence[str] = ()) -> None:

@@ -6,6 +6,7 @@
     mmvit test work_dirs/reswin_tiny_detector --coco-folder OTHER
 """
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,7 @@ def run(args: Namespace) -> None:
     from ..running import shorthand_options, testing_config
     from ..running.prepare import prepared_test
     from ..running.ranks import started_by
-    from ..utils.distributed import is_first_process
-    from .processes import check_start, start
+    from .processes import launch
 
     options = {**given_to(testing_config, args), **given_to(shorthand_options, args)}
     if args.prepared:  # one of the processes that --processes starts
@@ -77,25 +77,14 @@ def run(args: Namespace) -> None:
         check_options_of_exported(args)
     options = {'checkpoint': None, **options, 'is_exported': exported}
     options |= dict(with_data=partial(write_with_data, **other) if other else None)
-    if args.launcher != 'none':
-        with started_by(args.launcher, args.local_rank):
-            if other:
-                raise UsageError(f'--launcher {args.launcher} tests a finished config: the same command with --check '
-                                 'in place of --launcher writes WORK_DIR/data/NAME.py, and mmvit test '
-                                 f'WORK_DIR/data/NAME.py CHECKPOINT --launcher {args.launcher} tests it')
-            if not args.check or is_first_process():
-                run = prepared_test(**options)
-                print('ok') if args.check else go(args, run.cfg)
-        return
-    if args.processes and not args.check:
-        check_start(args.processes)
-    run = prepared_test(**options)
-    if args.check:
-        print('ok')
-    elif args.processes:
-        start(args.command, args.processes, ['--prepared', run.config, str(run.checkpoint), run.cfg.work_dir])
-    else:
-        go(args, run.cfg)
+
+    def refusal(processes: int, starter: list[str]) -> UsageError | None:
+        text = ' '.join(starter)
+        return UsageError(f'{text} tests a finished config here: the same command with --check in place of {text} '
+                          'writes WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT '
+                          f'{text} tests it') if other else None
+
+    launch(args, lambda processes: nullcontext(prepared_test(**options)), partial(go, args), refusal)
 
 
 def check_options_of_exported(args: Namespace) -> None:

@@ -8,6 +8,7 @@ A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their o
 config, which is saved in the work dir and then runs in the same way.
 """
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import (
@@ -25,7 +26,9 @@ from .arguments import (
 from .docstrings import with_help
 
 if TYPE_CHECKING:
-    from ..running.runner import AnyRunner
+    from mmengine.config import Config
+
+    from mmvit_backbones.errors import UsageError
 
 # Options of a network and a folder, and the arguments of the parser for them.
 RECIPE = {
@@ -80,47 +83,32 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..recipes import fine_tune, recipe_of
-    from ..running import shorthand_options, train, training_config
+    from ..running import shorthand_options, training_config
     from ..running.prepare import prepared_training
     from ..running.ranks import started_by
-    from ..utils.distributed import is_first_process
-    from .processes import check_start, number_of_nodes, start, unfinished
+    from .processes import launch, unfinished
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
     if args.prepared:  # one of the processes that --processes starts
-        config, work_dir = args.prepared
+        config, _, work_dir = args.prepared
         if config != args.config:  # a recipe, which has the precision
             options.pop('precision', None)
         with started_by(args.launcher):
-            say_next(train(training_config(**{**options, 'config': config, 'work_dir': work_dir}), args.verbose))
+            go(args, training_config(**{**options, 'config': config, 'work_dir': work_dir}))
         return
     recipe = recipe_of(args.config, given_to(fine_tune, args), options)
-    if args.launcher != 'none':
-        with started_by(args.launcher, args.local_rank) as processes:
-            if recipe:
-                raise unfinished(args.command, *recipe.place(args.work_dir), processes, ['--launcher', args.launcher])
-            if not args.check or is_first_process():
-                with prepared_training(**options, processes=processes, check=args.check) as run:
-                    print('ok') if args.check else say_next(train(run.cfg, args.verbose))
-        return
-    nodes = number_of_nodes() if args.processes else 1
-    if args.processes and not args.check:
-        check_start(args.processes)
-        if recipe and nodes > 1:
-            starter = ['--processes', str(args.processes)]
-            raise unfinished(args.command, *recipe.place(args.work_dir), args.processes, starter)
-    with prepared_training(**options, recipe=recipe, processes=nodes * (args.processes or 1), check=args.check) as run:
-        if args.check:
-            print('ok')
-        elif args.processes:
-            moved = ['--data-root', run.data_root] if run.data_root else []
-            start(args.command, args.processes, ['--prepared', run.config, run.cfg.work_dir, *moved])
-        else:
-            say_next(train(run.cfg, args.verbose))
+    prepare = partial(prepared_training, **options, recipe=recipe, check=args.check)
+
+    def refusal(processes: int, starter: list[str]) -> 'UsageError | None':
+        return unfinished(args.command, *recipe.place(args.work_dir), processes, starter) if recipe else None
+
+    launch(args, prepare, partial(go, args), refusal)
 
 
-def say_next(runner: 'AnyRunner') -> None:
-    """Prints what comes after a training."""
+def go(args: Namespace, cfg: 'Config') -> None:
+    """Trains, and prints what comes next."""
+    from ..running import train
     from ..utils.shell import next_commands
+    runner = train(cfg, args.verbose)
     if runner.rank == 0:
         print(*next_commands(runner.work_dir), sep='\n')

@@ -60,6 +60,12 @@ class Prepared(NamedTuple):
     checkpoint: str | None = None
     data_root: str | None = None
 
+    @property
+    def arguments(self) -> list[str]:
+        """Returns the arguments with which the command gets the same config in other processes."""
+        moved = ['--data-root', self.data_root] if self.data_root else []
+        return ['--prepared', self.config, self.checkpoint or '', self.cfg.work_dir, *moved]
+
 
 @contextmanager
 def prepared_training(config: str, recipe: NetworkAndFolder | None = None, *, processes: int = 1,

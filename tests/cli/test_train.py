@@ -85,7 +85,9 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd, m
          '--cfg-options', 'visualizer.vis_backends.0.type=Watching')
     shown = capfd.readouterr()
     assert shown.out == 'ok\n' and ' INFO ' not in shown.err and not (tmp_path / 'run').exists()
-    assert before == sorted(ROOT.iterdir()) and not list((tmp_path / 'temporary').iterdir())
+    assert before == sorted(ROOT.iterdir())
+    left = [path.name for path in (tmp_path / 'temporary').iterdir()]
+    assert not [name for name in left if not name.startswith('torchinductor')]  # PyTorch's, where it is first imported
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

@@ -188,6 +188,16 @@ def add_pretrained_argument(parser: Any) -> None:
                              'default ones, e.g. 384, 22k or mask_rcnn_3x')
 
 
+def add_drawing_arguments(parser: argparse.ArgumentParser, out: str) -> None:
+    """Adds the arguments of drawings of a network for a pixel of an image; ``out`` is the file by default."""
+    parser.add_argument('image', metavar='IMAGE')
+    parser.add_argument('--network', required=True, metavar='NAME')
+    parser.add_argument('--checkpoint')
+    add_pretrained_argument(parser)
+    parser.add_argument('--query', type=pixel, metavar='X,Y')
+    parser.add_argument('--out', type=figure_file, default=out)
+
+
 def add_folder_arguments(parser: Any, split: bool = True) -> None:
     """Adds the folders of the three tasks and, with ``split``, the split of their images."""
     group = parser.add_mutually_exclusive_group()

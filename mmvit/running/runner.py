@@ -22,6 +22,7 @@ from ..configs.settings import check_schedule, import_parts, named
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import quiet
 from ..utils.pytorch_errors import pytorch_errors_named
+from ..utils.run_logs import unused_second
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
 from .checkpoints import warn_of_others
@@ -155,9 +156,11 @@ def check_batches(runner: Any) -> None:
 
 
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
-    """Builds the runner of a config; that of a recipe is built without a word, except with ``verbose``.
+    """Builds the runner of a config; no two runners that are built here write to the same logs.
 
-    Runners of one process would share a visualizer, which writes the metrics, if its name was the same.
+    Runners of recipes are built without a word, except with ``verbose``. MMEngine names the folder after the second in
+    which the runner is built, and runners of one process share a visualizer, which writes the metrics, if its name is
+    the same.
     """
     init_processes(cfg)
     import_parts(cfg)
@@ -166,7 +169,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
         cfg = deepcopy(cfg)
         del cfg.visualizer['name']  # MMEngine's default is the name of the log
     is_quiet = not verbose and 'recipe' in cfg
-    with quiet() if is_quiet else nullcontext():
+    with quiet() if is_quiet else nullcontext(), unused_second(cfg):
         runner = runner_type(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
     if is_quiet:
         for handler in console_handlers(runner.logger):

@@ -181,21 +181,10 @@ class Operator(Generic[Result]):
             order = []
         return [*(backend for backend in order if backend in self.kernels), 'reference']
 
-    def available(self, device: torch.device) -> list[BackendName]:
-        """Returns the backends that can run on a device, in order of preference, apart from limits of shapes."""
-        x = torch.empty(0, device=device)
-        return [backend for backend in self.order(device.type, triton.is_measured(x))
-                if BACKENDS[backend].why_not(x) is None]
-
 
 OPERATORS: dict[str, Operator] = {}  # by name
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (
     Backend(), Library('cpp', 'cpu'), Library('cuda', 'cuda'), Triton())}
-
-
-def available_backends(device: torch.device) -> dict[str, list[BackendName]]:
-    """Returns :meth:`Operator.available` of all operators, by name."""
-    return {name: operator.available(device) for name, operator in OPERATORS.items()}
 
 
 def backends_in_use(device: torch.device) -> dict[str, str]:

@@ -9,7 +9,6 @@ from mmengine.hooks import Hook
 from runs import assert_same_weights
 from tiny_runs import CLASSES, Line, loader_of, log_of, runner_of
 
-from mmvit_backbones.engine.hooks.exact_resume import check_backends
 from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.ops.residual_attention import residual_attention
 
@@ -175,13 +174,6 @@ def test_backends_of_operators_are_saved_and_a_change_is_a_warning(tmp_path):
         path = with_meta(checkpoint, tmp_path / f'{name}.pth', backends={'residual attention': before})
         runner_of(tmp_path / name, load_from=path, resume=True, model=Attending(), **twice).train()
         assert ('residual attention ran triton and now runs reference' in log_of(tmp_path / name)) == (name == 'other')
-
-
-def test_processes_that_would_run_different_kernels_are_refused():
-    here, there = {'attention': ['triton', 'reference']}, {'attention': ['reference']}
-    check_backends([here, here])
-    with raises(TrainingError, 'attention', 'process 2', 'triton', 'MMVIT_KERNELS'):
-        check_backends([here, here, there])
 
 
 def test_checkpoint_without_this_hook_is_resumed(tmp_path):

@@ -8,18 +8,13 @@ are the windows from which the heads sample keys and values, in the last attenti
 """
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_pretrained_argument, call, figure_file, new_parser, pixel
+from ..arguments import add_drawing_arguments, call, new_parser
 from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
-    parser.add_argument('image', metavar='IMAGE')
-    parser.add_argument('--network', required=True, metavar='NAME')
-    parser.add_argument('--checkpoint')
-    add_pretrained_argument(parser)
-    parser.add_argument('--query', type=pixel, metavar='X,Y')
-    parser.add_argument('--out', type=figure_file, default='windows.png')
+    add_drawing_arguments(parser, 'windows.png')
     return with_help(parser, 'drawing.windows.draw_windows')
 
 

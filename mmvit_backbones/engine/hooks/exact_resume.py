@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapperDict, ReduceOnPlateauParamScheduler
 from mmengine.registry import HOOKS
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ...datasets.resumable import SeededDataset, seed_all
 from ...errors import TrainingError
-from ...ops.dispatch import available_backends, backends_in_use, forget_backends
+from ...ops.dispatch import backends_in_use, forget_backends
 from ...utils.classes import classes_of
 
 NEW_TRAINING = 'start a new run from the weights with load_from'
@@ -29,15 +29,13 @@ class ExactResumeHook(Hook):
     a sample. Before each step, it seeds the random state with the seed of the run, the rank and the step. Checkpoints
     may be from the middle of an epoch.
 
-    Checkpoints name the backends of the operators (see ``docs/ops.md``); if a resumed run has others, it warns. All
-    processes of a training must be able to run the same backends.
+    Checkpoints name the backends of the operators (see ``docs/ops.md``); if a resumed run has others, it warns.
 
     The settings of the optimizer and the schedulers are those of the config, as if they had been used from the start.
 
     Raises:
         TrainingError: If the runner was not built from a config; or if the checkpoint was written with different
-            classes, a different number of images per step or of steps per epoch, or a different optimizer; or if the
-            processes of a training can run different backends.
+            classes, a different number of images per step or of steps per epoch, or a different optimizer.
 
     Example:
         >>> custom_hooks = [dict(type='ExactResumeHook')]
@@ -50,7 +48,6 @@ class ExactResumeHook(Hook):
         self.backends_before: dict[str, str] = {}  # of operators, in the checkpoint of a resumed run
 
     def before_train(self, runner: Runner) -> None:
-        check_backends(all_gather_object(available_backends(device_of(runner))))
         forget_backends()
         loop: Any = runner.train_loop
         loop.dataloader = resumable_loader(runner)
@@ -160,16 +157,6 @@ def check_steps(runner: Runner, meta: dict) -> None:
 
 def device_of(runner: Runner) -> torch.device:
     return next(runner.model.parameters()).device
-
-
-def check_backends(available: list[dict[str, list]]) -> None:
-    """Raises TrainingError if processes can run different backends; takes those of the operators, by rank."""
-    for rank, backends in enumerate(available):
-        for name, others in available[0].items():
-            if backends[name] != others:
-                raise TrainingError(
-                    f'{name} can run {", ".join(backends[name])} in process {rank}, but {", ".join(others)} in process '
-                    f'0; install the same in all processes, or set MMVIT_KERNELS=reference (see docs/ops.md)')
 
 
 def warn_of_other_backends(runner: Runner, before: dict[str, str], now: dict[str, str]) -> None:

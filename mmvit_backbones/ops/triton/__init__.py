@@ -20,12 +20,8 @@ MAX_HEAD_CHANNELS = 128  # blocks with all channels of a head must fit in regist
 
 def may_be_default(x: Tensor) -> bool:
     """Returns whether kernels may run on the tensor without a request; meta tensors are like those on an H100."""
-    return x.dtype in (torch.float16, torch.bfloat16) and is_measured(x)
-
-
-def is_measured(x: Tensor) -> bool:
-    """Returns whether the tensor's device is like those on which kernels were measured to be faster."""
-    return x.is_meta or x.is_cuda and _has_measured_capability(x.device.index)
+    is_measured = x.is_meta or x.is_cuda and _has_measured_capability(x.device.index)
+    return x.dtype in (torch.float16, torch.bfloat16) and is_measured
 
 
 @versions.constant_in_graphs

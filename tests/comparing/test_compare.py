@@ -80,10 +80,10 @@ def rates_of(cfg: Config) -> set[float]:
 NETWORKS = 'restv2_tiny', 'timm:resnet18', 'resnet50'
 
 
-def test_all_networks_get_the_same_rates(few_flowers):
+def test_all_networks_get_the_same_rates(few_flowers, tmp_path):
     pytest.importorskip('timm')
     rates = [rates_of(fine_tune(name, class_folder=str(few_flowers), size=32, pretrained=False, layer_decay=0.9,
-                                decay_type='level_wise')) for name in NETWORKS]
+                                decay_type='level_wise', out=str(tmp_path))) for name in NETWORKS]
     assert rates[0] == rates[1] == rates[2] and len(rates[0]) == 6  # of stem, levels and head
     unknown = dict(type='mmpretrain.MobileNetV2')
     with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):

@@ -30,8 +30,6 @@ WORDS = {'DW', 'GF', 'conv', 'dilation', 'interpolation_conv', 'last_conv', 'log
 START = {'init_cfg', 'pretrained', 'load_from', 'resume'}
 # Files that MMEngine, PyTorch and NumPy may run.
 CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt', '.np', '.npy', '.npz'
-EVALUATED = {'dtype', 'warp_mode'}  # arguments of transforms and trackers
-STANDARD = {*sys.stdlib_module_names, 'test'}
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)
 
 
@@ -148,7 +146,8 @@ def risk_of(where: str, key: Any, value: Any) -> str | None:
         return None
     if '://' in value:
         return 'is a URL'
-    if key in EVALUATED and not value.isidentifier() or key == 'decode_backend' and value == 'pickle':
+    # Transforms and trackers evaluate the first two.
+    if key in ('dtype', 'warp_mode') and not value.isidentifier() or key == 'decode_backend' and value == 'pickle':
         return 'may be run'
     if key == 'teacher_config' or key != 'filename_tmpl' and value.lower().endswith(CODE):
         return 'is a file that may be run'
@@ -214,7 +213,7 @@ def is_of_environment(name: str, folder: Path) -> bool:
         ValueError: If the module, or a package of it, is of the standard library, a program, or in the folder.
     """
     parts = name.split('.')
-    if parts[0] in STANDARD or '__main__' in parts or not all(map(str.isidentifier, parts)):
+    if parts[0] in {*sys.stdlib_module_names, 'test'} or '__main__' in parts or not all(map(str.isidentifier, parts)):
         raise ValueError('it is no module, a program, or of the standard library')
     for count in range(1, len(parts) + 1):
         path = '.'.join(parts[:count])

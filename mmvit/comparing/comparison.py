@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import MODELS
 
 from mmvit_backbones.engine.optimizers.layer_decay import depths_of
 from mmvit_backbones.errors import UsageError
@@ -24,6 +23,7 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
+from ..recipes.networks import of_unweighted
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
 from ..utils.shell import same_mmvit
@@ -145,10 +145,8 @@ def check_rates(network: str, cfg: Config) -> None:
     """Raises UsageError if learning rates decay by levels, and those of the network are unknown."""
     if cfg.optim_wrapper.paramwise_cfg.decay_rate == 1:
         return
-    backbone = {key: value for key, value in cfg.model.backbone.items() if key not in ('init_cfg', 'pretrained')}
     try:
-        with torch.device('meta'):
-            depths_of(MODELS.build(backbone), 'level_wise')
+        of_unweighted(cfg.model.backbone, lambda backbone: depths_of(backbone, 'level_wise'))
     except (ValueError, UsageError) as error:
         raise UsageError(f'the layers of {network} are unknown, so that its learning rates cannot be those of the '
                          f'other networks; pass layer_decay=1 (--layer-decay 1) for equal rates in all layers: {error}'

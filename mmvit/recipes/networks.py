@@ -121,21 +121,26 @@ class Network:
 
     def of_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
-        without_weights = {key: value for key, value in self.backbone.items() if key not in ('init_cfg', 'pretrained')}
-
-        def result(device: str) -> Any:
-            with torch.device(device), torch.no_grad(), plain_pytorch():
-                return function(MODELS.build(without_weights))
-
         try:
-            try:
-                return result('meta')
-            except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
-                return result('cpu')
+            return of_unweighted(self.backbone, function)
         except UsageError:
             raise
         except Exception as error:  # the arguments of a backbone can be wrong in any way
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
+
+
+def of_unweighted(backbone: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
+    """Returns what a function returns for the backbone of a config, without weights, on the meta device or the CPU."""
+    without_weights = {key: value for key, value in backbone.items() if key not in ('init_cfg', 'pretrained')}
+
+    def result(device: str) -> Any:
+        with torch.device(device), torch.no_grad(), plain_pytorch():
+            return function(MODELS.build(without_weights))
+
+    try:
+        return result('meta')
+    except RuntimeError:  # such as mmdet's Swin, whose constructor reads values of tensors
+        return result('cpu')
 
 
 def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True, is_dense: bool = True) -> Network:

@@ -17,6 +17,7 @@ from mmvit.comparing import compare
 from mmvit.comparing.comparison import check_rates, differences, last_metric, logged
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
+from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.errors import UsageError
 
 FLOWERS, STREETS = (str(ROOT / 'data' / name) for name in ('flowers_mini', 'camvid_mini'))
@@ -88,6 +89,14 @@ def test_all_networks_get_the_same_rates(few_flowers, tmp_path):
     unknown = dict(type='mmpretrain.MobileNetV2')
     with raises(UsageError, 'mobilenet', '--layer-decay 1', 'MobileNetV2'):
         check_rates('mobilenet', Config(dict(model=dict(backbone=unknown), optim_wrapper=dict(
+            constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
+
+
+def test_layers_of_a_network_that_needs_the_cpu_are_unknown_in_one_line():
+    """The constructor of mmdet's Swin reads values of tensors."""
+    import_quietly('mmdet')
+    with raises(UsageError, 'swin', '--layer-decay 1', 'SwinTransformer'):
+        check_rates('swin', Config(dict(model=dict(backbone=dict(type='mmdet.SwinTransformer')), optim_wrapper=dict(
             constructor='LayerDecayConstructor', paramwise_cfg=dict(decay_rate=0.9)))))
 
 

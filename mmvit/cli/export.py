@@ -15,7 +15,7 @@ The metadata of the file also describe inputs and outputs.
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_config_options, add_pretrained_argument, new_parser
+from .arguments import add_config_options, add_pretrained_argument, given_to, new_parser
 from .docstrings import with_help
 
 
@@ -34,5 +34,4 @@ def get_parser() -> ArgumentParser:
 
 def run(args: Namespace) -> None:
     from ..deployment import export_model
-    from .arguments import given_to
     print(export_model(**{'model': None, **given_to(export_model, args)}))

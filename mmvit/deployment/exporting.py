@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
@@ -18,7 +19,7 @@ from .files import ExportedFile, check_packages, progress, size_of_file
 from .parts import exported_geometry, split
 from .quantize import to_int8
 from .sample_images import CALIBRATION_IMAGES, has_test_set, images_to_compare, read
-from .whole_models import COMPANIONS, check_path, store_deviations, write_parts
+from .whole_models import check_path, store_deviations, write_parts
 
 
 def export_model(model: str | Path | None, path: str | Path, *, config: str | None = None,

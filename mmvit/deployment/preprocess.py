@@ -135,6 +135,7 @@ def size_of(image: Tensor) -> tuple[int, int]:
     height, width = image.shape[-3:-1] if image.dtype == torch.uint8 else image.shape[-2:]
     return height, width
 
+
 def as_tuple(values: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return (values, ) if isinstance(values, Tensor) else tuple(values)
 

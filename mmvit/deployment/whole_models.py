@@ -8,15 +8,13 @@ from pathlib import Path
 import torch
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.export.graphs import axes_of, save, to_onnx
+from mmvit_backbones.export.graphs import COMPANIONS, axes_of, save, to_onnx
 from mmvit_backbones.utils.file_access import check_outputs
 
 from ..inference.runtimes import DETAILS, EXPORTED_SUFFIX
 from .examples import examples_of, join
 from .files import Agreement
 from .parts import Parts
-
-COMPANIONS = '.data',  # suffixes, after that of the file, of the files beside an exported one
 
 
 @torch.no_grad()

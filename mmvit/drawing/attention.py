@@ -24,7 +24,7 @@ from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
-from .drawn_networks import drawn_network
+from .drawn_networks import drawn_network, pixel_of
 from .figures import save_figure, wrapped
 
 MULTIPLE = 32  # sides of the network's input are multiples of this, so the maps of all stages cover all pixels
@@ -63,7 +63,7 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
     source = read_rgb(image)
     pixels = resize(source, size)
     images = normalize(pixels)
-    queries = place(query or (source.width // 2, source.height // 2), source.size, pixels.shape[1:])
+    queries = place(query, source.size, pixels.shape[1:])
     found = record(backbone, images, queries)
     names = list(found)
     numbers = range(len(found)) if blocks is None else blocks
@@ -218,13 +218,10 @@ def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 # ---- query positions
 
 
-def place(query: tuple[int, int], image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
+def place(query: tuple[int, int] | None, image_size: tuple[int, int], shape: Sequence[int]) -> Tensor:
     """Returns query weights ``(H, W)``, with 1 at the position of a pixel of the image file and 0 elsewhere."""
-    if not all(0 <= position < length for position, length in zip(query, image_size)):
-        raise UsageError(f'query {query[0]},{query[1]} is outside the image of {image_size[0]} x {image_size[1]} '
-                         'pixels (width x height)')
-    queries = torch.zeros(*shape)
-    x, y = (position * new // old for position, old, new in zip(query, image_size, reversed(shape)))
+    queries, pixel = torch.zeros(*shape), pixel_of(query, *image_size)
+    x, y = (position * new // old for position, old, new in zip(pixel, image_size, reversed(shape)))
     queries[y, x] = 1
     return queries
 

@@ -38,6 +38,14 @@ def drawn_network(network: str, checkpoint: str | None, pretrained: bool | str
     return backbone.eval(), normalize, checkpoint
 
 
+def pixel_of(query: tuple[int, int] | None, width: int, height: int) -> tuple[int, int]:
+    """Returns x and y of a query, by default the center of an image; raises UsageError if it is not in the image."""
+    x, y = query or (width // 2, height // 2)
+    if not (0 <= x < width and 0 <= y < height):
+        raise UsageError(f'query must be inside the image of {width} x {height} pixels (width x height), got {x},{y}')
+    return x, y
+
+
 def as_preprocessor(preprocessor: nn.Module) -> Normalize:
     """Returns a function that normalizes as the data preprocessor of a model; its statistics may be on a GPU."""
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))

@@ -14,7 +14,7 @@ from mmvit_backbones.utils.file_access import check_file, check_outputs
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..utils.images import read_rgb
-from .drawn_networks import drawn_network
+from .drawn_networks import drawn_network, pixel_of
 from .figures import save_figure, wrapped
 
 MARGIN = 0.1  # around the image, as a fraction of its sides, because windows may extend beyond its border
@@ -45,12 +45,10 @@ def draw_windows(image: str, network: str, out: str, *, checkpoint: str | None =
     check_outputs('out', [out], [image, checkpoint and find_checkpoint(checkpoint)])
     pixels = np.array(read_rgb(image))
     height, width = pixels.shape[:2]
-    x, y = query or (width // 2, height // 2)
-    if not (0 <= x < width and 0 <= y < height):
-        raise UsageError(f'query must be inside the image of {width} x {height} pixels (width x height), got {x},{y}')
+    query = pixel_of(query, width, height)
     backbone, normalize, checkpoint = drawn_network(network, checkpoint, pretrained)
     frames = predict_frames(backbone, normalize(torch.from_numpy(pixels).permute(2, 0, 1)))
-    draw(pixels, (x, y), frames, f'{network}, {checkpoint or "random weights"}', out)
+    draw(pixels, query, frames, f'{network}, {checkpoint or "random weights"}', out)
 
 
 @torch.no_grad()

@@ -50,7 +50,6 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
     return evaluator.evaluate(len(loader.dataset))
 
 
-
 def add_predictions(sample: Any, outputs: Arrays) -> None:
     """Adds the outputs of a model for an image to the image's data sample."""
     values = {name: torch.from_numpy(value) for name, value in outputs.items()}

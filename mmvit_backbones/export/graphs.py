@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..utils.file_access import replaced_when_complete
 
 OPSET = 18
+COMPANIONS = ('.data', )  # suffixes, after that of a file, of the files beside it
 EXAMPLE_SIZE = 474, 698  # height and width in pixels; all networks pad such images, and all stages have several windows
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # permutations to and from (B, H, W, C)
 AXES = dict(images=['batch', 'height', 'width'], image=['height', 'width'], logits=['batch'],
@@ -121,7 +122,7 @@ def save(program: torch.onnx.ONNXProgram, path: str | PathLike) -> None:
     from onnx.helper import find_min_ir_version_for, make_opsetid
     opsets = [make_opsetid(*each) for each in program.model.opset_imports.items()]
     program.model.ir_version = find_min_ir_version_for(opsets, ignore_unknown=True)
-    with replaced_when_complete(path, companions=['.data']) as whole:
+    with replaced_when_complete(path, companions=COMPANIONS) as whole:
         program.save(whole)
 
 

@@ -170,7 +170,7 @@ class Operator(Generic[Result]):
         return ('triton' in self.kernels and not is_compiling() and triton.may_be_default(x)
                 and self.kernels['triton'].is_faster(**arguments))
 
-    def order(self, device: str, is_triton_default: bool = False) -> list[BackendName]:
+    def order(self, device: str, is_triton_default: bool) -> list[BackendName]:
         """Returns the backends that may run on a type of device, in order of preference."""
         order: list[BackendName] = ['triton'] if requested == 'triton' or is_triton_default else []
         if device == 'cpu':

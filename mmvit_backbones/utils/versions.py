@@ -12,8 +12,6 @@ from ..errors import UsageError
 
 # Feature -> first PyTorch version that supports it. Numbers in comments are PyTorch pull requests.
 NEEDS = {
-    # torch.utils.checkpoint on the meta device (132684, 137715)
-    'counting kernels and memory with activation checkpointing': '2.6',
     'compiling blocks': '2.6',  # torch.compiler.set_stance (137504)
     'compiling the operators': '2.4',  # as in ops/build.py
     'export': '2.8',  # dynamic sizes of whole detectors, found by testing

@@ -16,10 +16,11 @@ from mmvit.configs.files import read_config
 from mmvit.deployment import export_model
 from mmvit.deployment.agreement import compare_in_runtimes
 from mmvit.deployment.sample_images import has_test_set, images_to_compare
-from mmvit.deployment.whole_models import COMPANIONS, store_deviations
+from mmvit.deployment.whole_models import store_deviations
 from mmvit.inference import Predictor
 from mmvit.inference.runtimes import Exported, details_of, installed_runtimes
 from mmvit_backbones.errors import CheckpointError, UsageError
+from mmvit_backbones.export.graphs import COMPANIONS
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
 

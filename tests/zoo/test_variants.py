@@ -20,7 +20,7 @@ from mmvit_backbones.zoo.variants import VARIANTS
 pytestmark = pytest.mark.enumerates
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
 METAFILES = runpy.run_path(str(ROOT / 'tools/dev/make_metafiles.py'))
-CONFIG_TASKS, parse_config_name = METAFILES['CONFIG_TASKS'], METAFILES['parse_config_name']
+CONFIG_TASKS, parse_config_name = METAFILES['DATA'].keys(), METAFILES['parse_config_name']
 DIFFERENCES = {
     '3x', '80k',  # schedules
     '384', '448', '769', 'dagger',  # image sizes

@@ -47,10 +47,8 @@ from mmvit_backbones.zoo.variants import (
 from mmvit_backbones.zoo.weights import Weights, host_of
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG_TASKS = (
-    'imagenet', 'mask_rcnn', 'cascade_mask_rcnn', 'retinanet', 'mask2former', 'dino', 'vitdet', 'upernet',
-    'semantic_fpn')
 NOTE = '# Written by tools/dev/make_metafiles.py from the tables in mmvit_backbones/zoo/.\n'
+# Task in the name of a config -> its data.
 DATA = dict(imagenet='ImageNet-1k', mask_rcnn='COCO', cascade_mask_rcnn='COCO', retinanet='COCO', mask2former='COCO',
             dino='COCO', vitdet='COCO', upernet='ADE20K', semantic_fpn='ADE20K')
 SEGMENTATION_DATA = dict(cityscapes='Cityscapes', ade20k='ADE20K')  # data set, by a word in the config's name
@@ -183,18 +181,18 @@ def parse_config_name(name: str) -> tuple[str, Variant, list[str]]:
     Raises:
         UsageError: If the name does not begin with a task and a variant.
     """
-    for task in CONFIG_TASKS:
+    for task in DATA:
         for variant in sorted(VARIANTS.values(), key=lambda variant: -len(variant.short_name)):
             if f'{name}_'.startswith(f'{task}_{variant.short_name}_'):
                 return task, variant, name.removeprefix(f'{task}_{variant.short_name}').split('_')[1:]
-    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task in {CONFIG_TASKS} and a '
+    raise UsageError(f'the name of a config must be TASK_VARIANT[_DIFFERENCES] with a task in {tuple(DATA)} and a '
                      f'variant such as {VARIANTS["reswin_tiny"].short_name!r}, got {name!r}')
 
 
 def place(config: Path) -> tuple:
     """Returns the sort key of a config: by task, then in the order of the zoo."""
     task, variant, differences = parse_config_name(config.stem)
-    return CONFIG_TASKS.index(task), list(VARIANTS).index(variant.name), differences
+    return list(DATA).index(task), list(VARIANTS).index(variant.name), differences
 
 
 def collection(family: Family) -> dict:

@@ -1,4 +1,5 @@
 """Reads a COCO file once, into its entries and columns of their values, on which the rules are applied."""
+import io
 import json
 import os.path as osp
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from mmvit_backbones.errors import UsageError, first_line
 from mmvit_backbones.utils.file_access import decode_text, read_bytes
 
 from ..utils.distributed import is_first_process, warn
-from ..utils.images import images_in
+from ..utils.images import digest_of, images_in
 from ..utils.shell import short_path
 from .class_lists import is_name
 from .rasters import Raster
@@ -32,6 +33,7 @@ class Coco:
         content (dict): Its content, which repairs change.
         folder (str): Folder of the images.
         has_mark (bool): Whether the file starts with a byte order mark. Defaults to False.
+        digest (str): Digest of the file. Defaults to '': not known.
         classes (Sequence[str] | None): Classes that the categories must have in this order. Defaults to None: any.
         ids (Sequence[int]): Category ids of the classes in the file of the training. Defaults to 1, 2, ...
         needs_masks (bool): Whether the masks of objects are used. Defaults to False.
@@ -42,6 +44,7 @@ class Coco:
     content: dict
     folder: str
     has_mark: bool = False
+    digest: str = ''
     classes: Sequence[str] | None = None
     ids: Sequence[int] = ()
     needs_masks: bool = False
@@ -67,7 +70,7 @@ class Coco:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f'{file} is not in COCO format: {first_line(error)}') from error
-        return cls(file, content, folder, data.startswith(BYTE_ORDER_MARK))
+        return cls(file, content, folder, data.startswith(BYTE_ORDER_MARK), digest_of(io.BytesIO(data)))
 
     # ---- entries
 

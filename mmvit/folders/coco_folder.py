@@ -88,7 +88,8 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
     data = FolderData(
         datasets.get('train', {}), datasets['val'], tuple(classes),
         len(contents['train']['images']) if 'train' in contents else 0, len(contents['val']['images']), has_masks,
-        paths['val'], objects_of(contents), rasters, tuple(problems))
+        paths['val'], objects_of(contents), rasters, tuple(problems),
+        {coco.file: coco.digest for coco in cocos.values()})
     if check_files:
         data.check()
     return data

@@ -53,6 +53,7 @@ class FolderData:
         objects (Objects | None): The objects of a detector's data. Defaults to None: of another task.
         rasters (dict[str, list[Raster]]): The images and masks of 'train' and 'val'.
         problems (tuple[Problem, ...]): What is wrong with names and annotations.
+        digests (dict[str, str]): Digests of the files that were read, by their paths.
     """
 
     train: dict
@@ -65,6 +66,7 @@ class FolderData:
     objects: Objects | None = field(default=None, compare=False)
     rasters: dict[str, list[Raster]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Looks at all images and masks, and prints warnings; takes some 0.1 ms for each JPEG file.
@@ -78,7 +80,7 @@ class FolderData:
     def problems_of_files(self, parts: Collection[str] = ('train', 'val'), is_full: bool = False) -> list[Problem]:
         """Returns the problems in the images and masks of parts; ``is_full`` as for :func:`raster_problems`."""
         return [problem for part, rasters in self.rasters.items() if part in parts
-                for problem in raster_problems(rasters, part == 'val', self.classes, is_full)]
+                for problem in raster_problems(rasters, part == 'val', self.classes, is_full, self.digests)]
 
 
 @dataclass(frozen=True)

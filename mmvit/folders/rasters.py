@@ -1,10 +1,12 @@
 """Looks at each image and mask of data, and the rules for what is seen; the second pass, after annotations."""
+import io
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ from rich.progress import track
 
 from mmvit_backbones.errors import first_line
 
-from ..utils.images import IGNORED, image_info
+from ..utils.images import IGNORED, digest_of, image_info
 from ..utils.shell import console_of
 from .rules import HALF, Problem, Rule, apply, each, suspicion
 
@@ -48,6 +50,7 @@ class Seen(NamedTuple):
     raster: Raster
     fault: str
     size: tuple[int, int] | None
+    digests: dict[str, str]
     mask_fault: str = ''
     mask_size: tuple[int, int] | None = None
     channels: int = 1
@@ -85,8 +88,8 @@ class Rasters:
         return {label for seen in self.decoded for label in seen.labels or () if label != seen.raster.ignored}
 
 
-def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequence[str] = (), is_full: bool = False
-                    ) -> list[Problem]:
+def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequence[str] = (), is_full: bool = False,
+                    digests: dict[str, str] | None = None) -> list[Problem]:
     """Returns the problems in the images and masks of a part of the data.
 
     Args:
@@ -94,8 +97,11 @@ def raster_problems(rasters: Sequence[Raster], is_evaluated: bool, names: Sequen
         is_evaluated (bool): Whether they are for evaluation rather than training.
         names (Sequence[str]): Classes that the masks, if there are any, should have. Defaults to any.
         is_full (bool): Whether to decode all images, and to list all errors. Defaults to False.
+        digests (dict | None): Where to keep the digests of the files, by their paths. Defaults to None: nowhere.
     """
     data = Rasters(seen_in_all(rasters, is_full), names if any(raster.mask for raster in rasters) else ())
+    if digests is not None:
+        digests.update(item for seen in data.seen for item in seen.digests.items())
     return apply(RASTER_RULES, data, is_evaluated, lists_errors=is_full)
 
 
@@ -109,20 +115,23 @@ def seen_in_all(rasters: Sequence[Raster], decodes: bool = False) -> list[Seen]:
 
 def seen_in(raster: Raster, decodes: bool = False) -> Seen:
     """Opens the image and the mask of a raster, each once; decodes the mask, and with ``decodes`` all images."""
-    fault, size, _ = image_info(raster.image, decodes)
+    fault, size, _, digest = image_info(raster.image, decodes)
+    digests = {raster.image: digest}
     if not raster.mask:
-        return Seen(raster, fault, size)
+        return Seen(raster, fault, size, digests)
     try:
-        with Image.open(raster.mask) as mask:  # as mmseg does
+        content = io.BytesIO(Path(raster.mask).read_bytes())
+        digests[raster.mask] = digest_of(content)
+        with Image.open(content) as mask:  # as mmseg does
             labels = None
             if mask.mode in ('L', 'P'):
                 labels = frozenset(label for label, count in enumerate(mask.histogram()) if count)
             elif len(mask.getbands()) == 1:
                 labels = frozenset(np.unique(np.array(mask)).tolist())
-            return Seen(raster, fault, size, '', mask.size, len(mask.getbands()), labels)
+            return Seen(raster, fault, size, digests, '', mask.size, len(mask.getbands()), labels)
     except Exception as error:  # Pillow raises any exception for damaged files
         reason = 'it is not an image' if isinstance(error, UnidentifiedImageError) else first_line(error)
-        return Seen(raster, fault, size, f'mask {raster.mask} cannot be read: {reason}')
+        return Seen(raster, fault, size, digests, f'mask {raster.mask} cannot be read: {reason}')
 
 
 def sample_of(rasters: Sequence[Raster], is_tested: bool = False) -> list[Raster]:

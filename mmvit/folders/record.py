@@ -1,28 +1,26 @@
 """Records what is in a folder when a training starts, and says what has changed since.
 
-A record has names relative to the folder, the sizes of images and masks, the contents of annotation files, and the
-classes. It has no times and no places, so that a folder may be moved or copied.
+A record has names relative to the folder, digests of images, masks, annotation files and the lists that were written,
+and the classes. It has no times and no places, so that a folder may be moved or copied.
 """
-import hashlib
 import json
 import os.path as osp
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, own_lists
-from ..utils.images import images_in
+from ..utils.images import SUFFIXES, digest_at, images_in
 from .class_lists import read_class_list
 from .folders import FolderData, write
+from .rasters import READERS
 
 RECORD = 'folder.json'
-# Files besides images and masks that a training reads, by the argument of the folder.
-ANNOTATIONS = dict(
-    class_folder=(), seg_folder=('classes.txt', ),
-    coco_folder=('annotations/instances.json', 'annotations/instances_train.json', 'annotations/instances_val.json'))
 
 
 def write_record(out: str, argument: str, folder: str, data: FolderData) -> None:
@@ -32,11 +30,15 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
                     for root in (place.values() if isinstance(place, dict) else [place])})
     names = ([osp.relpath(raster.image, folder) for part in data.rasters.values() for raster in part]
              if argument == 'coco_folder' else names_in(argument, folder, roots))
-    images = sizes_of(folder, names)
+    images = digests_of(folder, names, data.digests)
+    lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
     write(out, RECORD, json.dumps(dict(
         argument=argument, roots=roots, images=images,
         classes=class_folders(images, roots) if argument == 'class_folder' else data.classes,
-        annotations={name: digest_of(osp.join(folder, name)) for name in ANNOTATIONS[argument]})))
+        annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest for path, digest in data.digests.items()
+                     if not path.lower().endswith(SUFFIXES)},
+        lists={osp.basename(path): digest_at(path) for path in lists
+               if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
 
 
 def folder_of(cfg: Config) -> str:
@@ -61,12 +63,12 @@ def changes(place: str, folder: str) -> list[str]:
     try:
         record = json.loads(file.read_text(encoding='utf-8'))
         argument, before, classes = record['argument'], record['images'], {*record['classes']}
-        roots, annotations = record['roots'], record['annotations']
+        roots, annotations, lists = record['roots'], record['annotations'], record['lists']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{file} cannot be read as the record of a folder: {error}') from error
-    found = [f'{name} was changed' for name, digest in annotations.items()
-             if digest_of(osp.join(folder, name)) != digest]
-    now = sizes_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
+    found = [f'{name} was changed' for root, recorded in ((folder, annotations), (place, lists))
+             for name, digest in recorded.items() if digest_at(osp.join(root, name)) != digest]
+    now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
     if argument == 'class_folder':
         present = {*class_folders(now, roots)}
     else:
@@ -93,14 +95,19 @@ def names_in(argument: str, folder: str, roots: list[str]) -> list[str]:
             if argument != 'class_folder' or osp.dirname(name)]
 
 
-def sizes_of(folder: str, names: Iterable[str]) -> dict[str, int | None]:
-    """Returns the bytes of each file, by its name with slashes; None for a file that is missing."""
-    paths = {PurePath(name).as_posix(): osp.join(folder, name) for name in names}
-    return {name: osp.getsize(path) if osp.isfile(path) else None for name, path in paths.items()}
+def digests_of(folder: str, names: Iterable[str], known: Mapping[str, str] = MappingProxyType({})
+               ) -> dict[str, str | None]:
+    """Returns the digest of each file, by its name with slashes; None for a file that is missing.
 
-
-def digest_of(path: str) -> str | None:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if osp.isfile(path) else None
+    Args:
+        folder (str): The folder.
+        names (Iterable[str]): The names of the files in it.
+        known (Mapping[str, str]): Digests of files that were read, by their paths. Defaults to none.
+    """
+    known = {osp.normpath(path): digest for path, digest in known.items()}
+    paths = {PurePath(name).as_posix(): osp.normpath(osp.join(folder, name)) for name in names}
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(paths, pool.map(lambda path: known.get(path) or digest_at(path), paths.values())))
 
 
 def class_folders(names: Iterable[str], roots: list[str]) -> list[str]:

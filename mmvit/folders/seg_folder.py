@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmvit_backbones.errors import UsageError
 
 from ..utils.colors import class_palette
-from ..utils.images import images_in
+from ..utils.images import digest_at, images_in
 from .class_lists import in_another_form, read_class_list
 from .folders import FolderData, Split, listed, output_folder, report_files, seen_from, write
 from .rasters import Raster
@@ -79,7 +79,8 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         UsageError: If the folder has another layout, ``classes.txt`` is invalid, or images or masks cannot be used.
     """
     folder, split = os.fspath(folder), Split(val_fraction, split_seed)
-    names = read_class_list(osp.join(folder, 'classes.txt'))
+    list_of_classes = osp.join(folder, 'classes.txt')
+    names = read_class_list(list_of_classes)
     if not names:
         raise UsageError('classes.txt must have at least two classes, one per line, got none')
     if classes is not None and names != tuple(classes):
@@ -109,7 +110,8 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
             img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=class_palette(len(names))))
     result = FolderData(datasets.get('train', {}), datasets['val'], names, len(images.get('train', ())),
-                        len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)))
+                        len(images['val']), rasters=rasters, problems=tuple(dict.fromkeys(problems)),
+                        digests={list_of_classes: digest_at(list_of_classes) or ''})
     if check_files:
         result.check()
     return result

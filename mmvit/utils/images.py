@@ -1,4 +1,5 @@
 """Finds image files, reads them as OpenMMLab does, and says why a file cannot be used."""
+import hashlib
 import io
 import os
 import os.path as osp
@@ -15,6 +16,7 @@ from mmvit_backbones.errors import UsageError, first_line
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff')  # all builds of OpenCV read these
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # hidden on Windows
 QUICK = 'PNG', 'JPEG', 'MPO'  # formats that are checked without decoding; MPO is JPEG of several images
+JPEG, HEAD = b'\xff\xd8', 4096  # bytes with the header, which begins so
 END_OF_JPEG, TAIL = b'\xff\xd9', 64  # bytes, among which it is; other data may follow
 IGNORED = 255  # mmseg's label for pixels without a class
 UNREAD = ('cannot be read by OpenCV, with which OpenMMLab reads images: it must be a JPEG, PNG, BMP, WebP or TIFF '
@@ -69,11 +71,13 @@ class ImageInfo(NamedTuple):
         fault (str): Why it cannot be used, or ''.
         size (tuple | None): Width and height as OpenCV turns it. Defaults to None: not known.
         format (str | None): Its format. Defaults to None: unknown to Pillow.
+        digest (str): That of :func:`digest_of`. Defaults to '': the file could not be opened.
     """
 
     fault: str
     size: tuple[int, int] | None = None
     format: str | None = None
+    digest: str = ''
 
 
 def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
@@ -86,6 +90,25 @@ def image_info(path: str | Path, decodes: bool = False) -> ImageInfo:
     return info._replace(fault=info.fault and f'image {path} {info.fault}')
 
 
+def digest_of(file: BinaryIO) -> str:
+    """Returns a digest of an open file's size and content, as far as :func:`image_info` reads it.
+
+    That is the whole file, but of a JPEG file its begin and its end.
+    """
+    head, size = file.read(HEAD), file.seek(0, 2)
+    file.seek(max(HEAD, size - TAIL) if head.startswith(JPEG) else HEAD)
+    return f'{size}-{hashlib.blake2b(head + file.read(), digest_size=16).hexdigest()}'
+
+
+def digest_at(path: str | Path) -> str | None:
+    """Returns the digest of a file; None if it is missing, and '' if it cannot be read."""
+    if not osp.isfile(path):
+        return None
+    with suppress(OSError), open(path, 'rb') as file:
+        return digest_of(file)
+    return ''
+
+
 def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = True
           ) -> tuple[ImageInfo, np.ndarray | None]:
     """Returns the facts of an image and, if it was decoded, its 8-bit BGR pixels as in the training pipelines.
@@ -95,17 +118,20 @@ def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = T
     import cv2
     try:
         with open(source, 'rb') if isinstance(source, (str, Path)) else io.BytesIO(source) as file:
-            info, pixels = facts_of(file), None
+            digest = digest_of(file)
+            file.seek(0)
+            info, pixels = facts_of(file)._replace(digest=digest), None
             if info.fault or info.format in QUICK and not decodes:
                 return info, None
             if info.format or is_trusted:
                 file.seek(0)
-                pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+                with suppress(cv2.error):
+                    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
         return ImageInfo(f'cannot be read: {first_line(error)}'), None
-    except cv2.error:
-        return ImageInfo(UNREAD), None
-    return (ImageInfo(UNREAD), None) if pixels is None else (info._replace(size=pixels.shape[1::-1]), pixels)
+    if pixels is None:
+        return info._replace(fault=UNREAD, size=None), None
+    return info._replace(size=pixels.shape[1::-1]), pixels
 
 
 def facts_of(file: BinaryIO) -> ImageInfo:

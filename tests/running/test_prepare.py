@@ -126,6 +126,28 @@ def test_a_config_of_a_run_is_not_run(place):
     assert not (place / 'run').exists()
 
 
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1  # of JPEG files, the begin and the end are read
+    path.write_bytes(content)
+
+
+@TASKS
+def test_a_corrected_file_of_the_same_size_is_another(task, tmp_path):
+    """A mask with corrected labels often has the size of before."""
+    folder = tmp_path / 'data'
+    shutil.copytree(FOLDERS[task], folder)
+    cfg = recipe(tmp_path, task, **{task: str(folder)}, check_files=True)
+    save(cfg)
+    changed = [*folder.glob('masks/val/*.png'), *folder.glob('annotations/instances_val.json'),
+               *sorted(folder.rglob('val/**/*.jpg'))][0]
+    lists = [*Path(cfg.work_dir, 'recipe').glob('val.txt')]
+    assert found_changes(cfg, str(folder)) == []
+    for path in (changed, *lists):
+        change_a_byte(path)
+        assert path.name in '; '.join(found_changes(cfg, str(folder)))
+
+
 @TASKS
 def test_what_has_changed_in_a_folder_is_said(task, tmp_path):
     shutil.copytree(FOLDERS[task], tmp_path / 'data')

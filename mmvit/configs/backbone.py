@@ -19,7 +19,8 @@ def build_on_meta(cfg: Config) -> Backbone | None:
         UsageError: If an argument is invalid, or ``in_channels`` does not match the mean of the ``data_preprocessor``.
     """
     arguments = dict(cfg.model.get('backbone') or {})
-    backbone_type = MODELS.module_dict.get(str(arguments.pop('type', None)))
+    kind = arguments.pop('type', None)
+    backbone_type = kind if isinstance(kind, type) else MODELS.module_dict.get(str(kind))
     if not (backbone_type and issubclass(backbone_type, Backbone)):
         return None  # not from this package
     try:

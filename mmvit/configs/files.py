@@ -204,9 +204,10 @@ def datasets_of(cfg: Config, split: str) -> list[dict]:
     return leaf_datasets(loader['dataset']) if loader else []
 
 
-def type_name(dataset: dict) -> str:
-    """Returns the type of a data set or a transform without its scope, such as ``mmdet.``."""
-    return str(dataset.get('type')).rpartition('.')[2]
+def type_name(part: Mapping) -> str:
+    """Returns the name of a part's type, which may be a class, without its scope or module, such as ``mmdet.``."""
+    kind = part.get('type')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def paths_of(dataset: dict) -> list[str]:

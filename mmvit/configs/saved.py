@@ -7,12 +7,14 @@ import ast
 import os.path as osp
 import sys
 import sysconfig
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.lazy import LazyObject
 from mmengine.registry import INFERENCERS, Registry
 
 import mmvit_backbones
@@ -100,6 +102,7 @@ def read_saved_config(file: Path) -> Config:
                 import_custom(settings.get('custom_imports') or {}, file.parent)
                 import_quietly(scope)
                 names_of(scope)
+                settings = {**with_classes(settings, file.parent), **described}
                 check({key: value for key, value in settings.items() if key not in described})
         return Config(settings, filename=str(file))
     except (ImportError, KeyError) as error:  # of a framework; a key that MMEngine uses itself
@@ -112,6 +115,24 @@ def without_start(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: None if key in START else without_start(each) for key, each in value.items()}
     return value
+
+
+def with_classes(value: Any, folder: Path, key: Any = '') -> Any:
+    """Returns a value with registered classes for their full paths, which MMEngine writes for pure Python configs.
+
+    Imports the modules of types as those of ``custom_imports``.
+    """
+    if isinstance(value, dict):
+        return {name: with_classes(each, folder, name) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(with_classes(each, folder, key) for each in value)
+    module, _, name = value.rpartition('.') if isinstance(value, str) else ('', '', '')
+    if module and key in NAMING:
+        with suppress(Exception):  # a module can raise any exception; its class is then no registered one
+            if is_of_environment(module, folder):
+                import_module(module)
+    found = vars(sys.modules[module]).get(name) if sys.modules.get(module) else None
+    return LazyObject(module, name) if found is not None and is_class(found) else value
 
 
 # ---- values
@@ -167,7 +188,19 @@ def is_registered(name: str) -> bool:
 
 
 def names_of(scope: str | None = None) -> set[str]:
-    """Returns the names in the registries of a package, such as mmdet, or of all packages that have been imported.
+    """Returns the names in :func:`registries_of` a package, such as mmdet, or of all packages."""
+    return {name for registry in registries_of(scope) for name in registry.module_dict}
+
+
+def is_class(found: Any) -> bool:
+    """Returns whether an object is a registered class, or an operator of mmcv, which its layers find by name."""
+    operators = import_module('mmcv.ops')
+    known = [each for registry in registries_of() for each in registry.module_dict.values()]
+    return any(found is each for each in (*known, *map(vars(operators).get, operators.__all__)))
+
+
+def registries_of(scope: str | None = None) -> list[Registry]:
+    """Returns the registries of a package, such as mmdet, or of all packages that have been imported.
 
     Programs for inference are left out, as their classes read configs.
     """
@@ -180,7 +213,7 @@ def names_of(scope: str | None = None) -> set[str]:
         found = [each for each in found if each.scope == scope and f'{scope}.registry' in sys.modules]
         for registry in found:
             registry.import_from_location()
-    return {name for registry in found for name in registry.module_dict}
+    return found
 
 
 # ---- modules of the user's environment

@@ -21,6 +21,7 @@ from .files import (
     merge_options,
     metrics_of,
     read_config,
+    type_name,
 )
 from .machine import fit_recipe
 from .outputs import check_copy
@@ -113,7 +114,7 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
     With torchvision, the same ``RoIAlign`` computes in float32.
     """
     layers = [f'model.roi_head.{name}.roi_layer' for name in ('bbox_roi_extractor', 'mask_roi_extractor')]
-    return {f'{layer}.use_torchvision': True for layer in layers if (find(cfg, layer) or {}).get('type') == 'RoIAlign'}
+    return {f'{layer}.use_torchvision': True for layer in layers if type_name(find(cfg, layer) or {}) == 'RoIAlign'}
 
 
 def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
@@ -182,7 +183,7 @@ def shorthand_options(cfg: Config, *, seed: int | None = None, data_root: str | 
     if data_root is not None:
         options |= _root_options(cfg, data_root)
     hooks = cfg.get('custom_hooks') or []
-    if compile and not any(hook.get('type') == 'CompileHook' for hook in hooks):
+    if compile and not any(type_name(hook) == 'CompileHook' for hook in hooks):
         options['custom_hooks'] = [*hooks, dict(type='CompileHook')]
     backends = ['TensorboardVisBackend'] * tensorboard + ['WandbVisBackend'] * wandb
     if backends:

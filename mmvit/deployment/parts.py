@@ -4,14 +4,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.version import __version__
 
-from ..configs.files import leaf_datasets
+from ..configs.files import leaf_datasets, type_name
 from ..utils.frameworks import takes_rgb
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
@@ -44,8 +44,8 @@ def exported_geometry(cfg: Config) -> Geometry:
     """
     model, framework = cfg.model, cfg.default_scope
     allowed = MODELS.get(framework, ())
-    if model.get('type') not in allowed:
-        raise UsageError(f'model {model.get("type")} cannot be exported; allowed for {framework} are '
+    if type_name(model) not in allowed:
+        raise UsageError(f'model {type_name(model)} cannot be exported; allowed for {framework} are '
                          f'{", ".join(allowed) or "none"}')
     if framework == 'mmseg':
         _check_segmenter(model)
@@ -66,8 +66,8 @@ def exported_geometry(cfg: Config) -> Geometry:
 
 def _check_segmenter(model: dict) -> None:
     head = model['decode_head']
-    if head.type not in DECODE_HEADS:
-        raise UsageError(f'decode_head {head.type} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
+    if type_name(head) not in DECODE_HEADS:
+        raise UsageError(f'decode_head {type_name(head)} cannot be exported; allowed are {", ".join(DECODE_HEADS)}')
     mode = model.get('test_cfg', {}).get('mode', 'whole')
     if mode != 'whole':
         raise UsageError(f'model.test_cfg.mode must be whole, got {mode}: sliding windows cannot be exported')
@@ -75,12 +75,12 @@ def _check_segmenter(model: dict) -> None:
         raise UsageError('a segmenter with one output channel cannot be exported')
 
 
-def _check_detector(model: ConfigDict) -> None:
-    if model.type != 'RetinaNet' and model.roi_head.type not in ROI_HEADS:
-        raise UsageError(f'roi_head {model.roi_head.type} cannot be exported; allowed are {", ".join(ROI_HEADS)}')
+def _check_detector(model: Any) -> None:
+    if type_name(model) != 'RetinaNet' and type_name(model.roi_head) not in ROI_HEADS:
+        raise UsageError(f'roi_head {type_name(model.roi_head)} cannot be exported; allowed are {", ".join(ROI_HEADS)}')
     for part in (model.test_cfg.get('rcnn'), model.test_cfg.get('rpn'), model.test_cfg):
-        if part and part.get('nms', {}).get('type', 'nms') != 'nms':
-            raise UsageError(f'non-maximum suppression {part.nms.type} cannot be exported; allowed is nms')
+        if part and type_name({'type': 'nms', **part.get('nms', {})}) != 'nms':
+            raise UsageError(f'non-maximum suppression {type_name(part.nms)} cannot be exported; allowed is nms')
 
 
 def split(model: BaseModel, cfg: Config) -> Parts:

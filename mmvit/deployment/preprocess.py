@@ -14,6 +14,8 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops.resizing import pooling_matrix
 from mmvit_backbones.ops.sizes import to_multiple
 
+from ..configs.files import type_name
+
 KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation', 'ResizeToCover'
 
@@ -57,8 +59,8 @@ class Geometry:
         UsageError: If a step cannot be exported.
     """
 
-    def __init__(self, steps: Sequence[dict], divisor: int = 1) -> None:
-        steps = [dict(step, type=step['type'].rpartition('.')[2]) for step in steps]  # removes the scope
+    def __init__(self, steps: Sequence[dict[str, Any]], divisor: int = 1) -> None:
+        steps = [dict(step, type=type_name(step)) for step in steps]
         steps = [step for step in steps if not step['type'].startswith('Pack')
                  and step['type'] not in ('LoadAnnotations', 'LoadImageFromFile')]
         resize = steps.pop(0) if steps and steps[0]['type'] in RESIZE_STEPS else None

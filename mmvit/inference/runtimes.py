@@ -22,7 +22,7 @@ from mmvit_backbones.utils.file_access import check_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import find_weights, load_weights
 
-from ..configs.files import leaf_datasets
+from ..configs.files import leaf_datasets, type_name
 from ..utils.frameworks import build_model, metainfo_of, use_framework
 from .results import Color
 
@@ -52,7 +52,7 @@ class PyTorchModel:
         load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
         self.module.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
-        steps = [step for step in dataset['pipeline'] if not step['type'].endswith('LoadAnnotations')]
+        steps = [step for step in dataset['pipeline'] if not type_name(step).endswith('LoadAnnotations')]
         self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         trained = state.get('meta', {}).get('dataset_meta') or {}
@@ -60,7 +60,7 @@ class PyTorchModel:
                      f'the test data of {cfg.filename}', 'pass the config of its training')
         self.meta = {**metainfo_of(dataset), **trained}
         self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
-                            model=cfg.model.type, network=cfg.model.get('backbone', {}).get('type', ''))
+                            model=type_name(cfg.model), network=type_name(cfg.model.get('backbone', {'type': ''})))
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
 

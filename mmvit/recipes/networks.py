@@ -14,7 +14,7 @@ from mmvit_backbones.zoo.checkpoints import published_by, read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
-from ..configs.files import read_config
+from ..configs.files import read_config, type_name
 from ..configs.official import images_of, official_name
 from ..utils.frameworks import import_quietly
 
@@ -158,9 +158,12 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         UsageError: If there is no such network, or it has no such weights.
     """
     if isinstance(network, Mapping):
-        if network.get('type') == 'TimmBackbone':
-            return _timm(dict(network), pretrained)
-        return _other(str(network.get('type')), dict(network), pretrained)
+        backbone, kind = dict(network), network.get('type')
+        if isinstance(kind, type):
+            backbone['type'] = f'{kind.__module__}.{kind.__name__}'  # as MMEngine writes it
+        if type_name(backbone) == 'TimmBackbone':
+            return _timm(backbone, pretrained)
+        return _other(str(backbone.get('type')), backbone, pretrained)
     if network in VARIANTS:
         return _own(VARIANTS[network], pretrained, is_dense)
     if network == 'resnet50':
@@ -176,7 +179,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     if not cfg.model.get('backbone'):
         raise UsageError(f'network must be a config with model.backbone, got {network}')
     backbone = cfg.to_dict()['model']['backbone']
-    if backbone.get('type') == 'TimmBackbone':
+    if type_name(backbone) == 'TimmBackbone':
         return _timm(backbone, pretrained)
     import_quietly(cfg.default_scope)
     if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
@@ -242,5 +245,5 @@ def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
         backbone.pop('init_cfg', None)
     init = backbone.get('init_cfg')
     weights = init.get('checkpoint') if isinstance(init, Mapping) else None
-    family = next((each.family for each in VARIANTS.values() if each.family.backbone == backbone.get('type')), None)
+    family = next((each.family for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
     return Network(name, backbone, bool(init), *images_of(weights, family))

@@ -14,7 +14,7 @@ from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
 from ..configs.backbone import build_on_meta, check_pretrained
-from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
+from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config, type_name
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
@@ -124,7 +124,7 @@ def check_run(cfg: Config, checks_data: bool = True) -> None:
     Raises:
         UsageError: If the settings, a part, the data or the weights of the backbone are unusable.
     """
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and not has_mixed_precision():
+    if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and not has_mixed_precision():
         raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
                          "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
                          'dtype')

@@ -62,8 +62,9 @@ def build_model(cfg: Config) -> BaseModel:
 
 def metainfo_of(dataset: dict) -> dict:
     """Returns the metadata of a dataset, such as its classes, without building the dataset."""
+    kind: Any = dataset['type']
     with DATASETS.switch_scope_and_registry(None) as registry:
-        return registry.get(dataset['type'])._load_metainfo(dataset.get('metainfo'))
+        return (registry.get(kind) if isinstance(kind, str) else kind)._load_metainfo(dataset.get('metainfo'))
 
 
 def takes_rgb(preprocessor: nn.Module) -> bool:

@@ -1,14 +1,19 @@
 """Configs that nobody named are values, and build registered classes of the user's environment only."""
 import sys
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import raises
 from mmengine.config import Config
+from mmengine.config.lazy import LazyObject
 
 from mmvit.configs.files import config_of, read_config
-from mmvit.configs.saved import values_of
+from mmvit.configs.saved import registries_of, values_of
+from mmvit.deployment.parts import exported_geometry
+from mmvit.utils.frameworks import build_model, use_framework
 from mmvit_backbones.errors import UsageError
 
 MADE = 'made_by_the_config'
@@ -67,6 +72,36 @@ def test_saved_configs_have_the_values_that_they_had(name, tmp_path, frameworks)
     assert found['model']['backbone'].items() <= cfg.to_dict()['model']['backbone'].items()
 
 
+def with_classes(value, scope: str):
+    """Returns a value with MMEngine's objects for classes in place of their names, as in a pure Python config."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(with_classes(each, scope) for each in value)
+    if not isinstance(value, dict):
+        return value
+    value = {key: with_classes(each, scope) for key, each in value.items()}
+    known = [registry for each in (scope, 'mmengine') for registry in registries_of(each)]
+    if isinstance(value.get('type'), str):
+        name = value['type'].rpartition('.')[2]
+        found = next((each.module_dict[name] for each in known if name in each.module_dict), None)
+        found = found or getattr(import_module('mmcv.ops'), name)
+        value['type'] = LazyObject(found.__module__, found.__name__)
+    return value
+
+
+@pytest.mark.parametrize('name', ['imagenet_refiner_vit_s', 'mask_rcnn_reswin_t', 'upernet_vitae_s'])
+def test_saved_classes_are_those_of_names(name, tmp_path, frameworks):
+    """A run of a pure Python config, whose types are classes, tests, predicts and exports as that of a text config."""
+    cfg = read_config(name)
+    use_framework(cfg.default_scope)
+    Config(with_classes(cfg.to_dict(), cfg.default_scope)).dump(str(tmp_path / 'a.py'))
+    (tmp_path / 'a.pth').touch()
+    found = config_of(None, str(tmp_path / 'a.pth'))
+    assert isinstance(found.model.backbone.type, type)
+    assert vars(exported_geometry(found)).items() >= vars(exported_geometry(cfg)).items()
+    with torch.device('meta'):
+        assert [*map(type, build_model(found).modules())] == [*map(type, build_model(cfg).modules())]
+
+
 @pytest.mark.parametrize('text', [
     f'a = {CALL}', CALL, f'a = [{CALL}]', f'a = dict(b={CALL})', f'a = {{{CALL}: 1}}', f'a: {CALL} = 1',
     'import beside', "_base_ = 'beside.py'", f'a = f"{{{CALL}}}"', f'a = (lambda: 1, {CALL})', f'a = dict(**{CALL})',
@@ -82,9 +117,10 @@ def test_a_file_of_more_than_values_is_left_alone(text, evil):
 @pytest.mark.parametrize('changes', [
     dict(model__neck=dict(type='subprocess.getoutput', cmd=f'touch {MADE}')),
     dict(model__neck=dict(type='beside')), dict(model__neck=dict(type='beside.Thing')),
-    dict(test_evaluator=dict(type='SwinVSA')), dict(model__neck=dict(type='mmpretrain.models.SwinTransformer')),
+    dict(test_evaluator=dict(type='SwinVSA')), dict(model__neck=dict(type='mmpretrain.models.build_backbone')),
     dict(model__neck=dict(type='package.Thing')), dict(model__neck=dict(type='torch.hub.load', repo_or_dir='.')),
-    dict(model__neck=dict(type='antigravity')), dict(model__neck=dict(type='NoSuchNeck')),
+    dict(model__neck=dict(type='antigravity')), dict(model__neck=dict(type='antigravity.geohash')),
+    dict(model__neck=dict(type='mmengine.fileio.load')), dict(model__neck=dict(type='NoSuchNeck')),
     dict(model__neck=dict(_scope_='package', type='ReSwin')), dict(model__neck=dict(_scope_='os', type='ReSwin')),
     dict(model__neck=[dict(type='ReSwin', x=[[dict(type='os.system')]])]),
     dict(model__head__test_cfg__nms=dict(type=CALL)), dict(model__neck=dict(type='mmpretrain.datasets.x.Thing')),

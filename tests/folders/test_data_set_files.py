@@ -3,6 +3,7 @@ import json
 
 import pytest
 from helpers import raises
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from PIL import Image
 
@@ -60,9 +61,11 @@ def test_which_images_are_compared_with_the_annotations(tmp_path, monkeypatch):
 
 
 def test_only_coco_format_is_checked(tmp_path):
+    from mmdet.datasets import CocoDataset
     dataset = coco(tmp_path)
     change(tmp_path, 'annotations', 0, bbox=None)
-    assert problems(dataset) and problems(dict(dataset, type='mmdet.CocoDataset'))
+    for kind in 'CocoDataset', 'mmdet.CocoDataset', CocoDataset:
+        assert problems(dict(dataset, type=kind))
     for kind in 'LVISDataset', 'CocoPanopticDataset', 'CocoCaptionDataset':
         assert not problems(dict(dataset, type=kind))
 
@@ -80,6 +83,7 @@ def test_order_of_the_classes_of_a_config(tmp_path):
 
 def test_a_test_looks_at_all_masks_that_it_counts(tmp_path, monkeypatch):
     """With the label that its metrics ignore; a training, with that of the loss, at a part of them."""
+    from mmseg.datasets import LoadAnnotations
     monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', 2)
     for part in 'images', 'masks':
         (tmp_path / part).mkdir()
@@ -95,6 +99,7 @@ def test_a_test_looks_at_all_masks_that_it_counts(tmp_path, monkeypatch):
         dataset, 'test', **parts, test_evaluator=dict(type='IoUMetric', ignore_index=9)))
     assert not problems(dataset, 'val', **parts) and not problems(dataset, 'train', **parts)
     monkeypatch.setattr(rasters, 'IMAGES_TO_CHECK', 6)
+    dataset['pipeline'] = [dict(type=LoadImageFromFile), dict(type=LoadAnnotations)]  # as in pure Python configs
     text, = (problem.text for problem in problems(dataset, 'train', **parts))
     assert 'allowed are 0 to 1 and 7' in text
 

@@ -3,11 +3,12 @@
 Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
 """
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..folders import FolderData
 from .networks import Network
 
-BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 16, 5e-5, 5e-4
+BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 16, 5e-4
 SIZE = 224, 224
 MAGNITUDE = 5  # of RandAugment; 9 in mmpretrain's recipe of Swin, from random weights on ImageNet
 ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs from which it is used
@@ -27,19 +28,24 @@ def model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
+    head = dict(type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
     if network.variant:
         published = network.variant.model_config('classification')
         backbone = {**network.backbone, **network.variant.family.classifier}
         neck, head = published['neck'], published['head']
+        if (neck or {}).get('type') == 'LayerNormPooling' and 'init_cfg' in backbone:
+            neck = {**neck, 'init_cfg': backbone['init_cfg']}  # all that the weights bring but the last layer
+    elif network.backbone['type'] == 'TimmBackbone':
+        backbone, neck = {**network.backbone, 'out_type': 'pre_logits'}, None  # with timm's own pooling
+        head['in_channels'] = replace(network, backbone=backbone).of_built(lambda built: built.channels[-1])
     else:
         backbone, neck = network.backbone, dict(type='GlobalAveragePooling')
-        head = dict(type='LinearClsHead', in_channels=network.maps()[-1][0],
-                    init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
+        head['in_channels'] = network.maps()[-1][0]
     head = {**head, 'num_classes': len(data.classes), 'loss': LABEL_SMOOTHING}
     return dict(
         data_preprocessor=dict(
             mean=network.mean, std=network.std, to_rgb=network.to_rgb, num_classes=len(data.classes)),
-        model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
+        model=dict(type='ImageClassifier', backbone=backbone, **(dict(neck=neck) if neck else {}), head=head))
 
 
 def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:

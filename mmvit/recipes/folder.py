@@ -29,7 +29,7 @@ from . import classifier, detector, segmenter
 from .batch_size import AUTO, check_device, largest_batch_size
 from .config_text import Name, Section, text_of
 from .networks import Network, find_network
-from .schedule import Schedule, epochs_for
+from .schedule import LR, PRETRAINED_MULT, Schedule, epochs_for
 
 # Argument of the folder -> framework, recipe of the task, and its name.
 TASKS: dict[str, tuple[str, Any, str]] = dict(
@@ -70,8 +70,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
             the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
         accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
             ``iters`` count steps, not updates. Defaults to 1.
-        lr (float | None): Peak learning rate. Defaults to None: 5e-5 for the default batch size, times the square root
-            of the images per update over it, of all processes and accumulated steps; higher from random weights.
+        lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it. From random weights,
+            all layers are new. Defaults to None: 1e-3 for the default batch size, times the square root of the images
+            per update over it, of all processes and accumulated steps; another one from random weights.
         freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
             network of timm are its blocks. Defaults to None: nothing is frozen.
         pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
@@ -181,12 +182,13 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
     framework, task, task_name = TASKS[key]
     images = given.batch_size * given.processes
     steps_per_epoch = math.ceil(data.num_train / images)
-    lr = task.LR if network.is_pretrained else task.LR_OF_RANDOM_WEIGHTS
+    lr = LR if network.is_pretrained else task.LR_OF_RANDOM_WEIGHTS
     schedule = Schedule(
         epochs=given.epochs or (math.ceil(given.iters / steps_per_epoch) if given.iters else
                                 epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
         lr=given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE), accumulate=given.accumulate,
+        pretrained_mult=PRETRAINED_MULT if network.is_pretrained else 1.,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
         precision=given.precision, early_stop=given.early_stop, ema=given.ema, compile=given.compile)
     loading = loading_with(given.workers)
@@ -369,7 +371,9 @@ def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, 
         + (f', {schedule.images_per_step * schedule.accumulate} per update of the weights'
            if schedule.accumulate > 1 else '') + '; validation every '
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
-        f'rate        AdamW, {schedule.lr:.3g} at its peak{rate}'
+        f'rate        AdamW, {schedule.lr:.3g} at its peak'
+        + (f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
+           if schedule.pretrained_mult != 1 else '') + rate
         + (f'; times {schedule.layer_decay} per {schedule.decay_type.removesuffix("_wise")} towards the stem'
            if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * schedule.ema
         + '; compiled' * schedule.compile,

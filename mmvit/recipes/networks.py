@@ -1,6 +1,7 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
 from mmvit_backbones.zoo.checkpoints import published_by, read_checkpoint
@@ -157,6 +159,20 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
     Raises:
         UsageError: If there is no such network, or it has no such weights.
     """
+    found = _found(network, pretrained, is_dense)
+    if not takes_norm_eval(found.backbone['type']):
+        return found
+    # The statistics of a few images are worse than those of the weights, which random ones lack; see docs/own_data.md.
+    return replace(found, backbone={**found.backbone, 'norm_eval': found.is_pretrained})
+
+
+def takes_norm_eval(name: str) -> bool:
+    """Returns whether a registered backbone has an argument for batch norms in evaluation mode."""
+    backbone = MODELS.get(name)
+    return backbone is not None and (issubclass(backbone, Backbone) or 'norm_eval' in signature(backbone).parameters)
+
+
+def _found(network: str | Mapping[str, Any], pretrained: bool | str, is_dense: bool) -> Network:
     if isinstance(network, Mapping):
         backbone, kind = dict(network), network.get('type')
         if isinstance(kind, type):
@@ -168,7 +184,7 @@ def find_network(network: str | Mapping[str, Any], pretrained: bool | str = True
         return _own(VARIANTS[network], pretrained, is_dense)
     if network == 'resnet50':
         weights = 'torchvision://resnet50' if pretrained is True else pretrained
-        return _other(network, dict(RESNET50, norm_eval=bool(pretrained)), weights)
+        return _other(network, dict(RESNET50), weights)
     if network.startswith(TIMM):
         return _timm(dict(type='TimmBackbone', name=network.removeprefix(TIMM), pretrained=True), pretrained)
     try:

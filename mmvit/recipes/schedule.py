@@ -2,6 +2,7 @@
 import math
 from dataclasses import dataclass
 
+LR, PRETRAINED_MULT = 1e-3, 0.1  # of new layers, and the factor of pretrained ones
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP = 0.05  # share of the training
 AVERAGED = 0.1  # share of the training over which the weights are averaged
@@ -19,7 +20,8 @@ class Schedule:
         epochs (int): Number of epochs.
         steps_per_epoch (int): Number of steps in each.
         images_per_step (int): Number of images per step in all processes.
-        lr (float): Peak learning rate of the last layers.
+        lr (float): Peak learning rate of new layers.
+        pretrained_mult (float): Factor of that rate for pretrained layers.
         layer_decay (float): Factor of the rate from each layer to the one before it.
         decay_type (str): What a layer is, for :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str): 'float32', 'float16' or 'bfloat16'.
@@ -33,6 +35,7 @@ class Schedule:
     steps_per_epoch: int
     images_per_step: int
     lr: float
+    pretrained_mult: float
     layer_decay: float
     decay_type: str
     precision: str
@@ -70,7 +73,8 @@ class Schedule:
             optim_wrapper=dict(
                 **wrapper, **accumulated, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
                 constructor='LayerDecayConstructor',
-                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type),
+                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type,
+                                   pretrained_mult=self.pretrained_mult),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
                 *warm_up,

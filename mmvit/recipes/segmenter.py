@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..folders import FolderData
 from .networks import Network
 
-BATCH_SIZE, LR, LR_OF_RANDOM_WEIGHTS = 4, 5e-5, 1e-3
+BATCH_SIZE, LR_OF_RANDOM_WEIGHTS = 4, 1e-3
 SIZE = 512, 512
 NORM = dict(type='GN', num_groups=32)
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch

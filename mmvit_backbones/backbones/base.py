@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any, TypedDict
 
 import torch
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..layers import DropPath, checkpointed
 from ..ops.graphs import require_compiler
 from ..utils.argument_docs import with_arguments_of
+from ..utils.initialization import with_own_pretrained
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 NO_NORM = nn.Identity()
@@ -81,7 +82,7 @@ class Backbone(BaseModule):
     def __init__(self, *, channels: Sequence[int], strides: Sequence[int], in_channels: int,
                  out_indices: Sequence[int] | int | None, frozen_stages: int, norm_eval: bool, with_cp: bool,
                  init_cfg: dict | list[dict] | None) -> None:
-        super().__init__(with_strict_pretrained(init_cfg))
+        super().__init__(with_own_pretrained(init_cfg))
         self.channels = tuple(channels)
         self.strides = tuple(strides)
         self.num_stages = len(self.channels)
@@ -384,11 +385,3 @@ class Backbone(BaseModule):
 
 def is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def with_strict_pretrained(init_cfg: dict | list[dict] | None) -> list[dict]:
-    """Returns MMEngine's ``init_cfg``, with the package's strict ``PretrainedBackbone`` for ``Pretrained``, last."""
-    entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-    pretrained = [entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)]
-    others = [entry for entry in entries if entry not in pretrained]
-    return [*others, *({**entry, 'type': 'PretrainedBackbone'} for entry in pretrained)]

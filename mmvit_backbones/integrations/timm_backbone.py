@@ -8,18 +8,20 @@ from copy import deepcopy
 from fnmatch import fnmatchcase
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule, initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from ..backbones.base import is_integer, with_strict_pretrained
+from ..backbones.base import is_integer
 from ..errors import CheckpointError, UsageError, first_line
 from ..utils.image_sizes import height_and_width
+from ..utils.initialization import with_own_pretrained
 from ..utils.installation import install_command
 from ..utils.messages import near_names
 
@@ -58,6 +60,10 @@ class TimmBackbone(BaseModule):
             count from the end. Defaults to None: the last stage of each stride, so the last block of a plain network.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages, and their number
             everything: parameters have no gradient, and modules stay in evaluation mode. Defaults to -1.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training. Defaults to False.
+        out_type (str): ``'featmap'`` for maps, or ``'pre_logits'`` for one vector ``(B, C)`` per image: what timm's own
+            last layer reads, after its pooling and the layers between the last map and the last layer. Defaults to
+            ``'featmap'``.
         norm (bool): Whether timm applies the network's own last norm: to all maps of a plain network, to the last one
             of others, and to none if the norm follows the pooling. Defaults to True.
         with_cp (bool): Whether to use timm's activation checkpointing, which saves memory. Defaults to False.
@@ -83,10 +89,15 @@ class TimmBackbone(BaseModule):
     """
 
     def __init__(self, name: str, pretrained: bool = False, out_indices: Sequence[int] | int | None = None,
-                 frozen_stages: int = -1, norm: bool = True, with_cp: bool = False,
+                 frozen_stages: int = -1, norm_eval: bool = False,
+                 out_type: Literal['featmap', 'pre_logits'] = 'featmap', norm: bool = True, with_cp: bool = False,
                  init_cfg: dict | list[dict] | None = None, **arguments: Any) -> None:
-        super().__init__(with_strict_pretrained(init_cfg))
+        super().__init__(with_own_pretrained(init_cfg))
+        if out_type not in ('featmap', 'pre_logits') or (out_type == 'pre_logits' and out_indices is not None):
+            raise UsageError("out_type must be 'featmap', or 'pre_logits' without out_indices, got "
+                             f'{out_type!r} and out_indices={out_indices}')
         self.name, self.frozen_stages, self.in_channels = name, frozen_stages, arguments.get('in_chans', 3)
+        self.norm_eval, self.out_type = norm_eval, out_type
         self.model, takes_any_size, missing = create(name, pretrained, arguments)
         if not hasattr(self.model, 'forward_intermediates'):
             raise UsageError(f'timm:{name} has no forward_intermediates, which returns feature maps')
@@ -103,10 +114,13 @@ class TimmBackbone(BaseModule):
         is_plain = len({info['reduction'] for info in infos}) == 1
         self.channels = tuple(self.model.num_features if is_plain and self.norm else infos[index]['num_chs']
                               for index in self.indices)
+        if out_type == 'pre_logits':
+            self.channels, self.output_strides = (self.model.head_hidden_size, ), (infos[-1]['reduction'], )
         self.multiple = max(info['reduction'] for info in infos[:self.indices[-1] + 1])
         self.image_size = None if takes_any_size else self._fixed_size(arguments.get('img_size'))
         frozen = self._frozen_parameters(infos)
-        self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
+        if out_type == 'featmap':
+            self.model.prune_intermediate_layers(self.indices, prune_norm=not self.norm)
         check_complete(name, missing & self.model.state_dict().keys(), file_of(arguments))
         if with_cp:
             self.model.set_grad_checkpointing()
@@ -124,7 +138,7 @@ class TimmBackbone(BaseModule):
 
         Returns:
             tuple[Tensor, ...]: One map ``(B, C, H / stride, W / stride)`` per entry of ``out_indices``. Sides are those
-            of the padded images.
+            of the padded images. With ``out_type='pre_logits'``, one vector ``(B, C)``.
 
         Raises:
             UsageError: If the images have another size than the only one that the network takes.
@@ -135,6 +149,8 @@ class TimmBackbone(BaseModule):
             raise UsageError(f'images must have {expected} pixels for timm:{self.name}, got {height} x {width}; set '
                              'img_size, or take a network for images of any size')
         images = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        if self.out_type == 'pre_logits':
+            return self.model.forward_head(self.model.forward_features(images), pre_logits=True),
         maps = self.model.forward_intermediates(images, indices=self.indices, norm=self.norm, intermediates_only=True)
         return tuple(x.contiguous() for x in maps)  # operators of mmcv, such as RoIAlign, ignore the strides of tensors
 
@@ -144,6 +160,10 @@ class TimmBackbone(BaseModule):
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         for name in self._frozen:
             self.model.get_submodule(name).eval()
         return self

@@ -2,12 +2,15 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.initialization import with_own_pretrained
+
 
 @MODELS.register_module()
-class LayerNormPooling(nn.Module):
+class LayerNormPooling(BaseModule):
     """Applies LayerNorm and the mean over all positions to the last map, for backbones without a final norm.
 
     Args:
@@ -15,6 +18,8 @@ class LayerNormPooling(nn.Module):
         order (str): ``'norm_first'`` normalizes each position before the mean, as in RegionViT. ``'pool_first'``
             normalizes the mean, as in plain ViTAE.
         eps (float): Epsilon of the norm.
+        init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
+            checkpoint=NAME)`` loads the norm of a classifier; a checkpoint without one leaves it as it is.
 
     Raises:
         ValueError: If ``order`` is unknown.
@@ -26,8 +31,9 @@ class LayerNormPooling(nn.Module):
         torch.Size([2, 8])
     """
 
-    def __init__(self, in_channels: int, order: Literal['norm_first', 'pool_first'], eps: float = 1e-6) -> None:
-        super().__init__()
+    def __init__(self, in_channels: int, order: Literal['norm_first', 'pool_first'], eps: float = 1e-6,
+                 init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(with_own_pretrained(init_cfg, 'PretrainedNeck'))
         if order not in ('norm_first', 'pool_first'):
             raise ValueError(f"order must be 'norm_first' or 'pool_first', got {order!r}")
         self.order = order

@@ -78,6 +78,22 @@ class PretrainedBackbone:
         load_checkpoint(backbone, read_checkpoint(self.checkpoint), self.checkpoint, prefix=self.prefix)
 
 
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedNeck:
+    """Loads the layers between the backbone and the last layer of a classifier's checkpoint, if it has some."""
+
+    def __init__(self, checkpoint: str, prefix: str | None = None) -> None:
+        self.checkpoint, self.prefix = checkpoint, prefix
+
+    def __call__(self, neck: BaseModule) -> None:
+        weights = strip_prefix(_as_state(read_checkpoint(self.checkpoint), self.checkpoint)['state_dict'], 'neck.')
+        if weights and not self.prefix:
+            load_weights(neck, weights, self.checkpoint, strict=True)
+        else:
+            print_log(f'{self.checkpoint}: lacks what follows the backbone, which starts from its initial values',
+                      logger='current')
+
+
 def load_checkpoint(model: nn.Module, checkpoint: Mapping, source: str, layouts: Collection[Layout] = LAYOUTS,
                     prefix: str | None = None, new_head: bool = False) -> None:
     """Loads the weights in a checkpoint of the authors, a framework, an own training loop or this package into a model.

@@ -107,6 +107,20 @@ def test_other_networks_define_their_layers():
     assert by_stage['bn1.weight'] == 0.5**5 and by_stage['layer4.0.conv1.weight'] == 0.5
 
 
+@pytest.mark.parametrize('decay_rate', [1, 0.5])
+def test_pretrained_layers_have_their_factor(decay_rate):
+    """Heads and output norms have ``optimizer.lr``; the rest of the backbone has it times the factor and the decay."""
+    model, settings = groups('ReSwin', decay_rate=decay_rate, pretrained_mult=0.1)
+    assert {settings['head.weight']['lr'], settings['backbone.norm3.weight']['lr']} == {LR}
+    for name, group in settings.items():
+        layer, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
+        if distance := num_layers - 1 - layer:
+            assert group['lr'] == pytest.approx(LR * 0.1 * decay_rate**distance), name
+        assert group['weight_decay'] == groups('ReSwin', decay_rate=0.9)[1][name]['weight_decay'], name
+    rates = rates_of_other(nn.Linear(2, 2), decay_rate=1, pretrained_mult=0.1)  # a network without layers
+    assert rates == {'weight': 0.1, 'bias': 0.1, 'head.weight': 1., 'head.bias': 1.}
+
+
 @pytest.mark.parametrize('decay_type', ['layer_wise', 'stage_wise', 'level_wise'])
 def test_unknown_layers_are_an_error(decay_type):
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))

@@ -56,6 +56,29 @@ def test_maps_are_timms_own(name, norm):
         torch.testing.assert_close(x, y)
 
 
+@pytest.mark.parametrize('name', [*SMALL, 'tf_efficientnet_lite0', 'mobilenetv3_small_050', 'hgnetv2_b0'])
+@torch.no_grad()
+def test_vectors_are_what_timms_last_layer_reads(name):
+    """With the layers between map and classifier, such as the last convolution of EfficientNet, and their weights."""
+    settings = SMALL.get(name, {})
+    whole = timm.create_model(name, **settings).eval()
+    backbone = MODELS.build({'type': 'TimmBackbone', 'name': name, **settings, 'out_type': 'pre_logits'}).eval()
+    backbone.model.load_state_dict({key: x for key, x in whole.state_dict().items()
+                                    if key in backbone.model.state_dict()}, strict=True)
+    images = torch.randn(2, *whole.pretrained_cfg['input_size'][:1], *(settings.get('img_size')
+                                                                      or whole.pretrained_cfg['input_size'][1:]))
+    vectors, = backbone(images)
+    assert vectors.shape == (2, *backbone.channels)
+    torch.testing.assert_close(whole.get_classifier()(vectors), whole(images))
+
+
+def test_batch_norms_stay_in_evaluation_mode():
+    for norm_eval in False, True:
+        network = TimmBackbone('resnet18', norm_eval=norm_eval).train()
+        modes = {module.training for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
+        assert modes == {not norm_eval}
+
+
 @each
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 2, 'all'])
 def test_frozen_levels_get_no_gradients_and_no_states(name, frozen_stages):

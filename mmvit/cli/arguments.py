@@ -4,13 +4,13 @@ Modules of this package import neither torch nor MMEngine, so that help and erro
 """
 import argparse
 import importlib
-import math
 import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 from typing import Any
 
-MAX_INTEGER = 10**9 - 1  # MMEngine treats 10**9 steps as infinitely many
+from ..recipes.arguments import FIELDS
+from ..utils.limits import SIDE, Limits
 
 
 def new_parser(description: str | None, **options) -> argparse.ArgumentParser:
@@ -48,11 +48,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
     parser.add_argument('--verbose', action='store_true', help='show the log of a fine-tuning, too')
     several = parser.add_mutually_exclusive_group()
-    several.add_argument('--processes', type=whole(1, 1024), metavar='N',
+    several.add_argument('--processes', type=Limits(1, 1024), metavar='N',
                          help='start N processes, one per GPU, or on the CPU if there is no GPU; on several machines, '
                               'set the environment variables NNODES, NODE_RANK, MASTER_ADDR and PORT')
     several.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=whole(0), default=0, help=argparse.SUPPRESS)
+    parser.add_argument('--local_rank', '--local-rank', type=Limits(0), default=0, help=argparse.SUPPRESS)
     parser.add_argument('--prepared', nargs='+', help=argparse.SUPPRESS)  # of the processes that --processes starts
     parser.add_argument('--check', action='store_true', help='check config, data and checkpoint, then exit')
 
@@ -76,51 +76,6 @@ def file_ending_with(*suffixes: str) -> Callable[[str], str]:
 
 
 figure_file = file_ending_with('.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg')
-
-
-def whole(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:
-    """Returns an argument type that accepts integers from ``low`` to ``high``."""
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f'{text!r} is not an integer from {low} to {high}')
-        return value
-
-    return parse
-
-
-def finite(low: float, high: float = math.inf, ends: bool = True) -> Callable[[str], float]:
-    """Returns an argument type for finite numbers between ``low`` and ``high``; the limits are allowed if ``ends``."""
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or not low <= value <= high or not ends and value in (low, high):
-            limits = f'from {low:g} to {high:g}' if ends else f'above {low:g} and below {high:g}'
-            raise argparse.ArgumentTypeError(f'{text!r} is not a finite number {limits}')
-        return value
-
-    return parse
-
-
-positive, seed = whole(1), whole(0, 2**32 - 1)
-pixels = whole(1, 2**14)  # side of an image
-above_zero = finite(0, ends=False)
-
-
-def positive_or_auto(text: str) -> int | str:
-    return text if text == 'auto' else positive(text)
-
-
-def stages_or_all(text: str) -> int | str:
-    try:
-        return text if text == 'all' else whole(0)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f'{error}, or all') from error
 
 
 def output_folder(path: str) -> str:
@@ -171,10 +126,26 @@ class ImageSize(argparse.Action):
         setattr(namespace, self.dest, list(values) * (2 if self.const and len(values) == 1 else 1))
 
 
-def add_size_argument(parser: Any, is_square: bool = True, **options: Any) -> None:
-    """Adds ``--size``, one or two sides in pixels; ``is_square`` tells whether one side means a square."""
-    parser.add_argument(
-        '--size', type=pixels, nargs='+', action=ImageSize, const=is_square, metavar='PIXELS', **options)
+def add_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--size``, one or two sides in pixels; one side means a square."""
+    parser.add_argument('--size', type=SIDE, nargs='+', action=ImageSize, const=True, metavar='PIXELS')
+
+
+def add_fine_tuning_arguments(parser: Any, names: Sequence[str]) -> None:
+    """Adds the options for fields of :class:`~mmvit.recipes.FineTuning`."""
+    groups: dict[str, Any] = {}
+    for name in names:
+        about, option = FIELDS[name].metadata, f'--{name.replace("_", "-")}'
+        place = parser
+        if group := about.get('one_of'):
+            place = groups[group] = groups.get(group) or parser.add_mutually_exclusive_group()
+        if FIELDS[name].default is False:
+            place.add_argument(option, *filter(None, [about.get('alias')]), action='store_const', const=True)
+            continue
+        several = dict(nargs='+', action=ImageSize, const=False) if about.get('is_several') else {}
+        place.add_argument(option, type=about['limits'], metavar=about.get('metavar'), **several)
+        if without := about.get('without'):
+            place.add_argument(f'--no-{name}', dest=name, action='store_const', const=False, help=without)
 
 
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
@@ -196,18 +167,3 @@ def add_drawing_arguments(parser: argparse.ArgumentParser, out: str) -> None:
     add_pretrained_argument(parser)
     parser.add_argument('--query', type=pixel, metavar='X,Y')
     parser.add_argument('--out', type=figure_file, default=out)
-
-
-def add_folder_arguments(parser: Any, split: bool = True) -> None:
-    """Adds the folders of the three tasks and, with ``split``, the split of their images."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument('--class-folder', metavar='FOLDER',
-                       help='data for a classifier: train/CLASS/ and val/CLASS/ with images')
-    group.add_argument('--coco-folder', metavar='FOLDER',
-                       help='data for a detector: annotations/instances_{train,val}.json, train/ and val/')
-    group.add_argument('--seg-folder', metavar='FOLDER',
-                       help='data for a segmenter: images/{train,val}/, masks/{train,val}/ and classes.txt')
-    if not split:
-        return
-    parser.add_argument('--val-fraction', type=finite(0, 1, ends=False), metavar='FRACTION')
-    parser.add_argument('--split-seed', type=seed)

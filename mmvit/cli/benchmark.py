@@ -20,7 +20,9 @@ line says so, and the next model follows. The environment variable MMVIT_KERNELS
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
-from .arguments import add_size_argument, call, new_parser, positive, whole
+from ..configs.precisions import PRECISIONS
+from ..utils.limits import COUNT, Limits
+from .arguments import add_size_argument, call, new_parser
 from .docstrings import with_help
 
 
@@ -31,11 +33,11 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--baseline')
     parser.add_argument('--dense', action='store_const', const=True)
     add_size_argument(parser)
-    parser.add_argument('--batch-size', type=positive)
-    parser.add_argument('--repeats', type=positive)
-    parser.add_argument('--threads', type=whole(1, 1024))
+    parser.add_argument('--batch-size', type=COUNT)
+    parser.add_argument('--repeats', type=COUNT)
+    parser.add_argument('--threads', type=Limits(1, 1024))
     parser.add_argument('--device')
-    parser.add_argument('--precision', choices=('float32', 'float16', 'bfloat16'))
+    parser.add_argument('--precision', choices=tuple(PRECISIONS))
     parser.add_argument('--compile', action='store_const', const=True)
     return with_help(parser, 'measuring.speed.benchmark', 'measuring.whole_models.benchmark_models')
 

@@ -15,7 +15,9 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_folder_arguments, add_size_argument, call, new_parser, output_folder, positive
+from ..recipes.arguments import COMPARED, FIELDS
+from ..utils.limits import COUNT
+from .arguments import add_fine_tuning_arguments, call, new_parser, output_folder
 from .docstrings import with_help
 
 
@@ -23,17 +25,14 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('networks', nargs='+', metavar='NETWORK',
                         help='name from mmvit models, resnet50, timm:NAME, or a config with a backbone')
-    add_folder_arguments(parser)
-    parser.add_argument('--boxes-only', action='store_true')
-    parser.add_argument('--epochs', type=positive)
-    parser.add_argument('--seeds', type=positive, default=3, metavar='N')
+    add_fine_tuning_arguments(parser, COMPARED)
+    parser.add_argument('--batch-size', type=COUNT, metavar='N')
+    parser.add_argument('--seeds', type=COUNT, default=3, metavar='N')
     parser.add_argument('--pretrained', action='store_true')
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
-    parser.add_argument('--batch-size', type=positive)
-    add_size_argument(parser, is_square=False)
-    parser.add_argument('--layer-decay', type=float, metavar='FACTOR')
+    parser.add_argument('--layer-decay', type=FIELDS['layer_decay'].metadata['limits'], metavar='FACTOR')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
-    return with_help(parser, 'comparing.comparison.compare', 'recipes.folder.fine_tune')
+    return with_help(parser, 'comparing.comparison.compare', 'recipes.arguments.FineTuning')
 
 
 def run(args: Namespace) -> None:

@@ -11,7 +11,8 @@ file or folder that does not exist ends the command before the first image.
 import sys
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_pretrained_argument, add_runtime_arguments, finite, new_parser, output_folder, positive
+from ..utils.limits import COUNT, Limits
+from .arguments import add_pretrained_argument, add_runtime_arguments, new_parser, output_folder
 from .docstrings import with_help
 
 
@@ -29,8 +30,8 @@ def get_parser() -> ArgumentParser:
                         help='also write results.json (detectors: COCO results, where image_id counts the images of '
                              'this command from 1, and file_name tells them), labels/ (segmenters: label images with '
                              'a palette), or results.csv (classifiers: the five best classes)')
-    parser.add_argument('--score-thr', type=finite(0, 1))
-    parser.add_argument('--batch-size', type=positive, default=1)
+    parser.add_argument('--score-thr', type=Limits(0, 1, is_whole=False))
+    parser.add_argument('--batch-size', type=COUNT, default=1)
     parser.add_argument('--device')
     add_runtime_arguments(parser)
     return with_help(parser, 'inference.predictor.Predictor', 'inference.outputs.write_predictions')

@@ -8,7 +8,8 @@ Only this machine can open the page, unless --host is given.
 """
 from argparse import ArgumentParser, Namespace
 
-from .arguments import add_runtime_arguments, new_parser, whole
+from ..utils.limits import Limits
+from .arguments import add_runtime_arguments, new_parser
 from .docstrings import with_help
 
 
@@ -19,7 +20,7 @@ def get_parser() -> ArgumentParser:
                         help='one config file or name per model, in the same order (default: the configs in their work '
                              'dirs)')
     parser.add_argument('--host', default='127.0.0.1')
-    parser.add_argument('--port', type=whole(1, 65535), default=7860)
+    parser.add_argument('--port', type=Limits(1, 65535), default=7860)
     parser.add_argument('--device')
     add_runtime_arguments(parser)
     return with_help(parser, 'inference.serving.serve')

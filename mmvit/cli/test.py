@@ -8,18 +8,17 @@
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
+from ..utils.limits import SEED, Limits
 from .arguments import (
-    add_folder_arguments,
+    add_fine_tuning_arguments,
     add_run_arguments,
-    add_size_argument,
-    finite,
     given_to,
     new_parser,
     output_file,
     output_folder,
-    seed,
 )
 from .docstrings import with_help
 
@@ -38,16 +37,15 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--out', type=output_of)
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--show-dir', metavar='FOLDER')
-    parser.add_argument('--wait-time', type=finite(0), default=2)
+    parser.add_argument('--wait-time', type=Limits(0, inf, is_whole=False), default=2)
     parser.add_argument('--tta', action='store_true')
     add_run_arguments(parser)
-    parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
     parser.add_argument('--data-root', metavar='FOLDER')
-    group = parser.add_argument_group('a network that was trained on a folder')
-    add_folder_arguments(group, split=False)
-    add_size_argument(group, is_square=False)
+    add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
+                              ['class_folder', 'coco_folder', 'seg_folder', 'size'])
     return with_help(parser, 'configs.scripts.testing_config', 'configs.scripts.training_config',
-                     'configs.scripts.shorthand_options', 'recipes.folder.fine_tune')
+                     'configs.scripts.shorthand_options', 'recipes.arguments.FineTuning')
 
 
 def output_of(path: str) -> str:

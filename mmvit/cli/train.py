@@ -11,40 +11,15 @@ from argparse import ArgumentParser, Namespace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .arguments import (
-    above_zero,
-    add_folder_arguments,
-    add_run_arguments,
-    add_size_argument,
-    given_to,
-    new_parser,
-    positive,
-    positive_or_auto,
-    seed,
-    stages_or_all,
-)
+from ..recipes.arguments import OPTIONS
+from ..utils.limits import SEED
+from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
 from .docstrings import with_help
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
     from mmvit_backbones.errors import UsageError
-
-# Options of a network and a folder, and the arguments of the parser for them.
-RECIPE = {
-    '--boxes-only --boxes': dict(action='store_const', const=True),
-    '--epochs': dict(type=positive),
-    '--iters': dict(type=positive),
-    '--batch-size': dict(type=positive_or_auto, metavar='N'),
-    '--accumulate': dict(type=positive, metavar='N'),
-    '--lr': dict(type=above_zero, metavar='RATE'),
-    '--early-stop': dict(type=positive, metavar='N'),
-    '--ema': dict(action='store_const', const=True),
-    '--light': dict(action='store_const', const=True),
-    '--freeze': dict(type=stages_or_all, metavar='N'),
-    '--pretrained': dict(
-        metavar='WEIGHTS', help='other weights than the published ones: a tag, a file, a URL or timm://NAME'),
-    '--prefix': dict(help='prefix of the names in the file of --pretrained')}
 
 
 def get_parser() -> ArgumentParser:
@@ -64,21 +39,13 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--compile', action='store_const', const=True)
     parser.add_argument('--auto-scale-lr', action='store_true')
     add_run_arguments(parser)
-    parser.add_argument('--seed', type=seed, help='short for --cfg-options randomness.seed=SEED')
+    parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
     parser.add_argument('--data-root', metavar='FOLDER')
     parser.add_argument('--tensorboard', action='store_true')
     parser.add_argument('--wandb', action='store_true')
-    group = parser.add_argument_group('a network and a folder')
-    add_folder_arguments(group)
-    add_size_argument(group, is_square=False)
-    length, weights = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
-    places = {'--epochs': length, '--iters': length, '--pretrained': weights}
-    for names, options in RECIPE.items():
-        places.get(names, group).add_argument(*names.split(), **options)
-    weights.add_argument('--no-pretrained', dest='pretrained', action='store_const', const=False,
-                         help='start from random weights')
+    add_fine_tuning_arguments(parser.add_argument_group('a network and a folder'), OPTIONS)
     return with_help(parser, 'configs.scripts.training_config', 'configs.scripts.shorthand_options',
-                     'recipes.folder.fine_tune')
+                     'recipes.arguments.FineTuning')
 
 
 def run(args: Namespace) -> None:

@@ -20,6 +20,7 @@ from mmvit_backbones.engine.optimizers.layer_decay import depths_of
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import replaced_when_complete
 
+from ..configs.tasks import find_task
 from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
@@ -29,8 +30,6 @@ from ..utils.frameworks import build_dataset
 from ..utils.shell import same_mmvit
 from ..utils.tables import as_markdown
 
-METRICS = dict(mmpretrain=('accuracy/top1', 'top-1, %', 1), mmdet=('coco/bbox_mAP', 'box AP, %', 100),
-               mmseg=('mIoU', 'mIoU, %', 1))
 TIMED_IMAGES, FEW_IMAGES = 20, 100
 SETTINGS, REPORT = 'settings.json', ('README.md', 'plot.png')
 
@@ -175,7 +174,7 @@ def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str,
         framework, about = recipes[name].default_scope, f'[{number}/{len(runs)}] {name}, seed {seed}'
         result = train_once(folder_of(out, name), seed, framework, about)
         results[name].append(result)
-        print(f'{about}: {METRICS[framework][1]} {result["metric"]:.1f}', flush=True)
+        print(f'{about}: {find_task(framework).unit} {result["metric"]:.1f}', flush=True)
     return results
 
 
@@ -223,8 +222,8 @@ def logged(work_dir: Path) -> Iterator[dict]:
 
 def last_metric(entries: Sequence[Mapping[str, Any]], framework: str) -> float:
     """Returns the metric of the last evaluation, in percent."""
-    key, _, factor = METRICS[framework]
-    return [entry[key] for entry in entries if key in entry][-1] * factor
+    task = find_task(framework)
+    return [entry[task.metric] for entry in entries if task.metric in entry][-1] * task.factor
 
 
 # ---- figures
@@ -294,7 +293,7 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
     from ..drawing.ranking import draw_ranking
     cfg = next(iter(recipes.values()))
     images = len(build_dataset(cfg, 'val'))
-    result = Comparison(rows, differences(rows, images), METRICS[cfg.default_scope][1], out)
+    result = Comparison(rows, differences(rows, images), find_task(cfg.default_scope).unit, out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     given = ', '.join(f'{name} {value}' for name, value in settings.items() if value)
     conditions = [

@@ -6,11 +6,7 @@ from mmengine.config import Config
 
 from ..utils.devices import has_mixed_precision
 from .files import LOADERS
-
-# Precision -> what an optimizer wrapper has for it. bfloat16 needs no loss scaling.
-WRAPPERS: dict[str, dict[str, Any]] = dict(
-    float32=dict(type='OptimWrapper'), float16=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'),
-    bfloat16=dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.))
+from .precisions import PRECISIONS
 
 
 def settings_here() -> dict[str, Any]:
@@ -30,11 +26,9 @@ def fit_recipe(cfg: Config, precision: str | None = None) -> None:
     What was given when the recipe was made, or edited since, stays; ``precision`` replaces it.
     """
     before, here = cfg.recipe.get('here') or {}, settings_here()
-    names = WRAPPERS['float16']
-    wrapper = {name: value for name, value in cfg.optim_wrapper.items() if name in names}
-    if precision or wrapper == WRAPPERS.get(before.get('precision', '')):
-        others = {name: value for name, value in cfg.optim_wrapper.items() if name not in names}
-        cfg.optim_wrapper = {**WRAPPERS[precision or here['precision']], **others}
+    others = {name: value for name, value in cfg.optim_wrapper.items() if name not in PRECISIONS['float16']}
+    if precision or cfg.optim_wrapper == {**others, **PRECISIONS.get(before.get('precision', ''), {})}:
+        cfg.optim_wrapper = {**PRECISIONS[precision or here['precision']], **others}
     for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
         if loader.get('num_workers') == before.get('workers'):
             loader.update(loading_with(here['workers']))

@@ -25,11 +25,9 @@ from .files import (
 )
 from .machine import fit_recipe
 from .outputs import check_copy
+from .precisions import PRECISIONS
 from .settings import find
 
-# Precision of a training -> settings that replace the config's; for float16, those of the frameworks' scripts.
-PRECISIONS: dict[str | None, dict[str, Any]] = {None: {}, 'float16': {}, 'bfloat16': {
-    'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16', 'optim_wrapper.loss_scale': 1.}}
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 PICKLES = '.pkl', '.pickle'
@@ -66,7 +64,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         fit_recipe(cfg, precision)
     elif precision == 'float32':
         raise UsageError(f'{config} has a precision of its own; --no-amp is for a network and a folder')
-    precise = {**PRECISIONS.get(precision, {}), **(bfloat16_options(cfg) if precision == 'bfloat16' else {})}
+    precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
     if not is_classifier:
@@ -114,7 +112,9 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
     With torchvision, the same ``RoIAlign`` computes in float32.
     """
     layers = [f'model.roi_head.{name}.roi_layer' for name in ('bbox_roi_extractor', 'mask_roi_extractor')]
-    return {f'{layer}.use_torchvision': True for layer in layers if type_name(find(cfg, layer) or {}) == 'RoIAlign'}
+    return {**{f'optim_wrapper.{key}': value for key, value in PRECISIONS['bfloat16'].items()},
+            **{f'{layer}.use_torchvision': True for layer in layers
+               if type_name(find(cfg, layer) or {}) == 'RoIAlign'}}
 
 
 def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,

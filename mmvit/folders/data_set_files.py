@@ -12,13 +12,13 @@ from mmengine.registry import DATASETS
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, metrics_of, paths_of, type_name
+from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework
 from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco
 from .coco_rules import coco_problems
-from .folders import one_folder
 from .rasters import Raster, raster_problems, sample_of
 from .rules import Problem, apply, raise_or_warn
 from .seg_folder import MANY_CLASSES, SegFolder
@@ -196,17 +196,16 @@ def folder_problems(*, class_folder: str | os.PathLike | None = None, coco_folde
     """Returns all problems in a folder of data, as a training finds them, and those in each image and mask.
 
     Args:
-        class_folder, coco_folder, seg_folder (str | PathLike | None): The folder; exactly one.
-        val_fraction (float | None): Fraction of the images for validation, if the folder has no split.
-        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed: As in :class:`~mmvit.recipes.FineTuning`.
         boxes_only (bool): Whether to ignore the masks of a detector's objects. Defaults to False.
         splits (Sequence[str]): Parts whose images are read: 'train', 'val' or both. Defaults to both.
 
     Raises:
         UsageError: If there is not exactly one folder, or its layout or annotations cannot be read.
     """
-    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    data = read_folder(key, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed, check_files=False)
+    task, folder = choose_task(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    data = read_folder(task.argument, folder, boxes_only, val_fraction=val_fraction, split_seed=split_seed,
+                       check_files=False)
     return [*data.problems, *data.problems_of_files(splits, is_full=True)]
 
 

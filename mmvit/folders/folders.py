@@ -182,18 +182,6 @@ def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], g
                      'into train and val instead')
 
 
-def one_folder(**folders: str | os.PathLike | None) -> tuple[str, str]:
-    """Returns the name and the value of the only argument that is given.
-
-    Raises:
-        UsageError: If none or several are given.
-    """
-    given = {name: os.fspath(folder) for name, folder in folders.items() if folder}
-    if len(given) != 1:
-        raise UsageError(f'pass exactly one of {", ".join(folders)}, got {given or "none"}')
-    return next(iter(given.items()))
-
-
 def output_folder(folder: str | os.PathLike | None) -> str:
     """Returns the folder for repaired annotation files and lists of images; for None, one that is removed at exit."""
     if folder is None:

@@ -1,5 +1,17 @@
-"""Recipes: a network and a folder of data become a finished config."""
-from .command import recipe_of
-from .folder import fine_tune, other_data, save, summary, write_with_data
+"""Recipes: a network and a folder of data become a finished config. What is named here is imported when it is used."""
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ['fine_tune', 'other_data', 'recipe_of', 'save', 'summary', 'write_with_data']
+if TYPE_CHECKING:
+    from .arguments import FineTuning
+    from .command import recipe_of
+    from .folder import fine_tune, other_data, save, summary, write_with_data
+
+__all__ = ['FineTuning', 'fine_tune', 'other_data', 'recipe_of', 'save', 'summary', 'write_with_data']
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = dict(FineTuning='arguments', recipe_of='command').get(name, 'folder')
+    return getattr(import_module(f'{__name__}.{module}'), name)

@@ -20,7 +20,6 @@ from mmvit_backbones.errors import UsageError
 from ..running.one_step import OneStep
 from ..utils.frameworks import build_model, quiet, use_framework
 
-AUTO = 'auto'
 USED = 0.9  # share of the memory that a step may use
 
 

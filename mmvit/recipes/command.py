@@ -1,7 +1,6 @@
 """Decides what `mmvit train` trains: a config as it is, or a network on a folder."""
 import os.path as osp
 from collections.abc import Mapping
-from inspect import signature
 from typing import Any, NamedTuple
 
 from mmengine.device import get_device
@@ -11,21 +10,12 @@ from mmvit_backbones.utils.messages import near_names
 from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import RECIPE, is_config, named_configs
-from ..folders.folders import one_folder
+from ..configs.tasks import TASKS, Task, choose_task
 from ..running.work_dir import unused_name
 from ..utils.devices import has_mixed_precision
-from .batch_size import AUTO
-from .folder import TASKS, WORK_DIRS, fine_tune, save, summary, title_of
+from .arguments import AUTO, FIELDS
+from .folder import WORK_DIRS, fine_tune, save, summary, title_of
 from .networks import TIMM
-
-# Options of a network and a folder -> the key of a config that sets the same; of the others, the data set.
-KEYS = dict(
-    boxes_only='model.type', epochs='train_cfg.max_epochs and the ends of param_scheduler',
-    iters='train_cfg.max_iters and the ends of param_scheduler', batch_size='train_dataloader.batch_size',
-    accumulate='optim_wrapper.accumulative_counts', lr='optim_wrapper.optimizer.lr', early_stop='custom_hooks',
-    ema='custom_hooks', light='model.roi_head', freeze='model.backbone.frozen_stages',
-    pretrained='model.backbone.init_cfg', prefix='model.backbone.init_cfg.prefix')
-DEFAULTS = {name: parameter.default for name, parameter in signature(fine_tune).parameters.items()}
 
 
 class Recipe(NamedTuple):
@@ -34,19 +24,19 @@ class Recipe(NamedTuple):
     Args:
         network (str): Name of the network.
         given (Mapping): Arguments of :func:`fine_tune` that were given, except the work dir.
-        argument (str): That of the folder: 'class_folder', 'coco_folder' or 'seg_folder'.
+        task (Task): The task.
         folder (str): The folder.
     """
 
     network: str
     given: Mapping[str, Any]
-    argument: str
+    task: Task
     folder: str
 
     @property
     def base(self) -> str:
         """Returns the work dir by default, without a number."""
-        return osp.join(WORK_DIRS, title_of(self.network.removeprefix(TIMM), self.argument))
+        return osp.join(WORK_DIRS, title_of(self.network.removeprefix(TIMM), self.task))
 
     def place(self, work_dir: str | None = None) -> tuple[str, str]:
         """Returns the work dir, that which is given or an unused one, and the file in which the recipe will be."""
@@ -67,8 +57,8 @@ class Recipe(NamedTuple):
     def check_same(self, recorded: Mapping[str, Any], work_dir: str) -> None:
         """Raises UsageError if an argument was given that differs from that of the training in a work dir."""
         for name, value in dict(self.given, network=self.network).items():
-            before = recorded.get(name, DEFAULTS[name])
-            is_same = before == value or name == 'batch_size' and value == AUTO or name == self.argument and before
+            before = recorded.get(name, FIELDS[name].default)
+            is_same = before == value or name == 'batch_size' and value == AUTO or name == self.task.argument and before
             if not is_same and not (isinstance(value, (list, tuple)) and list(value) == list(before or ())):
                 what = f'{name}={before}' if before is not None else f'no {name}'
                 raise UsageError(f'work dir {work_dir} holds a training with {what}, which --resume cannot change, got '
@@ -88,9 +78,10 @@ def recipe_of(config: str, given: Mapping[str, Any], others: Mapping[str, Any]) 
         UsageError: If the name is neither a network nor a config, or an option is for the other.
     """
     given = {name: value for name, value in given.items() if name not in ('work_dir', 'processes')}
-    own = [name for name in given if name not in others]
+    own = [name for name in given if FIELDS[name].metadata['key']]
     if config in VARIANTS or config == 'resnet50' or config.startswith(TIMM):
-        if not any(name in TASKS for name in own):
+        folders = {task.argument: given.get(task.argument) for task in TASKS}
+        if not any(folders.values()):
             example = f', e.g. mask_rcnn_{VARIANTS[config].short_name}' if config in VARIANTS else ''
             raise UsageError(f'{config} is a network; its task follows from the data: pass --class-folder, '
                              f'--coco-folder or --seg-folder, or the name of a config{example}')
@@ -100,14 +91,14 @@ def recipe_of(config: str, given: Mapping[str, Any], others: Mapping[str, Any]) 
         if precision in ('float16', 'bfloat16') and not has_mixed_precision():
             raise UsageError(f'{"--amp" if precision == "float16" else "--bf16"}: MMEngine has no mixed precision on '
                              f'{get_device()}')
-        argument, folder = one_folder(**{name: given.get(name) for name in TASKS})
-        return Recipe(config, {name: value for name, value in given.items() if name != 'network'}, argument, folder)
+        return Recipe(config, {name: value for name, value in given.items() if name != 'network'},
+                      *choose_task(**folders))
     if not is_config(config) and not osp.exists(config):
         raise UsageError(f'{config} is neither a network nor a config' + near_names(config, VARIANTS, 'networks')
                          + near_names(config, named_configs(), 'configs'))
     if own:
         option = '--no-pretrained' if given.get('pretrained') is False else f'--{own[0].replace("_", "-")}'
         raise UsageError(f'{option} is for a network and a folder, but {config} is a config; set '
-                         f'{KEYS.get(own[0], "train_dataloader.dataset")} with --cfg-options. A recipe with other '
+                         f'{FIELDS[own[0]].metadata["key"]} with --cfg-options. A recipe with other '
                          'arguments is made by the command that made it, with another --work-dir')
     return None

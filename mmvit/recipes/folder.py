@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -19,23 +18,21 @@ from mmvit_backbones.utils.file_access import check_outputs, replaced_when_compl
 from ..configs.files import RECIPE, metrics_of
 from ..configs.machine import loading_with, settings_here
 from ..configs.scripts import shorthand_options
+from ..configs.tasks import Task, choose_task, find_task
 from ..folders import FolderData, read_folder
-from ..folders.folders import one_folder
 from ..folders.record import found_changes, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, holds_training, unused_name
 from ..utils.distributed import warn
+from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
-from .batch_size import AUTO, check_device, largest_batch_size
+from .arguments import AUTO, FineTuning
+from .batch_size import check_device, largest_batch_size
 from .config_text import Name, Section, text_of
 from .networks import Network, find_network
 from .schedule import LR, PRETRAINED_MULT, Schedule, epochs_for
 
-# Argument of the folder -> framework, recipe of the task, and its name.
-TASKS: dict[str, tuple[str, Any, str]] = dict(
-    class_folder=('mmpretrain', classifier, 'classifier'), coco_folder=('mmdet', detector, 'detector'),
-    seg_folder=('mmseg', segmenter, 'segmenter'))
-PRECISIONS = 'float32', 'float16', 'bfloat16'
+MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
 WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
 LIGHT_SAVES = 'half of the time'  # of steps by turns, EfficientNet-Lite0 at the size 256: CPU time of 6.5 and 3.1 s
 
@@ -57,52 +54,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     fine-tunings; this one is ours.
 
     Args:
-        network (str | Mapping): A name from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, a config whose backbone
-            is meant, or the config of a backbone.
-        class_folder, coco_folder, seg_folder (str | None): The folder; exactly one. It decides the task: a classifier
-            of mmpretrain, Mask R-CNN of mmdet (Faster R-CNN for data without masks), or UperNet of mmseg.
-        size (int | Sequence[int] | None): Side of the crops in pixels, for detectors the short side of the images; or
-            height and width of the crops, into which a detector's images are fitted. Whole images are reduced to about
-            this size before the crop. Defaults to None: 224, 800 and 512 for the three tasks.
-        epochs, iters (int | None): Length of the training in epochs or in steps, which are rounded up to whole epochs.
-            Defaults to None: 100 epochs for up to 1000 images, then less, but at least 12.
-        batch_size (int | str | None): Images per step and process; 'auto' is the largest power of two that fits into
-            the memory of the GPU. Defaults to None: 16, 2 and 4 for the three tasks.
-        accumulate (int): Number of steps whose gradients are averaged for one update of the weights. Epochs and
-            ``iters`` count steps, not updates. Defaults to 1.
-        lr (float | None): Peak learning rate of new layers; pretrained ones have a tenth of it. From random weights,
-            all layers are new. Defaults to None: 1e-3 for the default batch size, times the square root of the images
-            per update over it, of all processes and accumulated steps; another one from random weights.
-        freeze (int | str | None): Number of stages to freeze, together with the stem, or 'all'. Stages of a plain
-            network of timm are its blocks. Defaults to None: nothing is frozen.
-        pretrained (bool | str): True for the network's published weights, a tag, file, URL or name of others, or False
-            for random weights. Defaults to True.
-        prefix (str | None): Prefix of the names in the file of ``pretrained``, if it holds several models. Defaults to
-            None: none, or ``'backbone.'``.
-        boxes_only (bool): Whether to train a detector without masks. Defaults to False.
-        val_fraction (float | None): Fraction of the images for validation if the folder has no split.
-        split_seed (int): Seed of the split by ``val_fraction``. Defaults to 0.
-        early_stop (int | None): Number of validations without a better result after which training ends.
-        ema (bool): Whether to average weights and buffers over a tenth of the steps; validation, test and prediction
-            use the averages. Defaults to False.
-        light (bool): Whether to train a detector, on a CPU, with mask heads of half the width, half of the proposals
-            and a quarter of the samples. Defaults to False.
-        seed (int | None): Seed of the training. Defaults to None: a random one.
-        layer_decay (float | None): Factor of the rate from each layer to the one before it; 1 turns it off. Defaults to
-            None: 0.9, and 1 from random weights.
-        decay_type (str): What a layer is; see :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
-        precision (str | None): 'float32', 'float16' or 'bfloat16'. Defaults to None: float16 where the training runs
-            and MMEngine has mixed precision, as on GPUs of NVIDIA, else float32.
-        compile (bool): Whether to compile the backbone for training; see
-            :class:`~mmvit_backbones.engine.CompileHook`. Defaults to False.
-        workers (int | None): Processes that read data, per training process. Defaults to None: 4 where the training
-            runs with a GPU, else 0.
-        processes (int): Number of training processes. Defaults to 1.
-        work_dir (str | None): Folder of the run, which may not hold a training. Defaults to None:
-            ``work_dirs/NETWORK_TASK``, or the next name, such as ``NETWORK_TASK_2``, if a training is there.
-        out (str | None): Folder for repaired annotation files and lists of images. Defaults to None: ``recipe`` in the
-            work dir.
-        check_files (bool): Whether to read all images and masks of the folder. Defaults to True.
+        network, and all others: See :class:`FineTuning`.
 
     Raises:
         UsageError: If an argument is invalid, the folder has unusable content, or the work dir holds a training.
@@ -111,14 +63,11 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         >>> from mmvit.recipes import fine_tune
         >>> cfg = fine_tune('reswin_tiny', coco_folder='data/coco_mini', size=256, epochs=2)  # doctest: +SKIP
     """
-    arguments = dict(locals())
-    given = SimpleNamespace(**arguments)  # with values in place of defaults
-    key, folder = one_folder(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    _, task, task_name = TASKS[key]
+    arguments = FineTuning(**locals())
+    given = SimpleNamespace(**vars(arguments))  # with values in place of defaults
+    about, folder = arguments.data
+    key, task = about.argument, MODULES[about.name]
     is_auto = batch_size == AUTO
-    _check(epochs=epochs, iters=iters, batch_size=None if is_auto else batch_size, accumulate=accumulate,
-           early_stop=early_stop, processes=processes, freeze=freeze, layer_decay=layer_decay, lr=lr,
-           precision=precision)
     if light and task is not detector:
         raise UsageError(f'light (--light) is for detectors and requires coco_folder, got {key}')
     if is_auto:
@@ -133,7 +82,7 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         height, width = found.image_size
         raise UsageError(f'network must take images of any size, got {network}, which takes {height} x {width} pixels '
                          'alone' + (f'; set size={height} (--size)' if task is classifier else ''))
-    title = title_of(found.name, key)
+    title = title_of(found.name, about)
     if work_dir and not out and holds_training(work_dir):
         raise HoldsTrainingError(work_dir)
     given.work_dir = work_dir or (unused_name if not out else str)(osp.join(WORK_DIRS, title))
@@ -152,11 +101,9 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
     def config(images: int) -> Config:
         """Returns the config for a number of images per process and step."""
         given.batch_size = images
-        used = dict(arguments, batch_size=images if is_auto else batch_size)
-        recorded = {name: value for name, value in used.items()
-                    if value != signature(fine_tune).parameters[name].default}
+        recorded = replace(arguments, batch_size=images if is_auto else batch_size).list_changes()
         decided = {name: value for name, value in here.items() if name not in recorded}
-        text = _text(key, found, data, given, {**recorded, **(dict(here=decided) if decided else {})})
+        text = _text(about, found, data, given, {**recorded, **(dict(here=decided) if decided else {})})
         cfg = Config.fromstring(text, '.py')
         return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, RECIPE, f'{title}.py'))
 
@@ -164,22 +111,22 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
                   batch_size or task.BATCH_SIZE)
 
 
-def title_of(name: str, key: str) -> str:
-    """Returns the name of a recipe: that of the network and the task of a folder's argument."""
-    return f'{re.sub("[/:]", "_", name)}_{TASKS[key][2]}'  # as Windows allows it
+def title_of(network: str, task: Task) -> str:
+    """Returns the name of a recipe: that of the network and the task."""
+    return f'{re.sub("[/:]", "_", network)}_{task.name}'  # as Windows allows it
 
 
-def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any]) -> str:
+def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any]) -> str:
     """Returns the text of a config.
 
     Args:
-        key (str): Argument of the folder.
+        about (Task): The task.
         network (Network): The network.
         data (FolderData): The data.
         given (SimpleNamespace): Arguments of :func:`fine_tune`, with values in place of most defaults.
         recorded (dict): Those arguments that the text has.
     """
-    framework, task, task_name = TASKS[key]
+    task = MODULES[about.name]
     images = given.batch_size * given.processes
     steps_per_epoch = math.ceil(data.num_train / images)
     lr = LR if network.is_pretrained else task.LR_OF_RANDOM_WEIGHTS
@@ -201,7 +148,7 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
     used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'
     rate = '' if given.lr else (f': {lr:g} for {_count(task.BATCH_SIZE, "image")} per {unit}' + (
         f', times the square root of {used}/{task.BATCH_SIZE}' if used != task.BATCH_SIZE else ''))
-    summary = _summary(network, task_name, data, schedule, given, getattr(given, key), rate)
+    summary = _summary(network, about.name, data, schedule, given, getattr(given, about.argument), rate)
     return text_of([*summary, *USAGE], [
         Section('', dict(task.frame(data), custom_imports=dict(imports=list(network.imports)))),
         Section('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
@@ -212,31 +159,13 @@ def _text(key: str, network: Network, data: FolderData, given: SimpleNamespace, 
                 {**schedule.loops(), **schedule.optimization(),
                  **(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {})}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
-                'resumed run equals an uninterrupted one.', schedule.hooks(framework)),
+                'resumed run equals an uninterrupted one.', schedule.hooks(about)),
         Section('', dict(work_dir=given.work_dir)),
     ])
 
 
 USAGE = ['', 'Paths are relative to the folder from which the training is started:',
          'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
-
-
-def _check(*, freeze: int | str | None, layer_decay: float | None, lr: float | None, precision: str | None,
-           **counts: int | None) -> None:
-    """Raises UsageError if an argument of :func:`fine_tune` is out of its range."""
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise UsageError(f'{name} must be at least 1, got {value}')
-    if counts['epochs'] and counts['iters']:
-        raise UsageError(f'epochs and iters are mutually exclusive, got {counts["epochs"]} and {counts["iters"]}')
-    if freeze not in (None, 'all') and not (isinstance(freeze, int) and freeze >= 0):
-        raise UsageError(f"freeze must be at least 0, or 'all', got {freeze!r}")
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise UsageError(f'layer_decay must be above 0 and at most 1, got {layer_decay}')
-    if lr is not None and not lr > 0:
-        raise UsageError(f'lr must be above 0, got {lr}')
-    if precision not in (None, *PRECISIONS):
-        raise UsageError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
 
 
 def _loaders(trained: dict, tested: dict, loading: dict) -> dict[str, Any]:
@@ -294,12 +223,12 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     if not recipe:
         raise UsageError(f'{cfg.filename} was not made from a network and a folder; set test_dataloader and '
                          'test_evaluator with --cfg-options')
-    trained = next(key for key in TASKS if key in recipe)
+    trained = find_task(cfg.default_scope)
     given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
-    key, folder = one_folder(**given) if any(given.values()) else (trained, None)
-    if key != trained:
-        raise UsageError(f'{cfg.filename} was trained with {trained}, got {key}={folder}')
-    _, task, _ = TASKS[key]
+    about, folder = choose_task(**given) if any(given.values()) else (trained, None)
+    key, task = about.argument, MODULES[about.name]
+    if about != trained:
+        raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
     if folder is None or found_changes(cfg, folder) == []:
         data = _recorded_data(cfg, folder)
     else:
@@ -339,8 +268,8 @@ def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
     if size is None:
         return task.SIZE
     sides = (size, ) if isinstance(size, int) else tuple(size)
-    if not 1 <= len(sides) <= 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise UsageError(f'size must be one or two positive integers, got {size}')
+    if not 1 <= len(sides) <= 2 or not all(map(SIDE.allow, sides)):
+        raise UsageError(f'size must be one or two sides, each {SIDE}, got {size}')
     if len(sides) == 1:  # the other one by the ratio of the default
         sides = sides[0], round(task.SIZE[1] * sides[0] / task.SIZE[0])
     return (min(sides), max(sides)) if task is detector else (sides[0], sides[1])

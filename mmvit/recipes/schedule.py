@@ -2,14 +2,15 @@
 import math
 from dataclasses import dataclass
 
+from ..configs.precisions import PRECISIONS
+from ..configs.tasks import LEAST_GAIN, Task
+
 LR, PRETRAINED_MULT = 1e-3, 0.1  # of new layers, and the factor of pretrained ones
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP = 0.05  # share of the training
 AVERAGED = 0.1  # share of the training over which the weights are averaged
 LEAST_MOMENTUM, MOST_MOMENTUM = 0.0002, 0.1  # of the averages
 MOST_VALIDATIONS = 10
-# Metric that selects the best checkpoint, and the smallest change that counts as an improvement.
-MAIN_METRICS = dict(mmdet=('coco/bbox_mAP', 0.001), mmseg=('mIoU', 0.1), mmpretrain=('accuracy/top1', 0.1))
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,11 @@ class Schedule:
         if start < 2:  # MMEngine's warm-up would stay at its first rate
             start = 0
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
-        wrapper = dict(type='OptimWrapper') if self.precision == 'float32' else dict(
-            type='AmpOptimWrapper', dtype=self.precision,
-            loss_scale=1. if self.precision == 'bfloat16' else 'dynamic')  # bfloat16 needs no loss scaling
         accumulated = dict(accumulative_counts=self.accumulate) if self.accumulate > 1 else {}
         return dict(
             optim_wrapper=dict(
-                **wrapper, **accumulated, optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05),
-                constructor='LayerDecayConstructor',
+                **PRECISIONS[self.precision], **accumulated,
+                optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
                 paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type,
                                    pretrained_mult=self.pretrained_mult),
                 clip_grad=dict(max_norm=5.0)),
@@ -86,11 +84,10 @@ class Schedule:
         return dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, val_interval=self.val_interval),
                     val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
 
-    def hooks(self, framework: str) -> dict:
+    def hooks(self, task: Task) -> dict:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
-        metric, change = MAIN_METRICS[framework]
-        early = [dict(type='ResumableEarlyStoppingHook', monitor=metric, patience=self.early_stop,
-                      min_delta=change, rule='greater', begin_above=0.)] if self.early_stop else []
+        early = [dict(type='ResumableEarlyStoppingHook', monitor=task.metric, patience=self.early_stop,
+                      min_delta=LEAST_GAIN / task.factor, rule='greater', begin_above=0.)] if self.early_stop else []
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
         averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.ema else []
         compiled = [dict(type='CompileHook')] if self.compile else []
@@ -98,8 +95,8 @@ class Schedule:
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20),
                 checkpoint=dict(type='CheckpointHook', interval=self.checkpoint_interval, max_keep_ckpts=3,
-                                save_best=metric, backend_args=dict(backend='atomic')),
-                visualization=dict(type=VISUALIZATION[framework]),
+                                save_best=task.metric, backend_args=dict(backend='atomic')),
+                visualization=dict(type=VISUALIZATION[task.framework]),
                 finite_loss=dict(type='FiniteLossHook'),
                 interrupt=dict(type='InterruptHook')),
             custom_hooks=[dict(type='ExactResumeHook'), dict(type='OwnFilesHook'), *averages, *early, *compiled])

@@ -4,7 +4,7 @@ import shutil
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmvit.configs import machine
 from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
-from mmvit.recipes import fine_tune, save, summary
+from mmvit.recipes import FineTuning, fine_tune, save, summary
+from mmvit.recipes.arguments import FIELDS
 from mmvit.recipes.batch_size import largest_batch_size, largest_that_fits
 from mmvit.recipes.schedule import epochs_for
 from mmvit.running import check_run, training_config
@@ -417,9 +418,14 @@ CHANGES: dict[str, Any] = dict(
     out=(SPLIT, dict(SPLIT, out='lists')))
 
 
-def test_every_argument_can_be_changed():
-    """But for the check of the files."""
-    assert CHANGES.keys() | {'check_files'} == signature(fine_tune).parameters.keys()
+def test_every_argument_is_a_field_that_can_be_changed():
+    """But for the check of the files. Numbers have limits."""
+    assert CHANGES.keys() | {'check_files'} == FIELDS.keys()
+    of_fields, of_function = (signature(function).parameters for function in (FineTuning, fine_tune))
+    assert [(each.name, each.default, each.annotation) for each in of_fields.values()] == [
+        (each.name, each.default, each.annotation) for each in of_function.values()]
+    assert not [name for name, each in FIELDS.items() if {int, float} & {*get_args(each.type), each.type}
+                and not each.metadata['limits']]
 
 
 @pytest.mark.parametrize('argument', CHANGES)

@@ -9,7 +9,7 @@ has one line per error and per kind of warning; the exit code is 1 if there are 
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_config_options, add_folder_arguments, call, new_parser
+from ..arguments import add_config_options, add_fine_tuning_arguments, call, new_parser
 from ..docstrings import with_help
 
 FOLDERS = 'class_folder', 'coco_folder', 'seg_folder'
@@ -19,11 +19,11 @@ def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument('config', nargs='?', help='config file, or the name of a config in this package')
     parser.add_argument('--splits', nargs='+', choices=('train', 'val', 'test'), default=['train', 'val'])
-    add_folder_arguments(parser)
-    parser.add_argument('--boxes-only', '--boxes', action='store_const', const=True)
+    add_fine_tuning_arguments(parser, [*FOLDERS, 'val_fraction', 'split_seed', 'boxes_only'])
     parser.add_argument('--data-root', metavar='FOLDER')
     add_config_options(parser)
-    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.scripts.shorthand_options')
+    return with_help(parser, 'folders.data_set_files.folder_problems', 'configs.scripts.shorthand_options',
+                     'recipes.arguments.FineTuning')
 
 
 def run(args: Namespace) -> None:

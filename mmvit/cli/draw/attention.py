@@ -10,15 +10,16 @@ gray is 0, is beside each block's maps of a kind.
 """
 from argparse import ArgumentParser, Namespace
 
-from ..arguments import add_drawing_arguments, call, new_parser, pixels, whole
+from ...utils.limits import SIDE, Limits
+from ..arguments import add_drawing_arguments, call, new_parser
 from ..docstrings import with_help
 
 
 def get_parser() -> ArgumentParser:
     parser = new_parser(__doc__)
     add_drawing_arguments(parser, 'attention.png')
-    parser.add_argument('--size', type=pixels, metavar='PIXELS')
-    parser.add_argument('--blocks', type=whole(0), nargs='+')
+    parser.add_argument('--size', type=SIDE, metavar='PIXELS')
+    parser.add_argument('--blocks', type=Limits(0), nargs='+')
     return with_help(parser, 'drawing.attention.draw_attention')
 
 

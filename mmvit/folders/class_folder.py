@@ -45,7 +45,8 @@ CLASS_RULES = [
          'the classes {ids} have no training images; every class must have some', evaluation=''),
     # a traceback after the first epoch
     Rule('no validation images', 'classes', lambda data: range(0 if data.of_val else len(data.classes)),
-         'there are no validation images; with --val-fraction, a class needs at least two images'),
+         'there are no validation images; with --val-fraction, a class needs at least two different '
+         'images'),
     # they are left out of the accuracy
     Rule('validation images of classes that the training lacks', 'of_val',
          lambda data: [i for i, name in enumerate(data.of_val) if name not in data.classes],
@@ -82,8 +83,10 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
     images = {part: dict(found[prefix]) for part, prefix in prefixes.items()}
     classes = tuple(images['train'] if classes is None else classes)
     if val_fraction is not None:
-        for name in images['train']:
-            images['train'][name], images['val'][name] = split.divide(images['train'][name])
+        chosen = split.choose(osp.join(folder, prefixes['train']), images['train'].values())
+        for name, files in found[prefixes['train']].items():
+            images['val'][name] = [file for file in files if file in chosen]
+            images['train'][name] = [file for file in files if file not in chosen]
     problems = apply(CLASS_RULES, ClassFolder(classes, images.get('train', {}), images['val']), is_test, place=folder)
     out, datasets, rasters = output_folder(out), {}, {}
     for part, of_class in images.items():

@@ -4,6 +4,7 @@ import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,9 +15,9 @@ from ..utils.colors import class_palette
 from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
 from .coco import Coco, is_box, report_images, size_of
-from .coco_rules import coco_problems
+from .coco_rules import WITHOUT_OBJECTS, coco_problems
 from .folders import FolderData, Objects, Split, output_folder, seen_from, write
-from .rules import Problem
+from .rules import Problem, apply
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
           "0.1, annotations/instances_train.json and train/, or annotations/instances.json and images/; YOLO's, Pascal "
@@ -70,6 +71,9 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
         parts = [part for part in files if files[part] == file]
         for part, content in zip(parts, divide(coco, split, problems) if len(parts) == 2 else [coco.content]):
             contents[part], paths[part] = content, osp.join(folder, file)
+            if len(parts) == 2 and part == 'train':
+                some = replace(coco, content=content, classes=tuple(coco.used_names))
+                problems += apply([WITHOUT_OBJECTS], some, False, place=f'{coco.file}, training images')
             if changes or len(parts) == 2:
                 check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
                 paths[part] = write(out, f'instances_{part}.json', json.dumps(content))
@@ -131,15 +135,17 @@ def divide(coco: Coco, split: Split, problems: Sequence[Problem]) -> list[dict]:
         UsageError: If the split leaves a part without objects, or without a class of several images; not for
             ``problems`` that are errors, which are reported instead.
     """
-    content, parts, classes = coco.content, [], None
+    content, parts, classes = coco.content, [], {}
+    files = {image['id']: image['file_name'] for image in coco.images}
     if not any(problem.is_error for problem in problems):
         names = {category['id']: category['name'] for category in coco.categories}
-        found = {image['id']: set() for image in coco.images}
+        classes = {file: set() for file in files.values()}
         for annotation in coco.annotations:
             if not (annotation.get('iscrowd') or annotation.get('ignore')) and annotation['category_id'] in names:
-                found[annotation['image_id']].add(names[annotation['category_id']])
-        classes = [sorted(found[image['id']]) for image in coco.images]
-    for images in split.divide(content['images'], classes):
+                classes[files[annotation['image_id']]].add(names[annotation['category_id']])
+    chosen = split.choose(coco.folder, [files.values()], classes)
+    for is_val in False, True:
+        images = [image for image in coco.images if (image['file_name'] in chosen) is is_val]
         ids = {image['id'] for image in images}
         annotations = [annotation for annotation in content['annotations'] if annotation['image_id'] in ids]
         parts.append(dict(content, images=images, annotations=annotations))

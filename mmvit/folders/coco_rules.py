@@ -71,6 +71,12 @@ def _not_ascending(coco: Coco) -> list[int]:
     return found if all(type(number) is int for number in ids) and ids != sorted(ids) else []
 
 
+def _unused(coco: Coco) -> list[int]:
+    """Returns the positions of the categories that are classes and have no objects."""
+    missing = set(coco.classes or coco.names) - coco.used_names
+    return [i for i, name in enumerate(coco.names) if name in missing]
+
+
 def _order_categories(coco: Coco, _: list[int]) -> None:
     """Gives the categories the order of the classes and integers as ids; annotations keep the names of theirs.
 
@@ -137,8 +143,20 @@ def _has_unknown_category(coco: Coco) -> list[bool]:
     return [annotation['category_id'] not in known for annotation in coco.annotations]
 
 
-def _is_beyond(coco: Coco) -> Any:
-    return (coco.corners[:, 2:] > coco.sizes + 2).any(1)
+def _repeated_boxes(coco: Coco) -> list[int]:
+    """Returns the positions of annotations with the image, category and box (to 0.1 pixels) of an earlier one."""
+    known: set = set()
+    values = [(annotation['image_id'], annotation['category_id'], bool(annotation.get('iscrowd')), *box)
+              for annotation, box in zip(coco.annotations, coco.boxes.round(1).tolist())]
+    return [i for i, value in enumerate(values) if value in known or known.add(value)]
+
+
+def _iou_of_part_inside(coco: Coco) -> np.ndarray:
+    return _iou(coco.corners, coco.corners.clip(0, np.tile(coco.sizes, 2)))
+
+
+def _is_beyond(points: np.ndarray, sizes: np.ndarray) -> Any:
+    return (points > sizes + 2).any(1)
 
 
 def _is_apart(coco: Coco) -> Any:
@@ -148,7 +166,8 @@ def _is_apart(coco: Coco) -> Any:
 def _is_corners(coco: Coco) -> Any:
     fits = _iou(coco.boxes, coco.mask_boxes) >= MIN_IOU
     return (coco.boxes[:, 2:] > coco.boxes[:, :2]).all(1) & (
-        _is_beyond(coco) & np.isnan(coco.mask_boxes[:, 0]) | _is_apart(coco) & fits)
+        _is_beyond(coco.corners[:, 2:], coco.sizes) & ~_is_beyond(coco.boxes[:, 2:], coco.sizes)
+        & np.isnan(coco.mask_boxes[:, 0]) | _is_apart(coco) & fits)
 
 
 def _cause(coco: Coco, i: int) -> str:
@@ -165,6 +184,8 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inter / np.where(union > 0, union, 1)
 
 
+WITHOUT_OBJECTS = suspicion('categories without objects', 'categories', _unused,
+                            'there are no objects of the categories {ids}', None, shown='name')
 COCO_RULES = [
     # a bare JSONDecodeError
     Rule('a byte order mark', 'images', lambda coco: [0] if coco.has_mark else [],
@@ -207,6 +228,8 @@ COCO_RULES = [
     Rule('ids of categories that do not ascend', 'categories', _not_ascending, 'ids of categories do not ascend, so '
          'that classwise=True gives each class the AP of another one, got {ids}; sort the categories', training='',
          evaluation='warning', repair=_order_categories),
+    # Roboflow's root category, LabelMe's _background_: their AP is 0, or is left out of the mean
+    WITHOUT_OBJECTS,
     # objects are dropped
     Rule('image_id of no image', 'annotations',
          lambda coco: [i for i, entry in enumerate(coco.annotations) if entry['image_id'] not in coco.image_of],
@@ -258,6 +281,16 @@ COCO_RULES = [
     # boxes are too large
     suspicion('boxes that seem to be x1, y1, x2, y2', 'annotations', column(_is_corners),
               f'boxes of {THEM} seem to be x1, y1, x2, y2; a box is x, y, width, height'),
+    # training clips boxes to the image, and evaluation does not, so that perfect detections have an AP50 of 0
+    suspicion('boxes of which less than half is inside their image', 'annotations',
+              column(lambda coco: _iou_of_part_inside(coco) < HALF),
+              f'boxes of {THEM} reach far beyond their image, to which training clips them, and evaluation does not; '
+              'the IoU with the part inside is {detail}: clip them',
+              detail=lambda coco, i: f'{_iou_of_part_inside(coco)[i]:.2f} for the first'),
+    # merged exports: a detector finds an object once, and misses the other one
+    suspicion('the same box twice in an image', 'annotations', _repeated_boxes,
+              f'{THEM} repeat the box of another one of their category and image, which counts as missed; remove them',
+              None),
     # cocodataset/cocoapi#184, HumanSignal/label-studio#5899: masks that have nothing to do with the objects
     suspicion('polygons and run lengths that do not match their boxes', 'annotations', column(_is_apart),
               f'segmentations of {THEM} do not match their boxes; {{detail}}', detail=_cause),

@@ -19,6 +19,7 @@ from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco
 from .coco_rules import coco_problems
+from .copies import shared_images
 from .rasters import Raster, raster_problems, sample_of
 from .rules import Problem, apply, raise_or_warn
 from .seg_folder import MANY_CLASSES, SegFolder
@@ -54,8 +55,10 @@ def check_data(cfg: Config, splits: Sequence[str], content: bool = True) -> None
 
 def problems_of(cfg: Config, splits: Sequence[str], is_full: bool = False) -> list[Problem]:
     """Returns the problems in the data sets of a config; in all images and masks with ``is_full``."""
-    return [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
-            for problem in find_problems(dataset, cfg, split, is_full)]
+    seen: dict[str, list[Raster]] = {split: [] for split in splits}
+    found = [problem for split in splits for dataset in (*local_datasets(cfg, split), *evaluated_files(cfg, split))
+             for problem in find_problems(dataset, cfg, split, seen[split], is_full)]
+    return [*found, *(shared_images(seen.get('train', ()), seen.get('val', ()), is_full) if is_full else ())]
 
 
 def local_datasets(cfg: Config, split: str) -> list[dict]:
@@ -64,13 +67,14 @@ def local_datasets(cfg: Config, split: str) -> list[dict]:
             if not dataset.get('backend_args') and not type_name(dataset).startswith('CIFAR')]
 
 
-def find_problems(dataset: dict, cfg: Config, split: str, is_full: bool = False) -> list[Problem]:
+def find_problems(dataset: dict, cfg: Config, split: str, seen: list[Raster], is_full: bool = False) -> list[Problem]:
     """Returns the problems in the annotations, images and masks of a data set.
 
     Args:
         dataset (dict): Config of the data set.
         cfg (Config): Config of the run.
         split (str): 'train', 'val' or 'test'.
+        seen (list[Raster]): Where to add the images and masks at which it looks.
         is_full (bool): Whether to decode all images rather than to look at :func:`sample_of`. Defaults to False.
     """
     if not is_first_process():
@@ -85,6 +89,7 @@ def find_problems(dataset: dict, cfg: Config, split: str, is_full: bool = False)
         if any(problem.is_error for problem in problems):
             return problems
         chosen = rasters if is_full else sample_of(rasters, split == 'test')
+        seen += chosen
         return problems + raster_problems(chosen, is_evaluated, is_full=is_full)
     except UsageError as error:
         return [Problem(str(error), True)]

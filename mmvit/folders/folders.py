@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..utils.distributed import is_first_process, warn
 from ..utils.images import images_in, is_hidden
+from .copies import originals_of, shared_images
 from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
@@ -78,9 +79,14 @@ class FolderData:
         raise_or_warn(self.problems_of_files())
 
     def problems_of_files(self, parts: Collection[str] = ('train', 'val'), is_full: bool = False) -> list[Problem]:
-        """Returns the problems in the images and masks of parts; ``is_full`` as for :func:`raster_problems`."""
-        return [problem for part, rasters in self.rasters.items() if part in parts
-                for problem in raster_problems(rasters, part == 'val', self.classes, is_full, self.digests)]
+        """Returns the problems in the images and masks of parts; ``is_full`` as for :func:`raster_problems`.
+
+        An image that is in both is an error with ``is_full``, else a warning.
+        """
+        chosen = {part: rasters for part, rasters in self.rasters.items() if part in parts}
+        return [*(problem for part, rasters in chosen.items()
+                  for problem in raster_problems(rasters, part == 'val', self.classes, is_full, self.digests)),
+                *shared_images(chosen.get('train', ()), chosen.get('val', ()), is_full, self.digests)]
 
 
 @dataclass(frozen=True)
@@ -142,32 +148,48 @@ class Split:
         if others and (self.val_fraction is not None or others != ['test']):
             warn(text)
 
-    def divide(self, items: list, labels: Sequence[Collection[str]] | None = None) -> tuple[list, list]:
-        """Returns the items for training and the items for validation, split at random with the seed.
+    def choose(self, folder: str, groups: Collection[Collection[str]],
+               labels: Mapping[str, Collection[str]] | None = None) -> set[str]:
+        """Returns the images for validation, chosen at random with the seed; identical files go to the same part.
 
         Args:
-            items (list): The items.
-            labels (Sequence[Collection[str]] | None): Classes of each item. Each class of two or more items is in both
-                parts, if necessary with more or fewer items for validation. Defaults to None: unknown.
+            folder (str): Folder of the images.
+            groups (Collection[Collection[str]]): Names of the images; ``val_fraction`` is that of each group.
+            labels (Mapping[str, Collection[str]] | None): Classes of each image. Each class of two or more images is in
+                both parts, if necessary with more or fewer images for validation. Defaults to None: unknown.
 
         Raises:
-            UsageError: If fewer than two items have a class, or no split was found with all classes in both parts.
+            UsageError: If fewer than two images have a class, or no split was found with all classes in both parts.
         """
+        paths = {name: osp.join(folder, name) for group in groups for name in group}
+        originals = originals_of(paths.values())
+        content = {name: originals.get(path, path) for name, path in paths.items()}
+        classes: dict[str, set[str]] = {}
+        for name, names in (labels or {}).items():
+            classes.setdefault(content[name], set()).update(names)
+        chosen: set[str] = set()
+        left = set(content.values())
+        for group in groups:
+            items = [item for item in dict.fromkeys(content[name] for name in group) if item in left]
+            left.difference_update(items)
+            chosen |= self._sample(items, classes)
+        return {name for name, item in content.items() if item in chosen}
+
+    def _sample(self, items: Sequence[str], classes: Mapping[str, set[str]]) -> set[str]:
         assert self.val_fraction is not None
         number = max(0, min(max(1, round(self.val_fraction * len(items))), len(items) - 1))
         generator = random.Random(self.seed)
         chosen = set(generator.sample(range(len(items)), number))
-        if labels is not None:
-            groups = {'': {i for i, names in enumerate(labels) if names}}  # '' is for any label
-            for i, names in enumerate(labels):
-                for name in names:
+        if classes:
+            groups = {'': {i for i, item in enumerate(items) if classes[item]}}  # '' is for any label
+            for i, item in enumerate(items):
+                for name in sorted(classes[item]):
                     groups.setdefault(name, set()).add(i)
             if len(groups['']) < 2:
-                raise UsageError('val_fraction (--val-fraction) needs at least two images with objects, got '
+                raise UsageError('val_fraction (--val-fraction) needs at least two different images with objects, got '
                                  f'{len(groups[""])} of {len(items)} images')
             _move_until_all_are_in_both(chosen, groups, generator)
-        return ([item for i, item in enumerate(items) if i not in chosen],
-                [item for i, item in enumerate(items) if i in chosen])
+        return {items[i] for i in chosen}
 
 
 def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], generator: random.Random) -> None:

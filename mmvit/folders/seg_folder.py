@@ -92,9 +92,12 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
     if val_fraction is None:
         images = {part: seg_images(folder, prefix) for part, prefix in prefixes.items()}
     else:
-        images = dict(zip(prefixes, split.divide(seg_images(folder, prefixes['val']))))
-        if not images['val']:
-            raise UsageError('val_fraction (--val-fraction) needs at least two images, got 1')
+        found = seg_images(folder, prefixes['val'])
+        chosen = split.choose(osp.join(folder, 'images', prefixes['val']), [found])
+        if not chosen:
+            raise UsageError(f'val_fraction (--val-fraction) needs at least two different images, got {found[0]} alone')
+        images = dict(train=[image for image in found if image not in chosen],
+                      val=[image for image in found if image in chosen])
     out, datasets, rasters, problems = output_folder(out), {}, {}, []
     for part, prefix in prefixes.items():
         place, masks = osp.join(folder, 'images', prefix), osp.join(folder, 'masks', prefix)

@@ -2,6 +2,7 @@
 import shutil
 from pathlib import Path
 from unicodedata import normalize
+from zlib import crc32
 
 import pytest
 from helpers import ROOT, raises
@@ -19,7 +20,7 @@ FLOWERS = ROOT / 'data/flowers_mini'
 def write(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new('RGB', (8, 8), 'red').save(folder / path)
+        Image.new('RGB', (8, 8), tuple(crc32(path.encode()).to_bytes(4, 'big')[:3])).save(folder / path)
 
 
 def samples(config: dict) -> list[tuple[str, int]]:
@@ -64,7 +65,7 @@ def test_a_classifier_needs_validation_images(tmp_path):
     with raises(UsageError, 'no validation images'):
         read_class_folder(tmp_path)
     shutil.rmtree(tmp_path / 'val')
-    with raises(UsageError, 'no validation images', 'two images'):
+    with raises(UsageError, 'no validation images', 'two different images'):
         read_class_folder(tmp_path, val_fraction=0.5)
 
 

@@ -103,7 +103,7 @@ def test_ids_that_are_shifted_by_one(shift, content, tmp_path):
     assert 'shifted by one' in text
     for annotation in content['annotations']:
         annotation['category_id'] = 2
-    assert not problems(content, tmp_path)  # a part of the categories
+    assert not errors(content, tmp_path)  # a part of the categories
 
 
 def test_images_with_one_file(content, tmp_path):
@@ -259,7 +259,9 @@ def test_order_of_the_classes(content, tmp_path):
     (dict(bbox=[0, 0, 1.01, 1], area=1), 'coordinates from 0 to 1'), (dict(bbox=[0, 0, 1.5, 1.5], area=2), None),
     (dict(bbox=[64, 25, 20, 16]), 'box outside'), (dict(bbox=[33, 48, 20, 16]), 'box outside'),
     (dict(bbox=[-20, 25, 20, 16]), 'box outside'), (dict(bbox=[33, -16, 20, 16]), 'box outside'),
-    (dict(bbox=[-19.5, 25, 20, 16]), None), (dict(bbox=[33, 47.5, 20, 2.5]), None),
+    (dict(bbox=[-19.5, 25, 20, 16]), 'with the part inside is 0.03'), (dict(bbox=[33, 47.5, 20, 2.5]), 'is 0.20'),
+    (dict(bbox=[44, -30, 40, 50]), 'inside is 0.20'), (dict(bbox=[30, 9, 90, 20]), 'inside is 0.38'),
+    (dict(bbox=[-10, 25, 20, 16]), None), (dict(bbox=[33, 33, 20, 30]), None),
     (dict(segmentation=[[36, 25, 56, 41, 36, 41]]), None),
     (dict(segmentation=[[36, 25, 46, 25, 46, 41, 36, 41]]), None),  # half of the box
     (dict(segmentation=[[36, 25, 45, 25, 45, 41]]), 'segmentations of 1 of 10 annotations (ids 3) do not match'),
@@ -279,6 +281,23 @@ def test_the_first_reason_counts(changes, reason, content, tmp_path):
     assert len(found) == (reason is not None), found
     for is_error, text in found:
         assert not is_error and reason in text and '1 of 10 annotations (ids 3)' in text
+
+
+def test_boxes_that_are_annotated_twice(content, tmp_path):
+    """An object of another category, or a crowd, may have the same box."""
+    for number, changes in enumerate((dict(), dict(bbox=[36.04, 25, 20, 16]), dict(category_id=2), dict(iscrowd=1))):
+        content['annotations'].append(dict(content['annotations'][3], id=20 + number, **changes))
+    text, = (text for _, text in problems(content, tmp_path) if 'repeat' in text)
+    assert '2 of 14 annotations (ids 20, 21) repeat the box' in text
+
+
+@pytest.mark.parametrize('classes', [None, 'abc', 'ab'])
+def test_categories_without_objects(classes, content, tmp_path):
+    """Categories of a file that a config does not name are not meant."""
+    for annotation in content['annotations']:
+        annotation['category_id'] = 1
+    found = [text for is_error, text in problems(content, tmp_path, classes=classes) if not is_error]
+    assert found == [f'file.json: there are no objects of the categories {"b" if classes == "ab" else "b, c"}']
 
 
 def test_images_are_accounted_for(content, tmp_path, capsys, monkeypatch):

@@ -33,7 +33,7 @@ def folder(tmp_path):
         content = dict(images=[], annotations=[], categories=[dict(id=3, name='nut'), dict(id=7, name='date')])
         numbers = count(1)
         for i in range(2):
-            Image.new('RGB', (WIDTH, HEIGHT)).save(folder / part / f'{part}{i}.jpg')
+            Image.new('RGB', (WIDTH, HEIGHT), (99 * i, 0, len(part))).save(folder / part / f'{part}{i}.jpg')
             content['images'].append(dict(id=10 + i, file_name=f'{part}{i}.jpg', width=WIDTH, height=HEIGHT))
             for category, crowd in (7, 0), (3, 0), (3, 1):
                 content['annotations'].append(dict(
@@ -255,7 +255,7 @@ def test_both_parts_of_a_split_have_objects(folder):
     shutil.rmtree(folder / 'val')
     edit(file_of(folder, 'train'), lambda content: content['annotations'].pop(4))
     change(folder, 'train', 3, iscrowd=1)
-    with raises(UsageError, 'val_fraction', 'two images with objects', 'got 1'):
+    with raises(UsageError, 'val_fraction', 'two different images with objects', 'got 1'):
         read_coco_folder(folder, val_fraction=.5)
     change(folder, 'train', 3, iscrowd=0)
     read_coco_folder(folder, val_fraction=.5)

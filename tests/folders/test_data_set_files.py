@@ -41,7 +41,7 @@ def config(dataset: dict, **parts) -> Config:
 
 
 def problems(dataset: dict, split: str = 'val', **parts) -> list[Problem]:
-    return find_problems(dataset, config(dataset, **parts), split)
+    return find_problems(dataset, config(dataset, **parts), split, [])
 
 
 def test_which_images_are_compared_with_the_annotations(tmp_path, monkeypatch):

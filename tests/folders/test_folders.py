@@ -92,20 +92,21 @@ def test_names_that_a_list_cannot_hold():
 @pytest.mark.parametrize('fraction', [0.05, 0.5, 0.95])
 def test_each_class_of_several_images_is_in_both_parts(fraction, seed):
     rare = {3: ['rare', 'common'], 17: ['rare'], 5: ['single'], **{i: ['common'] for i in range(20, 24)}}
-    items, labels = list(range(40)), [rare.get(i, []) for i in range(40)]
-    parts = Split(fraction, seed).divide(items, labels)
-    for part in parts:
-        assert {'rare', 'common'} <= {name for i in part for name in labels[i]}
-    assert sorted(parts[0] + parts[1]) == items and parts == Split(fraction, seed).divide(items, labels)
-    assert abs(len(parts[1]) - fraction * 40) <= 4
+    labels = {str(i): rare.get(i, []) for i in range(40)}
+    chosen = Split(fraction, seed).choose('', [labels], labels)
+    for part in chosen, labels.keys() - chosen:
+        assert {'rare', 'common'} <= {name for image in part for name in labels[image]}
+    assert chosen == Split(fraction, seed).choose('', [labels], labels)
+    assert abs(len(chosen) - fraction * 40) <= 4
 
 
 @pytest.mark.parametrize('labels, words', [
-    ([['a']], ['two images', 'got 1']), ([[], ['a'], []], ['two images with objects', 'got 1']),
+    ([['a']], ['two different images', 'got 1']), ([[], ['a'], []], ['two different images with objects', 'got 1']),
     ([['a', 'b'], ['b', 'c'], ['a', 'c']], ['no split', 'train and val'])])
 def test_a_split_without_a_class_in_a_part_is_refused(labels, words):
     with raises(UsageError, 'val_fraction', *words):
-        Split(0.3).divide(list(labels), labels)
+        named = {str(i): names for i, names in enumerate(labels)}
+        Split(0.3).choose('', [named], named)
 
 
 FOLDERS = dict(flat=('bus', 'car', 'train'), deep=('bus', 'car', 'train/ice', 'train/tgv'),

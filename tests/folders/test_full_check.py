@@ -3,10 +3,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data_folders import damage
+from data_folders import damage, edit
 from helpers import ROOT, raises
 from subcommands import call
 
+from mmvit.folders import read_folder
 from mmvit.folders.data_set_files import errors_and_warnings, folder_problems
 from mmvit_backbones.errors import UsageError
 
@@ -48,6 +49,38 @@ def test_all_bad_files_of_a_folder_are_listed(tmp_path):
 @pytest.mark.parametrize('name, folder', [('coco_folder', 'coco_mini'), ('class_folder', 'flowers_mini')])
 def test_good_folders_have_no_errors(name, folder):
     assert errors_and_warnings(folder_problems(**{name: DATA / folder}))[0] == []
+
+
+@pytest.mark.parametrize('task, name, place', [
+    ('class_folder', 'flowers_mini', 'train/roses'), ('coco_folder', 'coco_mini', 'train'),
+    ('seg_folder', 'camvid_mini', 'images/train')])
+def test_copies_of_images(task, name, place, tmp_path, capsys):
+    """Images in both parts are an error of the check, and a warning of a training; a split puts copies into one."""
+    folder = shutil.copytree(DATA / name, tmp_path / 'data')
+    names = []
+    for number, file in enumerate(sorted((folder / place.replace('train', 'val')).iterdir())[:3]):
+        for copy in 'ab':
+            names.append(f'{number}{copy}{file.suffix}')
+            shutil.copy(file, folder / place / names[-1])
+            if task == 'seg_folder':
+                shutil.copy(folder / f'masks/val/{file.stem}.png', folder / f'masks/train/{number}{copy}.png')
+    if task == 'coco_folder':
+        def list_them(content):
+            content['images'] += [dict(content['images'][0], id=10**6 + i, file_name=name)
+                                  for i, name in enumerate(names)]
+            for annotation in content['annotations']:  # for a split with all classes in both parts
+                annotation['category_id'] = content['categories'][0]['id']
+        edit(folder / 'annotations/instances_train.json', list_them)
+    error, = (text for text in errors_and_warnings(folder_problems(**{task: folder}))[0] if 'also' in text)
+    assert '3 of ' in error and f'{names[0]}), so' in error
+    read_folder(task, folder)
+    assert f'warning: {error}' in capsys.readouterr().err
+    for path in 'val', 'images/val', 'annotations/instances_val.json':
+        shutil.rmtree(folder / path, ignore_errors=True)
+    for seed in range(5):
+        data = read_folder(task, folder, val_fraction=0.5, split_seed=seed, check_files=False)
+        chosen = {Path(raster.image).name for raster in data.rasters['val']}
+        assert all((one in chosen) == (two in chosen) for one, two in zip(names[::2], names[1::2]))
 
 
 CONFIG = ROOT / 'tests/configs/imagenet_reswin_t.py'

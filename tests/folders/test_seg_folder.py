@@ -29,7 +29,7 @@ def folder(tmp_path):
         for kind in 'images', 'masks':
             (folder / kind / part).mkdir(parents=True)
         for i in range(number):
-            Image.new('RGB', (24, 16), 'red').save(folder / f'images/{part}/{part}{i}.jpg')
+            Image.new('RGB', (24, 16), (99 * i, 0, 99 * number)).save(folder / f'images/{part}/{part}{i}.jpg')
             labels = np.zeros((16, 24), np.uint8)
             labels[4:8], labels[:2] = 1, 255
             Image.fromarray(labels).save(folder / f'masks/{part}/{part}{i}.png')
@@ -58,7 +58,7 @@ def test_images_are_split(folder):
     assert lists[0] == lists[1] != lists[2]
     for name in '12':
         (folder / f'images/train/train{name}.jpg').unlink()
-    with raises(UsageError, '--val-fraction', 'two images', 'got 1'):
+    with raises(UsageError, '--val-fraction', 'two different images', 'train0.jpg alone'):
         read_seg_folder(folder, val_fraction=0.5)
 
 

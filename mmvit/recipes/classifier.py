@@ -28,7 +28,7 @@ def model(network: Network, data: FolderData) -> dict:
             standard deviation.
         data (FolderData): The data; the settings have its number of classes.
     """
-    head = dict(type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
+    head: dict = dict(type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
     if network.variant:
         published = network.variant.model_config('classification')
         backbone = {**network.backbone, **network.variant.family.classifier}

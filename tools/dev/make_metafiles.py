@@ -12,6 +12,7 @@ to lower case, which would break the ids of files on cloud drives. URLs of check
 a slash, nothing is downloaded.
 """
 import argparse
+import csv
 import re
 import runpy
 import sys
@@ -20,6 +21,7 @@ from functools import cache, partial
 from importlib import import_module
 from itertools import chain, groupby
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
+from mmvit.recipes.schedule import LR, PRETRAINED_MULT
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
 from mmvit_backbones.errors import UsageError
@@ -63,6 +66,9 @@ standard deviation (`tests/test_goldens.py`).
 """
 DECAY = '<!-- weight decay: written by tools/dev/make_metafiles.py -->\n', '<!-- end of weight decay -->\n'
 RELATED = '<!-- related: written by tools/dev/make_metafiles.py -->\n', '<!-- end of related -->\n'
+RECIPES = '<!-- recipes: written by tools/dev/make_metafiles.py -->\n', '<!-- end of recipes -->\n'
+RECIPE_WEIGHTS = dict(lite0='EfficientNet-Lite0', dinov2='DINOv2 ViT-S/14', random='random')
+RECIPE_DATA = dict(flowers='flowers', camvid='streets', coco='objects')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
@@ -155,7 +161,7 @@ def make_files() -> dict[Path, str]:
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
-                             ('docs/own_project.md', DECAY, weight_decay()),
+                             ('docs/own_data.md', RECIPES, recipes()), ('docs/own_project.md', DECAY, weight_decay()),
                              ('NOTICE', NOTICE, sources())):
         files[ROOT / name] = between((ROOT / name).read_text(encoding='utf-8'), *marks, new)
     return files
@@ -345,6 +351,42 @@ def rules() -> str:
             names.setdefault(severity(rule), []).append(rule.name)
         parts += [f'\n{data}:\n\n', *(f'- {degree}: {"; ".join(found)}\n' for degree, found in names.items())]
     return ''.join(parts)
+
+
+def recipes() -> str:
+    """Returns the results of tools/dev/measure_recipes.py: of recipes, and what other settings change."""
+    metrics: dict[tuple, dict[str, dict[str, float]]] = {}  # data, weights, is_frozen, steps -> row -> fold -> metric
+    with (ROOT / 'docs/recipes.csv').open(encoding='utf-8', newline='') as file:
+        for line in csv.DictReader(file):
+            group = line['data'], line['weights'], line['is_frozen'], int(line['steps'])
+            metrics.setdefault(group, {}).setdefault(line['row'], {})[line['fold']] = float(line['metric'])
+    default = f'lr {LR:g} mult {PRETRAINED_MULT:g}'
+    shown, changes, columns = [], {}, []
+    for (data, weights, is_frozen, steps), rows in metrics.items():
+        if not steps:
+            continue
+        recipe = rows.get(default) or rows['recipe']
+        probe = metrics.get((data, weights, 'False', 0), {}).get('recipe')
+        name = f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}' + ', frozen' * (is_frozen == 'True')
+        shown.append([name, spread(probe), spread(rows.get('before')), spread(recipe)])
+        for row in rows.keys() - {default, 'recipe', 'before'}:
+            differences = [metric - recipe[fold] for fold, metric in rows[row].items() if fold in recipe]
+            if differences:
+                changes.setdefault(row.removeprefix(f'{default} '), {})[name] = f'{mean(differences):+.1f}'
+                columns = [*columns, *([name] if name not in columns else [])]
+    head = ['weights, data, steps', 'linear probe', 'before', 'recipe']
+    return f'\n{table(head, shown)}\nOther settings, in points more than the recipe on the same folds:\n\n' + table(
+        ['setting', *columns], [[row, *(found.get(name, '') for name in columns)]
+                                for row, found in sorted(changes.items())]) + '\n'
+
+
+def spread(metrics: dict[str, float] | None) -> str:
+    """Returns the mean of folds with its standard error, and their number."""
+    if not metrics:
+        return '–'
+    values = list(metrics.values())
+    error = f' ± {stdev(values) / len(values)**0.5:.1f}' if len(values) > 1 else ''
+    return f'{mean(values):.1f}{error} ({len(values)})'
 
 
 def severity(rule: Rule) -> str:

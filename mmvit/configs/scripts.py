@@ -80,7 +80,8 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
             if not osp.isfile(osp.join(path, LAST)):
                 raise UsageError(f'nothing to resume: work dir {resume} has no {LAST}')
             path = last_of(Path(path, LAST))
-        cfg.resume, cfg.load_from = True, path
+        is_start = 'recipe' in cfg and not path and not osp.isfile(osp.join(cfg.work_dir, LAST))
+        cfg.resume, cfg.load_from = (False, cfg.get('load_from')) if is_start else (True, path)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {config} does not set')

@@ -31,6 +31,7 @@ from .batch_size import check_device, largest_batch_size
 from .config_text import Name, Section, text_of
 from .networks import Network, find_network
 from .schedule import LR, PRETRAINED_MULT, Schedule, epochs_for
+from .starts import Start, find_start
 
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
 WORK_DIRS = 'work_dirs'  # where the work dirs of trainings are by default
@@ -98,17 +99,23 @@ def fine_tune(network: str | Mapping[str, Any], *, class_folder: str | None = No
         for text in detector.about_objects(data, given.size)[1]:
             warn(text)
 
-    def config(images: int) -> Config:
+    def config(images: int, network: Network = found, data: FolderData = data, start: Start | None = None) -> Config:
         """Returns the config for a number of images per process and step."""
         given.batch_size = images
         recorded = replace(arguments, batch_size=images if is_auto else batch_size).list_changes()
         decided = {name: value for name, value in here.items() if name not in recorded}
-        text = _text(about, found, data, given, {**recorded, **(dict(here=decided) if decided else {})})
+        text = _text(about, network, data, given, {**recorded, **(dict(here=decided) if decided else {})}, start)
         cfg = Config.fromstring(text, '.py')
         return Config(cfg.to_dict(), cfg_text=text, filename=osp.join(given.work_dir, RECIPE, f'{title}.py'))
 
-    return config(largest_batch_size(config(1).text, data.num_train // processes, processes) if is_auto else
-                  batch_size or task.BATCH_SIZE)
+    images = (largest_batch_size(config(1).text, data.num_train // processes, processes) if is_auto else
+              batch_size or task.BATCH_SIZE)
+    cfg = config(images)
+    if isinstance(pretrained, str) and not prefix:
+        one_more = config(images, data=replace(data, classes=(*data.classes, '')))
+        if start := find_start(pretrained, cfg, one_more, data.classes, place):
+            cfg = config(images, found.without_weights(), start=start)
+    return cfg
 
 
 def title_of(network: str, task: Task) -> str:
@@ -116,7 +123,8 @@ def title_of(network: str, task: Task) -> str:
     return f'{re.sub("[/:]", "_", network)}_{task.name}'  # as Windows allows it
 
 
-def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any]) -> str:
+def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespace, recorded: dict[str, Any],
+          start: Start | None) -> str:
     """Returns the text of a config.
 
     Args:
@@ -125,17 +133,20 @@ def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespac
         data (FolderData): The data.
         given (SimpleNamespace): Arguments of :func:`fine_tune`, with values in place of most defaults.
         recorded (dict): Those arguments that the text has.
+        start (Start | None): Checkpoint of the whole model.
     """
     task = MODULES[about.name]
     images = given.batch_size * given.processes
     steps_per_epoch = math.ceil(data.num_train / images)
-    lr = LR if network.is_pretrained else task.LR_OF_RANDOM_WEIGHTS
+    lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (task.LR_OF_RANDOM_WEIGHTS, 1.)
+    peak = given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE)
+    if start and start.is_whole:  # nothing is new
+        peak, mult = peak * mult, 1.
     schedule = Schedule(
         epochs=given.epochs or (math.ceil(given.iters / steps_per_epoch) if given.iters else
                                 epochs_for(data.num_train)),
         steps_per_epoch=steps_per_epoch, images_per_step=images,
-        lr=given.lr or lr * math.sqrt(images * given.accumulate / task.BATCH_SIZE), accumulate=given.accumulate,
-        pretrained_mult=PRETRAINED_MULT if network.is_pretrained else 1.,
+        lr=peak, accumulate=given.accumulate, pretrained_mult=mult,
         layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.0), decay_type=given.decay_type,
         precision=given.precision, early_stop=given.early_stop, ema=given.ema, compile=given.compile)
     loading = loading_with(given.workers)
@@ -148,7 +159,7 @@ def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespac
     used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'
     rate = '' if given.lr else (f': {lr:g} for {_count(task.BATCH_SIZE, "image")} per {unit}' + (
         f', times the square root of {used}/{task.BATCH_SIZE}' if used != task.BATCH_SIZE else ''))
-    summary = _summary(network, about.name, data, schedule, given, getattr(given, about.argument), rate)
+    summary = _summary(network, about.name, data, schedule, given, getattr(given, about.argument), rate, start)
     return text_of([*summary, *USAGE], [
         Section('', dict(task.frame(data), custom_imports=dict(imports=list(network.imports)))),
         Section('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
@@ -160,7 +171,7 @@ def _text(about: Task, network: Network, data: FolderData, given: SimpleNamespac
                  **(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {})}),
         Section('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a '
                 'resumed run equals an uninterrupted one.', schedule.hooks(about)),
-        Section('', dict(work_dir=given.work_dir)),
+        Section('', dict(work_dir=given.work_dir, **(dict(load_from=start.file) if start else {}))),
     ])
 
 
@@ -276,19 +287,21 @@ def _size(task: Any, size: int | Sequence[int] | None) -> tuple[int, int]:
 
 
 def _summary(network: Network, task: str, data: FolderData, schedule: Schedule, given: SimpleNamespace, folder: str,
-             rate: str) -> list[str]:
+             rate: str, start: Start | None) -> list[str]:
     weights = network.backbone.get('init_cfg') or {}
     is_detector = task == 'detector'
     model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if is_detector else dict(
         classifier='classifier', segmenter='UperNet')[task]
     shown = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
-    start = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    source = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    if start:
+        source = f'the whole model of {given.pretrained}' + ('' if start.is_whole else ', but its last layers')
     hint = ''
     if is_detector and not given.light and not torch.cuda.is_available():
         hint = f'; without a GPU, --light saves {LIGHT_SAVES}'
     size = given.size
     return [
-        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {start}{hint}',
+        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}{hint}',
         f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
         f'classes     {len(data.classes)}: {shown}',
         *([f'objects     {detector.about_objects(data, size)[0]}'] if is_detector else []),

@@ -121,6 +121,10 @@ class Network:
             raise UsageError(f'prefix (--prefix) needs weights from a file (--pretrained FILE), got {prefix!r}')
         return replace(self, backbone={**self.backbone, 'init_cfg': {**init, 'prefix': prefix}})
 
+    def without_weights(self) -> 'Network':
+        """Returns the network whose weights come with those of the whole model."""
+        return replace(self, backbone={key: value for key, value in self.backbone.items() if key != 'init_cfg'})
+
     def of_built(self, function: Callable[[Any], Any]) -> Any:
         """Returns what a function returns for the backbone, without weights, on the meta device or else on the CPU."""
         try:

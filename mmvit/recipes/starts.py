@@ -1,7 +1,8 @@
 """Starts a recipe from the whole model of another training, where only the backbone's weights would come otherwise."""
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -17,16 +18,22 @@ from ..utils.frameworks import build_model, quiet, use_framework
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
 
-def find_start(source: str, model: Mapping[str, Size], other: Mapping[str, Size], classes: Sequence[str],
-               folder: str) -> str | None:
+class Start(NamedTuple):
+    """The checkpoint from which a model starts, and whether it has all layers or all but the last ones."""
+
+    file: str
+    is_whole: bool
+
+
+def find_start(source: str, cfg: Config, one_more: Config, classes: Sequence[str], folder: str) -> Start | None:
     """Returns the checkpoint from which a whole model starts, or None if a file is no training of the same model.
 
     If its classes have other names, the file ``start.pth`` without the last layers is written.
 
     Args:
         source (str): Checkpoint, or work dir of a training.
-        model (Mapping): Names and shapes of the model's weights (:func:`shapes_of`).
-        other (Mapping): Those of the same model for another number of classes; what differs are the last layers.
+        cfg (Config): The recipe.
+        one_more (Config): The recipe for one more class; layers whose shapes differ are the last ones.
         classes (Sequence[str]): Names of the classes.
         folder (str): Folder for ``start.pth``.
 
@@ -36,18 +43,20 @@ def find_start(source: str, model: Mapping[str, Size], other: Mapping[str, Size]
     if '://' in source or not os.path.exists(source):
         return None
     checkpoint = read_checkpoint(source)
-    weights, last = checkpoint.get('state_dict', {}), {name for name in model if model[name] != other.get(name)}
-    if 'meta' not in checkpoint or weights.keys() != model.keys():
+    weights = checkpoint.get('state_dict', {})
+    if 'meta' not in checkpoint or weights.keys() != (model := shapes_of(cfg)).keys():
         return None
+    other = shapes_of(one_more)
+    last = {name for name in model if model[name] != other[name]}
     if any(not isinstance(x, Tensor) or x.shape != model[name] for name, x in weights.items() if name not in last):
         return None
     if classes_of(checkpoint['meta'].get('dataset_meta')) == tuple(classes):
-        return find_checkpoint(source)
+        return Start(find_checkpoint(source), is_whole=True)
     file = Path(folder, START)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(file) as part:
         torch.save(dict(state_dict={name: x for name, x in weights.items() if name not in last}), part)
-    return str(file)
+    return Start(str(file), is_whole=False)
 
 
 def shapes_of(cfg: Config) -> dict[str, Size]:

@@ -108,8 +108,7 @@ def prepared_training(config: str, recipe: NetworkAndFolder | None = None, *, pr
             check_work_dir(cfg, check)
         if check:
             rehearse(cfg)
-        has_checkpoint = cfg.get('load_from') or osp.isfile(osp.join(cfg.work_dir, LAST))
-        if cfg.get('resume') and not has_checkpoint and is_first_process():
+        if resume and not by_path and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
             print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
         yield Prepared(cfg, config, data_root=data_root)
 

@@ -1,0 +1,46 @@
+"""A training goes on from the whole model of another one with the same network and task."""
+from pathlib import Path
+
+import pytest
+import torch
+from fine_tunings import TASKS, recipe
+from mmengine.config import Config
+
+from mmvit.recipes.starts import shapes_of
+from mmvit.utils.frameworks import build_model, use_framework
+
+pytestmark = pytest.mark.usefixtures('frameworks')
+
+
+def trained(folder: Path, cfg: Config, classes: tuple[str, ...]) -> str:
+    """Returns a checkpoint as MMEngine saves it, with random weights."""
+    use_framework(cfg.default_scope)
+    torch.save(dict(state_dict=build_model(Config(cfg.to_dict())).state_dict(),
+                    meta=dict(dataset_meta=dict(classes=list(classes)))), file := folder / 'run.pth')
+    return str(file)
+
+
+@TASKS
+def test_whole_model_starts_at_the_rate_of_pretrained_layers(task, tmp_path):
+    cfg = recipe(tmp_path, task)
+    run = trained(tmp_path, cfg, cfg.metainfo.classes)
+    whole = recipe(tmp_path, task, pretrained=run)
+    other = recipe(tmp_path, task, pretrained=trained(tmp_path, recipe(tmp_path, task, 'resnet50'), ()))
+    assert whole.load_from == run and 'init_cfg' not in whole.model.backbone
+    assert not other.get('load_from') and other.model.backbone.init_cfg.checkpoint == run  # the backbone alone
+    settings = whole.optim_wrapper.paramwise_cfg
+    backbone = other.optim_wrapper.optimizer.lr * other.optim_wrapper.paramwise_cfg.pretrained_mult
+    assert whole.optim_wrapper.optimizer.lr == pytest.approx(backbone) and settings.pretrained_mult == 1
+
+
+@TASKS
+def test_last_layers_of_other_classes_are_new(task, tmp_path):
+    cfg = recipe(tmp_path, task)
+    run = trained(tmp_path, cfg, cfg.metainfo.classes[::-1])
+    fine = recipe(tmp_path, task, pretrained=run)
+    loaded, all_of_them = torch.load(fine.load_from)['state_dict'], shapes_of(cfg)
+    missing = {name.rpartition('.')[0] for name in all_of_them.keys() - loaded.keys()}
+    heads = 'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg', 'roi_head.mask_head.conv_logits'
+    assert missing == dict(class_folder={'head.fc'}, coco_folder={*heads},
+                           seg_folder={'decode_head.conv_seg', 'auxiliary_head.conv_seg'})[task]
+    assert fine.optim_wrapper.paramwise_cfg.pretrained_mult < 1

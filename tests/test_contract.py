@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from traffic import Counter, FusedAttention
 
+from mmvit_backbones.backbones.truncation import prune_intermediate_layers
 from mmvit_backbones.utils import versions
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -99,6 +100,17 @@ def test_activation_checkpointing_saves_memory(network):
     assert saved_bytes(network, with_cp=True) < 0.6 * saved_bytes(network)
 
 
+@each_network
+def test_declared_blocks_are_those_that_run(network):
+    """``block_types`` says what is compiled and drawn, and :meth:`run_block` what is checkpointed."""
+    model, run = fresh_model(network).eval(), set()
+    model.run_block = lambda block, *args: (run.add(block), block(*args))[1]
+    model(images())
+    blocks = {*model.named_blocks().values()}
+    layers = [layer for stage in range(model.num_stages) for layer in model.stage_layers(stage)]
+    assert blocks <= run and all(blocks.intersection(layer) for layer in layers), 'block_types'
+
+
 @pytest.mark.parametrize('frozen_stages', [0, 1])
 @each_network
 def test_frozen_stages(network, frozen_stages):
@@ -118,10 +130,7 @@ def test_frozen_stages_of_a_truncated_network(network):
     """What remains stays frozen, although more stages were to be frozen than remain."""
     x = images()
     model = fresh_model(network, drop_path_rate=0.5, frozen_stages=shared_model(network).num_stages)
-    if model.plain_blocks is None:
-        model.keep_stages(1)
-    else:
-        model.keep_blocks(1)
+    prune_intermediate_layers(model, 1)
     model.train()
     model.freeze()
     assert not any(p.requires_grad for p in model.parameters())

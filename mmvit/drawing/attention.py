@@ -54,7 +54,8 @@ def draw_attention(image: str, network: str, out: str, *, checkpoint: str | None
         blocks (Sequence[int] | None): Indices of the rows to draw. Defaults to None: all.
 
     Raises:
-        UsageError: If an argument is invalid, or the network is a RegionViT, which has no maps of one pixel.
+        UsageError: If an argument is invalid, or the network has no attention or is a RegionViT, which has no maps of
+            one pixel.
         CheckpointError: If the weights cannot be read or are for another network.
     """
     check_file(image, 'image')
@@ -99,8 +100,10 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
         raise UsageError('network must not be a RegionViT, which attends to windows together with regional tokens')
     blocks: dict[str, Maps] = {}
     rows, columns = (-(-side // backbone.strides[-1]) for side in images.shape[2:])
-    attentions: dict[str, Any] = {
-        name: block.attn for name, block in backbone.named_modules() if hasattr(block, 'attn')}
+    attentions: dict[str, Any] = {name: attn for name, block in backbone.named_blocks().items()
+                                  if values_of(attn := getattr(block, 'attn', None)) is not None}
+    if not attentions:
+        raise UsageError(f'network must have attention, whose maps are drawn; {type(backbone).__name__} has none')
     watchers = [Watcher(attn, name, queries, (rows, columns), blocks) for name, attn in attentions.items()]
     backbone.requires_grad_(False)
     with torch.enable_grad():
@@ -108,6 +111,11 @@ def record(backbone: Backbone, images: Tensor, queries: Tensor) -> dict[str, Map
     for watcher in watchers:
         watcher.remove()
     return blocks
+
+
+def values_of(attn: Any) -> Any:
+    """Returns the module whose last output channels are attention values; None if there is none."""
+    return next((getattr(attn, key) for key in VALUES if hasattr(attn, key)), None)
 
 
 class Watcher:
@@ -127,9 +135,8 @@ class Watcher:
                  blocks: dict[str, Maps]) -> None:
         self.attn, self.name, self.queries, self.patches, self.blocks = attn, name, queries, patches, blocks
         self.num_heads = getattr(attn, 'num_heads', 1)
-        values = next(getattr(attn, key) for key in VALUES if hasattr(attn, key))
         self.hooks = [attn.register_forward_pre_hook(self.start, with_kwargs=True),
-                      values.register_forward_hook(self.take_values),
+                      values_of(attn).register_forward_hook(self.take_values),
                       attn.get_submodule('proj').register_forward_pre_hook(self.record_attention),
                       attn.register_forward_hook(self.record_residual)]
         if hasattr(attn, 'up'):  # ResTv2 also adds upsampled values to the output, which are not part of the attention

@@ -44,17 +44,11 @@ class PyramidArch(Arch):
     Attributes:
         embed_dims (int): Channels of the first stage.
         depths (tuple[int, ...]): Number of blocks of each stage.
-        num_heads (tuple[int, ...]): Number of attention heads of each stage.
         mlp_ratio (float): Hidden channels of the MLPs, relative to the channels of the stage.
     """
     embed_dims: int
     depths: tuple[int, ...]
-    num_heads: tuple[int, ...]
     mlp_ratio: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_multiples('num_heads', self.channels, self.num_heads)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -65,6 +59,21 @@ class PyramidArch(Arch):
     def strides(self) -> tuple[int, ...]:
         """Returns the stride of each stage: 4, 8, 16 and so on."""
         return tuple(4 * 2**stage for stage in range(len(self.depths)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionPyramidArch(PyramidArch):
+    """Settings of a network that halves the map from stage to stage, with attention of several heads.
+
+    Attributes:
+        embed_dims, depths, mlp_ratio: As in :class:`PyramidArch`.
+        num_heads (tuple[int, ...]): Number of attention heads of each stage.
+    """
+    num_heads: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_multiples('num_heads', self.channels, self.num_heads)
 
 
 def resolve_arch(arch: 'str | dict | ArchT', zoo: Mapping[str, ArchT]) -> ArchT:

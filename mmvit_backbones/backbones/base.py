@@ -6,16 +6,16 @@ from numbers import Integral
 from typing import Any, TypedDict
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..errors import UsageError
-from ..layers import DropPath, checkpointed
+from ..layers import checkpointed
 from ..ops.graphs import require_compiler
 from ..utils.argument_docs import with_arguments_of
 from ..utils.initialization import with_own_pretrained
+from .compilation import CompiledByBlocks
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm)
 NO_NORM = nn.Identity()
@@ -31,14 +31,15 @@ class CommonArguments(TypedDict):
     init_cfg: dict | list[dict] | None
 
 
-class Backbone(BaseModule):
+class Backbone(CompiledByBlocks):
     """Base class of all networks, with output norms, freezing and activation checkpointing.
 
     The constructor of a network calls this constructor, builds the modules, calls :meth:`add_output_norms` if the
     network has output norms, then :meth:`init_layers` and :meth:`freeze`, also in subclasses that add modules. The
-    network defines ``arch_zoo``, ``stem``, ``image_convs``, :meth:`iter_stages`, :meth:`stage_layers` and, for other
-    initial values than those of PyTorch, ``init_layers``. In its docstring, ``NAME, NAME: As in :class:`Backbone`.``
-    stands for the documentation of these arguments below, which ``help`` shows instead.
+    network defines ``arch_zoo``, ``stem``, ``image_convs``, ``block_types`` unless its blocks are of ``BaseBlock``,
+    :meth:`iter_stages`, :meth:`stage_layers` and, for other initial values than those of PyTorch, ``init_layers``. In
+    its docstring, ``NAME, NAME: As in :class:`Backbone`.`` stands for the documentation of these arguments below, which
+    ``help`` shows instead.
 
     Images may have any size of at least 1 x 1 pixel, unless the network's documentation says otherwise. To synchronize
     the batch norms of all processes, set ``sync_bn='torch'`` in the config of MMEngine's runner.
@@ -131,9 +132,13 @@ class Backbone(BaseModule):
     def init_layers(self) -> None:
         """Initializes the layers that don't use PyTorch's default initialization; network constructors call it."""
 
+    def links_after(self, stage: int) -> list[nn.Module]:
+        """Returns the last modules of a stage that only the next stage needs, such as a downsampling."""
+        return []
+
     def stage_output(self, stage: int) -> nn.Module:
         """Returns the module that returns the map ``(B, H, W, C)`` of a stage, alone or first in a tuple."""
-        return self.modules_until(stage)[-1]
+        return self.modules_until(stage)[-1 - len(self.links_after(stage))]
 
     @property
     def output_strides(self) -> tuple[int, ...]:
@@ -213,42 +218,10 @@ class Backbone(BaseModule):
             module.eval()
         return self
 
-    # ---- blocks
-
     def run_block(self, block: nn.Module, *args) -> Any:
         """Calls a block, with activation checkpointing if ``with_cp`` is set."""
         is_checkpointed = self.with_cp and self.training and torch.is_grad_enabled()
         return checkpointed(block, *args) if is_checkpointed else block(*args)
-
-    def named_blocks(self) -> dict[str, nn.Module]:
-        """Returns the blocks by name: the modules whose attention is ``attn``."""
-        return {name: module for name, module in self.named_modules() if hasattr(module, 'attn')}
-
-    def compile_blocks(self, dynamic: bool, backend: Any = 'inductor') -> None:
-        """Compiles each block by itself, in place, so that names in checkpoints stay; the rest of the network is eager.
-
-        Graphs depend on the kinds of blocks and on their stages, not on their number or rates of stochastic depth.
-        On CPUs, inductor keeps the layout of the maps, whose channels are the last dimension: its own choice would save
-        copies in another layout, which takes longer to compile and to run.
-
-        Args:
-            dynamic (bool): Whether graphs are for images of all sizes, else each size has its own.
-            backend (str | Callable): Backend of ``torch.compile``.
-        """
-        device = next(self.parameters()).device
-        for module in self.modules():
-            if isinstance(module, DropPath):
-                module.compiled_prob = torch.tensor(module.drop_prob, device=device)
-        options = {'layout_optimization': False} if backend == 'inductor' and device.type == 'cpu' else None
-        for block in self.named_blocks().values():
-            block.compile(dynamic=dynamic, backend=backend, options=options)
-
-    def run_blocks_eagerly(self) -> None:
-        """Undoes :meth:`compile_blocks`."""
-        for module in self.modules():
-            module._compiled_call_impl = None
-            if isinstance(module, DropPath):
-                module.compiled_prob = None
 
     # ---- output norms
 
@@ -260,64 +233,6 @@ class Backbone(BaseModule):
 
     def output_norm(self, stage: int) -> nn.Module:
         return getattr(self, f'norm{stage}', NO_NORM)
-
-    # ---- truncation
-
-    def keep_stages(self, number: int) -> None:
-        """Removes the stages after the first ``number``, so that all parameters that remain affect the last map.
-
-        ``channels``, ``strides``, ``out_indices`` and ``frozen_stages`` change as well, and the state dict has no keys
-        of removed stages and norms. If none of ``out_indices`` remains, the map of the last stage is returned, without
-        output norm.
-
-        Args:
-            number (int): Number of stages to keep.
-
-        Raises:
-            ValueError: If ``number`` is not from 1 to the number of stages.
-        """
-        if not 1 <= number <= self.num_stages:
-            raise ValueError(f'number must be from 1 to {self.num_stages}, got {number}')
-        dropped = [module for stage in range(number, self.num_stages) for module in self.stage_modules(stage)]
-        self._remove(dropped)
-        for stage in self.normed_stages:
-            if stage >= number:
-                delattr(self, f'norm{stage}')
-        self.num_stages = number
-        self.frozen_stages = min(self.frozen_stages, number)
-        self.channels, self.strides = self.channels[:number], self.strides[:number]
-        self.normed_stages = tuple(stage for stage in self.normed_stages if stage < number)
-        self.out_indices = tuple(stage for stage in self.out_indices if stage < number) or (number - 1, )
-
-    def keep_blocks(self, number: int) -> None:
-        """Removes the blocks of a plain network after the first ``number``.
-
-        Raises:
-            ValueError: If the network is not plain, or ``number`` is not from 1 to the number of blocks.
-        """
-        if self.plain_blocks is None:
-            raise ValueError(f'keep_blocks requires a plain network, got {type(self).__name__}; use keep_stages')
-        layers = self.stage_layers(0)
-        if not 1 <= number <= len(layers):
-            raise ValueError(f'number must be from 1 to {len(layers)}, got {number}')
-        self._remove([module for layer in layers[number:] for module in layer])
-
-    def remove_last_norm(self) -> None:
-        """Removes the output norm of the last stage, if it has one."""
-        last = self.num_stages - 1
-        if last in self.normed_stages:
-            delattr(self, f'norm{last}')
-            self.normed_stages = tuple(stage for stage in self.normed_stages if stage != last)
-
-    def _remove(self, modules: Sequence[nn.Module]) -> None:
-        removed = set(modules)
-        for name, module in reversed(list(self.named_modules())):  # the last entries of lists first
-            if module in removed:
-                parent, _, own = name.rpartition('.')
-                if isinstance(container := self.get_submodule(parent), nn.ModuleList):
-                    del container[int(own)]
-                else:
-                    setattr(container, own, None)
 
     # ---- freezing and layers
 

@@ -19,7 +19,7 @@ from ..ops.resizing import interpolate
 from ..ops.sizes import is_positive
 from ..ops.window import crop, pad, position_bias, relative_position_index, windows_exceed
 from ..utils import versions
-from .arch import PyramidArch, resolve_arch
+from .arch import AttentionPyramidArch, resolve_arch
 from .base import Backbone
 
 PATCH_SIZE = 4
@@ -306,7 +306,7 @@ class RegionViTStage(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionViTArch(PyramidArch):
+class RegionViTArch(AttentionPyramidArch):
     """Settings of :class:`RegionViT`.
 
     Attributes:
@@ -379,6 +379,7 @@ class RegionViT(Backbone):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
     """
 
+    block_types = (RegionViTBlock, )
     no_decay = ('rel_pos', )
     optional = (r'.*\.peg\.weight', r'norm\d\.\w+')  # detectors add position encodings and stage norms
     arch_zoo: dict[str, RegionViTArch] = {

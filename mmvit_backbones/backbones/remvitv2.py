@@ -24,7 +24,7 @@ from ..layers import (
 from ..ops.residual_attention import residual_attention
 from ..ops.resizing import adaptive_average, max_pool
 from ..ops.sizes import ceil_div
-from .arch import PyramidArch, resolve_arch
+from .arch import AttentionPyramidArch, resolve_arch
 from .base import Backbone
 
 PATCH_STRIDE = 4
@@ -162,8 +162,8 @@ class ReMViTv2Block(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReMViTv2Arch(PyramidArch):
-    """Settings of :class:`ReMViTv2`, with the fields of :class:`PyramidArch`."""
+class ReMViTv2Arch(AttentionPyramidArch):
+    """Settings of :class:`ReMViTv2`, with the fields of :class:`AttentionPyramidArch`."""
 
 
 @MODELS.register_module()
@@ -199,6 +199,7 @@ class ReMViTv2(Backbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
+    block_types = (ReMViTv2Block, )
     no_decay = ('rel_pos', 'gate.weight')
     optional = (r'gate\.weight', )  # which MViTv2 lacks
     arch_zoo: dict[str, ReMViTv2Arch] = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..layers import Block, Mlp, drop_path_schedule, trunc_normal_
 from ..ops.normalized_attention import normalized_attention
 from ..ops.window import channels_last
-from .arch import PyramidArch, resolve_arch
+from .arch import AttentionPyramidArch, resolve_arch
 from .base import Backbone, CommonArguments
 
 OUT_NORMS = (None, 'side', 'in_stream')
@@ -141,7 +141,7 @@ class EMSA(ReducedAttention):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResTArch(PyramidArch):
+class ResTArch(AttentionPyramidArch):
     """Settings of :class:`ResT` and :class:`ResTv2`.
 
     Attributes:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers import PatchEmbed, drop_path_schedule
 from ..ops.window import pad_to_multiple
-from .arch import PyramidArch
+from .arch import AttentionPyramidArch
 from .base import Backbone, CommonArguments
 
 PATCH_SIZE = 4
@@ -18,7 +18,7 @@ NORM_EPS = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwinArch(PyramidArch):
+class SwinArch(AttentionPyramidArch):
     """Settings of Swin Transformer.
 
     Attributes:
@@ -100,12 +100,8 @@ class SwinBase(Backbone):
             yield x, self.output_norm(i)(x)
             x = stage.downsample(x)
 
-    def keep_stages(self, number: int) -> None:
-        super().keep_stages(number)
-        self.stages[number - 1].downsample = nn.Identity()
-
-    def stage_output(self, stage: int) -> nn.Module:
-        return self.modules_until(stage)[-2]  # the last is the patch merging after the stage
+    def links_after(self, stage: int) -> list[nn.Module]:
+        return [self.stages[stage].downsample]
 
     def stage_layers(self, stage: int) -> list[list[nn.Module]]:
         """Returns one layer per block; the patch merging belongs to the last layer."""

@@ -93,6 +93,7 @@ class SwinVSA(SwinBase):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
+    block_types = (VSABlock, )
     no_decay = ('relative_position_bias_table', )
     optional = (r'.*\.position\.conv\.\w+', r'.*\.attn\.predictor\.\w+')  # which Swin lacks
     arch_zoo: dict[str, SwinVSAArch] = {

@@ -148,6 +148,7 @@ class ViTAE(Backbone):
         [(1, 64, 16, 24), (1, 64, 8, 12), (1, 256, 4, 6)]
     """
 
+    block_types = (BaseNormalCell, ReductionCell, BareReduction)
     no_decay = ('class_token', 'pos_embed')
     arch_zoo: dict[str, ViTAEArch] = {
         'tiny': ViTAEArch(

@@ -28,6 +28,11 @@ from .base import Backbone, CommonArguments
 NUM_STAGES = 4
 NORMAL_GROUPS = (1, 32, 64, 128)
 REDUCTION_GROUPS = (1, 16, 32, 64)
+MIXED = 'window', 'window', 'global', 'global'
+SIZES: dict[str, dict[str, Any]] = {  # of ViTAEv2 and, with one departure, of ViTAEv2-VSA
+    'small': dict(embed_dims=(64, 128, 256, 512), pyramid_dims=(64, 64, 128, 256), depths=(2, 2, 8, 2)),
+    '48m': dict(embed_dims=(96, 192, 384, 768), pyramid_dims=(64, 64, 192, 384), depths=(2, 2, 11, 2)),
+    'base': dict(embed_dims=(128, 256, 512, 1024), pyramid_dims=(96, 96, 256, 512), depths=(2, 2, 12, 2))}
 MLP_RATIO = 4
 
 
@@ -102,6 +107,7 @@ class ViTAEv2Arch(CellArch):
 
 class CellPyramid(Backbone):
     """Base class of ViTAEv2 and ViTAEv2-VSA; subclasses build attention in ``make_attention``."""
+    block_types = (NormalCell, ReductionCell)
     stem = ('stages.0.reduction', )
     image_convs = first_convs('stages.0.reduction')
     position_type = nn.Identity  # position encoding before the attention's LayerNorm
@@ -204,38 +210,11 @@ class ViTAEv2(CellPyramid):
     """
 
     arch_zoo: dict[str, ViTAEv2Arch] = {
-        'small': ViTAEv2Arch(
-            embed_dims=(64, 128, 256, 512),
-            pyramid_dims=(64, 64, 128, 256),
-            depths=(2, 2, 8, 2),
-            num_heads=(1, 2, 4, 8),
-            reduction_heads=(1, 1, 2, 4),
-            attention=('window', 'window', 'global', 'global'),
-        ),
-        '48m': ViTAEv2Arch(
-            embed_dims=(96, 192, 384, 768),
-            pyramid_dims=(64, 64, 192, 384),
-            depths=(2, 2, 11, 2),
-            num_heads=(1, 2, 4, 8),
-            reduction_heads=(1, 1, 2, 4),
-            attention=('window', 'window', 'global', 'global'),
-        ),
-        'base': ViTAEv2Arch(
-            embed_dims=(128, 256, 512, 1024),
-            pyramid_dims=(96, 96, 256, 512),
-            depths=(2, 2, 12, 2),
-            num_heads=(1, 4, 8, 16),
-            reduction_heads=(1, 1, 4, 8),
-            attention=('window', 'window', 'global', 'global'),
-        ),
+        'small': ViTAEv2Arch(**SIZES['small'], num_heads=(1, 2, 4, 8), reduction_heads=(1, 1, 2, 4), attention=MIXED),
+        '48m': ViTAEv2Arch(**SIZES['48m'], num_heads=(1, 2, 4, 8), reduction_heads=(1, 1, 2, 4), attention=MIXED),
+        'base': ViTAEv2Arch(**SIZES['base'], num_heads=(1, 4, 8, 16), reduction_heads=(1, 1, 4, 8), attention=MIXED),
         'small_window': ViTAEv2Arch(
-            embed_dims=(64, 128, 256, 512),
-            pyramid_dims=(64, 64, 128, 256),
-            depths=(2, 2, 8, 2),
-            num_heads=(1, 2, 4, 8),
-            reduction_heads=(1, 1, 2, 4),
-            attention=('window', 'window', 'window', 'window'),
-        ),
+            **SIZES['small'], num_heads=(1, 2, 4, 8), reduction_heads=(1, 1, 2, 4), attention=('window', ) * 4),
     }
 
     def __init__(self, arch: str | ViTAEv2Arch | dict = 'small', *, window_size: int = 7, drop_rate: float = 0.,

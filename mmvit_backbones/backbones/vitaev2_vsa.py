@@ -12,7 +12,7 @@ from ..layers import ContextPosition, VariedSizeWindowAttention, reset_projectio
 from ..layers.varied_size_attention import OffsetDivisor, WindowPadding
 from .arch import resolve_arch
 from .base import CommonArguments
-from .vitaev2 import CellArch, CellPyramid
+from .vitaev2 import SIZES, CellArch, CellPyramid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,37 +80,15 @@ class ViTAEv2VSA(CellPyramid):
     no_decay = ('relative_position_bias_table', )
     arch_zoo: dict[str, ViTAEv2VSAArch] = {
         'small': ViTAEv2VSAArch(
-            embed_dims=(64, 128, 256, 512),
-            pyramid_dims=(64, 64, 128, 256),
-            depths=(2, 2, 8, 2),
-            num_heads=(2, 4, 8, 16),
-            reduction_heads=(2, 2, 4, 8),
-            wide_conv=False,
-        ),
+            **SIZES['small'], num_heads=(2, 4, 8, 16), reduction_heads=(2, 2, 4, 8), wide_conv=False),
         'small_wide': ViTAEv2VSAArch(
-            embed_dims=(64, 128, 256, 512),
-            pyramid_dims=(64, 64, 128, 256),
-            depths=(2, 2, 8, 2),
-            num_heads=(2, 4, 8, 16),
-            reduction_heads=(2, 4, 8, 16),
-            wide_conv=True,
-        ),
+            **SIZES['small'], num_heads=(2, 4, 8, 16), reduction_heads=(2, 4, 8, 16), wide_conv=True),
         '48m': ViTAEv2VSAArch(
-            embed_dims=(96, 192, 384, 768),
-            pyramid_dims=(96, 96, 192, 384),
-            depths=(2, 2, 11, 2),
-            num_heads=(3, 6, 12, 24),
-            reduction_heads=(3, 6, 12, 24),
-            wide_conv=True,
-        ),
+            **{**SIZES['48m'], 'pyramid_dims': (96, 96, 192, 384)}, num_heads=(3, 6, 12, 24),
+            reduction_heads=(3, 6, 12, 24), wide_conv=True),
         'base': ViTAEv2VSAArch(
-            embed_dims=(128, 256, 512, 1024),
-            pyramid_dims=(128, 128, 256, 512),
-            depths=(2, 2, 12, 2),
-            num_heads=(4, 8, 16, 32),
-            reduction_heads=(4, 8, 16, 32),
-            wide_conv=True,
-        ),
+            **{**SIZES['base'], 'pyramid_dims': (128, 128, 256, 512)}, num_heads=(4, 8, 16, 32),
+            reduction_heads=(4, 8, 16, 32), wide_conv=True),
     }
 
     position_type = ContextPosition

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .. import backbones
 from ..backbones import Backbone
+from ..backbones.truncation import prune_intermediate_layers
 from ..necks import LayerNormPooling
 from ..utils.image_sizes import height_and_width
 from ..utils.openmmlab_models import init_weights
@@ -49,7 +50,7 @@ class TimmFeatures(nn.Module):
             is_plain = backbone.plain_blocks is not None
             out_indices = range(len(infos))[-3:] if is_plain else backbone.out_indices
         self.feature_info = FeatureInfo(infos, tuple(out_indices))
-        keep_levels(backbone, max(out_indices) + 1)
+        prune_intermediate_layers(backbone, max(out_indices) + 1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Returns one NCHW map per entry of ``out_indices`` for images ``(B, in_chans, H, W)``."""
@@ -91,13 +92,6 @@ def iter_levels(backbone: Backbone, images: Tensor) -> Iterator[tuple[Tensor, An
 def level_norm(backbone: Backbone, level: int) -> nn.Module:
     """Returns the output norm of a level; all blocks of a plain network share one."""
     return backbone.output_norm(level if backbone.plain_blocks is None else 0)
-
-
-def keep_levels(backbone: Backbone, number: int) -> None:
-    if backbone.plain_blocks is None:
-        backbone.keep_stages(number)
-    else:
-        backbone.keep_blocks(number)
 
 
 def to_format(x: Tensor, output_fmt: str) -> Tensor:
@@ -344,10 +338,8 @@ class TimmClassifier(nn.Module):
             ValueError: If ``indices`` are out of range.
         """
         taken = take_indices(len(self.feature_info), indices, 'indices')
-        keep_levels(self.backbone, taken[-1] + 1)
+        prune_intermediate_layers(self.backbone, taken[-1] + 1, prune_norm)
         self.feature_info = self.feature_info[:taken[-1] + 1]
-        if prune_norm:
-            self.backbone.remove_last_norm()
         if prune_head:
             self.neck = None
             self.dense = False

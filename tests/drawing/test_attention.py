@@ -1,8 +1,9 @@
 """The attention maps of blocks are recorded and drawn."""
 import pytest
 import torch
-from helpers import ROOT, fresh_model, raises
+from helpers import ROOT, each_network, fresh_model, raises
 from tiny_configs import TINY_CONFIGS
+from torch import nn
 
 from mmvit.drawing import attention, draw_attention
 from mmvit_backbones import get_model
@@ -13,12 +14,13 @@ from mmvit_backbones.layers.plain_attention import GlobalAttention
 UNNORMALIZED = 'ResT', 'RefinerViT'
 
 
-@pytest.mark.parametrize('network', sorted(TINY_CONFIGS.keys() - {'RegionViT'}))
+@pytest.mark.parametrize('network', [
+    network for network in sorted(TINY_CONFIGS.keys() - {'RegionViT'}) if 'num_heads' in TINY_CONFIGS[network]['arch']])
 def test_attention_sums_to_at_most_one(network):
     """Attention to class tokens and padding is not drawn, so the sum can be below 1."""
     model, image = fresh_model(network).eval(), torch.rand(1, 3, 96, 128)
     blocks = attention.record(model, image, attention.place((50, 60), (128, 96), (96, 128)))
-    assert len(blocks) == sum(hasattr(module, 'attn') for module in model.modules())
+    assert list(blocks) == [name for name, block in model.named_blocks().items() if hasattr(block, 'attn')]
     for maps in blocks.values():
         assert list(maps) == ['attention', 'residual'][:1 + (network in ('ReViT', 'ReMViTv2'))]
         for kind, seen in maps.items():
@@ -26,6 +28,15 @@ def test_attention_sums_to_at_most_one(network):
             if kind != 'residual' and network not in UNNORMALIZED:
                 total = seen.sum((1, 2))
                 assert (seen >= 0).all() and (total > 0.1).all() and (total < 1 + 1e-5).all()
+
+
+@each_network
+def test_networks_without_attention_are_refused(network):
+    model, image = fresh_model(network).eval(), torch.rand(1, 3, 64, 64)
+    for block in model.named_blocks().values():
+        block.attn = nn.Identity()
+    with raises(UsageError, 'attention' if network != 'RegionViT' else 'regional', type(model).__name__):
+        attention.record(model, image, image[0, 0])
 
 
 @torch.no_grad()

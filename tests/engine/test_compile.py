@@ -65,7 +65,7 @@ def with_depth(network: str, depth: int) -> dict:
         return dict(arch=dict(arch, depth=depth))
     if 'reduction_heads' in arch:
         return dict(arch=dict(arch, depths=[depth, 0, 0, 0]))
-    short = dict(depths=[2, depth], num_heads=[1, 2], **({'reductions': [8, 4]} if 'reductions' in arch else {}))
+    short = {**{key: value[:2] for key, value in arch.items() if isinstance(value, list)}, 'depths': [2, depth]}
     others = dict(window_size=[4, 7]) if network == 'RegionViT' else {}
     return dict(arch=dict(arch, **short), out_indices=(0, 1), **others)
 

@@ -1,8 +1,8 @@
 """Compares backbones on the same data: the same head, recipe, schedule, augmentation, image order and seeds.
 
-    mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER --pretrained
-    mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --pretrained --epochs 20
-    mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --val-fraction 0.2
+    mmvit compare reswin_tiny restv2_tiny resnet50 --coco-folder FOLDER
+    mmvit compare reswin_tiny timm:swin_tiny_patch4_window7_224 --seg-folder FOLDER --freeze --epochs 20
+    mmvit compare reswin_tiny vitaev2_small --class-folder FOLDER --no-pretrained    # from random weights
     mmvit compare reswin_tiny ablation.py --seg-folder FOLDER
 
 A network is a name from `mmvit models`, resnet50 for mmdet's ResNet-50, timm:NAME, or a config whose model.backbone is
@@ -28,7 +28,6 @@ def get_parser() -> ArgumentParser:
     add_fine_tuning_arguments(parser, COMPARED)
     parser.add_argument('--batch-size', type=COUNT, metavar='N')
     parser.add_argument('--seeds', type=COUNT, default=3, metavar='N')
-    parser.add_argument('--pretrained', action='store_true')
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
     parser.add_argument('--layer-decay', type=FIELDS['layer_decay'].metadata['limits'], metavar='FACTOR')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')

@@ -58,7 +58,7 @@ class Comparison:
 def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
             seg_folder: str | None = None, val_fraction: float | None = None, split_seed: int = 0,
             size: int | Sequence[int] | None = None, batch_size: int | None = None, boxes_only: bool = False,
-            epochs: int | None = None, pretrained: bool = False, freeze: bool = False,
+            epochs: int | None = None, pretrained: bool | str = True, freeze: bool = False,
             layer_decay: float | None = None, seeds: int = 3, out: str = 'compare') -> Comparison:
     """Trains a model with each of several backbones, and returns their metrics, times and sizes.
 
@@ -69,10 +69,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
-        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only: As in
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only, pretrained: As in
             :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
         epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
-        pretrained (bool): Whether to start from each network's published weights. Defaults to False.
         freeze (bool): Whether to train only neck and heads. Defaults to False.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.
@@ -295,7 +294,8 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
     images = len(build_dataset(cfg, 'val'))
     result = Comparison(rows, differences(rows, images), find_task(cfg.default_scope).unit, out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
-    given = ', '.join(f'{name} {value}' for name, value in settings.items() if value)
+    given = ', '.join(f'{name} {value}' for name, value in settings.items()
+                      if value or name == 'pretrained')
     conditions = [
         f'- settings: {given}',
         f'- {cfg.train_cfg.max_epochs} epochs of {cfg.train_dataloader.batch_size} images per step; the metric of the '

@@ -110,7 +110,7 @@ class FineTuning:
     freeze: int | Literal['all'] | None = argument(
         None, 'model.backbone.frozen_stages', Limits(0, words=(ALL, )), metavar='N')
     pretrained: bool | str = argument(True, 'model.backbone.init_cfg', metavar='WEIGHTS', one_of='weights',
-                                       without='start from random weights')
+                                       without='start from random weights', is_compared=True)
     prefix: str | None = argument(None, 'model.backbone.init_cfg.prefix')
     boxes_only: bool = argument(False, 'model.type', alias='--boxes', is_compared=True)
     val_fraction: float | None = argument(None, DATA, FRACTION, metavar='FRACTION', is_compared=True)

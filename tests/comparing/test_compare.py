@@ -41,7 +41,7 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     """Runs that have ended are not repeated, networks can be added, and the same training has the same metric."""
     out = tmp_path / 'out'
     options = ['--class-folder', str(few_flowers), '--size', '32', '--epochs', '4', '--seeds', '1', '--freeze',
-               '--batch-size', '4', '--out', str(out)]
+               '--no-pretrained', '--batch-size', '4', '--out', str(out)]
     first = Run(tmp_path / 'log.txt', 'compare', 'rest_lite', *options)
     while not [*out.glob('rest_lite/seed0/epoch_*.pth')]:  # the first of four
         assert first.process.is_alive(), first.text
@@ -65,7 +65,7 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     assert recipe in table and recipe in text and 'GMACs' in text and '10 validation images' in text
     assert (out / 'plot.png').stat().st_size > 1000
     again = partial(compare, ['rest_lite', recipe], class_folder=str(few_flowers), size=[32], seeds=1, freeze=True,
-                    batch_size=4, out=str(out))
+                    pretrained=False, batch_size=4, out=str(out))
     again(epochs=4)
     assert results == {path: path.read_text() for path in out.glob('*/seed0.json')}
     with raises(UsageError, 'epochs=4', 'epochs=5', '--out'):

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..utils.limits import SEED, Limits
 from .arguments import (
@@ -37,7 +37,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--out', type=output_of)
     parser.add_argument('--show', action='store_true')
     parser.add_argument('--show-dir', metavar='FOLDER')
-    parser.add_argument('--wait-time', type=Limits(0, inf, is_whole=False), default=2)
+    parser.add_argument('--wait-time', type=Limits(0, inf, is_whole=False))
     parser.add_argument('--tta', action='store_true')
     add_run_arguments(parser)
     parser.add_argument('--seed', type=SEED, help='short for --cfg-options randomness.seed=SEED')
@@ -55,43 +55,58 @@ def output_of(path: str) -> str:
 def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
-    from ..inference import is_exported
-    from ..recipes import other_data, write_with_data
-    from ..running import shorthand_options, testing_config
+    from ..running import testing_config
     from ..running.prepare import prepared_test
     from ..running.ranks import started_by
     from .processes import launch
 
-    options = {**given_to(testing_config, args), **given_to(shorthand_options, args)}
+    options = options_of(args)
     if args.prepared:  # one of the processes that --processes starts
         config, checkpoint, work_dir = args.prepared
         with started_by(args.launcher):
             go(args, testing_config(**{**options, 'config': config or None, 'checkpoint': checkpoint,
                                        'work_dir': work_dir}))
         return
-    other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
-    exported = is_exported(args.checkpoint or '')
-    if exported:
-        check_options_of_exported(args)
-    options = {'checkpoint': None, **options, 'is_exported': exported}
-    options |= dict(with_data=partial(write_with_data, **other) if other else None)
+    options = {'checkpoint': None, **options, **data_of(args)}
 
     def refusal(processes: int, starter: list[str]) -> UsageError | None:
         text = ' '.join(starter)
         return UsageError(f'{text} tests a finished config here: the same command with --check in place of {text} '
                           'writes WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT '
-                          f'{text} tests it') if other else None
+                          f'{text} tests it') if options['with_data'] else None
 
     launch(args, lambda processes: nullcontext(prepared_test(**options)), partial(go, args), refusal)
 
 
-def check_options_of_exported(args: Namespace) -> None:
-    """Raises UsageError if an option needs the model in PyTorch, and an exported file is tested."""
+def options_of(args: Namespace) -> dict[str, Any]:
+    """Returns the arguments of :func:`.testing_config` that were given."""
+    from ..running import shorthand_options, testing_config
+    return {**given_to(testing_config, args), **given_to(shorthand_options, args)}
+
+
+def data_of(args: Namespace) -> dict[str, Any]:
+    """Returns the arguments of :func:`.prepared_test` for what is tested with a folder or a size, or an exported file.
+
+    Raises:
+        UsageError: If options cannot be combined, or need the model in PyTorch, and an exported file is tested.
+    """
     from mmvit_backbones.errors import UsageError
-    wanted = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir')}
-    wanted['processes'] = args.processes or args.launcher != 'none'
-    if given := [name for name, value in wanted.items() if value]:
-        raise UsageError(f'--{given[0].replace("_", "-")} needs a checkpoint, got the exported file {args.checkpoint}')
+
+    from ..inference import is_exported
+    from ..recipes import other_data, write_with_data
+    other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
+    if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
+        raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
+    exported = is_exported(args.checkpoint or '')
+    if exported:
+        wanted: dict[str, Any] = {name: getattr(args, name) for name in ('tta', 'show', 'show_dir', 'size', 'seed')}
+        wanted['processes'] = args.processes or args.launcher != 'none'
+        wanted |= {f'cfg_options {key}': True for key in args.cfg_options or () if '.pipeline' in key
+                   or key.partition('.')[0] not in ('custom_imports', 'test_dataloader', 'test_evaluator')}
+        if given := [name for name, value in wanted.items() if value is not None and value is not False]:
+            raise UsageError(f'--{given[0].replace("_", "-", 1)} needs a checkpoint, got the exported file '
+                             f'{args.checkpoint}, which has its model and image size')
+    return dict(is_exported=exported, with_data=partial(write_with_data, **other) if other else None)
 
 
 def go(args: Namespace, cfg: 'Config') -> None:
@@ -103,7 +118,7 @@ def go(args: Namespace, cfg: 'Config') -> None:
     if is_exported(cfg.load_from):
         model = Predictor(cfg.load_from)
         show_metrics(evaluate(cfg, model.model.run, model.classes, cfg.load_from))
-        return
-    test(cfg, verbose=args.verbose)
+    else:
+        test(cfg, verbose=args.verbose)
     if args.out and is_first_process():
         print(f'predictions: {args.out}')

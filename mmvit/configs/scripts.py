@@ -11,6 +11,7 @@ from mmvit_backbones.engine.atomic import PREFIX
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint, last_of
 
+from ..utils.distributed import warn
 from .files import (
     LOADERS,
     RECIPE,
@@ -18,6 +19,7 @@ from .files import (
     VISUALIZERS,
     check_parts,
     config_of,
+    datasets_of,
     merge_options,
     metrics_of,
     read_config,
@@ -31,7 +33,7 @@ from .settings import find
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 PICKLES = '.pkl', '.pickle'
-BOX_TTA = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+MERGED = 100  # objects of an image in mmdet's augmented test
 FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
@@ -119,7 +121,7 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
 
 
 def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
-                   show: bool = False, show_dir: str | None = None, wait_time: float = 2., tta: bool = False,
+                   show: bool = False, show_dir: str | None = None, wait_time: float | None = None, tta: bool = False,
                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
 
@@ -132,7 +134,7 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
         show (bool): Whether to show the predictions in a window. Defaults to False.
         show_dir (str | None): Folder for drawings of the predictions, with the meaning of the framework's script: mmdet
             puts a relative path into the folder of the log.
-        wait_time (float): Seconds per image with ``show``. Defaults to 2.
+        wait_time (float | None): Seconds per image with ``show``. Defaults to None: 2.
         tta (bool): Whether to use test-time augmentation: the config's ``tta_model`` and ``tta_pipeline``, or flips as
             in the framework's script. Defaults to False.
         cfg_options, launcher, **shorthands: As in :func:`training_config`.
@@ -149,10 +151,12 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
     cfg.load_from, cfg.resume = find_checkpoint(checkpoint), False
     if tta and (show or show_dir) and framework == 'mmpretrain':
         raise UsageError('--tta cannot be combined with --show and --show-dir: mmpretrain draws no augmented images')
+    if wait_time is not None and not show:
+        raise UsageError(f'--wait-time needs --show, got {wait_time:g} without it')
     if show or show_dir:
-        _draw(cfg, show, show_dir, wait_time)
+        _draw(cfg, show, show_dir, 2. if wait_time is None else wait_time)
     if tta:
-        _use_tta(cfg)
+        _use_tta(cfg, cfg_options)
     if out is not None:
         _save_predictions(cfg, out)
     if framework == 'mmpretrain':
@@ -230,25 +234,35 @@ def _draw(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> No
         cfg.visualizer.save_dir = show_dir
 
 
-def _use_tta(cfg: Config) -> None:
-    framework = cfg.default_scope
-    if framework == 'mmseg' and not (cfg.get('tta_model') and cfg.get('tta_pipeline')):
+def box_tta(objects: int) -> dict:
+    """Returns mmdet's model of an augmented test of boxes, of which it merges so many per image."""
+    return dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=objects))
+
+
+def _use_tta(cfg: Config, cfg_options: Mapping[str, Any]) -> None:
+    framework, pipeline = cfg.default_scope, cfg.get('tta_pipeline')
+    if framework == 'mmseg' and not (cfg.get('tta_model') and pipeline):
         raise UsageError(f'--tta needs tta_model and tta_pipeline, which {cfg.filename} does not set')
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    pipeline = cfg.get('tta_pipeline')
     if framework == 'mmdet' and 'tta_model' not in cfg:
         if any('segm' in metric.get('metric', ()) for metric in metrics_of(cfg, 'test')):
             raise UsageError(f'--tta: mmdet merges only boxes, but {cfg.filename} tests masks; set tta_model')
-        cfg.tta_model = ConfigDict(BOX_TTA)
-    if pipeline is None:
-        pipeline = deepcopy(dataset.pipeline)
-        pack = FLIPPED_BOXES if framework == 'mmdet' else pipeline[-1]
-        pipeline[-1] = ConfigDict(type='TestTimeAug', transforms=[FLIPS, [pack]])
-    tta_model = cfg.get('tta_model') or dict(type='mmpretrain.AverageClsScoreTTA')
-    cfg.model = ConfigDict(**tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = pipeline
+        cfg.tta_model = ConfigDict(box_tta(MERGED))
+    if framework == 'mmdet':
+        found = find(cfg, 'model.test_cfg.rcnn.max_per_img') or find(cfg, 'model.test_cfg.max_per_img') or 0
+        if found > (kept := find(cfg, 'tta_model.tta_cfg.max_per_img') or found):
+            warn(f'--tta keeps {kept} objects per image, and the model finds up to {found}; set '
+                 'tta_model.tta_cfg.max_per_img')
+    lost = [key for key in cfg_options if key.startswith('test_dataloader.') and '.pipeline' in key]
+    if lost and pipeline and framework != 'mmpretrain':  # whose script applies the options last
+        raise UsageError(f'--tta: tta_pipeline replaces what {lost[0]} sets; set it in tta_pipeline')
+    for dataset in datasets_of(cfg, 'test'):
+        steps = pipeline
+        if steps is None:
+            steps = deepcopy(dataset['pipeline'])
+            pack = FLIPPED_BOXES if framework == 'mmdet' else steps[-1]
+            steps[-1] = ConfigDict(type='TestTimeAug', transforms=[FLIPS, [pack]])
+        dataset['pipeline'] = steps
+    cfg.model = ConfigDict(**(cfg.get('tta_model') or dict(type='mmpretrain.AverageClsScoreTTA')), module=cfg.model)
 
 
 def _save_predictions(cfg: Config, out: str) -> None:

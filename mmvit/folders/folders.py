@@ -22,6 +22,7 @@ from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
 MOVES = 50  # per class, in the search for a split
+UNSPLIT = '; or, with --val-fraction'  # begins what a layout says for a training alone
 
 
 class Objects(NamedTuple):
@@ -119,6 +120,8 @@ class Split:
             UsageError: If ``val_fraction`` is given, but there is a folder ``val/``, or the other way around.
         """
         validation = osp.join(folder, 'val')
+        if is_test:
+            layout = layout.partition(UNSPLIT)[0]
         if self.val_fraction is None:
             if not osp.isdir(validation):
                 other = osp.join(folder, 'valid')

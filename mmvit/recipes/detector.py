@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..configs.scripts import box_tta
 from ..folders import FolderData
 from .networks import Network
 
@@ -84,7 +85,8 @@ def proposals(detections: int, light: bool) -> dict:
 def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test.
 
-    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
+    The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``, and for boxes alone,
+    which mmdet merges, ``tta_model``.
 
     Args:
         data (FolderData): The data.
@@ -104,7 +106,9 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     evaluator: dict | list = dict(type='CocoMetricFromZero', **what, classwise=True)
     if (detections := model['test_cfg']['rcnn']['max_per_img']) > COUNTED:
         evaluator = [evaluator, dict(type='CocoMetricAt', **what, max_dets=detections)]
-    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator)
+    augmented = {} if data.has_masks else dict(tta_model=box_tta(detections))
+    return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator,
+                **augmented)
 
 
 def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:

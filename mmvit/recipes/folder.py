@@ -20,7 +20,7 @@ from ..configs.machine import loading_with, settings_here
 from ..configs.scripts import shorthand_options
 from ..configs.tasks import Task, choose_task, find_task
 from ..folders import FolderData, read_folder
-from ..folders.record import found_changes, write_record
+from ..folders.record import folder_of, found_changes, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, holds_training, unused_name
 from ..utils.distributed import warn
@@ -190,8 +190,12 @@ def _loaders(trained: dict, tested: dict, loading: dict) -> dict[str, Any]:
         test_pipeline=validated['dataset']['pipeline'],
         val_dataloader={**validated, 'dataset': dataset, **loading, 'sampler': sampler},
         val_evaluator=tested['val_evaluator'], test_dataloader=Name('val_dataloader'),
-        test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'],
-        **{name: value for name, value in tested.items() if name.startswith('tta_')})
+        test_evaluator=Name('val_evaluator') if is_same else tested['test_evaluator'], **_augmentation(tested))
+
+
+def _augmentation(tested: dict) -> dict[str, Any]:
+    """Returns what a task says of test-time augmentation."""
+    return {name: value for name, value in tested.items() if name.startswith('tta_')}
 
 
 def save(cfg: Config) -> str:
@@ -231,17 +235,21 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
         UsageError: If the config is not of :func:`fine_tune`, the folder is for another task or its content unusable.
     """
     recipe = cfg.get('recipe')
-    if not recipe:
-        raise UsageError(f'{cfg.filename} was not made from a network and a folder; set test_dataloader and '
-                         'test_evaluator with --cfg-options')
-    trained = find_task(cfg.default_scope)
     given = dict(class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder)
+    if not recipe:
+        name = next((name for name, value in given.items() if value), 'size')
+        raise UsageError(f'{name} (--{name.replace("_", "-")}) is for a network and a folder, from which '
+                         f'{cfg.filename} was not made; set test_dataloader and test_evaluator with --cfg-options')
+    trained = find_task(cfg.default_scope)
     about, folder = choose_task(**given) if any(given.values()) else (trained, None)
     key, task = about.argument, MODULES[about.name]
     if about != trained:
         raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
-    if folder is None or found_changes(cfg, folder) == []:
+    if folder is None or (found := found_changes(cfg, folder)) == []:
         data = _recorded_data(cfg, folder)
+    elif found and recipe.get('val_fraction') and osp.realpath(folder) == osp.realpath(folder_of(cfg)):
+        raise UsageError(f'{key}={folder} has changed since the training, which split it at random: '
+                         f'{"; ".join(found)}; without it, the validation images of the training are tested')
     else:
         data = read_folder(key, folder, key == 'coco_folder' and cfg.model.type != 'MaskRCNN', out=out,
                            classes=cfg.val_dataloader.dataset.metainfo.classes)
@@ -249,7 +257,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
     loader = {**tested['test_dataloader'], 'num_workers': cfg.test_dataloader.num_workers,
               'persistent_workers': False, 'sampler': dict(type='DefaultSampler', shuffle=False)}
     loader['dataset'] = {'_delete_': True, **loader['dataset']}  # otherwise merged with that of the training
-    return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'])
+    return dict(test_dataloader=loader, test_evaluator=tested['test_evaluator'], **_augmentation(tested))
 
 
 def _recorded_data(cfg: Config, folder: str | None) -> FolderData:

@@ -114,10 +114,6 @@ def test_exported_file_is_checked(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     with raises(CheckpointError, 'none.onnx', 'does not exist'):
         call('test', TINY, 'none.onnx', '--check')
-    (tmp_path / 'model.onnx').touch()
-    for options in (['--tta'], ['--show-dir', 'drawn']):
-        with raises(UsageError, options[0], 'model.onnx'):
-            call('test', TINY, tmp_path / 'model.onnx', *options, '--check')
 
 
 def test_bad_images_among_good_ones(tiny_checkpoint, tmp_path, capsys):

@@ -64,11 +64,13 @@ def start(arguments: Sequence[str], processes: int, prepared: Sequence[str] = ()
 
     from ..utils.shell import same_mmvit
     check_start(processes)
-    os.environ.pop('LOCAL_RANK', None)
+    for name in [name for name in os.environ if name == 'LOCAL_RANK' or name.startswith('PET_')]:
+        del os.environ[name]  # of another program; torchrun takes its defaults from PET_*, which Kubeflow sets
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, number_of_cores() // processes)))  # they share the cores
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # idle threads sleep instead of spinning
-    nodes, address = number_of_nodes(), os.environ.get('MASTER_ADDR', '127.0.0.1')
+    nodes = number_of_nodes()
+    address = os.environ['MASTER_ADDR'] if nodes > 1 else '127.0.0.1'
     if nodes == 1 and 'PORT' not in os.environ:
         # They find each other by a free port; on Windows by a file, because PyTorch lacks what torchrun's port needs.
         place = (['--rdzv_backend', 'c10d', '--rdzv_conf', 'store_type=file'] if sys.platform == 'win32' else

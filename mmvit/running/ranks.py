@@ -67,8 +67,16 @@ def set_ranks(launcher: str) -> None:
     """Sets torchrun's environment variables from those of Slurm or Open MPI, if a process was started by them.
 
     MMEngine sets them only when it connects the processes.
+
+    Raises:
+        UsageError: If this is a batch script of several tasks, which would wait for the others, or Slurm does not tell
+            the first machine.
     """
     if launcher == 'slurm' and 'SLURM_PROCID' in os.environ:
+        if 'SLURM_STEP_ID' not in os.environ and os.environ['SLURM_NTASKS'] != '1':
+            raise UsageError(f'--launcher slurm needs processes that were started by srun, got a batch script of '
+                             f'{os.environ["SLURM_NTASKS"]} tasks without it; the environment variable SLURM_STEP_ID '
+                             'is not set')
         os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'],
                           LOCAL_RANK=os.environ['SLURM_LOCALID'])
         if 'MASTER_ADDR' not in os.environ:

@@ -13,7 +13,8 @@ from mmvit_backbones.errors import UsageError
 
 MPI = dict(OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='1', OMPI_COMM_WORLD_SIZE='4',
            OMPI_COMM_WORLD_LOCAL_SIZE='2')
-SLURM = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='n[3-6]', SLURM_JOB_ID='123456')
+SLURM = dict(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='n[3-6]', SLURM_JOB_ID='123456',
+             SLURM_STEP_ID='0')
 
 
 @pytest.fixture
@@ -86,9 +87,9 @@ def test_a_port_in_use_is_named(nodes, environment):
             start(['models'], 1)
 
 
-def test_one_machine_needs_no_port(environment, tmp_path):
-    """The port that torchrun takes by default may be in use."""
-    environment({})
+def test_one_machine_needs_no_port(environment):
+    """The port that torchrun takes by default may be in use, and the variables may be of other programs."""
+    environment(dict(PET_NNODES='two', MASTER_ADDR='n1'))
     with socket.socket() as other:
         with contextlib.suppress(OSError):  # in use by another program
             other.bind(('', 29500))
@@ -100,6 +101,12 @@ def test_several_machines_need_the_address_of_the_first(environment):
     environment(dict(NNODES='2'))
     with raises(UsageError, 'NNODES=2', 'MASTER_ADDR'):
         start(['models'], 1)
+
+
+def test_a_batch_script_of_several_tasks_needs_srun(environment):
+    environment({name: value for name, value in SLURM.items() if name != 'SLURM_STEP_ID'})
+    with raises(UsageError, '--launcher slurm', 'srun', '8 tasks', 'SLURM_STEP_ID'):
+        ranks.set_ranks('slurm')
 
 
 @pytest.mark.parametrize('script', ['exit 1', 'exit 0', None])

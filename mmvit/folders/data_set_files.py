@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, METRICS
 
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, metrics_of, paths_of, type_name
+from ..configs.settings import type_of
 from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
 from ..utils.frameworks import metainfo_of, use_framework
@@ -156,17 +157,22 @@ def ignored_label(cfg: Config, split: str) -> int:
     return next((user['ignore_index'] for user in users if 'ignore_index' in user), IGNORED)
 
 
-COCO_METRICS = 'CocoMetric', 'CocoMetricAt', 'CocoMetricFromZero'
-
-
 def evaluated_files(cfg: Config, split: str) -> list[dict]:
     """Returns configs of data sets for COCO files that only the evaluation of a split reads, not its data loader."""
     datasets = [dataset for dataset in datasets_of(cfg, split) if is_coco(dataset)]
+    if not datasets:
+        return []
+    use_framework(cfg.default_scope)
     known = {osp.realpath(osp.expanduser(paths_of(dataset)[0])) for dataset in datasets}
     files = {osp.realpath(osp.expanduser(metric['ann_file'])): metric['ann_file'] for metric in metrics_of(cfg, split)
-             if type_name(metric) in COCO_METRICS and metric.get('ann_file')}
+             if metric.get('ann_file') and is_coco_metric(metric)}
     return [dict(datasets[0], data_root='', ann_file=file, data_prefix=dict(img=paths_of(datasets[0])[1]))
-            for place, file in files.items() if datasets and place not in known]
+            for place, file in files.items() if place not in known]
+
+
+def is_coco_metric(metric: dict) -> bool:
+    """Returns whether a metric is mmdet's for COCO files, or of a subclass."""
+    return any(base.__name__ == 'CocoMetric' for base in getattr(type_of(METRICS, metric), '__mro__', ()))
 
 
 def uses_masks(cfg: Config, split: str) -> bool:

@@ -104,22 +104,23 @@ def _write(predictor: Predictor, names: dict[str, str], outputs: '_Outputs', bat
     sources = iter(names)
     try:
         while batch := list(islice(sources, batch_size)):
-            for result in _predict(predictor, batch, score_thr):
+            for result in _predict(predictor, batch, batch_size, score_thr):
                 yield result if isinstance(result, Written) else outputs.write(result)
     finally:
         outputs.close(predictor.task)
 
 
-def _predict(predictor: Predictor, batch: list[str], score_thr: float) -> Iterator[Result | Written]:
+def _predict(predictor: Predictor, batch: list[str], batch_size: int, score_thr: float
+             ) -> Iterator[Result | Written]:
     """Yields the result of each image, or its error; if a batch fails, its images are predicted one at a time."""
     try:
-        yield from predictor(batch, len(batch), score_thr)
+        yield from predictor(batch, batch_size, score_thr)
     except UsageError as error:
         if len(batch) == 1:
             yield Written(batch[0], error=str(error))
             return
         for source in batch:
-            yield from _predict(predictor, [source], score_thr)
+            yield from _predict(predictor, [source], 1, score_thr)
 
 
 class _Outputs:

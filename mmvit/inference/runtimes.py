@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -59,8 +59,9 @@ class PyTorchModel:
         check_labels(classes_of(trained), classes_of(dataset.get('metainfo')), f'checkpoint {checkpoint}',
                      f'the test data of {cfg.filename}', 'pass the config of its training')
         self.meta = {**metainfo_of(dataset), **trained}
-        self.details = dict(task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
-                            model=type_name(cfg.model), network=type_name(cfg.model.get('backbone', {'type': ''})))
+        self.details: dict[str, Any] = dict(
+            task=self.task, classes=list(self.meta.get('classes') or []), palette=palette_of(self.meta),
+            model=type_name(cfg.model), network=type_name(cfg.model.get('backbone', {'type': ''})))
         if self.meta.get('category_ids'):
             self.details['category_ids'] = list(self.meta['category_ids'])
 

@@ -98,8 +98,8 @@ def test_the_check_opens_no_context_on_a_gpu(tmp_path):
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-def test_no_option_is_ignored():
-    """Each is an argument of what makes a recipe or of what makes a config, or says how the run is started."""
+def test_every_option_is_an_argument():
+    """Of what makes a recipe or of what makes a config, unless it says how the run is started."""
     started = {'help', 'config', 'processes', 'launcher', 'local_rank', 'check', 'verbose', 'prepared'}
     of_recipes, *of_configs = (set(signature(function).parameters) for function in (
         fine_tune, training_config, shorthand_options))

@@ -1,6 +1,7 @@
 """The windows that the operator samples are drawn."""
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT, raises
@@ -35,10 +36,13 @@ def test_frames_equal_the_sampled_windows():
 
 
 @pytest.mark.slow
-def test_windows_of_a_network_are_drawn(image, tmp_path):
-    draw_windows(str(image), 'swin_vsa_tiny', str(tmp_path / 'windows.png'), query=(80, 50))
-    with Image.open(tmp_path / 'windows.png') as drawing:
-        assert drawing.width > drawing.height > 200
+def test_windows_of_the_query_are_drawn(image, tmp_path):
+    drawn = []
+    for query in None, (45, 30), (80, 50):  # the first two are the center
+        draw_windows(str(image), 'swin_vsa_tiny', str(tmp_path / 'windows.png'), query=query)
+        with Image.open(tmp_path / 'windows.png') as drawing:
+            drawn.append(np.array(drawing))
+    assert (drawn[0] == drawn[1]).all() and (drawn[1] != drawn[2]).any()
 
 
 @pytest.mark.parametrize('network, options, words', [
@@ -71,8 +75,8 @@ def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
     torch.testing.assert_close(timm, torch.ones(1, 3, 1, 1))
     assert not torch.equal(published, timm)
     cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
-    cfg.data_preprocessor.update(mean=[255.] * 3)
+    cfg.data_preprocessor.update(mean=[255., 55., 5.], std=[1., 2., 5.], to_rgb=True)
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'a.pth'))
     (tmp_path / 'a.pth').touch()
-    assert not as_network(variant, str(tmp_path / 'a.pth'))(pixels).any()
+    assert as_network(variant, str(tmp_path / 'a.pth'))(pixels).flatten().tolist() == [0, 100, 50]

@@ -179,6 +179,7 @@ def test_every_layout_of_a_library_is_told_by_its_keys(layout):
     files = {'Swin of timm': (swin_of_timm, SWIN), 'Swin of OpenMMLab': (swin_of_mmdet, SWIN),
              'Swin of Microsoft': (swin_of_timm, SWIN), 'MViTv2 of timm': (mvit_of_timm, MVIT),
              'ViT of timm': (vit_of_timm, VIT), 'ViT of mmpretrain': (vit_of_mmpretrain, VIT)}
+    assert layout.network in files, f'files must have a function that builds a {layout.network}, and its settings'
     build, arch = files[layout.network]
     weights = build(64).state_dict()
     if layout.network == 'Swin of Microsoft':

@@ -1,7 +1,10 @@
 """COCO's metrics of a detector that may not have found anything yet."""
 import logging
+import os.path as osp
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,9 @@ from mmengine.registry import METRICS
 class CocoMetricFromZero(BaseMetric):
     """Computes the figures of mmdet's ``CocoMetric``, also if no object was found in any image, where it has none.
 
-    A figure is 0 then where there are objects of the class or size, and as always in pycocotools -1 where there are
-    none.
+    A figure is 0 then where there are objects of the size, and as always in pycocotools -1 where there are none. With
+    ``classwise=True``, the classes that have objects are listed, and their figures have the names
+    ``bbox_CLASS_precision`` and ``segm_CLASS_precision``.
 
     Args:
         collect_device, prefix, collect_dir: As in MMEngine's ``BaseMetric``.
@@ -38,16 +42,35 @@ class CocoMetricFromZero(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
         self.metric.dataset_meta = self.dataset_meta
-        metric = self.metric
-        if not metric.format_only and not any(len(found['labels']) for _, found in results):
-            print_log(f'no object was found in {len(results)} images', 'current', logging.WARNING)
-            if metric.outfile_prefix:
-                metric.results2json([found for _, found in results], metric.outfile_prefix)
-            metric = copy(metric)
-            metric.outfile_prefix = None
-            results = [(truth, with_miss(found, truth)) for truth, found in results[:1]]
-        figures = metric.compute_metrics(results)
-        return {name: -1. if np.isnan(figure) else float(figure) for name, figure in figures.items()}
+        if self.metric.format_only:
+            return self.metric.compute_metrics(results)
+        figures, files, prefix = {}, {}, self.metric.outfile_prefix
+        with TemporaryDirectory() as folder:
+            if not any(len(found['labels']) for _, found in results):
+                print_log(f'no object was found in {len(results)} images', 'current', logging.WARNING)
+                if prefix:
+                    self.metric.results2json([found for _, found in results], prefix)
+                prefix, results = None, [(truth, with_miss(found, truth)) for truth, found in results[:1]]
+            for kind in self.metric.metrics:  # one by one, as mmdet gives figures of classes one name for all
+                metric = copy(self.metric)
+                metric.metrics, metric.outfile_prefix = [kind], prefix or osp.join(folder, 'results')
+                metric.results2json = partial(_write_once, metric, files)
+                for name, figure in metric.compute_metrics(results).items():
+                    name = f'{kind}_{name}' if name.endswith('_precision') else name
+                    figures[name] = -1. if np.isnan(figure) else float(figure)
+        return figures
+
+
+def _write_once(metric: Any, files: dict[str, str], found: Sequence[dict], prefix: str) -> dict[str, str]:
+    """Returns the files of detections, written if there are none; then, mmdet's metric takes the classes with objects.
+
+    Those without objects change no other figure.
+    """
+    if not files:
+        files.update(type(metric).results2json(metric, found, prefix))
+    used = {truth['category_id'] for truth in metric._coco_api.dataset['annotations'] if not truth.get('iscrowd')}
+    metric.cat_ids = [number for number in metric.cat_ids if number in used] or metric.cat_ids
+    return files
 
 
 def with_miss(found: dict, truth: dict) -> dict:

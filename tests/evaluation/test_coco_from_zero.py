@@ -1,4 +1,4 @@
-"""Figures of a detector that found nothing."""
+"""Figures of a detector that found nothing, and of classes."""
 import json
 
 import pytest
@@ -40,11 +40,25 @@ def evaluated(file: str, boxes: list, **options) -> dict[str, float]:
 
 def test_all_figures_are_there_if_nothing_was_found(file, tmp_path):
     found, none = evaluated(file, [[10, 10, 30, 30]]), evaluated(file, [], outfile_prefix=str(tmp_path / 'results'))
-    absent = {f'coco/{kind}_mAP_{size}' for kind in ('bbox', 'segm') for size in 'ml'} | {'coco/nut_precision'}
+    absent = {f'coco/{kind}_mAP_{size}' for kind in ('bbox', 'segm') for size in 'ml'}
     assert absent < none.keys() == found.keys()
     assert none == {name: -1. if name in absent else 0. for name in none}
     assert found == {name: -1. if name in absent else 1. for name in found}
     assert all(json.loads((tmp_path / f'results.{kind}.json').read_text()) == [] for kind in ('bbox', 'segm'))
+
+
+def test_boxes_and_masks_of_classes_with_objects_have_their_own_figures(file):
+    """A wrong mask leaves the figure of the box as it is; classes without objects are not listed."""
+    pytest.importorskip('mmdet')
+    metric = METRICS.build(dict(type='CocoMetricFromZero', ann_file=file, metric=['bbox', 'segm'], classwise=True))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [dict(img_id=5, ori_shape=(50, 60), pred_instances=dict(
+        bboxes=torch.tensor([[10., 10, 30, 30], [0, 0, 9, 9]]), labels=torch.tensor([0, 1]), scores=torch.ones(2),
+        masks=torch.zeros(2, 50, 60, dtype=torch.bool)))])
+    found = metric.evaluate(1)
+    assert {name: value for name, value in found.items() if 'precision' in name} == {
+        'coco/bbox_cell_precision': 1., 'coco/segm_cell_precision': 0.}
+    assert found['coco/bbox_mAP'] == 1
 
 
 def test_without_objects_figures_at_other_numbers_of_detections_are_minus_one(file):

@@ -52,22 +52,6 @@ def test_the_figure_shows_the_imports():
     assert DRAWN.FIGURE.read_text() == DRAWN.figure(DRAWN.arrows(components)), 'run python tools/dev/draw_imports.py'
 
 
-def test_the_figure_omits_arrows_that_others_imply():
-    graph = DRAWN.arrows(dict(cli={'zoo', 'ops'}, zoo={'backbones'}, backbones={'ops'}, ops=set()))
-    assert set(graph.edges) == {('cli', 'zoo'), ('zoo', 'backbones'), ('backbones', 'ops')}
-
-
-def test_names_on_page_exist():
-    """Files and functions named in docs/architecture.md exist."""
-    page = (ROOT / 'docs/architecture.md').read_text()
-    named = re.findall(r'`((?:mmvit_backbones|mmvit|tools|configs|docs|tests)/[\w/.]*)`', page)
-    linked = [f'docs/{path}' for path in re.findall(r'\]\((\S+?)\)', page)]
-    assert not [name for name in (*named, *linked) if not (ROOT / name).exists()]
-    code = '\n'.join(path.read_text() for path in (*MODULES.values(), *TOOLS.rglob('*.py')))
-    functions = re.findall(r'`([a-z]+(?:_[a-z]+)+|forward|fetch)`', page)
-    assert not [name for name in functions if f'def {name}(' not in code and name not in ('out_indices', 'init_cfg')]
-
-
 ALLOWED = {*sys.stdlib_module_names, 'torch', 'mmengine', 'numpy', 'yaml', 'mmvit_backbones'}
 
 

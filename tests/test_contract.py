@@ -194,6 +194,14 @@ def test_settings_of_wrong_types_are_named(network, wrong):
                 fresh_model(network, arch={**arch, key: wrong})
 
 
+@pytest.mark.parametrize('network', [name for name, config in TINY_CONFIGS.items() if 'num_heads' in config['arch']])
+def test_heads_that_do_not_divide_the_channels_are_named(network):
+    arch = TINY_CONFIGS[network]['arch']
+    heads = [7, *arch['num_heads'][1:]] if isinstance(arch['num_heads'], list) else 7
+    with raises(ValueError, 'num_heads', '7'):
+        fresh_model(network, arch={**arch, 'num_heads': heads})
+
+
 @pytest.mark.parametrize('count', [0, -1, 1.])
 @each_network
 def test_wrong_depths_are_named_unless_the_network_is_right(network, count):

@@ -34,15 +34,9 @@ ARCH = TINY_CONFIGS['ReSwin']['arch']
     (dict(arch={**ARCH, 'extra': 1}), ['arch', 'exactly', 'extra']),
     (dict(arch={**ARCH, 1: 1}), ['arch', 'exactly', 1]),
     (dict(arch={**ARCH, 'depths': [1, 1, 1]}), ['arch', 'depths', '3', '4']),
-    (dict(arch={**ARCH, 'num_heads': [3, 2, 4, 8]}), ['num_heads', '16', '3']),
     (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 3]}), ['num_heads', '128', '3']),
-    (dict(arch={**ARCH, 'num_heads': [1, 2, 4, 0]}), ['num_heads', 'positive', '0']),
-    (dict(arch={**ARCH, 'depths': 2}), ['depths', 'a list of int', '2']),
-    (dict(arch={**ARCH, 'depths': [1, 1, -1, 1]}), ['depths', 'positive', '[1, 1, -1, 1]']),
-    (dict(arch={**ARCH, 'embed_dims': 16.}), ['embed_dims', 'int', '16.0']),
     (dict(arch={**ARCH, 'embed_dims': 0}), ['embed_dims', 'positive', '0']),
     (dict(arch={**ARCH, 'window_size': True}), ['window_size', 'int', 'True']),
-    (dict(arch={**ARCH, 'mlp_ratio': 0.}), ['mlp_ratio', 'positive', '0.0']),
     (dict(window_size=0), ['window_size', 'at least 1', '0']),
 ], ids=str)
 def test_wrong_arguments_are_named(arguments, words):

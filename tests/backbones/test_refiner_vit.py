@@ -103,7 +103,6 @@ def test_tokens_in_training_and_evaluation():
     (dict(img_size=0), 'img_size'),
     *[(dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], depth=depth)), f'depth must be a multiple of 8, got {depth}')
       for depth in (4, 12)],
-    (dict(arch=dict(TINY_CONFIGS['RefinerViT']['arch'], num_heads=3)), 'num_heads'),
 ])
 def test_bad_arguments_are_named(arguments, word):
     with pytest.raises(ValueError, match=word):

@@ -57,10 +57,8 @@ def test_initial_weights(network):
 
 @pytest.mark.parametrize('arguments, word', [
     (dict(out_norm='inside'), 'out_norm'),
-    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], num_heads=[3, 2, 4, 8])), 'num_heads'),
     *[(dict(arch=dict(TINY_CONFIGS['ResT']['arch'], reductions=[reduction, 2, 1, 1])), 'reductions must be')
       for reduction in (-2, 0, 3)],
-    (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], depths=[1, 1, 1])), 'depths'),
     (dict(arch=dict(TINY_CONFIGS['ResT']['arch'], embed_dims=15)), 'embed_dims must be even, got 15'),
 ])
 def test_bad_arguments_are_named(arguments, word):

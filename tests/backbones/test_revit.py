@@ -63,12 +63,7 @@ def test_gate_of_shallow_networks(depth):
     assert model.gate.weight.requires_grad == (depth == 1)
 
 
-@pytest.mark.parametrize('network, arguments, word', [
-    ('ReViT', dict(img_size=0), 'img_size'),
-    ('ReViT', dict(arch=dict(TINY_CONFIGS['ReViT']['arch'], num_heads=32)), 'num_heads'),
-    ('ReMViTv2', dict(img_size=0), 'img_size'),
-    ('ReMViTv2', dict(arch=dict(TINY_CONFIGS['ReMViTv2']['arch'], num_heads=[1, 2, 4])), 'num_heads'),
-])
-def test_bad_arguments_are_named(network, arguments, word):
-    with pytest.raises(ValueError, match=word):
-        build(network, **arguments)
+@pytest.mark.parametrize('network', ['ReViT', 'ReMViTv2'])
+def test_images_must_have_a_size(network):
+    with pytest.raises(ValueError, match='img_size'):
+        build(network, img_size=0)

@@ -40,7 +40,7 @@ def test_class_token_matters_but_is_not_convolved():
     ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 32], pyramid_dims=[])), ['1 and 0', '(16, 32)', '()']),
     ('ViTAE', dict(arch=dict(TINY, embed_dims=[16, 16, 32, 32], pyramid_dims=[8, 8, 16, 16])), ['3 entries']),
     *[('ViTAE', dict(arch=dict(TINY, pyramid_dims=[8, 8, last])), ['twice', f'(8, 8, {last})']) for last in (8, 32)],
-    *[('ViTAE', dict(arch=dict(TINY, **{key: 5})), [key, '32', '5']) for key in ('num_heads', 'groups')],
+    ('ViTAE', dict(arch=dict(TINY, groups=5)), ['groups', '32', '5']),
     ('ViTAE-plain', dict(img_size=0), ['img_size', '1', '0']),
     *[('ViTAEv2', dict(arch={key: values[:3] + values[3:] * (count - 3) for key, values in TINY_V2.items()}),
        ['4 entries']) for count in (3, 5)],

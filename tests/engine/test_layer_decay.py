@@ -129,29 +129,6 @@ def test_unknown_layers_are_an_error(decay_type):
     assert set(rates_of_other(network, decay_rate=1, decay_type=decay_type).values()) == {1.}
 
 
-@pytest.mark.parametrize('network', ['ResT', 'ReSwin'])
-def test_every_stage_has_its_rate(network):
-    model, settings = groups(network, decay_rate=0.5, decay_type='stage_wise')
-    for stage in range(4):
-        of_stage = {id(p) for p in model.backbone.stages[stage].parameters()}
-        rates = {settings[name]['lr'] for name, p in model.named_parameters() if id(p) in of_stage}
-        assert rates == {LR * 0.5**(4 - stage)}
-    assert settings['head.weight']['lr'] == settings['backbone.norm3.weight']['lr'] == LR
-
-
-def test_patch_embedding_goes_with_its_stage():
-    _, settings = groups('ResT', decay_rate=0.5, decay_type='stage_wise')
-    assert settings['backbone.patch_embeds.2.conv.weight']['lr'] == settings['backbone.stages.2.0.attn.q.weight']['lr']
-
-
-def test_vectors_are_not_decayed():
-    _, settings = groups('ResT', decay_rate=0.9)
-    for name, group in settings.items():
-        dims = dict(weight=2, bias=1)[name.rsplit('.', 1)[-1]]
-        is_vector = dims == 1 or 'norm' in name
-        assert group['weight_decay'] == (0 if is_vector else DECAY), name
-
-
 def test_custom_keys_keep_their_options():
     _, settings = groups('ReSwin', decay_rate=0.5, custom_keys=dict(
         relative_position_bias_table=dict(decay_mult=1.), head=dict(lr_mult=10.)))
@@ -171,11 +148,6 @@ def test_groups_are_few_and_logged(logged):
     texts = [line.rpartition(':')[0].strip() for line in lines]
     assert {texts[0], texts[1]} == {f'lr 0.000656 (x 0.656), weight decay {decay}' for decay in ('0', '0.05')}
     assert {texts[8], texts[9]} == {f'lr 0.001 (x 1), weight decay {decay}' for decay in ('0', '0.05')}
-
-
-def test_rate_of_one_is_no_decay():
-    _, settings = groups('ResT', decay_rate=1.)
-    assert {group['lr'] for group in settings.values()} == {LR} and len({id(group) for group in settings.values()}) == 2
 
 
 def test_options_for_vectors_can_be_set():

@@ -242,19 +242,6 @@ def test_truncated_networks_return_the_same_maps(network):
 
 
 @each
-def test_gradient_checkpointing_gives_the_same_gradients(network):
-    gradients = []
-    for enable in (False, True):
-        model = create(network, drop_path_rate=0.).train()
-        model.set_grad_checkpointing(enable)
-        torch.manual_seed(1)
-        model(images()).square().mean().backward()
-        gradients.append([p.grad for p in model.parameters()])
-    for plain, recomputed in zip(*gradients):
-        torch.testing.assert_close(plain, recomputed)
-
-
-@each
 def test_parameters_are_grouped(network):
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
     model = shared(network)

@@ -231,9 +231,6 @@ def test_triton_that_cannot_compile_is_a_warning_and_refuses_requests(monkeypatc
     probe._error_on_gpu.cache_clear()
 
 
-# ---- reasons
-
-
 # ---- graphs
 
 

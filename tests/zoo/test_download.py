@@ -133,12 +133,6 @@ def test_the_checkpoint_in_a_folder_of_google_drive_is_found(servers, capfd):
         fetch(WEIGHTS['vitae_tiny'])
 
 
-def test_a_release_redirects(servers):
-    there = 'https://release-assets.githubusercontent.com/github/RegionViT-S.pth'
-    servers.answers.update({RELEASE_URL: drives.redirect(f'{there}?signed=1'), there: drives.serve(CONTENT)})
-    assert fetch(RELEASE).read_bytes() == CONTENT
-
-
 def test_files_on_onedrive_are_downloaded_by_hand(servers):
     """Its API wants a login; the message says where to click, and the file is found where it says."""
     weights = WEIGHTS['vitaev2_small']

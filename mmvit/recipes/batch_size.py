@@ -13,6 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import DATASETS, FUNCTIONS
+from mmengine.utils import import_modules_from_strings
 from torch import distributed
 
 from mmvit_backbones.errors import UsageError
@@ -30,13 +31,13 @@ def check_device() -> None:
                          'pass --batch-size 2')
 
 
-def largest_batch_size(recipe: str, limit: int, processes: int = 1) -> int:
+def largest_batch_size(recipe: Config, limit: int, processes: int = 1) -> int:
     """Returns the largest power of two whose training fits into nine tenths of the GPU's memory, and prints it.
 
     A process of its own takes the steps, so that this one allocates nothing on the GPU.
 
     Args:
-        recipe (str): Text of the recipe's config, for any batch size.
+        recipe (Config): The recipe, for any batch size.
         limit (int): Number of training images per process.
         processes (int): Number of training processes. Defaults to 1.
 
@@ -49,13 +50,14 @@ def largest_batch_size(recipe: str, limit: int, processes: int = 1) -> int:
     return number
 
 
-def largest_that_fits(recipe: str, limit: int, processes: int = 1) -> int:
+def largest_that_fits(recipe: Config, limit: int, processes: int = 1) -> int:
     """Returns the number of :func:`largest_batch_size`, from steps in this process."""
     device = torch.device(get_device())
-    cfg, fitting = Config.fromstring(recipe, '.py'), 0
+    import_modules_from_strings(**recipe.custom_imports)
+    fitting = 0
     with alone(device) if processes > 1 else nullcontext():
         for exponent in range(max(limit, 1).bit_length()):
-            if not fits(cfg, 2**exponent, device):
+            if not fits(recipe, 2**exponent, device):
                 break
             fitting = 2**exponent
     if not fitting:

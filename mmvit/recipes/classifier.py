@@ -15,12 +15,12 @@ ERASING, ERASES_FROM = 0.25, 50  # probability of random erasing, and the epochs
 LABEL_SMOOTHING = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
 
 
-def frame(data: FolderData) -> dict:
+def make_frame(data: FolderData) -> dict:
     """Returns mmpretrain's default runtime."""
     return dict(_base_=['mmpretrain::_base_/default_runtime.py'])
 
 
-def model(network: Network, data: FolderData) -> dict:
+def make_model(network: Network, data: FolderData) -> dict:
     """Returns ``data_preprocessor`` and ``model``.
 
     Args:
@@ -48,7 +48,7 @@ def model(network: Network, data: FolderData) -> dict:
         model=dict(type='ImageClassifier', backbone=backbone, **(dict(neck=neck) if neck else {}), head=head))
 
 
-def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
+def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``.
@@ -72,7 +72,7 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
                 test_evaluator=[accuracy, dict(type='PerClassAccuracy')])
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
+def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``.
 
     Args:

@@ -13,9 +13,10 @@ from ..configs.files import RECIPE, is_config, named_configs
 from ..configs.tasks import TASKS, Task, choose_task
 from ..running.work_dir import unused_name
 from ..utils.devices import has_mixed_precision
-from .arguments import AUTO, FIELDS
-from .folder import WORK_DIRS, fine_tune, save, summary, title_of
+from .arguments import AUTO, FIELDS, FineTuning
+from .folder import WORK_DIRS, plan_fine_tuning, save
 from .networks import TIMM
+from .recipe import name_recipe
 
 
 class Recipe(NamedTuple):
@@ -36,7 +37,7 @@ class Recipe(NamedTuple):
     @property
     def base(self) -> str:
         """Returns the work dir by default, without a number."""
-        return osp.join(WORK_DIRS, title_of(self.network.removeprefix(TIMM), self.task))
+        return osp.join(WORK_DIRS, name_recipe(self.network.removeprefix(TIMM), self.task))
 
     def place(self, work_dir: str | None = None) -> tuple[str, str]:
         """Returns the work dir, that which is given or an unused one, and the file in which the recipe will be."""
@@ -49,9 +50,10 @@ class Recipe(NamedTuple):
         Raises:
             UsageError: If an argument is invalid or the folder has unusable content.
         """
-        cfg = fine_tune(self.network, **self.given, work_dir=work_dir, processes=processes)
-        file = save(cfg)
-        print(*summary(cfg), f'config      {file}', sep='\n', flush=True)
+        recipe = plan_fine_tuning(FineTuning(
+            network=self.network, **self.given, work_dir=work_dir, processes=processes))
+        file = save(recipe.config)
+        print(*recipe.summary, f'config      {file}', sep='\n', flush=True)
         return file
 
     def check_same(self, recorded: Mapping[str, Any], work_dir: str) -> None:

@@ -22,13 +22,13 @@ FEWEST, MOST = 100, 1000  # detections in an image that a model returns
 SMALL, TINY, MANY_TINY, MANY_EMPTY = 32, 16, 1 / 3, 1 / 2  # sides in pixels, and shares of objects and images
 
 
-def frame(data: FolderData) -> dict:
+def make_frame(data: FolderData) -> dict:
     """Returns mmdet's settings of the model, and its default runtime."""
     model = 'mask-rcnn_r50_fpn' if data.has_masks else 'faster-rcnn_r50_fpn'
     return dict(_base_=[f'mmdet::_base_/models/{model}.py', 'mmdet::_base_/default_runtime.py'])
 
 
-def model(network: Network, data: FolderData, light: bool = False, precision: str = 'float32') -> dict:
+def make_model(network: Network, data: FolderData, light: bool = False, precision: str = 'float32') -> dict:
     """Returns ``model``, with what it has in place of mmdet's settings.
 
     Args:
@@ -54,20 +54,20 @@ def model(network: Network, data: FolderData, light: bool = False, precision: st
         extractor['roi_layer'] = dict(use_torchvision=True)
     if extractor:
         roi_head |= {f'{part}_roi_extractor': extractor for part in (['bbox', 'mask'] if data.has_masks else ['bbox'])}
-    detections = max_detections(data)
+    detections = count_detections(data)
     return dict(model=dict(
         data_preprocessor=dict(mean=network.mean, std=network.std, bgr_to_rgb=network.to_rgb),
         backbone=dict(_delete_=True, **network.backbone),
-        neck=neck, **anchors, roi_head=roi_head, **proposals(detections, light)))
+        neck=neck, **anchors, roi_head=roi_head, **make_proposals(detections, light)))
 
 
-def max_detections(data: FolderData) -> int:
+def count_detections(data: FolderData) -> int:
     """Returns the most objects in an image, rounded up to a hundred, from 100 to 1000."""
     most = data.objects.most if data.objects else 0
     return min(max(100 * math.ceil(most / 100), FEWEST), MOST)
 
 
-def proposals(detections: int, light: bool) -> dict:
+def make_proposals(detections: int, light: bool) -> dict:
     """Returns ``train_cfg`` and ``test_cfg``: mmdet's, but at least two proposals per detection.
 
     Args:
@@ -82,7 +82,7 @@ def proposals(detections: int, light: bool) -> dict:
         test_cfg=dict(rpn=dict(nms_pre=max(test, number), max_per_img=number), rcnn=dict(max_per_img=detections)))
 
 
-def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
+def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, and those of the test.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader`` and ``test_evaluator``, and for boxes alone,
@@ -111,7 +111,7 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
                 **augmented)
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
+def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``.
 
     The short side of an image is from 0.6 to 1.0 of the largest, as in mmdet's Swin 3x configs, without their crops.
@@ -134,7 +134,7 @@ def training(data: FolderData, size: tuple[int, int], batch_size: int, network: 
                 dataset={**data.train, 'pipeline': pipeline})
 
 
-def about_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[str]]:
+def describe_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[str]]:
     """Returns what a summary says of the objects, and warnings about them.
 
     Args:
@@ -143,7 +143,7 @@ def about_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[st
     """
     assert data.objects is not None
     sizes, most, num_empty = data.objects
-    small, tiny = (share_below(sizes, size, side) for side in (SMALL, TINY))
+    small, tiny = (find_share_below(sizes, size, side) for side in (SMALL, TINY))
     line = (f'{len(sizes)} in the training images, at most {most} in an image; at this size, {small:.0%} are below '
             f'{SMALL} pixels, {tiny:.0%} below {TINY}')
     warnings = []
@@ -161,7 +161,7 @@ def about_objects(data: FolderData, size: tuple[int, int]) -> tuple[str, list[st
     return line, warnings
 
 
-def share_below(sizes: np.ndarray, size: tuple[int, int], side: int) -> float:
+def find_share_below(sizes: np.ndarray, size: tuple[int, int], side: int) -> float:
     """Returns the share of objects whose box, in images that are fitted into a size, is below ``side * side`` pixels.
 
     Args:

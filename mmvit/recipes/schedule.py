@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..configs.precisions import PRECISIONS
 from ..configs.tasks import LEAST_GAIN, Task
+from .arguments import FineTuning
 
 LR, PRETRAINED_MULT = 1e-3, 0.1  # of new layers, and the factor of pretrained ones
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
@@ -13,41 +14,46 @@ LEAST_MOMENTUM, MOST_MOMENTUM = 0.0002, 0.1  # of the averages
 MOST_VALIDATIONS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The schedule of a fine-tuning.
 
     Args:
-        epochs (int): Number of epochs.
-        steps_per_epoch (int): Number of steps in each.
+        given (FineTuning): Its arguments.
+        num_train (int): Number of training images.
         images_per_step (int): Number of images per step in all processes.
         lr (float): Peak learning rate of new layers.
         pretrained_mult (float): Factor of that rate for pretrained layers.
         layer_decay (float): Factor of the rate from each layer to the one before it.
-        decay_type (str): What a layer is, for :class:`~mmvit_backbones.engine.LayerDecayConstructor`.
         precision (str): 'float32', 'float16' or 'bfloat16'.
-        accumulate (int): Number of steps per update of the weights. Defaults to 1.
-        early_stop (int | None): Number of validations without improvement after which training ends.
-        ema (bool): Whether weights and buffers are averaged over a tenth of the training. Defaults to False.
-        compile (bool): Whether the backbone is compiled. Defaults to False.
     """
 
-    epochs: int
-    steps_per_epoch: int
+    given: FineTuning
+    num_train: int
     images_per_step: int
     lr: float
     pretrained_mult: float
     layer_decay: float
-    decay_type: str
     precision: str
-    accumulate: int = 1
-    early_stop: int | None = None
-    ema: bool = False
-    compile: bool = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.num_train / self.images_per_step)
+
+    @property
+    def epochs(self) -> int:
+        length = math.ceil(self.given.iters / self.steps_per_epoch) if self.given.iters else epochs_for(self.num_train)
+        return self.given.epochs or length
 
     @property
     def steps(self) -> int:
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def warm_up(self) -> int:
+        """Returns the number of steps before the peak of the rate; in less than 2, MMEngine stays at the first rate."""
+        steps = round(WARM_UP * self.steps)
+        return steps if steps > 1 else 0
 
     @property
     def val_interval(self) -> int:
@@ -57,21 +63,20 @@ class Schedule:
     @property
     def checkpoint_interval(self) -> int:
         """Returns the number of epochs between checkpoints, which end with an update, as they have no gradients."""
-        epochs = self.accumulate // math.gcd(self.accumulate, self.steps_per_epoch)
+        epochs = self.given.accumulate // math.gcd(self.given.accumulate, self.steps_per_epoch)
         return epochs * math.ceil(self.val_interval / epochs)
 
-    def optimization(self) -> dict:
+    def make_optimization(self) -> dict:
         """Returns the optimizer and its schedule: AdamW, 5 % of the training as warm-up, then cosine decay."""
-        start = round(WARM_UP * self.steps)
-        if start < 2:  # MMEngine's warm-up would stay at its first rate
-            start = 0
+        start = self.warm_up
         warm_up = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=start)] if start else []
-        accumulated = dict(accumulative_counts=self.accumulate) if self.accumulate > 1 else {}
+        accumulate = self.given.accumulate
+        accumulated = dict(accumulative_counts=accumulate) if accumulate > 1 else {}
         return dict(
             optim_wrapper=dict(
                 **PRECISIONS[self.precision], **accumulated,
                 optimizer=dict(type='AdamW', lr=self.lr, weight_decay=0.05), constructor='LayerDecayConstructor',
-                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.decay_type,
+                paramwise_cfg=dict(decay_rate=self.layer_decay, decay_type=self.given.decay_type,
                                    pretrained_mult=self.pretrained_mult),
                 clip_grad=dict(max_norm=5.0)),
             param_scheduler=[
@@ -79,18 +84,19 @@ class Schedule:
                 dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=start, end=self.steps)],
             auto_scale_lr=dict(enable=False, base_batch_size=self.images_per_step))
 
-    def loops(self) -> dict:
+    def make_loops(self) -> dict:
         """Returns the loops of training, validation and test."""
         return dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, val_interval=self.val_interval),
                     val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'))
 
-    def hooks(self, task: Task) -> dict:
+    def make_hooks(self, task: Task) -> dict:
         """Returns the hooks: checkpoints that are written as a whole, exact resuming, the check of the loss."""
-        early = [dict(type='ResumableEarlyStoppingHook', monitor=task.metric, patience=self.early_stop,
-                      min_delta=LEAST_GAIN / task.factor, rule='greater', begin_above=0.)] if self.early_stop else []
+        patience = self.given.early_stop
+        early = [dict(type='ResumableEarlyStoppingHook', monitor=task.metric, patience=patience,
+                      min_delta=LEAST_GAIN / task.factor, rule='greater', begin_above=0.)] if patience else []
         momentum = min(max(1 / (AVERAGED * self.steps), LEAST_MOMENTUM), MOST_MOMENTUM)
-        averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.ema else []
-        compiled = [dict(type='CompileHook')] if self.compile else []
+        averages = [dict(type='EMAHook', momentum=momentum, update_buffers=True)] if self.given.ema else []
+        compiled = [dict(type='CompileHook')] if self.given.compile else []
         return dict(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=20),

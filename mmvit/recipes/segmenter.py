@@ -13,7 +13,7 @@ NORM = dict(type='GN', num_groups=32)
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)  # the mean over labeled pixels, as in PyTorch
 
 
-def frame(data: FolderData) -> dict:
+def make_frame(data: FolderData) -> dict:
     """Returns mmseg's default runtime; MMEngine does not find mmseg's base files if a fork of mmseg is installed."""
     return dict(
         default_scope='mmseg',
@@ -22,7 +22,7 @@ def frame(data: FolderData) -> dict:
         visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'))
 
 
-def model(network: Network, data: FolderData) -> dict:
+def make_model(network: Network, data: FolderData) -> dict:
     """Returns ``model``.
 
     Args:
@@ -48,7 +48,7 @@ def model(network: Network, data: FolderData) -> dict:
         train_cfg=dict(), test_cfg=dict(mode='whole')))
 
 
-def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
+def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
     """Returns the loader and the evaluator of the validation, those of the test, and test-time augmentation.
 
     The keys are ``val_dataloader``, ``val_evaluator``, ``test_dataloader``, ``test_evaluator``, ``tta_model`` and
@@ -72,7 +72,7 @@ def tests(data: FolderData, size: tuple[int, int], model: Mapping) -> dict:
         tta_pipeline=[load, dict(type='TestTimeAug', transforms=[[resize], flips, [annotate], [pack]])])
 
 
-def training(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
+def make_train_loader(data: FolderData, size: tuple[int, int], batch_size: int, network: Network, epochs: int) -> dict:
     """Returns the loader of the training, which is the value of ``train_dataloader``, with mmseg's augmentation.
 
     Args:

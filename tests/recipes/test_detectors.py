@@ -13,7 +13,6 @@ from PIL import Image
 from tiny_configs import TINY_CONFIGS
 
 from mmvit.folders.data_set_files import check_data
-from mmvit.recipes import summary
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones.errors import UsageError
 
@@ -54,7 +53,7 @@ def test_as_many_objects_are_found_as_images_have(train, val, detections, light,
         assert rpn.max_per_img == proposals <= rpn.nms_pre
     metrics = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
     assert [metric.max_dets for metric in metrics[1:]] == [detections] * (detections > 100)
-    assert f'at most {max(train + val)} in an image' in '\n'.join(summary(cfg))
+    assert f'at most {max(train + val)} in an image' in cfg.text
     assert ('1200' in capsys.readouterr().err) == (train == [1200])  # more than are ever found
 
 
@@ -84,14 +83,14 @@ def test_light_heads_are_narrower(tmp_path):
     assert light.model.roi_head.mask_head.conv_out_channels == 128 and \
         full.model.roi_head.mask_head.conv_out_channels == 256  # mmdet's
     assert light.model.train_cfg.rcnn.sampler.num < full.model.train_cfg.rcnn.sampler.num == 512
-    assert light.recipe.light and '--light' in '\n'.join(summary(full)) and '--light' not in '\n'.join(summary(light))
+    assert light.recipe.light and '--light' in full.text and '--light' not in light.text
 
 
 @pytest.mark.parametrize('side, size, small, tiny', [(20, SIDE, '100%', '0%'), (20, 2 * SIDE, '0%', '0%'),
                                                      (20, SIDE // 2, '100%', '100%')])
 def test_objects_that_are_small_at_this_size_are_counted(side, size, small, tiny, tmp_path, capsys):
     folder = write_boxes(tmp_path / 'data', train=[2, 2], val=[1], side=side)
-    line, = (line for line in summary(recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, size=size))
+    line, = (line for line in recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, size=size).text.splitlines()
              if line.startswith('objects'))
     assert f'{small} are below 32' in line and f'{tiny} below 16' in line
     warned = capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""The recipe of a fine-tuning as a value: the finished config, and what a person reads of it."""
+import math
+import os.path as osp
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+
+from mmvit_backbones.errors import UsageError
+
+from ..configs.files import RECIPE
+from ..configs.machine import loading_with, settings_here
+from ..configs.tasks import Task
+from ..folders import FolderData
+from ..utils.limits import SIDE
+from . import classifier, detector, segmenter
+from .arguments import FineTuning
+from .config_files import write_sections
+from .networks import Network
+from .schedule import LR, PRETRAINED_MULT, Schedule
+from .starts import Start
+
+MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
+LIGHT_SAVES = 'half of the time'  # of steps by turns, EfficientNet-Lite0 at the size 256: CPU time of 6.5 and 3.1 s
+USAGE = ['', 'Paths are relative to the folder from which the training is started:',
+         'mmvit train THIS_FILE, or python tools/train.py THIS_FILE of the framework.']
+
+
+class Recipe(NamedTuple):
+    """A finished config, whose ``text`` is its file, and the lines that say what it trains."""
+
+    config: Config
+    summary: list[str]
+
+
+def make_recipe(given: FineTuning, network: Network, data: FolderData, start: Start | None = None) -> Recipe:
+    """Returns the recipe of a fine-tuning.
+
+    Args:
+        given (FineTuning): Its arguments, with a work dir, and without a batch size that is to be found.
+        network (Network): The network.
+        data (FolderData): The data.
+        start (Start | None): Checkpoint of the whole model. Defaults to None: the weights of the network, if any.
+
+    Raises:
+        UsageError: If the framework of the task is not installed.
+    """
+    task, _ = given.data
+    if find_spec(task.framework) is None:
+        raise UsageError(f'{task.argument} (--{task.argument.replace("_", "-")}) needs {task.framework}, which is not '
+                         'installed')
+    module, here, recorded = MODULES[task.name], settings_here(), given.list_changes()
+    decided = {name: value for name, value in here.items() if name not in recorded}
+    settled: dict[str, Any] = {**here, **recorded}
+    batch_size, size = int(given.batch_size or module.BATCH_SIZE), settle_size(task, given.size)
+    images = batch_size * given.processes
+    lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
+    peak = given.lr or lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE)
+    if start and start.is_whole:  # nothing is new
+        peak, mult = peak * mult, 1.
+    schedule = Schedule(
+        given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
+        lr=peak, pretrained_mult=mult,
+        layer_decay=given.layer_decay or (0.9 if network.is_pretrained else 1.))
+    data = replace(data, val={**data.val, 'metainfo': data.train['metainfo']})
+    own = dict(light=given.light, precision=schedule.precision) if module is detector else {}
+    model = module.make_model(network, data, **own)
+    evaluation = module.make_evaluation(data, size, model['model'])
+    loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
+    used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'
+    rate = '' if given.lr else (f': {lr:g} for {count(module.BATCH_SIZE, "image")} per {unit}' + (
+        f', times the square root of {used}/{module.BATCH_SIZE}' if used != module.BATCH_SIZE else ''))
+    summary = summarize(given, network, data, schedule, size, rate, start)
+    sections = [
+        ('', dict(module.make_frame(data), custom_imports=dict(imports=list(network.imports)))),
+        ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
+         dict(recipe={**recorded, **(dict(here=decided) if decided else {})})),
+        (f'The model: {len(data.classes)} classes.', model),
+        ('The data.', dict(metainfo=data.train['metainfo'],
+                           **complete_loaders(loader, evaluation, loading_with(settled['workers'])))),
+        (f'{count(schedule.epochs, "epoch")}: {count(schedule.warm_up, "step")} of warm-up, then cosine decay.',
+         {**schedule.make_loops(), **schedule.make_optimization()}),
+        ('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a resumed run '
+         'equals an uninterrupted one.', schedule.make_hooks(task)),
+        ('The run.', dict(**(dict(randomness=dict(seed=given.seed)) if given.seed is not None else {}),
+                          work_dir=given.work_dir, **(dict(load_from=start.file) if start else {})))]
+    file = osp.join(str(given.work_dir), RECIPE, f'{name_recipe(network.name, task)}.py')
+    return Recipe(finish_config(sections, write_sections([*summary, *USAGE], sections), file), summary)
+
+
+def finish_config(sections: Sequence[tuple[str, Mapping[str, Any]]], text: str, file: str) -> Config:
+    """Returns the config of sections, with the settings of its base files."""
+    settings = {name: value for _, part in sections for name, value in part.items()}
+    cfg = Config(cfg_text=text, filename=file)
+    for base in settings.pop('_base_', ()):
+        cfg.merge_from_dict(get_config(base).to_dict())
+    cfg.merge_from_dict(ConfigDict(settings))
+    return cfg
+
+
+def name_recipe(network: str, task: Task) -> str:
+    """Returns the name of a recipe: that of the network and the task."""
+    return f'{re.sub("[/:]", "_", network)}_{task.name}'  # as Windows allows it
+
+
+def settle_size(task: Task, size: int | Sequence[int] | None) -> tuple[int, int]:
+    """Returns height and width of the images of a task, or for detectors the largest short and long side."""
+    default = MODULES[task.name].SIZE
+    if size is None:
+        return default
+    sides = (size, ) if isinstance(size, int) else tuple(size)
+    if not 1 <= len(sides) <= 2:
+        raise UsageError(f'size must be one or two sides, each {SIDE}, got {size}')
+    if len(sides) == 1:  # the other one by the ratio of the default
+        sides = sides[0], round(default[1] * sides[0] / default[0])
+    return (min(sides), max(sides)) if task.name == 'detector' else (sides[0], sides[1])
+
+
+def complete_loaders(loader: dict, evaluation: dict, loading: dict) -> dict[str, Any]:
+    """Returns the loaders and the metrics of a config, of those of a task; the test has the loader of the validation.
+
+    Their pipeline is a setting of its own, as mmseg's ``inference_model`` reads it.
+    """
+    sampler, validation = dict(type='DefaultSampler', shuffle=False), evaluation['val_dataloader']
+    both = {**validation, **loading, 'sampler': sampler}
+    return {'train_dataloader': {**loader, **loading, 'sampler': dict(sampler, shuffle=True)},
+            'test_pipeline': validation['dataset']['pipeline'],
+            **evaluation, 'val_dataloader': both, 'test_dataloader': both}
+
+
+def summarize(given: FineTuning, network: Network, data: FolderData, schedule: Schedule, size: tuple[int, int],
+              rate: str, start: Start | None) -> list[str]:
+    """Returns the lines that say what a recipe trains; ``rate`` says from where its learning rate follows."""
+    task, folder = given.data
+    is_detector = task.name == 'detector'
+    weights = network.backbone.get('init_cfg') or {}
+    model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if is_detector else dict(
+        classifier='classifier', segmenter='UperNet')[task.name]
+    classes = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
+    source = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    if start:
+        source = f'the whole model of {given.pretrained}' + ('' if start.is_whole else ', but its last layers')
+    hint = ''
+    if is_detector and not given.light and not torch.cuda.is_available():
+        hint = f'; without a GPU, --light saves {LIGHT_SAVES}'
+    frozen, total = network.num_parameters if given.freeze is not None else (0, 0)
+    return [
+        f'network     {network.name}, {"light " if given.light else ""}{model}, starting from {source}{hint}',
+        f'data        {folder}: {data.num_train} training images, {data.num_val} validation images',
+        f'classes     {len(data.classes)}: {classes}',
+        *([f'objects     {detector.describe_objects(data, size)[0]}'] if is_detector else []),
+        f'image size  {size[0]} x {size[1]}' + (
+            f' at most, short x long side; in the training, short sides from {round(detector.SCALES[0] * size[0])} on'
+            if is_detector else ' (height x width)'),
+        f'length      {count(schedule.epochs, "epoch")} of {count(schedule.steps_per_epoch, "step")}, '
+        f'{count(schedule.images_per_step, "image")} per step'
+        + (f', {schedule.images_per_step * given.accumulate} per update of the weights' if given.accumulate > 1 else '')
+        + '; validation every '
+        + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
+        f'rate        AdamW, {schedule.lr:.3g} at its peak'
+        + (f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
+           if schedule.pretrained_mult != 1 else '') + rate
+        + (f'; times {schedule.layer_decay} per {given.decay_type.removesuffix("_wise")} towards the stem'
+           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * given.ema
+        + '; compiled' * given.compile,
+        *([f'frozen      {frozen / 1e6:.1f} of {total / 1e6:.1f} million parameters of the backbone, which saves '
+           f'{3 * 4 * frozen / 1e6:.0f} MB of gradients and optimizer states'] if total else []),
+        f'work dir    {given.work_dir}']
+
+
+def count(number: int, unit: str) -> str:
+    """Returns a number and its unit in singular or plural."""
+    return f'1 {unit}' if number == 1 else f'{number} {unit}s'

@@ -44,8 +44,9 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER')
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
-    return with_help(parser, 'configs.scripts.testing_config', 'configs.scripts.training_config',
-                     'configs.scripts.shorthand_options', 'recipes.arguments.FineTuning')
+    return with_help(parser, 'running.prepare.prepared_test', 'recipes.folder.other_data',
+                     'configs.scripts.testing_config', 'configs.scripts.training_config',
+                     'configs.scripts.shorthand_options')
 
 
 def output_of(path: str) -> str:

@@ -7,11 +7,14 @@
 A config runs as the scripts of mmdet, mmseg and mmpretrain run it, with their options. A network and a folder become a
 config, which is saved in the work dir and then runs in the same way.
 """
+import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..recipes.arguments import OPTIONS
+from ..recipes.arguments import OPTIONS, FineTuning
 from ..utils.limits import SEED
 from .arguments import add_fine_tuning_arguments, add_run_arguments, given_to, new_parser
 from .docstrings import with_help
@@ -49,10 +52,14 @@ def get_parser() -> ArgumentParser:
 
 
 def run(args: Namespace) -> None:
-    from ..recipes import fine_tune, recipe_of
+    from dataclasses import replace
+
+    from ..configs.files import RECIPE
+    from ..recipes.command import find_fine_tuning, find_moved, name_base, write_recipe
     from ..running import shorthand_options, training_config
-    from ..running.prepare import prepared_training
+    from ..running.prepare import Prepared, prepare_training
     from ..running.ranks import started_by
+    from ..running.work_dir import holds_training, reserve_work_dir, unused_name
     from .processes import launch, unfinished
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
@@ -63,13 +70,32 @@ def run(args: Namespace) -> None:
         with started_by(args.launcher):
             go(args, training_config(**{**options, 'config': config, 'work_dir': work_dir}))
         return
-    recipe = recipe_of(args.config, given_to(fine_tune, args), options)
-    prepare = partial(prepared_training, **options, recipe=recipe, check=args.check)
+    named = {name: value for name, value in given_to(FineTuning, args).items() if name not in ('work_dir', 'processes')}
+    given = find_fine_tuning(args.config, named, args.data_root)
 
-    def refusal(processes: int, starter: list[str]) -> 'UsageError | None':
-        return unfinished(args.command, *recipe.place(args.work_dir), processes, starter) if recipe else None
+    @contextmanager
+    def prepare(processes: int) -> Iterator[Prepared]:
+        if given is None:
+            yield prepare_training(**options, processes=processes, check=args.check)
+            return
+        others = {name: value for name, value in options.items() if name != 'precision'}  # which the recipe has
+        with reserve_work_dir(name_base(given), args.work_dir, args.resume or False) as work_dir:
+            if is_new := not holds_training(work_dir):
+                config = write_recipe(replace(given, work_dir=work_dir, processes=processes))
+            else:
+                config = work_dir
+                others |= find_moved({**named, 'network': args.config}, given.data[1], work_dir)
+            yield prepare_training(**{**others, 'config': config, 'work_dir': work_dir}, processes=processes,
+                                   check=args.check, checks_data=not is_new)
 
-    launch(args, prepare, partial(go, args), refusal)
+    def refuse(processes: int, starter: list[str]) -> 'UsageError | None':
+        if given is None:
+            return None
+        work_dir = args.work_dir or unused_name(name_base(given))
+        file = os.path.join(work_dir, RECIPE, f'{os.path.basename(name_base(given))}.py')
+        return unfinished(args.command, work_dir, file, processes, starter)
+
+    launch(args, prepare, partial(go, args), refuse)
 
 
 def go(args: Namespace, cfg: 'Config') -> None:

@@ -69,9 +69,9 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
     Args:
         networks (Sequence[str]): Names from ``list_models()``, ``'resnet50'``, ``'timm:NAME'``, or configs whose
             ``model.backbone`` is compared.
-        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, batch_size, boxes_only, pretrained: As in
-            :func:`~mmvit.recipes.fine_tune`, whose recipe all networks get.
-        epochs (int | None): Epochs of every run. Defaults to None: those of ``fine_tune``.
+        class_folder, coco_folder, seg_folder, val_fraction, split_seed, size, boxes_only, epochs, pretrained: As in
+            :class:`~mmvit.recipes.FineTuning`; all networks get the same recipe.
+        batch_size (int | None): Images per step. Defaults to None: 16, 2 and 4 for the three tasks.
         freeze (bool): Whether to train only neck and heads. Defaults to False.
         layer_decay (float | None): Factor of the learning rate from each level to the one before it. All networks have
             a stem and four levels, which are their stages, or quarters of the blocks of other networks. 1 turns it off.

@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import FineTuning
-    from .command import recipe_of
     from .folder import fine_tune, other_data, save, write_with_data
 
-__all__ = ['FineTuning', 'fine_tune', 'other_data', 'recipe_of', 'save', 'write_with_data']
+__all__ = ['FineTuning', 'fine_tune', 'other_data', 'save', 'write_with_data']
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    module = dict(FineTuning='arguments', recipe_of='command').get(name, 'folder')
+    module = 'arguments' if name == 'FineTuning' else 'folder'
     return getattr(import_module(f'{__name__}.{module}'), name)

@@ -139,7 +139,8 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
         cfg (Config): The config of the training.
         class_folder, coco_folder, seg_folder (str | None): Folder with the validation images and annotations of the
             same classes. Defaults to None: the validation images of the training, also if their folder is passed.
-        size (int | Sequence[int] | None): As in :func:`fine_tune`. Defaults to None: the training's.
+        size (int | Sequence[int] | None): Side of the images in pixels, or height and width, with their meaning in the
+            training. Defaults to None: the training's.
         out (str): Folder for repaired annotation files and lists of images.
 
     Raises:

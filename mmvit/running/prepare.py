@@ -1,9 +1,8 @@
 """Prepares a training or a test once, before any process of it is started: all checks, and a finished config."""
 import os.path as osp
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -24,25 +23,7 @@ from ..folders.record import folder_of, found_changes
 from ..utils.devices import has_mixed_precision
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import build_parts, rehearse
-from .work_dir import HoldsTrainingError, holds_training, lock_work_dir, numbered, taken
-
-
-class NetworkAndFolder(Protocol):
-    """What becomes a recipe, such as :class:`mmvit.recipes.command.Recipe`: its default work dir, and its folder."""
-
-    @property
-    def base(self) -> str: ...
-
-    @property
-    def folder(self) -> str: ...
-
-    def write(self, work_dir: str, processes: int) -> str:
-        """Writes the recipe and its lists to the work dir, and returns its file."""
-        ...
-
-    def check_same(self, recorded: Mapping[str, Any], work_dir: str) -> None:
-        """Raises UsageError if the recipe of a training in the work dir has other arguments."""
-        ...
+from .work_dir import HoldsTrainingError, holds_training, lock_work_dir
 
 
 class Prepared(NamedTuple):
@@ -52,7 +33,7 @@ class Prepared(NamedTuple):
         cfg (Config): The finished config.
         config (str): File or name of the config, or the work dir that has it; '' for that beside the checkpoint.
         checkpoint (str | None): What is tested: a checkpoint, or the work dir that stands for it. Defaults to None.
-        data_root (str | None): The folder of the data, if it was moved since a recipe was made. Defaults to None.
+        data_root (str | None): The folder of the data, if it is not that of the config. Defaults to None.
     """
 
     cfg: Config
@@ -67,50 +48,33 @@ class Prepared(NamedTuple):
         return ['--prepared', self.config, self.checkpoint or '', self.cfg.work_dir, *moved]
 
 
-@contextmanager
-def prepared_training(config: str, recipe: NetworkAndFolder | None = None, *, processes: int = 1,
-                      check: bool = False, work_dir: str | None = None, resume: str | bool = False,
-                      **options: Any) -> Iterator[Prepared]:
-    """Yields a training, after checking all that it will use; a work dir for a recipe is this command's until the end.
+def prepare_training(config: str, *, processes: int = 1, check: bool = False, checks_data: bool = True,
+                     resume: str | bool = False, **options: Any) -> Prepared:
+    """Returns a training after checking all that it will use.
 
     Args:
         config (str): File or name of a config, or with ``resume`` the work dir of a training.
-        recipe (NetworkAndFolder | None): What is trained in place of a config. Defaults to None.
         processes (int): Number of processes on all machines. Defaults to 1.
         check (bool): Whether to rehearse the training, which does not start. Defaults to False.
-        work_dir, resume, **options: Arguments of :func:`training_config`.
+        checks_data (bool): Whether to check the data, too; of a recipe that was just written, they are known. Defaults
+            to True.
+        resume, **options: Arguments of :func:`training_config`.
 
     Raises:
         UsageError: If an option, the data, the settings or the work dir cannot be used, or a recipe is for another
-            number of processes; or if ``resume`` is to go on with other arguments or a folder that has changed.
+            number of processes; or if ``resume`` is to go on with a folder that has changed.
         CheckpointError: If the checkpoint to start from does not fit.
     """
-    by_path = str(resume) if resume not in (False, True, 'auto') else None
-    if recipe and by_path and work_dir is None:
-        place = osp.realpath(by_path if osp.isdir(by_path) else osp.dirname(by_path))
-        work_dir = next((name for name in numbered(recipe.base) if osp.realpath(name) == place), None)
-    with taken(recipe.base, work_dir, bool(resume)) if recipe else nullcontext(work_dir) as work_dir:
-        is_new = recipe is not None and not holds_training(str(work_dir))
-        if recipe:
-            options.pop('precision', None)  # the recipe has it
-            config = recipe.write(str(work_dir), processes) if is_new else str(work_dir)
-        cfg = training_config(config, work_dir=work_dir, resume=resume, **options)
-        data_root = None
-        if recipe and not is_new:
-            recipe.check_same(cfg.get('recipe') or {}, cfg.work_dir)
-            if osp.realpath(recipe.folder) != osp.realpath(folder_of(cfg)):
-                data_root = recipe.folder
-                cfg = training_config(config, work_dir=work_dir, resume=resume, **options, data_root=data_root)
-        check_processes(cfg, processes)
-        is_known = is_new or check_folder(cfg)
-        check_run(cfg, checks_data=not is_known)
-        if not recipe and is_first_process():
-            check_work_dir(cfg, check)
-        if check:
-            rehearse(cfg)
-        if resume and not by_path and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
-            print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
-        yield Prepared(cfg, config, data_root=data_root)
+    cfg = training_config(config, resume=resume, **options)
+    check_processes(cfg, processes)
+    check_run(cfg, checks_data=checks_data and not check_folder(cfg))
+    if is_first_process():
+        check_work_dir(cfg, check)
+    if check:
+        rehearse(cfg)
+    if resume in (True, 'auto') and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
+        print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
+    return Prepared(cfg, config, data_root=options.get('data_root'))
 
 
 def check_run(cfg: Config, checks_data: bool = True) -> None:
@@ -189,7 +153,8 @@ def prepared_test(config: str, checkpoint: str | None, *, with_data: Callable[..
         with_data (Callable | None): Takes the config and a folder for lists, and returns the file of a config with
             other data. Defaults to None: the data of the config.
         is_exported (bool): Whether the checkpoint is a file of `mmvit export`. Defaults to False.
-        work_dir, **options: Arguments of :func:`testing_config`.
+        work_dir (str | None): Folder for logs and metrics. Defaults to None: ``test`` in the work dir of the training.
+        **options: Arguments of :func:`testing_config`.
 
     Raises:
         UsageError: If an option or the data cannot be used.

@@ -80,24 +80,28 @@ def numbered(base: str) -> list[str]:
 
 
 @contextmanager
-def taken(base: str, work_dir: str | None, resumes: bool) -> Iterator[str]:
+def reserve_work_dir(base: str, work_dir: str | None = None, resume: str | bool = False) -> Iterator[str]:
     """Yields the work dir of a network and a folder, which no other command can take until the context ends.
 
     Args:
         base (str): Its name if none is given; a second training gets ``base_2``, and so on.
-        work_dir (str | None): The folder that was given.
-        resumes (bool): Whether a training is to go on; if no folder is given, that in the newest of these folders.
+        work_dir (str | None): The folder that was given. Defaults to None: none.
+        resume (str | bool): Whether a training is to go on, or its checkpoint or folder; without a path, and if no
+            folder is given, that in the newest of these folders. Defaults to False.
 
     Raises:
-        UsageError: If the folder cannot be written or is in use, or holds a training and ``resumes`` is False.
+        UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
     """
-    if work_dir is None and resumes:
+    if work_dir is None and resume in (True, 'auto'):
         work_dir = next((name for name in reversed(numbered(base)) if holds_training(name)), None)
         if work_dir:
             print(f'work dir    {work_dir}: the newest training of this network and task goes on', flush=True)
+    elif work_dir is None and resume:
+        place = osp.realpath(str(resume) if osp.isdir(str(resume)) else osp.dirname(str(resume)))
+        work_dir = next((name for name in numbered(base) if osp.realpath(name) == place), None)
     if work_dir is not None:
         with take(work_dir), removed_if_unused(work_dir):
-            if holds_training(work_dir) and not resumes:
+            if holds_training(work_dir) and not resume:
                 raise HoldsTrainingError(work_dir)
             yield work_dir
         return

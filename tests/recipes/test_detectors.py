@@ -91,7 +91,7 @@ def test_light_heads_are_narrower(tmp_path):
 def test_objects_that_are_small_at_this_size_are_counted(side, size, small, tiny, tmp_path, capsys):
     folder = write_boxes(tmp_path / 'data', train=[2, 2], val=[1], side=side)
     line, = (line for line in recipe(tmp_path, 'coco_folder', TINY, coco_folder=folder, size=size).text.splitlines()
-             if line.startswith('objects'))
+             if line.startswith('# objects'))
     assert f'{small} are below 32' in line and f'{tiny} below 16' in line
     warned = capsys.readouterr().err
     assert ('--size' in warned and 'anchor_generator' in warned) == (tiny == '100%')

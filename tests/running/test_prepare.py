@@ -15,7 +15,7 @@ from subcommands import call
 
 from mmvit.folders.record import found_changes
 from mmvit.recipes import fine_tune, save
-from mmvit.running.work_dir import TAKEN, holds_training, taken
+from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
 from mmvit.utils.locks import lock_file
 from mmvit_backbones.errors import UsageError
 
@@ -88,7 +88,7 @@ def test_a_second_training_has_the_next_name_and_the_newest_one_goes_on(place, c
     assert f'{WORK_DIR}: ' in capsys.readouterr().out
     with raises(UsageError, 'epochs=1', 'epochs=3', 'another --work-dir'):
         call('train', *NETWORK, *OPTIONS[:-1], '3', '--resume', '--check')
-    with taken(str(WORK_DIR), None, resumes=False) as second, taken(str(WORK_DIR), None, resumes=False) as third:
+    with reserve_work_dir(str(WORK_DIR)) as second, reserve_work_dir(str(WORK_DIR)) as third:
         assert [second, third] == [f'{WORK_DIR}_2', f'{WORK_DIR}_3']
 
 

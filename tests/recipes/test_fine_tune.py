@@ -512,7 +512,7 @@ def test_without_a_gpu_the_batch_size_is_a_number(tmp_path, monkeypatch):
 
 def test_the_number_is_written_into_the_recipe(tmp_path, monkeypatch):
     from mmvit.recipes import folder
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(folder, 'check_device', lambda: None)  # there is no GPU
     monkeypatch.setattr(folder, 'largest_batch_size', lambda cfg, limit, processes: 4)
     cfg = recipe(tmp_path, batch_size='auto', precision='float32')
     assert cfg.train_dataloader.batch_size == cfg.recipe.batch_size == 4

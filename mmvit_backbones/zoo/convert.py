@@ -1,4 +1,4 @@
-"""Reads the authors' weights in this package's layout, and writes them to a file for OpenMMLab's configs."""
+"""Writes the authors' weights in this package's layout, or those of a training, to a file for OpenMMLab's configs."""
 import io
 from pathlib import Path
 from typing import Literal
@@ -20,11 +20,14 @@ FILES = '.pth', '.safetensors'
 
 def convert_weights(source: str, out: str | Path, prefix: str | None = None,
                     task: Literal['classification', 'backbone'] = 'classification') -> str:
-    """Converts the authors' weights of a network to a file, and returns a description of what was written.
+    """Converts weights to a file, and returns a description of what was written.
+
+    The file has the weights of a model alone, and a ``.pth`` file its ``meta``: no history of a training, whose pickled
+    objects scanners call infected.
 
     Args:
-        source (str): A network's published weights, ``NAME`` or ``NAME/TAG``, which are downloaded if necessary; or a
-            path or URL of the authors' file.
+        source (str): A network's published weights, ``NAME`` or ``NAME/TAG``, which are downloaded if necessary; a path
+            or URL of the authors' file; or the work dir of a training, for its best checkpoint, or a checkpoint.
         out (str | Path): File that ends with ``.pth`` or ``.safetensors``, with mmpretrain's keys for a classifier, and
             mmdet's or mmseg's for a detector or segmenter.
         prefix (str | None): Prefix of the names in a file that holds several models; see :func:`find_state_dict`.
@@ -33,13 +36,13 @@ def convert_weights(source: str, out: str | Path, prefix: str | None = None,
 
     Raises:
         UsageError: If an argument is invalid.
-        CheckpointError: If the weights are unavailable, or are not those of a network.
+        CheckpointError: If the weights are unavailable, or are neither those of a network nor of a model of OpenMMLab.
     """
     if Path(out).suffix not in FILES:
         raise UsageError(f'out must end with {" or ".join(FILES)}, got {out}')
     check_outputs('out', [out], [file_of(source)])
-    weights = read_converted(source, prefix)
-    return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, Path(out))
+    weights, meta = read_converted(source, prefix)
+    return write_file(strip_prefix(weights, 'backbone.') if task == 'backbone' else weights, meta, Path(out))
 
 
 def is_published(source: str) -> bool:
@@ -54,27 +57,31 @@ def file_of(source: str) -> str | Path:
     return cached_file(VARIANTS[name].published_weights(tag or True))
 
 
-def read_converted(source: str, prefix: str | None = None) -> dict[str, Tensor]:
-    """Returns published weights, or those of a file, with the keys of mmpretrain, mmdet or mmseg."""
+def read_converted(source: str, prefix: str | None = None) -> tuple[dict[str, Tensor], dict]:
+    """Returns published weights, or those of a file, with the keys of mmpretrain, mmdet or mmseg; and its ``meta``."""
     name, _, tag = source.partition('/')
     if is_published(source):
         if prefix:
             raise UsageError('prefix requires a file; use NAME/TAG to select published weights')
-        return read_published(VARIANTS[name], tag or True)
-    weights, layout = find_state_dict(read_checkpoint(source), LAYOUTS, (), source, prefix)
-    if layout is None:
-        raise UsageError(f'{source} is not a published checkpoint of any network; its keys are '
-                         f'{", ".join(list(weights)[:2])}, ...')
-    return layout.convert(weights, source)
+        return read_published(VARIANTS[name], tag or True), {}
+    checkpoint = read_checkpoint(source)
+    weights, layout = find_state_dict(checkpoint, LAYOUTS, (), source, prefix)
+    if layout is not None:
+        return layout.convert(weights, source), {}
+    if not any(key.startswith('backbone.') for key in weights):
+        raise UsageError(f'{source} is neither a published checkpoint of any network nor of a model of OpenMMLab; its '
+                         f'keys are {", ".join(list(weights)[:2])}, ...')
+    return weights, checkpoint.get('meta') or {}
 
 
-def write_file(weights: dict[str, Tensor], path: Path) -> str:
+def write_file(weights: dict[str, Tensor], meta: dict, path: Path) -> str:
     content = io.BytesIO()
     if path.suffix == '.safetensors':
         from safetensors.torch import save
-        content.write(save({key: value.contiguous() for key, value in weights.items()}))
+        content.write(save({key: value.clone(memory_format=torch.contiguous_format)  # safetensors refuses shared
+                            for key, value in weights.items()}))
     else:
-        torch.save(dict(state_dict=weights, meta={}), content)
+        torch.save(dict(state_dict=weights, meta=meta), content)
     with replaced_when_complete(path) as part:
         part.write_bytes(content.getbuffer())
     return f'{path}: {len(weights)} tensors, {sum(weight.numel() for weight in weights.values()):,} elements'

@@ -29,7 +29,7 @@ NAMING = {'type', 'runner_type', 'constructor', 'strategy', 'norm_layer', 'auto_
 WORDS = {'DW', 'GF', 'conv', 'dilation', 'interpolation_conv', 'last_conv', 'log_trace', 'norm', 'offset', 'tb_trace',
          'value'}
 # Weights to start from, in place of which those of the checkpoint are loaded.
-START = {'init_cfg', 'pretrained', 'load_from', 'resume'}
+START = {'init_cfg', 'pretrained', 'pretrained_cfg_overlay', 'load_from', 'resume'}
 # Files that MMEngine, PyTorch and NumPy may run.
 CODE = '.py', '.pkl', '.pickle', '.yaml', '.yml', '.pth', '.pt', '.bin', '.ckpt', '.np', '.npy', '.npz'
 PACKAGES = sysconfig.get_path('purelib'), sysconfig.get_path('platlib'), osp.dirname(mmvit_backbones.__file__)

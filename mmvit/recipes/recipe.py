@@ -19,7 +19,7 @@ from ..configs.tasks import Task
 from ..folders import FolderData
 from ..utils.limits import SIDE
 from . import classifier, detector, segmenter
-from .arguments import FineTuning
+from .arguments import ALL, FineTuning
 from .config_files import write_sections
 from .networks import Network
 from .schedule import LR, PRETRAINED_MULT, Schedule
@@ -62,7 +62,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
     peak = given.lr or lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE)
     if start and start.is_whole:  # nothing is new
-        peak, mult = peak * mult, 1.
+        lr, peak, mult = lr * mult, peak * mult, 1.
     schedule = Schedule(
         given=given, num_train=data.num_train, images_per_step=images, precision=settled['precision'],
         lr=peak, pretrained_mult=mult,
@@ -142,7 +142,9 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
     model = ('Mask R-CNN' if data.has_masks else 'Faster R-CNN, boxes only') if is_detector else dict(
         classifier='classifier', segmenter='UperNet')[task.name]
     classes = ', '.join(data.classes[:5]) + (', ...' if len(data.classes) > 5 else '')
-    source = weights.get('checkpoint') or ('its pretrained weights' if network.is_pretrained else 'random weights')
+    overlay = network.backbone.get('pretrained_cfg_overlay') or {}
+    source = 'its pretrained weights' if network.is_pretrained else 'random weights'
+    source = weights.get('checkpoint') or overlay.get('file') or source
     if start:
         source = f'the whole model of {given.pretrained}' + ('' if start.is_whole else ', but its last layers')
     hint = ''
@@ -162,15 +164,21 @@ def summarize(given: FineTuning, network: Network, data: FolderData, schedule: S
         + (f', {schedule.images_per_step * given.accumulate} per update of the weights' if given.accumulate > 1 else '')
         + '; validation every '
         + ('epoch' if schedule.val_interval == 1 else f'{schedule.val_interval} epochs'),
-        f'rate        AdamW, {schedule.lr:.3g} at its peak'
-        + (f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
-           if schedule.pretrained_mult != 1 else '') + rate
-        + (f'; times {schedule.layer_decay} per {given.decay_type.removesuffix("_wise")} towards the stem'
-           if schedule.layer_decay < 1 else '') + f'; {schedule.precision}' + '; averaged weights' * given.ema
-        + '; compiled' * given.compile,
+        f'rate        {describe_rates(given, schedule, rate)}',
         *([f'frozen      {frozen / 1e6:.1f} of {total / 1e6:.1f} million parameters of the backbone, which saves '
            f'{3 * 4 * frozen / 1e6:.0f} MB of gradients and optimizer states'] if total else []),
         f'work dir    {given.work_dir}']
+
+
+def describe_rates(given: FineTuning, schedule: Schedule, source: str) -> str:
+    """Returns the peak rates of new and of pretrained layers, from where they follow, and the precision."""
+    text, trains_backbone = f'AdamW, {schedule.lr:.3g} at its peak', given.freeze != ALL
+    if trains_backbone and schedule.pretrained_mult != 1:
+        text += f' for new layers, {schedule.lr * schedule.pretrained_mult:.3g} for pretrained ones'
+    text += source
+    if trains_backbone and schedule.layer_decay < 1:
+        text += f'; times {schedule.layer_decay} per {given.decay_type.removesuffix("_wise")} towards the stem'
+    return f'{text}; {schedule.precision}' + '; averaged weights' * given.ema + '; compiled' * given.compile
 
 
 def count(number: int, unit: str) -> str:

@@ -152,6 +152,7 @@ def test_own_classes_and_what_replaces_nothing_stay(evil, monkeypatch):
     checkpoint = saved(
         evil, custom_imports__imports=['own_classes'],
         model__neck=dict(type='OwnNeck', init_cfg=dict(type='Pretrained')),
+        model__backbone__pretrained_cfg_overlay=dict(file='weights.pth'),
         model__head=dict(type='OwnNeck', pretrained='https://example.org'))
     cfg = config_of(None, checkpoint)
     assert cfg.model.neck == dict(type='OwnNeck', init_cfg=None) and cfg.model.head.pretrained is None

@@ -83,44 +83,40 @@ def cells() -> list[Cell]:
         found.extend(Cell(data, weights, steps, fold, row, frozen, settings) for fold in folds)
 
     every, two = range(FOLDS), range(2)
-    chosen = dict(lr=1e-3, mult=.1)
+    chosen, slower = dict(lr=2e-3, mult=.1), dict(lr=1e-3, mult=.1)
     for weights in 'lite0', 'dinov2':
         add('flowers', weights, 0, every)
-    for frozen in False, True:  # each rate, then each factor
-        add('flowers', 'lite0', 90, every, frozen, chosen)
-    add('flowers', 'dinov2', 90, every, True, chosen)
-    for lr in 5e-4, 2e-3, 4e-3:
+    for lr in 5e-4, 1e-3, 4e-3:  # each rate, then each factor
         add('flowers', 'lite0', 90, two, lr=lr, mult=.1)
         for weights in 'lite0', 'dinov2':
             add('flowers', weights, 90, two, True, lr=lr, mult=.1)
+    for lr in 5e-4, 1e-3:
+        add('camvid', 'lite0', 150, two, lr=lr, mult=.1)
     for mult in .05, .2, .5, 1.:
         add('flowers', 'lite0', 90, two, lr=1e-3, mult=mult)
-    add('flowers', 'lite0', 90, two, settings=chosen, bn='train')
-    add('camvid', 'lite0', 150, every, settings=chosen)
-    for settings in dict(lr=5e-4, mult=.1), dict(lr=2e-3, mult=.1), dict(lr=1e-3, mult=.2), dict(lr=1e-3, mult=1.):
-        add('camvid', 'lite0', 150, two, settings=settings)
-    add('camvid', 'lite0', 150, two, settings=chosen, bn='train')
-    add('flowers', 'dinov2', 90, [0], settings=chosen)
-    add('flowers', 'dinov2', 90, [0], lr=1e-3, mult=.05)
-    add('coco', 'lite0', 200, [0], settings=chosen)
-    for settings in dict(lr=1e-3, mult=.5), dict(lr=5e-4, mult=1.), dict(chosen, bn='train'):
-        add('coco', 'lite0', 200, [0], settings=settings)
-    for data, weights, steps, frozen in (('flowers', 'lite0', 90, False), ('flowers', 'lite0', 90, True),
-                                         ('flowers', 'dinov2', 90, True), ('camvid', 'lite0', 150, False)):
-        add(data, weights, steps, two, frozen, BEFORE)
-    add('coco', 'lite0', 200, [0], settings=BEFORE)
+    for mult in .05, .2, 1.:
+        add('flowers', 'lite0', 90, two, lr=2e-3, mult=mult)
+    add('camvid', 'lite0', 150, two, lr=2e-3, mult=1.)
+    add('coco', 'lite0', 200, [0], settings=slower)
+    add('flowers', 'dinov2', 90, [0], settings=slower)
+    for data, steps, folds in ('flowers', 90, two), ('flowers', 300, two), ('camvid', 150, two), ('coco', 200, [0]):
+        add(data, 'lite0', steps, folds, settings=chosen, bn='train')
+        add(data, 'lite0', steps, folds, settings=BEFORE)
     for weights in 'lite0', 'dinov2':
+        add('flowers', weights, 90, two, True, BEFORE)
         add('flowers', weights, 90, two, weights == 'dinov2', chosen, head='probe')
     for settings in dict(decay=1.), dict(decay=.8), dict(warm_up=0.), dict(warm_up=.2), dict(clip=1.), dict(drop=.1):
         add('flowers', 'lite0', 90, two, settings=chosen | settings)
-    for frozen in False, True:
-        add('flowers', 'lite0', 300, every, frozen, chosen)
-    for settings in dict(lr=5e-4, mult=.1), dict(lr=2e-3, mult=.1), dict(chosen, bn='train'), BEFORE:
-        add('flowers', 'lite0', 300, two, settings=settings)
-    add('flowers', 'dinov2', 300, every, True, chosen)
-    add('flowers', 'dinov2', 90, [0], lr=2e-3, mult=.1)
     for settings in {}, dict(pooled='map'):
         add('flowers', 'random', 300, two, settings=settings)
+    for frozen in False, True:  # the recipe
+        for steps in 90, 300:
+            add('flowers', 'lite0', steps, every, frozen, chosen)
+    for steps in 90, 300:
+        add('flowers', 'dinov2', steps, every, True, chosen)
+    add('flowers', 'dinov2', 90, [0], settings=chosen)
+    add('flowers', 'lite0', 1500, [0], settings=chosen)
+    add('camvid', 'lite0', 150, every, settings=chosen)
     add('coco', 'lite0', 200, every, settings=chosen)
     return list({cell.name: cell for cell in found}.values())
 

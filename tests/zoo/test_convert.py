@@ -64,7 +64,7 @@ def test_weights_of_a_training_are_written_without_its_history(name, tmp_path):
     assert found.keys() == weights.keys() and all(torch.equal(found[key], weights[key]) for key in weights)
     if name.endswith('.pth'):
         assert content['meta']['dataset_meta']['classes'] == ('a', 'b')
-        assert b'getattr' not in zipfile.ZipFile(tmp_path / name).read('model/data.pkl')
+        assert b'getattr' not in zipfile.ZipFile(tmp_path / name).read('archive/data.pkl')
 
 
 @pytest.mark.parametrize('options, words', [

@@ -33,6 +33,7 @@ from .settings import find
 TRAINING = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
 TESTING = 'model', 'test_dataloader', 'test_cfg', 'test_evaluator'
 PICKLES = '.pkl', '.pickle'
+TRACKERS = [f'{name}VisBackend' for name in ('Tensorboard', 'Wandb', 'MLflow', 'ClearML', 'Neptune', 'DVCLive', 'Aim')]
 MERGED = 100  # objects of an image in mmdet's augmented test
 FLIPS = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
 FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
@@ -125,6 +126,9 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
 
+    Programs that track trainings, such as TensorBoard and W&B, are left out, unless ``cfg_options`` sets them: a test
+    has no curves, and may run where they are not installed.
+
     Args:
         config (str | None): Config file, or the name of a config of this package. None means the config that the
             training saved beside the checkpoint.
@@ -162,6 +166,9 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
     if framework == 'mmpretrain':
         _set_loaders(cfg, ('test_dataloader', ))
         merge_options(cfg, cfg_options)
+    backends = find(cfg, 'visualizer.vis_backends')
+    if backends and not any(key.startswith('visualizer.vis_backends') for key in cfg_options):
+        cfg.visualizer.vis_backends = [backend for backend in backends if type_name(backend) not in TRACKERS]
     check_parts(cfg, TESTING)
     check_copy(cfg)
     return cfg

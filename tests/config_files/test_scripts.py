@@ -51,6 +51,15 @@ def test_windows_are_opened_only_on_request(config):
         assert cfg.default_hooks.visualization.get('show', False) is shows and cfg.load_from == 'a.pth'
 
 
+def test_a_test_begins_no_run_of_a_tracker(tmp_path):
+    """The programs of a training may not be installed where it is tested; options of the test may name them."""
+    with_short_options(str(TINY), tensorboard=True, wandb=True).dump(tmp_path / 'run.py')
+    names = [[backend.type for backend in training.testing_config(
+        str(tmp_path / 'run.py'), 'a.pth', cfg_options=options).visualizer.vis_backends]
+        for options in ({}, {'visualizer.vis_backends.1.type': 'WandbVisBackend'})]
+    assert names == [['LocalVisBackend'], ['LocalVisBackend', 'WandbVisBackend', 'WandbVisBackend']]
+
+
 def test_options_that_a_config_cannot_follow():
     with raises(UsageError, '--tta', 'masks', 'tta_model'):
         training.testing_config(MASKS, 'a.pth', tta=True)

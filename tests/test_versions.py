@@ -5,7 +5,6 @@ from helpers import fresh_model, images, raises, relative_error
 
 import mmvit
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.ops import graphs
 from mmvit_backbones.utils import versions
 
 
@@ -39,10 +38,6 @@ def test_functions_exist_or_name_the_version(name):
         assert callable(getattr(mmvit, name))
     except UsageError as error:
         assert name == 'export_model' and versions.is_older('2.8') and '2.8' in str(error)
-
-
-def test_no_export_is_running():
-    assert not graphs.is_exporting()
 
 
 @pytest.mark.skipif(not versions.is_older('2.4'), reason='this PyTorch compiles the networks')

@@ -1,14 +1,11 @@
-"""RegionViT: windows, masks, resized weights and training recipes."""
+"""RegionViT: windows, masks and resized weights."""
 import copy
 
 import pytest
 import torch
 from golden import fill_state_dict
 from golden_files import GOLDENS
-from helpers import ROOT, raises
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from helpers import raises
 
 from mmvit_backbones import convert_state_dict, get_model
 from mmvit_backbones.backbones import RegionViT
@@ -131,30 +128,3 @@ def test_weights_are_resized_to_the_window_size_of_each_stage():
     load_weights(model, weights, 'tiny.pth')
     assert [stage.blocks[0].attn.rel_pos.shape[1] for stage in model.stages] == [27**2, 27**2, 27**2, 13**2]
     assert torch.equal(model.stages[3].blocks[1].attn.rel_pos, weights['stages.3.blocks.1.attn.rel_pos'])
-
-
-# ---- recipes
-
-
-def decays(config: str, **model) -> dict[str, float]:
-    config = Config.fromfile(ROOT / 'configs' / config)
-    backbone = MODELS.build(dict(config.model.backbone, init_cfg=None, **model))
-    wrapper = build_optim_wrapper(torch.nn.ModuleDict(dict(backbone=backbone)), config.optim_wrapper)
-    decay = {id(p): group['weight_decay'] for group in wrapper.param_groups for p in group['params']}
-    return {name: decay[id(p)] for name, p in backbone.named_parameters()}
-
-
-@pytest.mark.slow
-def test_weight_decay_of_the_recipes():
-    """Unlike norms over tokens, norms over maps have weight decay: their weights are not 1-D in the authors' code."""
-    for name, decay in decays('imagenet_regionvit_t.py').items():
-        exempt = name.endswith('.bias') or '.norm' in name and 'projection' not in name and 'local_embed' not in name
-        assert decay == (0 if exempt else 0.05), name
-    for name, decay in decays('mask_rcnn_regionvit_t.py').items():
-        of_tokens = '.blocks.' in name and '.norm' in name
-        of_maps = not of_tokens and 'norm' in name
-        if name.endswith('.bias'):
-            expected = 0 if of_tokens or of_maps else 1e-4
-        else:
-            expected = 0 if of_tokens else 0.05
-        assert decay == pytest.approx(expected), name

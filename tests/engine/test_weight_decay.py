@@ -107,11 +107,3 @@ def test_configs_decay_what_the_networks_state_except_for_the_authors_departures
         if wrong:
             found[path.stem] = sorted(wrong)
     assert not found
-
-
-@pytest.mark.parametrize('name', ['mask2former_vitaev2_s', 'mask2former_vitaev2_vsa_s_ade20k', 'mask2former_restv2_t',
-                                  'mask_rcnn_remvitv2_t', 'mask_rcnn_refiner_vit_s', 'upernet_regionvit_t'])
-def test_our_recipes_exempt_the_same(name):
-    config = Config.fromfile(ROOT / f'configs/{name}.py')
-    groups, exempt = decays(config.model.backbone, config.optim_wrapper.paramwise_cfg)
-    assert not [name for name in exempt if groups[name]['weight_decay']]

@@ -5,9 +5,7 @@ import pytest
 import torch
 from helpers import raises
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS
 
-import mmvit_backbones
 from mmvit_backbones import get_model, list_models
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.zoo.building import get_backbone
@@ -66,11 +64,6 @@ def test_classifiers_need_mmpretrain(monkeypatch):
     with raises(ImportError, 'mmpretrain', 'pip install', "task='backbone'"):
         get_model('reswin_tiny')
     get_model('reswin_tiny', 'backbone')
-
-
-def test_registered_in_the_root_registry():
-    assert mmvit_backbones.__version__
-    assert {'ReSwin'} <= MODELS.module_dict.keys()
 
 
 @pytest.mark.parametrize('name', ['reswin_tiny', 'vitaev2_vsa_small'])

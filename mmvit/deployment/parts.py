@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.version import __version__
 
 from ..configs.files import leaf_datasets, type_name
-from ..utils.frameworks import takes_rgb
+from ..utils.frameworks import takes_rgb, use_framework
 from .preprocess import Geometry, MatrixPool, Preprocess, size_of
 
 MODELS = dict(mmpretrain=['ImageClassifier'], mmseg=['EncoderDecoder'],
@@ -47,7 +46,9 @@ def exported_geometry(cfg: Config) -> Geometry:
     if type_name(model) not in allowed:
         raise UsageError(f'model {type_name(model)} cannot be exported; allowed for {framework} are '
                          f'{", ".join(allowed) or "none"}')
-    if framework == 'mmseg':
+    if framework == 'mmpretrain':
+        _check_classifier(model)
+    elif framework == 'mmseg':
         _check_segmenter(model)
     elif framework == 'mmdet':
         _check_detector(model)
@@ -62,6 +63,17 @@ def exported_geometry(cfg: Config) -> Geometry:
     if framework == 'mmdet' and geometry.crop:
         raise UsageError('CenterCrop in the test pipeline of a detector cannot be exported; remove it')
     return geometry
+
+
+def _check_classifier(model: dict) -> None:
+    use_framework('mmpretrain')  # without its notices
+    from mmpretrain.models.heads import ClsHead, MultiLabelClsHead, MultiTaskHead
+    from mmpretrain.registry import MODELS as HEADS
+    kind: Any = model.get('head', {}).get('type')
+    head: Any = kind if isinstance(kind, type) else HEADS.get(str(kind)) or object
+    if issubclass(head, (MultiLabelClsHead, MultiTaskHead)) or issubclass(head, ClsHead) and (
+            head.predict, head._get_predictions) != (ClsHead.predict, ClsHead._get_predictions):
+        raise UsageError(f'head {type_name(model["head"])} cannot be exported: its scores are no softmax of logits')
 
 
 def _check_segmenter(model: dict) -> None:
@@ -83,7 +95,7 @@ def _check_detector(model: Any) -> None:
             raise UsageError(f'non-maximum suppression {type_name(part.nms)} cannot be exported; allowed is nms')
 
 
-def split(model: BaseModel, cfg: Config) -> Parts:
+def split(model: Any, cfg: Config) -> Parts:
     """Returns the parts of a copy of a model, which must be in float32 on a CPU.
 
     Args:
@@ -107,7 +119,8 @@ def split(model: BaseModel, cfg: Config) -> Parts:
         for name, pool in list(model.named_modules()):
             if isinstance(pool, nn.AdaptiveAvgPool2d):
                 model.set_submodule(name, MatrixPool(pool.output_size))
-        return Parts(preprocess, Segment(model), ClassOfPixels(), 'images', ['segmentation'], size, details)
+        return Parts(preprocess, Segment(model), ClassOfPixels(model.align_corners), 'images', ['segmentation'], size,
+                     details)
     from .detection import postprocess_of
     postprocess, outputs = postprocess_of(model, geometry)
     return Parts(preprocess, Detect(model), postprocess, 'image', outputs, size, details)
@@ -150,8 +163,13 @@ class Segment(Part):
 class ClassOfPixels(nn.Module):
     """Resizes logits to the size of the images and returns the most likely class of each pixel."""
 
+    def __init__(self, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+
     def forward(self, images: Tensor, *maps: Tensor) -> Tensor:
-        return F.interpolate(maps[0], tuple(size_of(images)), mode='bilinear', align_corners=False).argmax(1)
+        size = tuple(size_of(images))
+        return F.interpolate(maps[0], size, mode='bilinear', align_corners=self.align_corners).argmax(1)
 
 
 class Detect(Part):

@@ -15,6 +15,7 @@ from mmvit_backbones.ops.resizing import pooling_matrix
 from mmvit_backbones.ops.sizes import to_multiple
 
 from ..configs.files import type_name
+from ..inference.runtimes import loader_of
 
 KERNELS = {('cv2', 'bilinear'), ('pillow', 'bilinear'), ('pillow', 'bicubic')}
 RESIZE_STEPS = 'Resize', 'ResizeEdge', 'ResizeByOrientation', 'ResizeToCover'
@@ -60,9 +61,9 @@ class Geometry:
     """
 
     def __init__(self, steps: Sequence[dict[str, Any]], divisor: int = 1) -> None:
-        steps = [dict(step, type=type_name(step)) for step in steps]
-        steps = [step for step in steps if not step['type'].startswith('Pack')
-                 and step['type'] not in ('LoadAnnotations', 'LoadImageFromFile')]
+        self.is_float = loader_of(steps).get('to_float32', False)  # else, resized pixels are rounded
+        steps = [dict(step, type=type_name(step)) for step in steps[1:]]
+        steps = [step for step in steps if not step['type'].startswith('Pack') and step['type'] != 'LoadAnnotations']
         resize = steps.pop(0) if steps and steps[0]['type'] in RESIZE_STEPS else None
         crop = steps.pop(0) if steps and steps[0]['type'] == 'CenterCrop' else None
         if steps:
@@ -171,7 +172,8 @@ class Preprocess(nn.Module):
         height, width = x.shape[2:]
         backend, interpolation = self.geometry.kernel
         if backend == 'cv2':
-            return bilinear(bilinear(x, 3, columns, sizes[1]), 2, rows, sizes[0]).round()
+            x = bilinear(bilinear(x, 3, columns, sizes[1]), 2, rows, sizes[0])
+            return x if self.geometry.is_float else x.round()
         x = x @ matrix(width, columns, sizes[1], interpolation).T
         x = x.round().clamp(0, 255)  # Pillow rounds to uint8 between its two passes
         return (matrix(height, rows, sizes[0], interpolation) @ x).round().clamp(0, 255)

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmvit_backbones.utils.classes import check_labels, classes_of
 
 from ..utils.frameworks import use_framework
+from ..utils.images import read_rgb
 from .runtimes import Arrays
 
 Model = Callable[[list[np.ndarray]], Sequence[Arrays]]
@@ -32,10 +33,8 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
         source (str): Name of the model for the message. Defaults to ``'the model'``.
 
     Raises:
-        UsageError: If a label means one class in the model and another in the test set.
-        FileNotFoundError: If a file of the test set is missing.
+        UsageError: If a label means one class in the model and another in the test set, or an image cannot be read.
     """
-    import mmcv  # not needed to measure networks, which import this module, too
     use_framework(cfg.default_scope)
     loader: Any = Runner.build_dataloader({**cfg.test_dataloader, 'num_workers': 0, 'persistent_workers': False})
     check_labels(classes, classes_of(loader.dataset.metainfo), source, 'the test data', 'test on data with the same '
@@ -44,7 +43,7 @@ def evaluate(cfg: Config, run: Model, classes: Sequence[str] = (), source: str =
     evaluator.dataset_meta = loader.dataset.metainfo
     for batch in loader:
         for sample in batch['data_samples']:
-            outputs, = run([np.ascontiguousarray(mmcv.imread(sample.img_path, channel_order='rgb'))])
+            outputs, = run([np.array(read_rgb(sample.img_path))])
             add_predictions(sample, outputs)
         evaluator.process(batch['data_samples'], batch)
     return evaluator.evaluate(len(loader.dataset))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
 from ..configs.backbone import build_on_meta
@@ -79,8 +79,8 @@ class Predictor:
         """Runs the model on images and returns all results.
 
         Args:
-            images (object): One or more files, folders, encoded images as bytes, Pillow images, or RGB uint8
-                arrays ``(height, width, 3)``. Folders are searched recursively.
+            images (object): One or more files, folders, encoded images as bytes or binary file objects, Pillow
+                images, or RGB uint8 arrays ``(height, width, 3)``. Folders are searched recursively.
             batch_size (int): Number of images per batch. A batch of several shapes runs image by image. Defaults to 1.
             score_thr (float): Minimum score of detected objects. Defaults to 0.3.
 
@@ -98,7 +98,7 @@ class Predictor:
             try:
                 outputs = self.model.run([image for _, image in batch])
             except UsageError as error:
-                raise UsageError(f'image {", ".join(name for name, _ in batch)}: {first_line(error)}') from error
+                raise UsageError(f'image {", ".join(name for name, _ in batch)}: {error}') from error
             results += [result_of(output, name, image, self.classes, self.palette, score_thr)
                         for output, (name, image) in zip(outputs, batch)]
         return results

@@ -52,8 +52,7 @@ class PyTorchModel:
         load_weights(self.module, find_weights(self.module, state, checkpoint)[0], checkpoint)
         self.module.to(device).eval()
         dataset = leaf_datasets(cfg.test_dataloader.dataset)[0]
-        steps = [step for step in dataset['pipeline'] if not type_name(step).endswith('LoadAnnotations')]
-        self.pipeline = Compose(steps).transforms[1:]  # skips the first step, which reads a file
+        self.pipeline = TestPipeline(dataset['pipeline'])
         self.collate = default_collate if framework == 'mmpretrain' else pseudo_collate
         trained = state.get('meta', {}).get('dataset_meta') or {}
         check_labels(classes_of(trained), classes_of(dataset.get('metainfo')), f'checkpoint {checkpoint}',
@@ -93,14 +92,42 @@ class PyTorchModel:
 
     def prepare(self, image: np.ndarray) -> dict:
         """Returns the test pipeline's results for an image; raises UsageError if the pipeline fails."""
-        size = image.shape[:2]
-        data = dict(img=np.ascontiguousarray(image[..., ::-1]), img_shape=size, ori_shape=size, img_path='', img_id=0)
         try:
-            for step in self.pipeline:
-                data = step(data)
+            return self.pipeline(image)
         except Exception as error:  # a pipeline can raise any exception
             raise UsageError(f'the test pipeline failed: {first_line(error)}{self.about_bands}') from error
-        return data
+
+
+class TestPipeline:
+    """The steps of a test pipeline for images that are read already; raises UsageError as :func:`loader_of`."""
+
+    __test__ = False  # of pytest
+
+    def __init__(self, steps: Sequence[dict]) -> None:
+        self.is_float = loader_of(steps).get('to_float32', False)
+        self.steps = Compose([step for step in steps[1:] if not type_name(step).endswith('LoadAnnotations')])
+
+    def __call__(self, image: np.ndarray) -> Any:
+        """Returns the results for an RGB uint8 image ``(height, width, 3)``."""
+        pixels, size = np.ascontiguousarray(image[..., ::-1]), image.shape[:2]
+        return self.steps(dict(img=pixels.astype(np.float32) if self.is_float else pixels, img_shape=size,
+                               ori_shape=size, img_path='', img_id=0))
+
+
+def loader_of(steps: Sequence[dict]) -> dict:
+    """Returns the first step of a test pipeline, which reads a file.
+
+    Raises:
+        UsageError: If it reads something else than a file of three bands with OpenCV.
+    """
+    first = steps[0] if steps else dict(type=None)
+    if type_name(first) != 'LoadImageFromFile':
+        raise UsageError(f'the test pipeline must begin with LoadImageFromFile, got {type_name(first)}')
+    for option, value in dict(color_type='color', imdecode_backend='cv2').items():
+        if first.get(option, value) != value:
+            raise UsageError(f'{option} of LoadImageFromFile in the test pipeline must be {value}, got '
+                             f'{first[option]}: predictions and exported files read RGB with OpenCV; use mmvit test')
+    return first
 
 
 def arrays_of(sample: BaseDataElement) -> Arrays:

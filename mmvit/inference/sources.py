@@ -2,17 +2,18 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mmvit_backbones.errors import UsageError, first_line
+from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.file_access import check_file
 
 from ..utils.images import SUFFIXES, images_in, read_rgb
 
 Source = str | Path | bytes | np.ndarray | Image.Image
-ALLOWED = 'a path, bytes, a Pillow image or an array'
+ALLOWED = 'a path, bytes, a binary file object, a Pillow image or an array'
 
 
 def find_images(sources: Iterable[str | Path]) -> list[Path]:
@@ -38,32 +39,27 @@ def find_images(sources: Iterable[str | Path]) -> list[Path]:
 def read_images(sources: object) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the name of each image, or its number in ``sources``, and its RGB uint8 array ``(height, width, 3)``.
 
-    A source is a file, a folder, an encoded image as bytes, a Pillow image, or an RGB uint8 array.
+    A source is a file, a folder, an encoded image as bytes or in a file object, a Pillow image, or an RGB uint8 array.
 
     Raises:
         UsageError: If a source has an unsupported type, or an image cannot be read.
     """
-    if isinstance(sources, Source):
+    if isinstance(sources, Source) or hasattr(sources, 'read'):
         sources = [sources]
     elif not isinstance(sources, Iterable):
         raise UsageError(f'images must be {ALLOWED}, or an iterable of these, got {type(sources).__name__}')
     for number, source in enumerate(sources):
-        if not isinstance(source, Source):
+        read = getattr(source, 'read', None)  # of files and uploads
+        content: Any = read() if read else source
+        if not isinstance(content, bytes if read else Source):
             raise UsageError(f'image {number} must be {ALLOWED}, got {type(source).__name__}')
-        if isinstance(source, (str, Path)):
-            for path in find_images([source]):
-                yield str(path), read_image(path, str(path))
-        elif isinstance(source, np.ndarray):
-            yield str(number), checked(source)
+        if isinstance(content, (str, Path)):
+            for path in find_images([content]):
+                yield str(path), np.array(read_rgb(path))
+        elif isinstance(content, np.ndarray):
+            yield str(number), checked(content)
         else:
-            yield str(number), read_image(source, str(number))
-
-
-def read_image(source: str | Path | bytes | Image.Image, name: str) -> np.ndarray:
-    try:
-        return np.array(read_rgb(source, name=f'image {name}'))
-    except UsageError as error:
-        raise UsageError(first_line(error)) from error
+            yield str(number), np.array(read_rgb(content, f'image {number}'))
 
 
 def checked(array: np.ndarray) -> np.ndarray:

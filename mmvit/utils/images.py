@@ -139,7 +139,7 @@ def facts_of(file: BinaryIO) -> ImageInfo:
     try:
         image, fault = Image.open(file), ''
         size = _turned_size(image)
-        if image.mode in ('I', 'F') and image.format != 'PNG':  # older versions of Pillow read 16 bits as 32
+        if is_deep(image):
             fault = DEEP
         elif image.format == 'PNG':
             image.verify()
@@ -152,6 +152,11 @@ def facts_of(file: BinaryIO) -> ImageInfo:
         return ImageInfo('' if file.seek(0, 2) else 'cannot be read: the file is empty')
     except Exception as error:  # Pillow raises any exception for damaged files
         return ImageInfo(f'cannot be read: {first_line(error)}')
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Returns whether pixels are signed, 32-bit or floats; older versions of Pillow read 16 bits of PNG as 32."""
+    return image.mode in ('I', 'F') and image.format != 'PNG'
 
 
 def _turned_size(image: Image.Image) -> tuple[int, int]:
@@ -190,12 +195,16 @@ def read_rgb(source: Content, name: str | None = None, is_trusted: bool = True) 
 
 def _converted(image: Image.Image, name: str) -> Image.Image:
     """Converts a Pillow image to RGB, turned as its EXIF data say."""
-    if not min(image.size) or image.mode == 'F':
+    if not min(image.size) or is_deep(image):
         raise UsageError(f'{name} {DEEP if min(image.size) else "has no pixels"}')
+    is_multiplied = image.format == 'TIFF' and image.mode == 'RGBA'
     try:
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # Pillow raises any exception for damaged files
         raise UsageError(f'{name} cannot be read: {first_line(error)}') from error
     if image.mode.startswith('I'):  # keeps the upper 8 of 16 bits, as OpenCV does
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if is_multiplied:  # by alpha, as OpenCV's library for TIFF does
+        pixels = np.asarray(image).astype(np.uint16)
+        image = Image.fromarray(((pixels[..., :3] * pixels[..., 3:] + 127) // 255).astype(np.uint8))
     return image.convert('RGB')

@@ -45,6 +45,7 @@ IMAGE_FOLDER = ROOT / 'data/coco_mini/val'
 PATHS = sorted(IMAGE_FOLDER.glob('*.jpg'))[:6]
 IMAGES = [np.array(Image.open(path).convert('RGB')) for path in PATHS]
 SMALL_IMAGES = [IMAGES[0][:height, :width] for height, width in ((50, 50), (9, 140), (140, 9))]
+LOAD = dict(type='LoadImageFromFile')
 OPERATORS = FOLDER / library_name('cpp', torch.__version__)
 
 
@@ -52,9 +53,10 @@ OPERATORS = FOLDER / library_name('cpp', torch.__version__)
     (dict(model=dict(type='DINO')), 'DINO cannot be exported; allowed'),
     (dict(model=dict(type='FCOS')), 'FCOS cannot be exported; allowed for mmdet are RetinaNet'),
     (dict(model=dict(test_cfg=dict(rcnn=dict(nms=dict(type='soft_nms'))))), 'soft_nms cannot be exported'),
-    (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomFlip')]))), 'step RandomFlip'),
+    (dict(test_dataloader=dict(dataset=dict(pipeline=[LOAD, dict(type='RandomFlip')]))), 'step RandomFlip'),
+    (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(LOAD, imdecode_backend='pillow')]))), 'cv2, got pillow'),
     *[(dict(test_dataloader=dict(dataset=dict(pipeline=[
-        dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
+        LOAD, dict(type='ResizeEdge', scale=64, edge=edge), dict(type='CenterCrop', crop_size=side)]))), message)
       for edge, side, message in [('long', 64, "edge='short' .* got .*'long'"), ('short', 65, 'at most 64 .* got 65'),
                                   ('short', 64, 'CenterCrop in the test pipeline of a detector')]],
 ])
@@ -74,7 +76,7 @@ def test_models_that_cannot_be_exported_are_refused(change, message):
 def test_crops_beyond_the_border_of_an_image_are_refused(resize, options, message):
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     crop = dict(type='CenterCrop', crop_size=56, **options)
-    cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (resize, crop) if step]
+    cfg.test_dataloader.dataset.pipeline = [dict(step) for step in (LOAD, resize, crop) if step]
     with pytest.raises(UsageError, match=message):
         exported_geometry(cfg)
 
@@ -89,20 +91,21 @@ def test_padded_crops_are_refused():
 @pytest.mark.parametrize('resize', [
     dict(type='mmpretrain.ResizeEdge', scale=60), dict(type='Resize', scale=(57, 80)),
     dict(type='ResizeByOrientation', scale=(90, 60)), dict(type='ResizeToCover', scale=(66, 49))])
-def test_resized_and_cropped_images_are_those_of_the_framework(resize):
+@pytest.mark.parametrize('dtype, tolerance', [(np.uint8, 1), (np.float32, 1e-2)])
+def test_resized_and_cropped_images_are_those_of_the_framework(resize, dtype, tolerance):
     """Steps may have a scope. ``auto_pad`` has no effect, because no resized image is smaller than the crop."""
     cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
     init_default_scope('mmpretrain')
     steps = [resize, dict(type='mmcv.CenterCrop', crop_size=(56, 48), auto_pad=True)]
     cfg.test_dataloader.dataset.pipeline = [
-        dict(type='mmcv.LoadImageFromFile'), *steps, dict(type='mmpretrain.PackInputs')]
+        dict(type='mmcv.LoadImageFromFile', to_float32=dtype is np.float32), *steps, dict(type='mmpretrain.PackInputs')]
     preprocess = split(build_model(cfg), cfg).preprocess
     for height, width in (31, 90), (90, 31):
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        expected = Compose(steps)(dict(img=image))['img']
+        expected = Compose(steps)(dict(img=image.astype(dtype)))['img']
         mean, std = (getattr(preprocess, name).view(3) for name in ('mean', 'std'))
         actual = preprocess(torch.from_numpy(image)[None])[0].permute(1, 2, 0) * std + mean
-        assert np.abs(actual.round().numpy() - expected).max() <= 1
+        assert np.abs(actual.numpy() - expected).max() <= tolerance + 1e-3
 
 
 def test_different_instances_exceed_the_limits():
@@ -112,6 +115,14 @@ def test_different_instances_exceed_the_limits():
     for change in (dict(scores=prediction['scores'] - 0.01), dict(boxes=prediction['boxes'] + 2),
                    dict(labels=prediction['labels'][::-1])):
         assert below_limits(compare_outputs(prediction, {**prediction, **change}), EXACT)
+
+
+@pytest.mark.parametrize('head', ['MultiLabelLinearClsHead', 'CSRAClsHead', 'LinearRegressionHead', 'MultiTaskHead'])
+def test_heads_whose_scores_are_no_softmax_are_refused(head):
+    cfg = Config.fromfile(ROOT / 'tests/configs/imagenet_reswin_t.py')
+    cfg.model.head.type = head
+    with pytest.raises(UsageError, match=f'head {head} cannot be exported'):
+        exported_geometry(cfg)
 
 
 # Two stages of one block, with 8 and 16 channels, because the time for an export increases with the number of nodes.
@@ -251,6 +262,20 @@ class Proposals(nn.Module):
     def forward(self, image: torch.Tensor, *maps: torch.Tensor) -> torch.Tensor:
         size = self.instances.geometry.resized(image)
         return self.instances.propose(maps[:len(maps) // 2], maps[len(maps) // 2:], size)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings('ignore:When align_corners=True')
+def test_exported_parts_resize_maps_as_the_segmenter_does(tmp_path):
+    cfg = segmenter()
+    cfg.model.decode_head.align_corners = True
+    reference = reference_of(cfg, tmp_path)
+    parts, image = split(reference.module, reference.cfg), torch.from_numpy(IMAGES[0])
+    data = reference.module.data_preprocessor(reference.collate([reference.prepare(IMAGES[0])]), False)
+    actual = parts.postprocess(image[None], parts.network(data['inputs']))
+    expected, = reference.run([IMAGES[0]])
+    assert actual.shape[1:] > data['inputs'].shape[2:]
+    assert (actual[0].numpy() == expected['segmentation']).mean() > 0.9999
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """The Predictor reads images in files, folders and memory."""
 import gc
+import io
 import signal
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 import torch
 from fine_tunings import recipe
 from helpers import raises
+from mmengine.dataset import Compose
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from runs import in_own_process
 from tiny_configs import TINY_CONFIGS
 from tiny_exports import mean_color_file
 
+from mmvit.configs.files import leaf_datasets, named_configs, read_config
 from mmvit.inference import Detection, Predictor, read_rgb
-from mmvit.inference.runtimes import installed_runtimes, openvino_core
+from mmvit.inference.runtimes import TestPipeline, installed_runtimes, openvino_core
 from mmvit_backbones.errors import UsageError
 
 IMAGE = np.full((2, 4, 3), 7, dtype=np.uint8)
@@ -153,13 +156,14 @@ def test_images_in_memory(file, tmp_path):
     predictor, content = Predictor(file), path.read_bytes()
     expected, = predictor(path)
     assert expected.image.shape == (8, 5, 3)
-    with Image.open(path) as image:
+    with Image.open(path) as image, open(path, 'rb') as opened, open(path, 'rb') as again:
         sources = [content, image, expected.image, str(path)]
-        results = [*predictor(sources), *(found for source in sources for found in predictor(source))]
+        results = [*predictor(sources), *(found for source in sources for found in predictor(source)),
+                   *predictor(io.BytesIO(content)), *predictor([opened, content]), *predictor(again)]
     for result in results:
         np.testing.assert_array_equal(result.image, expected.image)
         np.testing.assert_array_equal(result.scores, expected.scores)
-    for wrong in None, 1.5, [content, None], object():
+    for wrong in None, 1.5, [content, None], object(), io.StringIO(str(path)):
         with raises(UsageError, 'bytes', 'path'):
             predictor(wrong)
     for wrong in b'text', Image.new('RGB', (0, 3)):
@@ -218,3 +222,31 @@ def test_a_model_of_four_bands_is_named(tmp_path, frameworks):
 
 def test_the_ids_of_a_folders_categories_are_known(tmp_path, frameworks):
     assert untrained(tmp_path, 'coco_folder', {}, light=True).category_ids[-1] == 90  # of COCO's 80 classes
+
+
+@pytest.mark.slow
+@pytest.mark.enumerates
+def test_predictions_see_the_pixels_of_the_test(tmp_path, frameworks):
+    """Of all configs, also where they are floats before they are resized."""
+    path = tmp_path / 'a.png'
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (97, 130, 3), dtype=np.uint8)).save(path)
+    pipelines = {}
+    for cfg in filter(lambda cfg: cfg.get('test_dataloader'), map(read_config, named_configs())):
+        steps = leaf_datasets(cfg.test_dataloader.dataset)[0].pipeline
+        pipelines[cfg.default_scope, str(steps)] = steps
+    assert {steps[0].get('to_float32') for steps in pipelines.values()} == {None, True}
+    for (framework, _), steps in pipelines.items():
+        init_default_scope(framework)
+        whole = Compose([step for step in steps if not step.type.endswith('LoadAnnotations')])
+        expected = whole(dict(img_path=str(path), img_id=0))['inputs']
+        actual = TestPipeline(steps)(np.array(read_rgb(path)))['inputs']
+        assert actual.dtype == expected.dtype and torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize('step, words', [
+    (dict(type='mmdet.LoadImageFromNDArray'), ['LoadImageFromNDArray']), (None, ['begin', 'None']),
+    (dict(type='LoadImageFromFile', color_type='grayscale'), ['color_type', 'grayscale', 'mmvit test']),
+    (dict(type='LoadImageFromFile', imdecode_backend='pillow'), ['imdecode_backend', 'pillow'])])
+def test_what_predictions_do_not_read_is_named(step, words):
+    with raises(UsageError, 'LoadImageFromFile', *words):
+        TestPipeline([step] if step else [])

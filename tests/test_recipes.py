@@ -10,15 +10,11 @@ import pytest
 import torch
 from helpers import ROOT
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
-from small_recipes import use_float32
 from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401
-from mmvit_backbones.backbones.vitaev2 import ViTAEv2
-from mmvit_backbones.layers import DropPath
 from mmvit_backbones.zoo.published import RESULTS
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -100,30 +96,6 @@ def test_images_of_vitae_are_resized_by_two_interpolations(monkeypatch):
     assert results['inputs'].shape == (3, 224, 224)
 
 
-# ---- weight decay
-
-@pytest.mark.parametrize('name, keys, decay', [
-    ('upernet_vitaev2_s', ('conv_branch.norms', ), 0.01),
-    ('upernet_vitaev2_vsa_s', ('conv_branch.norms', ), 0.01),
-    ('upernet_restv2_t', ('patch_embeds.0.norm1', 'patch_embeds.0.norm2'), 0.01),
-    ('mask_rcnn_restv2_t', ('backbone.norm0', 'backbone.norm1', 'backbone.norm2', 'backbone.norm3'), 0.05),
-])
-def test_norms_that_the_authors_decay(name, keys, decay):
-    """Weight decay applies to the norms that the authors decay, and to no other norms."""
-    config = read(name)
-    use_float32(config)
-    init_default_scope(config.default_scope)
-    with torch.device('meta'):
-        model = nn.ModuleDict(dict(backbone=MODELS.build(dict(config.model.backbone, init_cfg=None))))
-    groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
-    decay_of = {id(p): group['weight_decay'] for group in groups for p in group['params']}
-    norms = {n: decay_of[id(p)] for n, p in model.named_parameters() if 'norm' in n}
-    decayed = {n for n, value in norms.items() if value}
-    assert decayed == {n for n in norms if any(key in n for key in keys)}
-    assert all(any(key in n for n in decayed) for key in keys)
-    assert {norms[n] for n in decayed} == {decay}
-
-
 # ---- initial values
 
 def deviation(weight: torch.Tensor) -> float:
@@ -152,43 +124,6 @@ def test_linear_layers_of_reswin_have_the_default_initialization():
         if isinstance(module, nn.Linear):
             assert deviation(module.weight) == pytest.approx((3 * module.in_features)**-0.5, rel=0.15), name
             assert module.bias is None or module.bias.any()
-
-
-@pytest.mark.parametrize('network, is_default', [('SwinVSA', False), ('ViTAEv2VSA', True)])
-def test_initial_projections_of_varied_size_windows(network, is_default):
-    """ViTAEv2-VSA has PyTorch's default. Swin-VSA starts from ordinary windows."""
-    model = MODELS.build(dict(type=network, **TINY_CONFIGS[network]))
-    predictors = [p for name, p in model.named_parameters() if 'predictor' in name or 'sampling' in name]
-    assert predictors and any(p.any() for p in predictors) == is_default
-    qkvs = {name: module for name, module in model.named_modules() if name.endswith('.qkv')}
-    assert qkvs
-    for name, module in qkvs.items():
-        expected = (3 * module.in_features)**-0.5 if is_default else 0.02
-        assert deviation(module.weight) == pytest.approx(expected, rel=0.15), name
-    mlp = next(module for name, module in model.named_modules() if name.endswith('mlp.fc1'))
-    assert deviation(mlp.weight) == pytest.approx(0.02, rel=0.15)
-
-
-# ---- dropout and stochastic depth
-
-@pytest.mark.parametrize('arch, rate, mean, last', [
-    ('small', 0.1, 0.037, 0.069), ('48m', 0.25, 0.097, 0.188), ('base', 0.4, 0.158, 0.306)])
-def test_stochastic_depth_of_vitaev2_is_as_published(arch, rate, mean, last):
-    with torch.device('meta'):
-        rates = [m.drop_prob for m in ViTAEv2(arch, drop_path_rate=rate).modules() if isinstance(m, DropPath)]
-    assert np.mean(rates) == pytest.approx(mean, abs=6e-4) and rates[-1] == pytest.approx(last, abs=6e-4)
-
-
-@pytest.mark.parametrize('network', ['ViTAE', 'ViTAE-plain', 'ViTAEv2', 'ViTAEv2VSA'])
-def test_mlps_have_dropout_before_and_after_the_last_layer(network):
-    model = MODELS.build({'type': network, **TINY_CONFIGS[network], 'drop_rate': 0.5})
-    zeros = []
-    for name, module in model.named_modules():
-        if 'cells.' in name and name.endswith('.mlp'):
-            module.fc2.register_forward_pre_hook(lambda _, inputs: zeros.append((inputs[0] == 0).double().mean()))
-            module.register_forward_hook(lambda _, inputs, out: zeros.append((out == 0).double().mean()))
-    model.train()(torch.randn(2, 3, 64, 64))
-    assert zeros and all(0.3 < share < 0.7 for share in zeros)
 
 
 # ---- test-time augmentation

@@ -1,15 +1,19 @@
-"""Checks the backbone of a config, and its pretrained weights, before a model is built."""
-import warnings
-from typing import Any
-
+"""Checks the backbone of a config, or of a model."""
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
-from mmvit_backbones.errors import CheckpointError, UsageError
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
-from mmvit_backbones.zoo.loading import load_checkpoint
+from mmvit_backbones.errors import UsageError
+
+
+def check_channels(model: nn.Module) -> None:
+    """Raises UsageError if images are normalized with another number of channels than the backbone takes."""
+    backbone, mean = getattr(model, 'backbone', None), getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    if isinstance(backbone, Backbone) and isinstance(mean, Tensor) and mean.numel() not in (1, backbone.in_channels):
+        raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
+                         f'{mean.numel()} values')
 
 
 def build_on_meta(cfg: Config) -> Backbone | None:
@@ -33,25 +37,3 @@ def build_on_meta(cfg: Config) -> Backbone | None:
         raise UsageError(f'model.backbone.in_channels is {backbone.in_channels}, but data_preprocessor.mean has '
                          f'{len(mean)} values')
     return backbone
-
-
-def check_pretrained(backbone: Backbone) -> None:
-    """Checks the pretrained weights of a backbone on the meta device.
-
-    Raises:
-        UsageError: If they cannot be read or do not match.
-    """
-    inits: Any = backbone.init_cfg
-    for init in inits:
-        if init['type'] != 'PretrainedBackbone':
-            continue
-        checkpoint = init.get('checkpoint')
-        if not isinstance(checkpoint, str):
-            raise UsageError(f'model.backbone.init_cfg.checkpoint must be a file or a URL, got {checkpoint!r}')
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings('ignore', '.*copying from a non-meta parameter.*', UserWarning)
-                load_checkpoint(backbone, read_checkpoint(checkpoint), checkpoint, prefix=init.get('prefix'))
-        except CheckpointError as error:
-            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
-                             'random weights with model.backbone.init_cfg=None') from error

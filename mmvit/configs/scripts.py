@@ -93,7 +93,6 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         merge_options(cfg, cfg_options)
         _set_loaders(cfg, LOADERS, persistent_workers=True)
     check_parts(cfg, TRAINING)
-    check_copy(cfg)
     return cfg
 
 

@@ -12,10 +12,9 @@ from mmengine.registry import DATASETS, METRICS
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, metrics_of, paths_of, type_name
-from ..configs.settings import type_of
 from ..configs.tasks import choose_task
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import metainfo_of, use_framework
+from ..utils.frameworks import metainfo_of, type_of, use_framework
 from ..utils.images import IGNORED
 from . import read_folder
 from .coco import Coco

@@ -20,12 +20,11 @@ from mmvit_backbones.utils.openmmlab_models import init_weights
 
 from ..configs.files import is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
-from ..configs.settings import import_parts, named
 from ..inference.runtimes import find_device
 from ..running.one_step import OneStep
 from ..utils.counters import bytes_of, saved_storages
-from ..utils.frameworks import build_model
-from ..utils.pytorch_errors import pytorch_errors_named
+from ..utils.frameworks import build_model, use_framework
+from ..utils.pytorch_errors import named, pytorch_errors_named
 from .speed import Precision, Table, check_precision, measuring
 from .timing import name_of, take_turns
 
@@ -105,7 +104,7 @@ class WholeModel:
 
     def __init__(self, cfg: Config, size: tuple[int, int], batch_size: int, device: torch.device, precision: str,
                  compile: bool) -> None:
-        import_parts(cfg)
+        use_framework(cfg.default_scope)
         self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})

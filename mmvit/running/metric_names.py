@@ -1,4 +1,7 @@
 """Names a setting that waits for a metric which validations do not have."""
+from collections.abc import Iterator
+from typing import Any
+
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
@@ -15,11 +18,27 @@ class MetricNamesHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-        waiting = [('default_hooks.checkpoint.save_best', name) for hook in runner.hooks
-                   if isinstance(hook, CheckpointHook) for name in hook.save_best or ()]
-        waiting += [(f'{type(part).__name__}.monitor', part.monitor) for part in (*runner.hooks, *schedulers)
-                    if isinstance(part, (EarlyStoppingHook, ReduceOnPlateauParamScheduler))]
-        for setting, name in waiting:
-            if metrics and name not in ('auto', *metrics):  # without an object, mmdet gives none
+        for setting, name in waiting(runner):
+            if metrics and name not in metrics:  # without an object, mmdet gives none
                 raise UsageError(f'{setting} must be auto or one of {", ".join(metrics)}, got {name!r}')
+
+
+def check_prefixes(runner: Runner, evaluator: Any) -> None:
+    """Raises UsageError if a part waits for a metric that begins with no prefix of those of an evaluator."""
+    prefixes = [metric.prefix for metric in getattr(evaluator, 'metrics', ())]
+    for setting, name in waiting(runner) if prefixes and None not in prefixes else ():
+        if name.partition('/')[0] not in prefixes:
+            allowed = ', '.join(f'{prefix}/...' for prefix in prefixes)
+            raise UsageError(f'{setting} must be auto or one of {allowed}, got {name!r}')
+
+
+def waiting(runner: Runner) -> Iterator[tuple[str, str]]:
+    """Yields the settings of hooks and schedulers that wait for a metric, and its name."""
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    for part in (*runner.hooks, *schedulers):
+        names, setting = (), ''
+        if isinstance(part, CheckpointHook):
+            names, setting = part.save_best or (), 'default_hooks.checkpoint.save_best'
+        elif isinstance(part, (EarlyStoppingHook, ReduceOnPlateauParamScheduler)):
+            names, setting = [part.monitor], f'{type(part).__name__}.monitor'
+        yield from ((setting, name) for name in names if name != 'auto')

@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 
 from mmvit_backbones.utils.openmmlab_models import log_from, unwrap_model
 
-from ..configs.settings import named
+from ..utils.pytorch_errors import named
 
 UPDATES = 2  # in the second, the optimizer's state, which the first one makes, meets the activations
 MOST_SKIPPED = 20  # steps of float16, each of which halves the factor of the loss

@@ -5,25 +5,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.backbone import build_on_meta, check_pretrained
-from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config, type_name
+from ..configs.backbone import build_on_meta
+from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
 from ..folders.record import folder_of, found_changes
-from ..utils.devices import has_mixed_precision
 from ..utils.distributed import is_first_process, warn
-from .rehearsal import build_parts, rehearse
-from .work_dir import HoldsTrainingError, holds_training, lock_work_dir
+from .rehearsal import rehearse
+from .work_dir import HoldsTrainingError, holds_training
 
 
 class Prepared(NamedTuple):
@@ -67,47 +65,23 @@ def prepare_training(config: str, *, processes: int = 1, check: bool = False, ch
     """
     cfg = training_config(config, resume=resume, **options)
     check_processes(cfg, processes)
-    check_run(cfg, checks_data=checks_data and not check_folder(cfg))
+    check_settings(cfg)
+    if checks_data and not check_folder(cfg):
+        check_data(cfg, ['train', 'val'])
     if is_first_process():
         check_work_dir(cfg, check)
     if check:
-        rehearse(cfg)
+        rehearse(cfg, processes)
     if resume in (True, 'auto') and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
         print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
     return Prepared(cfg, config, data_root=options.get('data_root'))
-
-
-def check_run(cfg: Config, checks_data: bool = True) -> None:
-    """Checks what a training will use: its settings, parts, files, annotations, and the weights of its backbone.
-
-    Args:
-        cfg (Config): Config of the run, such as those of :func:`training_config`.
-        checks_data (bool): Whether to check the data, too; ``fine_tune`` has done so. Defaults to True.
-
-    Raises:
-        UsageError: If the settings, a part, the data or the weights of the backbone are unusable.
-    """
-    if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and not has_mixed_precision():
-        raise UsageError(f'optim_wrapper is AmpOptimWrapper, but MMEngine has no mixed precision on {get_device()}; '
-                         "in a copy of the config, set optim_wrapper=dict(type='OptimWrapper') without loss_scale and "
-                         'dtype')
-    check_settings(cfg)
-    backbone = build_on_meta(cfg)
-    build_parts(cfg)
-    if checks_data:
-        check_data(cfg, ['train', 'val'])
-    if backbone:
-        try:
-            check_pretrained(backbone)
-        except UsageError as error:
-            raise UsageError(f'{error} (for a network and a folder: --no-pretrained)') from error
 
 
 def check_work_dir(cfg: Config, check: bool) -> None:
     """Checks that a config can be trained in its work dir, and copies a recipe of another work dir there.
 
     Raises:
-        UsageError: If another run has the work dir, or it holds a training, which a recipe does not replace.
+        UsageError: If it holds a training, which a recipe does not replace.
     """
     lists, own = osp.dirname(osp.abspath(cfg.filename)), osp.join(cfg.work_dir, RECIPE)
     if 'recipe' in cfg and holds_training(cfg.work_dir):
@@ -115,9 +89,6 @@ def check_work_dir(cfg: Config, check: bool) -> None:
             raise HoldsTrainingError(cfg.work_dir)
     elif 'recipe' in cfg and not check and osp.basename(lists) == RECIPE and osp.realpath(lists) != osp.realpath(own):
         shutil.copytree(lists, own, dirs_exist_ok=True)
-    if not check:
-        with lock_work_dir(cfg.work_dir):
-            pass
 
 
 def check_processes(cfg: Config, processes: int) -> None:

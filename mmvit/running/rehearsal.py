@@ -1,8 +1,9 @@
-"""Builds the parts of a training before it starts, and computes a loss for ``mmvit train --check``."""
+"""Builds a training before it starts, and computes a loss for ``mmvit train --check``."""
 import logging
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,98 +11,96 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
-from mmengine.optim import OptimWrapperDict
-from mmengine.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, PARAM_SCHEDULERS, VISUALIZERS
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
 from mmvit_backbones.utils.openmmlab_models import log_from
-from mmvit_backbones.zoo.loading import read_state
+from mmvit_backbones.zoo.loading import read_state, safe_loading
 
-from ..configs.settings import check_schedule, find, import_parts, named, typed, why
-from ..utils.frameworks import build_model, quiet
+from ..configs.outputs import check_copy
+from ..configs.settings import find
+from ..utils.distributed import warn
+from ..utils.frameworks import quiet, use_framework
+from ..utils.pytorch_errors import named, why
 from .checkpoints import check_start
-from .one_step import OneStep
+from .runners import Run, runner_type
 from .strides import checked_strides
 
-EPOCH_LENGTH = 1000  # steps per epoch while the data are unknown
 SIDE = 128  # pixels of the longer side of the images
 
 
-def build_parts(cfg: Config) -> None:
-    """Builds the model, optimizer, schedules, hooks and logs of a training, without data, weights and files.
+class Rehearsal(Run):
+    """A training that ends at its first step, of which the loss is computed on the CPU.
 
-    Raises:
-        UsageError: If a part cannot be built; the message names the setting.
+    MMEngine builds its parts. It has no logs, and calls no hook.
     """
-    import_parts(cfg)
-    with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder:
-        warnings.simplefilter('ignore')
-        with named('model'), torch.no_grad():
-            try:
-                with torch.device('meta'):
-                    model = build_model(deepcopy(cfg))
-            except (RuntimeError, NotImplementedError):  # such as mmdet's Swin, which reads values of tensors
-                model = build_model(deepcopy(cfg))
-        optimizer = OneStep(model, cfg.optim_wrapper, next(model.parameters()).device).optimizer
-        for name, schedule in typed('param_scheduler', cfg.get('param_scheduler')):
-            end = find(cfg, f'train_cfg.max_{"epochs" if schedule.get("by_epoch", True) else "iters"}')
-            if not isinstance(optimizer, OptimWrapperDict):
-                with named(name):
-                    PARAM_SCHEDULERS.build({**({'end': end} if end else {}), **schedule}, default_args=dict(
-                        optimizer=optimizer, epoch_length=EPOCH_LENGTH))
-        with named('visualizer'):  # which some hooks need; without a backend, it writes nothing
-            own = dict(name=folder, vis_backends=None, save_dir=folder)
-            VISUALIZERS.build({'type': 'Visualizer', **(cfg.get('visualizer') or {}), **own})
-        with named('log_processor'):
-            LOG_PROCESSORS.build({'type': 'LogProcessor', **(cfg.get('log_processor') or {})})
-        for place in 'default_hooks', 'custom_hooks':
-            for name, hook in typed(place, cfg.get(place)):
-                with named(name):
-                    HOOKS.build({key: value for key, value in hook.items() if key != 'priority'})
+
+    def build_logger(self, *arguments: Any, **options: Any) -> MMLogger:
+        return MMLogger.get_current_instance()
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:  # a backend could begin a run on a server
+        return super().build_visualizer({'type': 'Visualizer', **(visualizer or {}), 'name': self.work_dir,
+                                         'vis_backends': None, 'save_dir': self.work_dir})
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        return revert_sync_batchnorm(model)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        loop = super().build_train_loop(loop)
+        loop.run = lambda: check_step(self)
+        return loop
+
+    def build_val_loop(self, loop: Any) -> Any:
+        loop = super().build_val_loop(loop)
+        if len(loop.dataloader.dataset):
+            loop.dataloader.dataset[0]
+        return loop
+
+    def load_or_resume(self) -> None:
+        if path := self._load_from:
+            check_start(self.model, read_state(path), path, bool(self._resume), self.train_dataloader.dataset)
+
+    def _log_env(self, *arguments: Any, **options: Any) -> None:
+        """Does nothing."""
+
+    dump_config = call_hook = _log_env
 
 
-def rehearse(cfg: Config) -> None:
-    """Builds data sets and metrics of a training, whose other parts fit, and computes one loss.
+def rehearse(cfg: Config, processes: int = 1) -> None:
+    """Builds all parts of a training, and computes a loss on the CPU, with images reduced to about 128 pixels.
 
-    All is done on the CPU, with images reduced to about 128 pixels. There is no runner, so that nothing is written.
+    Nothing is written but a temporary folder.
+
+    Args:
+        cfg (Config): Config of the training.
+        processes (int): Number of its processes. Defaults to 1.
 
     Raises:
         UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer.
         CheckpointError: If the checkpoint to start from does not fit.
     """
-    import_parts(cfg)
-    with warnings.catch_warnings(), log_from(logging.CRITICAL):
+    check_copy(cfg)
+    use_framework(cfg.default_scope)
+    name = cfg.get('runner_type', 'Runner')
+    base: Any = RUNNERS.get(name)
+    if not issubclass(base, Runner):
+        warn(f'--check builds no {name}; what does not fit is named when the training starts')
+        return
+    with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder, safe_loading():
         warnings.simplefilter('ignore')
-        train, *_ = [first_sample(cfg, split) for split in ('train', 'val') if cfg.get(f'{split}_dataloader')]
-        if not len(train.dataset):  # pyright: ignore[reportArgumentType]  # a data set of MMEngine has a length
-            raise UsageError('train_dataloader.dataset is empty; filter_cfg may have removed all images')
-        check_schedule(cfg, len(train))
-        with named('model'):
-            model = build_model(deepcopy(cfg))
-        if evaluator := cfg.get('val_evaluator'):
-            with named('val_evaluator'), quiet():
-                is_own = isinstance(evaluator, dict) and 'metrics' in evaluator
-                EVALUATOR.build({'type': 'Evaluator', **evaluator}) if is_own else Evaluator(evaluator)
-        resumes = bool(cfg.get('resume'))
-        path = cfg.get('load_from') or (find_latest_checkpoint(cfg.work_dir) if resumes else None)
-        if path:
-            check_start(model, read_state(path), path, resumes, train.dataset)
-        check_heads(model, train.dataset)
-        check_step(cfg, OneStep(model, cfg.optim_wrapper), train)
-
-
-def first_sample(cfg: Config, split: str) -> DataLoader:
-    """Returns the loader of a split after reading the first sample, if there is one."""
-    with named(f'{split}_dataloader'), quiet():  # pycocotools prints its steps
-        loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
-        if len(loader.dataset):  # pyright: ignore[reportArgumentType]
-            loader.dataset[0]
-    return loader
+        own = deepcopy(cfg)
+        own.work_dir, own.launcher, own.experiment_name = folder, 'none', 'check'
+        if cfg.get('resume') and not cfg.get('load_from'):
+            own.load_from = find_latest_checkpoint(cfg.work_dir)
+        with named(f'config {cfg.filename}'), quiet():  # pycocotools prints its steps
+            run: Any = runner_type(name, Rehearsal).from_cfg(own)
+            run.processes = processes
+            run.train()
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:
@@ -114,23 +113,33 @@ def check_heads(model: nn.Module, dataset: Any) -> None:
                              f'{shown(names)}')
 
 
-def check_step(cfg: Config, step: OneStep, loader: DataLoader) -> None:
-    """Computes the loss of a training sample."""
-    with named('train_dataloader'):
-        batch = loader.collate_fn([loader.dataset[0]] * 2)
+def check_step(run: Rehearsal) -> None:
+    """Computes the loss of the first and the last sample of a batch, which may be of different sources."""
+    model: Any = run.model
+    loader: Any = run.train_dataloader
     given: list[tuple[str, list[int]]] = []
+    check_heads(model, loader.dataset)
+    if type(model).train_step is not BaseModel.train_step:
+        warn(f'{type(model).__name__} has a training step of its own, in which --check does not look')
+        return
+    with named('train_dataloader'):
+        batch = next(iter(loader.batch_sampler))
+        batch = loader.collate_fn([loader.dataset[i] for i in (batch[0], batch[-1])])
     for name in 'backbone', 'neck':
-        if name == 'backbone' or find(cfg, 'model.neck.in_channels'):  # else the neck keeps the backbone's
-            module = getattr(step.model, name, nn.Identity())
+        if name == 'backbone' or find(run.cfg, 'model.neck.in_channels'):  # else the neck keeps the backbone's
+            module = getattr(model, name, nn.Identity())
             module.register_forward_hook(lambda *called, name=name: given.append((name, channels_of(called[-1]))))
     try:
-        data = reduced(step.prepared(batch))
-        with torch.no_grad(), checked_strides(step.model, data['inputs'].shape[2:]):
-            step.losses(data)
+        data = model.train().data_preprocessor(batch, True)
+        inputs = data.get('inputs') if isinstance(data, dict) else None
+        is_image = isinstance(inputs, Tensor) and inputs.ndim == 4  # no views, branches or videos
+        data = reduced(data) if is_image else data
+        with torch.no_grad(), checked_strides(model, data['inputs'].shape[2:]) if is_image else nullcontext():
+            model._run_forward(data, mode='loss')
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
-        raise UsageError(explain(cfg, step.model, error, given)) from error
+        raise UsageError(explain(run.cfg, model, error, given)) from error
 
 
 def channels_of(maps: Any) -> list[int]:

@@ -12,16 +12,15 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.visualization import Visualizer
 
 from mmvit_backbones.engine import LabelRangeHook, OwnFilesHook
-from mmvit_backbones.errors import TrainingError, UsageError
+from mmvit_backbones.errors import TrainingError
 from mmvit_backbones.utils.file_access import full_disk_named
 from mmvit_backbones.zoo.loading import safe_loading
 
 from ..configs.official import published_figures
 from ..configs.outputs import check_copy, check_test_outputs, folder_of_drawings
-from ..configs.settings import check_schedule, import_parts, named
 from ..utils.distributed import is_first_process
-from ..utils.frameworks import quiet
-from ..utils.pytorch_errors import pytorch_errors_named
+from ..utils.frameworks import quiet, use_framework
+from ..utils.pytorch_errors import named, pytorch_errors_named
 from ..utils.run_logs import unused_second
 from ..utils.shell import short_path
 from ..utils.tables import show_metrics
@@ -68,9 +67,6 @@ def train(cfg: Config, verbose: bool = False) -> AnyRunner:
             runner = build_runner(cfg, verbose)
         add_hooks(runner, *ALWAYS)
         with faults_named(runner, 'train', 'val'), shown(runner, verbose):
-            read_data(runner, 'train', 'val')
-            check_batches(runner)
-            check_schedule(cfg, len(runner.train_dataloader))
             warn_of_others(runner, cfg)
             runner.train()
     return runner
@@ -97,7 +93,6 @@ def test(cfg: Config, verbose: bool = False) -> dict[str, float]:
             runner = build_runner(cfg, verbose)
         add_hooks(runner, LabelRangeHook)
         with faults_named(runner, 'test'), shown(runner, verbose):
-            read_data(runner, 'test')
             metrics = runner.test()
     if runner.rank == 0:
         show_metrics(metrics, published_figures(cfg.filename or '', str(cfg.load_from), 'module' in cfg.model))
@@ -135,26 +130,6 @@ def shown(runner: Any, verbose: bool) -> AbstractContextManager:
     return shown_in_terminal(runner) if 'recipe' in runner.cfg and not verbose else nullcontext()
 
 
-def read_data(runner: Any, *splits: str) -> None:
-    """Builds the loops of these splits with their data and metrics; an error names the settings."""
-    for split in splits:
-        parts = [f'{split}_dataloader', f'{split}_cfg', *([f'{split}_evaluator'] if split != 'train' else [])]
-        with named(' or '.join(parts)):
-            getattr(runner, f'{split}_loop')
-
-
-def check_batches(runner: Any) -> None:
-    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
-    loader = runner.train_dataloader
-    if not len(loader.dataset):
-        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
-                         'all images')
-    if not len(loader):
-        images, batch_size = len(loader.dataset) // runner.world_size, loader.batch_sampler.batch_size
-        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
-                         f'process, because this config drops incomplete batches; got {batch_size}')
-
-
 def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     """Builds the runner of a config; no two runners that are built here write to the same logs.
 
@@ -163,7 +138,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> AnyRunner:
     the same.
     """
     init_processes(cfg)
-    import_parts(cfg)
+    use_framework(cfg.default_scope)
     name = (cfg.get('visualizer') or {}).get('name')
     if name and Visualizer.check_instance_created(name):
         cfg = deepcopy(cfg)

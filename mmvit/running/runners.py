@@ -1,30 +1,77 @@
 """MMEngine's runners as trainings and tests use them."""
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS, RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmvit_backbones.engine import CompileHook, InterruptHook
+from mmvit_backbones.errors import CheckpointError, UsageError
 from mmvit_backbones.utils.openmmlab_models import unwrap_model
 
+from ..configs.backbone import check_channels
+from ..configs.settings import check_schedule
+from ..utils.pytorch_errors import named, pytorch_errors_named
 from .checkpoints import check_start, use_tested
+from .metric_names import check_prefixes
 
 Base = Runner if TYPE_CHECKING else object
+# Methods with which MMEngine builds the parts of a run -> the settings that their errors name.
+PARTS = dict(
+    set_randomness='randomness', build_log_processor='log_processor', build_visualizer='visualizer',
+    build_strategy='strategy', build_model='model', wrap_model='model_wrapper_cfg',
+    register_default_hooks='default_hooks', register_custom_hooks='custom_hooks', build_optim_wrapper='optim_wrapper',
+    scale_lr='auto_scale_lr', build_param_scheduler='param_scheduler', _init_model_weights='model.init_cfg',
+    **{f'build_{split}_loop': f'{split}_dataloader, {split}_evaluator or {split}_cfg' for split in ('val', 'test')},
+    build_train_loop='train_dataloader or train_cfg')
 
 
-class OwnRunner(Base):
+class Run(Base):
     """Additions of runs to MMEngine's ``Runner`` and ``FlexibleRunner``.
 
-    Processes on CPUs are connected; batch norms use the statistics of their own process, because synchronized ones run
-    on GPUs only. However a training ends, the handlers of signals and the limits of compilers are those of before. A
-    checkpoint is checked when MMEngine has read it (:attr:`source`).
+    What does not fit is named when MMEngine builds it, before the first step. Processes on CPUs are connected; batch
+    norms use the statistics of their own process, because synchronized ones run on GPUs only. However a training ends,
+    the handlers of signals and the limits of compilers are those of before. A checkpoint is checked when MMEngine has
+    read it (:attr:`source`).
     """
 
     is_training = False
     source = ''
+    processes = 1  # among which the batches of the train loader are still to be divided
+
+    def build_model(self, model: Any) -> nn.Module:
+        built = super().build_model(model)
+        check_channels(built)
+        return built
+
+    def build_train_loop(self, loop: Any) -> Any:
+        loop = super().build_train_loop(loop)
+        check_batches(loop.dataloader, self.world_size)
+        return loop
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        built = super().build_param_scheduler(scheduler)
+        if isinstance(built, list):
+            is_divided = isinstance(self.train_loop, EpochBasedTrainLoop)
+            check_schedule(built, self.max_epochs, self.max_iters / (self.processes if is_divided else 1))
+        return built
+
+    def build_val_loop(self, loop: Any) -> Any:
+        loop = super().build_val_loop(loop)
+        check_prefixes(self, getattr(loop, 'evaluator', None))
+        return loop
+
+    def _init_model_weights(self) -> None:
+        try:
+            super()._init_model_weights()
+        except CheckpointError as error:
+            raise UsageError(f'pretrained weights: {error}; see docs/zoo.md for available weights, or start from '
+                             'random weights with model.backbone.init_cfg=None (for a network and a folder: '
+                             '--no-pretrained)') from error
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not self.distributed or get_device() != 'cpu':
@@ -62,7 +109,31 @@ class OwnRunner(Base):
                     hook.restore()
 
 
-def runner_type(name: str = 'Runner') -> type[Runner]:
-    """Returns a runner of MMEngine or a user's own, by its name in the registry, as an :class:`OwnRunner`."""
+def runner_type(name: str = 'Runner', kind: type[Run] = Run) -> type[Run]:
+    """Returns a runner of MMEngine or a user's own, by its name in the registry, as a :class:`Run`."""
     base: Any = RUNNERS.get(name)
-    return type(base.__name__, (OwnRunner, base), {})
+    run: Any = type(base.__name__, (kind, base), {})
+    named_methods = {method: naming(getattr(run, method), setting) for method, setting in PARTS.items()
+                     if hasattr(base, method)}
+    return type(base.__name__, (run, ), named_methods)
+
+
+def naming(method: Callable, setting: str) -> Callable:
+    """Returns a method that builds a part of a run, with errors that name the setting of the part."""
+    @wraps(method)
+    def build(*arguments: Any, **options: Any) -> Any:
+        with named(setting), pytorch_errors_named():
+            return method(*arguments, **options)
+
+    return build
+
+
+def check_batches(loader: Any, processes: int) -> None:
+    """Raises UsageError if an epoch has no batch; MMEngine's schedulers would fail."""
+    if not len(loader.dataset):
+        raise UsageError(f'the training data set {type(loader.dataset).__name__} is empty; filter_cfg may have removed '
+                         'all images')
+    if not len(loader):
+        images, batch_size = len(loader.dataset) // processes, loader.batch_sampler.batch_size
+        raise UsageError(f'train_dataloader.batch_size must be at most {images}, the number of training images per '
+                         f'process, because this config drops incomplete batches; got {batch_size}')

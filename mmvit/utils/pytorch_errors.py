@@ -1,10 +1,12 @@
-"""Says in one line that memory is full, that a dtype has no kernel, or that another process of a run was killed."""
+"""Says in one line what other libraries raise: that memory is full, a dtype has no kernel, a setting is wrong."""
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmvit_backbones.errors import TrainingError, first_line
+from mmvit_backbones.errors import MMViTError, TrainingError, UsageError, first_line
+from mmvit_backbones.utils.file_access import FULL
 from mmvit_backbones.zoo.reading import LAST, last_of
 
 from .shell import short_path
@@ -78,3 +80,20 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def named(setting: str) -> Iterator[None]:
+    """Replaces an exception of other libraries by one line that names the setting."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MMViTError) or isinstance(error, OSError) and error.errno in FULL:
+            raise
+        raise UsageError(f'{setting} cannot be used: {why(error)}') from error
+
+
+def why(error: Exception) -> str:
+    """Returns the first line of an error; without a message, the line of code that raised it."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    return first_line(error) if str(error) else f'{type(error).__name__} at {line}'

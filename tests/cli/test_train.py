@@ -120,6 +120,8 @@ def test_a_network_has_no_data_root(tmp_path):
     ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head.in_channels', 300, 384]),
     ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head.in_channels', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
+    ('mmdet', 'model.backbone.depth=3', ['model cannot be used', 'depth']),
+    ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone.in_channels', 4, 'data_preprocessor.mean', 3]),
     ('mmseg', 'model.decode_head.num_classes=3', ['model.decode_head.num_classes', 3, 11, 'sky']),
     ('mmdet', 'model.roi_head.bbox_head.num_classes=3', ['model.roi_head.bbox_head.num_classes', 3, 4, 'person']),
     ('mmpretrain', 'model.head.num_classes=2', ['model.head.num_classes', 2, 5, 'daisy']),
@@ -127,14 +129,14 @@ def test_a_network_has_no_data_root(tmp_path):
      ['visualizer.vis_backends.0', 'AimVisBackend', 'pip install aim']),
     ('mmpretrain', 'default_hooks.checkpoint.save_best=mAP',
      ['default_hooks.checkpoint.save_best', 'auto', 'accuracy/', 'mAP']),
-    ('mmpretrain', 'optim_wrapper.optimizer.type=no.such.Optimizer', ['no.such.Optimizer']),
     ('mmpretrain', 'train_cfg.max_epochs=)', ['train_cfg.max_epochs', "')'", 'positive integer']),
     *(('mmpretrain', f'{key}={value}', [key, value, 'integer']) for key, value in (
+        ('train_cfg.val_interval', 0), ('default_hooks.checkpoint.interval', 'x'))),
+    *(('mmpretrain', f'{key}={value}', [key.partition('.')[0]]) for key, value in (
         ('optim_wrapper.accumulative_counts', 0), ('train_dataloader.num_workers', 'two'),
         ('train_dataloader.num_workers', -1), ('val_dataloader.batch_size', 0), ('train_dataloader.batch_size', 2.5),
-        ('train_cfg.val_interval', 0), ('default_hooks.checkpoint.interval', 'x'), ('randomness.seed', 'x'))),
-    *(('mmpretrain', f'{key}={value}', [key.partition('.')[0]]) for key, value in (
-        ('optim_wrapper.optimizer.type', 'Adamm'), ('optim_wrapper.optimizer.lr', 'fast'),
+        ('randomness.seed', 'x'), ('optim_wrapper.optimizer.type', 'Adamm'),
+        ('optim_wrapper.optimizer.type', 'no.such.Optimizer'), ('optim_wrapper.optimizer.lr', 'fast'),
         ('optim_wrapper.optimizer.lr', -1), ('optim_wrapper.clip_grad.max_norm', 'x'),
         ('train_dataloader.prefetch_factor', 2), ('default_hooks.checkpoint.type', 'Hook2'),
         ('train_dataloader.dataset.type', 'X'), ('val_dataloader.dataset.pipeline.0.type', 'X'),
@@ -151,15 +153,18 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     ("model = dict(_delete_=True, type='mmpretrain.GlobalAveragePooling')",
      ['custom_hooks.1', '--compile', 'backbone', 'GlobalAveragePooling']),
     ("model = dict(head=dict(loss=dict(reduction='x')))", ['model cannot be used']),
+    ("model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth')))",
+     ['pretrained weights', 'nowhere.pth', 'init_cfg=None']),
     ("optim_wrapper = dict(optimizer=dict(lr='fast'))", ['optim_wrapper cannot be used']),
-    ("param_scheduler = [dict(type='PolyLR', begin=5, end=3)]", ['param_scheduler.0 cannot be used']),
-    ("default_hooks = dict(checkpoint=dict(rule='most'))", ['default_hooks.checkpoint cannot be used', 'most']),
+    ("param_scheduler = [dict(type='PolyLR', begin=5, end=3)]", ['param_scheduler cannot be used']),
+    ("default_hooks = dict(checkpoint=dict(rule='most'))", ['default_hooks cannot be used', 'most']),
     ('log_processor = dict(window=5)', ['log_processor cannot be used'])])
-def test_what_cannot_be_used_is_refused_before_the_data_are_read(lines, words, tmp_path):
+def test_what_cannot_be_used_is_refused_before_the_first_step(lines, words, tmp_path, own_loaders):
     config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = {str(TINY)!r}\ntrain_dataloader = dict(dataset=dict(data_root='nowhere'))\n{lines}")
+    config.write_text(f'_base_ = {str(TINY)!r}\n{lines}')
     with raises(UsageError, *words):
         call('train', config, '--compile', '--work-dir', tmp_path / 'run')
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision runs on this machine')
@@ -168,7 +173,7 @@ def test_mixed_precision_needs_a_gpu(option, tmp_path):
     with raises(UsageError, option, 'cpu'):
         call('train', 'rest_lite', '--class-folder', FLOWERS, '--no-pretrained', option, '--work-dir', tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-    with raises(UsageError, 'optim_wrapper', 'cpu'):
+    with raises(UsageError, 'optim_wrapper', 'gpu'):
         call('train', TINY, option, '--check', '--work-dir', tmp_path / 'run')
 
 

@@ -1,13 +1,10 @@
-"""Weights are selected for a config, and its backbone and pretrained weights are checked before a model is built."""
-from contextlib import nullcontext
-
+"""Weights are selected for a config, and its backbone is checked."""
 import pytest
-import torch
-from helpers import ROOT, fresh_model, raises
+from helpers import ROOT, raises
 from mmengine.config import Config
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.configs.backbone import build_on_meta, check_pretrained
+from mmvit.configs.backbone import build_on_meta
 from mmvit.configs.files import read_config
 from mmvit.configs.official import source_of
 from mmvit_backbones.errors import UsageError
@@ -66,40 +63,3 @@ def test_bad_backbone_arguments(key, value):
     cfg.model.backbone[key] = value
     with raises(UsageError, 'model.backbone', key):
         build_on_meta(cfg)
-
-
-@pytest.mark.parametrize('mean, is_right', [
-    (None, True), ([], True), ([0.], True), ((0., 0., 0.), True), ([0.] * 2, False), ([0.] * 4, False)])
-def test_number_of_channels(mean, is_right):
-    """The mean has one number per channel, or one number for all; the model's preprocessor takes precedence."""
-    other = dict(mean=[0.] * (4 if is_right else 3), std=None)
-    for cfg in (config_of(BACKBONE, data_preprocessor=dict(mean=mean)),
-                config_of(BACKBONE, data_preprocessor=other, model=dict(data_preprocessor=dict(mean=mean)))):
-        with nullcontext() if is_right else raises(UsageError, 'data_preprocessor.mean', len(mean)):
-            build_on_meta(cfg)
-
-
-# ---- pretrained weights
-
-
-def pretrained(checkpoint: object, **settings) -> dict:
-    return dict(type='Pretrained', checkpoint=str(checkpoint), **settings)
-
-
-def check(cfg: Config) -> None:
-    check_pretrained(build_on_meta(cfg))
-
-
-@pytest.mark.parametrize('prefix, own, is_right', [
-    ('', 'backbone.', True), ('', '', True), ('backbone.', 'backbone.', True), ('backbone.', '', False)])
-def test_pretrained_weights_must_match_the_backbone(prefix, own, is_right, tmp_path):
-    weights = fresh_model('ReSwin').state_dict()
-    torch.save(dict(state_dict={own + key: value for key, value in weights.items()}), tmp_path / 'weights.pth')
-    with nullcontext() if is_right else raises(UsageError, 'weights.pth', 'prefix', "'state_dict.'"):
-        check(config_of(dict(BACKBONE, init_cfg=pretrained(tmp_path / 'weights.pth', prefix=prefix))))
-
-
-@pytest.mark.parametrize('init_cfg', [dict(type='Pretrained'), [dict(type='Pretrained', checkpoint=['a.pth'])]])
-def test_pretrained_weights_without_a_file(init_cfg):
-    with raises(UsageError, 'model.backbone.init_cfg.checkpoint', 'file or a URL'):
-        check(config_of(dict(BACKBONE, init_cfg=init_cfg)))

@@ -27,7 +27,8 @@ from mmvit.recipes import FineTuning, fine_tune, save
 from mmvit.recipes.arguments import FIELDS
 from mmvit.recipes.batch_size import largest_batch_size, largest_that_fits
 from mmvit.recipes.schedule import epochs_for
-from mmvit.running import check_run, training_config
+from mmvit.running import training_config
+from mmvit.running.rehearsal import rehearse
 from mmvit_backbones import get_model
 from mmvit_backbones.backbones.rest import ResT
 from mmvit_backbones.errors import UsageError
@@ -231,7 +232,7 @@ def test_missing_weights_name_the_flag(network, tmp_path, monkeypatch):
     monkeypatch.setattr('socket.socket.connect', refuse)
     with raises(UsageError, network, '--no-pretrained'):
         cfg = recipe(tmp_path, network=network, pretrained=True)
-        check_run(training_config(save(cfg)))  # downloads
+        rehearse(training_config(save(cfg)))  # downloads
 
 def refuse(*args):
     raise OSError('offline')

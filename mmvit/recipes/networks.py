@@ -233,7 +233,7 @@ def _timm(backbone: dict, pretrained: bool | str) -> Network:
     A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
     """
     from mmvit_backbones.integrations import timm_backbone
-    name = str(backbone.get('name'))
+    backbone, name = {**backbone, 'type': 'TimmBackbone'}, str(backbone.get('name'))
     if isinstance(pretrained, str):
         if '://' in pretrained:
             raise UsageError(f'pretrained must be True, False or a file for timm:{name}, got {pretrained!r}; other '

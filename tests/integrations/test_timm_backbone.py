@@ -156,7 +156,7 @@ def test_recipes_start_from_files_and_register_the_network(tmp_path):
     expected = {key: x + 1 for key, x in TimmBackbone('resnet18').state_dict().items()}
     torch.save({key.removeprefix('model.'): x for key, x in expected.items()}, tmp_path / 'timms.pth')
     torch.save(dict(state_dict={f'backbone.{key}': x for key, x in expected.items()}), tmp_path / 'training.pth')
-    for network in 'timm:resnet18', dict(type='TimmBackbone', name='resnet18'):
+    for network in 'timm:resnet18', *(dict(type=kind, name='resnet18') for kind in ('TimmBackbone', TimmBackbone)):
         for file in 'timms.pth', 'training.pth':
             found = find_network(network, str(tmp_path / file))
             backbone = MODELS.build(found.backbone)

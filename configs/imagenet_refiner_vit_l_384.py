@@ -7,5 +7,5 @@ test_pipeline[1]['scale'] = 339
 test_pipeline[2:3] = [dict(type='NumpyToPIL', to_rgb=True), dict(type='torchvision/CenterCrop', size=384),
                       dict(type='PILToNumpy', to_bgr=True)]
 val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-load_from = 'work_dirs/imagenet_refiner_vit_l'
+load_from = 'work_dirs/imagenet_refiner_vit_l/epoch_310.pth'
 model = dict(backbone=dict(arch='large', img_size=384, drop_path_rate=0.25), head=dict(in_channels=512))

@@ -6,5 +6,5 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1]['scale'] = 384
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-load_from = 'work_dirs/imagenet_refiner_vit_m'
+load_from = 'work_dirs/imagenet_refiner_vit_m/epoch_310.pth'
 model = dict(backbone=dict(arch='medium', img_size=384, drop_path_rate=0.25), head=dict(in_channels=420))

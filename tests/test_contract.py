@@ -33,7 +33,7 @@ SIZES = [(1, 1), (33, 50), (70, 97)]
 @pytest.mark.enumerates
 def test_no_network_is_left_out():
     types = {arguments.get('type', network) for network, arguments in TINY_CONFIGS.items()}
-    missing = {variant.backbone['type'] for variant in VARIANTS.values()} - types
+    missing = {variant.family.backbone for variant in VARIANTS.values()} - types
     assert not missing, f'tests/goldens/FAMILY/tiny_configs.yml must have an entry for {missing}'
 
 

@@ -58,7 +58,7 @@ def test_examples(name, monkeypatch):
 def test_every_backbone_has_an_example():
     from mmvit_backbones.zoo.variants import VARIANTS
     shown = {test.name.rsplit('.', 1)[-1] for name in MODULES for test in examples(name)}
-    assert {variant.backbone['type'] for variant in VARIANTS.values()} <= shown
+    assert {variant.family.backbone for variant in VARIANTS.values()} <= shown
 
 
 # ---- examples on pages: a block with _base_ is a config; the other blocks of a page are one program

@@ -15,6 +15,7 @@ from torch import nn
 
 from mmvit_backbones import convert_state_dict
 from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
 # Operators whose goldens are tested in ops/test_varied_size_window.py, layers/test_varied_size_attention.py and
@@ -59,7 +60,7 @@ def build(golden: dict, case: dict, dtype: torch.dtype):
     if case['call'] == 'train':
         overrides['drop_path_rate'] = 0.
     with torch.device('meta'):  # the largest network has 5 GB of weights in float64
-        model = MODELS.build(VARIANTS[golden['variant']].model_config(task, **overrides)).eval()
+        model = MODELS.build(model_config(VARIANTS[golden['variant']], task, **overrides)).eval()
     weights = convert_state_dict(golden['variant'], filled(json.dumps(golden['state_dict'])), task)
     trains = case['call'] == 'train'  # a training pass changes buffers, so it must not share them with other cases
     model.load_state_dict({key: x.to(dtype, copy=trains) for key, x in weights.items()}, assign=True)
@@ -160,7 +161,7 @@ def test_parameter_count(name):
     """Counts the parameters of the classifier, or of the backbone if the golden is not of a classifier."""
     golden = NETWORKS[name]
     overrides = {**golden.get('overrides', {}), **golden['inputs'][0].get('overrides', {})}
-    config = VARIANTS[golden['variant']].model_config(task_of(golden['inputs'][0]), **overrides)
+    config = model_config(VARIANTS[golden['variant']], task_of(golden['inputs'][0]), **overrides)
     assert count_parameters(config) == golden['num_params']
 
 

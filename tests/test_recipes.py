@@ -15,6 +15,7 @@ from tiny_configs import TINY_CONFIGS
 from torch import nn
 
 import mmvit_backbones  # noqa: F401
+from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.published import RESULTS
 from mmvit_backbones.zoo.variants import VARIANTS
 
@@ -107,7 +108,7 @@ def deviation(weight: torch.Tensor) -> float:
 @pytest.mark.parametrize('where', ['zoo', 'config'])
 def test_initial_weights_of_classifiers(name, config, where):
     """Weights are truncated normal with standard deviation 0.02; ReSwin's have PyTorch's default."""
-    head = VARIANTS[name].model_config('classification')['head'] if where == 'zoo' else \
+    head = model_config(VARIANTS[name], 'classification')['head'] if where == 'zoo' else \
         dict(read(f'imagenet_{config}').model.head)
     head = MODELS.build(dict(head, _scope_='mmpretrain'))
     head.init_weights()

@@ -5,18 +5,11 @@ from typing import Literal
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.zoo.checkpoints import OFFICIAL, published_by
-from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.published import PUBLISHED
 from mmvit_backbones.zoo.reading import find_checkpoint
-from mmvit_backbones.zoo.variants import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    VARIANTS,
-    Family,
-    Images,
-    find_variant,
-)
+from mmvit_backbones.zoo.variants import OFFICIAL, VARIANTS, find_variant, published_by
+
+from .files import type_name
 
 # Key of a published figure -> the metric that measures it, and the factor from the metric's unit to the published one.
 MEASURED = {'top1': ('accuracy/top1', 1), 'top5': ('accuracy/top5', 1), 'real': ('real/top1', 1),
@@ -36,8 +29,8 @@ def source_of(cfg: Config, checkpoint: str | None, tag: str | bool | None) -> st
     if checkpoint or not tag:
         raise UsageError(f'pass either checkpoint or pretrained, got checkpoint={checkpoint} and pretrained={tag}')
     backbone = cfg.model.get('backbone') or {}
-    variants = [variant for variant in VARIANTS.values()
-                if all(backbone.get(key) == variant.backbone[key] for key in ('type', 'arch'))]
+    own = type_name(backbone), backbone.get('arch')
+    variants = [variant for variant in VARIANTS.values() if own == (variant.family.backbone, variant.arch)]
     if not variants:
         raise UsageError(f'pretrained={tag}: the backbone of {cfg.filename} is not in mmvit_backbones.list_models()')
     # Variants that differ only in window size or head share type and arch; prefer a variant with weights, then the one
@@ -89,11 +82,3 @@ def published_figures(config: str, checkpoint: str, is_tta: bool) -> dict[str, t
             metric, factor = MEASURED[key.removesuffix('_ms')]
             found.setdefault(metric, (f'{float(line["value"]) / factor:.4g}', line['source']))
     return found
-
-
-def images_of(weights: str | None, family: Family | None = None) -> Images:
-    """Returns how the images of weights are normalized; those without a name have the statistics of a family."""
-    if weights and (published := published_by(weights)):
-        return published[0].images_of(published[1])
-    images = (pretrained_settings(weights) if weights else None) or family
-    return Images(images.mean, images.std) if images else Images(IMAGENET_MEAN, IMAGENET_STD)

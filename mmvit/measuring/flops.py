@@ -7,7 +7,8 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
-from mmvit_backbones.zoo.building import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain, model_config
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS, find_names
 
 from ..utils.counters import count_macs
@@ -43,7 +44,7 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
         networks (Sequence[str]): Names or shell patterns.
         size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: the
             published size.
-        task (str): ``'classification'``, or ``'backbone'`` for a backbone with all its maps. Defaults to
+        task (str): ``'classification'``, or ``'backbone'`` for that of a detector, with all its maps. Defaults to
             ``'classification'``.
 
     Raises:
@@ -60,9 +61,13 @@ def count_flops(networks: Sequence[str], size: int | Sequence[int] | None = None
     rows = []
     for variant in variants:
         height, width = height_and_width(variant.img_size if size is None else size)
+        config = model_config(variant, task) if task == 'classification' else setting(variant, 'dense').backbone
         with torch.device('meta'):
-            model = MODELS.build(variant.model_config(task)).eval()
+            model = MODELS.build(config).eval()
             images = torch.empty(1, 3, height, width)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        rows.append(Flops(variant.name, height, width, parameters, round(count_macs(model, images), 3)))
+        try:
+            rows.append(Flops(variant.name, height, width, parameters, round(count_macs(model, images), 3)))
+        except ValueError as error:  # of a size that the network does not take
+            raise UsageError(f'{variant.name}: {error}') from error
     return rows

@@ -7,12 +7,14 @@ from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from mmengine.registry import MODELS
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.installation import install_command
-from mmvit_backbones.zoo.variants import find_names
+from mmvit_backbones.zoo.settings import setting
+from mmvit_backbones.zoo.variants import find_names, find_variant
 
 from ..inference.runtimes import find_device
 from ..utils.counters import bytes_of, saved_storages
@@ -82,7 +84,8 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, dense: bool = 
     Args:
         networks (Sequence[str]): Names, shell patterns and ``timm:NAME``.
         baseline (str): Name of a network, or ``timm:NAME``. Defaults to timm's Swin-T.
-        dense (bool): Whether to measure backbones that return all feature maps, without heads. Defaults to False.
+        dense (bool): Whether to measure backbones as in detectors, which return all feature maps, without heads, and
+            without activation checkpointing. Defaults to False.
         size (int | Sequence[int] | None): Side of the images, or height and width, in pixels. Defaults to None: 224 and
             224, or 448 and 672 if ``dense``.
         batch_size (int | None): Images per batch. Defaults to None, which means 4, or 1 if ``dense``.
@@ -199,7 +202,9 @@ def build(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch
     try:
         if library:
             return build_timm(plain_name, dense, size)
-        return get_model(plain_name, 'backbone' if dense else 'classification')
+        if dense:
+            return MODELS.build({**setting(find_variant(plain_name), 'dense').backbone, 'with_cp': False})
+        return get_model(plain_name)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = error if isinstance(error, UsageError) else first_line(error)
         raise UsageError(f'{argument} {name}: {reason}') from error

@@ -18,6 +18,7 @@ from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.openmmlab_models import init_weights
 
+from ..configs.backbone import loads_weights
 from ..configs.files import is_config, merge_options, read_config
 from ..configs.scripts import bfloat16_options
 from ..inference.runtimes import find_device
@@ -110,7 +111,7 @@ class WholeModel:
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
         model = build_model(cfg)
         for module in model.modules():
-            if isinstance(module, BaseModule) and is_pretrained(module.init_cfg):
+            if isinstance(module, BaseModule) and loads_weights(module.init_cfg):
                 module.init_cfg = None
         init_weights(model)
         self.training = OneStep(
@@ -162,12 +163,6 @@ def with_image_size(cfg: Config, size: tuple[int, int]) -> Config:
     preprocessor.update({key: value for key, value in dict(size=size, batch_augments=None).items()
                          if key in preprocessor})
     return cfg
-
-
-def is_pretrained(init_cfg: Any) -> bool:
-    """Returns whether MMEngine would initialize a module by a checkpoint."""
-    parts = init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]
-    return any('checkpoint' in part for part in parts)
 
 
 def free_memory() -> None:

@@ -5,6 +5,8 @@ Images ``(B, 3, height, width)`` give logits ``(B, classes)``.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from mmvit_backbones.zoo.building import model_config
+
 from ..folders import FolderData
 from .networks import Network
 
@@ -30,7 +32,7 @@ def make_model(network: Network, data: FolderData) -> dict:
     """
     head: dict = dict(type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02))
     if network.variant:
-        published = network.variant.model_config('classification')
+        published = model_config(network.variant, 'classification')
         backbone = {**network.backbone, **network.variant.family.classifier}
         neck, head = published['neck'], published['head']
         if (neck or {}).get('type') == 'LayerNormPooling' and 'init_cfg' in backbone:

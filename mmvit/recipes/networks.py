@@ -1,23 +1,27 @@
 """Finds the network that a recipe or a comparison trains, and what a recipe must know about it."""
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from inspect import signature
+from logging import WARNING
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import CheckpointError, UsageError, first_line
 from mmvit_backbones.ops import plain_pytorch
-from mmvit_backbones.zoo.checkpoints import published_by, read_checkpoint
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.hubs import pretrained_settings
+from mmvit_backbones.zoo.settings import Normalization, setting
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, Variant
 
+from ..configs.backbone import loads_weights, run_of, setting_of
 from ..configs.files import read_config, type_name
-from ..configs.official import images_of, official_name
+from ..configs.official import official_name
 from ..utils.frameworks import import_quietly
 
 RESNET50 = dict(type='mmdet.ResNet', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), style='pytorch',
@@ -198,15 +202,15 @@ def _found(network: str | Mapping[str, Any], pretrained: bool | str, is_dense: b
                          f'{error}') from error
     if not cfg.model.get('backbone'):
         raise UsageError(f'network must be a config with model.backbone, got {network}')
-    backbone = cfg.to_dict()['model']['backbone']
+    backbone, images = setting_of(cfg)
     if type_name(backbone) == 'TimmBackbone':
-        return _timm(backbone, pretrained)
+        return _timm(backbone, pretrained, images)
     import_quietly(cfg.default_scope)
     if '.' not in backbone['type'] and MODELS.get(backbone['type']) is None:
         backbone['type'] = f'{cfg.default_scope}.{backbone["type"]}'  # other recipes may have another scope
     modules = (cfg.get('custom_imports') or {}).get('imports') or []
     imports = [modules] if isinstance(modules, str) else modules
-    found = _other(Path(network).stem, backbone, pretrained)
+    found = _other(Path(network).stem, backbone, pretrained, images)
     return replace(found, imports=tuple(dict.fromkeys([*found.imports, *imports])))
 
 
@@ -219,16 +223,25 @@ def _own(variant: Variant, pretrained: bool | str, is_dense: bool) -> Network:
             raise UsageError(f'{error}; use pretrained=False (--no-pretrained) to train from random weights') from error
     elif pretrained:
         weights = pretrained
-    settings = variant.dense_settings if is_dense else {}
-    if weights and (published := published_by(weights)):
-        settings = {**settings, **variant.settings_of(published[1])}
+    found = setting(variant, 'dense' if is_dense else 'classification', weights)
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=weights)) if weights else {}
-    backbone = {**variant.backbone, **settings, 'drop_path_rate': 0.1 if weights else 0., **init}
-    return Network(variant.name, backbone, weights is not None, *images_of(weights, variant.family), variant=variant)
+    backbone = {**found.backbone, 'drop_path_rate': 0.1 if weights else 0., **init}
+    images = _of_run(weights) or found.images
+    return Network(variant.name, backbone, weights is not None, *astuple(images), variant=variant)
 
 
-def _timm(backbone: dict, pretrained: bool | str) -> Network:
-    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights True keeps.
+def _of_run(weights: str | None) -> Normalization | None:
+    """Returns how the images of weights in a run were normalized, if it tells."""
+    try:
+        run = run_of(weights)
+    except UsageError as error:
+        print_log(f'{weights}: how its images were normalized is not known, because {error}', 'current', WARNING)
+        return None
+    return setting_of(run)[1] if run else None
+
+
+def _timm(backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
+    """Returns a network of timm by the config of a ``TimmBackbone``, whose weights and images True keeps.
 
     A file is one of timm or of the authors, which timm converts, or a checkpoint of a training with this network.
     """
@@ -247,23 +260,30 @@ def _timm(backbone: dict, pretrained: bool | str) -> Network:
         backbone.pop('init_cfg', None)
     elif backbone.get('pretrained') and not backbone.get('pretrained_cfg_overlay'):
         pretrained_settings(f'timm://{name}')  # refuses a name without weights
-    is_pretrained = bool(backbone.get('pretrained') or backbone.get('init_cfg'))
+    is_pretrained = bool(backbone.get('pretrained')) or loads_weights(backbone.get('init_cfg'))
     found = Network(name, backbone, is_pretrained, IMAGENET_MEAN, IMAGENET_STD,
                     imports=(timm_backbone.__name__, ))
-    image_size, images = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
-    if is_pretrained:
-        mean, std = ([round(255 * value, 3) for value in images[key]] for key in ('mean', 'std'))
-        found = replace(found, mean=mean, std=std)
-    return replace(found, image_size=image_size)
+    image_size, cfg = found.of_built(lambda network: (network.image_size, network.model.pretrained_cfg))
+    if not is_pretrained:
+        return replace(found, image_size=image_size)
+    if images is None or isinstance(pretrained, str):
+        mean, std = ([round(255 * value, 3) for value in cfg[key]] for key in ('mean', 'std'))
+        images = _of_run(pretrained if isinstance(pretrained, str) else None) or Normalization(mean, std)
+    return replace(found, image_size=image_size, **asdict(images))
 
 
-def _other(name: str, backbone: dict, pretrained: bool | str) -> Network:
-    """Returns a network of another library; True keeps the weights that its config names."""
+def _other(name: str, backbone: dict, pretrained: bool | str, images: Normalization | None = None) -> Network:
+    """Returns a network of another library; True keeps the weights and the images that its config names."""
     if isinstance(pretrained, str):
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=pretrained)
-    elif not pretrained:
-        backbone.pop('init_cfg', None)
+    elif not pretrained and loads_weights(backbone.get('init_cfg')):
+        del backbone['init_cfg']
     init = backbone.get('init_cfg')
     weights = init.get('checkpoint') if isinstance(init, Mapping) else None
-    family = next((each.family for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
-    return Network(name, backbone, bool(init), *images_of(weights, family))
+    own = next((each for each in VARIANTS.values() if each.family.backbone == type_name(backbone)), None)
+    if images is None or isinstance(pretrained, str):
+        named = pretrained_settings(weights) if weights else None
+        images = (_of_run(weights) or (setting(own, 'dense', weights).images if own else None)
+                  or (Normalization(named.mean, named.std) if named else images)
+                  or Normalization(IMAGENET_MEAN, IMAGENET_STD))
+    return Network(name, backbone, loads_weights(init), *astuple(images))

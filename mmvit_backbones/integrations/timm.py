@@ -6,18 +6,20 @@ https://huggingface.co/docs/timm
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.models import PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
+from timm.models._features import FeatureGetterNet
 from torch import nn
 
 from ..backbones import Backbone
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UsageError
 from ..utils.image_sizes import height_and_width
-from ..zoo.building import get_backbone
 from ..zoo.loading import load_variant
-from ..zoo.variants import VARIANTS, Variant, list_models
-from .timm_networks import TimmClassifier, TimmFeatures, infos_of, take_indices
+from ..zoo.settings import origin_of, setting
+from ..zoo.variants import VARIANTS, Variant, list_models, task_of
+from .timm_networks import TimmClassifier, take_indices
 
 SAVED_WEIGHTS = 'model.safetensors', 'pytorch_model.bin'  # as timm names them
 
@@ -38,9 +40,12 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                checkpoint: str | None = None, prefix: str | None = None, global_pool: str | None = None,
                img_size: int | Sequence[int] | None = None, strict_img_size: bool = False,
                dynamic_img_size: bool | None = None, pretrained_model_args: dict | None = None,
-               device: str | torch.device | None = None, dtype: torch.dtype | None = None, **arguments) -> nn.Module:
+               device: str | torch.device | None = None, dtype: torch.dtype | None = None, feature_cls: str = 'getter',
+               **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
+        if feature_cls != 'getter':
+            raise ValueError(f"feature_cls must be 'getter', got {feature_cls!r}")
         check_arguments(arguments)
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = None if img_size is None else height_and_width(img_size, 'img_size')
@@ -58,28 +63,25 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
             weights = (cfg['tag'] or True) if checkpoint is None else False
         if prefix and checkpoint is None:
             raise ValueError(f'prefix needs a checkpoint, got {prefix!r}')
+        if weights:
+            variant.published_weights(weights)  # other strings are no files
+        if origin_of(variant, weights or checkpoint).is_dense:
+            given = f'pretrained={weights!r}' if weights else f'checkpoint={checkpoint!r}'
+            raise UsageError(f'{weights or checkpoint} has the arguments of a detector or segmenter; '
+                             f"use mmvit_backbones.get_model('{name}', 'backbone', {given})")
+        has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
+        model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
+                               image_size=image_size, weights=weights or checkpoint or known_tag(variant, cfg),
+                               **arguments)
         if features_only:
-            arguments.pop('drop_rate', None)  # of classifiers
-            if (kind := arguments.pop('feature_cls', 'getter')) not in ('getter', 'list', 'hook'):
-                raise ValueError(f"feature_cls must be 'getter', 'list' or 'hook', which are equal, got {kind!r}")
-            indices = None
-            if out_indices is not None:
-                with torch.device('meta'):
-                    planned = get_backbone(name, img_size=side, **arguments)
-                levels = infos_of(planned, planned.strides, '')
-                indices = take_indices(len(levels), out_indices, 'out_indices')
-                if planned.plain_blocks is None:
-                    arguments['out_indices'] = indices
-            features = TimmFeatures(get_backbone(name, checkpoint, weights, in_channels=in_chans, img_size=side,
-                                                 prefix=prefix, **arguments), indices, image_size)
+            indices = feature_indices(model, out_indices)
+            load_variant(model.backbone, variant, 'backbone', checkpoint, weights, False, prefix)
+            features: Any = FeatureGetterNet(model, tuple(indices))
             features.pretrained_cfg = features.default_cfg = cfg
             return features.to(device, dtype)
-        # If the checkpoint has another number of classes, it is loaded without its head.
-        has_head = cfg['num_classes'] > 0  # False for a saved network without classifier
-        model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
-                               image_size=image_size, **arguments)
         if global_pool:
             model.reset_classifier(model.num_classes, global_pool)
+        # If the checkpoint has another number of classes, it is loaded without its head.
         load_variant(model, variant, 'classification', checkpoint, weights, num_classes != cfg['num_classes'], prefix)
         if num_classes != model.num_classes or global_pool == '':
             model.reset_classifier(num_classes, global_pool)
@@ -97,6 +99,17 @@ def config_of(name: str, given: str | dict | PretrainedCfg | None, overlay: dict
     elif isinstance(given, PretrainedCfg):
         given = asdict(given)
     return asdict(cfgs.default) | (given or {}) | (overlay or {}) | dict(architecture=f'mm_{name}')
+
+
+def known_tag(variant: Variant, cfg: dict) -> str | None:
+    return cfg['tag'] if cfg['tag'] in variant.weights else None
+
+
+def feature_indices(model: TimmClassifier, out_indices: int | Sequence[int] | None) -> list[int]:
+    """Returns the maps of ``features_only``: by default all, or those of the last three blocks of a plain network."""
+    if out_indices is None and model.backbone.plain_blocks is not None:
+        out_indices = min(3, len(model.feature_info))
+    return take_indices(len(model.feature_info), out_indices, 'out_indices')
 
 
 def file_of(cfg: dict) -> str | None:
@@ -129,19 +142,23 @@ def find_in_hub(model_id: str) -> str:
 
 def published_cfgs(variant: Variant) -> dict[str, dict]:
     """Returns timm's configs of a network by ``NAME.TAG``; the config for the paper's image size is ``NAME``."""
-    family = variant.family
+    tags = [tag for tag in variant.weights if task_of(tag) == 'imagenet' and tag != str(variant.img_size)]
+    return {f'mm_{variant.name}': published_cfg(variant, str(variant.img_size)),
+            **{f'mm_{variant.name}.{tag}': published_cfg(variant, tag) for tag in tags}}
+
+
+def published_cfg(variant: Variant, tag: str) -> dict:
+    """Returns timm's config of a network with the weights of a tag, or without weights."""
+    family, weights = variant.family, variant.weights.get(tag)
+    found = setting(variant, weights=tag if weights else None)
     has_two = family.classifier.get('out_type') == 'tokens' and variant.head.get('dense', True)
-    classifier = ('head.fc', 'head.aux_fc') if has_two else 'head.fc'
-    common = dict(mean=tuple(value / 255 for value in family.mean), std=tuple(value / 255 for value in family.std),
-                  classifier=classifier, license=family.license, origin_url=family.code, paper_name=family.title,
-                  paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}')
-    cfgs = {f'mm_{variant.name}': dict(common, input_size=(3, variant.img_size, variant.img_size))}
-    for tag, weights in variant.weights.items():
-        if variant.config_name(tag).startswith('imagenet'):
-            side = int(tag) if tag.isdigit() else variant.img_size
-            name = f'mm_{variant.name}' + ('' if tag == str(variant.img_size) else f'.{tag}')
-            cfgs[name] = dict(common, input_size=(3, side, side), url=weights.urls[0])
-    return cfgs
+    mean, std = (tuple(value / 255 for value in values) for values in (found.images.mean, found.images.std))
+    return dict(
+        mean=mean, std=std, input_size=(3, found.test.side, found.test.side), crop_pct=found.test.crop_pct,
+        crop_mode='squash' if found.test.squash else 'center', interpolation=found.test.interpolation,
+        classifier=('head.fc', 'head.aux_fc') if has_two else 'head.fc', license=family.license, origin_url=family.code,
+        paper_name=family.title, paper_ids=f'arXiv:{family.paper.rsplit("/", 1)[-1]}',
+        **(dict(url=weights.urls[0]) if weights else {}))
 
 
 register_notrace_module(Backbone)  # a single node in torch.fx, because backbones branch on sizes

@@ -1,70 +1,18 @@
-"""Networks with the interface of timm's classifiers, and of its ``features_only`` networks."""
+"""Networks with the interface of timm's classifiers."""
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch.fx
 from mmengine.registry import MODELS
-from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from .. import backbones
 from ..backbones import Backbone
 from ..backbones.truncation import prune_intermediate_layers
 from ..necks import LayerNormPooling
 from ..utils.image_sizes import height_and_width
 from ..utils.openmmlab_models import init_weights
-from ..zoo.building import has_img_size
+from ..zoo.settings import has_img_size, setting
 from ..zoo.variants import Variant
-
-
-class TimmFeatures(nn.Module):
-    """A backbone with the interface of timm's ``features_only`` networks.
-
-    The maps are those of the backbone, after the output norms. A plain network has a map per block, all after its
-    output norm, as timm's plain networks. What only later maps need is removed from the backbone.
-
-    Args:
-        backbone (Backbone): Any backbone of this package.
-        out_indices (Sequence[int] | None): Stages, or blocks of a plain network, whose maps are returned, in ascending
-            order. Defaults to None: ``backbone.out_indices``, or the last three blocks.
-        image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any size.
-
-    Example:
-        >>> import timm, torch
-        >>> import mmvit_backbones.integrations.timm
-        >>> model = timm.create_model('mm_reswin_tiny', features_only=True, out_indices=(1, 3))
-        >>> model.feature_info.channels(), model.feature_info.reduction()
-        ([192, 768], [8, 32])
-    """
-
-    pretrained_cfg: dict
-    default_cfg: dict
-
-    def __init__(self, backbone: Backbone, out_indices: Sequence[int] | None = None,
-                 image_size: tuple[int, int] | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.image_size = image_size
-        infos = infos_of(backbone, backbone.output_strides, 'backbone.')
-        if out_indices is None:
-            is_plain = backbone.plain_blocks is not None
-            out_indices = range(len(infos))[-3:] if is_plain else backbone.out_indices
-        self.feature_info = FeatureInfo(infos, tuple(out_indices))
-        prune_intermediate_layers(backbone, max(out_indices) + 1)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Returns one NCHW map per entry of ``out_indices`` for images ``(B, in_chans, H, W)``."""
-        check_size(images, self.image_size)
-        if self.backbone.plain_blocks is None:
-            return list(self.backbone(images))
-        norm = self.backbone.output_norm(0)
-        return [to_format(norm(x), 'NCHW') for i, (x, _) in enumerate(iter_levels(self.backbone, images))
-                if i in self.feature_info.out_indices]
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Enables or disables activation checkpointing."""
-        self.backbone.with_cp = enable
-
 
 # ---- levels: the stages of a pyramid, or the blocks of a plain network
 
@@ -206,17 +154,19 @@ class TimmClassifier(nn.Module):
         drop_rate (float): Rate of the dropout before the last layer.
         img_size (int | None): Side of the images for which positions are stored. Defaults to None: the paper's.
         image_size (tuple[int, int] | None): Height and width that images must have. Defaults to None: any size.
+        weights (str | bool | None): Those that will be loaded, for their setting; see :func:`.setting`.
         arguments: Arguments of the backbone.
     """
 
     def __init__(self, variant: Variant, pretrained_cfg: dict, num_classes: int = 1000, in_chans: int = 3,
                  drop_rate: float = 0., img_size: int | None = None, image_size: tuple[int, int] | None = None,
-                 **arguments) -> None:
+                 weights: str | bool | None = None, **arguments) -> None:
         super().__init__()
         if img_size is not None and has_img_size(variant):
             arguments['img_size'] = img_size
-        config = {**variant.backbone, **variant.family.classifier, 'in_channels': in_chans, **arguments}
-        self.backbone: Backbone = getattr(backbones, config.pop('type'))(**config)  # a registry may have more of a name
+        config = {**setting(variant, weights=weights).backbone, **variant.family.classifier, 'in_channels': in_chans,
+                  **arguments}
+        self.backbone: Backbone = MODELS.build(config)
         init_weights(self.backbone)
         self.in_chans = in_chans
         self.image_size = image_size

@@ -2,7 +2,6 @@
 import io
 import os
 from contextlib import redirect_stdout
-from inspect import signature
 from typing import Literal
 
 from mmengine.model import BaseModule
@@ -11,8 +10,8 @@ from mmengine.registry import MODELS
 from ..backbones import Backbone
 from ..utils.installation import install_command
 from ..utils.openmmlab_models import init_weights
-from .checkpoints import published_by
 from .loading import check_task, load_variant
+from .settings import has_img_size, setting
 from .variants import Variant, find_variant
 
 
@@ -71,13 +70,12 @@ def get_model(name: str, task: Literal['classification', 'backbone'] = 'classifi
     if img_size is not None and has_img_size(variant):
         backbone_overrides['img_size'] = img_size
     if pretrained:
-        variant.published_weights(pretrained)  # fails before the model is built
-    published = published_by(str(checkpoint))
-    if tag := pretrained or (published and published[1]):
-        backbone_overrides = {**variant.settings_of(tag), **backbone_overrides}
+        variant.published_weights(pretrained)  # other strings are no files
+    weights = pretrained or (None if checkpoint is None else str(checkpoint))
+    config = model_config(variant, task, num_classes or 1000, weights, **backbone_overrides)
     if task == 'classification':
         import_mmpretrain()
-    model = MODELS.build(variant.model_config(task, num_classes=num_classes or 1000, **backbone_overrides))
+    model = MODELS.build(config)
     init_weights(model)
     load_variant(model, variant, task, checkpoint, pretrained, num_classes is not None, prefix)
     return model
@@ -92,9 +90,26 @@ def get_backbone(name: str, checkpoint: str | os.PathLike | None = None, pretrai
     return backbone
 
 
-def has_img_size(variant: Variant) -> bool:
-    """Returns whether the backbone takes ``img_size``, the image side of a position embedding."""
-    return 'img_size' in signature(MODELS.module_dict[variant.family.backbone]).parameters
+def model_config(variant: Variant, task: str, num_classes: int = 1000, weights: str | bool | None = None,
+                 **backbone_overrides) -> dict:
+    """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task.
+
+    The backbone's arguments are those of :func:`.setting` for the weights, unless they are given.
+    """
+    found = setting(variant, 'classification', weights)
+    if task == 'backbone':
+        return {**found.backbone, **backbone_overrides}
+    family = variant.family
+    mean, std, to_rgb = found.images.mean, found.images.std, found.images.to_rgb
+    if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # not RGB: all channels get the average
+        mean, std, to_rgb = [sum(mean) / 3] * channels, [sum(std) / 3] * channels, False
+    return dict(
+        _scope_='mmpretrain',  # the default scope of the process may be different
+        type='ImageClassifier',
+        data_preprocessor=dict(mean=mean, std=std, to_rgb=to_rgb, num_classes=num_classes),
+        backbone={**found.backbone, **family.classifier, **backbone_overrides},
+        neck=variant.neck_config(variant.head_channels),
+        head={**family.head, **variant.head, 'num_classes': num_classes, 'in_channels': variant.head_channels})
 
 
 def import_mmpretrain() -> None:

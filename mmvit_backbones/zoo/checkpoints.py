@@ -1,8 +1,11 @@
 """Reads checkpoints by what names them: a file, a work dir, a URL, published weights, or those of a library."""
 import os.path as osp
 import re
+from collections.abc import Mapping
 from typing import Literal
 
+import torch
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
@@ -11,12 +14,11 @@ from ..utils.messages import near_names
 from .download import fetch, fetch_url, first_reading
 from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
+from .settings import WEB, setting
 from .state_dicts import find_state_dict, strip_prefix
-from .variants import VARIANTS, Variant
+from .variants import OFFICIAL, VARIANTS, Variant
 
-OFFICIAL = 'official://'
 AVERAGED = 'state_dict_ema', 'model_ema'  # the averaged weights in the authors' files, which are the published ones
-WEB = 'http://', 'https://'
 UNSAFE = re.compile(r'(\S+:)?(s3|petrel)://|pavi://')  # as MMEngine's loaders, which unpickle any objects
 
 
@@ -62,12 +64,6 @@ def _of_backbone(checkpoint: dict, source: str) -> dict[str, Tensor]:
     return strip_prefix(find_state_dict(checkpoint, source=source)[0], 'backbone.')
 
 
-def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
-    """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name or network."""
-    network, _, tag = name.removeprefix(OFFICIAL).partition('/')
-    return (VARIANTS[network], tag or True) if name.startswith(OFFICIAL) and network in VARIANTS else None
-
-
 def _read_official(name: str) -> dict[str, Tensor]:
     """Returns the authors' weights of ``NAME`` or ``NAME/TAG``, converted to this package's keys."""
     network, _, tag = name.partition('/')
@@ -100,6 +96,24 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         if not any(key.startswith('backbone.') for key in weights):
             expected = variant.family.layout.keys[0]
             raise CheckpointError(f'no key matches; expected {expected!r}, got {next(iter(weights), None)!r}')
-        if difference := variant.different_shape(weights):
+        if difference := different_shape(setting(variant, weights=tag).backbone, weights):
             raise CheckpointError(difference)
     return weights
+
+
+def different_shape(backbone: dict, weights: Mapping[str, Tensor]) -> str | None:
+    """Returns a linear layer whose shape shows that converted weights belong to another backbone, or None."""
+    with torch.device('meta'):
+        own = _linear_shapes(MODELS.build(backbone).state_dict())
+    found = _linear_shapes({key.removeprefix('backbone.'): x for key, x in weights.items()
+                            if key.startswith('backbone.')})
+    for key in (*own, *found):
+        if key not in found:
+            return f'{key} with the shape {own[key]} is missing'
+        if found[key] != own.get(key):
+            return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
+    return None
+
+
+def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}

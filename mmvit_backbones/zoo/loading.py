@@ -25,11 +25,12 @@ from ..errors import CheckpointError, UnknownKeyError
 from ..utils.finite import first_not_finite
 from ..utils.openmmlab_models import unwrap_model
 from . import converters
-from .checkpoints import OFFICIAL, read_checkpoint, read_published
+from .checkpoints import read_checkpoint, read_published
 from .converters.layout import Layout
 from .converters.library_layout import LibraryLayout, shortened
+from .settings import setting
 from .state_dicts import OUR_PREFIXES, find_prefixes, find_state_dict, strip_prefix
-from .variants import VARIANTS, Variant, find_variant
+from .variants import OFFICIAL, VARIANTS, Variant, find_variant
 
 TASKS = ('classification', 'backbone')
 IMAGENET_CLASSES = 1000
@@ -183,7 +184,7 @@ def convert_state_dict(name: str | None, state_dict: Mapping,
         weights = strip_prefix(weights, 'backbone.')
     if task == 'backbone' and name is not None:
         with torch.device('meta'):
-            backbone = MODELS.build(find_variant(name).backbone)
+            backbone = MODELS.build(setting(find_variant(name)).backbone)
         backbone.optional = ()  # a published file has all that its variant has, but for output norms
         for stage in backbone.normed_stages:
             backbone.output_norm(stage).to_empty(device='cpu').reset_parameters()

@@ -4,18 +4,15 @@ Each entry of the file is a :class:`Family` with one row per :class:`Variant`. A
 its backbone, configs and golden files. ``published.csv`` has the published results, and ``weights.csv`` has the URLs of
 the checkpoints. ``tools/dev/make_metafiles.py`` generates metafiles and tables of the documentation from these files.
 """
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
-import torch
 import yaml
-from mmengine.registry import MODELS
-from torch import Tensor
 
 from ..errors import CheckpointError, UsageError
 from ..utils.messages import near_names
@@ -23,15 +20,9 @@ from .converters.layout import Layout
 from .published import RESULTS
 from .weights import WEIGHTS, Weights
 
+OFFICIAL = 'official://'
 IMAGENET_MEAN = [123.675, 116.28, 103.53]  # RGB
 IMAGENET_STD = [58.395, 57.12, 57.375]
-
-
-class Images(NamedTuple):
-    """How images are normalized: mean and standard deviation of the channels, after the change from BGR to RGB."""
-    mean: list[float]
-    std: list[float]
-    to_rgb: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,9 +44,12 @@ class Family:
         type='LinearClsHead', init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)))
     mean: list[float] = field(default_factory=lambda: IMAGENET_MEAN)
     std: list[float] = field(default_factory=lambda: IMAGENET_STD)
-    dense: dict = field(default_factory=dict)  # backbone arguments of the published detectors and segmenters
+    settings: dict = field(default_factory=dict)  # backbone arguments other than arch
+    dense: dict = field(default_factory=dict)  # additional ones of detectors and segmenters
     options: dict[str, dict] = field(default_factory=dict)  # word in a tag -> further arguments of these
-    detector_images: dict | None = None  # Images of the published detectors, if they are not those of the classifiers
+    detector_images: dict | None = None  # Normalization of the published detectors, if not that of the classifiers
+    test: dict = field(default_factory=dict)  # Resize of the published tests, without the side
+    tests: dict[str, dict] = field(default_factory=dict)  # tag -> what its test has in place of it
     remark: str = ''  # about the published results
 
 
@@ -72,19 +66,10 @@ class Variant:
     counted_gmacs: float | None = None  # counted in the authors' code where they state others, or a sum
     settings: dict = field(default_factory=dict)  # backbone arguments other than arch
     dense: dict = field(default_factory=dict)  # additional backbone arguments of detectors and segmenters
+    test: dict = field(default_factory=dict)  # what the published test has in place of the family's
     head: dict = field(default_factory=dict)  # additional arguments of the classifier's head
     img_size: int = 224  # side of the training images, in pixels
     related_weights: str = ''  # pretrained weights of a related network, from which a training can start; see hubs.py
-
-    @property
-    def backbone(self) -> dict:
-        """Returns the config of the backbone; drop path is part of the training recipe and therefore disabled."""
-        return dict(type=self.family.backbone, arch=self.arch, drop_path_rate=0., **self.settings)
-
-    @property
-    def dense_settings(self) -> dict:
-        """Returns what the published detectors and segmenters have in place of arguments of :attr:`backbone`."""
-        return {**self.family.dense, **self.dense}
 
     @property
     def short_name(self) -> str:
@@ -106,22 +91,6 @@ class Variant:
         task = task_of(tag)
         difference = '' if tag == str(self.img_size) else tag.removeprefix(task).removeprefix('_')
         return '_'.join(filter(None, [task, self.short_name, difference]))
-
-    def settings_of(self, tag: str | Literal[True]) -> dict:
-        """Returns the backbone arguments that weights with a tag bring: those of a detector's or segmenter's config."""
-        if tag is True or task_of(tag) == 'imagenet':
-            return {}
-        settings = self.dense_settings
-        for word in tag.split('_'):
-            settings |= self.family.options.get(word, {})
-        return settings
-
-    def images_of(self, tag: str | Literal[True]) -> Images:
-        """Returns how the images are normalized with which the weights with a tag were trained."""
-        own = self.family.detector_images
-        if own and tag is not True and task_of(tag) in ('mask_rcnn', 'retinanet'):
-            return Images(**own)
-        return Images(self.family.mean, self.family.std)
 
     def has_weights(self, tag: str | Literal[True]) -> bool:
         """Returns whether the authors published a checkpoint with a tag."""
@@ -146,35 +115,6 @@ class Variant:
         related = self.related_weights
         return f'; start from pretrained weights of a related network: {related}' if related else ''
 
-    def different_shape(self, weights: Mapping[str, Tensor]) -> str | None:
-        """Returns a linear layer whose shape shows that converted weights belong to another variant, or None."""
-        with torch.device('meta'):
-            own = _linear_shapes(MODELS.build(self.backbone).state_dict())
-        found = _linear_shapes({key.removeprefix('backbone.'): x for key, x in weights.items()
-                                if key.startswith('backbone.')})
-        for key in (*own, *found):
-            if key not in found:
-                return f'{key} with the shape {own[key]} is missing'
-            if found[key] != own.get(key):
-                return f'{key} has the shape {found[key]} instead of {own.get(key, "none")}'
-        return None
-
-    def model_config(self, task: str, num_classes: int = 1000, **backbone_overrides) -> dict:
-        """Returns the config of the mmpretrain classifier or of the bare backbone, depending on the task."""
-        if task == 'backbone':
-            return {**self.backbone, **backbone_overrides}
-        family = self.family
-        mean, std, to_rgb = family.mean, family.std, True
-        if (channels := backbone_overrides.get('in_channels', 3)) != 3:  # not RGB: all channels get the average
-            mean, std, to_rgb = [sum(mean) / 3] * channels, [sum(std) / 3] * channels, False
-        return dict(
-            _scope_='mmpretrain',  # the default scope of the process may be different
-            type='ImageClassifier',
-            data_preprocessor=dict(mean=mean, std=std, to_rgb=to_rgb, num_classes=num_classes),
-            backbone={**self.backbone, **family.classifier, **backbone_overrides},
-            neck=self.neck_config(self.head_channels),
-            head={**family.head, **self.head, 'num_classes': num_classes, 'in_channels': self.head_channels})
-
     def neck_config(self, channels: int) -> dict | None:
         """Returns the config of the classifier's pooling neck, or None."""
         neck = dict(self.family.neck or {})
@@ -186,10 +126,6 @@ class Variant:
 def task_of(tag: str) -> str:
     """Returns the task of the weights with a tag, as the names of configs begin."""
     return next((task for task in ('mask_rcnn', 'retinanet', 'upernet') if tag.startswith(task)), 'imagenet')
-
-
-def _linear_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(weight.shape) for key, weight in weights.items() if key.endswith('.weight') and weight.ndim == 2}
 
 
 SHORT_SIZES = dict(tiny='t', small='s', medium='m', base='b', large='l', huge='h')
@@ -238,6 +174,12 @@ def find_variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise UsageError(f'name must be one of {list_models()}, got {name!r}{near_names(str(name), VARIANTS)}')
     return VARIANTS[name]
+
+
+def published_by(name: str) -> tuple[Variant, str | Literal[True]] | None:
+    """Returns the network and the tag of ``official://NETWORK[/TAG]``, or None for another name or network."""
+    network, _, tag = name.removeprefix(OFFICIAL).partition('/')
+    return (VARIANTS[network], tag or True) if name.startswith(OFFICIAL) and network in VARIANTS else None
 
 
 def list_models(pattern: str = '*') -> list[str]:

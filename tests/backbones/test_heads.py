@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
 # Numbers of heads by stage. If a stage has two different numbers, the first belongs to the reduction cell. Stages with
@@ -34,7 +35,7 @@ HEADS = {
 def test_heads_and_parameters_match_the_paper(name):
     pytest.importorskip('mmpretrain.models')
     with torch.device('meta'):
-        classifier = MODELS.build(VARIANTS[name].model_config('classification'))
+        classifier = MODELS.build(model_config(VARIANTS[name], 'classification'))
     assert sum(p.numel() for p in classifier.parameters()) == VARIANTS[name].num_params
     model, heads = classifier.backbone, []
     for stage in range(model.num_stages):

@@ -8,6 +8,7 @@ from mmvit.configs.backbone import build_on_meta
 from mmvit.configs.files import read_config
 from mmvit.configs.official import source_of
 from mmvit_backbones.errors import UsageError
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS
 
 BACKBONE = dict(type='ReSwin', **TINY_CONFIGS['ReSwin'])
@@ -34,11 +35,11 @@ def test_pretrained_weights_are_those_of_the_configs_backbone(config, tag, name)
 def test_all_published_weights_are_found():
     """The name of the config matters only if several networks have the same backbone."""
     for variant, tag in PUBLISHED:
-        named = config_of(variant.backbone, f'imagenet_{variant.short_name}_{tag}')
+        named = config_of(setting(variant).backbone, f'imagenet_{variant.short_name}_{tag}')
         assert source_of(named, None, tag) == f'official://{variant.name}/{tag}'
-        found = source_of(config_of(variant.backbone), None, tag).removeprefix('official://').split('/')
-        assert found[1] == tag and {key: VARIANTS[found[0]].backbone[key] for key in ('type', 'arch')} == {
-            key: variant.backbone[key] for key in ('type', 'arch')}
+        found = source_of(config_of(setting(variant).backbone), None, tag).removeprefix('official://').split('/')
+        other = VARIANTS[found[0]]
+        assert found[1] == tag and (other.family.backbone, other.arch) == (variant.family.backbone, variant.arch)
 
 
 def test_checkpoint_and_pretrained_are_exclusive():

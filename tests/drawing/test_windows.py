@@ -9,10 +9,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
 
+from mmvit.configs.backbone import setting_of
 from mmvit.drawing import draw_windows, windows
-from mmvit.drawing.drawn_networks import as_network, as_preprocessor
+from mmvit.drawing.drawn_networks import as_statistics, drawn_network
+from mmvit_backbones import get_model
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.ops import varied_size_window_sample
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import find_variant
 
 
@@ -62,21 +65,25 @@ def test_wrong_arguments_are_refused(image, network, options, words, tmp_path):
 @pytest.mark.parametrize('statistics', [dict(mean=[10., 20., 30.], std=[2., 3., 4.]), {}])
 def test_images_are_normalized_as_by_the_model(preprocessor, is_rgb, statistics):
     import_module(f'{preprocessor["type"].split(".")[0]}.models')
-    model = MODELS.build({**preprocessor, **statistics})
+    preprocessor |= statistics
     pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
-    expected = model(dict(inputs=[pixels.flip(0)], data_samples=None), False)['inputs']  # pipelines have BGR
-    torch.testing.assert_close(as_preprocessor(model)(pixels), torch.as_tensor(expected[0])[None].float())
+    expected = MODELS.build(preprocessor)(dict(inputs=[pixels.flip(0)], data_samples=None), False)['inputs']  # BGR
+    cfg = Config(dict(model=dict(backbone=dict(type='ReSwin'), data_preprocessor=preprocessor)))
+    torch.testing.assert_close(as_statistics(setting_of(cfg)[1])(pixels), torch.as_tensor(expected[0])[None].float())
 
 
-def test_images_are_normalized_as_in_the_training_of_a_checkpoint(tmp_path):
-    """Weights by name have the statistics of their library, a run those of its config."""
-    variant, pixels = find_variant('swin_vsa_tiny'), torch.full((3, 1, 1), 255.)
-    published, timm = (as_network(variant, name)(pixels) for name in (None, 'timm://vit_small_patch16_224'))
-    torch.testing.assert_close(timm, torch.ones(1, 3, 1, 1))
-    assert not torch.equal(published, timm)
+def test_a_run_is_drawn_as_it_was_trained(image, tmp_path):
+    """With its arguments and its normalization; weights by name have that of their library."""
+    pixels = torch.full((3, 1, 1), 255.)
+    timm = setting(find_variant('swin_vsa_tiny'), weights='timm://vit_small_patch16_224').images
+    torch.testing.assert_close(as_statistics(timm)(pixels), torch.ones(1, 3, 1, 1))
     cfg = Config.fromfile(ROOT / 'tests/running/tiny_classifier.py')
-    cfg.data_preprocessor.update(mean=[255., 55., 5.], std=[1., 2., 5.], to_rgb=True)
+    cfg.data_preprocessor.update(mean=[255.] * 3)
+    cfg.model.backbone = dict(type='ViTAEv2VSA', arch='small', window_padding='center')
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'a.pth'))
-    (tmp_path / 'a.pth').touch()
-    assert as_network(variant, str(tmp_path / 'a.pth'))(pixels).flatten().tolist() == [0, 100, 50]
+    torch.save(dict(state_dict=get_model('vitaev2_vsa_small', 'backbone').state_dict()), tmp_path / 'a.pth')
+    backbone, normalize, _ = drawn_network('vitaev2_vsa_small', str(tmp_path / 'a.pth'), False)
+    assert backbone.window_padding == 'center' and not normalize(pixels).any()
+    with raises(UsageError, 'swin_vsa_small', 'ViTAEv2VSA small'):
+        drawn_network('swin_vsa_small', str(tmp_path), False)

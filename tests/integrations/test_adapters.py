@@ -37,7 +37,7 @@ def test_timm_loads_one_of_two_models_in_a_checkpoint(timm, tmp_path):
     torch.save({f'teacher.{key}': value for key, value in saved.state_dict().items()} | other, tmp_path / 'model.pth')
     options = dict(features_only=True, arch=ARCH, out_indices=(3, ), prefix='teacher.')
     loaded = timm.create_model('mm_reswin_tiny', checkpoint=str(tmp_path / 'model.pth'), **options)
-    assert torch.equal(loaded.eval()(x)[0], saved(x)[0])
+    assert torch.equal(loaded.eval()(x)[0], saved.forward_stages(x)[3])
     with raises(ValueError, 'prefix', 'teacher.'):
         timm.create_model('mm_reswin_tiny', **options)
 
@@ -55,13 +55,6 @@ def test_an_fx_graph_returns_the_maps(timm, network):
         outputs = graph(x)
         assert torch.equal(outputs['head'], model(x))
         assert_close(outputs['backbone'], model.backbone(x), rtol=0, atol=0)
-
-
-def test_timm_reports_the_strides_of_regional_maps(timm):
-    arguments = dict(out_tokens='regional', window_size=4, features_only=True, out_indices=(1, 3))
-    model = timm.create_model('mm_regionvit_tiny', **arguments).eval()
-    sides = [x.shape[-1] for x in model(torch.randn(1, 3, 128, 128))]
-    assert model.feature_info.reduction() == [128 // side for side in sides] == [32, 128]
 
 
 # ---- the program of docs/adapters.md
@@ -93,7 +86,7 @@ def test_models_of_transformers_keep_the_published_weights(page, tmp_path):
     for model in page['segmenter'].eval(), page['detector'].eval():
         own = {name.rpartition('backbone.')[2]: x for name, x in model.state_dict().items()}
         published = {name.removeprefix('backbone.'): x for name, x in network.state_dict().items()
-                     if name.startswith('backbone.')}
+                     if name.startswith('backbone.') and '.norm3.' not in name}  # timm's getter has no norm
         assert all(torch.equal(own[name], x) for name, x in published.items())
         model.save_pretrained(tmp_path / model.base_model_prefix)
         again = type(model).from_pretrained(tmp_path / model.base_model_prefix).eval()

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvit.utils.counters import storage_key
 from mmvit_backbones.utils import versions
+from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
 VIEWS = frozenset("""view permute transpose expand unsqueeze squeeze slice select split unbind t detach alias as_strided
@@ -119,7 +120,7 @@ def tensors_in(x: object) -> list[Tensor]:
 
 def count_classifier(name: str) -> dict[str, dict[str, int]]:
     """Counts a batch of 64 images of 224 x 224 in bfloat16, with the stochastic depth that is the network's default."""
-    config = VARIANTS[name].model_config('classification')
+    config = model_config(VARIANTS[name], 'classification')
     del config['backbone']['drop_path_rate']
     with torch.device('meta'):
         images = torch.empty(64, 3, 224, 224, dtype=torch.bfloat16)

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from mmvit_backbones import convert_state_dict, get_model, list_models
 from mmvit_backbones.errors import CheckpointError
-from mmvit_backbones.zoo.building import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain, model_config
 from mmvit_backbones.zoo.loading import LAYOUTS
 from mmvit_backbones.zoo.state_dicts import find_state_dict
 from mmvit_backbones.zoo.variants import VARIANTS
@@ -127,7 +127,7 @@ PYRAMIDS = tuple(sorted({*list_models('vitae_*'), *list_models('vitaev2_*')} - {
 
 def authors_keys(name: str) -> set[str]:
     """Returns the names in the authors' checkpoint: a golden's names, with the variant's number of cells."""
-    arch = MODELS.get(VARIANTS[name].backbone['type']).arch_zoo[VARIANTS[name].backbone['arch']]
+    arch = MODELS.get(VARIANTS[name].family.backbone).arch_zoo[VARIANTS[name].arch]
     if name in PLAIN:
         cell = GOLDENS['golden_op_normal_v1_class_token']['state_dict']
         stem = ['layers.0.RC.pos_embed', 'layers.0.RC.cls_token', 'layers.0.RC.PRM.proj.weight',
@@ -151,7 +151,7 @@ def test_every_published_layout_of_vitae_fills_the_model(name):
     pytest.importorskip('mmpretrain')
     import_mmpretrain()
     with torch.device('meta'):
-        model = MODELS.build(VARIANTS[name].model_config('classification'))
+        model = MODELS.build(model_config(VARIANTS[name], 'classification'))
     converted = convert_state_dict(name, {key: torch.empty(0) for key in authors_keys(name)})
     assert converted.keys() == model.state_dict().keys()
 

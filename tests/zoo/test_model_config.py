@@ -4,11 +4,12 @@ from helpers import raises
 
 from mmvit_backbones import get_model
 from mmvit_backbones.errors import CheckpointError
+from mmvit_backbones.zoo.building import model_config
 from mmvit_backbones.zoo.variants import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 
 
 def test_images_are_normalized_as_rgb():
-    config = VARIANTS['reswin_tiny'].model_config('classification')
+    config = model_config(VARIANTS['reswin_tiny'], 'classification')
     preprocessor = config['data_preprocessor']
     assert config['head']['num_classes'] == preprocessor['num_classes'] == 1000
     assert (preprocessor['mean'], preprocessor['std']) == (IMAGENET_MEAN, IMAGENET_STD) and preprocessor['to_rgb']
@@ -18,7 +19,7 @@ def test_images_are_normalized_as_rgb():
 
 @pytest.mark.parametrize('channels', [1, 2, 4])
 def test_other_channels_are_normalized_alike_and_keep_their_order(channels):
-    preprocessor = VARIANTS['reswin_tiny'].model_config('classification', in_channels=channels)['data_preprocessor']
+    preprocessor = model_config(VARIANTS['reswin_tiny'], 'classification', in_channels=channels)['data_preprocessor']
     assert preprocessor['mean'] == pytest.approx([sum(IMAGENET_MEAN) / 3] * channels)
     assert preprocessor['std'] == pytest.approx([sum(IMAGENET_STD) / 3] * channels)
     assert not preprocessor['to_rgb']

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from safetensors.torch import save_file
 
 from mmvit_backbones import convert_state_dict, get_model
-from mmvit_backbones.zoo.building import import_mmpretrain
+from mmvit_backbones.zoo.building import import_mmpretrain, model_config
 from mmvit_backbones.zoo.variants import VARIANTS
 
 
@@ -40,7 +40,7 @@ def test_our_own_weights_are_not_taken_for_the_authors(task):
     import_mmpretrain()
     for name, _ in FAMILIES.values():
         with torch.device('meta'):
-            model = MODELS.build(VARIANTS[name].model_config(task))
+            model = MODELS.build(model_config(VARIANTS[name], task))
         with pytest.raises(KeyError):
             convert_state_dict(None, model.state_dict())
 
@@ -53,7 +53,7 @@ def test_authors_weights_fit(name, golden, task):
         import_mmpretrain()
     with torch.device('meta'):
         weights = {key: torch.empty(shape) for key, shape in NETWORKS[golden]['state_dict'].items()}
-        model = MODELS.build(VARIANTS[name].model_config(task))
+        model = MODELS.build(model_config(VARIANTS[name], task))
     model.load_state_dict(convert_state_dict(name, weights, task), assign=True)
 
 
@@ -70,7 +70,7 @@ def test_authors_file_and_ours_are_taken(name, golden, tmp_path):
     backbone_weights = convert_state_dict(name, weights, 'backbone')
     assert same_weights(from_ours, backbone_weights) and not any(key.startswith('head') for key in backbone_weights)
     init_cfg = dict(type='Pretrained', checkpoint=path)
-    backbone = MODELS.build(VARIANTS[name].model_config('backbone', init_cfg=init_cfg))
+    backbone = MODELS.build(model_config(VARIANTS[name], 'backbone', init_cfg=init_cfg))
     backbone.init_weights()
     assert same_weights(backbone, backbone_weights)
 

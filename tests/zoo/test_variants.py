@@ -4,6 +4,7 @@ import runpy
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from inspect import signature
 
 import pytest
 import yaml
@@ -11,10 +12,12 @@ from helpers import ROOT, raises
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmvit.configs.backbone import setting_of
 from mmvit.recipes.networks import find_network
 from mmvit.utils.frameworks import import_quietly
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS, results_of
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import VARIANTS
 
 pytestmark = pytest.mark.enumerates
@@ -45,13 +48,19 @@ def test_configs_name_the_authors_weights():
 def test_configs_start_from_checkpoints_of_other_configs():
     """They start from the best averaged weights, whose results are published, or from the last weights."""
     text = ''.join(path.read_text() for path in CONFIGS)
-    named = set(re.findall(r"'work_dirs/(\w+)(/epoch_\d+\.pth)?'", text))
+    started = set(re.findall(r"load_from = 'work_dirs/(\w+)(\S*)'", text))  # MMEngine itself opens files alone
+    assert started == {(name, f'/epoch_{epochs_of(name)}.pth') for name, _ in started}
+    named = set(re.findall(r"checkpoint='work_dirs/(\w+)(/epoch_\d+\.pth)?'", text))
     assert len(named) == len({name for name, _ in named})
     for name, file in named:
         config = Config.fromfile(ROOT / f'configs/{name}.py')
         averages = any(hook['type'] == 'EMAHook' for hook in config.get('custom_hooks', []))
-        best = '' if averages and config.get('val_evaluator') else f'/epoch_{config.train_cfg.max_epochs}.pth'
+        best = '' if averages and config.get('val_evaluator') else f'/epoch_{epochs_of(name)}.pth'
         assert file == best, name
+
+
+def epochs_of(name: str) -> int:
+    return Config.fromfile(ROOT / f'configs/{name}.py').train_cfg.max_epochs
 
 
 def test_names_of_configs_are_checked():
@@ -97,13 +106,14 @@ def test_unknown_figures_are_refused():
 
 
 @pytest.mark.parametrize('framework', ['mmpretrain', 'mmdet', 'mmseg'])
-def test_names_of_networks_are_free_in_all_frameworks(framework):
-    """Inside a framework's model, a name in its own registry comes first, and another network would be built."""
+def test_configs_name_the_networks_of_this_package(framework):
+    """Inside a framework's model, a name in its own registry comes first, unless it has the scope mmengine."""
     pytest.importorskip(framework)
     import_quietly(framework)
     names = {name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmvit_backbones.')}
     assert {variant.family.backbone for variant in VARIANTS.values()} <= names
-    assert not names & import_module(f'{framework}.registry').MODELS.module_dict.keys()
+    taken = names & import_module(f'{framework}.registry').MODELS.module_dict.keys()
+    assert not [path for path in CONFIGS for name in taken if f"type='{name}'" in path.read_text()]
 
 
 def test_contradictory_figures_have_a_note():
@@ -123,8 +133,7 @@ def test_pages_name_variants_and_their_sources(variant):
     assert variant.family.paper in page and variant.family.code in page
 
 
-# Of a schedule or a head, not of a network.
-SET_BY_CONFIGS = {'drop_path_rate', 'drop_rate', 'init_cfg', 'norm_eval', 'out_indices', 'with_cp'}
+SET_BY_CONFIGS = {'drop_path_rate', 'drop_rate', 'init_cfg', 'norm_eval', 'out_indices'}  # of a schedule or a head
 DENSE = [path.stem for path in CONFIGS if not path.stem.startswith('imagenet')]
 
 
@@ -132,40 +141,47 @@ DENSE = [path.stem for path in CONFIGS if not path.stem.startswith('imagenet')]
 def model_of(config: str) -> tuple[dict, list]:
     """Returns the backbone of a config, and how it normalizes images."""
     config = Config.fromfile(ROOT / f'configs/{config}.py')
-    images = {**config.get('data_preprocessor', {}), **config.model.get('data_preprocessor', {})}
-    to_rgb = images.get('bgr_to_rgb', images.get('to_rgb'))
-    return settings(config.model.backbone), [images['mean'], images['std'], to_rgb]
+    backbone, images = setting_of(config)
+    return backbone, [images.mean, images.std, images.to_rgb]
 
 
-def settings(backbone: Mapping) -> dict:
-    return {key: value for key, value in backbone.items() if key not in SET_BY_CONFIGS}
+def differences(backbone: Mapping, other: Mapping) -> set[str]:
+    """Returns the arguments of a backbone whose values another one does not have, given or by default."""
+    defaults = signature(MODELS.get(backbone['type'])).parameters
+    return {key for key, value in backbone.items()
+            if key not in {'type', *SET_BY_CONFIGS} and other.get(key, defaults[key].default) != value}
 
 
 @pytest.mark.parametrize('name', DENSE)
-def test_dense_configs_have_the_arguments_of_the_table(name):
-    _, variant, differences = parse_config_name(name)
-    tag = '_'.join(['mask_rcnn', *differences])
-    assert model_of(name)[0] == settings({**variant.backbone, **variant.settings_of(tag)})
+def test_recipes_of_dense_tasks_have_the_arguments_of_their_config(name):
+    """Of the weights with which it starts, or which it trained; a recipe also saves memory where a config does not."""
+    _, variant, words = parse_config_name(name)
+    backbone, _ = model_of(name)
+    tag, init = '_'.join(['mask_rcnn', *words]), backbone.get('init_cfg') or dict(checkpoint='')
+    weights = tag if tag in variant.weights else init['checkpoint'].startswith('official') and init['checkpoint']
+    recipe = find_network(variant.name, weights).backbone
+    assert not differences(backbone, recipe) and differences(recipe, backbone) <= {'with_cp'}
 
 
 @pytest.mark.parametrize('variant, tag', [(variant, tag) for variant in VARIANTS.values() for tag in variant.weights],
                          ids=lambda value: getattr(value, 'name', value))
 def test_recipes_from_published_weights_take_images_and_backbone_of_their_config(variant, tag):
-    """Of detectors also in the classifiers that start from them."""
+    """By tag, name, URL and file, of detectors also in the classifiers that start from them."""
     config = variant.config_name(tag)
     is_dense = not config.startswith('imagenet')
     backbone, images = model_of(config)
-    for weights in (tag, f'official://{variant.name}/{tag}'):
+    published = variant.weights[tag]
+    for weights in (tag, f'official://{variant.name}/{tag}', *published.urls, f'folder/{published.file_name}'):
         for found in (find_network(variant.name, weights, dense) for dense in {is_dense, False}):
             assert [found.mean, found.std, found.to_rgb] == images
-            assert not is_dense or settings(found.backbone) == backbone
+            assert not is_dense or not differences(backbone, found.backbone)
 
 
-@pytest.mark.parametrize('variant', [each for each in VARIANTS.values() if each.dense_settings],
-                         ids=lambda variant: variant.name)
+@pytest.mark.parametrize('variant', VARIANTS.values(), ids=list(VARIANTS))
 def test_pages_give_the_arguments_of_dense_tasks(variant):
-    page = (ROOT / variant.family.docs).read_text()
-    assert all(f'{key}={value!r}' in page for key, value in variant.dense_settings.items())
+    page, of_classifier = (ROOT / variant.family.docs).read_text(), setting(variant).backbone
+    dense = {key: value for key, value in setting(variant, 'dense').backbone.items() if of_classifier.get(key) != value}
+    assert all(f'{key}={value!r}' in page for key, value in dense.items())
 
 
 def test_tasks_are_those_of_the_configs():

@@ -40,12 +40,14 @@ from mmvit_backbones.utils.messages import markdown_table
 from mmvit_backbones.zoo.hubs import pretrained_settings
 from mmvit_backbones.zoo.loading import LIBRARY_LAYOUTS
 from mmvit_backbones.zoo.published import METRICS, PUBLISHED, RESULTS
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     VARIANTS,
     Family,
     Variant,
+    task_of,
 )
 from mmvit_backbones.zoo.weights import Weights, host_of
 
@@ -263,7 +265,7 @@ def tables() -> str:
     return '\n'.join([
         '## Classifiers\n',
         CLASSIFIERS.format(counted=counted()),
-        table(['name', 'million parameters', 'GMACs', 'top-1, %', "authors' weights, by tag"],
+        table(['name', 'million parameters', 'GMACs', 'top-1, %', "authors' weights, with another top-1"],
               variant_rows()),
         '## Other published results\n',
         'All other accuracies on ImageNet are in `mmvit_backbones/zoo/published.csv`.\n',
@@ -284,7 +286,7 @@ def networks() -> str:
 
 def weight_decay() -> str:
     """Returns the table of options without weight decay, by network, or by family if those of a network differ."""
-    options = {name: weight_decay_cfg(variants[0].backbone) for name, _, variants in members()}
+    options = {name: weight_decay_cfg(setting(variants[0]).backbone) for name, _, variants in members()}
     by_network = {}
     for name, family in families().items():
         by_network.setdefault(family.backbone, []).append(name)
@@ -447,6 +449,13 @@ def modules() -> dict[str, str]:
     return found
 
 
+def figure_of(variant: Variant, tag: str) -> str:
+    """Returns the top-1 of weights of another recipe than the network's, after a space, or ''."""
+    results = RESULTS.get(variant.config_name(tag), {}) if tag != str(variant.img_size) else {}
+    top1 = results.get('top1', results.get('top1_22k')) if task_of(tag) == 'imagenet' else None
+    return '' if top1 is None else f' {top1} %'
+
+
 def network(name: str) -> type[Backbone]:
     return getattr(import_module(f'mmvit_backbones.backbones.{modules()[name]}'), name)
 
@@ -497,7 +506,7 @@ def multiply_adds(variant: Variant) -> str:
 def links(variant: Variant) -> str:
     """Returns links to a variant's checkpoints, named by tag; further URLs of a checkpoint are named by host."""
     return ', '.join(' or '.join([f'[{tag}]({weights.urls[0]})',
-                                  *(f'[{host_of(url)}]({url})' for url in weights.urls[1:])])
+                                  *(f'[{host_of(url)}]({url})' for url in weights.urls[1:])]) + figure_of(variant, tag)
                      for tag, weights in variant.weights.items()) or '–'
 
 

@@ -22,7 +22,6 @@ from .rasters import Raster, raster_problems
 from .rules import Problem, raise_or_warn
 
 MOVES = 50  # per class, in the search for a split
-UNSPLIT = '; or, with --val-fraction'  # begins what a layout says for a training alone
 
 
 class Objects(NamedTuple):
@@ -120,8 +119,6 @@ class Split:
             UsageError: If ``val_fraction`` is given, but there is a folder ``val/``, or the other way around.
         """
         validation = osp.join(folder, 'val')
-        if is_test:
-            layout = layout.partition(UNSPLIT)[0]
         if self.val_fraction is None:
             if not osp.isdir(validation):
                 other = osp.join(folder, 'valid')
@@ -205,6 +202,11 @@ def _move_until_all_are_in_both(chosen: set[int], groups: dict[str, set[int]], g
         chosen ^= {generator.choice(sorted(several[generator.choice(wrong)]))}
     raise UsageError('val_fraction (--val-fraction) finds no split with all classes in both parts; divide the images '
                      'into train and val instead')
+
+
+def for_test(layout: str) -> str:
+    """Returns the part of a layout that a test can read, which splits no folder."""
+    return layout.partition('; or, with --val-fraction')[0]
 
 
 def output_folder(folder: str | os.PathLike | None) -> str:

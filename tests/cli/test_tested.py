@@ -106,9 +106,11 @@ def test_a_split_that_has_changed_gets_no_advice_for_trainings(tmp_path):
     cfg = recipe(tmp_path, class_folder=str(data), val_fraction=0.3)
     save(cfg)
     next(data.glob('*/*.jpg')).unlink()
-    for folder, words in ((data, ['has changed', '1 image was removed']), (tmp_path / 'other', ['val/CLASS/'])):
-        with raises(UsageError, folder, *words) as caught:
-            args = parser_of('test').parse_args([cfg.filename, 'epoch_1.pth', '--class-folder', str(folder)])
-            shutil.copytree(data, tmp_path / 'other', dirs_exist_ok=True)
+    other = tmp_path / 'other'
+    shutil.copytree(data, other)
+    (tmp_path / 'empty/val').mkdir(parents=True)
+    for folder, words in ((data, ['1 image was removed']), (other, [other]), (tmp_path / 'empty', ['val/CLASS/'])):
+        args = parser_of('test').parse_args([cfg.filename, 'epoch_1.pth', '--class-folder', str(folder)])
+        with raises(UsageError, *words) as caught:
             prepared_test(**options_of(args), **data_of(args))
         assert '--val-fraction' not in str(caught.value)

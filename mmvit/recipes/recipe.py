@@ -22,7 +22,7 @@ from . import classifier, detector, segmenter
 from .arguments import ALL, FineTuning
 from .config_files import write_sections
 from .networks import Network
-from .schedule import LR, PRETRAINED_MULT, Schedule
+from .schedule import LR, MOST_LR, PRETRAINED_MULT, Schedule
 from .starts import Start
 
 MODULES: dict[str, Any] = dict(classifier=classifier, detector=detector, segmenter=segmenter)
@@ -60,7 +60,8 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     batch_size, size = int(given.batch_size or module.BATCH_SIZE), settle_size(task, given.size)
     images = batch_size * given.processes
     lr, mult = (LR, PRETRAINED_MULT) if network.is_pretrained else (module.LR_OF_RANDOM_WEIGHTS, 1.)
-    peak = given.lr or lr * math.sqrt(images * given.accumulate / module.BATCH_SIZE)
+    used, limit = images * given.accumulate, MOST_LR if network.is_pretrained else math.inf
+    peak = given.lr or min(lr * math.sqrt(used / module.BATCH_SIZE), limit)
     if start and start.is_whole:  # nothing is new
         lr, peak, mult = lr * mult, peak * mult, 1.
     schedule = Schedule(
@@ -72,9 +73,10 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     model = module.make_model(network, data, **own)
     evaluation = module.make_evaluation(data, size, model['model'])
     loader = module.make_train_loader(data, size, batch_size, network, schedule.epochs)
-    used, unit = images * given.accumulate, 'update' if given.accumulate > 1 else 'step'
+    unit = 'update' if given.accumulate > 1 else 'step'
     rate = '' if given.lr else (f': {lr:g} for {count(module.BATCH_SIZE, "image")} per {unit}' + (
-        f', times the square root of {used}/{module.BATCH_SIZE}' if used != module.BATCH_SIZE else ''))
+        f', times the square root of {used}/{module.BATCH_SIZE}' if used != module.BATCH_SIZE else '') + (
+        f', at most {limit:g}' if peak == limit else ''))
     summary = summarize(given, network, data, schedule, size, rate, start)
     sections = [
         ('', dict(module.make_frame(data), custom_imports=dict(imports=list(network.imports)))),

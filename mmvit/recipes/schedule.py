@@ -7,7 +7,8 @@ from ..configs.tasks import LEAST_GAIN, Task
 from .arguments import FineTuning
 
 # Of new layers, and the factor of pretrained ones, as of DETR's backbone (arXiv 2005.12872); rows of docs/recipes.csv.
-LR, PRETRAINED_MULT = 1e-3, 0.1
+LR, PRETRAINED_MULT = 2e-3, 0.1
+MOST_LR = 4e-3  # the highest that was measured, however many images an update has
 MOST_EPOCHS, FEWEST_EPOCHS, FEW_IMAGES = 100, 12, 1000
 WARM_UP = 0.05  # share of the training
 AVERAGED = 0.1  # share of the training over which the weights are averaged

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.fx.experimental._config as symbolic_shapes_config
 from helpers import each_network, fresh_model, gradients, images, largest_error, without_dropout
-from tiny_configs import TINY_CONFIGS
+from tiny_configs import shallow
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
@@ -26,32 +26,10 @@ def reset_compiler():
     torch._dynamo.reset()
 
 
-def arch(network: str, **changes) -> dict:
-    return dict(arch={**TINY_CONFIGS[network]['arch'], **changes})
-
-
-def two_stages(network: str, depths: list[int], **changes) -> dict:
-    return dict(arch(network, depths=depths, num_heads=[1, 2], **changes), out_indices=(0, 1))
-
-
-# Networks with one block of each kind. They need as many compilations as whole networks, but compile faster.
-SMALLER = {
-    'ReMViTv2': two_stages('ReMViTv2', [1, 1]),
-    'ReSwin': two_stages('ReSwin', [2, 1]),
-    'ReViT': arch('ReViT', depth=2),
-    'RegionViT': dict(two_stages('RegionViT', [1, 1]), window_size=[4, 7]),
-    'ResT': two_stages('ResT', [1, 1], reductions=[8, 4]),
-    'ResTv2': two_stages('ResTv2', [1, 1], reductions=[8, 4]),
-    'SwinVSA': two_stages('SwinVSA', [1, 1]),
-    'ViTAE': arch('ViTAE', depth=1),
-    'ViTAE-plain': arch('ViTAE-plain', depth=1),
-    'ViTAEv2': arch('ViTAEv2', depths=[1, 0, 0, 0]),
-    'ViTAEv2VSA': arch('ViTAEv2VSA', depths=[1, 0, 0, 0]),
-}
-
-
 def small_model(network: str, **arguments) -> nn.Module:
-    return fresh_model(network, **SMALLER.get(network, {}), **arguments)
+    """Builds a network with one block of each kind, which compiles faster than a whole one, in as many compilations."""
+    depth = 2 if network in ('RefinerViT', 'ReViT') else 1
+    return fresh_model(network, **shallow(network, depth, first=1 + (network == 'ReSwin')), **arguments)
 
 
 @pytest.mark.compiler
@@ -83,7 +61,7 @@ def compilations(model: nn.Module, sizes: list[tuple[int, int]]) -> int:
 @pytest.mark.skipif(not hasattr(symbolic_shapes_config, 'backed_size_oblivious'), reason='added after PyTorch 2.6')
 def test_one_compilation_serves_small_sizes_with_backed_size_oblivious():
     """Up to 56 pixels, the second stage has a single window; by default, torch treats this number as a constant."""
-    model = fresh_model('ReSwin', **two_stages('ReSwin', [1, 2])).eval()
+    model = fresh_model('ReSwin', **shallow('ReSwin', 2)).eval()
     with symbolic_shapes_config.patch(backed_size_oblivious=True, use_duck_shape=False):
         assert compilations(model, [(56, 56), (64, 80), (48, 72), (83, 62), (32, 32), (112, 112)]) == 1
 

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from runs import TINY, end, train_together
 from small_recipes import small_recipe
-from tiny_configs import TINY_CONFIGS
+from tiny_configs import shallow
 from tiny_runs import loader_of, log_of, runner_of
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
@@ -53,27 +53,10 @@ def graphs_of(network: str, sizes: list[tuple[int, int]], dynamic: bool, **argum
     return counter.frame_count
 
 
-def with_depth(network: str, depth: int) -> dict:
-    """Returns the settings of a network of at most two stages, the last with ``depth`` blocks.
-
-    The first has other channels, and the second another size of what the one before it passes on.
-    """
-    arch = TINY_CONFIGS[network]['arch']
-    if network == 'RefinerViT':
-        return dict(arch=dict(arch, depth=8 * (depth - 1)))
-    if 'depth' in arch:
-        return dict(arch=dict(arch, depth=depth))
-    if 'reduction_heads' in arch:
-        return dict(arch=dict(arch, depths=[depth, 0, 0, 0]))
-    short = {**{key: value[:2] for key, value in arch.items() if isinstance(value, list)}, 'depths': [2, depth]}
-    others = dict(window_size=[4, 7]) if network == 'RegionViT' else {}
-    return dict(arch=dict(arch, **short), out_indices=(0, 1), **others)
-
-
 @each_network
 def test_graphs_depend_on_kinds_of_blocks_and_stages_alone(network):
     """Not on the rate of stochastic depth, nor on the number of blocks."""
-    two, three, four = (with_depth(network, depth) for depth in (2, 3, 4))
+    two, three, four = (shallow(network, depth, first=2) for depth in (2, 3, 4))
     several_sizes = graphs_of(network, SIZES, True, **three, drop_path_rate=0.)
     assert graphs_of(network, SIZES, True, **four, drop_path_rate=0.2) == several_sizes
     one_size = graphs_of(network, SIZES[:1], False, **two, drop_path_rate=0.)

@@ -30,3 +30,20 @@ def first_variant(network: str) -> str:
 
 # Tests replace the backbone arguments of these variants with the tiny ones.
 NAMES = {network: first_variant(network) for network in TINY_CONFIGS}
+
+
+def shallow(network: str, depth: int, first: int = 1) -> dict:
+    """Returns the settings of a network of at most two stages, of ``first`` and ``depth`` blocks.
+
+    The first has other channels, and the second another size of what the one before it passes on.
+    """
+    arch = TINY_CONFIGS[network]['arch']
+    if network == 'RefinerViT':
+        return dict(arch=dict(arch, depth=8 * (depth - 1)))
+    if 'depth' in arch:
+        return dict(arch=dict(arch, depth=depth))
+    if 'reduction_heads' in arch:
+        return dict(arch=dict(arch, depths=[depth, 0, 0, 0]))
+    short = {key: value[:2] for key, value in arch.items() if isinstance(value, list)}
+    others = dict(window_size=[4, 7]) if network == 'RegionViT' else {}
+    return dict(arch={**arch, **short, 'depths': [first, depth]}, out_indices=(0, 1), **others)

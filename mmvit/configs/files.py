@@ -1,8 +1,10 @@
 """Loads and checks config files."""
 import os.path as osp
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -24,17 +26,19 @@ VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpre
 LOADERS = tuple(f'{split}_dataloader' for split in SPLITS)
 
 
-def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
+def read_config(path: str | Config, needs: Sequence[str] = (), options: Mapping | None = None) -> Config:
     """Loads a config that a person named, applies options, and checks that it has the keys ``needs``.
 
     Args:
-        path (str): Config file, which is run, or the name of a config of this package.
+        path (str | Config): Config file, which is run, or the name of a config of this package; or what was read.
         needs (Sequence[str]): Keys.
         options (Mapping | None): Settings that replace the config's, such as ``{'a.b.c': value}``.
 
     Raises:
         UsageError: If the config does not exist, cannot be read or lacks a key, or an option is invalid.
     """
+    if isinstance(path, Config):
+        return _with_options(deepcopy(path), needs, options)
     path = find_config(path)
     try:
         cfg = Config.fromfile(path)
@@ -48,12 +52,12 @@ def read_config(path: str, needs: Sequence[str] = (), options: Mapping | None = 
     return _with_options(cfg, needs, options)
 
 
-def config_of(config: str | None, source: str | None, needs: Sequence[str] = (), options: Mapping | None = None,
-              remedy: str = 'with --config FILE, or config=FILE in Python') -> Config:
+def config_of(config: str | Config | None, source: str | None, needs: Sequence[str] = (),
+              options: Mapping | None = None, remedy: str = 'with --config FILE, or config=FILE in Python') -> Config:
     """Loads ``config``, or else the config that a training saved in its work dir, which is not run.
 
     Args:
-        config (str | None): Config that a person named.
+        config (str | Config | None): Config that a person named, or that was read.
         source (str | None): Work dir of the training, or a checkpoint in it. The folder may have one file of values
             (:func:`.values_of`).
         needs, options: As for :func:`read_config`.
@@ -68,9 +72,9 @@ def config_of(config: str | None, source: str | None, needs: Sequence[str] = (),
         return read_config(config, needs, options)
     if source is None:
         raise UsageError('pass the work dir of a training or a checkpoint, or --config with --pretrained')
-    file = saved_config(source, remedy)
+    file, values = saved_config(source, remedy)
     try:
-        cfg = read_saved_config(file)
+        cfg = read_saved_config(file, values)
     except (ValueError, RecursionError) as error:
         raise UsageError(f'{file} {error}; nobody named it, so it may only set values and name registered '
                          f'classes; if you trust it, pass it {remedy}') from error
@@ -141,8 +145,8 @@ def find_config(name: str) -> str:
     raise UsageError(f'config {name} {problem_of_file(name)}{near_names(Path(name).stem, known)}')
 
 
-def saved_config(source: str, remedy: str) -> Path:
-    """Returns the file of values (:func:`.values_of`) in a work dir, or beside a checkpoint: the training's config.
+def saved_config(source: str, remedy: str) -> tuple[Path, dict[str, Any]]:
+    """Returns the file of values in a work dir, or beside a checkpoint, and its values: the training's config.
 
     Raises:
         UsageError: If there is none, or more than one.
@@ -154,13 +158,12 @@ def saved_config(source: str, remedy: str) -> Path:
     found, others = [], []
     for file in sorted(folder.glob('*.py')) if '://' not in source else ():
         try:
-            values_of(file)
-            found.append(file)
+            found.append((file, values_of(file)))
         except ValueError as error:
             others.append(f'{file.name} {error}')
     if len(found) == 1:
         return found[0]
-    reason = (f'are several configs, {", ".join(file.name for file in found)},' if found else
+    reason = (f'are several configs, {", ".join(file.name for file, _ in found)},' if found else
               f'is no config of values alone ({"; ".join(others[:3])})' if others else 'is no config')
     place = f'in {source}' if osp.isdir(source) else f'beside checkpoint {source}'
     raise UsageError(f'there {reason} {place}; pass its config {remedy}')

@@ -83,16 +83,15 @@ def check_keys(literal: ast.AST) -> None:
             raise ValueError
 
 
-def read_saved_config(file: Path) -> Config:
-    """Returns the config in a file of values that nobody named, without weights to start from.
+def read_saved_config(file: Path, values: dict[str, Any]) -> Config:
+    """Returns the config in a file of values (:func:`values_of`) that nobody named, without weights to start from.
 
     The modules in ``custom_imports`` are imported, as MMEngine does for other configs.
 
     Raises:
-        ValueError: If the file has more than values; or if they name what is not a registered class, a module that is
+        ValueError: If the values name what is not a registered class, a module that is
             not of the user's environment, a URL, or a file that may run.
     """
-    values = values_of(file)
     described = {'recipe': values['recipe']} if 'recipe' in values else {}  # of which nothing is built
     settings = {**without_start(values), **described}
     scope = settings.get('default_scope')

@@ -40,14 +40,14 @@ FLIPPED_BOXES = dict(type='PackDetInputs', meta_keys=(
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'))
 
 
-def training_config(config: str, *, work_dir: str | None = None, resume: str | bool = False,
+def training_config(config: str | Config, *, work_dir: str | None = None, resume: str | bool = False,
                     precision: str | None = None, auto_scale_lr: bool = False,
                     cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/train.py`` of the config's framework hands to the runner.
 
     Args:
-        config (str): Config file, or the name of a config of this package; with ``resume``, also the work dir of a
-            training, for the config that it saved there.
+        config (str | Config): Config file, or the name of a config of this package; with ``resume``, also the work dir
+            of a training, for the config that it saved there; or what was read of them.
         work_dir (str | None): Folder for checkpoints and logs. Defaults to None: the config's, or else
             ``work_dirs/NAME``.
         resume (str | bool): True or 'auto' resumes from the last checkpoint in the work dir, and starts a new run if
@@ -62,11 +62,14 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
     Raises:
         UsageError: If the config cannot be read, lacks a key, or an option does not fit it.
     """
-    cfg = _read_run(config, work_dir, resume) if osp.isdir(config) else read_config(config, TRAINING)
+    if isinstance(config, str) and osp.isdir(config):
+        cfg = _read_run(config, work_dir, resume)
+    else:
+        cfg = read_config(config, TRAINING)
     if 'recipe' in cfg:
         fit_recipe(cfg, precision)
     elif precision == 'float32':
-        raise UsageError(f'{config} has a precision of its own; --no-amp is for a network and a folder')
+        raise UsageError(f'{cfg.filename} has a precision of its own; --no-amp is for a network and a folder')
     precise = bfloat16_options(cfg) if precision == 'bfloat16' else {}
     cfg_options = {**shorthand_options(cfg, **shorthands), **precise, **(cfg_options or {})}
     is_classifier = cfg.default_scope == 'mmpretrain'
@@ -87,7 +90,7 @@ def training_config(config: str, *, work_dir: str | None = None, resume: str | b
         cfg.resume, cfg.load_from = (False, cfg.get('load_from')) if is_start else (True, path)
     if auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {config} does not set')
+            raise UsageError(f'auto_scale_lr needs auto_scale_lr.base_batch_size, which {cfg.filename} does not set')
         cfg.auto_scale_lr.enable = True
     if is_classifier:
         merge_options(cfg, cfg_options)
@@ -120,7 +123,7 @@ def bfloat16_options(cfg: Config) -> dict[str, Any]:
                if type_name(find(cfg, layer) or {}) == 'RoIAlign'}}
 
 
-def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
+def testing_config(config: str | Config | None, checkpoint: str, *, work_dir: str | None = None, out: str | None = None,
                    show: bool = False, show_dir: str | None = None, wait_time: float | None = None, tta: bool = False,
                    cfg_options: Mapping[str, Any] | None = None, launcher: str = 'none', **shorthands) -> Config:
     """Returns the config that ``tools/test.py`` of the config's framework hands to the runner.
@@ -129,8 +132,8 @@ def testing_config(config: str | None, checkpoint: str, *, work_dir: str | None 
     has no curves, and may run where they are not installed.
 
     Args:
-        config (str | None): Config file, or the name of a config of this package. None means the config that the
-            training saved beside the checkpoint.
+        config (str | Config | None): Config file, or the name of a config of this package, or what was read of it.
+            None means the config that the training saved beside the checkpoint.
         checkpoint (str): File or URL of the weights, or the work dir of a training, for its best checkpoint.
         work_dir (str | None): Folder for logs and metrics. Defaults to None: the config's, or else ``work_dirs/NAME``.
         out (str | None): Where predictions are saved: a ``.pkl`` file, or for mmseg a folder of label images.

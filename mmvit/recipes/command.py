@@ -3,6 +3,7 @@ import os.path as osp
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from mmvit_backbones.errors import UsageError
@@ -59,12 +60,11 @@ def name_base(given: FineTuning) -> str:
     return osp.join(WORK_DIRS, name_recipe(str(given.network).removeprefix(TIMM), given.data[0]))
 
 
-def write_recipe(given: FineTuning) -> str:
-    """Writes the recipe and its lists to the work dir, prints what it trains, and returns its file."""
+def write_recipe(given: FineTuning) -> Config:
+    """Writes the recipe and its lists to the work dir, prints what it trains, and returns its config."""
     config, summary = plan_fine_tuning(given)
-    file = save(config)
-    print(*summary, f'config      {file}', sep='\n', flush=True)
-    return file
+    print(*summary, f'config      {save(config)}', sep='\n', flush=True)
+    return config
 
 
 def find_moved(given: Mapping[str, Any], folder: str, work_dir: str) -> dict[str, Any]:

@@ -46,12 +46,13 @@ class Prepared(NamedTuple):
         return ['--prepared', self.config, self.checkpoint or '', self.cfg.work_dir, *moved]
 
 
-def prepare_training(config: str, *, processes: int = 1, check: bool = False, checks_data: bool = True,
+def prepare_training(config: str | Config, *, processes: int = 1, check: bool = False, checks_data: bool = True,
                      resume: str | bool = False, **options: Any) -> Prepared:
     """Returns a training after checking all that it will use.
 
     Args:
-        config (str): File or name of a config, or with ``resume`` the work dir of a training.
+        config (str | Config): File or name of a config, or with ``resume`` the work dir of a training; or the content
+            of its file.
         processes (int): Number of processes on all machines. Defaults to 1.
         check (bool): Whether to rehearse the training, which does not start. Defaults to False.
         checks_data (bool): Whether to check the data, too; of a recipe that was just written, they are known. Defaults
@@ -74,7 +75,7 @@ def prepare_training(config: str, *, processes: int = 1, check: bool = False, ch
         rehearse(cfg, processes)
     if resume in (True, 'auto') and not osp.isfile(osp.join(cfg.work_dir, LAST)) and is_first_process():
         print(f'nothing to resume in {cfg.work_dir}: a new training starts', flush=True)
-    return Prepared(cfg, config, data_root=options.get('data_root'))
+    return Prepared(cfg, config if isinstance(config, str) else str(cfg.filename), data_root=options.get('data_root'))
 
 
 def check_work_dir(cfg: Config, check: bool) -> None:
@@ -131,37 +132,37 @@ def prepared_test(config: str, checkpoint: str | None, *, with_data: Callable[..
         UsageError: If an option or the data cannot be used.
         CheckpointError: If the checkpoint cannot be read.
     """
-    named, source, base = find_tested(config, checkpoint)
+    named, source, weights, base = find_tested(config, checkpoint)
     work_dir = work_dir or default_work_dir(base)
     if with_data:
-        named, source = with_data(base, osp.join(work_dir, 'data')), find_checkpoint(source)
+        named, source = with_data(base, osp.join(work_dir, 'data')), weights
     elif 'recipe' in base and (found := found_changes(base, folder_of(base))):
         warn(f'{folder_of(base)} has changed since the training: {"; ".join(found)}; the lists of the training are '
              'used')
-    cfg = testing_config(named, source, work_dir=work_dir, **options)
+    cfg = testing_config(named if with_data else base, weights, work_dir=work_dir, **options)
     check_data(cfg, ['test'])
     check_test_outputs(cfg)
     if is_exported:
-        if reason := problem_of_file(source):
-            raise CheckpointNotFoundError(f'{source} {reason}')
+        if reason := problem_of_file(weights):
+            raise CheckpointNotFoundError(f'{weights} {reason}')
     else:
         build_on_meta(cfg)
         read_checkpoint(cfg.load_from, mmap=True)
     return Prepared(cfg, named or '', source)
 
 
-def find_tested(config: str, checkpoint: str | None) -> tuple[str | None, str, Config]:
-    """Returns the config that was named, the checkpoint or its work dir, and the config's content."""
+def find_tested(config: str, checkpoint: str | None) -> tuple[str | None, str, str, Config]:
+    """Returns the config that was named, the checkpoint or its work dir, the checkpoint, and the config's content."""
     if checkpoint is not None:
         config = config_of_network(config, checkpoint) or config
-        return config, checkpoint, read_config(config)
+        return config, checkpoint, find_checkpoint(checkpoint), read_config(config)
     if is_config(config) or not osp.exists(config):
         raise UsageError(f'{config} needs a CHECKPOINT: a file, a URL or official://NAME{path_hint(config)}')
     checkpoint = find_checkpoint(config)
     cfg = config_of(None, config, remedy=f'first: mmvit test CONFIG {checkpoint}')
     if is_first_process():
         print(f'checkpoint  {checkpoint}\nconfig      {cfg.filename}', flush=True)
-    return None, config, cfg
+    return None, config, checkpoint, cfg
 
 
 def default_work_dir(cfg: Config) -> str:

@@ -135,9 +135,10 @@ def removed_if_unused(work_dir: str) -> Iterator[None]:
 
 def take(work_dir: str) -> AbstractContextManager:
     """Locks a work dir for a command that prepares and starts a run there; no run may be going on."""
-    held = lock_file(osp.join(work_dir, TAKEN), owner())
-    with lock_work_dir(work_dir):
-        pass
+    held, lock = lock_file(osp.join(work_dir, TAKEN), owner()), osp.join(work_dir, LOCK)
+    if osp.lexists(lock):
+        with lock_file(lock):
+            pass
     return held
 
 

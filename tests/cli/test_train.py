@@ -90,6 +90,29 @@ def test_a_config_whose_parts_fit_passes_the_check(framework, tmp_path, capfd, m
     assert not [name for name in left if not name.startswith('torchinductor')]  # PyTorch's, where it is first imported
 
 
+VIEWS = """
+_base_ = {!r}
+view = [dict(type='RandomResizedCrop', scale=32)]
+train_dataloader = dict(dataset=dict(with_label=False, pipeline=[
+    dict(type='LoadImageFromFile'), dict(type='MultiView', num_views=2, transforms=[view]), dict(type='PackInputs')]))
+model = dict(
+    _delete_=True, type='SimCLR',
+    backbone=dict(
+        type='ReSwin', out_indices=(3, ),
+        arch=dict(embed_dims=12, depths=[1] * 4, num_heads=[1, 1, 2, 2], window_size=7, mlp_ratio=1)),
+    neck=dict(type='NonLinearNeck', in_channels=96, hid_channels=8, out_channels=8),
+    head=dict(type='ContrastiveHead', loss=dict(type='CrossEntropyLoss')))
+data_preprocessor = dict(_delete_=True, type='SelfSupDataPreprocessor')
+val_dataloader = val_cfg = val_evaluator = None
+"""
+
+
+def test_several_views_of_an_image_pass_the_check(tmp_path, capsys):
+    (tmp_path / 'views.py').write_text(VIEWS.format(str(TINY)))
+    call('train', tmp_path / 'views.py', '--check', '--work-dir', tmp_path / 'run')
+    assert capsys.readouterr().out == 'ok\n'
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_the_check_opens_no_context_on_a_gpu(tmp_path):
     """The process that starts others, and the first of these before it has its GPU, would take memory on GPU 0."""

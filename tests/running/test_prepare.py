@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fine_tunings import FOLDERS, TASKS, recipe
 from helpers import ROOT, raises
 from PIL import Image
@@ -17,6 +19,7 @@ from mmvit.folders.record import found_changes
 from mmvit.recipes import fine_tune, save
 from mmvit.running.work_dir import TAKEN, holds_training, reserve_work_dir
 from mmvit.utils.locks import lock_file
+from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.errors import UsageError
 
 NETWORK = ['rest_lite', '--no-pretrained']
@@ -180,6 +183,28 @@ def test_a_work_dir_that_was_refused_is_not_left_behind(tmp_path, monkeypatch):
     with lock_file(str(tmp_path / 'run' / TAKEN)), raises(UsageError, 'in use'):
         call('train', *NETWORK, '--class-folder', 'nowhere', '--work-dir', 'run')
     assert not holds_training('run')
+
+
+def test_everything_is_opened_and_built_once(tmp_path, monkeypatch):
+    """mmdet's data sets and metrics open annotations themselves; a recipe is built first without memory."""
+    opened, built, whole, before = Counter(), Counter(), Backbone.__init__, open
+
+    def counted(file, *arguments, **options):
+        opened[os.path.basename(file) if isinstance(file, (str, Path)) else None] += 1
+        return before(file, *arguments, **options)
+
+    def build(self, *arguments, **options):
+        built[torch.empty(0).device.type] += 1
+        whole(self, *arguments, **options)
+
+    for module in 'builtins', 'io':
+        monkeypatch.setattr(f'{module}.open', counted)
+    monkeypatch.setattr(Backbone, '__init__', build)
+    call('train', *NETWORK, '--coco-folder', FOLDERS['coco_folder'], '--light', '--size', '64', '--check',
+         '--work-dir', tmp_path / 'run')
+    config, = tmp_path.glob('run/recipe/*.py')
+    names = 'instances_train.json', 'instances_val.json', config.name, '.lock'
+    assert [opened[name] for name in names] == [2, 3, 1, 0] and built == dict(meta=1, cpu=1)
 
 
 def test_preparing_opens_no_context_on_a_gpu(tmp_path):

@@ -155,6 +155,7 @@ def test_precision(precision, wrapper, tmp_path):
 
 def test_pretrained_layers_have_lower_rates_than_new_ones(tmp_path):
     weights = str(tmp_path / 'weights.pth')
+    torch.save(get_model('rest_lite', 'backbone').state_dict(), weights)
     fine, scratch = recipe(tmp_path, pretrained=weights, lr=1e-3), recipe(tmp_path, lr=1e-3)
     assert fine.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=weights)
     assert 'init_cfg' not in scratch.model.backbone
@@ -172,8 +173,7 @@ def test_pretrained_layers_have_lower_rates_than_new_ones(tmp_path):
 @pytest.mark.parametrize('network', ['vitaev2_small', 'resnet50', 'timm:resnet18'])
 def test_batch_norms_of_weights_stay_in_evaluation_mode(network, folder, tmp_path):
     weights = tmp_path / 'weights.pth'
-    if 'timm' in network:
-        torch.save(timm.create_model('resnet18').state_dict(), weights)
+    torch.save((timm.create_model('resnet18') if 'timm' in network else nn.Linear(1, 1)).state_dict(), weights)
     for pretrained in False, str(weights):
         cfg = recipe(tmp_path, folder, network, pretrained=pretrained)
         init_default_scope(cfg.default_scope)

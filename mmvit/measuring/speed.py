@@ -10,7 +10,9 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvit_backbones import get_model
+from mmvit_backbones.engine.hooks.compile import compile_backbone, why_not_compiled
 from mmvit_backbones.errors import MMViTError, UsageError, first_line
+from mmvit_backbones.ops.graphs import limits_kept
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.installation import install_command
 from mmvit_backbones.zoo.settings import setting
@@ -55,7 +57,8 @@ def measuring(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode(False), torch.enable_grad():  # training is measured wherever this is called
+        # training is measured wherever this is called
+        with torch.inference_mode(False), torch.enable_grad(), limits_kept():
             yield
     except MMViTError:
         raise
@@ -94,7 +97,8 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, dense: bool = 
         device (str): Device of the measurements, e.g. ``'cuda'``. Defaults to ``'cpu'``.
         precision (str): Dtype of autocast, ``'float16'`` or ``'bfloat16'``, or ``'float32'`` without autocast. Defaults
             to ``'float32'``.
-        compile (bool): Whether to compile the networks. Defaults to False.
+        compile (bool): Whether to compile the blocks of the networks as ``CompileHook`` does, or those of timm as a
+            whole. Defaults to False.
 
     Raises:
         UsageError: If a network cannot be built or measured with these arguments.
@@ -109,7 +113,9 @@ def benchmark(networks: Sequence[str], baseline: str = SWIN_TINY, dense: bool = 
             other.measure_memory()
             rows = [other.row]
             for name in names:
-                contender = Contender(name, build(name, 'network', dense, (height, width)), images, precision, compile)
+                contender = Contender(name, build(name, 'network', dense, (height, width)), images, precision)
+                if compile:
+                    contender.compile(dense)
                 contender.measure_memory()
                 for part in 'forward', 'step':
                     time_beside(other, contender, part, repeats)
@@ -133,19 +139,20 @@ class Contender:
         model (nn.Module): Network.
         images (Tensor): ``(B, 3, H, W)``.
         precision (str): Dtype of autocast, or ``'float32'`` without autocast.
-        compile (bool): Whether to compile the network.
     """
 
-    def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32',
-                 compile: bool = False) -> None:
-        self.row: dict[str, Any] = dict(model=name, runtime='compile' if compile else 'eager')
+    def __init__(self, name: str, model: torch.nn.Module, images: torch.Tensor, precision: str = 'float32') -> None:
+        self.row: dict[str, Any] = dict(model=name, runtime='eager')
         self.model, self.images = model.to(images.device), images
-        self.run = torch.compile(self.model) if compile else self.model
         self.autocast = torch.autocast(images.device.type, getattr(torch, precision), precision != 'float32')
+
+    def compile(self, dynamic: bool) -> None:
+        compile_for_training(getattr(self.model, 'backbone', self.model), dynamic, self.images.device)
+        self.row['runtime'] = 'compile'
 
     def outputs(self) -> Sequence[torch.Tensor]:
         with self.autocast:
-            outputs = self.run(self.images)
+            outputs = self.model(self.images)
         return [outputs] if isinstance(outputs, torch.Tensor) else outputs
 
     def forward(self) -> None:
@@ -159,7 +166,7 @@ class Contender:
     def measure_memory(self) -> None:
         """Adds the bytes that autograd saves, which are unknown if compiled, and a GPU's peak memory of a step."""
         self.model.train()
-        if self.run is self.model:
+        if self.row['runtime'] == 'eager':
             with saved_storages(self.model) as saved:
                 self.outputs()
             self.row['saved_bytes_per_image'] = bytes_of(saved) // len(self.images)
@@ -171,6 +178,13 @@ class Contender:
                 x.nbytes for x in (*self.model.parameters(), *self.model.buffers(), self.images))
             self.step()
             self.row['gib'] = (torch.cuda.max_memory_allocated() - others) / 2**30
+
+
+def compile_for_training(backbone: torch.nn.Module, dynamic: bool, device: torch.device) -> None:
+    """Compiles a backbone as ``CompileHook`` does; raises UsageError if nothing can be compiled."""
+    if reason := why_not_compiled(device, 'inductor'):
+        raise UsageError(f'compile: nothing can be compiled, because {reason}')
+    compile_backbone(backbone, dynamic)
 
 
 def time_beside(baseline: Contender, contender: Contender, part: Literal['forward', 'step'], repeats: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
 
-from mmvit_backbones.engine.hooks.compile import MAX_GRAPHS, compile_backbone, more_graphs, why_not_compiled
+from mmvit_backbones.engine.hooks.compile import is_classifier
 from mmvit_backbones.errors import TrainingError, UsageError
 from mmvit_backbones.utils.image_sizes import height_and_width
 from mmvit_backbones.utils.openmmlab_models import init_weights
@@ -26,7 +26,7 @@ from ..running.one_step import OneStep
 from ..utils.counters import bytes_of, saved_storages
 from ..utils.frameworks import build_model, use_framework
 from ..utils.pytorch_errors import named, pytorch_errors_named
-from .speed import Precision, Table, check_precision, measuring
+from .speed import Precision, Table, check_precision, compile_for_training, measuring
 from .timing import name_of, take_turns
 
 SIZES = dict(mmdet=(800, 1333), mmseg=(512, 512), mmpretrain=(224, 224))
@@ -73,7 +73,7 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
         for name, cfg in cfgs.items():
             row: dict[str, Any] = dict(model=Path(name).stem, runtime='compile' if compile else 'eager')
             try:
-                with named(f'config {name}'), pytorch_errors_named(), more_graphs(MAX_GRAPHS):
+                with named(f'config {name}'), pytorch_errors_named():
                     model = WholeModel(cfg, sides, batch_size, at, precision, compile)
                     row |= model.memory() | model.speed(repeats)
             except TrainingError as error:  # memory is full, or a kernel is missing
@@ -109,7 +109,7 @@ class WholeModel:
         self.memory_before = torch.cuda.memory_allocated() if device.type == 'cuda' else 0
         cfg = with_image_size(cfg, size)
         merge_options(cfg, bfloat16_options(cfg) if precision == 'bfloat16' else {})
-        model = build_model(cfg)
+        model: Any = build_model(cfg)
         for module in model.modules():
             if isinstance(module, BaseModule) and loads_weights(module.init_cfg):
                 module.init_cfg = None
@@ -124,9 +124,7 @@ class WholeModel:
         self.samples = [sample(model, size, generator).to(device) for _ in range(batch_size)]
         self.device, self.is_compiled = device, compile
         if self.is_compiled:
-            if reason := why_not_compiled(device, 'inductor'):
-                raise UsageError(f'compile: nothing can be compiled, because {reason}')
-            compile_backbone(model)
+            compile_for_training(model.backbone, not is_classifier(model), device)
 
     def batch(self) -> dict:
         return dict(inputs=self.images, data_samples=[sample.clone() for sample in self.samples])

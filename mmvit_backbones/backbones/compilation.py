@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ..layers import BaseBlock, DropPath
+from ..ops.graphs import allow_graphs
 
 
 class CompiledByBlocks(BaseModule):
@@ -21,6 +22,7 @@ class CompiledByBlocks(BaseModule):
         """Compiles each block by itself, in place, so that names in checkpoints stay; the rest of the network is eager.
 
         Graphs depend on the kinds of blocks and on their stages, not on their number or rates of stochastic depth.
+        Training and evaluation have their own, so PyTorch's limit of 8 is raised to 256.
         On CPUs, inductor keeps the layout of the maps, whose channels are the last dimension: its own choice would save
         copies in another layout, which takes longer to compile and to run.
 
@@ -28,6 +30,7 @@ class CompiledByBlocks(BaseModule):
             dynamic (bool): Whether graphs are for images of all sizes, else each size has its own.
             backend (str | Callable): Backend of ``torch.compile``.
         """
+        allow_graphs()
         device = next(self.parameters()).device
         for module in self.modules():
             if isinstance(module, DropPath):

@@ -3,11 +3,18 @@
 ``torch.compile`` and ``torch.export`` keep sizes symbolic. If Python compares two symbolic sizes, torch adds a guard to
 the graph. An image that violates the guard causes a recompilation or an error.
 """
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 from torch import Tensor, _utils
 from torch.autograd import forward_ad
 
 from ..utils import versions
+
+MAX_GRAPHS = 256  # of the blocks of a network
+# PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
+LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', 'accumulated_cache_size_limit'
 
 # Assigned instead of wrapped, because torch.compile recognizes only the original function.
 is_compiling = getattr(torch.compiler, 'is_compiling', None) or _utils.is_compiling
@@ -67,3 +74,19 @@ else:
 
     def require_compiler() -> None:
         pass
+
+
+def allow_graphs() -> None:
+    """Lets PyTorch compile at least 256 graphs of the blocks of a network, instead of 8."""
+    for name, limit in _limits().items():
+        setattr(torch._dynamo.config, name, max(limit, MAX_GRAPHS))
+
+
+def limits_kept() -> AbstractContextManager:
+    """Restores PyTorch's limits of graphs when the context ends."""
+    config: Any = torch._dynamo.config
+    return config.patch(_limits())
+
+
+def _limits() -> dict[str, int]:
+    return {name: getattr(torch._dynamo.config, name) for name in LIMITS if hasattr(torch._dynamo.config, name)}

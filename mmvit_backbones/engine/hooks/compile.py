@@ -1,5 +1,5 @@
 """Compiles the blocks of the backbone for training."""
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -10,10 +10,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ...errors import first_line
+from ...ops.graphs import allow_graphs, limits_kept
 from ...utils import versions
 from ...utils.openmmlab_models import unwrap_model
-
-MAX_GRAPHS = 256  # of the blocks of a network
 
 
 @HOOKS.register_module()
@@ -34,18 +33,15 @@ class CompileHook(Hook):
     ``mmvit.train`` does.
 
     Args:
-        max_graphs (int): PyTorch's limit of graphs during training, beyond which blocks run eagerly, after PyTorch's
-            warning. Defaults to 256.
         backend (str): Backend of ``torch.compile``. Defaults to ``'inductor'``.
 
     Example:
         >>> custom_hooks = [dict(type='CompileHook')]
     """
 
-    def __init__(self, max_graphs: int = MAX_GRAPHS, backend: Any = 'inductor') -> None:
-        self.max_graphs, self.backend = max_graphs, backend
-        self.is_compiled = False
-        # More graphs than PyTorch's limit, compiling whatever the caller's stance, and compiled blocks.
+    def __init__(self, backend: Any = 'inductor') -> None:
+        self.backend, self.is_compiled = backend, False
+        # Compiling whatever the caller's stance, more graphs than PyTorch's limit, and compiled blocks.
         self.training, self.evaluation = ExitStack(), ExitStack()
 
     def before_train(self, runner: Runner) -> None:
@@ -56,9 +52,9 @@ class CompileHook(Hook):
             runner.logger.warning(f'nothing is compiled, because {reason}; training runs eagerly')
             return
         self.training.enter_context(torch.compiler.set_stance('default'))
-        self.training.enter_context(more_graphs(self.max_graphs))
+        self.training.enter_context(limits_kept())
         self.is_compiled = True
-        compile_backbone(model, self.backend)
+        compile_backbone(model.backbone, not is_classifier(model), self.backend)
         self.training.callback(run_eagerly, model)
 
     def before_val(self, runner: Runner) -> None:
@@ -79,20 +75,13 @@ class CompileHook(Hook):
         self.training.close()
 
 
-# PyTorch's limits of the graphs of a function; all blocks are calls of one function. Those of 2.6 have other names.
-LIMITS = 'recompile_limit', 'accumulated_recompile_limit', 'cache_size_limit', 'accumulated_cache_size_limit'
+def compile_backbone(backbone: Any, dynamic: bool, backend: Any = 'inductor') -> None:
+    """Compiles the blocks of a backbone of this package, or one of another library as a whole, for training.
 
-
-def more_graphs(limit: int) -> AbstractContextManager:
-    """Lets PyTorch compile up to ``limit`` graphs of the blocks of a network, instead of 8."""
-    config: Any = torch._dynamo.config
-    return config.patch({name: limit for name in LIMITS if hasattr(config, name)})
-
-
-def compile_backbone(model: Any, backend: Any = 'inductor') -> None:
-    """Compiles the blocks of this package's backbone, or that of another library as a whole, for training."""
-    compile_blocks = getattr(model.backbone, 'compile_blocks', model.backbone.compile)
-    compile_blocks(dynamic=not is_classifier(model), backend=backend)
+    ``dynamic`` is whether graphs are for images of all sizes, as of all models but classifiers.
+    """
+    allow_graphs()
+    getattr(backbone, 'compile_blocks', backbone.compile)(dynamic=dynamic, backend=backend)
 
 
 def run_eagerly(model: Any) -> None:

@@ -52,10 +52,11 @@ INSTALL = $(UV) pip install --python $(@D) --no-deps --no-build-isolation --edit
 
 # Options of `uv pip compile`; the environments of the matrix are for one version of Python. With uv's usual cache,
 # reading the metadata of source packages would discard their compiled wheels.
-PIN = --cache-dir .uv/cache --quiet --no-python-downloads --generate-hashes --no-annotate --no-header --upgrade
+UPGRADE = --upgrade
+PIN = --cache-dir .uv/cache --quiet --no-python-downloads --generate-hashes --no-annotate --no-header $(UPGRADE)
 ALL = --universal --python-version 3.10 --overrides requirements/overrides.in pyproject.toml --extra onedl
 ONE = pyproject.toml requirements/tests.in --python-platform linux
-pins:  ## update the pinned versions in requirements/
+pins:  ## update the pinned versions in requirements/; with UPGRADE= only what requirements/*.in and pyproject.toml change
 	$(UV) pip compile $(PIN) --universal requirements/uv.in -o requirements/uv.txt
 	$(UV) pip compile $(PIN) $(ALL) --extra weights --extra export requirements/dev.in -o requirements/dev.txt
 	$(UV) pip compile $(PIN) --universal --python-version 3.10 requirements/docs.in -o requirements/docs.txt

@@ -39,5 +39,6 @@ class TrainingError(MMViTError, RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the class name of an error and the first line of its message, if it has one."""
-    return f'{type(error).__name__}: {str(error).strip()}'.split('\n')[0].rstrip(': ')
+    """Returns the first line of an error's message, after the name of its class, which this package's speak without."""
+    name = '' if isinstance(error, MMViTError) else f'{type(error).__name__}: '
+    return f'{name}{str(error).strip()}'.split('\n')[0].rstrip(': ')

@@ -138,7 +138,7 @@ def build_without_torch(what):
 def test_wheel_requires_only_torch(wheel):
     metadata, = (name for name in wheel.namelist() if name.endswith('.dist-info/METADATA'))
     required = Parser().parsestr(wheel.read(metadata).decode()).get_all('Requires-Dist')
-    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.1.2', 'filelock>=4', 'pillow', 'psutil']
+    assert [line for line in required if 'extra ==' not in line] == ['torch>=2.1.2', 'filelock>=4', 'pillow']
     for extra, name in (('openmmlab', 'mmengine'), ('onedl', 'onedl-mmengine')):
         assert any(line.startswith(name) and f"extra == '{extra}'" in line.replace('"', "'") for line in required)
     forks = [line for line in required if line.startswith('onedl')]

@@ -220,8 +220,7 @@ def build(name: str, argument: str, dense: bool, size: tuple[int, int]) -> torch
             return MODELS.build({**setting(find_variant(plain_name), 'dense').backbone, 'with_cp': False})
         return get_model(plain_name)
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = error if isinstance(error, UsageError) else first_line(error)
-        raise UsageError(f'{argument} {name}: {reason}') from error
+        raise UsageError(f'{argument} {name}: {first_line(error)}') from error
     except ImportError:
         remedy = 'timm: pip install timm' if library else (
             f'mmpretrain: {install_command("mmpretrain")}; or measure it as dense')

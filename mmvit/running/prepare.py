@@ -96,9 +96,8 @@ def check_processes(cfg: Config, processes: int) -> None:
     """Raises UsageError if a recipe is for another number of processes."""
     made_for = cfg.recipe.get('processes', 1) if 'recipe' in cfg else processes
     if made_for != processes:
-        raise UsageError(f'{cfg.filename} is for {made_for} processes, from whose number its steps and its learning '
-                         f'rate follow, got {processes}; start {made_for}, or make it for {processes} with '
-                         '--processes, in another work dir')
+        raise UsageError(f'{cfg.filename} is for --processes {made_for}, from which its steps and its learning rate '
+                         f'follow, got {processes}; start {made_for}, or make it for {processes} in another work dir')
 
 
 def check_folder(cfg: Config) -> bool:

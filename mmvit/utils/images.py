@@ -113,7 +113,7 @@ def _look(source: str | Path | bytes, decodes: bool = True, is_trusted: bool = T
           ) -> tuple[ImageInfo, np.ndarray | None]:
     """Returns the facts of an image and, if it was decoded, its 8-bit BGR pixels as in the training pipelines.
 
-    Pillow would show other pixels of CMYK images, and of TIFF images with an alpha channel.
+    Pillow would show other pixels of TIFF images with an alpha channel.
     """
     import cv2
     try:

@@ -60,7 +60,7 @@ def _problem_of(error: RuntimeError) -> str | None:
         device = '' if 'CPU' in str(error) else ' of the GPU'
         return f'the memory{device} is full' + (f', and {asked[1]} more were asked for' if asked else '')
     if found := NO_KERNEL.search(str(error)):  # such as FocalLoss, the loss of RetinaNet and DINO, in bfloat16
-        return f'{first_line(error)}; use {"float16" if found[1] == "BFloat16" else "bfloat16"} or float32'
+        return f'{str(error).splitlines()[0]}; use {"float16" if found[1] == "BFloat16" else "bfloat16"} or float32'
     workers = [found for each in _chain(error) if (found := WORKER.match(str(each)))]
     signals = [found['signal'].strip() for found in workers if found['signal']]
     if SHARED_MEMORY.search(str(error)) or 'Bus error' in signals:

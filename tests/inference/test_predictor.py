@@ -140,8 +140,9 @@ def test_sources(file, tmp_path):
     assert [result.source.rpartition('/')[2] for result in one] == ['0.png', '1.png', '2.png']
     assert [result.to_dict() for result in one] == [result.to_dict() for result in many]
     (tmp_path / 'images/damaged.jpg').write_bytes(b'text')
-    with raises(UsageError, 'damaged.jpg cannot be read'):
+    with raises(UsageError, 'damaged.jpg cannot be read') as caught:
         predictor(tmp_path / 'images')
+    assert str(caught.value).startswith('image ')
     with raises(UsageError, 'missing.jpg'):
         predictor('missing.jpg')
     with raises(UsageError, 'uint8', 'float32'):

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 import yaml
 
+import mmvit_backbones
 from mmvit.folders.class_folder import CLASS_RULES
 from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
@@ -128,6 +129,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if ROOT not in Path(mmvit_backbones.__file__).resolve().parents:
+        sys.exit(f'error: the package in {ROOT} must be installed (make setup), got {mmvit_backbones.__file__}')
     files = make_files()
     superfluous = set(ROOT.glob('configs/metafiles/*')) - files.keys()
     different = {path for path, text in files.items() if not path.exists() or path.read_text(encoding='utf-8') != text}

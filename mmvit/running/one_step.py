@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import log_from, unwrap_model
 
 from ..utils.pytorch_errors import named
@@ -34,11 +33,7 @@ class OneStep:
                  autocast: AbstractContextManager | None = None) -> None:
         self.model, self.autocast = model.to(device).train(), autocast or nullcontext()
         with named('optim_wrapper'), log_from(logging.WARNING):  # constructors log the rate of each parameter
-            try:
-                self.optimizer: Any = build_optim_wrapper(model, dict(optim_wrapper))
-            except NotImplementedError as error:  # of mmdet's and mmseg's, which have no message
-                raise UsageError(f'optim_wrapper.constructor must be LayerDecayConstructor for this network, got '
-                                 f'{optim_wrapper.get("constructor")}, which does not know its layers') from error
+            self.optimizer: Any = build_optim_wrapper(model, dict(optim_wrapper))
 
     def prepared(self, batch: Any) -> Any:
         """Returns a batch of a data loader as the model takes it, on the device of the model."""

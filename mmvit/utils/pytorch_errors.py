@@ -95,5 +95,7 @@ def named(setting: str) -> Iterator[None]:
 
 def why(error: Exception) -> str:
     """Returns the first line of an error; without a message, the line of code that raised it."""
-    line = traceback.extract_tb(error.__traceback__)[-1].line
-    return first_line(error) if str(error) else f'{type(error).__name__} at {line}'
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, NotImplementedError) and 'layer_decay' in place.filename:  # of mmdet, mmseg and mmpretrain
+        return 'its constructor does not know the layers of this network; LayerDecayConstructor does'
+    return first_line(error) if str(error) else f'{type(error).__name__} at {place.line}'

@@ -179,6 +179,9 @@ def test_parts_that_do_not_fit_are_one_line(framework, option, words, tmp_path):
     ("model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth')))",
      ['pretrained weights', 'nowhere.pth', 'init_cfg=None']),
     ("optim_wrapper = dict(optimizer=dict(lr='fast'))", ['optim_wrapper cannot be used']),
+    ("optim_wrapper = dict(constructor='mmdet.LearningRateDecayOptimizerConstructor', paramwise_cfg=dict("
+     "_delete_=True, decay_rate=0.9, decay_type='layer_wise', num_layers=6))",
+     ['optim_wrapper cannot be used', 'LayerDecayConstructor does']),
     ("param_scheduler = [dict(type='PolyLR', begin=5, end=3)]", ['param_scheduler cannot be used']),
     ("default_hooks = dict(checkpoint=dict(rule='most'))", ['default_hooks cannot be used', 'most']),
     ('log_processor = dict(window=5)', ['log_processor cannot be used'])])

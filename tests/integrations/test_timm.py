@@ -1,16 +1,23 @@
 """Tests as in timm's tests/test_models.py, on a tiny network of every family."""
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
-from helpers import raises
+from helpers import ROOT, raises
+from mmcv.transforms import Compose
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 from tiny_configs import NAMES, TINY_CONFIGS
 
 timm = pytest.importorskip('timm')
 
-import mmvit_backbones.integrations.timm  # noqa: E402, F401
-from mmvit_backbones import list_models  # noqa: E402
-from mmvit_backbones.zoo.variants import VARIANTS  # noqa: E402
+from mmvit.configs.backbone import setting_of  # noqa: E402
+from mmvit.configs.files import read_config  # noqa: E402
+from mmvit_backbones import get_model, list_models  # noqa: E402
+from mmvit_backbones.integrations.timm import config_of  # noqa: E402
+from mmvit_backbones.zoo.settings import setting  # noqa: E402
+from mmvit_backbones.zoo.variants import VARIANTS, task_of  # noqa: E402
 
 each = pytest.mark.parametrize('network', sorted(NAMES))
 
@@ -267,6 +274,52 @@ def test_state_dict_round_trip(network, tmp_path):
     # With another number of classes and of input channels.
     other = create(network, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), num_classes=4, in_chans=1)
     assert other.eval()(x[:, :1]).shape == (2, 4)
+
+
+CLASSIFIERS = [(variant, tag) for variant in VARIANTS.values()
+               for tag in dict.fromkeys([str(variant.img_size), *variant.weights]) if task_of(tag) == 'imagenet']
+
+
+@pytest.mark.enumerates
+@pytest.mark.parametrize('variant, tag', CLASSIFIERS, ids=lambda value: getattr(value, 'name', value))
+def test_images_are_those_of_the_published_test(variant, tag):
+    """Pixel by pixel: timm's transform for the config of the weights, and the pipeline of this package's config."""
+    pytest.importorskip('mmpretrain')
+    init_default_scope('mmpretrain')
+    pixels = np.random.default_rng(0).integers(256, size=(210, 300, 3), dtype=np.uint8)
+    cfg = config_of(variant.name, tag if tag in variant.weights else '', None)
+    data = timm.data.resolve_data_config(pretrained_cfg=cfg)
+    ours = read_config(str(ROOT / f'configs/{variant.config_name(tag)}.py'))
+    steps = [step for step in ours.test_dataloader.dataset.pipeline
+             if step['type'] not in ('LoadImageFromFile', 'PackInputs')]
+    image = Compose(steps)(dict(img=pixels[..., ::-1].copy(), img_shape=(210, 300), ori_shape=(210, 300)))['img']
+    _, images = setting_of(ours)
+    expected = (torch.from_numpy(image[..., ::-1].copy()) - torch.tensor(images.mean)) / torch.tensor(images.std)
+    found = timm.data.create_transform(**data)(Image.fromarray(pixels)).permute(1, 2, 0)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0, check_dtype=False)
+
+
+@each
+@torch.no_grad()
+def test_all_ways_to_build_a_network_give_the_maps_of_its_classifier(network):
+    """For the same weights, which have no output norms of earlier stages."""
+    mmpretrain, name = pytest.importorskip('mmpretrain'), NAMES[network]
+    import mmvit_backbones.integrations.mmpretrain  # noqa: F401
+    config = {key: value for key, value in TINY_CONFIGS[network].items() if key not in ('type', 'stage_norm')}
+    classifier, x = create(network).eval(), images()
+    expected = classifier.forward_intermediates(x, intermediates_only=True)
+    is_plain = classifier.backbone.plain_blocks is not None
+    features = create(network, features_only=True, out_indices=len(expected))
+    every = dict(config, out_indices=range(classifier.backbone.num_stages))
+    others = [get_model(name, **config).backbone, get_model(name, 'backbone', **config),
+              MODELS.build({**setting(VARIANTS[name]).backbone, **every}),
+              mmpretrain.get_model(name, backbone=dict(
+                  config if classifier.has_tokens else every, arch=dict(config['arch'], _delete_=True))).backbone]
+    for backbone in (features.model.backbone, *others):
+        backbone.eval().load_state_dict(classifier.backbone.state_dict(), strict=False)
+    assert all(map(torch.equal, features.eval()(x), expected))
+    for backbone in others:
+        assert all(map(torch.equal, backbone.forward_stages(x), expected[-1:] if is_plain else expected))
 
 
 def test_published_weights_are_in_timms_registry():

@@ -1,4 +1,5 @@
 """A training goes on from the whole model of another one with the same network and task."""
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from fine_tunings import TASKS, recipe
 from mmengine.config import Config
 
+from mmvit.recipes.networks import find_network
 from mmvit.recipes.starts import shapes_of
 from mmvit.utils.frameworks import build_model, use_framework
 
@@ -44,3 +46,20 @@ def test_last_layers_of_other_classes_are_new(task, tmp_path):
     assert missing == dict(class_folder={'head.fc'}, coco_folder={*heads},
                            seg_folder={'decode_head.conv_seg', 'auxiliary_head.conv_seg'})[task]
     assert fine.optim_wrapper.paramwise_cfg.pretrained_mult < 1
+
+
+@pytest.mark.parametrize('framework, config', [
+    ('mmdet', 'mask_rcnn/mask-rcnn_r50-caffe_fpn_1x_coco.py'), ('mmdet', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'),
+    ('mmdet', 'regnet/cascade-mask-rcnn_regnetx-1.6GF_fpn_ms-3x_coco.py'),
+    ('mmseg', 'deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-769x769.py')])
+def test_images_of_a_config_come_with_its_weights(framework, config):
+    path = Path(str(import_module(framework).__file__)).parent / '.mim/configs' / config
+    found, images = find_network(str(path)), Config.fromfile(path).model.data_preprocessor
+    assert [found.mean, found.std, found.to_rgb] == [images[key] for key in ('mean', 'std', 'bgr_to_rgb')]
+    assert found.is_pretrained and not find_network(str(path), False).is_pretrained
+
+
+def test_initial_values_are_no_weights():
+    kaiming = dict(type='Kaiming', layer='Conv2d')
+    found = [find_network(dict(type='mmdet.ResNet', depth=18, init_cfg=kaiming), given) for given in (True, False)]
+    assert all(not each.is_pretrained and each.backbone['init_cfg'] == kaiming for each in found)

@@ -15,7 +15,7 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 
-from ..recipes.arguments import COMPARED, FIELDS
+from ..recipes.arguments import COMPARED
 from ..utils.limits import COUNT
 from .arguments import add_fine_tuning_arguments, call, new_parser, output_folder
 from .docstrings import with_help
@@ -29,7 +29,6 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--batch-size', type=COUNT, metavar='N')
     parser.add_argument('--seeds', type=COUNT, default=3, metavar='N')
     parser.add_argument('--freeze', action='store_true', help='train only neck and heads')
-    parser.add_argument('--layer-decay', type=FIELDS['layer_decay'].metadata['limits'], metavar='FACTOR')
     parser.add_argument('--out', type=output_folder, default='compare', metavar='FOLDER')
     return with_help(parser, 'comparing.comparison.compare', 'recipes.arguments.FineTuning')
 

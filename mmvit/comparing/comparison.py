@@ -18,12 +18,13 @@ from mmengine.device import get_device
 
 from mmvit_backbones.engine.optimizers.layer_decay import depths_of
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import replaced_when_complete
 
 from ..configs.tasks import find_task
+from ..folders.folders import write_file
 from ..folders.record import RECORD, changes
 from ..inference import Predictor
 from ..recipes import fine_tune
+from ..recipes.arguments import COMPARED, FIELDS, find_difference
 from ..recipes.networks import of_unweighted
 from ..utils.counters import count_macs
 from ..utils.frameworks import build_dataset
@@ -52,7 +53,7 @@ class Comparison:
     out: Path
 
     def __str__(self) -> str:
-        return f'{table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
+        return f'{make_table(self.rows, self.unit)}\n\n' + '\n'.join(f'- {line}' for line in self.differences) + '\n'
 
 
 def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -83,31 +84,29 @@ def compare(networks: Sequence[str], *, class_folder: str | None = None, coco_fo
         UsageError: If an argument is invalid, two networks would have the same folder, ``out`` holds a comparison with
             other settings or another README.md, or a training fails.
     """
+    settings = {name: value for name, value in locals().items()
+                if name in (*COMPARED, 'batch_size') and value != FIELDS[name].default}
+    settings['freeze'] = 'all' if freeze else None
     folder, names = Path(out), list(dict.fromkeys(networks))
     if seeds < 1 or not names:
         raise UsageError(f'networks and seeds must be at least 1, got {len(names)} and {seeds}')
-    arguments: dict[str, Any] = {name: value for name, value in dict(
-        class_folder=class_folder, coco_folder=coco_folder, seg_folder=seg_folder, val_fraction=val_fraction,
-        split_seed=split_seed, size=size, batch_size=batch_size, boxes_only=boxes_only, epochs=epochs).items() if value}
     owners: dict[Path, str] = {}
     for name in names:
-        place = folder_of(folder, name)
+        place = name_folder(folder, name)
         if (owner := owners.setdefault(place, name)) != name:
             raise UsageError(f'networks {owner} and {name} would both have the folder {place}; rename one of the files')
     if coco_folder:  # without a GPU, the other form would take days
-        arguments['light'] = not torch.cuda.is_available()
-    settings = {**arguments, 'pretrained': pretrained, 'freeze': freeze, 'layer_decay': layer_decay}
+        settings['light'] = not torch.cuda.is_available()
     check_settings(folder, settings)
     if data := class_folder or coco_folder or seg_folder:
         check_data(folder, data)
-    recipes = {name: fine_tune(name, pretrained=pretrained, layer_decay=layer_decay, decay_type='level_wise',
-                               freeze='all' if freeze else None, check_files=name == names[0],
-                               out=str(folder / 'data'), **arguments) for name in names}
+    recipes = {name: fine_tune(name, **settings, decay_type='level_wise', check_files=name == names[0],
+                               out=str(folder / 'data')) for name in names}
     for name, cfg in recipes.items():
         check_rates(name, cfg)
     for name, cfg in recipes.items():
-        write(folder_of(folder, name) / 'recipe.py', cfg.text)
-    write(folder / SETTINGS, json.dumps(settings, indent=1))
+        write_file(name_folder(folder, name), 'recipe.py', cfg.text)
+    write_file(folder, SETTINGS, json.dumps(settings, indent=1))
     results = train_all(recipes, seeds, folder)
     return write_report(folder, summarize(results, measure(recipes, folder), recipes), recipes, settings)
 
@@ -128,12 +127,12 @@ def check_settings(out: Path, now: Mapping[str, Any]) -> None:
             raise UsageError(f'out (--out): {out} has a {others[0]} of something else, which would be replaced; choose '
                              'another folder')
         return
-    before, after = json.loads(file.read_text(encoding='utf-8')), json.loads(json.dumps(now))
-    for name in before | after:
-        was_moved = name.endswith('_folder') and before.get(name) and after.get(name)  # the same, see check_data
-        if before.get(name) != after.get(name) and not was_moved:
-            raise UsageError(f'{out} holds a comparison with {name}={before.get(name)}, but now '
-                             f'{name}={after.get(name)}; pass the same options, or another --out')
+    before = json.loads(file.read_text(encoding='utf-8'))
+    names = before.keys() | now.keys()
+    if found := find_difference({name: now.get(name, FIELDS[name].default) for name in names}, before):
+        name, old, new = found
+        raise UsageError(f'{out} holds a comparison with {name}={old}, but now {name}={new}; pass the same options, or '
+                         'another --out')
 
 
 # ---- recipes
@@ -151,15 +150,9 @@ def check_rates(network: str, cfg: Config) -> None:
                          ) from error
 
 
-def folder_of(out: Path, network: str) -> Path:
+def name_folder(out: Path, network: str) -> Path:
+    """Returns the folder of a network's runs."""
     return out / re.sub(r'[^\w.-]+', '_', network)
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file that is either complete or does not exist, even if the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(path) as part:
-        part.write_text(text, encoding='utf-8')
 
 
 # ---- runs
@@ -171,7 +164,7 @@ def train_all(recipes: Mapping[str, Config], seeds: int, out: Path) -> dict[str,
     runs = [(name, seed) for seed in range(seeds) for name in recipes]
     for number, (name, seed) in enumerate(runs, 1):
         framework, about = recipes[name].default_scope, f'[{number}/{len(runs)}] {name}, seed {seed}'
-        result = train_once(folder_of(out, name), seed, framework, about)
+        result = train_once(name_folder(out, name), seed, framework, about)
         results[name].append(result)
         print(f'{about}: {find_task(framework).unit} {result["metric"]:.1f}', flush=True)
     return results
@@ -183,10 +176,10 @@ def train_once(folder: Path, seed: int, framework: str, about: str) -> dict:
     if not done.exists():
         print(f'{about}: training, log in {log}', flush=True)
         run(['train', str(folder / 'recipe.py'), '--work-dir', str(work_dir), '--resume', '--seed', str(seed)], log)
-        entries = list(logged(work_dir))
+        entries = list(read_log(work_dir))
         times = [entry['time'] for entry in entries if 'time' in entry and 'loss' in entry]
-        write(done, json.dumps(dict(metric=last_metric(entries, framework),
-                                    step=statistics.median(times[-max(1, len(times) // 2):]))))
+        write_file(folder, done.name, json.dumps(dict(
+            metric=find_last_metric(entries, framework), step=statistics.median(times[-max(1, len(times) // 2):]))))
     return json.loads(done.read_text(encoding='utf-8'))
 
 
@@ -211,7 +204,7 @@ def run(arguments: Sequence[str], log: Path) -> None:
         raise UsageError(f'mmvit {arguments[0]} failed, see {log}: {last}; the same command continues')
 
 
-def logged(work_dir: Path) -> Iterator[dict]:
+def read_log(work_dir: Path) -> Iterator[dict]:
     """Yields what a training has logged in all its starts; a kill can cut off the last line of one."""
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):  # in order of time
         for line in file.read_text(encoding='utf-8', errors='replace').splitlines():
@@ -219,7 +212,7 @@ def logged(work_dir: Path) -> Iterator[dict]:
                 yield json.loads(line)
 
 
-def last_metric(entries: Sequence[Mapping[str, Any]], framework: str) -> float:
+def find_last_metric(entries: Sequence[Mapping[str, Any]], framework: str) -> float:
     """Returns the metric of the last evaluation, in percent."""
     task = find_task(framework)
     return [entry[task.metric] for entry in entries if task.metric in entry][-1] * task.factor
@@ -235,7 +228,7 @@ def measure(recipes: Mapping[str, Config], out: Path) -> dict[str, dict]:
     """
     from ..deployment.sample_images import images_of  # needs more than other functions
     images = images_of(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
-    predictors = {network: Predictor(str(folder_of(out, network) / 'seed0')) for network in recipes}
+    predictors = {network: Predictor(str(name_folder(out, network) / 'seed0')) for network in recipes}
     figures = {}
     for network, predictor in predictors.items():
         module: Any = predictor.model
@@ -264,7 +257,7 @@ def summarize(results: Mapping[str, list[dict]], figures: Mapping[str, dict], re
     return sorted(rows, key=lambda row: (-row['metric'], row['network']))
 
 
-def differences(rows: list[dict], images: int) -> list[str]:
+def describe_differences(rows: list[dict], images: int) -> list[str]:
     """Returns sentences: which networks differ by more than their seeds."""
     sentences, seeds = [], min(row['seeds'] for row in rows)
     if seeds < 2:
@@ -292,7 +285,7 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
     from ..drawing.ranking import draw_ranking
     cfg = next(iter(recipes.values()))
     images = len(build_dataset(cfg, 'val'))
-    result = Comparison(rows, differences(rows, images), find_task(cfg.default_scope).unit, out)
+    result = Comparison(rows, describe_differences(rows, images), find_task(cfg.default_scope).unit, out)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else get_device().replace('cpu', 'CPU')
     given = ', '.join(f'{name} {value}' for name, value in settings.items()
                       if value or name == 'pretrained')
@@ -304,13 +297,13 @@ def write_report(out: Path, rows: list[dict], recipes: Mapping[str, Config], set
         'time, all networks in turn',
         '- on a CPU, the same command in another folder gives the same metrics; times vary',
         '- GMACs: multiply-adds of convolutions and matrix products, counted for the first validation image']
-    write(out / 'README.md', f'# Comparison of {len(rows)} backbones\n\n{result}\n'
+    write_file(out, 'README.md', f'# Comparison of {len(rows)} backbones\n\n{result}\n'
           '![Metric against latency](plot.png)\n\n' + '\n'.join(conditions) + '\n')
     draw_ranking(out / 'plot.png', rows, result.unit)
     return result
 
 
-def table(rows: list[dict], unit: str) -> str:
+def make_table(rows: list[dict], unit: str) -> str:
     """Returns a Markdown table, in which the metric has its range in brackets."""
     shown = []
     for row in rows:

@@ -9,13 +9,13 @@ from .files import LOADERS
 from .precisions import PRECISIONS
 
 
-def settings_here() -> dict[str, Any]:
+def find_settings_here() -> dict[str, Any]:
     """Returns the precision, and the number of processes that read data for each process of a training."""
     return dict(precision='float16' if has_mixed_precision() else 'float32',
                 workers=4 if torch.cuda.is_available() else 0)
 
 
-def loading_with(workers: int) -> dict[str, Any]:
+def make_loading(workers: int) -> dict[str, Any]:
     """Returns what loaders have for a number of processes that read data."""
     return dict(num_workers=workers, persistent_workers=False, pin_memory=torch.cuda.is_available())
 
@@ -25,10 +25,10 @@ def fit_recipe(cfg: Config, precision: str | None = None) -> None:
 
     What was given when the recipe was made, or edited since, stays; ``precision`` replaces it.
     """
-    before, here = cfg.recipe.get('here') or {}, settings_here()
+    before, here = cfg.recipe.get('here') or {}, find_settings_here()
     others = {name: value for name, value in cfg.optim_wrapper.items() if name not in PRECISIONS['float16']}
     if precision or cfg.optim_wrapper == {**others, **PRECISIONS.get(before.get('precision', ''), {})}:
         cfg.optim_wrapper = {**PRECISIONS[precision or here['precision']], **others}
     for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
         if loader.get('num_workers') == before.get('workers'):
-            loader.update(loading_with(here['workers']))
+            loader.update(make_loading(here['workers']))

@@ -9,7 +9,7 @@ from mmvit_backbones.errors import UsageError
 
 from ..utils.images import SUFFIXES, images_in, is_hidden
 from .class_lists import check_class_names, in_another_form
-from .folders import FolderData, Split, for_test, listed, output_folder, report_files, seen_from, write
+from .folders import FolderData, Split, for_test, listed, output_folder, report_files, seen_from, write_file
 from .rasters import Raster
 from .rules import Rule, apply, suspicion
 
@@ -95,7 +95,7 @@ def read_class_folder(folder: str | os.PathLike, *, val_fraction: float | None =
         lines = [f'{listed(file)} {label}\n' for file, label in named]
         rasters[part] = [Raster(osp.join(folder, prefixes[part], file)) for file, _ in named]
         datasets[part] = dict(type='CustomDataset', data_root=folder, data_prefix=prefixes[part],
-                              ann_file=seen_from(folder, write(out, f'{part}.txt', ''.join(lines))),
+                              ann_file=seen_from(folder, write_file(out, f'{part}.txt', ''.join(lines))),
                               metainfo=dict(classes=classes))
     data = FolderData(datasets.get('train', {}), datasets['val'], classes, len(rasters.get('train', ())),
                       len(rasters['val']), rasters=rasters, problems=tuple(problems))

@@ -16,7 +16,7 @@ from ..utils.distributed import is_first_process, warn
 from .class_lists import in_another_form
 from .coco import Coco, is_box, report_images, size_of
 from .coco_rules import WITHOUT_OBJECTS, coco_problems
-from .folders import FolderData, Objects, Split, for_test, output_folder, seen_from, write
+from .folders import FolderData, Objects, Split, for_test, output_folder, seen_from, write_file
 from .rules import Problem, apply
 
 LAYOUT = ('annotations/instances_train.json, annotations/instances_val.json, train/ and val/; or, with --val-fraction '
@@ -76,7 +76,7 @@ def read_coco_folder(folder: str | os.PathLike, *, val_fraction: float | None = 
                 problems += apply([WITHOUT_OBJECTS], some, False, place=f'{coco.file}, training images')
             if changes or len(parts) == 2:
                 check_outputs('out', [osp.join(out, f'instances_{part}.json')], [coco.file for coco in cocos.values()])
-                paths[part] = write(out, f'instances_{part}.json', json.dumps(content))
+                paths[part] = write_file(out, f'instances_{part}.json', json.dumps(content))
     for coco in cocos.values():
         report_images(coco)
     assert classes is not None

@@ -217,7 +217,7 @@ def output_folder(folder: str | os.PathLike | None) -> str:
     return os.fspath(folder)
 
 
-def write(folder: str, name: str, text: str) -> str:
+def write_file(folder: str | os.PathLike, name: str, text: str) -> str:
     """Writes a file to a folder, atomically because several processes may write it, and returns its path."""
     os.makedirs(folder, exist_ok=True)
     path = osp.join(folder, name)

@@ -17,7 +17,7 @@ from mmvit_backbones.errors import UsageError
 from ..configs.files import datasets_of, own_lists
 from ..utils.images import SUFFIXES, digest_at, images_in
 from .class_lists import read_class_list
-from .folders import FolderData, write
+from .folders import FolderData, write_file
 from .rasters import READERS
 
 RECORD = 'folder.json'
@@ -32,7 +32,7 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
              if argument == 'coco_folder' else names_in(argument, folder, roots))
     images = digests_of(folder, names, data.digests)
     lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
-    write(out, RECORD, json.dumps(dict(
+    write_file(out, RECORD, json.dumps(dict(
         argument=argument, roots=roots, images=images,
         classes=class_folders(images, roots) if argument == 'class_folder' else data.classes,
         annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest for path, digest in data.digests.items()
@@ -41,7 +41,7 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
                if osp.realpath(osp.dirname(path)) == osp.realpath(out)})))
 
 
-def folder_of(cfg: Config) -> str:
+def find_data_folder(cfg: Config) -> str:
     """Returns the folder of the data of a recipe."""
     return datasets_of(cfg, 'train')[0].get('data_root') or ''
 

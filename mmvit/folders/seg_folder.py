@@ -10,7 +10,7 @@ from mmvit_backbones.errors import UsageError
 from ..utils.colors import class_palette
 from ..utils.images import digest_at, images_in
 from .class_lists import in_another_form, read_class_list
-from .folders import FolderData, Split, for_test, listed, output_folder, report_files, seen_from, write
+from .folders import FolderData, Split, for_test, listed, output_folder, report_files, seen_from, write_file
 from .rasters import Raster
 from .rules import Rule, apply
 
@@ -109,7 +109,7 @@ def read_seg_folder(folder: str | os.PathLike, *, val_fraction: float | None = N
         stems = [osp.splitext(image)[0] for image in images[part]]
         datasets[part] = dict(
             type='BaseSegDataset', data_root=folder,
-            ann_file=seen_from(folder, write(out, f'{part}.txt', '\n'.join(map(listed, stems)))),
+            ann_file=seen_from(folder, write_file(out, f'{part}.txt', '\n'.join(map(listed, stems)))),
             data_prefix=dict(img_path=osp.join('images', prefix), seg_map_path=osp.join('masks', prefix)),
             img_suffix=data.suffixes[0], seg_map_suffix='.png', reduce_zero_label=False,
             metainfo=dict(classes=names, palette=class_palette(len(names))))

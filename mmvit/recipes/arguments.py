@@ -120,7 +120,8 @@ class FineTuning:
     ema: bool = argument(False, 'custom_hooks')
     light: bool = argument(False, 'model.roi_head')
     seed: int | None = argument(None, limits=SEED)
-    layer_decay: float | None = argument(None, limits=Limits(0, 1, '(]', is_whole=False))
+    layer_decay: float | None = argument(
+        None, limits=Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
     decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = argument(
         'layer_wise', limits=Limits(words=('layer_wise', 'stage_wise', 'level_wise')))
     precision: str | None = argument(None, limits=Limits(words=tuple(PRECISIONS)))
@@ -149,6 +150,20 @@ class FineTuning:
     def list_changes(self) -> dict[str, Any]:
         """Returns the arguments that differ from their defaults, which a recipe records."""
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+
+
+def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Returns the first argument that differs from the recorded ones, its recorded and its given value.
+
+    A folder may have been moved, and 'auto' may have been any batch size.
+    """
+    for name, value in given.items():
+        before = recorded.get(name, FIELDS[name].default)
+        was_moved = FIELDS[name].metadata.get('one_of') == 'folder' and before and value
+        are_equal = isinstance(value, (list, tuple)) and list(value) == list(before or ())
+        if before != value and value != AUTO and not was_moved and not are_equal:
+            return name, before, value
+    return None
 
 
 FIELDS = {each.name: each for each in fields(FineTuning)}

@@ -12,9 +12,9 @@ from mmvit_backbones.zoo.variants import VARIANTS
 
 from ..configs.files import config_of, is_config, named_configs
 from ..configs.tasks import TASKS
-from ..folders.record import folder_of
+from ..folders.record import find_data_folder
 from ..utils.devices import has_mixed_precision
-from .arguments import AUTO, FIELDS, FineTuning
+from .arguments import FIELDS, FineTuning, find_difference
 from .folder import WORK_DIRS, plan_fine_tuning, save
 from .networks import TIMM
 from .recipe import name_recipe
@@ -79,12 +79,10 @@ def find_moved(given: Mapping[str, Any], folder: str, work_dir: str) -> dict[str
         UsageError: If an argument differs from that of the training.
     """
     cfg = config_of(None, work_dir)
-    for name, value in given.items():
-        before = (cfg.get('recipe') or {}).get(name, FIELDS[name].default)
-        is_same = before == value or value == AUTO or FIELDS[name].metadata.get('one_of') == 'folder' and before
-        if not is_same and not (isinstance(value, (list, tuple)) and list(value) == list(before or ())):
-            what = f'{name}={before}' if before is not None else f'no {name}'
-            raise UsageError(f'work dir {work_dir} holds a training with {what}, which --resume cannot change, got '
-                             f'{name}={value}; the same command without --resume, with another --work-dir, trains '
-                             'with it from the start')
-    return {} if osp.realpath(folder) == osp.realpath(folder_of(cfg)) else dict(data_root=folder)
+    if found := find_difference(given, cfg.get('recipe') or {}):
+        name, before, value = found
+        what = f'{name}={before}' if before is not None else f'no {name}'
+        raise UsageError(f'work dir {work_dir} holds a training with {what}, which --resume cannot change, got '
+                         f'{name}={value}; the same command without --resume, with another --work-dir, trains with it '
+                         'from the start')
+    return {} if osp.realpath(folder) == osp.realpath(find_data_folder(cfg)) else dict(data_root=folder)

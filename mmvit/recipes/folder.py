@@ -9,13 +9,14 @@ from typing import Any, Literal
 from mmengine.config import Config
 
 from mmvit_backbones.errors import UsageError
-from mmvit_backbones.utils.file_access import check_outputs, replaced_when_complete
+from mmvit_backbones.utils.file_access import check_outputs
 
 from ..configs.files import RECIPE, metrics_of
 from ..configs.scripts import shorthand_options
 from ..configs.tasks import choose_task, find_task
 from ..folders import FolderData, read_folder
-from ..folders.record import folder_of, found_changes, write_record
+from ..folders.folders import write_file
+from ..folders.record import find_data_folder, found_changes, write_record
 from ..folders.rules import raise_or_warn
 from ..running.work_dir import HoldsTrainingError, holds_training, unused_name
 from ..utils.distributed import warn
@@ -125,10 +126,7 @@ def save(cfg: Config) -> str:
     if holds_training(cfg.work_dir):
         raise HoldsTrainingError(cfg.work_dir)
     check_outputs('work_dir (--work-dir)', [path], [cfg.recipe.get('network')])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(path) as part:
-        part.write_text(cfg.text, encoding='utf-8')
-    return str(path)
+    return write_file(path.parent, path.name, cfg.text)
 
 
 def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
@@ -159,7 +157,7 @@ def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str
         raise UsageError(f'{cfg.filename} was trained with {trained.argument}, got {key}={folder}')
     if folder is None or (found := found_changes(cfg, folder)) == []:
         data = _recorded_data(cfg, folder)
-    elif found and recipe.get('val_fraction') and osp.realpath(folder) == osp.realpath(folder_of(cfg)):
+    elif found and recipe.get('val_fraction') and osp.realpath(folder) == osp.realpath(find_data_folder(cfg)):
         raise UsageError(f'{key}={folder} has changed since the training, which split it at random: '
                          f'{"; ".join(found)}; without it, the validation images of the training are tested')
     else:
@@ -188,8 +186,4 @@ def write_with_data(cfg: Config, out: str, **options: Any) -> str:
     """Writes the config of a test with other data (:func:`other_data`) to the folder ``out``; returns its file."""
     cfg, name = deepcopy(cfg), Path(str(cfg.filename)).name
     cfg.merge_from_dict(other_data(cfg, **options, out=out))
-    path, text = Path(out, name), write_sections([f'The test of {name} with other data.'], [('', cfg.to_dict())])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(path) as part:
-        part.write_text(text, encoding='utf-8')
-    return str(path)
+    return write_file(out, name, write_sections([f'The test of {name} with other data.'], [('', cfg.to_dict())]))

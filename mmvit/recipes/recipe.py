@@ -14,7 +14,7 @@ from mmengine.hub import get_config
 from mmvit_backbones.errors import UsageError
 
 from ..configs.files import RECIPE
-from ..configs.machine import loading_with, settings_here
+from ..configs.machine import find_settings_here, make_loading
 from ..configs.tasks import Task
 from ..folders import FolderData
 from ..utils.limits import SIDE
@@ -54,7 +54,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     if find_spec(task.framework) is None:
         raise UsageError(f'{task.argument} (--{task.argument.replace("_", "-")}) needs {task.framework}, which is not '
                          'installed')
-    module, here, recorded = MODULES[task.name], settings_here(), given.list_changes()
+    module, here, recorded = MODULES[task.name], find_settings_here(), given.list_changes()
     decided = {name: value for name, value in here.items() if name not in recorded}
     settled: dict[str, Any] = {**here, **recorded}
     batch_size, size = int(given.batch_size or module.BATCH_SIZE), settle_size(task, given.size)
@@ -84,7 +84,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
          dict(recipe={**recorded, **(dict(here=decided) if decided else {})})),
         (f'The model: {len(data.classes)} classes.', model),
         ('The data.', dict(metainfo=data.train['metainfo'],
-                           **complete_loaders(loader, evaluation, loading_with(settled['workers'])))),
+                           **complete_loaders(loader, evaluation, make_loading(settled['workers'])))),
         (f'{count(schedule.epochs, "epoch")}: {count(schedule.warm_up, "step")} of warm-up, then cosine decay.',
          {**schedule.make_loops(), **schedule.make_optimization()}),
         ('Checkpoints are written as a whole and at SIGTERM; training stops if the loss is not finite; a resumed run '

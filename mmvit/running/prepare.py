@@ -18,7 +18,7 @@ from ..configs.outputs import check_test_outputs
 from ..configs.scripts import testing_config, training_config
 from ..configs.settings import check_settings
 from ..folders.data_set_files import check_data
-from ..folders.record import folder_of, found_changes
+from ..folders.record import find_data_folder, found_changes
 from ..utils.distributed import is_first_process, warn
 from .rehearsal import rehearse
 from .work_dir import HoldsTrainingError, holds_training
@@ -106,11 +106,12 @@ def check_folder(cfg: Config) -> bool:
     Raises:
         UsageError: If it has changed.
     """
-    found = found_changes(cfg, folder_of(cfg)) if 'recipe' in cfg else None
+    found = found_changes(cfg, find_data_folder(cfg)) if 'recipe' in cfg else None
     if found:
-        raise UsageError(f'{folder_of(cfg)} has changed since the training in {cfg.work_dir}: {"; ".join(found)}. It '
-                         'goes on with the same data only; for a new training with these data from its weights, pass '
-                         f'--pretrained {cfg.work_dir} with the network and the folder, and no --resume')
+        raise UsageError(f'{find_data_folder(cfg)} has changed since the training in {cfg.work_dir}: '
+                         f'{"; ".join(found)}. It goes on with the same data only; for a new training with these data '
+                         f'from its weights, pass --pretrained {cfg.work_dir} with the network and the folder, and no '
+                         '--resume')
     return found is not None
 
 
@@ -135,9 +136,9 @@ def prepared_test(config: str, checkpoint: str | None, *, with_data: Callable[..
     work_dir = work_dir or default_work_dir(base)
     if with_data:
         named, source = with_data(base, osp.join(work_dir, 'data')), weights
-    elif 'recipe' in base and (found := found_changes(base, folder_of(base))):
-        warn(f'{folder_of(base)} has changed since the training: {"; ".join(found)}; the lists of the training are '
-             'used')
+    elif 'recipe' in base and (found := found_changes(base, find_data_folder(base))):
+        warn(f'{find_data_folder(base)} has changed since the training: {"; ".join(found)}; the lists of the training '
+             'are used')
     cfg = testing_config(named if with_data else base, weights, work_dir=work_dir, **options)
     check_data(cfg, ['test'])
     check_test_outputs(cfg)

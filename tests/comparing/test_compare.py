@@ -14,7 +14,7 @@ from PIL import Image
 from runs import Run
 
 from mmvit.comparing import compare
-from mmvit.comparing.comparison import check_rates, differences, last_metric, logged
+from mmvit.comparing.comparison import check_rates, describe_differences, find_last_metric, read_log
 from mmvit.drawing.ranking import draw_ranking
 from mmvit.recipes import fine_tune
 from mmvit.utils.frameworks import import_quietly
@@ -57,7 +57,7 @@ def test_a_stopped_comparison_stops_its_training_and_continues(run, few_flowers,
     paths = [*out.glob('*/seed0.json')]
     results = {path: path.read_text() for path in paths}
     for path in paths:
-        entries = list(logged(path.with_suffix('')))
+        entries = list(read_log(path.with_suffix('')))
         assert json.loads(results[path])['metric'] == [
             entry['accuracy/top1'] for entry in entries if 'accuracy/top1' in entry][-1]
     assert len(paths) == 2 and len({json.loads(text)['metric'] for text in results.values()}) == 1
@@ -103,11 +103,11 @@ def test_layers_of_a_network_that_needs_the_cpu_are_unknown_in_one_line():
 def test_words_follow_the_ranges_of_the_seeds():
     rows = [dict(network=name, lowest=low, highest=high, seeds=3)
             for name, low, high in (('a', 50, 52), ('b', 49, 51), ('c', 30, 31))]
-    sentences = differences(rows, 500)
+    sentences = describe_differences(rows, 500)
     assert sentences[0].startswith('a is better than c in every seed; not distinguishable from b')
     assert len(sentences) == 3 and 'c in every seed' in sentences[1] and '10%' in sentences[2]
-    assert any('7 validation images' in line for line in differences(rows, 7))
-    single = differences([dict(row, seeds=1) for row in rows], 500)
+    assert any('7 validation images' in line for line in describe_differences(rows, 7))
+    single = describe_differences([dict(row, seeds=1) for row in rows], 500)
     assert len(single) == 1 and '--seeds' in single[0]
 
 
@@ -122,8 +122,8 @@ def test_a_plot_of_all_networks_is_written(count, tmp_path):
 
 def test_the_metric_is_that_of_the_last_evaluation():
     entries = [dict(loss=1., step=1), {'coco/bbox_mAP': .25, 'step': 1}, {'coco/bbox_mAP': .5, 'step': 2}]
-    assert last_metric(entries, 'mmdet') == 50
-    assert last_metric([dict(mIoU=7., step=1)], 'mmseg') == 7
+    assert find_last_metric(entries, 'mmdet') == 50
+    assert find_last_metric([dict(mIoU=7., step=1)], 'mmseg') == 7
 
 
 @pytest.mark.parametrize('given, words', [

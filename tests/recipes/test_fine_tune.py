@@ -460,7 +460,7 @@ def test_a_recipe_takes_precision_and_workers_of_the_machine_that_runs_it(tmp_pa
     files = [save(left), save(given)]
     edited = tmp_path / 'edited.py'
     edited.write_text(left.text.replace(f'num_workers={left.recipe.here.workers}', 'num_workers=7'))
-    monkeypatch.setattr(machine, 'settings_here', lambda: dict(precision='float16', workers=3))
+    monkeypatch.setattr(machine, 'find_settings_here', lambda: dict(precision='float16', workers=3))
     runs = [training_config(str(file)) for file in (*files, edited)]
     assert [(cfg.optim_wrapper.type, cfg.val_dataloader.num_workers) for cfg in runs] == [
         ('AmpOptimWrapper', 3), ('OptimWrapper', 1), ('AmpOptimWrapper', 7)]

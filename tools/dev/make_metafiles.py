@@ -33,6 +33,7 @@ from mmvit.folders.coco_rules import COCO_RULES
 from mmvit.folders.rasters import RASTER_RULES
 from mmvit.folders.rules import HALF, Rule
 from mmvit.folders.seg_folder import SEG_RULES
+from mmvit.recipes.arguments import FIELDS, OPTIONS
 from mmvit.recipes.schedule import LR, PRETRAINED_MULT
 from mmvit_backbones.backbones import Backbone
 from mmvit_backbones.engine import weight_decay_cfg
@@ -75,6 +76,7 @@ RECIPE_DATA = dict(flowers='flowers', camvid='streets', coco='objects')
 RULES = '<!-- rules: written by tools/dev/make_metafiles.py -->\n', '<!-- end of rules -->\n'
 RULE_TABLES = {'COCO': COCO_RULES, '`--class-folder`': CLASS_RULES, '`--seg-folder`': SEG_RULES,
                'Images and masks': RASTER_RULES}
+OPTION_KEYS = '<!-- options: written by tools/dev/make_metafiles.py -->\n', '<!-- end of options -->\n'
 PAGES = '      # pages: written by tools/dev/make_metafiles.py\n', '      # end of pages\n'
 RESULT_COLUMNS = (
     ('box/mask AP', ('box', 'mask'), '_3x', '3x schedule', ('box', 'mask')),
@@ -166,9 +168,11 @@ def make_files() -> dict[Path, str]:
     files |= {page: first_page(variants) for page, variants in new}
     for name, marks, new in (('README.md', TABLE, networks()), ('docs/api/backbones.md', BACKBONES, backbones()),
                              ('mkdocs.yml', PAGES, pages()), ('docs/own_data.md', RULES, rules()),
+                             ('docs/own_data.md', OPTION_KEYS, options()),
                              ('docs/own_data.md', RECIPES, recipes()), ('docs/own_project.md', DECAY, weight_decay()),
                              ('NOTICE', NOTICE, sources())):
-        files[ROOT / name] = between((ROOT / name).read_text(encoding='utf-8'), *marks, new)
+        text = files.get(ROOT / name) or (ROOT / name).read_text(encoding='utf-8')
+        files[ROOT / name] = between(text, *marks, new)
     return files
 
 
@@ -356,6 +360,15 @@ def rules() -> str:
             names.setdefault(severity(rule), []).append(rule.name)
         parts += [f'\n{data}:\n\n', *(f'- {degree}: {"; ".join(found)}\n' for degree, found in names.items())]
     return ''.join(parts)
+
+
+def options() -> str:
+    """Returns the options of `mmvit train` for a network and a folder, and the keys of configs that set the same."""
+    keys: dict[str, list[str]] = {}
+    for name in OPTIONS:
+        keys.setdefault(FIELDS[name].metadata['key'], []).append(f'`--{name.replace("_", "-")}`')
+    return ''.join(['\n| option | in a config |\n| --- | --- |\n',
+                    *(f'| {", ".join(names)} | {key} |\n' for key, names in keys.items()), '\n'])
 
 
 def recipes() -> str:

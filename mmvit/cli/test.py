@@ -44,7 +44,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER')
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
-    return with_help(parser, 'running.prepare.prepared_test', 'recipes.folder.other_data',
+    return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.find_other_data',
                      'configs.scripts.testing_config', 'configs.scripts.training_config',
                      'configs.scripts.shorthand_options')
 
@@ -57,7 +57,7 @@ def run(args: Namespace) -> None:
     from mmvit_backbones.errors import UsageError
 
     from ..running import testing_config
-    from ..running.prepare import prepared_test
+    from ..running.prepare import prepare_test
     from ..running.ranks import started_by
     from .processes import launch
 
@@ -76,7 +76,7 @@ def run(args: Namespace) -> None:
                           'writes WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT '
                           f'{text} tests it') if options['with_data'] else None
 
-    launch(args, lambda processes: nullcontext(prepared_test(**options)), partial(go, args), refusal)
+    launch(args, lambda processes: nullcontext(prepare_test(**options)), partial(go, args), refusal)
 
 
 def options_of(args: Namespace) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def options_of(args: Namespace) -> dict[str, Any]:
 
 
 def data_of(args: Namespace) -> dict[str, Any]:
-    """Returns the arguments of :func:`.prepared_test` for what is tested with a folder or a size, or an exported file.
+    """Returns the arguments of :func:`.prepare_test` for what is tested with a folder or a size, or an exported file.
 
     Raises:
         UsageError: If options cannot be combined, or need the model in PyTorch, and an exported file is tested.
@@ -94,8 +94,8 @@ def data_of(args: Namespace) -> dict[str, Any]:
     from mmvit_backbones.errors import UsageError
 
     from ..inference import is_exported
-    from ..recipes import other_data, write_with_data
-    other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
+    from ..recipes import find_other_data, write_with_data
+    other = {name: value for name, value in given_to(find_other_data, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
     exported = is_exported(args.checkpoint or '')

@@ -59,7 +59,7 @@ def run(args: Namespace) -> None:
     from ..running import shorthand_options, training_config
     from ..running.prepare import Prepared, prepare_training
     from ..running.ranks import started_by
-    from ..running.work_dir import holds_training, reserve_work_dir, unused_name
+    from ..running.work_dir import find_unused_name, holds_training, reserve_work_dir
     from .processes import launch, unfinished
 
     options = {**given_to(training_config, args), **given_to(shorthand_options, args)}
@@ -70,7 +70,7 @@ def run(args: Namespace) -> None:
         with started_by(args.launcher):
             go(args, training_config(**{**options, 'config': config, 'work_dir': work_dir}))
         return
-    named = {name: value for name, value in given_to(FineTuning, args).items() if name not in ('work_dir', 'processes')}
+    named = given_to(FineTuning, args)
     given = find_fine_tuning(args.config, named, args.data_root)
 
     @contextmanager
@@ -78,20 +78,17 @@ def run(args: Namespace) -> None:
         if given is None:
             yield prepare_training(**options, processes=processes, check=args.check)
             return
-        others = {name: value for name, value in options.items() if name != 'precision'}  # which the recipe has
         with reserve_work_dir(name_base(given), args.work_dir, args.resume or False) as work_dir:
-            if is_new := not holds_training(work_dir):
-                config = write_recipe(replace(given, work_dir=work_dir, processes=processes))
-            else:
-                config = work_dir
-                others |= find_moved({**named, 'network': args.config}, given.data[1], work_dir)
-            yield prepare_training(**{**others, 'config': config, 'work_dir': work_dir}, processes=processes,
-                                   check=args.check, checks_data=not is_new)
+            is_new = not holds_training(work_dir)
+            own = (dict(config=write_recipe(replace(given, work_dir=work_dir, processes=processes))) if is_new else
+                   dict(config=work_dir, **find_moved({**named, 'network': args.config}, given.data[1], work_dir)))
+            yield prepare_training(**{**options, 'precision': None, 'work_dir': work_dir, **own}, processes=processes,
+                                   check=args.check, checks_data=not is_new)  # the recipe has the precision
 
     def refuse(processes: int, starter: list[str]) -> 'UsageError | None':
         if given is None:
             return None
-        work_dir = args.work_dir or unused_name(name_base(given))
+        work_dir = args.work_dir or find_unused_name(name_base(given))
         file = os.path.join(work_dir, RECIPE, f'{os.path.basename(name_base(given))}.py')
         return unfinished(args.command, work_dir, file, processes, starter)
 

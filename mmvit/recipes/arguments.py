@@ -14,7 +14,7 @@ AUTO, ALL = 'auto', 'all'
 DATA, LENGTH = 'train_dataloader.dataset', 'train_cfg.max_{} and the ends of param_scheduler'
 
 
-def argument(default: Any = MISSING, key: str = '', limits: Limits | None = None, **others: Any) -> Any:
+def declare(default: Any = MISSING, key: str = '', limits: Limits | None = None, **others: Any) -> Any:
     """Returns a field of :class:`FineTuning`.
 
     Args:
@@ -25,14 +25,14 @@ def argument(default: Any = MISSING, key: str = '', limits: Limits | None = None
         **others: ``alias``, another option; ``metavar``, which stands for the value in help texts; ``one_of``, a name
             that options share of which one may be given; ``is_several``, whether there may be several values;
             ``without``, what the option does that begins with ``--no-``; ``is_compared``, whether a comparison has the
-            argument, too.
+            argument, too; ``is_of_run``, whether it may differ when a training goes on.
     """
     return field(default=default, metadata=dict(key=key, limits=limits, **others))
 
 
-def folder_argument() -> Any:
+def declare_folder() -> Any:
     """Returns the field of a task's folder."""
-    return argument(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
+    return declare(None, DATA, metavar='FOLDER', one_of='folder', is_compared=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,40 +97,40 @@ class FineTuning:
         UsageError: If an argument is not within its limits, or arguments exclude each other.
     """
 
-    network: str | Mapping[str, Any] = argument()
-    class_folder: str | None = folder_argument()
-    coco_folder: str | None = folder_argument()
-    seg_folder: str | None = folder_argument()
-    size: int | Sequence[int] | None = argument(None, DATA, SIDE, metavar='PIXELS', is_several=True, is_compared=True)
-    epochs: int | None = argument(None, LENGTH.format('epochs'), COUNT, one_of='length', is_compared=True)
-    iters: int | None = argument(None, LENGTH.format('iters'), COUNT, one_of='length')
-    batch_size: int | Literal['auto'] | None = argument(
+    network: str | Mapping[str, Any] = declare()
+    class_folder: str | None = declare_folder()
+    coco_folder: str | None = declare_folder()
+    seg_folder: str | None = declare_folder()
+    size: int | Sequence[int] | None = declare(None, DATA, SIDE, metavar='PIXELS', is_several=True, is_compared=True)
+    epochs: int | None = declare(None, LENGTH.format('epochs'), COUNT, one_of='length', is_compared=True)
+    iters: int | None = declare(None, LENGTH.format('iters'), COUNT, one_of='length')
+    batch_size: int | Literal['auto'] | None = declare(
         None, 'train_dataloader.batch_size', Limits(1, words=(AUTO, )), metavar='N')
-    accumulate: int = argument(1, 'optim_wrapper.accumulative_counts', COUNT, metavar='N')
-    lr: float | None = argument(None, 'optim_wrapper.optimizer.lr', ABOVE_ZERO, metavar='RATE')
-    freeze: int | Literal['all'] | None = argument(
+    accumulate: int = declare(1, 'optim_wrapper.accumulative_counts', COUNT, metavar='N')
+    lr: float | None = declare(None, 'optim_wrapper.optimizer.lr', ABOVE_ZERO, metavar='RATE')
+    freeze: int | Literal['all'] | None = declare(
         None, 'model.backbone.frozen_stages', Limits(0, words=(ALL, )), metavar='N')
-    pretrained: bool | str = argument(True, 'model.backbone.init_cfg', metavar='WEIGHTS', one_of='weights',
+    pretrained: bool | str = declare(True, 'model.backbone.init_cfg', metavar='WEIGHTS', one_of='weights',
                                        without='start from random weights', is_compared=True)
-    prefix: str | None = argument(None, 'model.backbone.init_cfg.prefix')
-    boxes_only: bool = argument(False, 'model.type', alias='--boxes', is_compared=True)
-    val_fraction: float | None = argument(None, DATA, FRACTION, metavar='FRACTION', is_compared=True)
-    split_seed: int = argument(0, DATA, SEED, metavar='SEED', is_compared=True)
-    early_stop: int | None = argument(None, 'custom_hooks', COUNT, metavar='N')
-    ema: bool = argument(False, 'custom_hooks')
-    light: bool = argument(False, 'model.roi_head')
-    seed: int | None = argument(None, limits=SEED)
-    layer_decay: float | None = argument(
+    prefix: str | None = declare(None, 'model.backbone.init_cfg.prefix')
+    boxes_only: bool = declare(False, 'model.type', alias='--boxes', is_compared=True)
+    val_fraction: float | None = declare(None, DATA, FRACTION, metavar='FRACTION', is_compared=True)
+    split_seed: int = declare(0, DATA, SEED, metavar='SEED', is_compared=True)
+    early_stop: int | None = declare(None, 'custom_hooks', COUNT, metavar='N')
+    ema: bool = declare(False, 'custom_hooks')
+    light: bool = declare(False, 'model.roi_head')
+    seed: int | None = declare(None, limits=SEED)
+    layer_decay: float | None = declare(
         None, limits=Limits(0, 1, '(]', is_whole=False), metavar='FACTOR', is_compared=True)
-    decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = argument(
+    decay_type: Literal['layer_wise', 'stage_wise', 'level_wise'] = declare(
         'layer_wise', limits=Limits(words=('layer_wise', 'stage_wise', 'level_wise')))
-    precision: str | None = argument(None, limits=Limits(words=tuple(PRECISIONS)))
-    compile: bool = argument(False)
-    workers: int | None = argument(None, limits=Limits(0))
-    processes: int = argument(1, limits=COUNT)
-    work_dir: str | None = argument(None)
-    out: str | None = argument(None)
-    check_files: bool = argument(True)
+    precision: str | None = declare(None, limits=Limits(words=tuple(PRECISIONS)))
+    compile: bool = declare(False)
+    workers: int | None = declare(None, limits=Limits(0))
+    processes: int = declare(1, limits=COUNT, is_of_run=True)
+    work_dir: str | None = declare(None, is_of_run=True)
+    out: str | None = declare(None)
+    check_files: bool = declare(True)
 
     def __post_init__(self) -> None:
         from mmvit_backbones.errors import UsageError  # whose package imports torch
@@ -159,9 +159,9 @@ def find_difference(given: Mapping[str, Any], recorded: Mapping[str, Any]) -> tu
     """
     for name, value in given.items():
         before = recorded.get(name, FIELDS[name].default)
-        was_moved = FIELDS[name].metadata.get('one_of') == 'folder' and before and value
-        are_equal = isinstance(value, (list, tuple)) and list(value) == list(before or ())
-        if before != value and value != AUTO and not was_moved and not are_equal:
+        about, is_list = FIELDS[name].metadata, isinstance(value, (list, tuple))
+        may_differ = about.get('is_of_run') or about.get('one_of') == 'folder' and before and value or value == AUTO
+        if not may_differ and before != value and not (is_list and list(value) == list(before or ())):
             return name, before, value
     return None
 

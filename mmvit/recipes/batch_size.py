@@ -31,7 +31,7 @@ def check_device() -> None:
                          'pass --batch-size 2')
 
 
-def largest_batch_size(recipe: Config, limit: int, processes: int = 1) -> int:
+def find_largest_batch(recipe: Config, limit: int, processes: int = 1) -> int:
     """Returns the largest power of two whose training fits into nine tenths of the GPU's memory, and prints it.
 
     A process of its own takes the steps, so that this one allocates nothing on the GPU.
@@ -45,17 +45,17 @@ def largest_batch_size(recipe: Config, limit: int, processes: int = 1) -> int:
         UsageError: If a single image does not fit.
     """
     with ProcessPoolExecutor(1, get_context('spawn')) as own_process:
-        number = own_process.submit(largest_that_fits, recipe, limit, processes).result()
+        number = own_process.submit(find_largest_that_fits, recipe, limit, processes).result()
     print(f'batch size  {number} images per step fit into nine tenths of the memory of the GPU', flush=True)
     return number
 
 
-def largest_that_fits(recipe: Config, limit: int, processes: int = 1) -> int:
-    """Returns the number of :func:`largest_batch_size`, from steps in this process."""
+def find_largest_that_fits(recipe: Config, limit: int, processes: int = 1) -> int:
+    """Returns the number of :func:`find_largest_batch`, from steps in this process."""
     device = torch.device(get_device())
     import_modules_from_strings(**recipe.custom_imports)
     fitting = 0
-    with alone(device) if processes > 1 else nullcontext():
+    with connect_alone(device) if processes > 1 else nullcontext():
         for exponent in range(max(limit, 1).bit_length()):
             if not fits(recipe, 2**exponent, device):
                 break
@@ -67,7 +67,7 @@ def largest_that_fits(recipe: Config, limit: int, processes: int = 1) -> int:
 
 
 @contextmanager
-def alone(device: torch.device) -> Iterator[None]:
+def connect_alone(device: torch.device) -> Iterator[None]:
     """Connects this process with itself, so that a model has the buffers of training in several processes."""
     store = distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]  # documented there
     distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo', store=store, rank=0, world_size=1)
@@ -99,7 +99,7 @@ def take_steps(cfg: Config, images: int, device: torch.device) -> None:
     processes, and the optimizer's state in the second update.
     """
     use_framework(cfg.default_scope)
-    dataset = dict(cfg.train_dataloader.dataset, pipeline=[largest(step) for step in
+    dataset = dict(cfg.train_dataloader.dataset, pipeline=[enlarge(step) for step in
                                                            cfg.train_dataloader.dataset.pipeline])
     with quiet():
         data: Any = DATASETS.build(dataset)
@@ -114,7 +114,7 @@ def take_steps(cfg: Config, images: int, device: torch.device) -> None:
     del averages
 
 
-def largest(step: dict) -> dict:
+def enlarge(step: dict) -> dict:
     """Returns a step of a pipeline; that which varies the size of whole images, for the largest in both sides."""
     if step['type'] != 'RandomChoiceResize':
         return step

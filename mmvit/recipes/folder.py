@@ -18,11 +18,11 @@ from ..folders import FolderData, read_folder
 from ..folders.folders import write_file
 from ..folders.record import find_data_folder, found_changes, write_record
 from ..folders.rules import raise_or_warn
-from ..running.work_dir import HoldsTrainingError, holds_training, unused_name
+from ..running.work_dir import HoldsTrainingError, find_unused_name, holds_training
 from ..utils.distributed import warn
 from . import detector
 from .arguments import AUTO, FineTuning
-from .batch_size import check_device, largest_batch_size
+from .batch_size import check_device, find_largest_batch
 from .config_files import write_sections
 from .networks import Network, find_network
 from .recipe import MODULES, Recipe, make_recipe, name_recipe, settle_size
@@ -75,7 +75,7 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
         raise HoldsTrainingError(given.work_dir)
     if not given.work_dir:
         base = osp.join(WORK_DIRS, name_recipe(network.name, task))
-        given = replace(given, work_dir=base if given.out else unused_name(base))
+        given = replace(given, work_dir=base if given.out else find_unused_name(base))
     place = given.out or osp.join(str(given.work_dir), RECIPE)
     data = read_folder(task.argument, folder, given.boxes_only, val_fraction=given.val_fraction,
                        split_seed=given.split_seed, out=place, check_files=given.check_files)
@@ -86,7 +86,7 @@ def plan_fine_tuning(given: FineTuning) -> Recipe:
             warn(text)
     if given.batch_size == AUTO:
         smallest = make_recipe(replace(given, batch_size=1), network, data).config
-        number = largest_batch_size(smallest, data.num_train // given.processes, given.processes)
+        number = find_largest_batch(smallest, data.num_train // given.processes, given.processes)
         given = replace(given, batch_size=number)
     recipe = make_recipe(given, network, data)
     if isinstance(given.pretrained, str) and not given.prefix:
@@ -129,7 +129,7 @@ def save(cfg: Config) -> str:
     return write_file(path.parent, path.name, cfg.text)
 
 
-def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
+def find_other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
                seg_folder: str | None = None, size: int | Sequence[int] | None = None, out: str) -> dict[str, Any]:
     """Returns the options that let a config of :func:`fine_tune` test on another folder, or with another image size.
 
@@ -183,7 +183,7 @@ def _recorded_data(cfg: Config, folder: str | None) -> FolderData:
 
 
 def write_with_data(cfg: Config, out: str, **options: Any) -> str:
-    """Writes the config of a test with other data (:func:`other_data`) to the folder ``out``; returns its file."""
+    """Writes the config of a test with other data (:func:`find_other_data`) to the folder ``out``; returns its file."""
     cfg, name = deepcopy(cfg), Path(str(cfg.filename)).name
-    cfg.merge_from_dict(other_data(cfg, **options, out=out))
+    cfg.merge_from_dict(find_other_data(cfg, **options, out=out))
     return write_file(out, name, write_sections([f'The test of {name} with other data.'], [('', cfg.to_dict())]))

@@ -81,7 +81,7 @@ def make_recipe(given: FineTuning, network: Network, data: FolderData, start: St
     sections = [
         ('', dict(module.make_frame(data), custom_imports=dict(imports=list(network.imports)))),
         ('What was given, for `mmvit test` on other folders and `mmvit train --resume`.',
-         dict(recipe={**recorded, **(dict(here=decided) if decided else {})})),
+         dict(recipe={**recorded, 'here': decided})),
         (f'The model: {len(data.classes)} classes.', model),
         ('The data.', dict(metainfo=data.train['metainfo'],
                            **complete_loaders(loader, evaluation, make_loading(settled['workers'])))),

@@ -44,8 +44,9 @@ class Schedule:
 
     @property
     def epochs(self) -> int:
-        length = math.ceil(self.given.iters / self.steps_per_epoch) if self.given.iters else epochs_for(self.num_train)
-        return self.given.epochs or length
+        if self.given.iters:
+            return math.ceil(self.given.iters / self.steps_per_epoch)
+        return self.given.epochs or choose_epochs(self.num_train)
 
     @property
     def steps(self) -> int:
@@ -113,7 +114,7 @@ class Schedule:
 VISUALIZATION = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook')
 
 
-def epochs_for(images: int) -> int:
+def choose_epochs(images: int) -> int:
     """Returns the number of epochs of a fine-tuning: 100 for up to 1000 images, then less, but at least 12."""
     epochs = round(MOST_EPOCHS * math.sqrt(FEW_IMAGES / max(images, FEW_IMAGES)))
     return max(FEWEST_EPOCHS, epochs)

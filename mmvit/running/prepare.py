@@ -115,7 +115,7 @@ def check_folder(cfg: Config) -> bool:
     return found is not None
 
 
-def prepared_test(config: str, checkpoint: str | None, *, with_data: Callable[..., str] | None = None,
+def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[..., str] | None = None,
                   is_exported: bool = False, work_dir: str | None = None, **options: Any) -> Prepared:
     """Returns a test after checking all that it will use.
 

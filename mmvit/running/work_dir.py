@@ -56,12 +56,12 @@ def is_locked(path: str) -> bool:
     return False
 
 
-def unused_name(base: str) -> str:
+def find_unused_name(base: str) -> str:
     """Returns the newest of the folders ``base``, ``base_2``, ..., or the next name if a training or a command has it.
 
     Until a folder holds a training, its recipe may be written again.
     """
-    names = numbered(base)
+    names = list_numbered(base)
     if not names:
         return base
     newest = names[-1]
@@ -70,7 +70,7 @@ def unused_name(base: str) -> str:
     return f'{base}_{2 if newest == base else int(newest.rpartition("_")[2]) + 1}'
 
 
-def numbered(base: str) -> list[str]:
+def list_numbered(base: str) -> list[str]:
     """Returns the folders named ``base``, ``base_2``, ``base_3``, ..., the newest last."""
     parent, name = osp.split(base)
     pattern = re.compile(rf'{re.escape(name)}(?:_([2-9]|[1-9]\d+))?')
@@ -93,12 +93,12 @@ def reserve_work_dir(base: str, work_dir: str | None = None, resume: str | bool 
         UsageError: If the folder cannot be written or is in use, or holds a training that is not to go on.
     """
     if work_dir is None and resume in (True, 'auto'):
-        work_dir = next((name for name in reversed(numbered(base)) if holds_training(name)), None)
+        work_dir = next((name for name in reversed(list_numbered(base)) if holds_training(name)), None)
         if work_dir:
             print(f'work dir    {work_dir}: the newest training of this network and task goes on', flush=True)
     elif work_dir is None and resume:
         place = osp.realpath(str(resume) if osp.isdir(str(resume)) else osp.dirname(str(resume)))
-        work_dir = next((name for name in numbered(base) if osp.realpath(name) == place), None)
+        work_dir = next((name for name in list_numbered(base) if osp.realpath(name) == place), None)
     if work_dir is not None:
         with take(work_dir), removed_if_unused(work_dir):
             if holds_training(work_dir) and not resume:
@@ -106,7 +106,7 @@ def reserve_work_dir(base: str, work_dir: str | None = None, resume: str | bool 
             yield work_dir
         return
     while True:
-        name = unused_name(base)
+        name = find_unused_name(base)
         try:
             if not osp.isdir(name):
                 os.makedirs(name)
@@ -114,7 +114,7 @@ def reserve_work_dir(base: str, work_dir: str | None = None, resume: str | bool 
         except FileExistsError:  # another command was faster
             continue
         except UsageError:
-            if name == unused_name(base):
+            if name == find_unused_name(base):
                 raise
             continue
         with held, removed_if_unused(name):

@@ -16,7 +16,7 @@ from tiny_configs import TINY_CONFIGS
 
 from mmvit.cli.test import data_of, options_of
 from mmvit.recipes import save
-from mmvit.running.prepare import prepared_test
+from mmvit.running.prepare import prepare_test
 from mmvit_backbones.errors import UsageError
 
 KINDS = 'run', 'checkpoint', 'config', 'exported file'
@@ -69,7 +69,7 @@ def test_every_option_and_pair_changes_the_test_or_is_named(kind, task, run_of, 
         words = [word for option in options for word in words_of(option, task)]
         args = parser_of('test').parse_args([*source[kind], *words])
         try:
-            cfg = prepared_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg
+            cfg = prepare_test(**{'checkpoint': None, **options_of(args), **data_of(args)}).cfg
         except UsageError as error:
             assert any(words_of(option, task)[0] in str(error) for option in options), (options, error)
             return None
@@ -112,5 +112,5 @@ def test_a_split_that_has_changed_gets_no_advice_for_trainings(tmp_path):
     for folder, words in ((data, ['1 image was removed']), (other, [other]), (tmp_path / 'empty', ['val/CLASS/'])):
         args = parser_of('test').parse_args([cfg.filename, 'epoch_1.pth', '--class-folder', str(folder)])
         with raises(UsageError, *words) as caught:
-            prepared_test(**options_of(args), **data_of(args))
+            prepare_test(**options_of(args), **data_of(args))
         assert '--val-fraction' not in str(caught.value)

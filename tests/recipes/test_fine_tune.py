@@ -25,8 +25,8 @@ from mmvit.configs.files import datasets_of, metrics_of, read_config
 from mmvit.folders.data_set_files import check_data
 from mmvit.recipes import FineTuning, fine_tune, save
 from mmvit.recipes.arguments import FIELDS
-from mmvit.recipes.batch_size import largest_batch_size, largest_that_fits
-from mmvit.recipes.schedule import epochs_for
+from mmvit.recipes.batch_size import find_largest_batch, find_largest_that_fits
+from mmvit.recipes.schedule import choose_epochs
 from mmvit.running import training_config
 from mmvit.running.rehearsal import rehearse
 from mmvit_backbones import get_model
@@ -107,7 +107,7 @@ def test_length_and_rate_follow_from_the_data_and_the_batch(tmp_path):
     rate, = (line for line in cfg.text.splitlines() if line.startswith('# rate'))
     assert all(word in rate for word in ('0.000354', '0.0005', '16', '8/16'))
     assert cfg.optim_wrapper.type == ('AmpOptimWrapper' if torch.cuda.is_available() else 'OptimWrapper')
-    assert [epochs_for(images) for images in (10, 1000, 4000, 10**6)] == [100, 100, 50, 12]
+    assert [choose_epochs(images) for images in (10, 1000, 4000, 10**6)] == [100, 100, 50, 12]
     several = recipe(tmp_path, batch_size=4, processes=2)
     assert several.optim_wrapper == cfg.optim_wrapper and several.train_dataloader.batch_size == 4
     assert several.param_scheduler == cfg.param_scheduler
@@ -485,7 +485,7 @@ def test_the_batch_is_the_largest_power_of_two_that_fits(task, tmp_path, monkeyp
         return forward(self, images)
 
     monkeypatch.setattr(ResT, 'forward', limited)
-    assert largest_that_fits(cfg, 20, processes=2) == 2
+    assert find_largest_that_fits(cfg, 20, processes=2) == 2
     assert shapes == [(images, 3, 64, 96) for images in (1, 2, 4) for _ in range(4)]  # two updates of two steps
 
 
@@ -495,13 +495,13 @@ def test_an_image_that_does_not_fit_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ResT, 'forward', full)
     with raises(UsageError, 'batch_size', 'size'):
-        largest_that_fits(recipe(tmp_path, size=[64], precision='float32'), 8)
+        find_largest_that_fits(recipe(tmp_path, size=[64], precision='float32'), 8)
 
 
 @pytest.mark.workflow
 def test_another_process_takes_the_steps(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ResT, 'forward', None)  # of this process
-    assert largest_batch_size(recipe(tmp_path, size=[64], precision='float32'), 3) == 2
+    assert find_largest_batch(recipe(tmp_path, size=[64], precision='float32'), 3) == 2
     assert 'batch size  2 images' in capsys.readouterr().out
 
 
@@ -514,7 +514,7 @@ def test_without_a_gpu_the_batch_size_is_a_number(tmp_path, monkeypatch):
 def test_the_number_is_written_into_the_recipe(tmp_path, monkeypatch):
     from mmvit.recipes import folder
     monkeypatch.setattr(folder, 'check_device', lambda: None)  # there is no GPU
-    monkeypatch.setattr(folder, 'largest_batch_size', lambda cfg, limit, processes: 4)
+    monkeypatch.setattr(folder, 'find_largest_batch', lambda cfg, limit, processes: 4)
     cfg = recipe(tmp_path, batch_size='auto', precision='float32')
     assert cfg.train_dataloader.batch_size == cfg.recipe.batch_size == 4
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(5e-4 / 2)

@@ -13,7 +13,7 @@ from mmvit_backbones.utils.file_access import problem_of_file
 from mmvit_backbones.utils.installation import config_folder
 from mmvit_backbones.utils.messages import near_names
 
-from ..utils.frameworks import FRAMEWORKS
+from ..utils.frameworks import FRAMEWORKS, import_quietly
 from .options import check_option
 from .saved import read_saved_config, values_of
 
@@ -86,6 +86,8 @@ def _with_options(cfg: Config, needs: Sequence[str], options: Mapping | None) ->
     _use_own_lists(cfg, cfg.filename)
     merge_options(cfg, options)
     check_parts(cfg, needs)
+    if getattr(cfg, '_imported_names', None):  # pure Python, whose classes are imported when they are first read
+        import_quietly(cfg.default_scope)
     if cfg.default_scope == 'mmpretrain':
         for loader in [cfg[key] for key in LOADERS if cfg.get(key)]:
             loader.setdefault('collate_fn', dict(type='default_collate'))  # as its scripts do

@@ -226,8 +226,8 @@ def measure(recipes: Mapping[str, Config], out: Path) -> dict[str, dict]:
 
     The networks take turns, so that a busy machine slows down all of them.
     """
-    from ..deployment.sample_images import images_of  # needs more than other functions
-    images = images_of(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
+    from ..deployment.sample_images import image_files  # needs more than other functions
+    images = image_files(next(iter(recipes.values())), 'val')[:TIMED_IMAGES]
     predictors = {network: Predictor(str(name_folder(out, network) / 'seed0')) for network in recipes}
     figures = {}
     for network, predictor in predictors.items():

@@ -31,7 +31,7 @@ def images_to_compare(cfg: Config | None, images: Sequence[str | Path] = (),
     if images:
         return counted(find_images(images), '')
     if cfg is not None:
-        return counted(images_of(cfg, 'test'), ' of the test set')
+        return counted(image_files(cfg, 'test'), ' of the test set')
     if calibration:
         found = find_images([calibration])
         return counted(found[1::2] or found, f' of {calibration}')
@@ -52,7 +52,7 @@ def has_test_set(cfg: Config) -> bool:
     return True
 
 
-def images_of(cfg: Config, split: str) -> list[str]:
+def image_files(cfg: Config, split: str) -> list[str]:
     """Returns the paths of the first images in the data set of 'train' or 'test'."""
     dataset = build_dataset(cfg, split)
     return [dataset.get_data_info(number)['img_path'] for number in range(min(CALIBRATION_IMAGES, len(dataset)))]

@@ -48,14 +48,22 @@ def test_last_layers_of_other_classes_are_new(task, tmp_path):
     assert fine.optim_wrapper.paramwise_cfg.pretrained_mult < 1
 
 
-@pytest.mark.parametrize('framework, config', [
-    ('mmdet', 'mask_rcnn/mask-rcnn_r50-caffe_fpn_1x_coco.py'), ('mmdet', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'),
-    ('mmdet', 'regnet/cascade-mask-rcnn_regnetx-1.6GF_fpn_ms-3x_coco.py'),
-    ('mmseg', 'deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-769x769.py')])
+@pytest.mark.parametrize('framework, config', [  # one for each normalization with weights in the frameworks' configs
+    ('mmdet', 'atss/atss_r50_fpn_1x_coco.py'), ('mmdet', 'autoassign/autoassign_r50-caffe_fpn_1x_coco.py'),
+    ('mmdet', 'mask_rcnn/mask-rcnn_r50-caffe_fpn_1x_coco.py'), ('mmdet', 'yolo/yolov3_d53_8xb8-320-273e_coco.py'),
+    ('mmdet', 'cascade_rcnn/cascade-mask-rcnn_x101-32x8d_fpn_ms-3x_coco.py'),
+    ('mmdet', 'openimages/ssd300_32xb8-36e_openimages.py'), ('mmdet', 'yolact/yolact_r50_1xb8-55e_coco.py'),
+    ('mmdet', 'resnest/cascade-mask-rcnn_s50_fpn_syncbn-backbone+head_ms-1x_coco.py'),
+    ('mmseg', 'ann/ann_r50-d8_4xb2-40k_cityscapes-512x1024.py'),
+    ('mmseg', 'segmenter/segmenter_vit-b_mask_8xb1-160k_ade20k-512x512.py'),
+    ('mmpretrain', 'beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py'),
+    ('mmpretrain', 'csra/resnet101-csra_1xb16_voc07-448px.py')])
 def test_images_of_a_config_come_with_its_weights(framework, config):
     path = Path(str(import_module(framework).__file__)).parent / '.mim/configs' / config
-    found, images = find_network(str(path)), Config.fromfile(path).model.data_preprocessor
-    assert [found.mean, found.std, found.to_rgb] == [images[key] for key in ('mean', 'std', 'bgr_to_rgb')]
+    cfg, found = Config.fromfile(path), find_network(str(path))
+    images = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
+    to_rgb = images.get('bgr_to_rgb', images.get('to_rgb'))
+    assert [found.mean, found.std, found.to_rgb] == [images['mean'], images['std'], to_rgb]
     assert found.is_pretrained and not find_network(str(path), False).is_pretrained
 
 

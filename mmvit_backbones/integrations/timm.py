@@ -40,12 +40,9 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                checkpoint: str | None = None, prefix: str | None = None, global_pool: str | None = None,
                img_size: int | Sequence[int] | None = None, strict_img_size: bool = False,
                dynamic_img_size: bool | None = None, pretrained_model_args: dict | None = None,
-               device: str | torch.device | None = None, dtype: torch.dtype | None = None, feature_cls: str = 'getter',
-               **arguments) -> nn.Module:
+               device: str | torch.device | None = None, dtype: torch.dtype | None = None, **arguments) -> nn.Module:
         if cache_dir:
             raise ValueError(f'cache_dir must be None, got {cache_dir!r}; set the environment variable MMVIT_HOME')
-        if feature_cls != 'getter':
-            raise ValueError(f"feature_cls must be 'getter', got {feature_cls!r}")
         check_arguments(arguments)
         cfg = config_of(name, pretrained_cfg, pretrained_cfg_overlay)
         size = None if img_size is None else height_and_width(img_size, 'img_size')
@@ -71,8 +68,8 @@ def entry_point(name: str) -> Callable[..., nn.Module]:
                              f"use mmvit_backbones.get_model('{name}', 'backbone', {given})")
         has_head = cfg['num_classes'] > 0 and not features_only  # a saved network may have no classifier
         model = TimmClassifier(variant, cfg, (num_classes or 1000) if has_head else 0, in_chans, img_size=side,
-                               image_size=image_size, weights=weights or checkpoint or known_tag(variant, cfg),
-                               **arguments)
+                               image_size=image_size, weights=weights or checkpoint or
+                               (cfg['tag'] if cfg['tag'] in variant.weights else None), **arguments)
         if features_only:
             indices = feature_indices(model, out_indices)
             load_variant(model.backbone, variant, 'backbone', checkpoint, weights, False, prefix)
@@ -99,10 +96,6 @@ def config_of(name: str, given: str | dict | PretrainedCfg | None, overlay: dict
     elif isinstance(given, PretrainedCfg):
         given = asdict(given)
     return asdict(cfgs.default) | (given or {}) | (overlay or {}) | dict(architecture=f'mm_{name}')
-
-
-def known_tag(variant: Variant, cfg: dict) -> str | None:
-    return cfg['tag'] if cfg['tag'] in variant.weights else None
 
 
 def feature_indices(model: TimmClassifier, out_indices: int | Sequence[int] | None) -> list[int]:

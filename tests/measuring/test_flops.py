@@ -51,6 +51,12 @@ def test_a_backbone_at_another_size():
     assert row.gmacs == pytest.approx(1.54 * 64 * 96 / 224**2, rel=0.05)
 
 
+def test_a_detectors_backbone_takes_sizes_that_its_classifier_refuses():
+    assert count_flops(['regionvit_tiny_plus'], (64, 256), 'backbone')[0].gmacs > 0
+    with raises(UsageError, 'regionvit_tiny_plus', '64 x 256', 'window_size=14'):
+        count_flops(['regionvit_tiny_plus'], (64, 256))
+
+
 @cache
 def ratios(name: str) -> tuple[float, ...]:
     """Returns a network's figures, in the order of :data:`AUTHORS`, divided by those of the authors' code."""

@@ -76,7 +76,7 @@ def run(args: Namespace) -> None:
                           'writes WORK_DIR/data/NAME.py, and mmvit test WORK_DIR/data/NAME.py CHECKPOINT '
                           f'{text} tests it') if options['with_data'] else None
 
-    launch(args, lambda processes: nullcontext(prepare_test(**options)), partial(go, args), refusal)
+    launch(args, lambda processes: nullcontext(prepare_test(**options, check=args.check)), partial(go, args), refusal)
 
 
 def options_of(args: Namespace) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
 from ..inference.runtimes import REFERENCE, PyTorchModel
@@ -59,7 +58,6 @@ def export_model(model: str | Path | None, path: str | Path, *, config: str | No
     cfg = config_of(config, source, ('model', 'test_dataloader'), cfg_options)
     checkpoint = source_of(cfg, checkpoint, pretrained)
     exported_geometry(cfg)
-    build_on_meta(cfg)
     read_checkpoint(checkpoint, mmap=True)
     compared, origin = images_to_compare(cfg if not images and has_test_set(cfg) else None, images, int8)
     calibration = read(find_images([int8])[::2], CALIBRATION_IMAGES) if int8 else []

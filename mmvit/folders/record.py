@@ -1,7 +1,7 @@
 """Records what is in a folder when a training starts, and says what has changed since.
 
-A record has names relative to the folder, digests of images, masks, annotation files and the lists that were written,
-and the classes. It has no times and no places, so that a folder may be moved or copied.
+A record has names relative to the folder, and digests of images, masks, annotation files and the lists that were
+written. It has no times and no places, so that a folder may be moved or copied.
 """
 import json
 import os.path as osp
@@ -16,7 +16,6 @@ from mmvit_backbones.errors import UsageError
 
 from ..configs.files import datasets_of, own_lists
 from ..utils.images import SUFFIXES, digest_at, images_in
-from .class_lists import read_class_list
 from .folders import FolderData, write_file
 from .rasters import READERS
 
@@ -34,7 +33,6 @@ def write_record(out: str, argument: str, folder: str, data: FolderData) -> None
     lists = [osp.normpath(osp.join(folder, part['ann_file'])) for part in (data.train, data.val)]
     write_file(out, RECORD, json.dumps(dict(
         argument=argument, roots=roots, images=images,
-        classes=class_folders(images, roots) if argument == 'class_folder' else data.classes,
         annotations={PurePath(osp.relpath(path, folder)).as_posix(): digest for path, digest in data.digests.items()
                      if not path.lower().endswith(SUFFIXES)},
         lists={osp.basename(path): digest_at(path) for path in lists
@@ -62,17 +60,15 @@ def changes(place: str, folder: str) -> list[str]:
     file = Path(place, RECORD)
     try:
         record = json.loads(file.read_text(encoding='utf-8'))
-        argument, before, classes = record['argument'], record['images'], {*record['classes']}
-        roots, annotations, lists = record['roots'], record['annotations'], record['lists']
+        argument, before, roots = record['argument'], record['images'], record['roots']
+        annotations, lists = record['annotations'], record['lists']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{file} cannot be read as the record of a folder: {error}') from error
     found = [f'{name} was changed' for root, recorded in ((folder, annotations), (place, lists))
              for name, digest in recorded.items() if digest_at(osp.join(root, name)) != digest]
     now = digests_of(folder, before if argument == 'coco_folder' else names_in(argument, folder, roots))
-    if argument == 'class_folder':
-        present = {*class_folders(now, roots)}
-    else:
-        present = annotated_classes(folder, annotations, classes) if found else classes
+    classes, present = ({*class_folders(names, roots)} if argument == 'class_folder' else set()
+                        for names in (before, now))
     gone = {name for name in before if now.get(name) is None and before[name] is not None}
     other = {name for name in before if now.get(name) not in (None, before[name])}
     return [*found, *said(present - classes, 'class', 'classes', 'added'),
@@ -115,19 +111,3 @@ def class_folders(names: Iterable[str], roots: list[str]) -> list[str]:
     below = [PurePath(name).relative_to(root) for name in names for root in roots
              if root == '.' or name.startswith(f'{root}/')]
     return sorted({path.parts[0] for path in below})
-
-
-def annotated_classes(folder: str, annotations: Iterable[str], known: set[str]) -> set[str]:
-    """Returns the classes that annotation files name; the known ones if a file cannot be read."""
-    found: set[str] = set()
-    try:
-        for name in annotations:
-            path = Path(folder, name)
-            if name == 'classes.txt':
-                found |= {*read_class_list(path)}
-            elif path.is_file():
-                content = json.loads(path.read_text(encoding='utf-8-sig'))
-                found |= {category['name'] for category in content['categories']}
-    except (OSError, ValueError, KeyError, TypeError, UsageError):
-        return known
-    return found

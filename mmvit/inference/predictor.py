@@ -7,7 +7,6 @@ import torch
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..configs.backbone import build_on_meta
 from ..configs.files import config_of, is_config, path_hint
 from ..configs.official import source_of
 from .results import SCORE_THR, Result, result_of
@@ -69,7 +68,6 @@ class Predictor:
                 refuse(f'{source}, which is a checkpoint', checkpoint=checkpoint)
                 checkpoint = find_checkpoint(str(source))
             cfg = config_of(config, str(source), ('model', 'test_dataloader'))
-            build_on_meta(cfg)
             self.model = PyTorchModel(cfg, source_of(cfg, checkpoint, pretrained), find_device(device))
         self.task, details = self.model.task, self.model.details
         self.classes, self.palette = list(details['classes']), [tuple(color) for color in details['palette']]

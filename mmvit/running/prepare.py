@@ -8,10 +8,8 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import problem_of_file
-from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
-from ..configs.backbone import build_on_meta
 from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
 from ..configs.official import config_of_network
 from ..configs.outputs import check_test_outputs
@@ -116,7 +114,8 @@ def check_folder(cfg: Config) -> bool:
 
 
 def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[..., str] | None = None,
-                  is_exported: bool = False, work_dir: str | None = None, **options: Any) -> Prepared:
+                 is_exported: bool = False, check: bool = False, work_dir: str | None = None,
+                 **options: Any) -> Prepared:
     """Returns a test after checking all that it will use.
 
     Args:
@@ -125,6 +124,7 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
         with_data (Callable | None): Takes the config and a folder for lists, and returns the file of a config with
             other data. Defaults to None: the data of the config.
         is_exported (bool): Whether the checkpoint is a file of `mmvit export`. Defaults to False.
+        check (bool): Whether to build the test, which does not start. Defaults to False.
         work_dir (str | None): Folder for logs and metrics. Defaults to None: ``test`` in the work dir of the training.
         **options: Arguments of :func:`testing_config`.
 
@@ -145,9 +145,8 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
     if is_exported:
         if reason := problem_of_file(weights):
             raise CheckpointNotFoundError(f'{weights} {reason}')
-    else:
-        build_on_meta(cfg)
-        read_checkpoint(cfg.load_from, mmap=True)
+    elif check:
+        rehearse(cfg, is_test=True)
     return Prepared(cfg, named or '', source)
 
 

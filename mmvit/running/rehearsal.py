@@ -2,7 +2,6 @@
 import logging
 import traceback
 import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from tempfile import TemporaryDirectory
@@ -19,15 +18,15 @@ from torch import Tensor, nn
 
 from mmvit_backbones.errors import MMViTError, UsageError
 from mmvit_backbones.utils.classes import classes_of, shown
-from mmvit_backbones.utils.openmmlab_models import log_from
+from mmvit_backbones.utils.openmmlab_models import log_from, unwrap_model
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.loading import read_state, safe_loading
 
 from ..configs.outputs import check_copy
-from ..configs.settings import find
 from ..utils.distributed import warn
 from ..utils.frameworks import quiet, use_framework
 from ..utils.pytorch_errors import named, why
-from .checkpoints import check_start
+from .checkpoints import check_start, use_tested
 from .runners import Run, runner_type
 from .strides import checked_strides
 
@@ -35,7 +34,7 @@ SIDE = 128  # pixels of the longer side of the images
 
 
 class Rehearsal(Run):
-    """A training that ends at its first step, of which the loss is computed on the CPU.
+    """A training that ends at its first step, of which the loss is computed on the CPU; or a test without its images.
 
     MMEngine builds its parts. It has no logs, and calls no hook.
     """
@@ -56,14 +55,20 @@ class Rehearsal(Run):
         return loop
 
     def build_val_loop(self, loop: Any) -> Any:
-        loop = super().build_val_loop(loop)
-        if len(loop.dataloader.dataset):
-            loop.dataloader.dataset[0]
+        return read_first(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop: Any) -> Any:
+        loop = read_first(super().build_test_loop(loop))
+        loop.run = dict  # of no metrics
         return loop
 
     def load_or_resume(self) -> None:
-        if path := self._load_from:
+        path = self._load_from
+        if path and self.is_training:
             check_start(self.model, read_state(path), path, bool(self._resume), self.train_dataloader.dataset)
+        elif path:
+            checkpoint = read_checkpoint(path, mmap=True)
+            use_tested(unwrap_model(self.model), self.test_dataloader.dataset, checkpoint, path)
 
     def _log_env(self, *arguments: Any, **options: Any) -> None:
         """Does nothing."""
@@ -71,7 +76,14 @@ class Rehearsal(Run):
     dump_config = call_hook = _log_env
 
 
-def rehearse(cfg: Config, processes: int = 1) -> None:
+def read_first(loop: Any) -> Any:
+    """Returns a loop after reading its first sample, if there is one."""
+    if len(loop.dataloader.dataset):
+        loop.dataloader.dataset[0]
+    return loop
+
+
+def rehearse(cfg: Config, processes: int = 1, is_test: bool = False) -> None:
     """Builds all parts of a training, and computes a loss on the CPU, with images reduced to about 128 pixels.
 
     Nothing is written but a temporary folder.
@@ -79,6 +91,7 @@ def rehearse(cfg: Config, processes: int = 1) -> None:
     Args:
         cfg (Config): Config of the training.
         processes (int): Number of its processes. Defaults to 1.
+        is_test (bool): Whether to build those of a test, and load its checkpoint. Defaults to False.
 
     Raises:
         UsageError: If a part cannot be built, or the model fails; the message names the setting, or the layer.
@@ -89,7 +102,7 @@ def rehearse(cfg: Config, processes: int = 1) -> None:
     name = cfg.get('runner_type', 'Runner')
     base: Any = RUNNERS.get(name)
     if not issubclass(base, Runner):
-        warn(f'--check builds no {name}; what does not fit is named when the training starts')
+        warn(f'--check builds no {name}; what does not fit is named when the run starts')
         return
     with warnings.catch_warnings(), log_from(logging.CRITICAL), TemporaryDirectory() as folder, safe_loading():
         warnings.simplefilter('ignore')
@@ -100,7 +113,7 @@ def rehearse(cfg: Config, processes: int = 1) -> None:
         with named(f'config {cfg.filename}'), quiet():  # pycocotools prints its steps
             run: Any = runner_type(name, Rehearsal).from_cfg(own)
             run.processes = processes
-            run.train()
+            run.test() if is_test else run.train()
 
 
 def check_heads(model: nn.Module, dataset: Any) -> None:
@@ -117,7 +130,6 @@ def check_step(run: Rehearsal) -> None:
     """Computes the loss of the first and the last sample of a batch, which may be of different sources."""
     model: Any = run.model
     loader: Any = run.train_dataloader
-    given: list[tuple[str, list[int]]] = []
     check_heads(model, loader.dataset)
     if type(model).train_step is not BaseModel.train_step:
         warn(f'{type(model).__name__} has a training step of its own, in which --check does not look')
@@ -125,10 +137,6 @@ def check_step(run: Rehearsal) -> None:
     with named('train_dataloader'):
         batch = next(iter(loader.batch_sampler))
         batch = loader.collate_fn([loader.dataset[i] for i in (batch[0], batch[-1])])
-    for name in 'backbone', 'neck':
-        if name == 'backbone' or find(run.cfg, 'model.neck.in_channels'):  # else the neck keeps the backbone's
-            module = getattr(model, name, nn.Identity())
-            module.register_forward_hook(lambda *called, name=name: given.append((name, channels_of(called[-1]))))
     try:
         data = model.train().data_preprocessor(batch, True)
         inputs = data.get('inputs') if isinstance(data, dict) else None
@@ -139,34 +147,15 @@ def check_step(run: Rehearsal) -> None:
     except MMViTError:
         raise
     except Exception as error:  # models can fail in any way
-        raise UsageError(explain(run.cfg, model, error, given)) from error
+        raise UsageError(explain(model, error)) from error
 
 
-def channels_of(maps: Any) -> list[int]:
-    """Returns the numbers of channels of maps ``(B, C, ...)``."""
-    return [x.shape[1] for x in (maps if isinstance(maps, (list, tuple)) else [maps]) if isinstance(x, Tensor)]
-
-
-def explain(cfg: Config, model: nn.Module, error: Exception, given: Sequence[tuple[str, list[int]]]) -> str:
-    """Returns a line about the layer in which a model failed, or about channels that a neck or a head does not take.
-
-    Args:
-        cfg (Config): The config of the model.
-        model (nn.Module): The model.
-        error (Exception): Its error.
-        given (Sequence[tuple]): The parts that have returned maps, and the channels of these.
-    """
+def explain(model: nn.Module, error: Exception) -> str:
+    """Returns a line about the layer in which a model failed."""
     names = {module: name for name, module in model.named_modules() if name}
     frames = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = [names[module] for module in frames if isinstance(module, nn.Module) and module in names]
     place = f'model.{inside[-1]}' if inside else 'the model'
-    source, channels = given[-1] if given else ('', [])
-    for part in inside:
-        taken, index = (find(cfg, f'model.{part}.{key}') for key in ('in_channels', 'in_index'))
-        used = [channels[i] for i in index if i < len(channels)] if isinstance(index, list) else channels
-        if taken and channels and (list(taken) != used if isinstance(taken, list) else taken not in channels):
-            return (f'model.{part}.in_channels is {taken}, but the {source} gives maps of '
-                    f'{", ".join(map(str, channels))} channels ({place}: {why(error)})')
     return f'{place} fails in a training step: {why(error)}'
 
 

@@ -14,6 +14,8 @@ from torch import nn
 from mmvit_backbones.errors import UsageError
 from mmvit_backbones.zoo.loading import safe_loading
 
+from .pytorch_errors import named
+
 FRAMEWORKS = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -53,7 +55,7 @@ def build_model(cfg: Config) -> BaseModel:
     """Builds the model of a config for a single process, without SyncBN."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with safe_loading():  # some models read other checkpoints
+    with named('model'), safe_loading():  # some models read other checkpoints
         model = revert_sync_batchnorm(MODELS.build(cfg.model))
     if not isinstance(model, BaseModel):
         raise UsageError(f'model {cfg.model.type} must be a subclass of mmengine.model.BaseModel')

@@ -72,7 +72,8 @@ NO_WORKERS = [f'{loader}_dataloader.persistent_workers=False' for loader in ('tr
 
 @pytest.mark.parametrize('option, words', [
     ('modle.head=1', ['modle', 'model']), ('train_dataloader.batch_sise=4', ['batch_sise', 'batch_size']),
-    ('model.backbone.arch.depths=[]', ['model.backbone']), ('model.backbone.arch.embed_dims=-12', ['model.backbone'])])
+    ('model.backbone.arch.depths=[]', ['model cannot be used']),
+    ('model.backbone.arch.embed_dims=-12', ['model cannot be used'])])
 def test_unknown_or_invalid_config_options_are_errors(option, words, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UsageError) as error:

@@ -137,11 +137,11 @@ def test_a_network_has_no_data_root(tmp_path):
 
 
 @pytest.mark.parametrize('framework, option, words', [
-    ('mmpretrain', 'model.head.in_channels=700', ['model.head.in_channels', 700, 768]),
+    ('mmpretrain', 'model.head.in_channels=700', ['model.head', 700, 768]),
     ('mmdet', 'model.neck.in_channels=[96,192,384,700]',
-     ['model.neck.in_channels', 700, 'backbone gives', '96, 192, 384, 768']),
-    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head.in_channels', 300, 384]),
-    ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head.in_channels', 300, 384]),
+     ['model.neck', 700, 768]),
+    ('mmseg', 'model.decode_head.in_channels=[96,192,300,768]', ['model.decode_head', 300, 384]),
+    ('mmseg', 'model.auxiliary_head.in_channels=300', ['model.auxiliary_head', 300, 384]),
     ('mmseg', 'model.decode_head.in_channels=[96,192,384]', ['model cannot be used', 'in_channels']),
     ('mmdet', 'model.backbone.depth=3', ['model cannot be used', 'depth']),
     ('mmpretrain', 'model.backbone.in_channels=4', ['model.backbone.in_channels', 4, 'data_preprocessor.mean', 3]),

@@ -1,10 +1,9 @@
-"""Weights are selected for a config, and its backbone is checked."""
+"""Weights are selected for a config."""
 import pytest
 from helpers import ROOT, raises
 from mmengine.config import Config
 from tiny_configs import TINY_CONFIGS
 
-from mmvit.configs.backbone import build_on_meta
 from mmvit.configs.files import read_config
 from mmvit.configs.official import source_of
 from mmvit_backbones.errors import UsageError
@@ -51,16 +50,3 @@ def test_checkpoint_and_pretrained_are_exclusive():
     for other in (BACKBONE, None):
         with raises(UsageError, 'pretrained=384', 'my_config.py', 'mmvit_backbones.list_models()'):
             source_of(config_of(other), None, '384')
-
-
-# ---- backbone
-
-
-@pytest.mark.parametrize('key, value', [('arch', 'gigantic'), ('out_indices', (0, 4)), ('in_channels', 4),
-                                        ('depth', 3)])
-def test_bad_backbone_arguments(key, value):
-    cfg = read_config(str(ROOT / 'tests/configs/mask_rcnn_reswin_t.py'))
-    assert build_on_meta(cfg).in_channels == 3
-    cfg.model.backbone[key] = value
-    with raises(UsageError, 'model.backbone', key):
-        build_on_meta(cfg)

@@ -49,6 +49,7 @@ def test_a_run(name, written, tmp_path, run, own_loaders, monkeypatch):
     assert {saved, checkpoint, work_dir / 'last_checkpoint'} <= before.keys()
     said = [line.split(maxsplit=1)[-1] for line in run('test', str(work_dir)).splitlines() if line.strip()]
     assert str(checkpoint) in said and str(saved) in said
+    assert run('test', str(work_dir), '--check').endswith('ok\n')
     run('test', str(work_dir))
     assert {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()} == before
     first, second = results_of(work_dir)

@@ -443,6 +443,7 @@ def test_every_argument_changes_the_config_and_is_recorded(argument, tmp_path, m
         folder = tmp_path / 'flat' / image.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, folder / f'{number}.jpg')
+    torch.save({'backbone.a': torch.zeros(1), 'head.a': torch.zeros(1)}, 'weights.pth')
     change = CHANGES[argument]
     contents = []
     for options in change if isinstance(change, tuple) else ({}, {argument: change}):

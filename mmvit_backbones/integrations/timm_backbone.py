@@ -60,15 +60,15 @@ class TimmBackbone(BaseModule):
             count from the end. Defaults to None: the last stage of each stride, so the last block of a plain network.
         frozen_stages (int): -1 freezes nothing, 0 the stem, ``n`` the stem and the first ``n`` stages, and their number
             everything: parameters have no gradient, and modules stay in evaluation mode. Defaults to -1.
-        norm_eval (bool): Whether batch norms stay in evaluation mode during training. Defaults to False.
-        out_type (str): ``'featmap'`` for maps, or ``'pre_logits'`` for one vector ``(B, C)`` per image: what timm's own
-            last layer reads, after its pooling and the layers between the last map and the last layer. Defaults to
-            ``'featmap'``.
         norm (bool): Whether timm applies the network's own last norm: to all maps of a plain network, to the last one
             of others, and to none if the norm follows the pooling. Defaults to True.
         with_cp (bool): Whether to use timm's activation checkpointing, which saves memory. Defaults to False.
         init_cfg (dict | list[dict] | None): Initialization config of MMEngine. ``dict(type='Pretrained',
             checkpoint=FILE)`` loads a training of your own. Defaults to None: weights are timm's.
+        norm_eval (bool): Whether batch norms stay in evaluation mode during training. Defaults to False.
+        out_type (str): ``'featmap'`` for maps, or ``'pre_logits'`` for one vector ``(B, C)`` per image: what timm's own
+            last layer reads, after its pooling and the layers between the last map and the last layer. Defaults to
+            ``'featmap'``.
         arguments: Further arguments of ``timm.create_model``, such as ``drop_path_rate`` or ``img_size``.
 
     Attributes:
@@ -89,9 +89,9 @@ class TimmBackbone(BaseModule):
     """
 
     def __init__(self, name: str, pretrained: bool = False, out_indices: Sequence[int] | int | None = None,
-                 frozen_stages: int = -1, norm_eval: bool = False,
-                 out_type: Literal['featmap', 'pre_logits'] = 'featmap', norm: bool = True, with_cp: bool = False,
-                 init_cfg: dict | list[dict] | None = None, **arguments: Any) -> None:
+                 frozen_stages: int = -1, norm: bool = True, with_cp: bool = False,
+                 init_cfg: dict | list[dict] | None = None, norm_eval: bool = False,
+                 out_type: Literal['featmap', 'pre_logits'] = 'featmap', **arguments: Any) -> None:
         super().__init__(with_own_pretrained(init_cfg))
         if out_type not in ('featmap', 'pre_logits') or (out_type == 'pre_logits' and out_indices is not None):
             raise UsageError("out_type must be 'featmap', or 'pre_logits' without out_indices, got "

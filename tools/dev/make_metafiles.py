@@ -379,23 +379,23 @@ def recipes() -> str:
             group = line['data'], line['weights'], line['is_frozen'], int(line['steps'])
             metrics.setdefault(group, {}).setdefault(line['row'], {})[line['fold']] = float(line['metric'])
     default = f'lr {LR:g} mult {PRETRAINED_MULT:g}'
-    shown, changes, columns = [], {}, []
+    shown, changes = [], {}
     for (data, weights, is_frozen, steps), rows in metrics.items():
         if not steps:
             continue
         recipe = rows.get(default) or rows['recipe']
         probe = metrics.get((data, weights, 'False', 0), {}).get('recipe')
-        name = f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}' + ', frozen' * (is_frozen == 'True')
-        shown.append([name, spread(probe), spread(rows.get('before')), spread(recipe)])
+        frozen = ', frozen' * (is_frozen == 'True')
+        shown.append([f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}{frozen}', spread(probe),
+                      spread(rows.get('before')), spread(recipe)])
         for row in rows.keys() - {default, 'recipe', 'before'}:
             differences = [metric - recipe[fold] for fold, metric in rows[row].items() if fold in recipe]
             if differences:
-                changes.setdefault(row.removeprefix(f'{default} '), {})[name] = f'{mean(differences):+.1f}'
-                columns = [*columns, *([name] if name not in columns else [])]
+                name = f'{weights}, {RECIPE_DATA[data]}, {steps}{frozen}'
+                changes.setdefault(row.removeprefix(f'{default} '), []).append(f'{mean(differences):+.0f} ({name})')
     head = ['weights, data, steps', 'linear probe', 'before', 'recipe']
-    return f'\n{table(head, shown)}\nOther settings, in points more than the recipe on the same folds:\n\n' + table(
-        ['setting', *columns], [[row, *(found.get(name, '') for name in columns)]
-                                for row, found in sorted(changes.items())]) + '\n'
+    return f'\n{table(head, shown)}\nOther settings, in points more than the recipe on the same folds:\n\n' + ''.join(
+        f'- {row}: {"; ".join(found)}\n' for row, found in sorted(changes.items())) + '\n'
 
 
 def spread(metrics: dict[str, float] | None) -> str:

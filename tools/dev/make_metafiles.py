@@ -372,30 +372,20 @@ def options() -> str:
 
 
 def recipes() -> str:
-    """Returns the results of tools/dev/measure_recipes.py: of recipes, and what other settings change."""
+    """Returns the results of recipes by tools/dev/measure_recipes.py."""
     metrics: dict[tuple, dict[str, dict[str, float]]] = {}  # data, weights, is_frozen, steps -> row -> fold -> metric
     with (ROOT / 'docs/recipes.csv').open(encoding='utf-8', newline='') as file:
         for line in csv.DictReader(file):
             group = line['data'], line['weights'], line['is_frozen'], int(line['steps'])
             metrics.setdefault(group, {}).setdefault(line['row'], {})[line['fold']] = float(line['metric'])
     default = f'lr {LR:g} mult {PRETRAINED_MULT:g}'
-    shown, changes = [], {}
+    shown = []
     for (data, weights, is_frozen, steps), rows in metrics.items():
-        if not steps:
-            continue
-        recipe = rows.get(default) or rows['recipe']
-        probe = metrics.get((data, weights, 'False', 0), {}).get('recipe')
-        frozen = ', frozen' * (is_frozen == 'True')
-        shown.append([f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}{frozen}', spread(probe),
-                      spread(rows.get('before')), spread(recipe)])
-        for row in rows.keys() - {default, 'recipe', 'before'}:
-            differences = [metric - recipe[fold] for fold, metric in rows[row].items() if fold in recipe]
-            if differences:
-                name = f'{weights}, {RECIPE_DATA[data]}, {steps}{frozen}'
-                changes.setdefault(row.removeprefix(f'{default} '), []).append(f'{mean(differences):+.0f} ({name})')
-    head = ['weights, data, steps', 'linear probe', 'before', 'recipe']
-    return f'\n{table(head, shown)}\nOther settings, in points more than the recipe on the same folds:\n\n' + ''.join(
-        f'- {row}: {"; ".join(found)}\n' for row, found in sorted(changes.items())) + '\n'
+        if steps:
+            name = f'{RECIPE_WEIGHTS[weights]}, {RECIPE_DATA[data]}, {steps}' + ', frozen' * (is_frozen == 'True')
+            probe = metrics.get((data, weights, 'False', 0), {}).get('recipe')
+            shown.append([name, spread(probe), spread(rows.get('before')), spread(rows.get(default) or rows['recipe'])])
+    return f'\n{table(["weights, data, steps", "linear probe", "before", "recipe"], shown)}\n'
 
 
 def spread(metrics: dict[str, float] | None) -> str:

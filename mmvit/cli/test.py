@@ -44,7 +44,7 @@ def get_parser() -> ArgumentParser:
     parser.add_argument('--data-root', metavar='FOLDER')
     add_fine_tuning_arguments(parser.add_argument_group('a network that was trained on a folder'),
                               ['class_folder', 'coco_folder', 'seg_folder', 'size'])
-    return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.find_other_data',
+    return with_help(parser, 'running.prepare.prepare_test', 'recipes.folder.other_data',
                      'configs.scripts.testing_config', 'configs.scripts.training_config',
                      'configs.scripts.shorthand_options')
 
@@ -94,8 +94,8 @@ def data_of(args: Namespace) -> dict[str, Any]:
     from mmvit_backbones.errors import UsageError
 
     from ..inference import is_exported
-    from ..recipes import find_other_data, write_with_data
-    other = {name: value for name, value in given_to(find_other_data, args).items() if name != 'out'}
+    from ..recipes import other_data, write_with_data
+    other = {name: value for name, value in given_to(other_data, args).items() if name != 'out'}
     if args.data_root and (folders := [name for name in other if name.endswith('_folder')]):
         raise UsageError(f'--data-root={args.data_root} cannot be combined with --{folders[0].replace("_", "-")}')
     exported = is_exported(args.checkpoint or '')

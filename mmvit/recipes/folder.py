@@ -3,6 +3,7 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,7 +130,12 @@ def save(cfg: Config) -> str:
     return write_file(path.parent, path.name, cfg.text)
 
 
-def find_other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
+def summary(cfg: Config) -> list[str]:
+    """Returns the lines that say what a config of :func:`fine_tune` trains, which its text begins with."""
+    return [line.removeprefix('# ') for line in takewhile(lambda line: line != '#', cfg.text.splitlines())]
+
+
+def other_data(cfg: Config, *, class_folder: str | None = None, coco_folder: str | None = None,
                seg_folder: str | None = None, size: int | Sequence[int] | None = None, out: str) -> dict[str, Any]:
     """Returns the options that let a config of :func:`fine_tune` test on another folder, or with another image size.
 
@@ -183,7 +189,7 @@ def _recorded_data(cfg: Config, folder: str | None) -> FolderData:
 
 
 def write_with_data(cfg: Config, out: str, **options: Any) -> str:
-    """Writes the config of a test with other data (:func:`find_other_data`) to the folder ``out``; returns its file."""
+    """Writes the config of a test with other data (:func:`other_data`) to the folder ``out``; returns its file."""
     cfg, name = deepcopy(cfg), Path(str(cfg.filename)).name
-    cfg.merge_from_dict(find_other_data(cfg, **options, out=out))
+    cfg.merge_from_dict(other_data(cfg, **options, out=out))
     return write_file(out, name, write_sections([f'The test of {name} with other data.'], [('', cfg.to_dict())]))

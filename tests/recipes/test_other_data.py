@@ -1,4 +1,4 @@
-"""`find_other_data` tests a fine-tuned network on another folder, or with another image size."""
+"""`other_data` tests a fine-tuned network on another folder, or with another image size."""
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmvit import running as training
-from mmvit.recipes import find_other_data, save
+from mmvit.recipes import other_data, save
 from mmvit_backbones.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures('frameworks')
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures('frameworks')
 
 def config_for(cfg: Config, tmp_path: Path, **options) -> Config:
     """Returns the config of the test of a fine-tuning."""
-    changes = find_other_data(cfg, out=str(tmp_path / 'other'), **options)
+    changes = other_data(cfg, out=str(tmp_path / 'other'), **options)
     return training.testing_config(save(cfg), 'none.pth', cfg_options=changes)
 
 
@@ -74,14 +74,14 @@ def test_a_random_split_is_the_same_in_the_test(tmp_path):
 def test_another_task_and_a_config_of_another_origin_are_refused(tmp_path):
     cfg = recipe(tmp_path)
     with raises(UsageError, 'class_folder', 'coco_folder'):
-        find_other_data(cfg, coco_folder=COCO, out=str(tmp_path))
+        other_data(cfg, coco_folder=COCO, out=str(tmp_path))
     published = Config.fromfile(ROOT / 'configs/imagenet_reswin_t.py')
     with raises(UsageError, 'imagenet_reswin_t', 'test_dataloader', '--cfg-options'):
-        find_other_data(published, class_folder=FLOWERS, out=str(tmp_path))
+        other_data(published, class_folder=FLOWERS, out=str(tmp_path))
 
 
 def test_other_classes_are_refused(tmp_path):
     shutil.copytree(FLOWERS, tmp_path / 'copy')
     (tmp_path / 'copy/val/roses').rename(tmp_path / 'copy/val/orchids')
     with raises(UsageError, 'orchids'):
-        find_other_data(recipe(tmp_path), class_folder=str(tmp_path / 'copy'), out=str(tmp_path / 'other'))
+        other_data(recipe(tmp_path), class_folder=str(tmp_path / 'copy'), out=str(tmp_path / 'other'))

@@ -76,6 +76,8 @@ def benchmark_models(configs: Sequence[str], size: int | Sequence[int] | None = 
                 with named(f'config {name}'), pytorch_errors_named():
                     model = WholeModel(cfg, sides, batch_size, at, precision, compile)
                     row |= model.memory() | model.speed(repeats)
+            except UsageError as error:
+                raise UsageError(f'config {name}: {error}') from error
             except TrainingError as error:  # memory is full, or a kernel is missing
                 row['error'] = str(error)
             finally:

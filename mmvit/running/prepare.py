@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmvit_backbones.errors import CheckpointNotFoundError, UsageError
 from mmvit_backbones.utils.file_access import problem_of_file
+from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import LAST, find_checkpoint
 
 from ..configs.files import RECIPE, config_of, is_config, path_hint, read_config
@@ -147,6 +148,8 @@ def prepare_test(config: str, checkpoint: str | None, *, with_data: Callable[...
             raise CheckpointNotFoundError(f'{weights} {reason}')
     elif check:
         rehearse(cfg, is_test=True)
+    else:
+        read_checkpoint(cfg.load_from, mmap=True)  # a damaged one is refused before anything is written
     return Prepared(cfg, named or '', source)
 
 

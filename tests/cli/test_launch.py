@@ -197,7 +197,7 @@ def test_a_launcher_takes_a_recipe_that_is_finished_for_its_processes(tmp_path):
     end(runs)
     assert [run.text.splitlines().count('ok') for run in runs] == [1, 0]
     assert then == f'train {quote(str(file))} --launcher pytorch'
-    with raises(UsageError, file, 'for 2 processes', 'got 1'):
+    with raises(UsageError, file, '--processes 2', 'got 1'):
         call('train', file, '--check')
 
 

@@ -82,9 +82,10 @@ def test_a_run_writes_over_nothing_that_it_reads(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     own = tmp_path / 'own.py'
     own.write_text(f'_base_ = {str(TINY)!r}', encoding='utf-8')
-    for config in training_config, training.testing_config:
-        with raises(UsageError, 'work_dir', own, 'is read'):
-            config(str(own), **(dict(checkpoint='a.pth') if config != training_config else {}), work_dir=str(tmp_path))
+    with raises(UsageError, 'work_dir', own, 'is read'):
+        training.train(training_config(str(own), work_dir=str(tmp_path)))
+    with raises(UsageError, 'work_dir', own, 'is read'):
+        training.testing_config(str(own), 'a.pth', work_dir=str(tmp_path))
     images, masks = ROOT / 'data/coco_mini/val', ROOT / 'data/camvid_mini/masks/val'
     (tmp_path / 'a.pkl').symlink_to(own)
     for config, argument, place in [

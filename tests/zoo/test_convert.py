@@ -15,6 +15,7 @@ from mmvit_backbones.errors import UsageError
 from mmvit_backbones.utils.openmmlab_models import init_weights
 from mmvit_backbones.zoo.convert import convert_weights
 from mmvit_backbones.zoo.reading import read_file
+from mmvit_backbones.zoo.settings import setting
 from mmvit_backbones.zoo.variants import find_variant
 
 
@@ -43,7 +44,7 @@ def test_a_single_file_is_loaded_by_init_cfg(home, published, name, task):
     weights, expected = weights.get('state_dict', weights), convert_state_dict('vitae_tiny', published, task)
     assert weights.keys() == expected.keys() and all(torch.equal(weights[key], expected[key]) for key in expected)
     init_cfg = dict(type='Pretrained', checkpoint=name)
-    backbone = MODELS.build(dict(find_variant('vitae_tiny').backbone, init_cfg=init_cfg))
+    backbone = MODELS.build(dict(setting(find_variant('vitae_tiny')).backbone, init_cfg=init_cfg))
     init_weights(backbone)
     loaded = backbone.state_dict()
     for key, value in convert_state_dict('vitae_tiny', published, 'backbone').items():

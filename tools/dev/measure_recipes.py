@@ -87,15 +87,15 @@ def cells() -> list[Cell]:
     for weights in 'lite0', 'dinov2':
         add('flowers', weights, 0, every)
     for lr in 5e-4, 1e-3, 4e-3:  # each rate, then each factor
-        add('flowers', 'lite0', 90, two, lr=lr, mult=.1)
-        for weights in 'lite0', 'dinov2':
-            add('flowers', weights, 90, two, True, lr=lr, mult=.1)
+        for frozen in False, True:
+            add('flowers', 'lite0', 90, every, frozen, lr=lr, mult=.1)
+        add('flowers', 'dinov2', 90, two, True, lr=lr, mult=.1)
     for lr in 5e-4, 1e-3:
         add('camvid', 'lite0', 150, two, lr=lr, mult=.1)
     for mult in .05, .2, .5, 1.:
         add('flowers', 'lite0', 90, two, lr=1e-3, mult=mult)
     for mult in .05, .2, 1.:
-        add('flowers', 'lite0', 90, two, lr=2e-3, mult=mult)
+        add('flowers', 'lite0', 90, every, lr=2e-3, mult=mult)
     add('camvid', 'lite0', 150, two, lr=2e-3, mult=1.)
     add('coco', 'lite0', 200, [0], settings=slower)
     add('flowers', 'dinov2', 90, [0], settings=slower)

@@ -139,9 +139,9 @@ class Network:
             raise UsageError(f'{self.name}: the backbone cannot be built: {first_line(error)}') from error
 
 
-def of_unweighted(backbone: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
-    """Returns what a function returns for the backbone of a config, without weights, on the meta device or the CPU."""
-    without_weights = {key: value for key, value in backbone.items() if key not in ('init_cfg', 'pretrained')}
+def of_unweighted(config: Mapping[str, Any], function: Callable[[Any], Any]) -> Any:
+    """Returns what a function returns for a backbone or a model, without weights, on the meta device or the CPU."""
+    without_weights = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
 
     def result(device: str) -> Any:
         with torch.device(device), torch.no_grad(), plain_pytorch():

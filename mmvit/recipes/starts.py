@@ -1,6 +1,7 @@
 """Starts a recipe from the whole model of another training, where only the backbone's weights would come otherwise."""
 import os
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from mmvit_backbones.utils.file_access import replaced_when_complete
 from mmvit_backbones.zoo.checkpoints import read_checkpoint
 from mmvit_backbones.zoo.reading import find_checkpoint
 
-from ..utils.frameworks import build_model, quiet, use_framework
+from ..utils.frameworks import quiet, use_framework
+from .networks import of_unweighted
 
 START = 'start.pth'  # beside a recipe: the weights of another training without the last layers
 
@@ -62,10 +64,6 @@ def find_start(source: str, cfg: Config, one_more: Config, classes: Sequence[str
 def shapes_of(cfg: Config) -> dict[str, Size]:
     """Returns the names and shapes of the weights of a config's model, which is built without weights."""
     use_framework(cfg.default_scope)
-    with quiet(), torch.no_grad():
-        try:
-            with torch.device('meta'):
-                model = build_model(Config(cfg.to_dict()))
-        except (RuntimeError, NotImplementedError):  # such as mmdet's Swin, which reads values of tensors
-            model = build_model(Config(cfg.to_dict()))
-    return {name: x.shape for name, x in model.state_dict().items()}
+    with quiet():
+        return of_unweighted(deepcopy(cfg.model),  # which detectors change
+                             lambda model: {name: x.shape for name, x in model.state_dict().items()})

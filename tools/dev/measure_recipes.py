@@ -412,7 +412,9 @@ def run_alone(cell: Cell, out: Path) -> str:
     process.start()
     process.join()
     file = out / 'cells' / f'{cell.name}.json'
-    return f'{json.loads(file.read_text())["metric"]:.1f}' if file.exists() else f'failed with {process.exitcode}'
+    if not file.exists():
+        return f'failed with {process.exitcode}'
+    return f'{json.loads(file.read_text(encoding="utf-8"))["metric"]:.1f}'
 
 
 if __name__ == '__main__':

@@ -116,18 +116,15 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
             return {}
         scales = {}
         for backbone in backbones:
-            depths = self.depths_of(backbone)
+            if self.decay_rate == 1 and not any(depth_functions(backbone)):  # without decay, none are needed
+                scales |= {id(parameter): self.pretrained_mult for parameter in backbone.parameters()}
+                continue
+            depths = depths_of(backbone, self.decay_type)
             for name, parameter in backbone.named_parameters():
                 depth, num_depths = depths[name]
                 if distance := num_depths - 1 - depth:  # from the output; what has none is as new as a head
                     scales[id(parameter)] = self.pretrained_mult * self.decay_rate**distance
         return scales
-
-    def depths_of(self, backbone: nn.Module) -> dict[str, tuple[int, int]]:
-        """Returns :func:`depths_of`; without decay, a network need not define its layers, and is one."""
-        if self.decay_rate == 1 and not any(depth_functions(backbone)):
-            return {name: (0, 2) for name, _ in backbone.named_parameters()}
-        return depths_of(backbone, self.decay_type)
 
 
 def depths_of(backbone: nn.Module, decay_type: str) -> dict[str, tuple[int, int]]:

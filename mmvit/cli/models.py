@@ -7,12 +7,11 @@
 Multiply-adds (GMACs) are counted at the published image size. Top-1 is the published accuracy on ImageNet-1k.
 
 States of weights:
-  cached                the file is in the cache
-  cached, never loaded  the file is in the cache, but its contents have not been checked
-  download              `mmvit weights download` or the first use downloads the file
-  browser               only a person with a browser can download the file
-  related               weights of a related network, for `mmvit train NETWORK --pretrained NAME`
-  -                     no weights are published
+  cached    the file is in the cache
+  download  `mmvit weights download` or the first use downloads the file
+  browser   only a person with a browser can download the file
+  related   weights of a related network, for `mmvit train NETWORK --pretrained NAME`
+  -         no weights are published
 """
 import json
 from argparse import ArgumentParser, Namespace

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, CheckpointNotFoundError
 from ..utils.messages import near_names
-from .download import fetch, fetch_url, first_reading
+from .download import damaged_set_aside, fetch, fetch_url
 from .hubs import OPENMMLAB, TIMM, fetch_openmmlab, read_timm
 from .reading import find_checkpoint, read_file
 from .settings import WEB, setting
@@ -43,7 +43,7 @@ def read_checkpoint(filename: str, map_location: str | None = 'cpu', mmap: bool 
         return dict(state_dict=read_timm(filename))
     if filename.startswith(WEB):
         path = fetch_url(filename)
-        with first_reading(path):
+        with damaged_set_aside(path):
             return read_file(path, map_location, mmap)
     if filename.startswith(OPENMMLAB):
         checkpoint = read_file(fetch_openmmlab(filename), map_location, mmap)
@@ -87,7 +87,7 @@ def read_published(variant: Variant, tag: str | Literal[True]) -> dict[str, Tens
         if not variant.related_weights or variant.related_weights in str(error):
             raise
         raise CheckpointError(f'{error}{variant.related_hint}') from error
-    with first_reading(path, f'checkpoint {path} cannot be used for {variant.name}: '):
+    with damaged_set_aside(path, f'checkpoint {path} cannot be used for {variant.name}: '):
         checkpoint = read_file(path)
         averaged = next((key for key in AVERAGED if key in checkpoint), None)
         weights, layout = find_state_dict(checkpoint, [variant.family.layout], (), variant.name, averaged)

@@ -1,4 +1,4 @@
-"""Downloads the authors' checkpoints once into a cache, and checks the files.
+"""Downloads the authors' checkpoints once into a cache.
 
 The cache folder is ``$MMVIT_HOME``, or torch hub's folder ``checkpoints`` by default. ``$MMVIT_MIRROR`` is the base
 URL of a mirror, which is tried first. A mirror has the authors' files under the same names as the cache.
@@ -7,9 +7,8 @@ import glob
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlparse
 
@@ -18,10 +17,8 @@ from mmengine.logging import print_log
 
 from ..errors import CheckpointError, UnreadCheckpointError, UsageError
 from ..utils import web
-from ..utils.file_access import replaced_when_complete
+from .reading import problem_of_download
 from .weights import BY_BROWSER, Weights, host_of
-
-HASH = '.sha256'  # suffix of files that store a hash
 
 
 def cache_folder() -> Path:
@@ -41,8 +38,8 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
     serves the files that it has.
 
     Raises:
-        CheckpointError: If no URL provides the file, the cached file has changed, or the cache folder cannot be
-            written for a download; the message explains what to do.
+        CheckpointError: If no URL provides the file, or the cache folder cannot be written for a download; the message
+            explains what to do.
     """
     mirror = os.environ.get('MMVIT_MIRROR', '').rstrip('/') if use_mirror else ''
     mirrored = [f'{mirror}/{quote(weights.file_name)}'] if mirror else []
@@ -51,7 +48,6 @@ def fetch(weights: Weights, use_mirror: bool = True) -> Path:
         with locked(cache_folder() / f'{weights.file_name}.lock'):
             if not os.path.exists(target):
                 _download(target, weights, [*mirrored, *weights.urls])
-    check_unchanged(target)
     return target
 
 
@@ -99,12 +95,12 @@ def _download(target: Path, weights: Weights, urls: list[str]) -> None:
     for url in urls:
         try:
             incoming = _download_from(url, target, weights)
-            _check_file(incoming, target)
+            if problem := problem_of_download(incoming):
+                raise CheckpointError(f'{url}: the file {problem}{set_aside(incoming, target)}')
         except CheckpointError as error:
             problems.append(str(error))
             continue
         os.replace(incoming, target)
-        record(target)
         if problems:
             print_log(f'{target.name} was downloaded from {url} after errors: {"; ".join(problems)}',
                       logger='current')
@@ -176,33 +172,7 @@ def _find_in_folder(url: str, member: str) -> str:
     return f'https://drive.google.com/uc?id={named[0].id}'
 
 
-# ---- checks
-
-
-def _check_file(path: Path, target: Path) -> None:
-    """Sets a downloaded file aside and raises CheckpointError if the file is invalid."""
-    with open(path, 'rb') as file:
-        start = file.read(4096)
-    if start.lstrip()[:1] == b'<':
-        title = re.search(rb'<title>(.*?)</title>', start, re.DOTALL | re.IGNORECASE)
-        name = ' '.join(title[1].decode(errors='replace').split()) if title else 'no title'
-        problem = f'the server sent a web page instead of the file ("{name}")'
-    elif start[:2] == b'PK' and not is_archive(path):
-        problem = 'the file is truncated'
-    elif not start:
-        problem = 'the file is empty'
-    else:
-        return
-    raise CheckpointError(f'{problem}{set_aside(path, target)}')
-
-
-def is_archive(path: Path) -> bool:
-    """Returns whether a file is a complete archive; unlike ``is_zipfile``, raises OSError if it cannot be read."""
-    try:
-        zipfile.ZipFile(path).close()
-    except zipfile.BadZipFile:
-        return False
-    return True
+# ---- damaged files
 
 
 def set_aside(path: Path, target: Path) -> str:
@@ -210,30 +180,16 @@ def set_aside(path: Path, target: Path) -> str:
     bad = target.with_name(f'{target.name}.bad')
     try:
         os.replace(path, bad)
-        _hash_file(path).unlink(missing_ok=True)
     except OSError:  # in a cache that cannot be written
         return ''
     return f'; the file was renamed to {bad}'
 
 
-def hash_of(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, 'rb') as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UnreadCheckpointError(f'{path} cannot be read: {error.strerror}') from error
-    return digest.hexdigest()
-
-
 @contextmanager
-def first_reading(path: Path, title: str = '') -> Iterator[None]:
-    """Records the hash of a file without a record, such as one saved by hand, after the ``with`` block has read it.
+def damaged_set_aside(path: Path, title: str = '') -> Iterator[None]:
+    """Sets a file of the cache aside if the ``with`` block, which reads it, raises CheckpointError.
 
-    If the block raises CheckpointError, sets the file aside and raises a CheckpointError whose message
-    begins with ``title``. A file that could not be read stays.
+    The message then begins with ``title``. A file that could not be read stays.
     """
     try:
         yield
@@ -241,35 +197,3 @@ def first_reading(path: Path, title: str = '') -> Iterator[None]:
         raise
     except CheckpointError as error:
         raise CheckpointError(f'{title}{error.args[0]}{set_aside(path, path)}') from None
-    if not is_recorded(path):
-        with suppress(OSError, UsageError):  # of a cache that cannot be written
-            record(path)
-
-
-def record(path: Path) -> None:
-    """Writes the SHA-256 of a file next to it in the format of ``sha256sum``, with the size in a comment."""
-    with replaced_when_complete(_hash_file(path)) as part:
-        part.write_text(f'{hash_of(path)}  {path.name}\n# {path.stat().st_size} bytes\n', encoding='utf-8')
-
-
-def is_recorded(path: Path) -> bool:
-    """Returns whether the hash of a file is recorded, which means that it was downloaded or loaded before."""
-    return os.path.exists(_hash_file(path))
-
-
-def check_unchanged(path: Path) -> None:
-    """Raises CheckpointError if a file has another size than recorded, or if none is, another SHA-256."""
-    if not is_recorded(path):
-        return
-    text = _hash_file(path).read_text(encoding='utf-8')
-    size = re.search(r'^# (\d+) bytes$', text, re.MULTILINE)
-    is_same = bool(size) and int(size[1]) == path.stat().st_size
-    if not size:  # a record by sha256sum has none
-        is_same = hash_of(path) == text[:64]
-    if not is_same:
-        raise CheckpointError(f'checkpoint {path} has changed since its SHA-256 was recorded, {text[:64]}. Delete '
-                              f'{_hash_file(path).name} to accept the file, or both files to download it again')
-
-
-def _hash_file(path: Path) -> Path:
-    return path.with_name(f'{path.name}{HASH}')

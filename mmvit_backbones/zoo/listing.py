@@ -5,16 +5,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import CheckpointError, UsageError
-from .download import cached_file, fetch, is_recorded
+from .download import cached_file, fetch
 from .variants import VARIANTS, find_names
 from .weights import OTHER_FILES, WEIGHTS, Weights
 
 
 def state_of(weights: Weights) -> str:
-    """Returns ``cached``, ``cached, never loaded``, ``download`` or, if only a browser can download it, ``browser``."""
-    path = cached_file(weights)
-    if os.path.exists(path):
-        return 'cached' if is_recorded(path) else 'cached, never loaded'
+    """Returns ``cached``, ``download`` or, if only a browser can download the file, ``browser``."""
+    if os.path.exists(cached_file(weights)):
+        return 'cached'
     return 'browser' if weights.needs_browser else 'download'
 
 

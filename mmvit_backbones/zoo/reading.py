@@ -204,18 +204,15 @@ def _is_intact(path: str) -> bool:
 
 def _error_of(path: str, error: Exception) -> CheckpointError:
     """Returns the error to raise for a file that cannot be loaded; only a damaged file is called so."""
-    start = b''
+    download = None
     try:
-        with open(path, 'rb') as file:
-            start = file.read(256)
+        download = problem_of_download(path)
     except OSError as failed:  # is_zipfile hides it, and safetensors reports a missing file
         error = failed
     if reason := failure_of_system(error):
         return UnreadCheckpointError(f'checkpoint {path} cannot be read: {reason}')
-    if start.lstrip().startswith(b'<'):
-        problem = 'is a web page, not a checkpoint: the download failed'
-    elif start.startswith(b'version https://git-lfs'):
-        problem = 'is a pointer of Git LFS, not a checkpoint: run `git lfs pull` in its folder'
+    if download:
+        problem = download
     elif isinstance(error, WrongArchiveError):
         problem = str(error)
     elif isinstance(error, pickle.UnpicklingError):
@@ -227,6 +224,22 @@ def _error_of(path: str, error: Exception) -> CheckpointError:
         writer = 'safetensors' if path.endswith('.safetensors') else 'torch.save'
         problem = f'is truncated or corrupt, or was not written by {writer}'
     return CheckpointError(f'checkpoint {path} {problem}')
+
+
+def problem_of_download(path: str | os.PathLike) -> str | None:
+    """Returns why a file is not what was to be downloaded, or None if this cannot be seen without reading it all."""
+    with open(path, 'rb') as file:
+        start = file.read(256)
+        if start.startswith(b'PK'):
+            try:
+                zipfile.ZipFile(file).close()
+            except zipfile.BadZipFile:
+                return 'is truncated'
+    if start.lstrip().startswith(b'<'):
+        return 'is a web page: the download failed'
+    if start.startswith(b'version https://git-lfs'):
+        return 'is a pointer of Git LFS: run `git lfs pull` in its folder'
+    return None if start else 'is empty'
 
 
 def failure_of_system(error: Exception) -> str | None:

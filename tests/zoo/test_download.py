@@ -1,6 +1,5 @@
 """Downloads from local servers that imitate the authors' file hosts."""
 import gc
-import hashlib
 import io
 import logging
 import os
@@ -35,7 +34,6 @@ from mmvit_backbones.zoo.weights import OTHER_FILES, WEIGHTS
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 RELEASE = WEIGHTS['regionvit_small']
 RELEASE_URL = RELEASE.urls[0]
-QUOTA = '<html><title>Google Drive - Quota exceeded</title><p class="uc-error-subcaption">Too many users</p></html>'
 
 
 def file_of(state_dict: dict) -> bytes:
@@ -218,7 +216,7 @@ def test_the_next_call_resumes_the_download(servers, monkeypatch):
     assert fetch(RELEASE).read_bytes() == CONTENT
     assert servers.asked[-1][1] == f'bytes={arrived}-' and int(arrived) > 0
     names = {path.name for path in cached_file(RELEASE).parent.iterdir()}
-    assert names == {RELEASE.file_name, f'{RELEASE.file_name}.lock', f'{RELEASE.file_name}.sha256'}
+    assert names == {RELEASE.file_name, f'{RELEASE.file_name}.lock'}
 
 
 def test_a_server_without_ranges_starts_again(servers, monkeypatch):
@@ -286,7 +284,7 @@ def test_invalid_urls_are_errors(servers, url):
 
 
 @pytest.mark.parametrize('answer, message', [
-    (drives.page(QUOTA), '("Google Drive - Quota exceeded")'), (drives.page('\n<html>'), '("no title")'),
+    (drives.page('\n<html>'), 'web page'),
     (drives.serve(CONTENT[:len(CONTENT) // 2], length=False), 'truncated'),
     (drives.serve(b''), 'empty')])
 def test_invalid_downloads_are_set_aside(servers, answer, message):
@@ -346,8 +344,6 @@ def test_a_model_is_pretrained_in_one_call(vitae, published):
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items() if key in expected)
     classifier = get_model('vitae_tiny', pretrained=True)
     assert torch.equal(classifier.head.fc.weight, published['head.weight'])
-    note = vitae.with_name(f'{vitae.name}.sha256').read_text()
-    assert note.splitlines()[0] == f'{hashlib.sha256(vitae.read_bytes()).hexdigest()}  {vitae.name}'
 
 
 def test_a_backbones_config_names_its_weights(vitae, published):
@@ -356,20 +352,6 @@ def test_a_backbones_config_names_its_weights(vitae, published):
     backbone.init_weights()
     expected = convert_state_dict('vitae_tiny', published, 'backbone')
     assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items() if key in expected)
-
-
-def test_a_file_that_changes_later_is_reported(vitae):
-    get_model('vitae_tiny', 'backbone', pretrained=True)
-    vitae.write_bytes(vitae.read_bytes() + b'\0')
-    with raises(CheckpointError, vitae):
-        get_model('vitae_tiny', 'backbone', pretrained=True)
-    note = vitae.with_name(f'{vitae.name}.sha256')
-    note.write_text(note.read_text().replace(str(vitae.stat().st_size - 1), str(vitae.stat().st_size)))
-    assert fetch(WEIGHTS['vitae_tiny']) == vitae  # a large file is hashed once
-    for other in ('0' * 64, 'f' * 64):
-        note.write_text(f'{other}  {vitae.name}\n')  # by sha256sum
-        with raises(CheckpointError, vitae, other, note.name):
-            fetch(WEIGHTS['vitae_tiny'])
 
 
 class Evil:

@@ -22,7 +22,7 @@ def test_networks_have_figures_and_weights(home):
     assert large['weights'] == {'224': 'browser', '384': 'browser'} and large['top1'] > 80
     cached_file(WEIGHTS['restv2_large_384']).write_bytes(b'file')
     large, = describe_networks('restv2_large')
-    assert large['weights'] == {'224': 'browser', '384': 'cached, never loaded'}
+    assert large['weights'] == {'224': 'browser', '384': 'cached'}
     small, = describe_networks('swin_vsa_small')
     assert small['related_weights'].startswith('timm://swin_small')
     with raises(UsageError, 'rest_huge', 'rest_lite'):

@@ -17,7 +17,6 @@ SIZE = 800, 1333
 STRIDES = [4, 8, 16, 32, 64]  # of mmdet's anchors, and the first four of its RoIs
 NORM = dict(type='GN', num_groups=32)
 SCALES = [percent / 100 for percent in range(60, 101, 4)]  # of the short side, as in the Swin 3x configs of mmdet
-COUNTED = 100  # detections of a class in an image that pycocotools' mAP counts
 FEWEST, MOST = 100, 1000  # detections in an image that a model returns
 SMALL, TINY, MANY_TINY, MANY_EMPTY = 32, 16, 1 / 3, 1 / 2  # sides in pixels, and shares of objects and images
 
@@ -91,8 +90,7 @@ def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> 
     Args:
         data (FolderData): The data.
         size (tuple[int, int]): Largest short and long side of the images in pixels; images keep their aspect ratio.
-        model (Mapping): The model; if it returns more than 100 detections per image, its mAP is also computed at that
-            number.
+        model (Mapping): The model, whose number of detections per image the augmented test returns, too.
     """
     pipeline = [
         dict(type='LoadImageFromFile'),
@@ -102,11 +100,9 @@ def make_evaluation(data: FolderData, size: tuple[int, int], model: Mapping) -> 
         dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
     ]
     loader = dict(batch_size=1, dataset={**data.val, 'test_mode': True, 'pipeline': pipeline})
-    what = dict(ann_file=data.val_file, metric=['bbox', 'segm'] if data.has_masks else ['bbox'])
-    evaluator: dict | list = dict(type='CocoMetricFromZero', **what, classwise=True)
-    if (detections := model['test_cfg']['rcnn']['max_per_img']) > COUNTED:
-        evaluator = [evaluator, dict(type='CocoMetricAt', **what, max_dets=detections)]
-    augmented = {} if data.has_masks else dict(tta_model=box_tta(detections))
+    metric = ['bbox', 'segm'] if data.has_masks else ['bbox']
+    evaluator = dict(type='CocoMetricFromZero', ann_file=data.val_file, metric=metric, classwise=True)
+    augmented = {} if data.has_masks else dict(tta_model=box_tta(model['test_cfg']['rcnn']['max_per_img']))
     return dict(val_dataloader=loader, val_evaluator=evaluator, test_dataloader=loader, test_evaluator=evaluator,
                 **augmented)
 
